@@ -1,0 +1,96 @@
+# Everything a person does here. Needs python3 (3.11 or newer, with venv), make and git.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+ARGS ?=
+
+# A copied or moved tree, or a Python that is gone, would run another tree's code: start over.
+ifneq ($(shell $(BIN)/python -c '' 2>/dev/null && cat $(VENV)/tree 2>/dev/null),$(CURDIR))
+$(shell rm -f $(VENV)/tree $(VENV)/run.stamp $(VENV)/dev.stamp)
+endif
+
+##@ Use
+.PHONY: run
+run: $(VENV)/run.stamp ## start the gateway, a sandbox provider and a sample registry (no key, no network)
+	@$(BIN)/python -m comptroller demo $(ARGS)
+
+##@ Check
+.PHONY: test
+test: $(VENV)/dev.stamp ## run the tests; ARGS="-k budget" picks some
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: lint
+lint: $(VENV)/dev.stamp ## style, format, types and the floors of the house
+	@echo "== ruff check" && $(BIN)/ruff check .
+	@echo "== ruff format" && $(BIN)/ruff format --check .
+	@echo "== pyright strict" && $(BIN)/basedpyright
+	@echo "== import-linter" && $(BIN)/lint-imports --no-cache --no-logo
+
+.PHONY: format
+format: $(VENV)/dev.stamp ## rewrite the code in our format
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+.PHONY: torture
+torture: $(VENV)/dev.stamp ## the long seeded run against real processes; ARGS="--help" for its options
+	@$(BIN)/python -m tests.torture $(ARGS)
+
+.PHONY: real
+real: $(VENV)/dev.stamp ## the gateway in front of a real local language model
+	@tests/real/run.sh $(ARGS)
+
+##@ Keep
+.PHONY: lock
+lock: $(VENV)/dev.stamp ## write the hash-pinned locks anew; ARGS=--upgrade takes new versions
+	@$(call compile,run,--group build)
+	@$(call compile,dev,--group dev --constraints requirements/run.txt)
+	@echo "requirements/run.txt and requirements/dev.txt are up to date"
+
+.PHONY: clean
+clean: ## remove what was installed and built here, not the state of a gateway
+	@rm -rf $(VENV) .venv-* build dist .pytest_cache .hypothesis .ruff_cache .import_linter_cache src/*.egg-info
+	@find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help
+help: ## this help
+	@awk ' \
+	  /^##@ / { section = ++sections "\t" substr($$0, 5) } \
+	  /^[a-z-]+:.*## / { name = text = $$0; sub(/:.*/, "", name); sub(/.*## /, "", text); print section "\t" name "\t" text } \
+	' $(MAKEFILE_LIST) | LC_ALL=C sort -t "$$(printf '\t')" -k1,1n -k3,3 | awk -F '\t' ' \
+	  $$2 != last { printf "%s%s\n", (last ? "\n" : ""), $$2; last = $$2 } \
+	  { printf "  make %-8s %s\n", $$3, $$4 }'
+
+# --- how it is installed ------------------------------------------------------------------------
+# Wheels only, each pinned by hash: an sdist would run its own build with tools that no lock names.
+
+compile = $(BIN)/uv pip compile pyproject.toml $(2) --quiet --python $(BIN)/python --universal --python-version 3.11 --generate-hashes \
+	--only-binary :all: --emit-build-options --custom-compile-command "make lock" --output-file requirements/$(1).txt $(ARGS)
+
+define install
+	@echo "installing requirements/$(1).txt into $(VENV); this happens once"
+	@$(PIP) install -qq --require-hashes --no-deps -r requirements/$(1).txt
+	@$(PIP) install -qq --no-build-isolation --no-deps -e .
+	@$(PIP) check >/dev/null || $(PIP) check
+endef
+
+$(VENV)/tree:
+	@command -v $(PYTHON) >/dev/null || { echo "There is no '$(PYTHON)'. Install Python 3.11 or newer (Debian: apt-get install python3 python3-venv), or say where it is: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Comptroller needs Python 3.11 or newer, and '$(PYTHON)' is $$($(PYTHON) -V 2>&1). Name a newer one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "'$(PYTHON)' has no venv module. On Debian: apt-get install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV)
+	@printf '%s' "$(CURDIR)" >$@
+
+$(VENV)/run.stamp: requirements/run.txt pyproject.toml | $(VENV)/tree
+	$(call install,run)
+	@touch $@
+
+$(VENV)/dev.stamp: requirements/dev.txt requirements/run.txt pyproject.toml | $(VENV)/tree
+	$(call install,dev)
+	@touch $(VENV)/run.stamp $@

@@ -1,0 +1,83 @@
+"""Budgets: what each window has spent, holds and has left, now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from comptroller.control.office import Office
+from comptroller.core.budget.budget import Budget, Unit
+from comptroller.core.budget.hold import Amounts, WindowKey
+from comptroller.core.budget.tree import Window
+from comptroller.core.budget.window import span_at
+from comptroller.core.instant import format_instant
+from comptroller.core.money import format_usd
+
+
+class BudgetRow(msgspec.Struct, frozen=True):
+    """One window. Amounts are decimal strings where the unit is usd, else whole numbers."""
+
+    name: str
+    instance: str  # "" for one pool, or for a budget `per` something that nobody has drawn on yet
+    scope: Mapping[str, Sequence[str]]
+    per: str | None
+    unit: Unit
+    window: str
+    window_start: str | None  # None: a lifetime
+    mode: str
+    limit: str | int
+    posted: str | int
+    held: str | int
+    remaining: str | int
+    resets_at: str | None
+
+
+async def list_budgets(office: Office) -> Sequence[BudgetRow]:
+    """Every current window of every budget in force, and past ones in which something is still held."""
+    await office.catch_up()
+    budgets = office.gate.registry.budgets
+    written = await office.ledger.balances([budget.key for budget in budgets])
+    # From here on nothing waits, so the windows in memory are one picture; the books add those that sleep.
+    now_ns = office.gate.clock.now_ns()
+    rows: list[BudgetRow] = []
+    for budget in office.gate.registry.budgets:
+        rows.extend(_row(window) for window in _windows(office, budget, written, now_ns))
+    return rows
+
+
+def _windows(office: Office, budget: Budget, written: Mapping[WindowKey, Amounts], now_ns: int) -> Iterable[Window]:
+    """The windows of one budget: past ones first, then by instance."""
+    span = span_at(budget.window, budget.zone, now_ns)
+    living = [w for w in office.gate.tree.windows() if w.key.budget == budget.key]
+    shown = {w.key: w for w in living if w.span.contains(now_ns) or w.held}
+    for key, amounts in written.items():
+        if key.budget == budget.key and key.start_ns == span.start_ns and key not in shown:
+            shown[key] = Window(budget, key, span, posted=amounts.of(budget.unit))
+    if not any(key.start_ns == span.start_ns for key in shown):
+        key = WindowKey(budget.key, "", span.start_ns)
+        shown[key] = Window(budget, key, span)
+    return sorted(shown.values(), key=lambda window: (window.key.start_ns, window.key.instance))
+
+
+def _row(window: Window) -> BudgetRow:
+    budget, span = window.budget, window.span
+    return BudgetRow(
+        name=budget.name,
+        instance=window.key.instance,
+        scope=budget.scope,
+        per=budget.per,
+        unit=budget.unit,
+        window=budget.window,
+        window_start=None if budget.window == "lifetime" else format_instant(span.start_ns),
+        mode=budget.mode,
+        limit=_amount(budget.limit, budget.unit),
+        posted=_amount(window.posted, budget.unit),
+        held=_amount(window.held, budget.unit),
+        remaining=_amount(window.remaining, budget.unit),
+        resets_at=format_instant(span.end_ns) if span.end_ns is not None else None,
+    )
+
+
+def _amount(amount: int, unit: Unit) -> str | int:
+    return format_usd(amount) if unit == "usd" else amount

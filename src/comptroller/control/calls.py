@@ -1,0 +1,104 @@
+"""Calls: one row for each governed call, refused ones too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from comptroller.control.interfaces import CallFilter, CallRecord
+from comptroller.control.office import Office
+from comptroller.control.problem import not_found
+from comptroller.core.instant import format_instant
+from comptroller.core.money import format_usd
+
+
+class CallRow(msgspec.Struct, frozen=True):
+    """Money in decimal strings of USD; what a call does not have (yet) is null."""
+
+    id: str
+    at: str
+    identity: str
+    owner: str
+    team: str
+    environment: str
+    session: str
+    task: str | None
+    chain: Sequence[str]
+    provider: str | None
+    model: str | None
+    served_model: str | None
+    outcome: str  # flow/outcome.py, or `refused`, or `open`
+    refusal: str | None  # its code
+    presumed: bool
+    attempts: int
+    held_usd: str | None
+    charge_usd: str | None
+    input_tokens: int | None
+    cached_tokens: int | None
+    output_tokens: int | None
+    reasoning_tokens: int | None
+    corrected: bool
+    policy_version: str | None
+    price_version: str | None
+
+
+async def list_calls(office: Office, wanted: CallFilter) -> Sequence[CallRow]:
+    """The calls that match, newest first."""
+    await office.catch_up()
+    return [call_row(record) for record in await office.ledger.calls(wanted)]
+
+
+async def find_call(office: Office, call_id: str) -> CallRecord:
+    """One call, as the books have it now."""
+    await office.catch_up()
+    record = await office.ledger.call(call_id)
+    if record is None:
+        raise not_found(
+            f"There is no call {call_id!r} in the books.",
+            "`comptroller calls` lists them; an answer names its own in the header x-comptroller-call-id.",
+        )
+    return record
+
+
+def call_row(record: CallRecord) -> CallRow:
+    facts, usage = record.facts, record.usage
+    return CallRow(
+        id=facts.call_id,
+        at=format_instant(facts.at_ns),
+        identity=facts.identity,
+        owner=facts.owner,
+        team=facts.team,
+        environment=facts.environment,
+        session=facts.session,
+        task=None,
+        chain=facts.chain,
+        provider=facts.provider,
+        model=facts.model,
+        served_model=record.served_model,
+        outcome=outcome_word(record),
+        refusal=record.refusal.code if record.refusal is not None else None,
+        presumed=is_presumed(record),
+        attempts=record.attempts,
+        held_usd=format_usd(record.held.usd) if record.held is not None else None,
+        charge_usd=format_usd(record.charge.usd) if record.charge is not None else None,
+        input_tokens=usage.input_tokens if usage is not None else None,
+        cached_tokens=usage.cached_tokens if usage is not None else None,
+        output_tokens=usage.output_tokens if usage is not None else None,
+        reasoning_tokens=usage.reasoning_tokens if usage is not None else None,
+        corrected=record.corrected > 0,
+        policy_version=None,
+        price_version=facts.price_version,
+    )
+
+
+def outcome_word(record: CallRecord) -> str:
+    """How it ended, or that it was refused, or that it is still in flight."""
+    if record.state in {"open", "refused"}:
+        return record.state
+    return record.outcome or record.state
+
+
+def is_presumed(record: CallRecord) -> bool:
+    """True while the charge is a bound that nobody has confirmed."""
+    return record.state == "presumed" and not record.corrected

@@ -1,0 +1,161 @@
+"""The borders of the control plane: what it needs from whoever keeps the books and whoever signs credentials.
+
+`store` implements both. Every read sees at least what was journalled and folded before it; who needs the
+newest state calls `fold` first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol
+
+import msgspec
+
+from comptroller.core.budget.hold import Amounts, WindowKey
+from comptroller.core.budget.scope import Attribute, Scope
+from comptroller.core.identity.credential import Claims
+from comptroller.core.pricing.usage import Usage
+from comptroller.core.refusal import Refusal
+from comptroller.core.registry.entries import EntryKey, Installed, StoredEntry
+from comptroller.core.work.session import Session
+from comptroller.flow.records import CallFacts, Change, Finding
+
+CallState = Literal["open", "posted", "presumed", "voided", "refused"]
+
+
+class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """All that the books say about one call. What a refused or open call does not have is None."""
+
+    facts: CallFacts
+    state: CallState
+    refusal: Refusal | None = None
+    attempts: int = 0
+    held: Amounts | None = None
+    input_tokens_bound: int | None = None
+    output_limit: int | None = None
+    asked_output_limit: int | None = None
+    choices: int | None = None
+    factor_bp: int | None = None
+    shadowed: tuple[str, ...] = ()
+    settled_at_ns: int | None = None
+    outcome: str | None = None
+    detail: str | None = None
+    status: int | None = None
+    charge: Amounts | None = None  # what is posted now, corrections included
+    usage: Usage | None = None
+    served_model: str | None = None
+    service_tier: str | None = None
+    priced: bool = True
+    overrun: bool = False
+    first_byte_ns: int | None = None
+    duration_ns: int | None = None
+    windows: tuple[WindowKey, ...] = ()  # that it was settled in; of an open call, that it is held in
+    corrected: int = 0  # how many times
+    original_charge_nanos: int | None = None  # before the first correction
+
+
+class CallFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which calls, newest first. All that is given must match."""
+
+    identity: str | None = None
+    team: str | None = None
+    session: str | None = None
+    model: str | None = None  # as asked
+    outcome: str | None = None  # flow/outcome.py, or `refused`, or `open`
+    since_ns: int | None = None
+    limit: int | None = None  # None: all
+
+
+class Spending(msgspec.Struct, frozen=True, kw_only=True):
+    """A question to the books: what was posted for calls in a scope, by instance ("" where `per` is None)."""
+
+    scope: Scope
+    per: Attribute | None
+    start_ns: int  # calls whose facts say at_ns in [start_ns, end_ns)
+    end_ns: int | None
+    settled_before_ns: int  # only calls with settled_at_ns < this
+
+
+class RegistryState(msgspec.Struct, frozen=True):
+    """The registry as it is installed. Version 0: nothing was ever applied."""
+
+    version: int
+    entries: Installed
+
+
+class Installation(msgspec.Struct, frozen=True, kw_only=True):
+    """One version of the registry, to be written in one transaction."""
+
+    version: int  # must be the installed version plus one
+    at_ns: int
+    actor: str
+    document: str  # JSON: what was applied, as it was given
+    entries: Mapping[EntryKey, StoredEntry]  # new, changed, disabled and enabled ones; all others stay
+    changes: Sequence[Change]  # one for each of them
+    opening: Mapping[WindowKey, Amounts]  # added to the balances of windows whose budget is new
+
+
+class Ledger(Protocol):
+    """The books. Writes are durable when they return, or raise LedgerUnavailableError (flow/journal.py)."""
+
+    async def fold(self) -> None:
+        """Wait until every event queued so far stands in the tables that the reads below look at."""
+        ...
+
+    async def open_session(self, session: Session, change: Change) -> None:
+        """Write a session and the event of its opening in one transaction."""
+        ...
+
+    async def end_session(self, session: Session, change: Change) -> None:
+        """Write the end that `session` carries and its event in one transaction."""
+        ...
+
+    async def session(self, session_id: str) -> Session | None: ...
+
+    async def sessions(self, identity: str | None, limit: int) -> Sequence[Session]:
+        """Newest first, ended and expired ones too."""
+        ...
+
+    async def registry(self) -> RegistryState: ...
+
+    async def install(self, installation: Installation) -> None:
+        """Write a version of the registry, its events and the opening balances in one transaction."""
+        ...
+
+    async def call(self, call_id: str) -> CallRecord | None: ...
+
+    async def calls(self, wanted: CallFilter) -> Sequence[CallRecord]:
+        """Newest first."""
+        ...
+
+    async def spent_by(self, spending: Spending) -> Mapping[str, Amounts]:
+        """The sum of what is posted now for each instance, voided calls that count as calls included."""
+        ...
+
+    async def balances(self, budget_keys: Sequence[str]) -> Mapping[WindowKey, Amounts]:
+        """What is posted in every known window of these budgets (Budget.key)."""
+        ...
+
+    async def findings(self, limit: int, call_id: str | None = None) -> Sequence[Finding]:
+        """Newest first."""
+        ...
+
+    async def changes(self, limit: int, noun: str | None = None, key: str | None = None) -> Sequence[Change]:
+        """Newest first: who changed what. A correction stands here as noun `call`, with the call's id as key."""
+        ...
+
+
+class Issuer(Protocol):
+    """Whoever holds the signing key."""
+
+    def issue(self, claims: Claims) -> str:
+        """A signed credential that says this."""
+        ...
+
+
+class AdminCredential(Protocol):
+    """The bootstrap admin credential of the state folder."""
+
+    def matches(self, candidate: str) -> bool:
+        """Compare in constant time."""
+        ...

@@ -1,0 +1,46 @@
+"""The office: what every act of an operator works with. One is made in `app.py` and handed to the API."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import msgspec
+
+from comptroller.control.interfaces import Issuer, Ledger
+from comptroller.flow.gate import Gate
+from comptroller.flow.journal import LedgerUnavailableError
+
+
+class ProcessFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What `status` says about the process itself."""
+
+    version: str
+    pid: int
+    started_at_ns: int
+    listen: str | None  # None: offline, no data plane is served
+    durability: str
+    store: str  # where it is, without any password
+    holder: str = ""  # who owns the store: host and process
+
+
+@dataclass
+class Office:
+    """The gate of the process, its books, and whoever signs.
+
+    `changing` is held by every act that reads the books, decides and then changes money in memory:
+    two of them at once would each decide on what the other is about to change.
+    """
+
+    gate: Gate
+    ledger: Ledger
+    issuer: Issuer
+    process: ProcessFacts
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def catch_up(self) -> None:
+        """Let the books show all that has happened. A store that cannot be written can still be read."""
+        try:
+            await self.ledger.fold()
+        except LedgerUnavailableError as error:
+            self.gate.warn("books_behind", {"detail": str(error)})

@@ -1,0 +1,163 @@
+"""How a new budget begins: with what the books show for its scope, to the last call.
+
+A budget that is new, or counts something else than before, must not begin at zero: that would give away
+what was already spent in its window. But calls settle all the time, so a sum that is read from the books
+is old when it arrives. Three steps, without stopping a single call:
+
+1. *Count.* In one step without waiting, the tree gets the new budgets as counters that bind nothing, and
+   every open hold joins them. Let T be an instant after all earlier settlements and not after any later
+   one (our time never runs back, and a settlement reads its instant in the step in which it changes the
+   tree). From this step on, whatever is settled stands in the new windows: what is settled at T or later
+   was either still open (joined) or not yet held (drawn as usual).
+2. *Read.* The books are folded, so that all that was settled before T stands in them, and asked for just
+   that: calls with settled_at < T. Corrections cannot come in between: they wait for `Office.changing`.
+   So every settled call is in the tree or in the sum, and none is in both.
+3. *Open.* The sum is added to the balances in the store, in the transaction that installs the registry,
+   and then, in the step that puts the new registry in force, to the windows in memory. Adding commutes
+   with whatever is posted meanwhile, in memory and on disk.
+
+A window may already know a part of the sum: its budget was installed before, and left. What was posted
+in it then (`known`) is taken off the sum; never below zero, because calls that are too old to be kept are
+missing in the sum and not in the window. After a crash between the steps the counters are rows that
+nobody reads, and the next attempt finds them as `known`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from comptroller.control.interfaces import Spending
+from comptroller.control.office import Office
+from comptroller.control.problem import conflict
+from comptroller.core.budget.budget import Budget, Unit
+from comptroller.core.budget.hold import Amounts, WindowKey
+from comptroller.core.budget.window import Span, span_at
+from comptroller.core.registry.registry import Registry
+from comptroller.flow.gate import Clock
+from comptroller.flow.records import Joined
+
+_UNBOUNDED = 2**62
+_READINGS = 10_000
+
+
+@dataclass(frozen=True)
+class Opening:
+    """New budgets that are being counted. `credits`: what their windows lack of what was already spent."""
+
+    budgets: Sequence[Budget]
+    spans: Mapping[str, Span]  # by budget key
+    since_ns: int
+    known: Mapping[WindowKey, int]
+    credits: dict[WindowKey, int] = field(default_factory=dict[WindowKey, int])
+
+    @property
+    def rows(self) -> Mapping[WindowKey, Amounts]:
+        """The credits as the store wants them: in the one unit that the budget's key stands for."""
+        units = {budget.key: budget.unit for budget in self.budgets}
+        return {key: in_unit(amount, units[key.budget]) for key, amount in self.credits.items()}
+
+
+def in_unit(amount: int, unit: Unit) -> Amounts:
+    """An amount in one unit, nothing in the others."""
+    return Amounts(**{unit: amount})
+
+
+async def begin(office: Office, wanted: Registry) -> Opening:
+    """Steps 1 and 2: count for the budgets that `wanted` adds, and find out what was spent before."""
+    installed = {budget.key for budget in office.gate.registry.budgets}
+    new = [budget for budget in wanted.budgets if budget.key not in installed]
+    if not new:
+        return Opening((), {}, 0, {})
+    await office.ledger.fold()
+    written = await office.ledger.balances([budget.key for budget in new])
+    opening = _count(office, new, written)
+    await office.ledger.fold()
+    for budget in new:
+        await _read(office, opening, budget)
+    return opening
+
+
+def abandon(office: Office) -> None:
+    """The registry was not installed: the counters leave the tree."""
+    office.gate.tree.replace(office.gate.registry.budgets, {})
+
+
+def complete(office: Office, wanted: Registry, opening: Opening) -> None:
+    """Step 3 in memory: the budgets of `wanted` are in force. Does not wait."""
+    tree = office.gate.tree
+    living = {window.key for window in tree.windows()}
+    # Nothing was drawn on a window that is not in memory, so what it begins with is known exactly.
+    touched = opening.known.keys() | opening.credits.keys()
+    asleep = {key: opening.known.get(key, 0) + opening.credits.get(key, 0) for key in touched if key not in living}
+    tree.replace(wanted.budgets, asleep)
+    for key, amounts in opening.rows.items():
+        if key in living:
+            tree.adjust((key,), amounts)
+
+
+def _count(office: Office, new: Sequence[Budget], written: Mapping[WindowKey, Amounts]) -> Opening:
+    """Step 1. Does not wait."""
+    gate = office.gate
+    since_ns = _instant_after_all(gate.clock)
+    spans = {budget.key: span_at(budget.window, budget.zone, since_ns) for budget in new}
+    units = {budget.key: budget.unit for budget in new}
+    known = {key: amounts.of(units[key.budget]) for key, amounts in written.items() if _is_current(key, spans)}
+    counters = [_counter(budget) for budget in new]
+    gate.tree.replace(counters, known)
+    known.update({window.key: window.posted for window in gate.tree.windows() if _is_current(window.key, spans)})
+    _join(office, since_ns)
+    gate.tree.replace((*gate.registry.budgets, *counters), {})
+    return Opening(new, spans, since_ns, known)
+
+
+def _is_current(key: WindowKey, spans: Mapping[str, Span]) -> bool:
+    span = spans.get(key.budget)
+    return span is not None and key.start_ns == span.start_ns
+
+
+def _counter(budget: Budget) -> Budget:
+    """The same count, binding nothing: limit and mode are not part of a budget's key."""
+    return msgspec.structs.replace(budget, mode="shadow", limit=_UNBOUNDED)
+
+
+def _join(office: Office, now_ns: int) -> None:
+    """Draw every open hold on the new windows, the only ones in the tree at this moment."""
+    gate = office.gate
+    for call in gate.live:
+        hold = gate.tree.holds.get(call.hold_id)
+        joined = gate.tree.join(hold, call.facts, now_ns) if hold is not None else ()
+        if joined:
+            gate.journal.append(Joined(call.hold_id, tuple(window.key for window in joined)))
+
+
+def _instant_after_all(clock: Clock) -> int:
+    """An instant after every earlier reading of the clock."""
+    before_ns = clock.now_ns()
+    for _ in range(_READINGS):
+        now_ns = clock.now_ns()
+        if now_ns > before_ns:
+            return now_ns
+    raise conflict(
+        "The wall clock has just leaped, and our time stands still until the leap has proved itself.",
+        "Do it again in a minute.",
+    )
+
+
+async def _read(office: Office, opening: Opening, budget: Budget) -> None:
+    """Step 2 for one budget."""
+    span = opening.spans[budget.key]
+    spending = Spending(
+        scope=budget.scope,
+        per=budget.per,
+        start_ns=span.start_ns,
+        end_ns=span.end_ns,
+        settled_before_ns=opening.since_ns,
+    )
+    for instance, spent in (await office.ledger.spent_by(spending)).items():
+        key = WindowKey(budget.key, instance, span.start_ns)
+        lacks = spent.of(budget.unit) - opening.known.get(key, 0)
+        if lacks > 0:
+            opening.credits[key] = lacks

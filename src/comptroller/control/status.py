@@ -1,0 +1,97 @@
+"""Status: what this process is, and whether it is well."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from comptroller.control.identities import list_identities
+from comptroller.control.office import Office
+from comptroller.control.sessions import session_state
+from comptroller.core.instant import NANOS_PER_SECOND, format_instant
+from comptroller.flow.journal import LedgerUnavailableError
+
+
+class ProviderRow(msgspec.Struct, frozen=True):
+    name: str
+    base_url: str
+    dialects: Sequence[str]
+    environments: Sequence[str] | None  # null: all
+    missing: str | None  # why it cannot be used
+
+
+class Status(msgspec.Struct, frozen=True):
+    version: str
+    pid: int
+    started_at: str
+    uptime_s: int
+    serving: bool  # false: the command opened the store itself
+    draining: bool
+    listen: str | None
+    store: str
+    durability: str
+    epoch: int
+    ledger: str  # "ok", or what is wrong with it
+    organization: str
+    registry_version: int
+    price_version: str
+    identities: int
+    active_sessions: int
+    live_calls: int
+    open_holds: int
+    quarantined: Sequence[str]
+    warnings: Sequence[str]
+    providers: Sequence[ProviderRow]
+
+
+async def show_status(office: Office) -> Status:
+    """One picture of the process."""
+    ledger = await _ledger(office)
+    gate, process = office.gate, office.process
+    now_ns = gate.clock.now_ns()
+    expiry_ns = gate.clock.expiry_ns()
+    return Status(
+        version=process.version,
+        pid=process.pid,
+        started_at=format_instant(process.started_at_ns),
+        uptime_s=max(0, now_ns - process.started_at_ns) // NANOS_PER_SECOND,
+        serving=process.listen is not None,
+        draining=gate.draining,
+        listen=process.listen,
+        store=process.store,
+        durability=process.durability,
+        epoch=gate.journal.epoch,
+        ledger=ledger,
+        organization=gate.registry.organization.name,
+        registry_version=gate.registry.version,
+        price_version=gate.registry.prices.version,
+        identities=len(gate.registry.identities),
+        active_sessions=sum(session_state(s, expiry_ns) == "active" for s in gate.sessions.values()),
+        live_calls=len(gate.live),
+        open_holds=len(gate.tree.holds),
+        quarantined=[bound.name for _, bound in sorted(gate.bounds.items()) if bound.quarantined],
+        warnings=[f"{row.id}: {warning}" for row in list_identities(office) for warning in row.warnings],
+        providers=_providers(office),
+    )
+
+
+async def _ledger(office: Office) -> str:
+    try:
+        await office.ledger.fold()
+    except LedgerUnavailableError as error:
+        return str(error) or "cannot be written"
+    return "ok"
+
+
+def _providers(office: Office) -> Sequence[ProviderRow]:
+    return [
+        ProviderRow(
+            name=each.name,
+            base_url=f"{each.origin.scheme}://{each.origin.host}:{each.origin.port}{each.origin.path_prefix}",
+            dialects=each.dialects,
+            environments=each.environments,
+            missing=each.missing,
+        )
+        for _, each in sorted(office.gate.providers.items())
+    ]

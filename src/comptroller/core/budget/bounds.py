@@ -1,0 +1,50 @@
+"""Overruns: what is done about a (provider, model, dialect) whose upper bound was wrong.
+
+The truth is recorded. From then on its holds are raised by the factor that would have covered the worst
+overrun; after repeats it is quarantined until a person resumes it. No wider budget is frozen.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from comptroller.core.budget.hold import Amounts
+from comptroller.core.pricing.estimate import FACTOR_ONE_BP
+
+QUARANTINE_AFTER = 3
+FACTOR_MOST_BP = 100 * FACTOR_ONE_BP
+
+
+class Bound(msgspec.Struct, frozen=True):
+    """The standing of one (provider, model, dialect)."""
+
+    provider: str
+    model: str
+    dialect: str
+    overruns: int = 0
+    factor_bp: int = FACTOR_ONE_BP
+    quarantined: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.provider}/{self.model}/{self.dialect}"
+
+    def after_overrun(self, held: Amounts, billed: Amounts) -> Bound:
+        """The standing after one more call was billed above its hold."""
+        worst = max(_ratio_bp(billed.usd, held.usd), _ratio_bp(billed.tokens, held.tokens))
+        factor = -(-self.factor_bp * worst // FACTOR_ONE_BP)
+        overruns = self.overruns + 1
+        return msgspec.structs.replace(
+            self,
+            overruns=overruns,
+            factor_bp=min(max(self.factor_bp, factor), FACTOR_MOST_BP),
+            quarantined=self.quarantined or overruns >= QUARANTINE_AFTER,
+        )
+
+    def resumed(self) -> Bound:
+        """The standing after a person has looked: open again, the raised factor kept."""
+        return msgspec.structs.replace(self, overruns=0, quarantined=False)
+
+
+def _ratio_bp(billed: int, held: int) -> int:
+    return -(-billed * FACTOR_ONE_BP // held) if held > 0 else FACTOR_ONE_BP

@@ -1,0 +1,50 @@
+"""The life of a hold, as a table.
+
+A hold is open from the moment it is taken until it ends once: it is *posted* with what was billed,
+*presumed* (posted with a bound, because nobody knows what was billed), or *voided*. A posted or presumed
+hold may be corrected later; that is a new row, never an edit. After TigerBeetle's two-phase transfers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from comptroller.core.budget.budget import Unit
+
+HoldState = Literal["open", "posted", "presumed", "voided"]
+HoldEnd = Literal["posted", "presumed", "voided"]
+
+TRANSITIONS: Mapping[HoldState, tuple[HoldState, ...]] = {
+    "open": ("posted", "presumed", "voided"),
+    "posted": (),
+    "presumed": (),
+    "voided": (),
+}
+
+
+class Amounts(msgspec.Struct, frozen=True, array_like=True):
+    """An amount in each unit: nano-USD, tokens, calls."""
+
+    usd: int = 0
+    tokens: int = 0
+    calls: int = 0
+
+    def of(self, unit: Unit) -> int:
+        if unit == "usd":
+            return self.usd
+        return self.tokens if unit == "tokens" else self.calls
+
+    def exceeds(self, other: Amounts) -> bool:
+        """True if any unit is above the other's: the bound was wrong."""
+        return self.usd > other.usd or self.tokens > other.tokens or self.calls > other.calls
+
+
+class WindowKey(msgspec.Struct, frozen=True, array_like=True):
+    """One row of the ledger: a budget's key, its instance, and the start of the window."""
+
+    budget: str
+    instance: str
+    start_ns: int

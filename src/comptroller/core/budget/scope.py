@@ -1,0 +1,51 @@
+"""Scopes: which calls a budget is for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+Attribute = Literal[
+    "organization", "team", "owner", "environment", "kind", "identity", "session", "provider", "model", "model_class"
+]
+NODE_ATTRIBUTES: tuple[Attribute, ...] = (
+    "organization",
+    "team",
+    "owner",
+    "environment",
+    "kind",
+    "identity",
+    "session",
+)
+CALL_ATTRIBUTES: tuple[Attribute, ...] = ("provider", "model", "model_class")
+ATTRIBUTES: tuple[Attribute, ...] = NODE_ATTRIBUTES + CALL_ATTRIBUTES
+
+Scope = Mapping[Attribute, tuple[str, ...]]
+"""Several attributes: all must match. Several values of one: any of them."""
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """What scopes look at: one mapping per node of the chain (the acting identity first), and the call's own."""
+
+    chain: tuple[Mapping[Attribute, str], ...]
+    call: Mapping[Attribute, str]
+
+
+def nodes_in_scope(scope: Scope, facts: Facts) -> Sequence[Mapping[Attribute, str]]:
+    """The nodes of the chain for which the scope matches. All attributes must match at one and the same node."""
+    return [node for node in facts.chain if all(_value(key, node, facts) in wanted for key, wanted in scope.items())]
+
+
+def instances(per: Attribute | None, scope: Scope, facts: Facts) -> Sequence[str]:
+    """The windows' instances that a call draws on: each once, however many nodes match; "" for one pool."""
+    matching = nodes_in_scope(scope, facts)
+    if per is None:
+        return [""] if matching else []
+    values = (_value(per, node, facts) for node in matching)
+    return list(dict.fromkeys(value for value in values if value is not None))
+
+
+def _value(key: Attribute, node: Mapping[Attribute, str], facts: Facts) -> str | None:
+    return facts.call.get(key) if key in CALL_ATTRIBUTES else node.get(key)

@@ -1,0 +1,171 @@
+"""The budget tree: every window that a call draws on, checked all together and then drawn all together.
+
+Pure and in memory. A hold is checked against every window before any is touched, and no step waits, so
+callers at once cannot overdraw; a fault in between cannot leave half a hold. What is posted in a window
+plus what is held in it never passes its limit, except by an overrun (a provider billed above the bound).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from comptroller.core.budget.budget import Budget, Unit
+from comptroller.core.budget.hold import Amounts, WindowKey
+from comptroller.core.budget.scope import Facts, instances
+from comptroller.core.budget.window import Span, WindowKind, span_at
+
+
+class SettledTwiceError(Exception):
+    """A hold was ended that is not open: a fault of ours, never a caller's."""
+
+
+class Window(msgspec.Struct):
+    """One budget's counter for one instance and one span. Amounts in the budget's unit."""
+
+    budget: Budget
+    key: WindowKey
+    span: Span
+    posted: int = 0
+    held: int = 0
+
+    @property
+    def remaining(self) -> int:
+        """What may still be held; below zero after an overrun or a lowered limit."""
+        return self.budget.limit - self.posted - self.held
+
+
+class Hold(msgspec.Struct):
+    """A pending charge: the windows it draws on, and how much in each unit."""
+
+    id: str
+    amounts: Amounts
+    windows: list[Window]
+
+
+class BudgetTree:
+    """All budgets, their windows and the open holds."""
+
+    def __init__(self, budgets: Iterable[Budget], posted: Mapping[WindowKey, int] | None = None) -> None:
+        self._budgets: tuple[Budget, ...] = tuple(budgets)
+        self._saved = dict(posted or {})
+        self._windows: dict[WindowKey, Window] = {}
+        self._holds: dict[str, Hold] = {}
+        self._spans: dict[tuple[WindowKind, str], Span] = {}
+
+    @property
+    def budgets(self) -> Sequence[Budget]:
+        return self._budgets
+
+    @property
+    def holds(self) -> Mapping[str, Hold]:
+        """The open holds by id."""
+        return self._holds
+
+    def windows(self) -> Sequence[Window]:
+        """Every window in memory, current or not."""
+        return tuple(self._windows.values())
+
+    def drawn_by(self, facts: Facts, now_ns: int) -> list[Window]:
+        """The current windows of every budget whose scope matches, each once."""
+        return [
+            self._window(budget, instance, now_ns)
+            for budget in self._budgets
+            for instance in instances(budget.per, budget.scope, facts)
+        ]
+
+    def units_drawn(self, windows: Iterable[Window]) -> frozenset[Unit]:
+        """The units in which these windows are counted and enforced."""
+        return frozenset(window.budget.unit for window in windows)
+
+    def binding(self, windows: Iterable[Window], amounts: Amounts) -> Window | None:
+        """The hard window that has too little left for these amounts: the one that lacks most."""
+        short = [w for w in windows if w.budget.mode == "hard" and amounts.of(w.budget.unit) > w.remaining]
+        return min(short, key=lambda w: w.remaining - amounts.of(w.budget.unit), default=None)
+
+    def tightest(self, windows: Iterable[Window], unit: Unit) -> Window | None:
+        """The hard window of this unit with the least left."""
+        return min(
+            (w for w in windows if w.budget.mode == "hard" and w.budget.unit == unit),
+            key=lambda w: w.remaining,
+            default=None,
+        )
+
+    def hold(self, hold_id: str, windows: Sequence[Window], amounts: Amounts) -> Hold | Window:
+        """Take a hold on all windows, or on none: then the window that binds is returned."""
+        if hold_id in self._holds:
+            raise SettledTwiceError(f"hold {hold_id} is already open")
+        short = self.binding(windows, amounts)
+        if short is not None:
+            return short
+        hold = Hold(hold_id, amounts, list(windows))
+        for window in windows:
+            window.held += amounts.of(window.budget.unit)
+        self._holds[hold_id] = hold
+        return hold
+
+    def settle(self, hold_id: str, posted: Amounts) -> Hold:
+        """End a hold: give back what was held and post what is charged, in the windows it was taken in.
+
+        Raises SettledTwiceError if it is not open.
+        """
+        hold = self._holds.pop(hold_id, None)
+        if hold is None:
+            raise SettledTwiceError(f"hold {hold_id} is not open")
+        for window in hold.windows:
+            window.held -= hold.amounts.of(window.budget.unit)
+            window.posted += posted.of(window.budget.unit)
+        return hold
+
+    def adjust(self, keys: Iterable[WindowKey], delta: Amounts) -> None:
+        """Post a correction of a settled call in the windows it was settled in."""
+        for key in keys:
+            window = self._windows.get(key)
+            if window is not None:
+                window.posted += delta.of(window.budget.unit)
+            elif key in self._saved:
+                budget = next((b for b in self._budgets if b.key == key.budget), None)
+                self._saved[key] += delta.of(budget.unit) if budget else 0
+
+    def replace(self, budgets: Iterable[Budget], posted: Mapping[WindowKey, int]) -> None:
+        """Install new budgets at once. Windows of budgets that still count the same go on; others begin at `posted`."""
+        self._budgets = tuple(budgets)
+        by_key = {budget.key: budget for budget in self._budgets}
+        for window in self._windows.values():
+            window.budget = by_key.get(window.key.budget, window.budget)
+        for key, amount in posted.items():
+            if key not in self._windows:
+                self._saved[key] = amount
+
+    def join(self, hold: Hold, facts: Facts, now_ns: int) -> Sequence[Window]:
+        """Draw an open hold on windows of budgets that came after it; returns those."""
+        already = {window.key for window in hold.windows}
+        joined = [w for w in self.drawn_by(facts, now_ns) if w.key not in already]
+        for window in joined:
+            window.held += hold.amounts.of(window.budget.unit)
+        hold.windows.extend(joined)
+        return joined
+
+    def forget_past(self, now_ns: int) -> None:
+        """Drop windows that have ended and hold nothing; their balances are in the store."""
+        ended = [w for w in self._windows.values() if not w.held and w.span.end_ns is not None]
+        for key in [w.key for w in ended if not w.span.contains(now_ns)]:
+            del self._windows[key]
+            self._saved.pop(key, None)
+
+    def _window(self, budget: Budget, instance: str, now_ns: int) -> Window:
+        span = self._span(budget, now_ns)
+        key = WindowKey(budget.key, instance, span.start_ns)
+        window = self._windows.get(key)
+        if window is None:
+            window = self._windows[key] = Window(budget, key, span, posted=self._saved.pop(key, 0))
+        return window
+
+    def _span(self, budget: Budget, now_ns: int) -> Span:
+        cached = self._spans.get((budget.window, budget.time_zone))
+        if cached is None or not cached.contains(now_ns):
+            cached = span_at(budget.window, ZoneInfo(budget.time_zone), now_ns)
+            self._spans[(budget.window, budget.time_zone)] = cached
+        return cached

@@ -1,0 +1,179 @@
+"""The upper bound: the most a request can cost, and the largest output that fits what is left.
+
+A dialect reads the request and says what bounds it (`Asked`); the registry says what the model can do
+(`ModelLimits`); the price book says the dearest rate it can lead to. Nothing here guesses low: what has
+no bound is said to have none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from comptroller.core.money import UNITS_PER_PRICE
+from comptroller.core.pricing.book import DEFAULT_TIER, Rates
+from comptroller.core.refusal import Refusal
+
+FACTOR_ONE_BP = 10_000
+MIN_OUTPUT_TOKENS = 1_024
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What bounds the cost of one request, as its dialect reads it from the body."""
+
+    model: str
+    stream: bool
+    text_tokens: int  # no more tokens than this are in the body as text or audio
+    images: int = 0
+    choices: int = 1
+    output_limit: int | None = None  # as asked, per choice
+    extra_output_tokens: int = 0  # billed beside the limit, per choice (rejected predictions)
+    audio_input: bool = False
+    audio_output: bool = False
+    service_tier: str | None = None
+    unbounded: tuple[str, ...] = ()  # parts whose size is not in the body, in words
+    fees: tuple[str, ...] = ()  # what is billed beside tokens, in words
+    usage_asked: bool = False  # the caller wants the usage chunk of a stream
+
+
+class ModelLimits(msgspec.Struct, frozen=True):
+    """What the registry knows of a model's size. Tokens."""
+
+    max_output_tokens: int
+    context_window: int | None = None
+    max_image_tokens: int | None = None
+    overhead_tokens: int = 0  # added by the provider's template to any request
+    min_output_tokens: int | None = None
+
+
+class Estimate(msgspec.Struct, frozen=True):
+    """An upper bound that grows with the output limit. Rates in nano-USD per million tokens."""
+
+    input_tokens: int
+    choices: int
+    wanted_output_tokens: int  # per choice: the smaller of what was asked and what the model can do
+    least_output_tokens: int  # per choice: below this the call is refused
+    extra_output_tokens: int
+    input_rate: int
+    output_rate: int
+    factor_bp: int = FACTOR_ONE_BP  # raised after an overrun
+
+    def amount_nanos(self, output_tokens: int) -> int:
+        """The most the call can cost with this output limit per choice; rounded up once."""
+        cost = self.input_tokens * self.input_rate + self._all_output(output_tokens) * self.output_rate
+        return -(-cost * self.factor_bp // (UNITS_PER_PRICE * FACTOR_ONE_BP))
+
+    def tokens(self, output_tokens: int) -> int:
+        """The most tokens the call can use with this output limit per choice."""
+        return -(-(self.input_tokens + self._all_output(output_tokens)) * self.factor_bp // FACTOR_ONE_BP)
+
+    def affordable_by_money(self, remaining_nanos: int) -> int:
+        """The largest output limit per choice whose bound is at most `remaining_nanos`; below 0 if none is."""
+        scale = UNITS_PER_PRICE * FACTOR_ONE_BP
+        # ceil(cost * factor / scale) <= remaining  <=>  cost <= remaining * scale / factor
+        spendable = remaining_nanos * scale // self.factor_bp - self.input_tokens * self.input_rate
+        if spendable < 0:
+            return -1
+        if self.output_rate == 0:
+            return self.wanted_output_tokens
+        return spendable // self.output_rate // self.choices - self.extra_output_tokens
+
+    def affordable_by_tokens(self, remaining_tokens: int) -> int:
+        """The largest output limit per choice whose token bound fits; below 0 if none does."""
+        spendable = remaining_tokens * FACTOR_ONE_BP // self.factor_bp - self.input_tokens
+        return -1 if spendable < 0 else spendable // self.choices - self.extra_output_tokens
+
+    def _all_output(self, output_tokens: int) -> int:
+        return self.choices * (output_tokens + self.extra_output_tokens)
+
+
+def estimate(
+    asked: Asked, limits: ModelLimits, rates: Mapping[str, Rates], factor_bp: int, *, money: bool, metered: bool
+) -> Estimate | Refusal:
+    """The bound of a request, or why there is none.
+
+    `money`: a budget in USD will be drawn, so a price is needed. `metered`: a budget in USD or tokens will
+    be drawn, so a bound is needed. Without either, missing prices and bounds count as zero.
+    """
+    possible = _possible_rates(asked, rates) if money else dict(rates)
+    if isinstance(possible, Refusal):
+        return possible
+    input_tokens = _input_bound(asked, limits)
+    if isinstance(input_tokens, Refusal):
+        if metered:
+            return input_tokens
+        input_tokens = asked.text_tokens
+    ceiling = limits.max_output_tokens
+    wanted = ceiling if asked.output_limit is None else min(asked.output_limit, ceiling)
+    least = MIN_OUTPUT_TOKENS if limits.min_output_tokens is None else limits.min_output_tokens
+    return Estimate(
+        input_tokens=input_tokens,
+        choices=asked.choices,
+        wanted_output_tokens=wanted,
+        least_output_tokens=min(wanted, least),
+        extra_output_tokens=asked.extra_output_tokens,
+        input_rate=max((_input_rate(asked, each) for each in possible.values()), default=0),
+        output_rate=max((_output_rate(asked, each) for each in possible.values()), default=0),
+        factor_bp=factor_bp,
+    )
+
+
+def _possible_rates(asked: Asked, rates: Mapping[str, Rates]) -> Mapping[str, Rates] | Refusal:
+    """The rates of every tier the request can be billed in: the one asked for, or the default it falls back to.
+
+    A request that leaves the tier open may be given any, so every priced tier counts.
+    """
+    if not rates:
+        return _price_missing(asked.model, "its tokens")
+    if asked.fees:
+        return _price_missing(asked.model, ", ".join(asked.fees))
+    tier = asked.service_tier
+    if tier is None or tier == "auto":
+        possible = dict(rates)
+    elif tier in rates:
+        possible = {name: rates[name] for name in {tier, DEFAULT_TIER} & rates.keys()}
+    else:
+        return _price_missing(asked.model, f"service tier {tier!r}")
+    if asked.audio_input and any(each.audio_input is None for each in possible.values()):
+        return _price_missing(asked.model, "audio input (`audio_input`)")
+    if asked.audio_output and any(each.audio_output is None for each in possible.values()):
+        return _price_missing(asked.model, "audio output (`audio_output`)")
+    return possible
+
+
+def _input_bound(asked: Asked, limits: ModelLimits) -> int | Refusal:
+    if asked.images and limits.max_image_tokens is None:
+        return _unbounded(asked.model, "images", "`max_image_tokens`")
+    if asked.unbounded:
+        if limits.context_window is None:
+            return _unbounded(asked.model, ", ".join(asked.unbounded), "`context_window`")
+        return limits.context_window
+    bound = asked.text_tokens + asked.images * (limits.max_image_tokens or 0) + limits.overhead_tokens
+    return bound if limits.context_window is None else min(bound, limits.context_window)
+
+
+def _input_rate(asked: Asked, rates: Rates) -> int:
+    heard = rates.audio_input if asked.audio_input else None
+    return max(rates.dearest_input, heard or 0)
+
+
+def _output_rate(asked: Asked, rates: Rates) -> int:
+    spoken = rates.audio_output if asked.audio_output else None
+    return max(rates.dearest_output, spoken or 0)
+
+
+def _price_missing(model: str, what: str) -> Refusal:
+    return Refusal(
+        code="price_unknown",
+        sentence=f"The price book has no price for {what} of model {model!r}.",
+        hint="Ask whoever runs the gateway to add it under [[prices]] in registry.toml and run `comptroller apply`.",
+    )
+
+
+def _unbounded(model: str, what: str, setting: str) -> Refusal:
+    return Refusal(
+        code="estimate_unbounded",
+        sentence=f"Nothing bounds what {what} in this request may cost on model {model!r}.",
+        hint=f"Leave that out, or ask whoever runs the gateway to set {setting} for this model in registry.toml.",
+    )

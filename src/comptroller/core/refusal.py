@@ -1,0 +1,77 @@
+"""Refusals: every expected no, as a value with a stable code, one sentence and a way on.
+
+The table below is the whole list; documentation and tests read it. Statuses are those of model routes
+(DESIGN section 6): 402 is the one status at which real clients stop and show our text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """What every refusal of one code has in common."""
+
+    status: int
+    title: str
+    transient: bool = False  # waiting alone can mend it
+
+
+REFUSALS: Mapping[str, Kind] = {
+    # in order of precedence: the first that applies is the one a caller sees
+    "route_unknown": Kind(404, "no such route on this gateway"),
+    "method_not_allowed": Kind(405, "this route takes another method"),
+    "credential_missing": Kind(401, "no credential in any slot"),
+    "credential_invalid": Kind(401, "the credential is not one of ours, or two different ones were sent"),
+    "credential_expired": Kind(401, "the credential is past its expiry"),
+    "session_ended": Kind(402, "the session of this credential was ended"),
+    "identity_unknown": Kind(402, "the identity is not in the registry, or is disabled there"),
+    "identity_expired": Kind(402, "the identity is past its expiry date and its grace"),
+    "owner_missing": Kind(402, "nobody answers for this identity any more"),
+    "body_too_large": Kind(413, "the request body is over the gateway's limit"),
+    "body_timeout": Kind(408, "the request body did not arrive in time", transient=True),
+    "request_invalid": Kind(400, "the request is not valid for this route"),
+    "model_unknown": Kind(404, "no registry entry serves this model"),
+    "provider_unavailable": Kind(402, "no provider serves this model for the caller's environment"),
+    "model_quarantined": Kind(402, "this model was billed above its bound repeatedly; a person must resume it"),
+    "price_unknown": Kind(402, "a price that this request can lead to is missing"),
+    "estimate_unbounded": Kind(402, "nothing bounds what this request may cost"),
+    "budget_exhausted": Kind(402, "a budget has too little left for this request"),
+    "ledger_unavailable": Kind(503, "the gateway cannot write its journal", transient=True),
+    "draining": Kind(503, "the gateway is shutting down", transient=True),
+    "provider_credential_rejected": Kind(503, "the provider refused the gateway's own credential"),
+    "upstream_failed": Kind(502, "the provider could not be reached or broke off", transient=True),
+    "upstream_timeout": Kind(504, "the provider did not answer in time", transient=True),
+    "internal_error": Kind(500, "a fault of the gateway; the call was stopped and charged as presumed"),
+}
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """One no. Amounts are filled in only where the caller may see them; `hint` says what to do."""
+
+    code: str
+    sentence: str
+    hint: str
+    limit: str | None = None  # the budget or bound that binds
+    unit: str | None = None  # usd, tokens or calls
+    remaining: str | None = None  # in `unit`: decimal USD or a whole number
+    needed: str | None = None
+    resets_at: str | None = None  # RFC 3339
+    retry_after_s: int | None = None
+    largest_output_tokens: int | None = None  # what would fit now
+    param: str | None = None  # the field of the request that is wrong
+
+    @property
+    def kind(self) -> Kind:
+        return REFUSALS[self.code]
+
+    @property
+    def status(self) -> int:
+        return self.kind.status
+
+    @property
+    def message(self) -> str:
+        """What a person reads: the sentence, then what to do."""
+        return f"{self.sentence} {self.hint}".strip()

@@ -1,0 +1,108 @@
+"""From what is installed to the registry that calls meet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from hashlib import blake2s
+from typing import cast
+
+import msgspec
+
+from comptroller.core.budget.budget import Budget, Mode, Unit, Visibility
+from comptroller.core.budget.scope import Attribute
+from comptroller.core.budget.window import WindowKind
+from comptroller.core.identity.identity import Identity, Organization, Owner, Team
+from comptroller.core.money import parse_usd
+from comptroller.core.pricing.book import Price, PriceBook, Rates
+from comptroller.core.pricing.estimate import ModelLimits
+from comptroller.core.registry.entries import (
+    ORGANIZATION,
+    Entry,
+    EntryKind,
+    Installed,
+    StoredEntry,
+    scope_of,
+    string,
+)
+from comptroller.core.registry.fields import parse_limit
+from comptroller.core.registry.registry import Model, Registry
+
+_RATES = tuple(field.name for field in msgspec.structs.fields(Rates))
+_LIMITS = tuple(field.name for field in msgspec.structs.fields(ModelLimits))
+
+
+def build(installed: Installed, version: int) -> Registry:
+    """The registry of one version. Disabled budgets and prices are out of force; disabled identities, teams,
+    owners and models stay known, and are refused by name.
+
+    Raises KeyError or msgspec.ValidationError for entries that `read_document` did not make.
+    """
+    return Registry(
+        version=version,
+        organization=msgspec.convert(installed[ORGANIZATION].value, Organization),
+        teams={key: _team(key, stored) for key, stored in _of(installed, "team")},
+        owners={key: _owner(key, stored) for key, stored in _of(installed, "owner")},
+        identities={key: _identity(key, stored) for key, stored in _of(installed, "identity")},
+        models={key: _model(key, stored) for key, stored in _of(installed, "model")},
+        prices=_price_book([stored.value for _, stored in _of(installed, "price") if not stored.disabled]),
+        budgets=tuple(_budget(key, stored.value) for key, stored in _of(installed, "budget") if not stored.disabled),
+    )
+
+
+def _of(installed: Installed, wanted: EntryKind) -> list[tuple[str, StoredEntry]]:
+    return [(key, installed[kind, key]) for kind, key in sorted(installed) if kind == wanted]
+
+
+def _team(key: str, stored: StoredEntry) -> Team:
+    return msgspec.convert({**stored.value, "name": key, "disabled": stored.disabled}, Team)
+
+
+def _owner(key: str, stored: StoredEntry) -> Owner:
+    return msgspec.convert({**stored.value, "id": key, "disabled": stored.disabled}, Owner)
+
+
+def _identity(key: str, stored: StoredEntry) -> Identity:
+    return msgspec.convert({**stored.value, "id": key, "disabled": stored.disabled}, Identity)
+
+
+def _model(key: str, stored: StoredEntry) -> Model:
+    row = dict(stored.value)
+    limits = {name: row.pop(name) for name in _LIMITS if name in row}
+    model_class = row.pop("class", None)
+    return msgspec.convert(
+        {**row, "pattern": key, "limits": limits, "model_class": model_class, "disabled": stored.disabled}, Model
+    )
+
+
+def _price_book(entries: list[Entry]) -> PriceBook:
+    written = msgspec.json.encode(entries, order="sorted")
+    version = blake2s(written, digest_size=6).hexdigest()
+    return PriceBook((_price(entry) for entry in entries), version)
+
+
+def _price(entry: Entry) -> Price:
+    rates = {name: parse_usd(string(entry, name)) for name in _RATES if name in entry}
+    return Price(
+        model=string(entry, "model"),
+        first_day=date.fromisoformat(string(entry, "from")),
+        rates=Rates(**rates),
+        provider=string(entry, "provider") or None,
+        service_tier=string(entry, "service_tier"),
+    )
+
+
+def _budget(key: str, entry: Entry) -> Budget:
+    amount, unit = parse_limit(entry["limit"])
+    scope = cast("Mapping[Attribute, list[str]]", scope_of(entry))
+    return Budget(
+        name=key,
+        scope={attribute: tuple(values) for attribute, values in scope.items()},
+        unit=cast("Unit", unit),
+        limit=amount,
+        window=cast("WindowKind", entry["window"]),
+        time_zone=string(entry, "time_zone"),
+        per=cast("Attribute | None", entry.get("per")),
+        mode=cast("Mode", entry["mode"]),
+        visible=cast("Visibility", entry["visible"]),
+    )

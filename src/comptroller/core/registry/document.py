@@ -1,0 +1,231 @@
+"""registry.toml: from its parsed TOML to entries, with every fault in it at once.
+
+Each section is a table of fields below; what one field may hold is in `fields`, what may name what is in
+`references`. Prices and budgets are lists: their places are counted from 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import cast, get_args
+
+from comptroller.core.budget.budget import Mode, Visibility
+from comptroller.core.budget.scope import ATTRIBUTES
+from comptroller.core.budget.window import WindowKind
+from comptroller.core.identity.identity import Environment, IdentityKind, RiskTier
+from comptroller.core.ids import is_identity_id, is_trust_domain
+from comptroller.core.registry import fields
+from comptroller.core.registry.entries import (
+    ORGANIZATION,
+    Document,
+    Entry,
+    EntryKey,
+    EntryKind,
+    Value,
+    price_key,
+    scope_of,
+    string,
+)
+from comptroller.core.registry.fields import Field, Reader, read_table
+from comptroller.core.registry.problem import Fault, Problem, did_you_mean, join
+from comptroller.core.registry.references import check_references, find_warnings
+from comptroller.core.registry.registry import OutputLimitField
+
+# Attributes of the design that nothing can fill yet. A limit on them would never bind, so it is refused.
+LATER = ("tenant", "subject", "task", "task_type", "workflow", "tool")
+
+
+def _trust_domain(raw: object) -> Value:
+    word = fields.text(raw)
+    if not is_trust_domain(word):
+        raise Fault(f"{word!r} is not a trust domain.", "Use a lower-case domain name, such as 'acme.example'.")
+    return word
+
+
+def _identity_id(raw: object) -> Value:
+    word = fields.text(raw)
+    if not is_identity_id(word):
+        raise Fault(f"{word!r} is not an identity id.", "Write it as kind/name, such as 'agent/scout'.")
+    return word
+
+
+def _attribute(raw: object) -> str:
+    word = fields.text(raw)
+    if word in LATER:
+        raise Fault(f"`{word}` cannot be limited yet.", f"Known now: {', '.join(ATTRIBUTES)}.")
+    if word not in ATTRIBUTES:
+        raise Fault(f"`{word}` is nothing that a budget can be for.", did_you_mean(word, ATTRIBUTES))
+    return word
+
+
+def _not_yet(raw: object) -> Value:
+    raise Fault("This cannot be limited yet.", f"Known now: {', '.join(ATTRIBUTES)}.")
+
+
+def _named(known: object) -> Reader:
+    return fields.choice(*get_args(known))
+
+
+_ORGANIZATION = (
+    Field("name", fields.name, mandatory=True),
+    Field("trust_domain", _trust_domain, mandatory=True),
+)
+_TEAM = (Field("cost_center", fields.text),)
+_OWNER = (Field("team", fields.name, mandatory=True),)
+_IDENTITY = (
+    Field("kind", _named(IdentityKind), mandatory=True),
+    Field("team", fields.name, mandatory=True),
+    Field("owner", fields.name, mandatory=True),
+    Field("purpose", fields.text, mandatory=True),
+    Field("environment", _named(Environment), mandatory=True),
+    Field("deputy", fields.name),
+    Field("risk_tier", _named(RiskTier), "low"),
+    Field("data_classes", fields.names(fields.name, empty=True)),
+    Field("profile", fields.name),
+    Field("expires", fields.day),
+    Field("approved_by", fields.name),
+)
+_MODEL = (
+    Field("providers", fields.names(fields.name), mandatory=True),
+    Field("class", fields.name),
+    Field("max_output_tokens", fields.count(1), 16_384),
+    Field("context_window", fields.count(1)),
+    Field("max_image_tokens", fields.count(0)),
+    Field("overhead_tokens", fields.count(0), 256),
+    Field("min_output_tokens", fields.count(0)),
+    Field("output_limit_field", _named(OutputLimitField)),
+    Field("visible_output", fields.flag, False),
+)
+_PRICE = (
+    Field("model", fields.pattern, mandatory=True),
+    Field("provider", fields.name),
+    Field("service_tier", fields.name, "default"),
+    Field("from", fields.day, mandatory=True),
+    Field("input", fields.price, mandatory=True),
+    Field("output", fields.price, mandatory=True),
+    Field("cache_read", fields.price),
+    Field("cache_write", fields.price),
+    Field("audio_input", fields.price),
+    Field("reasoning", fields.price),
+    Field("audio_output", fields.price),
+)
+_SCOPE = (
+    *(Field(attribute, fields.names(fields.text, ordered=False)) for attribute in ATTRIBUTES),
+    *(Field(attribute, _not_yet) for attribute in LATER),
+)
+_BUDGET = (
+    Field("name", fields.name, mandatory=True),
+    Field("scope", _SCOPE, mandatory=True),
+    Field("limit", fields.limit, mandatory=True),
+    Field("window", _named(WindowKind), mandatory=True),
+    Field("time_zone", fields.zone, "UTC"),
+    Field("per", _attribute),
+    Field("mode", _named(Mode), "hard"),
+    Field("visible", _named(Visibility)),
+)
+
+# Section of the file, kind of its entries, how their keys are read, their fields.
+_TABLES: tuple[tuple[str, EntryKind, Reader, tuple[Field, ...]], ...] = (
+    ("teams", "team", fields.name, _TEAM),
+    ("owners", "owner", fields.name, _OWNER),
+    ("identities", "identity", _identity_id, _IDENTITY),
+    ("models", "model", fields.pattern, _MODEL),
+)
+SECTIONS = ("organization", "teams", "owners", "identities", "models", "prices", "budgets")
+
+
+def read_document(raw: Mapping[str, object]) -> Document | list[Problem]:
+    """The entries that a parsed registry.toml asks for, or everything that is wrong with it."""
+    problems: list[Problem] = []
+    fields.refuse_unknown("", raw, SECTIONS, problems)
+    entries: dict[EntryKey, Entry] = {}
+    places: dict[EntryKey, str] = {}
+    if "organization" in raw:
+        entries[ORGANIZATION] = read_table("organization", raw["organization"], _ORGANIZATION, problems)
+    else:
+        problems.append(Problem("organization", "This section is missing.", "It needs `name` and `trust_domain`."))
+    places[ORGANIZATION] = "organization"
+    for section, kind, read_key, known in _TABLES:
+        for key, table in _tables(section, raw, problems):
+            place = places[kind, key] = join(section, key)
+            _check_key(place, key, read_key, problems)
+            entries[kind, key] = read_table(place, table, known, problems)
+    for place, entry in _list("prices", raw, _PRICE, problems):
+        key = price_key(entry) if {"model", "from"} <= entry.keys() else place
+        _add(("price", key), entry, place, entries, places, problems)
+    for place, entry in _list("budgets", raw, _BUDGET, problems):
+        entry.setdefault("visible", _visible(entry))
+        _add(("budget", string(entry, "name") or place), entry, place, entries, places, problems)
+    _check_contents(entries, places, problems)
+    problems.extend(check_references(entries, places))
+    if problems:
+        return problems
+    for (kind, _), entry in entries.items():
+        if kind == "budget":
+            del entry["name"]  # it is the key
+    return Document(entries, tuple(find_warnings(entries)))
+
+
+def _check_key(place: str, key: str, read_key: Reader, problems: list[Problem]) -> None:
+    try:
+        read_key(key)
+    except Fault as fault:
+        problems.append(fault.at(place))
+
+
+def _tables(section: str, raw: Mapping[str, object], problems: list[Problem]) -> list[tuple[str, object]]:
+    found = raw.get(section, {})
+    if not isinstance(found, dict):
+        problems.append(Problem(section, f"This must be tables such as [{section}.NAME], not {fields.name_of(found)}."))
+        return []
+    return list(cast("dict[str, object]", found).items())
+
+
+def _list(
+    section: str, raw: Mapping[str, object], known: tuple[Field, ...], problems: list[Problem]
+) -> Iterator[tuple[str, Entry]]:
+    """Each table of a list with its place: its name where it has one, else its number."""
+    found = raw.get(section, [])
+    if not isinstance(found, list):
+        problems.append(Problem(section, f"This must be a list of [[{section}]], not {fields.name_of(found)}."))
+        return
+    for number, item in enumerate(cast("list[object]", found), 1):
+        place = _place(section, item, number)
+        yield place, read_table(place, item, known, problems)
+
+
+def _place(section: str, item: object, number: int) -> str:
+    given = cast("dict[str, object]", item).get("name") if isinstance(item, dict) else None
+    return join(section, given) if isinstance(given, str) and given else f"{section}[{number}]"
+
+
+def _visible(entry: Entry) -> Value:
+    """A caller sees amounts only of what is its own: its session or its identity (DESIGN section 6)."""
+    own = {"identity", "session"} & {*scope_of(entry), string(entry, "per")}
+    return "caller" if own else "operator"
+
+
+def _add(
+    key: EntryKey,
+    entry: Entry,
+    place: str,
+    entries: dict[EntryKey, Entry],
+    places: dict[EntryKey, str],
+    problems: list[Problem],
+) -> None:
+    if key in entries:
+        problems.append(Problem(place, f"This {key[0]} stands in the file twice: {key[1]}."))
+    entries[key] = entry
+    places[key] = place
+
+
+def _check_contents(entries: Mapping[EntryKey, Entry], places: Mapping[EntryKey, str], problems: list[Problem]) -> None:
+    """What no single field can know."""
+    for key, entry in entries.items():
+        least, most = entry.get("min_output_tokens"), entry.get("max_output_tokens")
+        if key[0] == "model" and isinstance(least, int) and isinstance(most, int) and least > most:
+            sentence = f"{least} is more than the model's max_output_tokens, {most}."
+            problems.append(Problem(join(places[key], "min_output_tokens"), sentence))
+        if entry.get("scope") == {}:
+            hint = 'For every call, write { organization = "NAME" }.'
+            problems.append(Problem(join(places[key], "scope"), "A scope with nothing in it is not clear.", hint))

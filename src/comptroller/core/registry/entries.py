@@ -1,0 +1,68 @@
+"""The registry as rows: one entry for each thing that the file names, in a form that is stored and compared.
+
+An entry is a small JSON object without its own key. Money stays the decimal string that a person wrote;
+what was left out is either its default or not there at all, so that equal entries are equal objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from comptroller.core.registry.problem import Problem
+
+EntryKind = Literal["organization", "team", "owner", "identity", "model", "price", "budget"]
+KINDS: tuple[EntryKind, ...] = ("organization", "team", "owner", "identity", "model", "price", "budget")
+
+Value = str | int | bool | list[str] | dict[str, list[str]]
+Entry = dict[str, Value]
+EntryKey = tuple[EntryKind, str]
+"""The kind, and what names one of it: a name, an id, a pattern; for a price `model|provider|tier|from`."""
+
+Entries = Mapping[EntryKey, Entry]
+"""What a file asks for."""
+
+ORGANIZATION: EntryKey = ("organization", "organization")
+
+
+class StoredEntry(msgspec.Struct, frozen=True):
+    """An entry as it is installed. What a file no longer names is disabled and stays."""
+
+    value: Entry
+    disabled: bool = False
+
+
+Installed = Mapping[EntryKey, StoredEntry]
+"""What is installed: the truth of the store."""
+
+
+class Document(msgspec.Struct, frozen=True):
+    """A whole registry.toml that is right, and what a person should look at all the same."""
+
+    entries: Entries
+    warnings: tuple[Problem, ...] = ()
+
+
+def price_key(entry: Mapping[str, object]) -> str:
+    """The key of a price entry."""
+    return "|".join(str(entry.get(part, "")) for part in ("model", "provider", "service_tier", "from"))
+
+
+def strings(entry: Mapping[str, Value], field: str) -> tuple[str, ...]:
+    """A field that holds a list of names; empty where it is absent."""
+    found = entry.get(field)
+    return tuple(found) if isinstance(found, list) else ()
+
+
+def string(entry: Mapping[str, Value], field: str) -> str:
+    """A field that holds a text; empty where it is absent."""
+    found = entry.get(field)
+    return found if isinstance(found, str) else ""
+
+
+def scope_of(entry: Mapping[str, Value]) -> Mapping[str, list[str]]:
+    """The scope of a budget entry."""
+    found = entry.get("scope")
+    return found if isinstance(found, dict) else {}

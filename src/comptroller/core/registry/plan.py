@@ -1,0 +1,135 @@
+"""The difference between what is installed and what a file asks for, and what installing it leads to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+import msgspec
+
+from comptroller.core.registry.entries import (
+    KINDS,
+    ORGANIZATION,
+    Entries,
+    Entry,
+    EntryKey,
+    EntryKind,
+    Installed,
+    StoredEntry,
+    Value,
+    scope_of,
+)
+from comptroller.core.registry.problem import Problem
+
+Verb = Literal["add", "change", "disable", "enable"]
+
+
+class EntryChange(msgspec.Struct, frozen=True):
+    """One entry that will be different. `before` is None for an added one, `after` for a disabled one."""
+
+    verb: Verb
+    kind: EntryKind
+    key: str
+    before: Entry | None
+    after: Entry | None
+    fields: tuple[str, ...] = ()  # which differ, where both are there
+
+    @property
+    def sentence(self) -> str:
+        """The change in one line, amounts as they stand in the file."""
+        subject = f"{self.verb} {say_key(self.kind, self.key)}"
+        if self.verb == "disable":
+            return f"{subject}: the file does not name it any more"
+        if self.verb == "add":
+            return f"{subject}: {_say_entry(self.kind, self.after or {})}".rstrip(": ")
+        before, after = self.before or {}, self.after or {}
+        differences = "; ".join(f"{name} {_say(before.get(name))} -> {_say(after.get(name))}" for name in self.fields)
+        return f"{subject}: {differences or 'as it was'}"
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What `apply` will do, in the order of the file's sections, and what to look at before."""
+
+    changes: tuple[EntryChange, ...]
+    warnings: tuple[Problem, ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        """Nothing would change."""
+        return not self.changes
+
+
+def plan(installed: Installed, wanted: Entries, warnings: tuple[Problem, ...] = ()) -> Plan:
+    """What is different. `warnings` are those of the document; the plan adds those of the difference."""
+    keys = sorted(installed.keys() | wanted.keys(), key=lambda key: (KINDS.index(key[0]), key[1]))
+    changes = tuple(change for key in keys if (change := _change(key, installed.get(key), wanted.get(key))) is not None)
+    return Plan(changes, (*warnings, *_warnings(changes)))
+
+
+def install(installed: Installed, agreed: Plan) -> Mapping[EntryKey, StoredEntry]:
+    """What is installed once the plan is carried out. Nothing is ever taken away."""
+    after = dict(installed)
+    for change in agreed.changes:
+        key = (change.kind, change.key)
+        after[key] = StoredEntry(after[key].value, disabled=True) if change.after is None else StoredEntry(change.after)
+    return after
+
+
+def say_key(kind: EntryKind, key: str) -> str:
+    """How a person reads which entry it is."""
+    if kind == "organization":
+        return "the organization"
+    if kind != "price":
+        return f"{kind} {key}"
+    model, provider, tier, first_day = key.split("|")
+    where = f" on {provider}" if provider else ""
+    return f"price of {model}{where} from {first_day}{'' if tier == 'default' else f', tier {tier}'}"
+
+
+def _change(key: EntryKey, stored: StoredEntry | None, wanted: Entry | None) -> EntryChange | None:
+    kind, name = key
+    if stored is None:
+        return EntryChange("add", kind, name, None, wanted)
+    if wanted is None:
+        return None if stored.disabled else EntryChange("disable", kind, name, stored.value, None)
+    fields = tuple(_different(stored.value, wanted))
+    if stored.disabled:
+        return EntryChange("enable", kind, name, stored.value, wanted, fields)
+    return EntryChange("change", kind, name, stored.value, wanted, fields) if fields else None
+
+
+def _different(before: Entry, after: Entry) -> Iterator[str]:
+    names = [*after, *(name for name in before if name not in after)]
+    return (name for name in names if before.get(name) != after.get(name))
+
+
+def _warnings(changes: tuple[EntryChange, ...]) -> Iterator[Problem]:
+    for change in changes:
+        if (change.kind, change.key) == ORGANIZATION and "trust_domain" in change.fields:
+            sentence = "The trust domain changes: every credential issued so far will be refused."
+            yield Problem("organization.trust_domain", sentence)
+        if change.verb == "disable" and change.kind == "budget":
+            yield Problem(f"budget {change.key}", "It leaves force: it limits nothing any more.")
+
+
+def _say_entry(kind: EntryKind, entry: Entry) -> str:
+    """The fields of a new entry; those of a price's key are said already."""
+    said = {"model", "provider", "service_tier", "from"} if kind == "price" else set[str]()
+    return ", ".join(f"{name} {_say(value)}" for name, value in entry.items() if name not in said)
+
+
+def _say(value: Value | None) -> str:
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return "true" if value else "false"
+        case list():
+            return " or ".join(value) or "nothing"
+        case dict():
+            scope = scope_of({"scope": value})
+            return " and ".join(f"{key} {' or '.join(values)}" for key, values in scope.items())
+        case str() if " " in value and not value[0].isdigit():
+            return f"'{value}'"
+        case _:
+            return str(value)

@@ -1,0 +1,187 @@
+"""What names what in a registry, and what that says about a budget that can never bind."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import get_args
+
+from comptroller.core.budget.scope import CALL_ATTRIBUTES
+from comptroller.core.identity.identity import Environment, IdentityKind
+from comptroller.core.registry.entries import (
+    ORGANIZATION,
+    Entries,
+    Entry,
+    EntryKey,
+    EntryKind,
+    Value,
+    scope_of,
+    string,
+    strings,
+)
+from comptroller.core.registry.problem import Problem, did_you_mean, join
+
+# Field of an entry that holds the key of another entry.
+_REFERENCES: tuple[tuple[EntryKind, str, EntryKind], ...] = (
+    ("owner", "team", "team"),
+    ("identity", "team", "team"),
+    ("identity", "owner", "owner"),
+    ("identity", "deputy", "owner"),
+)
+
+
+def check_references(entries: Entries, places: Mapping[EntryKey, str]) -> Iterator[Problem]:
+    """Every name that names nothing. `places` says where each entry stands in the file."""
+    for key, entry in entries.items():
+        for kind, field, target in _REFERENCES:
+            value = entry.get(field)
+            if key[0] == kind and isinstance(value, str) and (target, value) not in entries:
+                yield _unknown(join(places[key], field), target, value, _keys(entries, target))
+        if key[0] == "budget":
+            yield from _check_scope(places[key], entry, entries)
+
+
+def unknown_providers(entries: Entries, providers: Collection[str]) -> tuple[Problem, ...]:
+    """Models that name a provider which the process does not have. `providers`: the names in comptroller.toml."""
+    return tuple(
+        _unknown(f"{join('models', name)}.providers", "provider", provider, providers)
+        for (kind, name), entry in entries.items()
+        if kind == "model"
+        for provider in strings(entry, "providers")
+        if provider not in providers
+    )
+
+
+def find_warnings(entries: Entries) -> Iterator[Problem]:
+    """What is right, and probably not what was meant."""
+    yield from _idle_budgets(entries)
+    yield from _unlimited_identities(entries)
+    yield from _prices_and_models(entries)
+
+
+def _keys(entries: Entries, wanted: EntryKind) -> list[str]:
+    return [key for kind, key in entries if kind == wanted]
+
+
+def _of(entries: Entries, wanted: EntryKind) -> list[tuple[str, Entry]]:
+    return [(key, entry) for (kind, key), entry in entries.items() if kind == wanted]
+
+
+def _unknown(where: str, what: str, word: str, known: Collection[str]) -> Problem:
+    return Problem(where, f"There is no {what} {word!r}.", did_you_mean(word, known))
+
+
+def _check_scope(place: str, entry: Mapping[str, Value], entries: Entries) -> Iterator[Problem]:
+    for attribute, values in scope_of(entry).items():
+        where = f"{place}.scope.{attribute}"
+        if attribute == "model":
+            yield from _check_scope_models(where, values, _keys(entries, "model"))
+            continue
+        known = _known_values(attribute, entries)
+        if known is None:
+            continue
+        for value in values:
+            if value not in known:
+                yield _unknown(where, attribute.replace("_", " "), value, known)
+
+
+def _check_scope_models(where: str, values: Sequence[str], patterns: Sequence[str]) -> Iterator[Problem]:
+    for value in values:
+        if "*" in value or "?" in value:
+            hint = "Name the models one by one, or give them a `class` and use `model_class`."
+            yield Problem(where, f"{value!r} is a pattern, and a scope names models.", hint)
+        elif not _serves(patterns, value):
+            yield _unknown(where, "model", value, patterns)
+
+
+def _known_values(attribute: str, entries: Entries) -> Collection[str] | None:
+    """Every value that an attribute of a scope can have; None where the registry cannot know."""
+    models = [entry for _, entry in _of(entries, "model")]
+    match attribute:
+        case "organization":
+            return [string(entries.get(ORGANIZATION, {}), "name")]
+        case "team" | "owner" | "identity":
+            return _keys(entries, attribute)
+        case "environment":
+            return get_args(Environment)
+        case "kind":
+            return get_args(IdentityKind)
+        case "provider":
+            return {provider for entry in models for provider in strings(entry, "providers")}
+        case "model_class":
+            return {string(entry, "class") for entry in models} - {""}
+        case _:
+            return None
+
+
+def _serves(patterns: Sequence[str], model: str) -> bool:
+    return any(fnmatchcase(model, pattern) for pattern in patterns)
+
+
+def _node(identity: str, entry: Entry, organization: str) -> Mapping[str, str]:
+    """An identity as scopes see it."""
+    own = {key: string(entry, key) for key in ("kind", "team", "owner", "environment")}
+    return {**own, "identity": identity, "organization": organization}
+
+
+def _nodes(entries: Entries) -> list[Mapping[str, str]]:
+    organization = string(entries[ORGANIZATION], "name")
+    return [_node(name, entry, organization) for name, entry in _of(entries, "identity")]
+
+
+def _matches_node(scope: Mapping[str, list[str]], node: Mapping[str, str]) -> bool:
+    return all(node.get(key) in wanted for key, wanted in scope.items() if key not in CALL_ATTRIBUTES)
+
+
+def _matches_model(scope: Mapping[str, list[str]], pattern: str, entry: Entry) -> bool:
+    """Whether some call that this entry serves can be in the scope."""
+    providers, classes, models = (scope.get(key) for key in ("provider", "model_class", "model"))
+    return (
+        (providers is None or not set(providers).isdisjoint(strings(entry, "providers")))
+        and (classes is None or string(entry, "class") in classes)
+        and (models is None or any(fnmatchcase(model, pattern) for model in models))
+    )
+
+
+def _idle_budgets(entries: Entries) -> Iterator[Problem]:
+    nodes, models = _nodes(entries), _of(entries, "model")
+    for name, entry in _of(entries, "budget"):
+        scope, where = scope_of(entry), join("budgets", name)
+        if not any(_matches_node(scope, node) for node in nodes):
+            yield Problem(where, "No identity is in the scope of this budget yet.")
+        elif not any(_matches_model(scope, pattern, model) for pattern, model in models):
+            yield Problem(where, "No model is in the scope of this budget yet.")
+
+
+def _unlimited_identities(entries: Entries) -> Iterator[Problem]:
+    """Identities that no hard budget in USD is for, whatever they call."""
+    scopes = [scope_of(entry) for _, entry in _of(entries, "budget") if _is_hard_money(entry)]
+    for node in _nodes(entries):
+        if not any(_matches_node(scope, node) for scope in scopes):
+            where = join("identities", node["identity"])
+            yield Problem(where, "No hard budget in USD is for this identity: what it spends has no end.")
+
+
+def _is_hard_money(entry: Entry) -> bool:
+    return string(entry, "limit").endswith(" USD") and entry.get("mode") == "hard"
+
+
+def _prices_and_models(entries: Entries) -> Iterator[Problem]:
+    prices, models = _of(entries, "price"), _of(entries, "model")
+    for pattern, model in models:
+        for provider in strings(model, "providers"):
+            if not any(_prices(price, provider, pattern) for _, price in prices):
+                sentence = f"No price is for this model on {provider}: under a budget in USD it is refused."
+                yield Problem(join("models", pattern), sentence)
+    for _, price in prices:
+        served = [(pattern, provider) for pattern, model in models for provider in strings(model, "providers")]
+        if not any(_prices(price, provider, pattern) for pattern, provider in served):
+            yield Problem(f"prices of {string(price, 'model')}", "No model that is served has this price.")
+
+
+def _prices(price: Entry, provider: str, pattern: str) -> bool:
+    """Whether a price can be for some model of a pattern. Two patterns may overlap though neither matches the other."""
+    priced = string(price, "model")
+    return string(price, "provider") in {"", provider} and (
+        fnmatchcase(pattern, priced) or fnmatchcase(priced, pattern) or ("*" in pattern and "*" in priced)
+    )

@@ -1,0 +1,77 @@
+"""The registry as one immutable version: who exists, what they may spend, which models there are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Literal
+
+import msgspec
+
+from comptroller.core.budget.budget import Budget
+from comptroller.core.identity.identity import Identity, Organization, Owner, Team
+from comptroller.core.pricing.book import PriceBook
+from comptroller.core.pricing.estimate import ModelLimits
+
+OutputLimitField = Literal["max_completion_tokens", "max_tokens"]
+
+
+class Model(msgspec.Struct, frozen=True):
+    """One [models."PATTERN"] entry: who serves it, and what bounds it."""
+
+    pattern: str  # a name, or a pattern with * and ?
+    providers: tuple[str, ...]
+    limits: ModelLimits
+    model_class: str | None = None
+    output_limit_field: OutputLimitField | None = None  # None: as the provider says
+    visible_output: bool = False  # every billed output token is seen as it comes
+    disabled: bool = False
+
+
+class Registry:
+    """A snapshot that is replaced as a whole by `apply`."""
+
+    def __init__(
+        self,
+        *,
+        version: int,
+        organization: Organization,
+        teams: Mapping[str, Team],
+        owners: Mapping[str, Owner],
+        identities: Mapping[str, Identity],
+        models: Mapping[str, Model],
+        prices: PriceBook,
+        budgets: tuple[Budget, ...],
+    ) -> None:
+        self.version = version
+        self.organization = organization
+        self.teams = teams
+        self.owners = owners
+        self.identities = identities
+        self.models = models
+        self.prices = prices
+        self.budgets = budgets
+        self._matched: dict[str, Model | None] = {}
+
+    def answerable(self, identity: Identity) -> bool:
+        """True if the identity's owner or deputy is registered and enabled."""
+        people = (self.owners.get(name) for name in (identity.owner, identity.deputy) if name is not None)
+        return any(person is not None and not person.disabled for person in people)
+
+    def model(self, name: str) -> Model | None:
+        """The entry that serves a model name: an exact name, else the longest matching pattern.
+
+        A disabled entry serves nothing, and hides nothing: the file that left it out is read the same way.
+        """
+        if name not in self._matched:
+            if len(self._matched) > 10_000:  # names come from callers
+                self._matched.clear()
+            self._matched[name] = self._match(name)
+        return self._matched[name]
+
+    def _match(self, name: str) -> Model | None:
+        exact = self.models.get(name)
+        if exact is not None and not exact.disabled:
+            return exact
+        matching = [m for m in self.models.values() if not m.disabled and fnmatchcase(name, m.pattern)]
+        return max(matching, key=lambda m: len(m.pattern), default=None)

@@ -1,0 +1,145 @@
+"""Answer: the last word to the caller, in its own dialect, and whose fault a failure was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from comptroller.core.budget.budget import format_amount
+from comptroller.core.money import format_usd
+from comptroller.core.refusal import Refusal
+from comptroller.flow.dialect import Dialect
+from comptroller.flow.door import Reply
+from comptroller.flow.outcome import Outcome
+from comptroller.flow.reservation import Reservation
+from comptroller.flow.upstream import Exchange
+
+if TYPE_CHECKING:
+    from comptroller.flow.attempt import Attempt
+    from comptroller.flow.settle import Receipt
+
+_OUR_CREDENTIAL = frozenset({401, 402, 403})
+_JSON = (b"content-type", b"application/json")
+
+_FAILURES: Mapping[Outcome, tuple[str, str, str]] = {
+    "provider_unreachable": ("upstream_failed", "could not be reached", "Nothing was charged; try again."),
+    "provider_cut": ("upstream_failed", "broke off its answer", "It is charged as presumed; try again."),
+    "provider_malformed": ("upstream_failed", "sent an answer that is not valid", "It is charged as presumed."),
+    "provider_error": ("upstream_failed", "failed in the middle of its answer", "Try again."),
+    "provider_timeout": ("upstream_timeout", "did not answer in time", "It is charged as presumed; try again."),
+}
+
+
+async def refuse(dialect: Dialect, reply: Reply, call_id: str, refusal: Refusal) -> None:
+    """Say a refusal in the dialect's own error shape; in the middle of a stream, as its error event."""
+    if reply.started:
+        await reply.finish(dialect.refusal_event(refusal, call_id))
+        return
+    body = dialect.refusal_body(refusal, call_id)
+    headers = [_JSON, (b"content-length", str(len(body)).encode()), (b"x-comptroller-call-id", call_id.encode())]
+    headers.append((b"x-comptroller-refusal", refusal.code.encode()))
+    if refusal.retry_after_s is not None:
+        headers.append((b"retry-after", str(refusal.retry_after_s).encode()))
+    if not refusal.kind.transient:
+        headers.append((b"x-should-retry", b"false"))
+    await reply.start(refusal.status, headers)
+    await reply.finish(body)
+
+
+async def answer(dialect: Dialect, reply: Reply, reservation: Reservation, attempt: Attempt, receipt: Receipt) -> None:
+    """End the reply: what the provider said, or what became of it."""
+    if attempt.outcome == "client_slow":
+        reply.drop()
+    elif attempt.unheard or attempt.outcome == "client_gone":
+        return
+    elif attempt.outcome == "completed" and attempt.meter is not None:
+        await reply.finish()
+    elif attempt.answer_body is not None and attempt.status not in _OUR_CREDENTIAL:
+        await _pass_on(dialect, reply, reservation, attempt, receipt)
+    else:
+        await refuse(dialect, reply, reservation.call_id, _failure(reservation, attempt))
+
+
+def governed_headers(reservation: Reservation, charge_nanos: int | None, model: str) -> list[tuple[bytes, bytes]]:
+    """The headers that every governed answer carries."""
+    headers = [
+        (b"x-comptroller-call-id", reservation.call_id.encode()),
+        (b"x-comptroller-model", model.encode("ascii", "replace")),
+    ]
+    if charge_nanos is not None:
+        headers.append((b"x-comptroller-charge-usd", format_usd(charge_nanos).encode()))
+    remaining = _remaining(reservation)
+    if remaining is not None:
+        headers.append((b"x-comptroller-remaining-usd", remaining.encode()))
+    asked = reservation.request.asked.output_limit
+    if reservation.output_limit < (asked if asked is not None else reservation.estimate.wanted_output_tokens):
+        headers.append((b"x-comptroller-output-limit", str(reservation.output_limit).encode()))
+    return headers
+
+
+def passed_headers(dialect: Dialect, exchange: Exchange) -> list[tuple[bytes, bytes]]:
+    """The provider's response headers that the dialect lets through."""
+    return [(name, value) for name, value in exchange.headers if name in dialect.response_headers]
+
+
+async def _pass_on(
+    dialect: Dialect, reply: Reply, reservation: Reservation, attempt: Attempt, receipt: Receipt
+) -> None:
+    body, exchange = attempt.answer_body or b"", attempt.exchange
+    served = (attempt.answer.served_model if attempt.answer else None) or reservation.request.asked.model
+    headers = passed_headers(dialect, exchange) if exchange is not None else []
+    headers += governed_headers(reservation, receipt.settlement.posted.usd, served)
+    headers.append((b"content-length", str(len(body)).encode()))
+    if attempt.phase != "answering":
+        headers.append((b"x-comptroller-error-source", b"provider"))
+    await reply.start(attempt.status or 502, headers)
+    await reply.finish(body)
+
+
+def _remaining(reservation: Reservation) -> str | None:
+    """What is left in the tightest budget in USD that the caller may see."""
+    seen = [w for w in reservation.hold.windows if w.budget.unit == "usd" and w.budget.visible == "caller"]
+    tightest = min(seen, key=lambda window: window.remaining, default=None)
+    return None if tightest is None else format_amount(max(0, tightest.remaining), "usd")
+
+
+def _failure(reservation: Reservation, attempt: Attempt) -> Refusal:
+    provider = reservation.decision.provider.name
+    if attempt.status in _OUR_CREDENTIAL and attempt.outcome == "provider_refused":
+        return Refusal(
+            code="provider_credential_rejected",
+            sentence=f"The provider {provider} refused the gateway's own credential (HTTP {attempt.status}).",
+            hint="Nothing was charged. Ask whoever runs the gateway to check its key and its account.",
+        )
+    if attempt.outcome in _FAILURES:
+        code, happened, hint = _FAILURES[attempt.outcome]
+        return Refusal(code=code, sentence=f"The provider {provider} {happened} ({attempt.detail}).", hint=hint)
+    return _own_failure(reservation, attempt.outcome)
+
+
+def _own_failure(reservation: Reservation, outcome: Outcome) -> Refusal:
+    if outcome == "ledger_unavailable":
+        return Refusal(
+            code="ledger_unavailable",
+            sentence="The gateway cannot write its journal, so it sent nothing to the provider.",
+            hint="Nothing was charged. Try again shortly; whoever runs the gateway should check its disk.",
+            retry_after_s=5,
+        )
+    if outcome == "stopped":
+        return Refusal(
+            code="session_ended",
+            sentence=f"The session {reservation.facts.session} was ended while this call was in flight.",
+            hint=f"Get a new credential: `comptroller token {reservation.facts.identity}`.",
+        )
+    if outcome == "drained":
+        return Refusal(
+            code="draining",
+            sentence="The gateway shut down before this call was finished.",
+            hint="What came is charged; send the call again in a few seconds.",
+            retry_after_s=5,
+        )
+    return Refusal(
+        code="internal_error",
+        sentence="The gateway failed on this call and stopped it.",
+        hint=f"Give {reservation.call_id} to whoever runs the gateway.",
+    )

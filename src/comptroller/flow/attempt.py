@@ -1,0 +1,101 @@
+"""One try upstream, as far as it got. `forward` fills it in; `settle` reads it, whatever has happened."""
+
+from __future__ import annotations
+
+import asyncio
+
+from comptroller.core.budget.settlement import Phase
+from comptroller.core.pricing.usage import Usage
+from comptroller.flow.dialect import Answer, Dialect, Meter
+from comptroller.flow.door import Reply
+from comptroller.flow.gate import Gate
+from comptroller.flow.live import Line, LiveCall
+from comptroller.flow.outcome import Outcome
+from comptroller.flow.reservation import Reservation
+from comptroller.flow.upstream import Exchange
+
+
+class Attempt:
+    """The progress of one attempt: how far it got, what was seen, and how it ended."""
+
+    def __init__(self, gate: Gate, dialect: Dialect, reservation: Reservation, reply: Reply) -> None:
+        self.line = Line()
+        self.dialect = dialect
+        self.reservation = reservation
+        self.reply = reply
+        self.exchange: Exchange | None = None
+        self.outcome: Outcome = "fault"  # stands if nothing else is said
+        self.detail = ""
+        self.status: int | None = None  # what the provider answered
+        self.answer_body: bytes | None = None  # a whole answer, not yet sent
+        self.answer: Answer | None = None
+        self.meter: Meter | None = None
+        self.first_byte_ns: int | None = None
+        self.unheard = False  # the caller is gone; the answer is read on only for its usage
+        self._phase: Phase = "held"
+        self._hangup_s = gate.limits.finish_after_hangup_s
+        self._deadline: asyncio.TimerHandle | None = None
+
+    @property
+    def phase(self) -> Phase:
+        """How far it got, by what is known for certain."""
+        if self._phase == "held" and self.exchange is not None and self.exchange.written:
+            return "written"
+        return self._phase
+
+    @property
+    def reading(self) -> Answer | Meter | None:
+        """Whatever read the provider's answer."""
+        return self.meter if self.meter is not None else self.answer
+
+    @property
+    def usage(self) -> Usage | None:
+        """The provider's own final report, if it came."""
+        if self.meter is not None:
+            return self.meter.usage if self.meter.usage_final else None
+        return self.answer.usage if self.answer is not None else None
+
+    def reached(self, phase: Phase) -> None:
+        self._phase = phase
+
+    def end(self, outcome: Outcome, detail: str = "") -> None:
+        self.outcome = outcome
+        self.detail = detail
+
+    def end_by_cut(self) -> None:
+        """The line was cut: its reason is how the attempt ended."""
+        self.end(self.line.reason or "fault")
+
+    def caller_left(self) -> None:
+        """The caller hung up. Stop, if that stops the bill; else read on for a while to learn it."""
+        self.unheard = True
+        stops = self.reservation.decision.provider.abort_stops_billing
+        if stops or self.phase == "held":
+            self.line.cut("client_gone")
+        elif self._deadline is None:
+            loop = asyncio.get_running_loop()
+            self._deadline = loop.call_later(self._hangup_s, self.line.cut, "client_gone")
+
+    def caller_slow(self) -> None:
+        """The caller reads so slowly that the buffer is full: it is cut off, the meter is not."""
+        self.line.cut("client_slow")
+
+    def close(self) -> None:
+        """Let go of the connection and the timer."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self.exchange is not None:
+            self.exchange.abort()
+
+
+def live_call(reservation: Reservation, attempt: Attempt) -> LiveCall:
+    """The entry of an attempt among the calls in flight."""
+    facts = reservation.facts
+    return LiveCall(
+        reservation.call_id,
+        reservation.attempt_id,
+        facts.identity,
+        facts.session,
+        reservation.scope_facts,
+        attempt.line,
+    )

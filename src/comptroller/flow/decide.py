@@ -1,0 +1,90 @@
+"""Decide: may this identity make this call, and who would serve it?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from comptroller.core.budget.bounds import Bound
+from comptroller.core.identity.identity import may_act
+from comptroller.core.pricing.estimate import Asked
+from comptroller.core.refusal import Refusal
+from comptroller.core.registry.registry import Model
+from comptroller.flow.dialect import Dialect
+from comptroller.flow.gate import Gate, Provider
+from comptroller.flow.identify import Caller
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Yes: this model entry, on this provider, with this standing of its bound."""
+
+    model: Model
+    provider: Provider
+    bound: Bound
+
+
+def standing(gate: Gate, caller: Caller) -> Refusal | None:
+    """Why this caller may do nothing now, before its body is even read."""
+    if gate.draining:
+        return Refusal(
+            code="draining",
+            sentence="The gateway is shutting down and takes no new calls.",
+            hint="Send it again in a few seconds.",
+            retry_after_s=5,
+        )
+    session = gate.sessions.get(caller.claims.session)
+    if session is None or session.ended_at_ns is not None:
+        why = f" by {session.ended_by}: {session.ended_reason}" if session is not None else ""
+        return Refusal(
+            code="session_ended",
+            sentence=f"The session {caller.claims.session} was ended{why}.",
+            hint=f"Get a new credential: `comptroller token {caller.identity.id}`.",
+        )
+    answerable = caller.registry.answerable(caller.identity)
+    return may_act(caller.identity, answerable, gate.clock.expiry_ns())
+
+
+def decide(gate: Gate, dialect: Dialect, caller: Caller, asked: Asked) -> Decision | Refusal:
+    """The model entry and the first provider that serves it for the caller's environment."""
+    model = caller.registry.model(asked.model)
+    if model is None:
+        return Refusal(
+            code="model_unknown",
+            sentence=f"No entry of the registry serves the model {asked.model!r}.",
+            hint="Check its name, or ask whoever runs the gateway to add it under [models] in registry.toml.",
+            param="model",
+        )
+    provider = _provider(gate, dialect, caller, model)
+    if isinstance(provider, Refusal):
+        return provider
+    key = (provider.name, asked.model, dialect.name)
+    bound = gate.bounds.get(key) or Bound(*key)
+    if bound.quarantined:
+        return Refusal(
+            code="model_quarantined",
+            sentence=f"{bound.name} was billed above its upper bound {bound.overruns} times and is stopped.",
+            hint=f"Use another model; an operator reopens it with `comptroller resume {provider.name}/{asked.model}`.",
+        )
+    return Decision(model, provider, bound)
+
+
+def _provider(gate: Gate, dialect: Dialect, caller: Caller, model: Model) -> Provider | Refusal:
+    environment = caller.identity.environment
+    reasons: list[str] = []
+    for name in model.providers:
+        provider = gate.providers.get(name)
+        if provider is None:
+            reasons.append(f"{name} is not configured")
+        elif dialect.family not in provider.dialects:
+            reasons.append(f"{name} does not speak {dialect.family}")
+        elif provider.environments is not None and environment not in provider.environments:
+            reasons.append(f"{name} has no key for {environment}")
+        elif provider.missing is not None:
+            reasons.append(f"{name} has no usable key")
+        else:
+            return provider
+    return Refusal(
+        code="provider_unavailable",
+        sentence=f"No provider serves {model.pattern!r} for the environment {environment}: {'; '.join(reasons)}.",
+        hint="Ask whoever runs the gateway to check [providers] in comptroller.toml.",
+    )

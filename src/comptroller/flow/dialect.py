@@ -1,0 +1,70 @@
+"""The border to the dialects: what the story needs from `wire/`. A wire module satisfies this as it is."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+from comptroller.core.pricing.estimate import Asked
+from comptroller.core.pricing.usage import Usage
+from comptroller.core.refusal import Refusal
+
+
+class DialectRequest(Protocol):
+    """A request as its dialect read it."""
+
+    @property
+    def asked(self) -> Asked: ...
+
+
+class Answer(Protocol):
+    """What a whole JSON answer says."""
+
+    @property
+    def usage(self) -> Usage | None: ...
+    @property
+    def served_model(self) -> str | None: ...
+    @property
+    def malformed(self) -> bool: ...
+
+
+class Meter(Protocol):
+    """Reads a stream as it passes."""
+
+    @property
+    def usage(self) -> Usage | None: ...
+    @property
+    def usage_final(self) -> bool: ...
+    @property
+    def done(self) -> bool: ...
+    @property
+    def malformed(self) -> bool: ...
+    @property
+    def error(self) -> bool: ...
+    @property
+    def served_model(self) -> str | None: ...
+    @property
+    def seen_output_tokens(self) -> int: ...
+
+    def feed(self, chunk: bytes) -> bytes: ...
+    def finish(self) -> bytes: ...
+
+
+class Dialect(Protocol):
+    name: str
+    family: str  # what a provider's `dialects` setting must list
+    upstream_path: str
+    request_headers: frozenset[bytes]  # may go upstream
+    response_headers: frozenset[bytes]  # may come back
+
+    def read_request(self, body: bytes) -> DialectRequest | Refusal: ...
+    def rewrite(
+        self,
+        request: DialectRequest,
+        *,
+        output_limit: int,
+        field: Literal["max_completion_tokens", "max_tokens"],
+    ) -> bytes: ...
+    def read_answer(self, body: bytes) -> Answer: ...
+    def stream_meter(self, request: DialectRequest) -> Meter: ...
+    def refusal_body(self, refusal: Refusal, call_id: str) -> bytes: ...
+    def refusal_event(self, refusal: Refusal, call_id: str) -> bytes: ...

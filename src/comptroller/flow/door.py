@@ -1,0 +1,51 @@
+"""The border to callers: what the story needs from whoever speaks HTTP to them (gateway/door.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from comptroller.core.refusal import Refusal
+
+
+class Watch(Protocol):
+    def cancel(self) -> object: ...
+
+
+class CallerRequest(Protocol):
+    @property
+    def credentials(self) -> Sequence[str]:
+        """What was presented in every credential slot, each different value once."""
+        ...
+
+    @property
+    def headers(self) -> Sequence[tuple[bytes, bytes]]:
+        """All request headers, lower-case names. Credentials among them never go on."""
+        ...
+
+    async def body(self) -> bytes | Refusal:
+        """The whole body, decompressed and bounded."""
+        ...
+
+    def watch(self, on_gone: Callable[[], None]) -> Watch:
+        """Call back once when the caller hangs up before the reply is complete."""
+        ...
+
+
+class Reply(Protocol):
+    @property
+    def started(self) -> bool:
+        """True once the status has been sent: an error can then only be said in the stream."""
+        ...
+
+    async def start(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None: ...
+
+    async def send(self, chunk: bytes) -> None:
+        """Send a piece of the body. Waits while the caller's buffer is full; returns at once when they are gone."""
+        ...
+
+    async def finish(self, chunk: bytes = b"") -> None: ...
+
+    def drop(self) -> None:
+        """Close the connection at once, whatever is still unsent."""
+        ...

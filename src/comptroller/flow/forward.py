@@ -1,0 +1,132 @@
+"""Forward: one try upstream, its answer passed on as it comes, every byte of it seen by the meter."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from comptroller.core.budget.settlement import phase_of_status
+from comptroller.flow.answer import governed_headers, passed_headers
+from comptroller.flow.attempt import Attempt
+from comptroller.flow.gate import Gate
+from comptroller.flow.outcome import Outcome
+from comptroller.flow.upstream import Exchange, FailureKind, UpstreamFailure, UpstreamRequest
+
+_ERROR_BODY_BYTES = 1024 * 1024
+
+_ENDS: Mapping[FailureKind, Outcome] = {
+    "forbidden_address": "provider_unreachable",
+    "connect": "provider_unreachable",
+    "first_byte_timeout": "provider_timeout",
+    "idle_timeout": "provider_timeout",
+    "total_timeout": "provider_timeout",
+    "cut": "provider_cut",
+    "protocol": "provider_malformed",
+    "too_large": "provider_malformed",
+}
+
+
+async def forward(gate: Gate, attempt: Attempt, headers: Sequence[tuple[bytes, bytes]]) -> None:
+    """Carry the attempt out. How it ended is in `attempt`; only faults of ours are raised."""
+    exchange = attempt.exchange = gate.upstream.open(
+        _upstream_request(attempt, headers),
+        buffer_limit_bytes=gate.limits.stream_buffer_bytes,
+        on_overflow=attempt.caller_slow,
+    )
+    try:
+        with attempt.line:
+            await _exchange(gate, attempt, exchange)
+            return
+        attempt.end_by_cut()
+        if attempt.meter is not None:
+            attempt.meter.feed(exchange.unread())  # what came counts, heard or not
+        if attempt.line.reason == "client_slow":
+            await _read_on(gate, attempt, exchange)
+    except UpstreamFailure as failure:
+        attempt.end(_ENDS[failure.kind], failure.detail)
+
+
+def _upstream_request(attempt: Attempt, headers: Sequence[tuple[bytes, bytes]]) -> UpstreamRequest:
+    reservation, dialect = attempt.reservation, attempt.dialect
+    provider, model = reservation.decision.provider, reservation.decision.model
+    passed = [(name, value) for name, value in headers if name in dialect.request_headers]
+    passed.append((b"content-type", b"application/json"))
+    passed.append((b"accept-encoding", b"identity"))
+    passed.append((b"x-client-request-id", reservation.attempt_id.encode()))
+    if provider.credential is not None:
+        passed.append(provider.credential)
+    body = dialect.rewrite(
+        reservation.request,
+        output_limit=reservation.output_limit,
+        field=model.output_limit_field or provider.output_limit_field,
+    )
+    return UpstreamRequest(provider.origin, dialect.upstream_path, passed, body, provider.timeouts)
+
+
+async def _exchange(gate: Gate, attempt: Attempt, exchange: Exchange) -> None:
+    await exchange.start()
+    attempt.first_byte_ns = gate.clock.now_ns() - attempt.reservation.taken_at_ns
+    attempt.status = exchange.status
+    attempt.reached(phase_of_status(exchange.status))
+    if attempt.phase != "answering":
+        attempt.answer_body = await exchange.read(_ERROR_BODY_BYTES)
+        attempt.end("provider_refused" if attempt.phase == "refused" else "provider_error", f"HTTP {exchange.status}")
+    elif _content_type(exchange).startswith(b"text/event-stream"):
+        await _stream(attempt, exchange)
+    else:
+        await _whole(gate, attempt, exchange)
+
+
+async def _whole(gate: Gate, attempt: Attempt, exchange: Exchange) -> None:
+    body = await exchange.read(gate.limits.answer_bytes)
+    attempt.answer = attempt.dialect.read_answer(body)
+    if attempt.answer.malformed:
+        attempt.end("provider_malformed", "the answer is not valid JSON of its dialect")
+        return
+    attempt.answer_body = body
+    _completed(attempt)
+
+
+async def _stream(attempt: Attempt, exchange: Exchange) -> None:
+    reply, reservation = attempt.reply, attempt.reservation
+    meter = attempt.meter = attempt.dialect.stream_meter(reservation.request)
+    if not attempt.unheard:
+        headers = governed_headers(reservation, None, reservation.request.asked.model)
+        await reply.start(200, [*passed_headers(attempt.dialect, exchange), *headers])
+    async for chunk in exchange.chunks():
+        passed = meter.feed(chunk)
+        if passed and not attempt.unheard:
+            await reply.send(passed)
+    rest = meter.finish()
+    if rest and not attempt.unheard:
+        await reply.send(rest)
+    if meter.error:
+        attempt.end("provider_error", "the provider sent an error in the middle of its stream")
+    elif meter.malformed:
+        attempt.end("provider_malformed", "a data line of the stream is not valid JSON of its dialect")
+    elif not meter.done:
+        attempt.end("provider_cut", "the stream ended without its end mark")
+    else:
+        _completed(attempt)
+
+
+async def _read_on(gate: Gate, attempt: Attempt, exchange: Exchange) -> None:
+    """After a slow caller was cut off: learn the usage, where stopping would not stop the bill."""
+    meter = attempt.meter
+    if meter is None or attempt.reservation.decision.provider.abort_stops_billing:
+        return
+    attempt.unheard = True
+    try:
+        async with asyncio.timeout(gate.limits.finish_after_hangup_s):
+            async for chunk in exchange.chunks():
+                meter.feed(chunk)
+    except TimeoutError:
+        return
+
+
+def _completed(attempt: Attempt) -> None:
+    attempt.end("client_gone" if attempt.unheard else "completed")
+
+
+def _content_type(exchange: Exchange) -> bytes:
+    return next((value.strip().lower() for name, value in exchange.headers if name == b"content-type"), b"")

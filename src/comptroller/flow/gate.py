@@ -1,0 +1,106 @@
+"""What one gateway process holds while it lives: the state and the borders that the story works with.
+
+There is one `Gate`, made in `app.py` and handed on; nothing here is global. Everything that changes
+money or rights changes here first, in one step without waiting, and is journalled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import msgspec
+
+from comptroller.core.budget.bounds import Bound
+from comptroller.core.budget.tree import BudgetTree
+from comptroller.core.identity.credential import Claims
+from comptroller.core.refusal import Refusal
+from comptroller.core.registry.registry import Registry
+from comptroller.core.work.session import Session
+from comptroller.flow.journal import Journal
+from comptroller.flow.live import LiveCalls
+from comptroller.flow.upstream import Origin, Timeouts, Upstream
+
+
+class Clock(Protocol):
+    """Our time (core/instant.py) and fresh ids."""
+
+    def now_ns(self) -> int:
+        """The instant for windows and records: never runs back."""
+        ...
+
+    def expiry_ns(self) -> int:
+        """The instant for expiries: the later of our time and the wall clock."""
+        ...
+
+    def new_id(self, prefix: str) -> str: ...
+
+
+class CredentialVerifier(Protocol):
+    def verify(self, credential: str, now_ns: int) -> Claims | Refusal:
+        """Check form, signature and time; cached. Whether the session still lives is the gate's to know."""
+        ...
+
+    def digest(self, body: bytes) -> str:
+        """A keyed digest of a request body, for records."""
+        ...
+
+
+@dataclass(frozen=True)
+class Provider:
+    """One configured upstream. `credential` is the finished header to send, or None for servers without one."""
+
+    name: str
+    dialects: tuple[str, ...]
+    origin: Origin
+    credential: tuple[bytes, bytes] | None = field(repr=False)
+    environments: tuple[str, ...] | None  # None: all
+    timeouts: Timeouts
+    abort_stops_billing: bool  # closing the connection ends what is billed ...
+    tail_tokens: int | None  # ... at most this many tokens later
+    bills_errors: bool
+    output_limit_field: Literal["max_completion_tokens", "max_tokens"]
+    missing: str | None = None  # why it cannot be used, such as an unset variable
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """The process's own bounds (settings.py gives the reasons)."""
+
+    body_bytes: int
+    body_timeout_s: float
+    answer_bytes: int
+    stream_buffer_bytes: int
+    finish_after_hangup_s: float
+
+
+def _open_admission() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
+
+
+@dataclass
+class Gate:
+    """Everything a call meets on its way."""
+
+    clock: Clock
+    registry: Registry
+    providers: Mapping[str, Provider]
+    sessions: dict[str, Session]
+    credentials: CredentialVerifier
+    tree: BudgetTree
+    bounds: dict[tuple[str, str, str], Bound]  # by (provider, model, dialect)
+    journal: Journal
+    upstream: Upstream
+    live: LiveCalls
+    limits: Limits
+    warn: Callable[[str, Mapping[str, str]], None]  # a log line: event, fields; never a secret
+    draining: bool = False
+    admission: asyncio.Event = field(default_factory=_open_admission)  # cleared for the moment of a registry change
+
+    async def admitted(self) -> None:
+        """Wait while a registry change is being installed; no hold is taken then."""
+        if not self.admission.is_set():
+            await self.admission.wait()

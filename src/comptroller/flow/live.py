@@ -1,0 +1,104 @@
+"""The calls in flight, and the one way to interrupt them.
+
+A `Line` is the off switch of one call. Whoever has a reason (the caller hung up, a session was ended,
+the gateway drains, a buffer is full) cuts the line; the call's own task then leaves the guarded block at
+the await where it stands, and settles. It works as `asyncio.timeout` does, with a reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from types import TracebackType
+
+from comptroller.core.budget.scope import Facts
+from comptroller.flow.outcome import Outcome
+
+
+class Line:
+    """Guards a block of one task: `with line:` ends early, without an error, when the line is cut."""
+
+    def __init__(self) -> None:
+        self.reason: Outcome | None = None
+        self._task: asyncio.Task[object] | None = None
+        self._cancelled = False
+
+    def cut(self, reason: Outcome) -> None:
+        """End the guarded block now, or as soon as it is entered. The first reason stands."""
+        if self.reason is not None:
+            return
+        self.reason = reason
+        if self._task is not None:
+            self._cancelled = True
+            self._task.cancel()
+
+    def __enter__(self) -> Line:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a line guards a task")
+        self._task = task
+        if self.reason is not None:
+            self._cancelled = True
+            task.cancel()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        task, self._task = self._task, None
+        if not self._cancelled or task is None:
+            return False
+        self._cancelled = False
+        still_cancelled = task.uncancel() > 0
+        return isinstance(error, asyncio.CancelledError) and not still_cancelled
+
+
+class LiveCall:
+    """One call between its hold and its settlement."""
+
+    def __init__(self, call_id: str, hold_id: str, identity: str, session: str, facts: Facts, line: Line) -> None:
+        self.call_id = call_id
+        self.hold_id = hold_id
+        self.identity = identity
+        self.session = session
+        self.facts = facts
+        self.line = line
+
+
+class LiveCalls:
+    """Every call in flight of this process."""
+
+    def __init__(self) -> None:
+        self._calls: dict[str, LiveCall] = {}
+        self._when_quiet: list[asyncio.Future[None]] = []
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def __iter__(self) -> Iterator[LiveCall]:
+        return iter(tuple(self._calls.values()))
+
+    def add(self, call: LiveCall) -> None:
+        self._calls[call.call_id] = call
+
+    def remove(self, call: LiveCall) -> None:
+        self._calls.pop(call.call_id, None)
+        if not self._calls:
+            waiting, self._when_quiet = self._when_quiet, []
+            for future in waiting:
+                if not future.done():
+                    future.set_result(None)
+
+    def cut(self, chosen: Callable[[LiveCall], bool], reason: Outcome) -> int:
+        """Cut every chosen call; returns how many."""
+        calls = [call for call in self._calls.values() if chosen(call)]
+        for call in calls:
+            call.line.cut(reason)
+        return len(calls)
+
+    async def quiet(self) -> None:
+        """Wait until no call is in flight."""
+        if self._calls:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._when_quiet.append(future)
+            await future

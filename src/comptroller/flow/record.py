@@ -1,0 +1,111 @@
+"""Record: what is written down of a call, so that everyone reads the same truth."""
+
+from __future__ import annotations
+
+from comptroller.core.pricing.estimate import Asked
+from comptroller.core.refusal import Refusal
+from comptroller.flow.attempt import Attempt
+from comptroller.flow.decide import Decision
+from comptroller.flow.dialect import Dialect
+from comptroller.flow.gate import Gate
+from comptroller.flow.identify import Caller
+from comptroller.flow.records import CallFacts, Held, Refused, Settled
+from comptroller.flow.reservation import Reservation
+from comptroller.flow.settle import Receipt
+
+
+def call_facts(
+    dialect: Dialect,
+    call_id: str,
+    caller: Caller,
+    at_ns: int,
+    asked: Asked | None,
+    decision: Decision | None,
+    body: bytes,
+    digest: str | None,
+) -> CallFacts:
+    """Who called for what. Attribution comes from the credential and the registry alone."""
+    identity, registry = caller.identity, caller.registry
+    return CallFacts(
+        call_id=call_id,
+        at_ns=at_ns,
+        dialect=dialect.name,
+        identity=identity.id,
+        kind=identity.kind,
+        owner=identity.owner,
+        team=identity.team,
+        environment=identity.environment,
+        organization=registry.organization.name,
+        session=caller.claims.session,
+        chain=(identity.id,),
+        registry_version=registry.version,
+        model=asked.model if asked else None,
+        provider=decision.provider.name if decision else None,
+        model_class=decision.model.model_class if decision else None,
+        price_version=registry.prices.version,
+        stream=asked.stream if asked else False,
+        body_bytes=len(body),
+        body_digest=digest,
+    )
+
+
+def record_hold(gate: Gate, reservation: Reservation) -> Held:
+    """The journal's event for a hold."""
+    return Held(
+        attempt_id=reservation.attempt_id,
+        facts=reservation.facts,
+        epoch=gate.journal.epoch,
+        amounts=reservation.hold.amounts,
+        windows=reservation.drawn,
+        input_tokens_bound=reservation.estimate.input_tokens,
+        output_limit=reservation.output_limit,
+        asked_output_limit=reservation.request.asked.output_limit,
+        choices=reservation.estimate.choices,
+        factor_bp=reservation.estimate.factor_bp,
+        shadowed=reservation.shadowed,
+    )
+
+
+def record_refusal(
+    gate: Gate,
+    dialect: Dialect,
+    call_id: str,
+    caller: Caller,
+    refusal: Refusal,
+    *,
+    body: bytes = b"",
+    asked: Asked | None = None,
+) -> Refusal:
+    """Write down that a known identity was refused; returns the refusal."""
+    digest = gate.credentials.digest(body) if body else None
+    facts = call_facts(dialect, call_id, caller, gate.clock.now_ns(), asked, None, body, digest)
+    gate.journal.offer(Refused(facts, refusal))
+    return refusal
+
+
+def record_settlement(gate: Gate, reservation: Reservation, attempt: Attempt, receipt: Receipt) -> None:
+    """Write down how the hold ended, and what a person should look at."""
+    now_ns = gate.clock.now_ns()
+    meter = attempt.reading
+    gate.journal.append(
+        Settled(
+            attempt_id=reservation.attempt_id,
+            call_id=reservation.call_id,
+            at_ns=now_ns,
+            end=receipt.settlement.end,
+            posted=receipt.settlement.posted,
+            windows=reservation.drawn,
+            outcome=attempt.outcome,
+            detail=attempt.detail,
+            status=attempt.status,
+            usage=attempt.usage,
+            served_model=meter.served_model if meter is not None else None,
+            service_tier=receipt.tier,
+            priced=receipt.priced,
+            overrun=receipt.overrun,
+            first_byte_ns=attempt.first_byte_ns,
+            duration_ns=now_ns - reservation.taken_at_ns,
+        )
+    )
+    for event in receipt.events:
+        gate.journal.append(event)

@@ -1,0 +1,142 @@
+"""What the story writes down: one event per step that changes money or says no.
+
+Events are appended to the journal in order and folded into tables behind the scenes. An attempt has
+exactly one `Held` and, sooner or later, exactly one `Settled`; a call without an attempt has one `Refused`.
+Instants are nanoseconds since the epoch; amounts are nano-USD, tokens, calls.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from comptroller.core.budget.hold import Amounts, HoldEnd, WindowKey
+from comptroller.core.pricing.usage import Usage
+from comptroller.core.refusal import Refusal
+
+
+class CallFacts(msgspec.Struct, frozen=True, array_like=True):
+    """Who called for what, by signed facts and the registry as it was at that moment."""
+
+    call_id: str
+    at_ns: int
+    dialect: str
+    identity: str
+    kind: str
+    owner: str
+    team: str
+    environment: str
+    organization: str
+    session: str
+    chain: tuple[str, ...]
+    registry_version: int
+    model: str | None = None  # as asked
+    provider: str | None = None
+    model_class: str | None = None
+    price_version: str | None = None
+    stream: bool = False
+    body_bytes: int = 0
+    body_digest: str | None = None  # keyed digest; the body itself is never stored
+
+
+class Held(msgspec.Struct, frozen=True, array_like=True, tag="held"):
+    """A hold was taken on every window named here. Nothing goes upstream before this is on disk."""
+
+    attempt_id: str
+    facts: CallFacts
+    epoch: int
+    amounts: Amounts
+    windows: tuple[WindowKey, ...]
+    input_tokens_bound: int
+    output_limit: int  # per choice, as written into the request
+    asked_output_limit: int | None
+    choices: int
+    factor_bp: int
+    shadowed: tuple[str, ...] = ()  # shadow budgets that would have refused
+
+
+class Settled(msgspec.Struct, frozen=True, array_like=True, tag="settled"):
+    """A hold ended, once. `windows` are all that it was drawn on, joined ones included."""
+
+    attempt_id: str
+    call_id: str
+    at_ns: int
+    end: HoldEnd
+    posted: Amounts
+    windows: tuple[WindowKey, ...]
+    outcome: str  # completed, client_gone, provider_refused, ... (flow/outcome.py)
+    detail: str
+    status: int | None  # what the provider answered
+    usage: Usage | None
+    served_model: str | None
+    service_tier: str | None
+    priced: bool  # False: no price was known and no money budget asked for one
+    overrun: bool
+    first_byte_ns: int | None  # after the hold
+    duration_ns: int
+
+
+class Joined(msgspec.Struct, frozen=True, array_like=True, tag="joined"):
+    """An open hold was drawn on windows of budgets that came after it."""
+
+    attempt_id: str
+    windows: tuple[WindowKey, ...]
+
+
+class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
+    """A call of a known identity that was refused before anything was held."""
+
+    facts: CallFacts
+    refusal: Refusal
+
+
+class Corrected(msgspec.Struct, frozen=True, array_like=True, tag="corrected"):
+    """An adjusting row: the charge of a settled call is now `charge_nanos`."""
+
+    call_id: str
+    at_ns: int
+    actor: str
+    reason: str
+    delta_nanos: int
+    charge_nanos: int
+    windows: tuple[WindowKey, ...]
+
+
+class BoundChanged(msgspec.Struct, frozen=True, array_like=True, tag="bound"):
+    """The standing of a (provider, model, dialect) changed: an overrun, or a person resumed it."""
+
+    at_ns: int
+    actor: str  # "gateway", or who resumed it
+    reason: str
+    provider: str
+    model: str
+    dialect: str
+    overruns: int
+    factor_bp: int
+    quarantined: bool
+
+
+class Finding(msgspec.Struct, frozen=True, array_like=True, tag="finding"):
+    """Something a person should look at, with its evidence."""
+
+    at_ns: int
+    code: str  # overrun, usage_missing, tier_unpriced, ...
+    call_id: str | None
+    subject: str
+    sentence: str
+
+
+class Change(msgspec.Struct, frozen=True, array_like=True, tag="change"):
+    """Who changed what outside of calls: a mint, a stop, an apply. `before` and `after` are JSON or empty."""
+
+    at_ns: int
+    actor: str
+    verb: str
+    noun: str
+    key: str
+    reason: str = ""
+    before: str = ""
+    after: str = ""
+    version: int = 0
+
+
+Event = Held | Settled | Joined | Refused | Corrected | BoundChanged | Finding | Change

@@ -1,0 +1,40 @@
+"""What a taken hold is called in the story, and all that is needed to carry the call out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from comptroller.core.budget.hold import WindowKey
+from comptroller.core.budget.scope import Facts
+from comptroller.core.budget.tree import Hold
+from comptroller.core.pricing.book import Rates
+from comptroller.core.pricing.estimate import Estimate
+from comptroller.flow.decide import Decision
+from comptroller.flow.dialect import DialectRequest
+from comptroller.flow.identify import Caller
+from comptroller.flow.records import CallFacts
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """One attempt's hold with the facts it was taken on."""
+
+    call_id: str
+    attempt_id: str
+    facts: CallFacts
+    scope_facts: Facts
+    caller: Caller
+    decision: Decision
+    request: DialectRequest
+    rates: Mapping[str, Rates]
+    estimate: Estimate
+    output_limit: int
+    hold: Hold
+    shadowed: tuple[str, ...]
+    taken_at_ns: int
+
+    @property
+    def drawn(self) -> tuple[WindowKey, ...]:
+        """The rows of the ledger that the hold is drawn on; a registry change may add some."""
+        return tuple(window.key for window in self.hold.windows)

@@ -1,0 +1,146 @@
+"""Reserve: take the hold, on all budgets in one step, and see it safely on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from comptroller.core.budget.budget import format_amount, label, say_amount
+from comptroller.core.budget.hold import Amounts
+from comptroller.core.budget.scope import Facts
+from comptroller.core.budget.tree import Window
+from comptroller.core.ids import attempt_id
+from comptroller.core.instant import format_instant, to_datetime
+from comptroller.core.pricing.estimate import Estimate, estimate
+from comptroller.core.refusal import Refusal
+from comptroller.flow.attempt import Attempt
+from comptroller.flow.decide import Decision
+from comptroller.flow.dialect import Dialect, DialectRequest
+from comptroller.flow.gate import Gate
+from comptroller.flow.identify import Caller
+from comptroller.flow.journal import LedgerUnavailableError
+from comptroller.flow.record import call_facts, record_hold
+from comptroller.flow.reservation import Reservation
+
+
+def reserve(
+    gate: Gate,
+    dialect: Dialect,
+    call_id: str,
+    caller: Caller,
+    decision: Decision,
+    request: DialectRequest,
+    body: bytes,
+) -> Reservation | Refusal:
+    """Check every budget and draw on all of them, or on none. Does not wait: nothing can come in between."""
+    now_ns = gate.clock.now_ns()
+    asked = request.asked
+    scope_facts = _scope_facts(caller, decision, asked.model)
+    windows = gate.tree.drawn_by(scope_facts, now_ns)
+    rates = caller.registry.prices.rates(decision.provider.name, asked.model, to_datetime(now_ns).date())
+    units = {window.budget.unit for window in windows if window.budget.mode == "hard"}
+    bound = estimate(
+        asked, decision.model.limits, rates, decision.bound.factor_bp,
+        money="usd" in units, metered=bool(units & {"usd", "tokens"}),
+    )  # fmt: skip
+    if isinstance(bound, Refusal):
+        return bound
+    limit, binding = _affordable(gate, windows, bound)
+    if limit < bound.least_output_tokens and binding is not None:
+        return _too_dear(binding, bound, limit)
+    amounts = Amounts(bound.amount_nanos(limit), bound.tokens(limit), 1)
+    number = attempt_id(call_id, 1)
+    hold = gate.tree.hold(number, windows, amounts)
+    if isinstance(hold, Window):
+        return _exhausted(hold, amounts.of(hold.budget.unit), None)
+    facts = call_facts(dialect, call_id, caller, now_ns, asked, decision, body, gate.credentials.digest(body))
+    return Reservation(
+        call_id, number, facts, scope_facts, caller, decision, request, rates, bound, limit, hold,
+        _shadowed(windows), now_ns,
+    )  # fmt: skip
+
+
+async def make_durable(gate: Gate, reservation: Reservation, attempt: Attempt) -> bool:
+    """Wait until the hold is on disk. False if it cannot be, or the call was cut meanwhile: nothing was sent."""
+    with attempt.line:
+        try:
+            await gate.journal.commit(record_hold(gate, reservation))
+        except LedgerUnavailableError as error:
+            gate.warn("ledger_unavailable", {"call": reservation.call_id, "detail": str(error)})
+            attempt.end("ledger_unavailable", "the hold could not be written to disk")
+            return False
+        return True
+    attempt.end_by_cut()
+    return False
+
+
+def _scope_facts(caller: Caller, decision: Decision, model: str) -> Facts:
+    call: dict[str, str] = {"provider": decision.provider.name, "model": model}
+    if decision.model.model_class is not None:
+        call["model_class"] = decision.model.model_class
+    return Facts((caller.node,), call)  # type: ignore[arg-type]
+
+
+def _affordable(gate: Gate, windows: Sequence[Window], bound: Estimate) -> tuple[int, Window | None]:
+    """The binding output limit per choice, and the window that made it lower than what was wanted."""
+    limit, binding = bound.wanted_output_tokens, None
+    money, tokens = gate.tree.tightest(windows, "usd"), gate.tree.tightest(windows, "tokens")
+    if money is not None:
+        fits = bound.affordable_by_money(money.remaining)
+        if fits < limit:
+            limit, binding = fits, money
+    if tokens is not None:
+        fits = bound.affordable_by_tokens(tokens.remaining)
+        if fits < limit:
+            limit, binding = fits, tokens
+    return limit, binding
+
+
+def _shadowed(windows: Sequence[Window]) -> tuple[str, ...]:
+    """The shadow budgets that are overdrawn by this hold: in hard mode they would have refused it."""
+    return tuple(label(w.budget.name, w.key.instance) for w in windows if w.budget.mode == "shadow" and w.remaining < 0)
+
+
+def _too_dear(window: Window, bound: Estimate, fits: int) -> Refusal:
+    least = bound.least_output_tokens
+    needed = bound.amount_nanos(least) if window.budget.unit == "usd" else bound.tokens(least)
+    return _exhausted(window, needed, max(0, fits))
+
+
+def _exhausted(window: Window, needed: int, largest_output: int | None) -> Refusal:
+    """A refusal that says which budget binds; amounts only where the caller may see them."""
+    budget, key = window.budget, window.key
+    name = label(budget.name, key.instance)
+    resets_at = format_instant(window.span.end_ns) if window.span.end_ns is not None else None
+    visible = budget.visible == "caller"
+    return Refusal(
+        code="budget_exhausted",
+        sentence=_what_is_left(window, name, needed) if visible else f"The budget {name} has too little left.",
+        hint=_way_on(window, needed, resets_at, largest_output if visible else None),
+        limit=name,
+        unit=budget.unit,
+        remaining=format_amount(max(0, window.remaining), budget.unit) if visible else None,
+        needed=format_amount(needed, budget.unit) if visible else None,
+        resets_at=resets_at,
+        largest_output_tokens=largest_output if visible else None,
+    )
+
+
+def _what_is_left(window: Window, name: str, needed: int) -> str:
+    unit = window.budget.unit
+    return (
+        f"The budget {name} has {say_amount(max(0, window.remaining), unit)} left of "
+        f"{say_amount(window.budget.limit, unit)} ({format_amount(window.posted, unit)} spent, "
+        f"{format_amount(window.held, unit)} held by calls in flight); "
+        f"this call needs up to {say_amount(needed, unit)}."
+    )
+
+
+def _way_on(window: Window, needed: int, resets_at: str | None, largest_output: int | None) -> str:
+    if window.held and window.budget.limit - window.posted >= needed and window.budget.visible == "caller":
+        return "It fits once calls in flight have finished: send fewer at once, or again in a moment."
+    steps: list[str] = []
+    if largest_output:
+        steps.append(f"ask for at most {largest_output} output tokens")
+    steps.append("send a shorter request or use a cheaper model")
+    steps.append(f"wait until it resets at {resets_at}" if resets_at else "ask its owner to raise the limit")
+    return f"You can {', or '.join(steps)}."

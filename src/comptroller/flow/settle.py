@@ -1,0 +1,113 @@
+"""Settle: end the hold, once, with the exact charge or with a bound that is not below it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from comptroller.core.budget.hold import Amounts
+from comptroller.core.budget.settlement import Settlement, settlement
+from comptroller.core.money import UNITS_PER_PRICE
+from comptroller.core.pricing.book import DEFAULT_TIER
+from comptroller.core.pricing.charge import charge_nanos
+from comptroller.core.pricing.usage import Usage
+from comptroller.flow.attempt import Attempt
+from comptroller.flow.gate import Gate
+from comptroller.flow.records import BoundChanged, Finding
+from comptroller.flow.reservation import Reservation
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """How a call was settled."""
+
+    settlement: Settlement
+    tier: str | None
+    priced: bool
+    overrun: bool
+    events: tuple[BoundChanged | Finding, ...]
+
+
+def settle(gate: Gate, reservation: Reservation, attempt: Attempt) -> Receipt:
+    """Post, presume or void the hold by the settlement table. Does not wait."""
+    usage = attempt.usage
+    tier = _tier(reservation, usage)
+    exact = _exact(reservation, usage, tier)
+    done = settlement(
+        attempt.phase,
+        reservation.hold.amounts,
+        exact=exact,
+        seen=_seen(reservation, attempt),
+        bills_errors=reservation.decision.provider.bills_errors,
+    )
+    overrun = done.end == "posted" and done.posted.exceeds(reservation.hold.amounts)
+    gate.tree.settle(reservation.attempt_id, done.posted)
+    events = (*_overrun_events(gate, reservation, done, overrun), *_doubts(gate, reservation, attempt, done, tier))
+    return Receipt(done, tier, bool(reservation.rates), overrun, events)
+
+
+def _tier(reservation: Reservation, usage: Usage | None) -> str:
+    """The service tier that was billed: as the response says, else as was asked."""
+    said = usage.service_tier if usage is not None else None
+    asked = reservation.request.asked.service_tier
+    return said or (asked if asked not in {None, "auto"} else None) or DEFAULT_TIER
+
+
+def _exact(reservation: Reservation, usage: Usage | None, tier: str) -> Amounts | None:
+    """The exact charge; None if usage or the price of its tier is not known."""
+    if usage is None:
+        return None
+    if not reservation.rates:
+        return Amounts(0, usage.total_tokens, 1)
+    rates = reservation.rates.get(tier)
+    return None if rates is None else Amounts(charge_nanos(usage, rates), usage.total_tokens, 1)
+
+
+def _seen(reservation: Reservation, attempt: Attempt) -> Amounts | None:
+    """A bound of what was billed until we stopped: what came plus the tail. None if that cannot be known."""
+    provider, model = reservation.decision.provider, reservation.decision.model
+    if not provider.abort_stops_billing or provider.tail_tokens is None or not model.visible_output:
+        return None
+    if not reservation.request.asked.stream or attempt.usage is not None:
+        return None
+    came = attempt.meter.seen_output_tokens if attempt.meter is not None else 0
+    bound = reservation.estimate
+    output = came + provider.tail_tokens * bound.choices
+    cost = bound.input_tokens * bound.input_rate + output * bound.output_rate
+    return Amounts(-(-cost // UNITS_PER_PRICE), bound.input_tokens + output, 1)
+
+
+def _overrun_events(
+    gate: Gate, reservation: Reservation, done: Settlement, overrun: bool
+) -> tuple[BoundChanged | Finding, ...]:
+    """The truth is recorded; the bound that was wrong is raised, and stopped after repeats."""
+    if not overrun:
+        return ()
+    held, billed = reservation.hold.amounts, done.posted
+    key = (reservation.decision.provider.name, reservation.request.asked.model, reservation.facts.dialect)
+    bound = gate.bounds.get(key, reservation.decision.bound).after_overrun(held, billed)
+    gate.bounds[key] = bound
+    now_ns = gate.clock.now_ns()
+    sentence = (
+        f"Billed {billed.usd} nano-USD and {billed.tokens} tokens over a hold of {held.usd} and {held.tokens}; "
+        f"{bound.name} is held at {bound.factor_bp / 10_000:.2f} times its bound from now on"
+        f"{' and is quarantined' if bound.quarantined else ''}."
+    )
+    return (
+        BoundChanged(
+            now_ns, "gateway", "overrun", bound.provider, bound.model, bound.dialect,
+            bound.overruns, bound.factor_bp, bound.quarantined,
+        ),
+        Finding(now_ns, "overrun", reservation.call_id, bound.name, sentence),
+    )  # fmt: skip
+
+
+def _doubts(gate: Gate, reservation: Reservation, attempt: Attempt, done: Settlement, tier: str) -> tuple[Finding, ...]:
+    """Findings about a charge that had to be presumed although the provider answered."""
+    if done.end != "presumed" or attempt.outcome not in {"completed", "client_gone"} or attempt.phase != "answering":
+        return ()
+    provider = reservation.decision.provider.name
+    if attempt.usage is None:
+        code, sentence = "usage_missing", f"{provider} answered without usage; the charge is presumed."
+    else:
+        code, sentence = "tier_unpriced", f"{provider} billed service tier {tier!r}, which has no price; presumed."
+    return (Finding(gate.clock.now_ns(), code, reservation.call_id, reservation.request.asked.model, sentence),)

@@ -1,0 +1,96 @@
+"""From settings to the providers that calls leave for: the only place where provider keys are read.
+
+A key is read once, at the start, and lives in the finished header alone. It is never part of a message.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from comptroller.flow.gate import Provider
+from comptroller.flow.upstream import Origin, Timeouts
+from comptroller.settings import KeySource, ProviderSettings
+
+_MOST_KEY_BYTES = 8 * 1024
+
+
+class _Unusable(Exception):
+    """There is no key to be had; the message says why, never what was found."""
+
+
+class Providers(msgspec.Struct, frozen=True):
+    """What was built, and what a person should know about it."""
+
+    by_name: Mapping[str, Provider]
+    warnings: tuple[str, ...]
+
+
+def build_providers(settings: Mapping[str, ProviderSettings], environ: Mapping[str, str]) -> Providers:
+    """All providers. One whose key is missing is built all the same, with the reason in `missing`."""
+    warnings: list[str] = []
+    built = {name: build_provider(name, one, environ, warnings) for name, one in settings.items()}
+    return Providers(built, tuple(warnings))
+
+
+def build_provider(name: str, settings: ProviderSettings, environ: Mapping[str, str], warnings: list[str]) -> Provider:
+    """One provider, its key read now. What is worth a warning is added to `warnings`."""
+    credential, missing = None, None
+    if settings.api_key is not None:
+        try:
+            credential = (b"authorization", b"Bearer " + _read_key(name, settings.api_key, environ, warnings))
+        except _Unusable as reason:
+            missing = str(reason)
+            warnings.append(f"Calls to the provider {name} will be refused: {missing}.")
+    url = settings.base_url
+    return Provider(
+        name=name,
+        dialects=settings.dialects,
+        origin=Origin(url.scheme, url.host, url.port, url.path_prefix, url.private or settings.private_network),
+        credential=credential,
+        environments=settings.environments,
+        timeouts=Timeouts(
+            connect_s=settings.connect_timeout_s,
+            first_byte_s=settings.first_byte_timeout_s,
+            idle_s=settings.idle_timeout_s,
+            total_s=settings.total_timeout_s,
+        ),
+        abort_stops_billing=settings.abort_stops_billing,
+        tail_tokens=settings.tail_tokens,
+        bills_errors=settings.bills_errors,
+        output_limit_field=settings.output_limit_field,
+        missing=missing,
+    )
+
+
+def _read_key(name: str, source: KeySource, environ: Mapping[str, str], warnings: list[str]) -> bytes:
+    if source.kind == "env":
+        found = environ.get(source.name)
+        if found is None:
+            raise _Unusable(f"{source} is not set")
+        return _checked(found.encode("utf-8", "surrogateescape"), source)
+    path = Path(source.name)
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            key = file.read(_MOST_KEY_BYTES + 1)
+    except OSError as error:
+        raise _Unusable(f"{source} cannot be read ({error.strerror})") from None
+    if mode & stat.S_IROTH:
+        warnings.append(f"The key of the provider {name} is readable by everyone on this machine: chmod 600 {path}.")
+    return _checked(key, source)
+
+
+def _checked(key: bytes, source: KeySource) -> bytes:
+    key = key.strip(b" \t\r\n")
+    if not key:
+        raise _Unusable(f"{source} is empty")
+    if len(key) > _MOST_KEY_BYTES:
+        raise _Unusable(f"{source} holds more than a key can be")
+    if not all(0x21 <= byte <= 0x7E for byte in key):
+        raise _Unusable(f"{source} holds characters that no key has")
+    return key

@@ -1,0 +1,117 @@
+"""The request of a caller, over ASGI: credential slots, a bounded body, and whether they are still there."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import Any
+
+from comptroller.core.refusal import Refusal
+from comptroller.flow.gate import Limits
+
+KEY_SLOTS = frozenset({b"x-api-key", b"x-goog-api-key", b"api-key"})
+_BEARER = b"bearer "
+_GZIP = 16 + zlib.MAX_WBITS
+
+
+class AsgiRequest:
+    """Implements flow.door.CallerRequest."""
+
+    def __init__(
+        self,
+        scope: MutableMapping[str, Any],
+        receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
+        limits: Limits,
+    ) -> None:
+        self._receive = receive
+        self._limits = limits
+        self.headers: Sequence[tuple[bytes, bytes]] = tuple(scope["headers"])  # trailers come too late to count
+
+    @property
+    def credentials(self) -> Sequence[str]:
+        """Each different value presented in any slot, once."""
+        found: dict[str, None] = {}
+        for name, value in self.headers:
+            if name == b"authorization":
+                found[_bearer(value)] = None
+            elif name in KEY_SLOTS:
+                found[value.strip().decode("latin-1")] = None
+        found.pop("", None)
+        return list(found)
+
+    async def body(self) -> bytes | Refusal:
+        """The whole body, decompressed; bounded in bytes before and after, and in time."""
+        encoding = self._header(b"content-encoding").lower()
+        if encoding not in {b"", b"identity", b"gzip"}:
+            return _invalid("The content-encoding of this body is not supported.", "Send it plain or as gzip.")
+        declared = self._header(b"content-length")
+        if declared.isdigit() and int(declared) > self._limits.body_bytes:
+            return self._too_large()
+        try:
+            async with asyncio.timeout(self._limits.body_timeout_s):
+                raw = await self._collect()
+        except TimeoutError:
+            return Refusal(
+                code="body_timeout",
+                sentence=f"The request body did not arrive within {self._limits.body_timeout_s:g} seconds.",
+                hint="Send it again.",
+            )
+        if isinstance(raw, Refusal) or encoding != b"gzip":
+            return raw
+        return self._unzipped(raw)
+
+    def watch(self, on_gone: Callable[[], None]) -> asyncio.Task[None]:
+        """Call back once when the caller hangs up. Only after the body was read."""
+        return asyncio.get_running_loop().create_task(self._wait_for_hangup(on_gone))
+
+    async def _wait_for_hangup(self, on_gone: Callable[[], None]) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        on_gone()
+
+    async def _collect(self) -> bytes | Refusal:
+        pieces: list[bytes] = []
+        size = 0
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                return _invalid("The caller hung up before its request was complete.", "Send it again.")
+            piece: bytes = message.get("body", b"")
+            size += len(piece)
+            if size > self._limits.body_bytes:
+                return self._too_large()
+            pieces.append(piece)
+            if not message.get("more_body", False):
+                return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _unzipped(self, raw: bytes) -> bytes | Refusal:
+        unzip = zlib.decompressobj(_GZIP)
+        try:
+            body = unzip.decompress(raw, self._limits.body_bytes + 1)
+        except zlib.error:
+            return _invalid("The body is not valid gzip.", "Send it plain or as gzip.")
+        if len(body) > self._limits.body_bytes:
+            return self._too_large()
+        if not unzip.eof or unzip.unused_data:
+            return _invalid("The gzip body is incomplete or has trailing bytes.", "Send one complete gzip member.")
+        return body
+
+    def _too_large(self) -> Refusal:
+        return Refusal(
+            code="body_too_large",
+            sentence=f"The request body is over {self._limits.body_bytes} bytes.",
+            hint="Send a shorter conversation, or images by URL.",
+        )
+
+    def _header(self, wanted: bytes) -> bytes:
+        return next((value.strip() for name, value in self.headers if name == wanted), b"")
+
+
+def _bearer(value: bytes) -> str:
+    token = value[len(_BEARER) :] if value[: len(_BEARER)].lower() == _BEARER else value
+    return token.strip().decode("latin-1")
+
+
+def _invalid(sentence: str, hint: str) -> Refusal:
+    return Refusal(code="request_invalid", sentence=sentence, hint=hint)

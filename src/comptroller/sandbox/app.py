@@ -1,0 +1,160 @@
+"""The ASGI application: the provider's own routes, and `/sandbox/*` to rehearse with."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+import msgspec
+
+from comptroller.core.money import format_usd
+from comptroller.sandbox.answers import model_entry, model_list
+from comptroller.sandbox.bill import Bill
+from comptroller.sandbox.chat import NO_KEY, WRONG_KEY, Chat, bearer_key
+from comptroller.sandbox.config import SandboxConfig
+from comptroller.sandbox.errors import ApiError, ClientGone, Refusal, invalid, not_found
+from comptroller.sandbox.faults import FaultBook, FaultPlan
+from comptroller.sandbox.prices import MODELS, find_model
+from comptroller.sandbox.prompt import PromptCache
+from comptroller.sandbox.wire import Exchange
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, Scope
+
+_LINES_PER_PAGE = 10_000
+_MOST_LINES_PER_PAGE = 100_000
+_MODELS_PATH = "/models/"
+
+Handler = Callable[[Exchange], Awaitable[None]]
+
+
+class SandboxApp:
+    """Holds the state of one sandbox and answers its requests."""
+
+    def __init__(self, config: SandboxConfig) -> None:
+        self._config = config
+        self._bill = Bill(config.bill_lines)
+        self._cache = PromptCache(config.cache_prefixes, config.cache_min_tokens)
+        self._faults = FaultBook()
+        self._chat = Chat(config, self._bill, self._cache, self._faults)
+        self._routes: dict[str, dict[str, Handler]] = {
+            "/chat/completions": {"POST": self._chat.serve},
+            "/models": {"GET": self._list_models},
+            "/healthz": {"GET": self._say_healthy},
+            "/sandbox/bill": {"GET": self._show_bill, "DELETE": self._reset_bill},
+            "/sandbox/bill/requests": {"GET": self._show_lines},
+            "/sandbox/requests/count": {"GET": self._count_requests},
+            "/sandbox/faults": {"GET": self._show_faults, "POST": self._set_faults, "DELETE": self._clear_faults},
+            "/sandbox/cache": {"DELETE": self._clear_cache},
+            "/sandbox/prices": {"GET": self._show_prices},
+        }
+
+    async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        exchange = Exchange(scope, receive, send)
+        try:
+            await self._find(exchange)(exchange)
+        except ApiError as error:
+            await exchange.refuse(error.refusal)
+        except ClientGone:
+            pass  # Nobody is left to tell.
+
+    def _find(self, exchange: Exchange) -> Handler:
+        """The handler of a path. Raises ApiError (404 or 405)."""
+        path = exchange.path.removeprefix("/v1").rstrip("/")
+        if path.startswith(_MODELS_PATH):
+            methods: dict[str, Handler] = {"GET": self._show_model}
+        else:
+            methods = self._routes.get(path, {})
+        if not methods:
+            raise not_found("Invalid URL: there is nothing at this path.")
+        handler = methods.get(exchange.method)
+        if handler is None:
+            raise ApiError(Refusal(405, f"Not allowed here: use {', '.join(methods)}.", code="method_not_supported"))
+        return handler
+
+    def _check_key(self, exchange: Exchange) -> None:
+        key = bearer_key(exchange)
+        if key is None or not self._config.accepts(key):
+            raise ApiError(NO_KEY if key is None else WRONG_KEY)
+
+    async def _list_models(self, exchange: Exchange) -> None:
+        self._check_key(exchange)
+        await exchange.respond(200, model_list())
+
+    async def _show_model(self, exchange: Exchange) -> None:
+        self._check_key(exchange)
+        name = exchange.path.partition(_MODELS_PATH)[2]
+        if find_model(name) is None:
+            raise not_found("The model does not exist or you do not have access to it.", "model_not_found")
+        await exchange.respond(200, model_entry(name))
+
+    async def _say_healthy(self, exchange: Exchange) -> None:
+        await _respond(exchange, {"status": "ok"})
+
+    async def _show_bill(self, exchange: Exchange) -> None:
+        await _respond(exchange, self._bill.as_json())
+
+    async def _reset_bill(self, exchange: Exchange) -> None:
+        """Answer with the bill as it was."""
+        last = self._bill.as_json()
+        self._bill.reset()
+        await _respond(exchange, last)
+
+    async def _show_lines(self, exchange: Exchange) -> None:
+        query = {name: values[-1] for name, values in parse_qs(exchange.query.decode("latin-1")).items()}
+        limit = min(_whole(query, "limit", _LINES_PER_PAGE), _MOST_LINES_PER_PAGE)
+        lines = self._bill.lines(query.get("key"), _whole(query, "after", 0))
+        page = [line.as_json() for line, _ in zip(lines, range(limit), strict=False)]
+        body = b"".join(msgspec.json.encode(line) + b"\n" for line in page)
+        await exchange.respond(200, body, content_type=b"application/x-ndjson")
+
+    async def _count_requests(self, exchange: Exchange) -> None:
+        await _respond(exchange, {"count": self._bill.requests, "open": self._bill.open_requests})
+
+    async def _show_faults(self, exchange: Exchange) -> None:
+        await _respond(exchange, self._faults.plan)
+
+    async def _set_faults(self, exchange: Exchange) -> None:
+        body = await exchange.read_body(self._config.max_body_bytes)
+        try:
+            self._faults.install(msgspec.json.decode(body, type=FaultPlan))
+        except (msgspec.DecodeError, ValueError) as error:
+            raise invalid(f"These faults cannot be set: {error}.") from None
+        await self._show_faults(exchange)
+
+    async def _clear_faults(self, exchange: Exchange) -> None:
+        self._faults.clear()
+        await self._show_faults(exchange)
+
+    async def _clear_cache(self, exchange: Exchange) -> None:
+        self._cache.clear()
+        await _respond(exchange, {"status": "ok"})
+
+    async def _show_prices(self, exchange: Exchange) -> None:
+        """USD per million tokens."""
+        prices = [
+            {
+                "model": model.name,
+                "input": format_usd(model.input_price),
+                "cached_input": format_usd(model.cached_price),
+                "output": format_usd(model.output_price),
+            }
+            for model in MODELS
+        ]
+        await _respond(exchange, {"prices": prices})
+
+
+async def _respond(exchange: Exchange, value: object) -> None:
+    await exchange.respond(200, msgspec.json.encode(value))
+
+
+def _whole(query: dict[str, str], name: str, default: int) -> int:
+    """A whole number of the query. Raises ApiError (400)."""
+    text = query.get(name, str(default))
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise invalid(f"'{name}' must be a whole number.", param=name)
+    return int(text)

@@ -1,0 +1,133 @@
+"""Handing over an answer, as JSON or as a stream, and the faults that strike while it is handed over."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from comptroller.sandbox.answers import BROKEN_EVENT, DONE, ChunkWriter, Envelope, completion
+from comptroller.sandbox.bill import Line
+from comptroller.sandbox.compose import Answer
+from comptroller.sandbox.errors import Refusal
+from comptroller.sandbox.generation import Generation
+from comptroller.sandbox.wire import Exchange, Headers
+
+SERVER_ERROR = Refusal(500, "The server had an error while processing your request (sandbox fault).", "server_error")
+
+_EVENT_STREAM = b"text/event-stream; charset=utf-8"
+_STRIKES_IN_STREAM = frozenset({"cut", "hang", "error_in_stream", "malformed_json"})
+# As fast as possible still gives other clients their turn, and sees a disconnect.
+_YIELD_EVERY_EVENTS = 32
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One answer on its way to the client."""
+
+    exchange: Exchange
+    envelope: Envelope
+    answer: Answer
+    line: Line
+    generation: Generation
+    fault: str
+    strike_after: int | None
+    """Visible tokens before the fault strikes."""
+    reset: bool
+    """Whether a cut is a TCP reset."""
+
+    async def send_json(self) -> None:
+        """Make the whole answer, then send it."""
+        if self.fault == "hang":
+            return await self._hang(self.strike_after or 0)
+        if not await self.generation.finish() or self.exchange.link.closed:
+            return None
+        body = completion(self.envelope, self.answer, self.line, usages=self._usages(asked=True))
+        if self.fault == "cut":
+            return await self._send_half(body)
+        if self.fault == "malformed_json":
+            body = body[: len(body) // 2]
+        self.line.status = 200
+        return await self.exchange.respond(200, body, self._headers())
+
+    async def send_stream(self, *, wants_usage: bool, tokens_per_chunk: int) -> None:
+        """Send every token as it is made."""
+        if self.fault == "hang" and self.strike_after is None:
+            return await self._hang(0)
+        usages = self._usages(asked=wants_usage)
+        writer = ChunkWriter(self.envelope, wants_usage=usages > 0)
+        await self._start_stream(writer)
+        if not await self._send_tokens(writer, tokens_per_chunk):
+            return None
+        events = [writer.closing(index, choice) for index, choice in enumerate(self.answer.choices)]
+        events += [writer.usage(self.line)] * usages
+        return await self.exchange.write(b"".join(events) + DONE, more=False)
+
+    async def _start_stream(self, writer: ChunkWriter) -> None:
+        self.line.status = 200
+        cache = (b"cache-control", b"no-cache")
+        await self.exchange.start(200, ((b"content-type", _EVENT_STREAM), cache, *self._headers()))
+        openings = [writer.opening(index, choice) for index, choice in enumerate(self.answer.choices)]
+        await self.exchange.write(b"".join(openings))
+
+    async def _send_tokens(self, writer: ChunkWriter, tokens_per_chunk: int) -> bool:
+        """Send the visible tokens; False when the stream is over before its proper end."""
+        if not await self.generation.reach(self.answer.reasoning_tokens):
+            return False
+        if self.fault not in _STRIKES_IN_STREAM:
+            return await self._send_pieces(writer, self.answer.pieces(tokens_per_chunk))
+        # One token an event, so that the fault strikes after exactly as many tokens as asked.
+        pieces = self.answer.pieces(1)
+        if not await self._send_pieces(writer, islice(pieces, self.strike_after)):
+            return False
+        if await self._strike():
+            return False
+        return await self._send_pieces(writer, pieces)
+
+    async def _send_pieces(self, writer: ChunkWriter, pieces: Iterator[tuple[int, tuple[str, ...]]]) -> bool:
+        """Make and send these; False when the client has left."""
+        for number, (index, piece) in enumerate(pieces):
+            if not await self.generation.reach(self.generation.position + len(piece)):
+                return False
+            if self.exchange.link.closed:
+                await self.generation.finish()
+                return False
+            await self.exchange.write(writer.piece(index, self.answer.choices[index], piece))
+            if number % _YIELD_EVERY_EVENTS == 0:
+                await asyncio.sleep(0)
+        return True
+
+    async def _strike(self) -> bool:
+        """Let the fault happen in mid-stream; says whether the stream is over."""
+        if self.fault == "malformed_json":
+            await self.exchange.write(BROKEN_EVENT)
+            return False
+        if self.fault == "error_in_stream":
+            await self.exchange.write(b"data: " + SERVER_ERROR.body() + b"\n\n", more=False)
+        elif self.fault == "cut":
+            await self.exchange.link.cut(reset=self.reset)
+        else:
+            await self.exchange.link.wait_closed()
+        return True
+
+    async def _hang(self, after_tokens: int) -> None:
+        """Make some tokens and never answer."""
+        await self.generation.reach(self.answer.reasoning_tokens + after_tokens if after_tokens else 0)
+        await self.exchange.link.wait_closed()
+
+    async def _send_half(self, body: bytes) -> None:
+        self.line.status = 200
+        length = (b"content-length", str(len(body)).encode())
+        await self.exchange.start(200, ((b"content-type", b"application/json"), length, *self._headers()))
+        await self.exchange.write(body[: len(body) // 2])
+        await self.exchange.link.cut(reset=self.reset)
+
+    def _usages(self, *, asked: bool) -> int:
+        """How often usage is reported."""
+        if not asked or self.fault == "no_usage":
+            return 0
+        return 2 if self.fault == "usage_twice" else 1
+
+    def _headers(self) -> Headers:
+        return ((b"x-request-id", self.envelope.id.encode()), (b"openai-version", b"2020-10-01"))

@@ -1,0 +1,18 @@
+"""comptroller.toml: every setting of the process. What they are is in `schema`, how they are read in `load`."""
+
+from comptroller.settings.load import SettingsError, load_settings, read_toml
+from comptroller.settings.schema import AdminSettings, LimitSettings, ProviderSettings, Settings
+from comptroller.settings.values import Address, BaseUrl, KeySource
+
+__all__ = [
+    "Address",
+    "AdminSettings",
+    "BaseUrl",
+    "KeySource",
+    "LimitSettings",
+    "ProviderSettings",
+    "Settings",
+    "SettingsError",
+    "load_settings",
+    "read_toml",
+]

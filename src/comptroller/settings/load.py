@@ -1,0 +1,192 @@
+"""Reading comptroller.toml: every fault at once, and no value repeated that could be a key."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, cast, get_args, get_origin
+
+import msgspec
+
+from comptroller.core.ids import is_name
+from comptroller.core.registry.problem import Fault, Problem, did_you_mean, join
+from comptroller.settings.schema import ProviderSettings, Settings
+from comptroller.settings.values import (
+    Address,
+    BaseUrl,
+    KeySource,
+    read_address,
+    read_base_url,
+    read_key_source,
+    read_path,
+)
+
+
+class SettingsError(Exception):
+    """A file that cannot be used. `problems` has everything that is wrong with it."""
+
+    def __init__(self, path: Path, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join((f"{path} cannot be used:", *(f"  {problem.line}" for problem in problems))))
+        self.path = path
+        self.problems = problems
+
+
+def load_settings(path: Path) -> Settings:
+    """The settings of a file. Raises SettingsError with every fault in it."""
+    raw = read_toml(path)
+    problems: list[Problem] = []
+    folder = path.absolute().parent
+    values = _values(Settings, raw, "", folder, problems)
+    if not problems:
+        settings = Settings(**values)
+        problems.extend(_contradictions(settings))
+        if not problems:
+            return settings
+    raise SettingsError(path, tuple(problems))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A parsed TOML file. Raises SettingsError where it is missing, unreadable or not TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SettingsError(path, (Problem("file", "There is no such file."),)) from error
+    except OSError as error:
+        raise SettingsError(path, (Problem("file", f"It cannot be read: {error.strerror}."),)) from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(path, (Problem("file", "It is not UTF-8."),)) from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise SettingsError(path, (Problem("file", f"It is not TOML: {error}."),)) from error
+
+
+_READERS: Mapping[Any, Callable[[object, Path], object]] = {
+    Address: read_address,
+    BaseUrl: read_base_url,
+    KeySource: read_key_source,
+    Path: read_path,
+}
+
+
+def _values(
+    kind: type[msgspec.Struct], raw: object, where: str, folder: Path, problems: list[Problem]
+) -> dict[str, Any]:
+    """The values of one table by field; faults go to `problems`, and what is left out keeps its default."""
+    known = {field.name: field for field in msgspec.structs.fields(kind)}
+    if not isinstance(raw, dict):
+        problems.append(Problem(where, "This must be a table."))
+        return {}
+    table = cast("dict[str, object]", raw)
+    problems.extend(_unknown(join(where, key), key, known) for key in table if key not in known)
+    values: dict[str, Any] = {}
+    for name, field in known.items():
+        path = join(where, name)
+        if name in table:
+            try:
+                values[name] = _value(field.type, table[name], path, folder, problems)
+            except Fault as fault:
+                problems.append(fault.at(path))
+        elif field.required:
+            problems.append(Problem(path, "This is missing, and it is mandatory."))
+        elif isinstance(field.default, Path):
+            values[name] = folder / field.default
+    return values
+
+
+# Settings of the design that do nothing yet. One that is ignored would be believed, so it is refused.
+_LATER = frozenset({"policies", "tls_cert", "tls_key", "trusted_proxies"})
+
+
+def _unknown(where: str, key: str, known: Collection[str]) -> Problem:
+    if key in _LATER:
+        return Problem(where, "This setting does not exist yet.", "Leave it out.")
+    return Problem(where, "There is no such setting.", did_you_mean(key, known))
+
+
+def _value(kind: Any, raw: object, where: str, folder: Path, problems: list[Problem]) -> object:
+    reader = _READERS.get(_without_none(kind))
+    if reader is not None:
+        return reader(raw, folder)
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return _table(kind, raw, where, folder, problems)
+    if get_origin(kind) is dict:
+        return _providers(raw, where, folder, problems)
+    return _plain(kind, raw)
+
+
+def _plain(kind: Any, raw: object) -> object:
+    try:
+        return msgspec.convert(raw, kind)
+    except msgspec.ValidationError as error:
+        raise Fault(_say(kind, error)) from None
+
+
+def _table(kind: type[msgspec.Struct], raw: object, where: str, folder: Path, problems: list[Problem]) -> object:
+    before = len(problems)
+    values = _values(kind, raw, where, folder, problems)
+    return kind(**values) if len(problems) == before else None
+
+
+def _providers(raw: object, where: str, folder: Path, problems: list[Problem]) -> object:
+    if not isinstance(raw, dict):
+        raise Fault("This must be tables such as [providers.NAME].")
+    tables = cast("dict[str, object]", raw)
+    strange = [name for name in tables if not is_name(name)]
+    problems.extend(Problem(join(where, name), "This is not a name for a provider.") for name in strange)
+    return {
+        name: _table(ProviderSettings, table, join(where, name), folder, problems) for name, table in tables.items()
+    }
+
+
+def _without_none(kind: Any) -> Any:
+    if isinstance(kind, UnionType):
+        rest = [one for one in get_args(kind) if one is not NoneType]
+        return rest[0] if len(rest) == 1 else kind
+    return kind
+
+
+def _say(kind: Any, error: msgspec.ValidationError) -> str:
+    """What is wrong, without the value: the words that may stand here, or what msgspec says of type and range."""
+    words = _words(kind)
+    if words == ["sqlite"]:
+        return "This must be 'sqlite': other stores are not supported yet."
+    if words == ["terminated"]:
+        return "This must be 'terminated', or not there."
+    if words:
+        return f"This must be {'a list with some' if _is_list(kind) else 'one'} of {', '.join(map(repr, words))}."
+    return f"{str(error).partition(' - at ')[0]}."
+
+
+def _is_list(kind: Any) -> bool:
+    return get_origin(kind) is tuple or any(_is_list(inner) for inner in get_args(kind))
+
+
+def _words(kind: Any) -> list[str]:
+    """Every word that a type of literals knows, however deep they stand in it."""
+    return [kind] if isinstance(kind, str) else [word for inner in get_args(kind) for word in _words(inner)]
+
+
+def _contradictions(settings: Settings) -> list[Problem]:
+    """What no single setting can know."""
+    found: list[Problem] = []
+    if settings.tls is None:
+        for where, address in (("listen", settings.listen), ("admin.listen", settings.admin.listen)):
+            if not address.loopback:
+                hint = "Put TLS in front and write tls = \"terminated\", or listen on '127.0.0.1:PORT'."
+                found.append(Problem(where, f"{address} is reachable from other machines, without TLS.", hint))
+    for name, provider in settings.providers.items():
+        found.extend(_provider_contradictions(join("providers", name), provider))
+    return found
+
+
+def _provider_contradictions(where: str, provider: ProviderSettings) -> list[Problem]:
+    found: list[Problem] = []
+    if provider.abort_stops_billing and provider.tail_tokens is None:
+        sentence = "With abort_stops_billing this is mandatory: what may still be billed after an abort."
+        found.append(Problem(f"{where}.tail_tokens", sentence))
+    if provider.base_url.scheme == "http" and not (provider.base_url.private or provider.private_network):
+        sentence = "Plain http leaves only for this machine or a private network: a key would travel in the clear."
+        hint = "Use https, or say private_network = true if the name leads to a private address."
+        found.append(Problem(f"{where}.base_url", sentence, hint))
+    return found

@@ -1,0 +1,95 @@
+"""Every setting: its type, its default, its unit at the end of its name, and the reason for the default.
+
+`docs/reference/settings.md` says the same for users; a test holds it against this file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, field
+
+from comptroller.core.identity.identity import Environment
+from comptroller.settings.values import Address, BaseUrl, KeySource
+
+KIB = 1024
+MIB = 1024 * KIB
+
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Bytes = Annotated[int, Meta(ge=1 * KIB, le=1024 * MIB)]
+
+
+class AdminSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The admin plane: who steers the gateway."""
+
+    # Its own port, so that a network rule can keep it from agents; the same one as `listen` shares it.
+    listen: Address = Address("127.0.0.1", 8789)
+
+
+class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What one call may make the process hold in memory or wait for."""
+
+    # Long contexts with images fit; a thousand calls at once of this size still fit a server.
+    body_bytes: Bytes = 10 * MIB
+    # A slow sender holds a connection and a buffer; a body of 10 MiB takes this long at 3 Mbit/s.
+    body_timeout_s: Seconds = 30.0
+    # What common servers take: enough for long credentials and traces.
+    header_bytes: Annotated[int, Meta(ge=4 * KIB, le=1 * MIB)] = 64 * KIB
+    # A JSON answer is held whole until it is metered; images in base64 are the longest seen.
+    answer_bytes: Bytes = 64 * MIB
+    # What a caller may lag behind the provider before it is cut: minutes of text.
+    stream_buffer_bytes: Bytes = 1 * MIB
+    # After the caller is gone, where stopping would not stop the bill: read on this long for the exact usage.
+    finish_after_hangup_s: Annotated[float, Meta(ge=0, le=86_400)] = 120.0
+
+
+class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """One upstream: where it is, how it is spoken to, and how it bills."""
+
+    # "anthropic" is accepted and not spoken yet.
+    dialects: Annotated[tuple[Literal["openai", "anthropic"], ...], Meta(min_length=1)]
+    base_url: BaseUrl
+    # Left out: a server without keys, such as one's own.
+    api_key: KeySource | None = None
+    # A call leaves only through a key of its identity's environment. Left out: all.
+    environments: Annotated[tuple[Environment, ...], Meta(min_length=1)] | None = None
+    # True only where closing the connection is known to end what is billed. Nobody promises it, so: no.
+    abort_stops_billing: bool = False
+    # With `abort_stops_billing`: how many tokens may still be generated and billed after the last one seen.
+    tail_tokens: Annotated[int, Meta(ge=0, le=1_000_000_000)] | None = None
+    # Whether an error that comes after output has begun may be billed. Cautious: yes.
+    bills_errors: bool = True
+    # The field that limits output, thinking included. Servers older than 2024 know only "max_tokens".
+    output_limit_field: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens"
+    # Whether the name may lead to an address of a private network. Not, unless it is said.
+    private_network: bool = False
+    # A connection takes milliseconds; longer means it is not coming.
+    connect_timeout_s: Seconds = 10.0
+    # Thinking models are silent for minutes; clients themselves wait 600.
+    first_byte_timeout_s: Seconds = 600.0
+    # Streams send something at least every few seconds.
+    idle_timeout_s: Seconds = 120.0
+    # No hold stays open longer than this.
+    total_timeout_s: Seconds = 1800.0
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The process. Paths are absolute once they are read."""
+
+    # The data plane. Loopback: nobody is reachable by accident.
+    listen: Address = Address("127.0.0.1", 8787)
+    # "terminated": something in front speaks TLS, so listening beyond this machine is meant.
+    tls: Literal["terminated"] | None = None
+    # Journal, signing keys, the admin credential. Readable by its owner alone.
+    state: Path = Path(".comptroller")
+    store: Literal["sqlite"] = "sqlite"
+    registry: Path = Path("registry.toml")
+    # "power": a hold is on the disk itself before anything leaves. "process": it survives a killed process only.
+    durability: Literal["power", "process"] = "power"
+    # How long calls in flight may finish after SIGTERM; Kubernetes waits 30 unless told.
+    drain_s: Annotated[float, Meta(ge=0, le=86_400)] = 60.0
+    admin: AdminSettings = field(default_factory=AdminSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
+    providers: dict[str, ProviderSettings] = field(default_factory=dict[str, ProviderSettings])

@@ -1,0 +1,208 @@
+"""What a run of events does to the tables: a pure step from what stands there to what shall stand there.
+
+The result does not depend on where the run of events is cut: folding one by one, or all at once, ends the
+same (tests/store/test_fold.py). Nothing here may fail: an event that fits nothing becomes a finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from comptroller.core.budget.bounds import Bound
+from comptroller.core.budget.hold import Amounts, WindowKey
+from comptroller.flow.records import (
+    BoundChanged,
+    CallFacts,
+    Change,
+    Corrected,
+    Event,
+    Finding,
+    Held,
+    Joined,
+    Refused,
+    Settled,
+)
+from comptroller.store import rows
+from comptroller.store.rows import CallRow, HoldRow
+
+BoundKey = tuple[str, str, str]
+
+
+class Touched(msgspec.Struct, frozen=True):
+    """The rows that a run of events needs to see."""
+
+    calls: set[str]
+    holds: set[str]  # by attempt
+    bounds: set[BoundKey]
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """Those of them that stand in the tables."""
+
+    calls: Mapping[str, CallRow]
+    holds: Mapping[str, HoldRow]
+    bounds: Mapping[BoundKey, Bound]
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What shall stand there afterwards. `posted` is added to the balances; the lists are appended."""
+
+    new_calls: list[CallRow]
+    changed_calls: list[CallRow]
+    new_holds: list[HoldRow]
+    changed_holds: list[HoldRow]
+    ended_holds: list[str]
+    posted: Mapping[WindowKey, Amounts]
+    bounds: list[Bound]
+    findings: list[Finding]
+    changes: list[Change]
+    last_ns: int
+
+
+def instant_of(event: Event) -> int:
+    """When it happened; 0 where the event does not say."""
+    if isinstance(event, Held | Refused):
+        return event.facts.at_ns
+    return 0 if isinstance(event, Joined) else event.at_ns
+
+
+def touched(events: Iterable[Event]) -> Touched:
+    """What has to be read before these events can be folded."""
+    found = Touched(set(), set(), set())
+    for event in events:
+        match event:
+            case Held():
+                found.calls.add(event.facts.call_id)
+            case Refused():
+                found.calls.add(event.facts.call_id)
+            case Settled():
+                found.calls.add(event.call_id)
+                found.holds.add(event.attempt_id)
+            case Joined():
+                found.holds.add(event.attempt_id)
+            case Corrected():
+                found.calls.add(event.call_id)
+            case BoundChanged():
+                found.bounds.add((event.provider, event.model, event.dialect))
+            case Finding() | Change():
+                pass
+    return found
+
+
+def fold(events: Iterable[Event], standing: Standing) -> Outcome:
+    """Fold events, in order, over the rows that `touched` asked for."""
+    folding = _Folding(standing)
+    for event in events:
+        folding.take(event)
+    return folding.outcome()
+
+
+class _Folding:
+    def __init__(self, standing: Standing) -> None:
+        self._standing = standing
+        self._calls = dict(standing.calls)
+        self._holds = dict(standing.holds)
+        self._bounds = dict(standing.bounds)
+        self._changed: dict[str, CallRow] = {}
+        self._moved: dict[str, HoldRow] = {}
+        self._posted: dict[WindowKey, list[int]] = {}
+        self._findings: list[Finding] = []
+        self._changes: list[Change] = []
+        self._last_ns = 0
+
+    def take(self, event: Event) -> None:
+        self._last_ns = max(self._last_ns, instant_of(event))
+        match event:
+            case Held():
+                self._held(event)
+            case Settled():
+                self._settled(event)
+            case Joined():
+                self._joined(event)
+            case Refused():
+                rows.refuse(self._call(event.facts, "refused"), event.refusal)
+            case Corrected():
+                self._corrected(event)
+            case BoundChanged():
+                self._bound_changed(event)
+            case Finding():
+                self._findings.append(event)
+            case Change():
+                self._changes.append(event)
+
+    def outcome(self) -> Outcome:
+        was_call, was_hold = self._standing.calls, self._standing.holds
+        return Outcome(
+            new_calls=[row for key, row in self._changed.items() if key not in was_call],
+            changed_calls=[row for key, row in self._changed.items() if key in was_call],
+            new_holds=[row for key, row in self._holds.items() if key not in was_hold],
+            changed_holds=[row for key, row in self._moved.items() if key in self._holds and key in was_hold],
+            ended_holds=[key for key in was_hold if key not in self._holds],
+            posted={key: Amounts(*amounts) for key, amounts in self._posted.items()},
+            bounds=[bound for key, bound in self._bounds.items() if bound is not self._standing.bounds.get(key)],
+            findings=self._findings,
+            changes=self._changes,
+            last_ns=self._last_ns,
+        )
+
+    def _call(self, facts: CallFacts, state: rows.CallState) -> CallRow:
+        row = self._calls.get(facts.call_id)
+        if row is None:
+            row = self._calls[facts.call_id] = rows.called(facts, state)
+        self._changed[row.id] = row
+        return row
+
+    def _held(self, event: Held) -> None:
+        facts, amounts = event.facts, event.amounts
+        rows.hold(self._call(facts, "open"), event)
+        self._holds[event.attempt_id] = HoldRow(
+            attempt_id=event.attempt_id,
+            call_id=facts.call_id,
+            at_ns=facts.at_ns,
+            epoch=event.epoch,
+            usd=rows.fit(amounts.usd),
+            tokens=rows.fit(amounts.tokens),
+            calls=rows.fit(amounts.calls),
+            windows=rows.pack_windows(event.windows),
+        )
+
+    def _settled(self, event: Settled) -> None:
+        """The money is posted whatever else is known: a record too many is corrected, one too few is lost."""
+        self._post(event.windows, event.posted)
+        row = self._calls.get(event.call_id)
+        if row is not None:
+            rows.settle(row, event)
+            self._changed[row.id] = row
+        if self._holds.pop(event.attempt_id, None) is None and event.posted != Amounts():
+            sentence = f"Attempt {event.attempt_id} was settled without an open hold; its charge was posted."
+            self._findings.append(Finding(event.at_ns, "settled_without_hold", event.call_id, "gateway", sentence))
+
+    def _joined(self, event: Joined) -> None:
+        row = self._holds.get(event.attempt_id)
+        if row is not None:
+            row.windows = rows.pack_windows((*rows.unpack_windows(row.windows), *event.windows))
+            self._moved[row.attempt_id] = row
+
+    def _corrected(self, event: Corrected) -> None:
+        self._post(event.windows, Amounts(usd=event.delta_nanos))
+        self._changes.append(rows.correction(event))
+        row = self._calls.get(event.call_id)
+        if row is not None:
+            rows.correct(row, event)
+            self._changed[row.id] = row
+
+    def _bound_changed(self, event: BoundChanged) -> None:
+        key = (event.provider, event.model, event.dialect)
+        self._changes.append(rows.bound_change(event, self._bounds.get(key)))
+        self._bounds[key] = Bound(*key, event.overruns, event.factor_bp, event.quarantined)
+
+    def _post(self, windows: Iterable[WindowKey], amounts: Amounts) -> None:
+        if amounts == Amounts():
+            return
+        for key in windows:
+            sums = self._posted.setdefault(key, [0, 0, 0])
+            sums[0] += amounts.usd
+            sums[1] += amounts.tokens
+            sums[2] += amounts.calls

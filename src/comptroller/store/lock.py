@@ -1,0 +1,69 @@
+"""One process owns a store: a lock on a file in the state folder, with the holder's name inside."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+import msgspec
+
+_READ_MOST = 4096
+
+
+class Holder(msgspec.Struct, frozen=True):
+    """Who holds a store."""
+
+    pid: int
+    host: str
+    started_at: str  # RFC 3339
+    listen: str
+
+
+class StoreHeldError(Exception):
+    """Another process owns this store; the message names it."""
+
+
+class StoreLock:
+    """The lock, held from `acquire` to `release` or to the end of the process, however it ends.
+
+    `flock` and not a lease with a time limit: the kernel lets go of it when the process dies, and never before.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor: int | None = descriptor
+
+    @classmethod
+    def acquire(cls, path: Path, holder: Holder) -> StoreLock:
+        """Take the lock and write the holder's name. Raises StoreHeldError, naming who has it."""
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, msgspec.json.encode(holder), 0)
+        except BlockingIOError:
+            message = _refusal(path, os.pread(descriptor, _READ_MOST, 0))
+            os.close(descriptor)
+            raise StoreHeldError(message) from None
+        except OSError:
+            os.close(descriptor)
+            raise
+        return cls(descriptor)
+
+    def release(self) -> None:
+        """Let go. The file stays: removing it would let two processes lock two files of one name."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.ftruncate(descriptor, 0)
+            os.close(descriptor)
+
+
+def _refusal(path: Path, content: bytes) -> str:
+    try:
+        holder = msgspec.json.decode(content, type=Holder)
+    except msgspec.MsgspecError:  # it has the lock and has not written its name yet
+        return f"The store {path.parent} is in use by another process, which is just starting."
+    return (
+        f"The store {path.parent} is in use by process {holder.pid} on {holder.host}, started {holder.started_at}, "
+        f"listening on {holder.listen}. Stop it first, or use another state folder."
+    )

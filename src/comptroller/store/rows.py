@@ -1,0 +1,254 @@
+"""The rows of the tables that events are folded into, and how an event becomes one.
+
+Each struct has the columns of its table in their order (schema.py; a test compares them). Values are
+as the database keeps them: lists as JSON, windows as MessagePack.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from comptroller.core.budget.bounds import Bound
+from comptroller.core.budget.hold import Amounts, WindowKey
+from comptroller.core.refusal import Refusal
+from comptroller.flow.records import BoundChanged, CallFacts, Change, Corrected, Held, Settled
+
+CallState = Literal["open", "posted", "presumed", "voided", "refused"]
+
+NUMBER_MOST = 2**62 - 1
+"""The largest number kept. Two of them add up without leaving 64 bits; beyond those SQL counts in floats."""
+
+
+class CallRow(msgspec.Struct):
+    """One call: its facts, its latest attempt, and the sum of what all of its attempts cost."""
+
+    id: str
+    at_ns: int
+    dialect: str
+    identity: str
+    kind: str
+    owner: str
+    team: str
+    environment: str
+    organization: str
+    session: str
+    chain: str
+    registry_version: int
+    model: str | None
+    provider: str | None
+    model_class: str | None
+    price_version: str | None
+    stream: bool
+    body_bytes: int
+    body_digest: str | None
+    state: CallState
+    refusal_code: str | None = None
+    refusal: str | None = None
+    epoch: int | None = None
+    attempts: int = 0
+    held_nanos: int | None = None
+    held_tokens: int | None = None
+    held_calls: int | None = None
+    input_tokens_bound: int | None = None
+    output_limit: int | None = None
+    asked_output_limit: int | None = None
+    choices: int | None = None
+    factor_bp: int | None = None
+    shadowed: str | None = None
+    settled_at_ns: int | None = None
+    outcome: str | None = None
+    detail: str | None = None
+    status: int | None = None
+    charge_nanos: int | None = None
+    charge_tokens: int | None = None
+    charge_calls: int | None = None
+    input_tokens: int | None = None
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    audio_input_tokens: int | None = None
+    output_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    audio_output_tokens: int | None = None
+    served_model: str | None = None
+    service_tier: str | None = None
+    priced: bool | None = None
+    overrun: bool | None = None
+    first_byte_ns: int | None = None
+    duration_ns: int | None = None
+    windows: bytes | None = None
+    corrected: int = 0
+    original_charge_nanos: int | None = None
+
+
+class HoldRow(msgspec.Struct):
+    """One open hold."""
+
+    attempt_id: str
+    call_id: str
+    at_ns: int
+    epoch: int
+    usd: int
+    tokens: int
+    calls: int
+    windows: bytes
+
+    @property
+    def amounts(self) -> Amounts:
+        return Amounts(self.usd, self.tokens, self.calls)
+
+
+_windows = msgspec.msgpack.Decoder(tuple[WindowKey, ...])
+_names = msgspec.json.Decoder(tuple[str, ...])
+
+
+def pack_windows(windows: tuple[WindowKey, ...]) -> bytes:
+    return msgspec.msgpack.encode(windows)
+
+
+def unpack_windows(packed: bytes | None) -> tuple[WindowKey, ...]:
+    return () if packed is None else _windows.decode(packed)
+
+
+def pack_names(names: tuple[str, ...]) -> str:
+    return msgspec.json.encode(names).decode()
+
+
+def unpack_names(packed: str | None) -> tuple[str, ...]:
+    return () if packed is None else _names.decode(packed)
+
+
+def fit(number: int) -> int:
+    """The number, or the nearest that the tables can keep and add up."""
+    return max(-NUMBER_MOST, min(NUMBER_MOST, number))
+
+
+def called(facts: CallFacts, state: CallState) -> CallRow:
+    """The row of a call of which nothing but the facts is known."""
+    return CallRow(
+        id=facts.call_id,
+        at_ns=facts.at_ns,
+        dialect=facts.dialect,
+        identity=facts.identity,
+        kind=facts.kind,
+        owner=facts.owner,
+        team=facts.team,
+        environment=facts.environment,
+        organization=facts.organization,
+        session=facts.session,
+        chain=pack_names(facts.chain),
+        registry_version=facts.registry_version,
+        model=facts.model,
+        provider=facts.provider,
+        model_class=facts.model_class,
+        price_version=facts.price_version,
+        stream=facts.stream,
+        body_bytes=facts.body_bytes,
+        body_digest=facts.body_digest,
+        state=state,
+    )
+
+
+def hold(row: CallRow, event: Held) -> None:
+    """One more attempt of the call took its hold. What earlier attempts cost stays."""
+    facts, amounts = event.facts, event.amounts
+    row.state = "open"
+    row.epoch = event.epoch
+    row.attempts += 1
+    row.model, row.provider, row.model_class = facts.model, facts.provider, facts.model_class
+    row.price_version = facts.price_version
+    row.held_nanos, row.held_tokens, row.held_calls = fit(amounts.usd), fit(amounts.tokens), fit(amounts.calls)
+    row.input_tokens_bound = fit(event.input_tokens_bound)
+    row.output_limit = fit(event.output_limit)
+    row.asked_output_limit = None if event.asked_output_limit is None else fit(event.asked_output_limit)
+    row.choices = fit(event.choices)
+    row.factor_bp = fit(event.factor_bp)
+    row.shadowed = pack_names(event.shadowed) if event.shadowed else row.shadowed
+
+
+def refuse(row: CallRow, refusal: Refusal) -> None:
+    """The call was refused. If attempts of it were held before, their money stays."""
+    row.refusal_code = refusal.code
+    row.refusal = msgspec.json.encode(refusal).decode()
+
+
+def settle(row: CallRow, event: Settled) -> None:
+    """The call's attempt ended."""
+    row.windows = pack_windows(_settled_in(row, event.windows))
+    row.state = event.end
+    row.settled_at_ns = event.at_ns
+    row.outcome, row.detail, row.status = event.outcome, event.detail, event.status
+    row.charge_nanos = fit((row.charge_nanos or 0) + event.posted.usd)
+    row.charge_tokens = fit((row.charge_tokens or 0) + event.posted.tokens)
+    row.charge_calls = fit((row.charge_calls or 0) + event.posted.calls)
+    row.served_model = event.served_model
+    row.service_tier = event.service_tier
+    row.priced = event.priced
+    row.overrun = event.overrun or bool(row.overrun)
+    row.first_byte_ns = event.first_byte_ns
+    row.duration_ns = event.duration_ns
+    _count_usage(row, event)
+
+
+def correct(row: CallRow, event: Corrected) -> None:
+    """The call's charge is now another."""
+    if row.original_charge_nanos is None:
+        row.original_charge_nanos = row.charge_nanos
+    row.charge_nanos = fit(event.charge_nanos)
+    row.corrected += 1
+
+
+def correction(event: Corrected) -> Change:
+    """The event row of a correction."""
+    before = {"charge_nanos": event.charge_nanos - event.delta_nanos}
+    after = {"charge_nanos": event.charge_nanos, "delta_nanos": event.delta_nanos}
+    return Change(
+        at_ns=event.at_ns,
+        actor=event.actor,
+        verb="correct",
+        noun="call",
+        key=event.call_id,
+        reason=event.reason,
+        before=msgspec.json.encode(before).decode(),
+        after=msgspec.json.encode(after).decode(),
+    )
+
+
+def bound_change(event: BoundChanged, before: Bound | None) -> Change:
+    """The event row of a bound that changed, with its standing before."""
+    return Change(
+        at_ns=event.at_ns,
+        actor=event.actor,
+        verb="overrun" if before is None or event.overruns > before.overruns else "resume",
+        noun="bound",
+        key=f"{event.provider}/{event.model}/{event.dialect}",
+        reason=event.reason,
+        before="" if before is None else _standing(before),
+        after=_standing(event),
+    )
+
+
+def _standing(bound: Bound | BoundChanged) -> str:
+    standing = {"overruns": bound.overruns, "factor_bp": bound.factor_bp, "quarantined": bound.quarantined}
+    return msgspec.json.encode(standing).decode()
+
+
+def _settled_in(row: CallRow, windows: tuple[WindowKey, ...]) -> tuple[WindowKey, ...]:
+    """All windows that hold a part of the call's charge."""
+    if not (row.charge_nanos or row.charge_tokens or row.charge_calls):
+        return windows
+    return tuple(dict.fromkeys((*unpack_windows(row.windows), *windows)))
+
+
+def _count_usage(row: CallRow, event: Settled) -> None:
+    usage = event.usage
+    if usage is None:
+        return
+    row.input_tokens = fit((row.input_tokens or 0) + usage.input_tokens)
+    row.cached_tokens = fit((row.cached_tokens or 0) + usage.cached_tokens)
+    row.cache_write_tokens = fit((row.cache_write_tokens or 0) + usage.cache_write_tokens)
+    row.audio_input_tokens = fit((row.audio_input_tokens or 0) + usage.audio_input_tokens)
+    row.output_tokens = fit((row.output_tokens or 0) + usage.output_tokens)
+    row.reasoning_tokens = fit((row.reasoning_tokens or 0) + usage.reasoning_tokens)
+    row.audio_output_tokens = fit((row.audio_output_tokens or 0) + usage.audio_output_tokens)

@@ -1,0 +1,195 @@
+"""The tables, as SQLAlchemy Core sees them. Every change here needs a migration (migrations/versions).
+
+Instants are nanoseconds since the epoch; money is nano-USD; booleans are 0 and 1. All integers are 64-bit.
+The journal is the truth until a batch is folded; then the other tables are, and the batch is gone.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text
+
+REVISION = "0001"
+"""The newest revision in migrations/versions: what this program reads and writes."""
+
+metadata = MetaData()
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("key", Text, primary_key=True),  # epoch, folded_seq, last_ns, registry_version
+    Column("value", BigInteger, nullable=False),
+)
+
+journal = Table(
+    "journal",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("at_ns", BigInteger, nullable=False),  # the greatest instant in the batch
+    Column("epoch", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),  # MessagePack of a list of events
+)
+
+calls = Table(
+    "calls",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("dialect", Text, nullable=False),
+    Column("identity", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("team", Text, nullable=False),
+    Column("environment", Text, nullable=False),
+    Column("organization", Text, nullable=False),
+    Column("session", Text, nullable=False),
+    Column("chain", Text, nullable=False),  # JSON list
+    Column("registry_version", BigInteger, nullable=False),
+    Column("model", Text),
+    Column("provider", Text),
+    Column("model_class", Text),
+    Column("price_version", Text),
+    Column("stream", Integer, nullable=False),
+    Column("body_bytes", BigInteger, nullable=False),
+    Column("body_digest", Text),
+    Column("state", Text, nullable=False),  # open, posted, presumed, voided, refused
+    Column("refusal_code", Text),
+    Column("refusal", Text),  # JSON
+    Column("epoch", BigInteger),
+    Column("attempts", Integer, nullable=False),
+    Column("held_nanos", BigInteger),
+    Column("held_tokens", BigInteger),
+    Column("held_calls", BigInteger),
+    Column("input_tokens_bound", BigInteger),
+    Column("output_limit", BigInteger),
+    Column("asked_output_limit", BigInteger),
+    Column("choices", BigInteger),
+    Column("factor_bp", BigInteger),
+    Column("shadowed", Text),  # JSON list; NULL: none
+    Column("settled_at_ns", BigInteger),
+    Column("outcome", Text),
+    Column("detail", Text),
+    Column("status", Integer),
+    Column("charge_nanos", BigInteger),
+    Column("charge_tokens", BigInteger),
+    Column("charge_calls", BigInteger),
+    Column("input_tokens", BigInteger),
+    Column("cached_tokens", BigInteger),
+    Column("cache_write_tokens", BigInteger),
+    Column("audio_input_tokens", BigInteger),
+    Column("output_tokens", BigInteger),
+    Column("reasoning_tokens", BigInteger),
+    Column("audio_output_tokens", BigInteger),
+    Column("served_model", Text),
+    Column("service_tier", Text),
+    Column("priced", Integer),
+    Column("overrun", Integer),
+    Column("first_byte_ns", BigInteger),
+    Column("duration_ns", BigInteger),
+    Column("windows", LargeBinary),  # MessagePack of the windows it was settled in, for corrections
+    Column("corrected", Integer, nullable=False),
+    Column("original_charge_nanos", BigInteger),  # before the first correction
+    Index("calls_at", "at_ns"),
+    Index("calls_identity_at", "identity", "at_ns"),
+    Index("calls_session", "session"),
+)
+
+holds = Table(
+    "holds",  # the open ones only: small, so that a start reads it whole and never looks through `calls`
+    metadata,
+    Column("attempt_id", Text, primary_key=True),
+    Column("call_id", Text, nullable=False),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("usd", BigInteger, nullable=False),
+    Column("tokens", BigInteger, nullable=False),
+    Column("calls", BigInteger, nullable=False),
+    Column("windows", LargeBinary, nullable=False),
+)
+
+balances = Table(
+    "balances",  # what is posted, in every unit: which one a budget counts is not the journal's to know
+    metadata,
+    Column("budget", Text, primary_key=True),
+    Column("instance", Text, primary_key=True),
+    Column("start_ns", BigInteger, primary_key=True),
+    Column("usd", BigInteger, nullable=False),
+    Column("tokens", BigInteger, nullable=False),
+    Column("calls", BigInteger, nullable=False),
+    Index("balances_start", "start_ns"),
+    sqlite_with_rowid=False,
+)
+
+bounds = Table(
+    "bounds",
+    metadata,
+    Column("provider", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("dialect", Text, primary_key=True),
+    Column("overruns", BigInteger, nullable=False),
+    Column("factor_bp", BigInteger, nullable=False),
+    Column("quarantined", Integer, nullable=False),
+)
+
+findings = Table(
+    "findings",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("call_id", Text),
+    Column("subject", Text, nullable=False),
+    Column("sentence", Text, nullable=False),
+    Index("findings_call", "call_id"),
+)
+
+events = Table(
+    "events",  # append-only: one row for every change that somebody made
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("verb", Text, nullable=False),
+    Column("noun", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("before", Text, nullable=False),  # JSON or empty
+    Column("after", Text, nullable=False),  # JSON or empty
+    Column("version", BigInteger, nullable=False),
+    Index("events_noun_key", "noun", "key"),
+    sqlite_autoincrement=True,
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("identity", Text, nullable=False),
+    Column("credential", Text, nullable=False),
+    Column("opened_at_ns", BigInteger, nullable=False),
+    Column("expires_at_ns", BigInteger, nullable=False),
+    Column("minted_by", Text, nullable=False),
+    Column("ended_at_ns", BigInteger),
+    Column("ended_by", Text),
+    Column("ended_reason", Text),
+    Index("sessions_expires", "expires_at_ns"),
+    Index("sessions_identity", "identity", "opened_at_ns"),
+)
+
+registry_entries = Table(
+    "registry_entries",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("body", Text, nullable=False),  # JSON
+    Column("disabled", Integer, nullable=False),
+    Column("version", BigInteger, nullable=False),  # of the registry, when the entry last changed
+)
+
+registry_versions = Table(
+    "registry_versions",
+    metadata,
+    Column("version", Integer, primary_key=True),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("document", Text, nullable=False),  # JSON: what was applied, as it was given
+)

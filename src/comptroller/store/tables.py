@@ -1,0 +1,138 @@
+"""Reading and writing the rows of a fold, many at a time.
+
+Meant for one transaction of the writer's connection: what is read is what is written over.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
+
+from sqlalchemy import ColumnElement, Table, bindparam, delete, func, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from comptroller.core.budget.hold import Amounts, WindowKey
+from comptroller.core.budget.bounds import Bound
+from comptroller.flow.records import Change
+from comptroller.store import schema
+from comptroller.store.fold import BoundKey, Outcome, Standing, Touched
+from comptroller.store.rows import NUMBER_MOST, CallRow, HoldRow, fit
+from comptroller.store.sql import Many, run
+
+_AT_ONCE = 500  # values in one IN (...): well below what any database allows
+
+# What no later event changes about a call.
+_FIXED = frozenset(
+    "id at_ns dialect identity kind owner team environment organization session chain registry_version stream "
+    "body_bytes body_digest".split()
+)
+
+
+def _change_call() -> Many:
+    table = schema.calls
+    changing = {column.name: bindparam(column.name) for column in table.columns if column.name not in _FIXED}
+    return Many(update(table).where(table.c.id == bindparam("call")).values(changing), call="id")
+
+
+def _move_hold() -> Many:
+    table = schema.holds
+    moving = update(table).where(table.c.attempt_id == bindparam("attempt")).values(windows=bindparam("windows"))
+    return Many(moving, attempt="attempt_id")
+
+
+def _end_hold() -> Many:
+    return Many(delete(schema.holds).where(schema.holds.c.attempt_id == bindparam("attempt_id")))
+
+
+def _add_to_balance() -> Many:
+    """Adds, and stops at what the column can keep: an overflow would turn the sum into a float."""
+    table = schema.balances
+    statement = upsert(table)
+
+    def total(name: str) -> ColumnElement[int]:
+        return func.max(-NUMBER_MOST, func.min(NUMBER_MOST, table.c[name] + statement.excluded[name]))
+
+    totals = {name: total(name) for name in ("usd", "tokens", "calls")}
+    return Many(statement.on_conflict_do_update(index_elements=["budget", "instance", "start_ns"], set_=totals))
+
+
+def _set_bound() -> Many:
+    statement = upsert(schema.bounds)
+    standing = {name: statement.excluded[name] for name in ("overruns", "factor_bp", "quarantined")}
+    key = ["provider", "model", "dialect"]
+    return Many(statement.on_conflict_do_update(index_elements=key, set_=standing))
+
+
+def _append(table: Table) -> Many:
+    """An insert that leaves the number of the row to the database."""
+    return Many(insert(table).values({c.name: bindparam(c.name) for c in table.columns if c.name != "id"}))
+
+
+_NEW_CALL = Many(insert(schema.calls))
+_CHANGE_CALL = _change_call()
+_NEW_HOLD = Many(insert(schema.holds))
+_MOVE_HOLD = _move_hold()
+_END_HOLD = _end_hold()
+_ADD_TO_BALANCE = _add_to_balance()
+_SET_BOUND = _set_bound()
+_NEW_FINDING = _append(schema.findings)
+_NEW_CHANGE = _append(schema.events)
+
+
+def load(connection: sqlite3.Connection, wanted: Touched) -> Standing:
+    """Read the rows that a fold needs to see."""
+    calls = (CallRow(*row) for row in _rows(connection, schema.calls, schema.calls.c.id, wanted.calls))
+    holds = (HoldRow(*row) for row in _rows(connection, schema.holds, schema.holds.c.attempt_id, wanted.holds))
+    return Standing(
+        calls={row.id: row for row in calls},
+        holds={row.attempt_id: row for row in holds},
+        bounds=load_bounds(connection) if wanted.bounds else {},
+    )
+
+
+def load_bounds(connection: sqlite3.Connection) -> dict[BoundKey, Bound]:
+    """All bounds: there is one for each model that was ever billed above its bound."""
+    bounds = (Bound(*row[:5], quarantined=bool(row[5])) for row in run(connection, select(schema.bounds)))
+    return {(bound.provider, bound.model, bound.dialect): bound for bound in bounds}
+
+
+def open_holds(connection: sqlite3.Connection) -> list[HoldRow]:
+    """Every open hold, in the order in which they were taken."""
+    table = schema.holds
+    return [HoldRow(*row) for row in run(connection, select(table).order_by(table.c.at_ns, table.c.attempt_id))]
+
+
+def save(connection: sqlite3.Connection, outcome: Outcome) -> None:
+    """Write what a fold came to."""
+    _NEW_CALL.run(connection, outcome.new_calls)
+    _CHANGE_CALL.run(connection, outcome.changed_calls)
+    _NEW_HOLD.run(connection, outcome.new_holds)
+    _MOVE_HOLD.run(connection, outcome.changed_holds)
+    _END_HOLD.run_values(connection, [(attempt_id,) for attempt_id in outcome.ended_holds])
+    add_to_balances(connection, outcome.posted)
+    _SET_BOUND.run(connection, outcome.bounds)
+    _NEW_FINDING.run(connection, outcome.findings)
+    add_changes(connection, outcome.changes)
+
+
+def add_to_balances(connection: sqlite3.Connection, amounts: Mapping[WindowKey, Amounts]) -> None:
+    """Post amounts in windows, known ones or new."""
+    added = [
+        (key.budget, key.instance, fit(key.start_ns), fit(more.usd), fit(more.tokens), fit(more.calls))
+        for key, more in amounts.items()
+    ]
+    _ADD_TO_BALANCE.run_values(connection, added)
+
+
+def add_changes(connection: sqlite3.Connection, changes: Iterable[Change]) -> None:
+    """Append event rows."""
+    _NEW_CHANGE.run(connection, changes)
+
+
+def _rows(
+    connection: sqlite3.Connection, table: Table, column: ColumnElement[str], wanted: Collection[str]
+) -> Iterator[tuple[Any, ...]]:
+    keys = list(wanted)
+    for start in range(0, len(keys), _AT_ONCE):
+        yield from run(connection, select(table).where(column.in_(keys[start : start + _AT_ONCE])))

@@ -1,0 +1,105 @@
+"""docs/reference holds what a person can meet, all of it and nothing else.
+
+A thing counts as documented where its name, in backticks, begins a heading or the first cell of a table row:
+`budget_exhausted`, `providers.NAME.base_url`, `comptroller budgets`.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import typer
+
+from tests.architecture.house import ROOT, published
+
+BEGINS = re.compile(r"^(?:#{2,6}|\|)\s*`([^`]+)`", re.MULTILINE)
+
+
+def documented(page: str) -> set[str]:
+    return set(BEGINS.findall((ROOT / "docs" / "reference" / page).read_text(encoding="utf-8")))
+
+
+def compare(page: str, real: set[str]) -> None:
+    written = documented(page)
+    assert real, f"nothing found to hold {page} against: this test has gone blind"
+    assert not real - written, f"docs/reference/{page} says nothing about {sorted(real - written)}"
+    assert not written - real, f"docs/reference/{page} describes what does not exist: {sorted(written - real)}"
+
+
+def test_every_refusal_is_documented() -> None:
+    from comptroller.core.refusal import REFUSALS
+
+    compare("refusals.md", set(REFUSALS))
+
+
+def test_every_setting_is_documented() -> None:
+    from comptroller.settings import Settings
+
+    compare("settings.md", set(setting_names(msgspec.inspect.type_info(Settings))))
+
+
+def test_every_command_is_documented() -> None:
+    from comptroller.cli import app
+
+    compare("cli.md", set(command_names(typer.main.get_command(app), "comptroller")))
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    dead = [
+        f"{page.relative_to(ROOT)}: {target}"
+        for page in published()
+        if page.suffix == ".md"
+        for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
+        if "://" not in target and not (page.parent / target).exists()
+    ]
+    assert not dead, f"links to nothing: {dead}"
+
+
+def setting_names(kind: msgspec.inspect.Type, path: str = "") -> Iterator[str]:
+    """The dotted path of every setting; NAME stands for a name that the user chooses."""
+    match kind:
+        case msgspec.inspect.StructType(fields=fields):
+            for field in fields:
+                yield from setting_names(field.type, f"{path}.{field.encode_name}" if path else field.encode_name)
+        case msgspec.inspect.DictType(value_type=value) if holds_struct(value):
+            yield from setting_names(value, f"{path}.NAME")
+        case msgspec.inspect.ListType(item_type=item) | msgspec.inspect.VarTupleType(item_type=item) if holds_struct(
+            item
+        ):
+            yield from setting_names(item, path)
+        case msgspec.inspect.UnionType(types=types) if holds_struct(kind):
+            for one in types:
+                if holds_struct(one):
+                    yield from setting_names(one, path)
+        case msgspec.inspect.Metadata(type=inner):
+            yield from setting_names(inner, path)
+        case _:
+            yield path
+
+
+def holds_struct(kind: msgspec.inspect.Type) -> bool:
+    match kind:
+        case msgspec.inspect.StructType():
+            return True
+        case msgspec.inspect.UnionType(types=types):
+            return any(holds_struct(one) for one in types)
+        case msgspec.inspect.DictType(value_type=inner) | msgspec.inspect.Metadata(type=inner):
+            return holds_struct(inner)
+        case msgspec.inspect.ListType(item_type=inner) | msgspec.inspect.VarTupleType(item_type=inner):
+            return holds_struct(inner)
+        case _:
+            return False
+
+
+def command_names(command: Any, name: str) -> Iterator[str]:
+    """`comptroller budgets`, `comptroller policy test`, ...: everything that can be run and is not hidden."""
+    names = getattr(command, "list_commands", None)
+    if names is None:
+        yield name
+        return
+    context = command.make_context(name, [], resilient_parsing=True)
+    for child in names(context):
+        found = command.get_command(context, child)
+        if found is not None and not found.hidden:
+            yield from command_names(found, f"{name} {child}")

@@ -1,0 +1,52 @@
+"""Dependencies are few, pinned, and each has its reason."""
+
+import re
+import tomllib
+
+import pytest
+
+from tests.architecture.house import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+RUN = PROJECT["project"]["dependencies"]
+BUILD = PROJECT["dependency-groups"]["build"]
+DEV = [one for one in PROJECT["dependency-groups"]["dev"] if isinstance(one, str)]
+
+
+def name_of(requirement: str) -> str:
+    return re.sub(r"[-_.]+", "-", re.split(r"[\s<>=!~;\[]", requirement, maxsplit=1)[0]).lower()
+
+
+def locked(lock: str) -> dict[str, str]:
+    """name -> the lines that pin it."""
+    text = re.sub(
+        r"^\s*#.*\n|^--.*\n", "", (ROOT / "requirements" / lock).read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
+    return {name_of(entry): entry for entry in re.split(r"\n(?=\S)", text.strip())}
+
+
+@pytest.mark.parametrize("lock", sorted(path.name for path in (ROOT / "requirements").glob("*.txt")))
+def test_every_package_is_pinned_by_hash(lock: str) -> None:
+    loose = [name for name, entry in locked(lock).items() if "==" not in entry or "--hash=sha256:" not in entry]
+    assert not loose, f"{lock} does not pin {loose}"
+    assert "--only-binary :all:" in (ROOT / "requirements" / lock).read_text(encoding="utf-8"), (
+        f"{lock} may run a stranger's build"
+    )
+
+
+@pytest.mark.parametrize(("lock", "wanted"), [("run.txt", RUN + BUILD), ("dev.txt", RUN + BUILD + DEV)])
+def test_the_lock_has_what_the_project_asks_for(lock: str, wanted: list[str]) -> None:
+    missing = {name_of(one) for one in wanted} - locked(lock).keys()
+    assert not missing, f"{lock} is older than pyproject.toml, run `make lock`: {missing}"
+
+
+def test_both_locks_agree() -> None:
+    run, dev = locked("run.txt"), locked("dev.txt")
+    assert {name for name in run if dev.get(name, "").split()[:1] != run[name].split()[:1]} == set()
+
+
+def test_every_dependency_has_its_reason() -> None:
+    record = (ROOT / "docs" / "decisions" / "0001-dependencies.md").read_text(encoding="utf-8")
+    reasons = {name_of(one) for one in re.findall(r"^\| `([\w.-]+)` \|", record, re.MULTILINE)}
+    wanted = {name_of(one) for one in RUN + BUILD + DEV}
+    assert reasons == wanted, f"no reason given: {wanted - reasons}; no longer a dependency: {reasons - wanted}"

@@ -1,0 +1,189 @@
+"""The budget tree under every order of holds, ends, time and registry changes (hypothesis state machine)."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
+
+from comptroller.core.budget.budget import Budget
+from comptroller.core.budget.hold import Amounts, WindowKey
+from comptroller.core.budget.scope import Facts
+from comptroller.core.budget.tree import BudgetTree, Hold, SettledTwiceError, Window
+from comptroller.core.instant import NANOS_PER_SECOND
+
+HOUR = 3600 * NANOS_PER_SECOND
+T0 = 1_790_000_000 * NANOS_PER_SECOND
+
+
+def a_budget(name: str, **given: object) -> Budget:
+    fields: dict[str, object] = {
+        "name": name, "scope": {"organization": ("acme",)}, "unit": "usd", "limit": 1000, "window": "hour",
+        "time_zone": "UTC", "per": None, "mode": "hard", "visible": "caller", **given,
+    }  # fmt: skip
+    return Budget(**fields)  # type: ignore[arg-type]
+
+
+def facts(identity: str = "agent/a", team: str = "red", model: str = "large") -> Facts:
+    node = {"organization": "acme", "team": team, "identity": identity}
+    return Facts((node,), {"model": model, "provider": "p"})  # type: ignore[arg-type]
+
+
+def test_a_call_draws_on_every_matching_budget_or_on_none() -> None:
+    tree = BudgetTree([a_budget("all", limit=1000), a_budget("red", scope={"team": ("red",)}, limit=100)])
+    windows = tree.drawn_by(facts(), T0)
+    refused = tree.hold("h1", windows, Amounts(usd=101))
+    assert isinstance(refused, Window)
+    assert refused.budget.name == "red"
+    assert [w.held for w in windows] == [0, 0]
+    assert isinstance(tree.hold("h2", windows, Amounts(usd=100)), Hold)
+    assert [w.held for w in windows] == [100, 100]
+
+
+@pytest.mark.parametrize(
+    ("scope", "matches"),
+    [
+        ({"team": ("red",)}, True),
+        ({"team": ("red", "blue")}, True),
+        ({"team": ("blue",)}, False),
+        ({"team": ("red",), "model": ("large",)}, True),
+        ({"team": ("red",), "model": ("small",)}, False),
+        ({"identity": ("agent/a",), "team": ("red",)}, True),
+        ({"model_class": ("frontier",)}, False),
+    ],
+)
+def test_scopes(scope: dict[str, tuple[str, ...]], matches: bool) -> None:
+    tree = BudgetTree([a_budget("b", scope=scope)])
+    assert bool(tree.drawn_by(facts(), T0)) is matches
+
+
+def test_all_attributes_of_a_scope_must_match_at_one_node_and_a_budget_is_drawn_once() -> None:
+    parent = {"organization": "acme", "team": "red", "identity": "agent/parent"}
+    child = {"organization": "acme", "team": "blue", "identity": "agent/child"}
+    chain = Facts((child, parent), {})  # type: ignore[arg-type]
+    mixed = a_budget("mixed", scope={"team": ("red",), "identity": ("agent/child",)})
+    each = a_budget("each", per="identity")
+    tree = BudgetTree([a_budget("all"), mixed, each])
+    assert [(w.budget.name, w.key.instance) for w in tree.drawn_by(chain, T0)] == [
+        ("all", ""),
+        ("each", "agent/child"),
+        ("each", "agent/parent"),
+    ]
+
+
+def test_a_call_settles_in_the_window_it_was_reserved_in() -> None:
+    tree = BudgetTree([a_budget("b")])
+    before = tree.drawn_by(facts(), T0)
+    tree.hold("h", before, Amounts(usd=400))
+    after = tree.drawn_by(facts(), T0 + HOUR)
+    assert after[0].remaining == 1000
+    tree.settle("h", Amounts(usd=300))
+    assert (before[0].posted, after[0].posted) == (300, 0)
+
+
+def test_a_lowered_limit_admits_nothing_new_and_an_overrun_is_recorded() -> None:
+    tree = BudgetTree([a_budget("b", limit=1000)])
+    windows = tree.drawn_by(facts(), T0)
+    tree.hold("h", windows, Amounts(usd=500))
+    tree.settle("h", Amounts(usd=700))  # billed above the hold
+    tree.replace([a_budget("b", limit=600)], {})
+    windows = tree.drawn_by(facts(), T0)
+    assert windows[0].remaining == -100
+    assert isinstance(tree.hold("h2", windows, Amounts(usd=1)), Window)
+
+
+def test_shadow_budgets_count_and_do_not_refuse() -> None:
+    tree = BudgetTree([a_budget("s", mode="shadow", limit=10)])
+    windows = tree.drawn_by(facts(), T0)
+    assert isinstance(tree.hold("h", windows, Amounts(usd=500)), Hold)
+    assert windows[0].remaining == -490
+
+
+def test_a_changed_scope_is_another_count_and_a_changed_limit_is_not() -> None:
+    first = a_budget("b")
+    assert a_budget("b", limit=5, mode="shadow").key == first.key
+    assert a_budget("b", scope={"team": ("red",)}).key != first.key
+    assert a_budget("b", window="day").key != first.key
+
+
+class TreeMachine(RuleBasedStateMachine):
+    """Against a model that keeps every transfer and adds them up from scratch."""
+
+    open_holds: Bundle[str] = Bundle("open_holds")
+
+    @initialize(limits=st.tuples(st.integers(0, 500), st.integers(0, 500), st.integers(0, 5000), st.integers(0, 9)))
+    def start(self, limits: tuple[int, int, int, int]) -> None:
+        self.budgets = [
+            a_budget("all", limit=limits[0], window="lifetime"),
+            a_budget("each", limit=limits[1], per="identity"),
+            a_budget("tokens", unit="tokens", limit=limits[2], scope={"team": ("red",)}, window="day"),
+            a_budget("calls", unit="calls", limit=limits[3]),
+        ]
+        self.tree = BudgetTree(self.budgets)
+        self.now = T0
+        self.count = 0
+        self.held: dict[str, tuple[Amounts, list[tuple[WindowKey, str]]]] = {}
+        self.posted: list[tuple[Amounts, list[tuple[WindowKey, str]]]] = []
+        self.overrun = False
+
+    @rule(
+        target=open_holds,
+        who=st.sampled_from(["agent/a", "agent/b"]),
+        team=st.sampled_from(["red", "blue"]),
+        usd=st.integers(0, 200),
+        tokens=st.integers(0, 2000),
+    )
+    def hold(self, who: str, team: str, usd: int, tokens: int) -> str:
+        self.count += 1
+        name, amounts = f"h{self.count}", Amounts(usd, tokens, 1)
+        windows = self.tree.drawn_by(facts(who, team), self.now)
+        fits = all(amounts.of(w.budget.unit) <= w.remaining for w in windows)
+        outcome = self.tree.hold(name, windows, amounts)
+        assert isinstance(outcome, Hold) is fits
+        if fits:
+            self.held[name] = (amounts, [(w.key, w.budget.unit) for w in windows])
+        return name
+
+    @rule(name=consumes(open_holds), part=st.floats(0, 1), over=st.booleans())
+    def settle(self, name: str, part: float, over: bool) -> None:
+        if name not in self.held:
+            with pytest.raises(SettledTwiceError):
+                self.tree.settle(name, Amounts())
+            return
+        amounts, keys = self.held.pop(name)
+        charge = Amounts(int(amounts.usd * part), int(amounts.tokens * part), 1)
+        if over:
+            charge, self.overrun = Amounts(amounts.usd + 7, amounts.tokens + 7, 1), True
+        self.tree.settle(name, charge)
+        self.posted.append((charge, keys))
+        with pytest.raises(SettledTwiceError):
+            self.tree.settle(name, charge)
+
+    @rule(seconds=st.integers(0, 100_000))
+    def time_passes(self, seconds: int) -> None:
+        self.now += seconds * NANOS_PER_SECOND
+
+    @rule()
+    def same_budgets_again(self) -> None:
+        self.tree.replace(self.budgets, {})
+
+    @invariant()
+    def every_balance_is_the_sum_of_its_transfers(self) -> None:
+        for window in self.tree.windows():
+            unit = window.budget.unit
+            assert window.held == sum(a.of(unit) for a, keys in self.held.values() if (window.key, unit) in keys)
+            assert window.posted == sum(a.of(unit) for a, keys in self.posted if (window.key, unit) in keys)
+
+    @invariant()
+    def nothing_is_overdrawn_but_by_an_overrun(self) -> None:
+        for window in self.tree.windows():
+            assert self.overrun or window.posted + window.held <= window.budget.limit
+
+    @invariant()
+    def open_holds_are_the_ones_we_know(self) -> None:
+        assert set(self.tree.holds) == set(self.held)
+
+
+TestTreeMachine = TreeMachine.TestCase
+TestTreeMachine.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
