@@ -3,7 +3,9 @@
 import asyncio
 import datetime
 import ipaddress
+import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -59,10 +61,29 @@ class Talk:
         self._writer.close()
 
     async def reset(self) -> None:
+        """End the connection the rude way (RST)."""
+        linger = struct.pack("ii", 1, 0)
+        self._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         self._writer.transport.abort()
 
 
 Script = Callable[[Talk], Awaitable[None]]
+
+
+def after_the_request(*said: bytes, then: str = "wait") -> Script:
+    async def script(talk: Talk) -> None:
+        await talk.hear()
+        await talk.say(*said)
+        if then == "end":
+            await talk.end()
+        elif then == "reset":
+            await talk.reset()
+
+    return script
+
+
+async def never(talk: Talk) -> None:
+    """Takes the connection and says nothing."""
 
 
 class World:
@@ -102,9 +123,11 @@ class World:
 
 
 @asynccontextmanager
-async def provider(script: Script, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> AsyncIterator[World]:
+async def provider(
+    script: Script, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+) -> AsyncIterator[World]:
     world = World(script, host)
-    server = await asyncio.start_server(world.serve, "127.0.0.1", 0, ssl=tls, limit=1 << 24)
+    server = await asyncio.start_server(world.serve, "127.0.0.1", 0, ssl=tls, limit=1 << 24, backlog=512)
     world.port = server.sockets[0].getsockname()[1]
     try:
         yield world

@@ -1,5 +1,6 @@
 """The bytes of HTTP: a request cannot be broken out of, a response reads the same however it is cut."""
 
+import itertools
 import re
 
 import httptools
@@ -155,7 +156,9 @@ CASES = {
     "a line end after chunks": Case(CHUNKED + b"2\r\nhi\r\n0\r\n\r\n\r\n", 200, b"hi", clean=False),
     "many line ends after chunks": Case(CHUNKED + b"2\r\nhi\r\n0\r\n\r\n\r\n\r\n\r\n", 200, b"hi", clean=False),
     "a chunk after the last": Case(CHUNKED + b"2\r\nhi\r\n0\r\n\r\n0\r\n\r\n", 200, b"hi", clean=False),
-    "a second answer": Case(CHUNKED + b"2\r\nhi\r\n0\r\n\r\n" + CHUNKED + b"1\r\n!\r\n0\r\n\r\n", 200, b"hi", clean=False),
+    "a second answer": Case(
+        CHUNKED + b"2\r\nhi\r\n0\r\n\r\n" + CHUNKED + b"1\r\n!\r\n0\r\n\r\n", 200, b"hi", clean=False
+    ),
     "a second answer after a length": Case(
         OK + b"Content-Length: 2\r\n\r\nhi" + OK + b"Content-Length: 1\r\n\r\n!", 200, b"hi", clean=False
     ),
@@ -190,7 +193,7 @@ def test_a_response_reads_the_same_at_every_cut(name: str) -> None:
 def test_a_response_reads_the_same_at_many_cuts(name: str, cuts: list[int]) -> None:
     case = CASES[name]
     edges = [0, *sorted(cuts), len(case.raw)]
-    pieces = [case.raw[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    pieces = [case.raw[start:end] for start, end in itertools.pairwise(edges)]
     assert b"".join(pieces) == case.raw
     assert read(pieces, eof=case.eof) == read([case.raw], eof=case.eof)
 
@@ -212,7 +215,7 @@ def test_an_end_before_the_end_is_a_cut(name: str) -> None:
 def test_chunks_of_any_bytes(pieces: list[bytes], cuts: list[int], extra: bytes) -> None:
     raw = CHUNKED + b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n" + extra
     edges = [0, *sorted(min(cut, len(raw)) for cut in cuts), len(raw)]
-    got = read([raw[start:end] for start, end in zip(edges, edges[1:], strict=False)])
+    got = read([raw[start:end] for start, end in itertools.pairwise(edges)])
     assert got[:4] == (200, b"".join(pieces), True, not extra)
 
 

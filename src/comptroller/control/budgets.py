@@ -35,15 +35,13 @@ class BudgetRow(msgspec.Struct, frozen=True):
 
 async def list_budgets(office: Office) -> Sequence[BudgetRow]:
     """Every current window of every budget in force, and past ones in which something is still held."""
-    await office.catch_up()
-    budgets = office.gate.registry.budgets
-    written = await office.ledger.balances([budget.key for budget in budgets])
-    # From here on nothing waits, so the windows in memory are one picture; the books add those that sleep.
-    now_ns = office.gate.clock.now_ns()
-    rows: list[BudgetRow] = []
-    for budget in office.gate.registry.budgets:
-        rows.extend(_row(window) for window in _windows(office, budget, written, now_ns))
-    return rows
+    async with office.changing:  # no budget comes or goes in between, and no correction
+        await office.catch_up()
+        budgets = office.gate.registry.budgets
+        written = await office.ledger.balances([budget.key for budget in budgets])
+        # From here on nothing waits, so the windows in memory are one picture; the books add those that sleep.
+        now_ns = office.gate.clock.now_ns()
+        return [_row(window) for budget in budgets for window in _windows(office, budget, written, now_ns)]
 
 
 def _windows(office: Office, budget: Budget, written: Mapping[WindowKey, Amounts], now_ns: int) -> Iterable[Window]:

@@ -148,8 +148,10 @@ class Ledger(Protocol):
 class Issuer(Protocol):
     """Whoever holds the signing key."""
 
+    trust_domain: str  # whose credentials are issued and accepted; follows the registry
+
     def issue(self, claims: Claims) -> str:
-        """A signed credential that says this."""
+        """A signed credential that says this. Raises ValueError for claims that would not verify."""
         ...
 
 

@@ -61,7 +61,7 @@ async def apply(office: Office, text: str, actor: str, expected_version: int | N
         state = await office.ledger.registry()
         if expected_version is not None and expected_version != state.version:
             raise conflict(
-                f"The registry is at version {state.version} now, and the plan was made for version {expected_version}.",
+                f"The registry is at version {state.version} now; the plan was made for version {expected_version}.",
                 "Look at `comptroller plan` again.",
             )
         agreed = plan_document(state, document)
@@ -120,6 +120,7 @@ async def _install(office: Office, text: str, actor: str, state: RegistryState, 
         raise
     opening.complete(office, wanted, opened)
     gate.registry = wanted
+    office.issuer.trust_domain = wanted.organization.trust_domain
     _stop_identities(office, wanted)
     return _row(prepared.version, agreed, applied=True, opened=_say_opened(opened))
 
@@ -172,11 +173,11 @@ def _encode(value: Mapping[str, Any]) -> str:
 def _say_opened(opened: opening.Opening) -> list[str]:
     budgets = {budget.key: budget for budget in opened.budgets}
     lines: list[str] = []
-    for key, amount in sorted(opened.credits.items(), key=lambda item: (budgets[item[0].budget].name, item[0].instance)):
+    for key, amount in opened.credits.items():
         budget = budgets[key.budget]
         spent = amount + opened.known.get(key, 0)
         lines.append(f"{label(budget.name, key.instance)} begins with {say_amount(spent, budget.unit)} already spent")
-    return lines
+    return sorted(lines)
 
 
 def _row(version: int, agreed: Plan, *, applied: bool, opened: Sequence[str] = ()) -> PlanRow:

@@ -36,22 +36,23 @@ async def mint(office: Office, identity_id: str, lifetime_s: int | None, actor: 
     if gate.draining:
         raise conflict("The gateway is shutting down and mints nothing.", "Try again when it is back.")
     identity = _identity(office, identity_id)
-    now_ns = gate.clock.now_ns()
+    issued_ns = gate.clock.expiry_ns()
     session = Session(
         id=gate.clock.new_id("ses"),
         identity=identity.id,
         credential=gate.clock.new_id("crd"),
-        opened_at_ns=now_ns,
-        expires_at_ns=_expiry_ns(identity, gate.clock.expiry_ns(), lifetime_s),
+        opened_at_ns=gate.clock.now_ns(),
+        expires_at_ns=_expiry_ns(identity, issued_ns, lifetime_s),
         minted_by=actor,
     )
+    credential = _sign(office, session, issued_ns)
     try:
         await office.ledger.open_session(session, _event(session))
     except LedgerUnavailableError as error:
         raise ledger_unavailable(f"No credential was minted: {error}.") from error
     gate.sessions[session.id] = session
     return Minted(
-        credential=office.issuer.issue(_claims(session)),
+        credential=credential,
         session=session.id,
         identity=identity.id,
         expires_at=format_instant(session.expires_at_ns),
@@ -78,22 +79,26 @@ def _expiry_ns(identity: Identity, now_ns: int, lifetime_s: int | None) -> int:
     if not SHORTEST_LIFETIME_S <= wanted_s <= LONGEST_LIFETIME_S:
         raise invalid(
             f"A credential cannot live for {wanted_s} s.",
-            f"Ask for {SHORTEST_LIFETIME_S} to {LONGEST_LIFETIME_S} s ({LONGEST_LIFETIME_S // 3600} hours), and renew it.",
+            f"Ask for at most {LONGEST_LIFETIME_S} s ({LONGEST_LIFETIME_S // 3600} hours), and mint a new one in time.",
         )
     expires_ns = now_ns + wanted_s * NANOS_PER_SECOND
     ends_ns = expiry_ends_ns(identity)
     return expires_ns if ends_ns is None else min(expires_ns, ends_ns)
 
 
-def _claims(session: Session) -> Claims:
-    return Claims(
+def _sign(office: Office, session: Session, issued_ns: int) -> str:
+    claims = Claims(
         credential_id=session.credential,
         identity=session.identity,
         session=session.id,
-        issued_at_ns=session.opened_at_ns,
+        issued_at_ns=issued_ns,
         expires_at_ns=session.expires_at_ns,
         minted_by=session.minted_by,
     )
+    try:
+        return office.issuer.issue(claims)
+    except ValueError as error:  # the identity ends within the second
+        raise conflict(f"No credential was minted: {error}.") from error
 
 
 def _event(session: Session) -> Change:

@@ -45,7 +45,6 @@ async def _admit(
     asked = dialect.read_request(body)
     if isinstance(asked, Refusal):
         return record_refusal(gate, dialect, call_id, caller, asked, body=body)
-    await gate.admitted()
     caller = renewed(gate, caller)  # the world may have moved on while the body came
     decision = standing(gate, caller) or decide(gate, dialect, caller, asked.asked)
     if isinstance(decision, Refusal):

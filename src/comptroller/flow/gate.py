@@ -6,7 +6,6 @@ money or rights changes here first, in one step without waiting, and is journall
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -75,12 +74,6 @@ class Limits(msgspec.Struct, frozen=True):
     finish_after_hangup_s: float
 
 
-def _open_admission() -> asyncio.Event:
-    event = asyncio.Event()
-    event.set()
-    return event
-
-
 @dataclass
 class Gate:
     """Everything a call meets on its way."""
@@ -98,9 +91,3 @@ class Gate:
     limits: Limits
     warn: Callable[[str, Mapping[str, str]], None]  # a log line: event, fields; never a secret
     draining: bool = False
-    admission: asyncio.Event = field(default_factory=_open_admission)  # cleared for the moment of a registry change
-
-    async def admitted(self) -> None:
-        """Wait while a registry change is being installed; no hold is taken then."""
-        if not self.admission.is_set():
-            await self.admission.wait()

@@ -30,8 +30,8 @@ class AdminToken:
 def open_admin_token(folder: Path) -> AdminToken:
     """The token of a state folder, made if there is none. Raises SecretFileError or OSError."""
     make_folder(folder)
-    made = ADMIN_PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
     if not (folder / FILE_NAME).exists():
+        made = ADMIN_PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
         create_secret(folder / FILE_NAME, f"{made}\n".encode())
     return AdminToken(read_admin_token(folder))
 

@@ -12,20 +12,22 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Durability = Literal["power", "process"]
-
-_SYNCHRONOUS = {"power": "FULL", "process": "NORMAL"}
-_LEVELS = {"FULL": 2, "NORMAL": 1}
 
 # A store locked by another program for longer than this is a store that cannot be written: say so, and do not hang.
 BUSY_TIMEOUT_MS = 2000
 
-# The log is copied into the database after folds (see `loosely`), not in the middle of a commit that a call waits for.
-# Only a store that cannot fold gets there: then the log must not grow without end.
-_CHECKPOINT_PAGES = 1000
-_CHECKPOINT_PAGES_AT_MOST = 20_000
+
+class _Pace(NamedTuple):
+    synchronous: int  # 1: NORMAL, 2: FULL
+    checkpoint_pages: int  # length of the log from which a commit copies it into the database
+
+
+# A commit that a call waits for leaves the log to the next fold; only where folds fail must it stop growing itself.
+_STRICT = {"power": _Pace(2, 20_000), "process": _Pace(1, 20_000)}
+_LOOSE = _Pace(1, 1_000)
 
 _OURS = "(SELECT value FROM meta WHERE key = 'epoch') = ?"
 _WRITE = f"INSERT INTO journal (seq, at_ns, epoch, body) SELECT ?, ?, ?, ? WHERE {_OURS}"  # noqa: S608 - constants
@@ -42,7 +44,8 @@ class Database:
     def __init__(self, path: Path, durability: Durability) -> None:
         self.path = path
         self.epoch = 0  # until `open.py` has taken the next one
-        self._synchronous = _SYNCHRONOUS[durability]
+        self._strict = _STRICT[durability]
+        self._pace: _Pace | None = None
         _create_private(path)
         self.connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
@@ -56,6 +59,7 @@ class Database:
 
     def pragmas(self) -> dict[str, str | int]:
         """What SQLite says about how this connection writes."""
+        self._prepare(self._strict)
         names = ("journal_mode", "synchronous", "busy_timeout", "wal_autocheckpoint")
         return {name: self.connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names}
 
@@ -64,6 +68,7 @@ class Database:
 
         Raises sqlite3.Error if it may not be on disk, FencedError if it is not and never will be.
         """
+        self._prepare(self._strict)
         # One statement is one transaction: no BEGIN and COMMIT to pay for.
         statement = _WRITE_OVER if over else _WRITE
         try:
@@ -75,8 +80,16 @@ class Database:
             raise FencedError(_FENCED)
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """One durable step: all of it or nothing. Raises FencedError, or sqlite3.Error if it may not be on disk."""
+    def transaction(self, *, loose: bool = False) -> Iterator[sqlite3.Connection]:
+        """One step: all of it or nothing, and durable at the end.
+
+        `loose` is for steps that are just done again if a power cut takes them (folds): they are not synced by
+        themselves. They are never torn, and the next durable write takes them along: the log is one file,
+        synced as a whole and valid up to its first gap. Theirs is also the moment to copy the log into the database.
+
+        Raises FencedError, or sqlite3.Error if the step may not be on disk.
+        """
+        self._prepare(_LOOSE if loose else self._strict)
         self.connection.execute("BEGIN IMMEDIATE")
         try:
             self._check_epoch()
@@ -86,39 +99,25 @@ class Database:
             self._roll_back()
             raise
 
-    @contextmanager
-    def loosely(self) -> Iterator[None]:
-        """Around transactions that may be lost in a power cut, because they would just be done again (folds).
-
-        They are never torn, and the next durable write takes them to disk with it: the log is one file, synced
-        as a whole and valid up to its first gap. Here also is the moment to copy the log into the database.
-        """
-        self._set_pragma("synchronous", "NORMAL")
-        self._set_pragma("wal_autocheckpoint", _CHECKPOINT_PAGES)
-        try:
-            yield
-        finally:
-            self._set_pragma("wal_autocheckpoint", _CHECKPOINT_PAGES_AT_MOST)
-            self._set_pragma("synchronous", self._synchronous)
-            self._check_synchronous()
-
     def _configure(self) -> None:
-        self._set_pragma("busy_timeout", BUSY_TIMEOUT_MS)
+        self.connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
         mode = self.connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
         if mode != "wal":
             raise sqlite3.OperationalError(f"{self.path} cannot use a write-ahead log (it says {mode!r})")
-        self._set_pragma("synchronous", self._synchronous)
-        self._set_pragma("wal_autocheckpoint", _CHECKPOINT_PAGES_AT_MOST)
-        self._check_synchronous()
+        self._prepare(self._strict)
 
-    def _set_pragma(self, name: str, value: str | int) -> None:
-        self.connection.execute(f"PRAGMA {name} = {value}")
-
-    def _check_synchronous(self) -> None:
-        """SQLite ignores a pragma that it does not like; the promise to callers rests on this one."""
+    def _prepare(self, pace: _Pace) -> None:
+        """Make sure that no failed transaction is still open, and that writing is as durable as this pace says."""
+        self._roll_back()
+        if self._pace == pace:
+            return
+        self._pace = None
+        self.connection.execute(f"PRAGMA wal_autocheckpoint = {pace.checkpoint_pages}")
+        self.connection.execute(f"PRAGMA synchronous = {pace.synchronous}")
         level = self.connection.execute("PRAGMA synchronous").fetchone()[0]
-        if level != _LEVELS[self._synchronous]:
-            raise sqlite3.OperationalError(f"synchronous is {level}, not {self._synchronous}")
+        if level != pace.synchronous:  # SQLite says nothing when it ignores a pragma
+            raise sqlite3.OperationalError(f"synchronous is {level}, not {pace.synchronous}")
+        self._pace = pace
 
     def _check_epoch(self) -> None:
         row = self.connection.execute(f"SELECT 1 WHERE {_OURS}", (self.epoch,)).fetchone()  # noqa: S608 - constants

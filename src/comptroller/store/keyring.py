@@ -60,6 +60,9 @@ class _StoredKey(msgspec.Struct, frozen=True, kw_only=True):
     retired_at_ns: int | None = None  # since then it signs nothing; what it signed before stays good until it expires
     key: dict[str, str]
 
+    def __repr__(self) -> str:
+        return f"_StoredKey({self.kid})"
+
 
 class _StoredKeys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file. The newest key stands last."""
@@ -67,6 +70,9 @@ class _StoredKeys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     format: int
     digest_key: bytes
     keys: tuple[_StoredKey, ...]
+
+    def __repr__(self) -> str:
+        return f"_StoredKeys({', '.join(key.kid for key in self.keys)})"
 
 
 class _SigningKey:
@@ -217,10 +223,13 @@ class Keyring:
             return _FOREIGN
         if not is_identity_id(identity) or not payload.jti or not payload.sid or not payload.mby:
             return _FORGED
-        latest_s = (now_ns if key.retired_at_ns is None else min(now_ns, key.retired_at_ns)) // NANOS_PER_SECOND
-        in_time = 0 <= max(payload.iat, payload.nbf) <= latest_s + LEEWAY_S
-        if not in_time or not 0 < payload.exp - payload.iat <= LONGEST_LIFETIME_S:
+        if not 0 < payload.exp - payload.iat <= LONGEST_LIFETIME_S or payload.iat < 0:
             return _FORGED
+        begins_ns = (max(payload.iat, payload.nbf) - LEEWAY_S) * NANOS_PER_SECOND
+        if begins_ns > now_ns:
+            return _EARLY
+        if key.retired_at_ns is not None and begins_ns > key.retired_at_ns:
+            return _UNKNOWN_KEY  # by now that key may be in other hands
         return Claims(
             credential_id=payload.jti,
             identity=identity,
@@ -288,4 +297,5 @@ _ADMIN = _invalid(
 )
 _FORGED = _invalid("This session credential was not signed by this gateway, or it was changed or cut on its way.")
 _UNKNOWN_KEY = _invalid("This session credential was signed with a key that this gateway does not have any more.")
+_EARLY = _invalid("This session credential begins in the future: the gateway's clock was ahead, or is now behind.")
 _FOREIGN = _invalid("This session credential was issued for another organization or another service.")

@@ -1,0 +1,250 @@
+"""The only place that joins concrete parts: settings, store, keyring, egress, the gate, and their listeners."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from comptroller import __version__
+from comptroller.control import api, registry
+from comptroller.control.office import Office, ProcessFacts
+from comptroller.core.budget.hold import WindowKey
+from comptroller.core.budget.tree import BudgetTree
+from comptroller.core.identity.identity import Organization
+from comptroller.core.instant import NANOS_PER_SECOND, format_instant
+from comptroller.core.pricing.book import PriceBook
+from comptroller.core.registry.build import build
+from comptroller.core.registry.registry import Registry
+from comptroller.flow.dialect import Dialect
+from comptroller.flow.gate import Gate, Limits
+from comptroller.flow.live import LiveCalls
+from comptroller.gateway.clock import SystemClock
+from comptroller.gateway.door import Door
+from comptroller.gateway.egress import Egress
+from comptroller.gateway.log import warn
+from comptroller.gateway.providers import build_providers
+from comptroller.gateway.serving import Listener
+from comptroller.settings import Settings, load_settings
+from comptroller.store.admin_token import open_admin_token
+from comptroller.store.keyring import Keyring, open_keyring
+from comptroller.store.lock import Holder
+from comptroller.store.open import open_store
+from comptroller.store.store import Store
+from comptroller.wire import openai_chat
+
+_ROUTES: Mapping[str, Dialect] = {"/v1/chat/completions": openai_chat, "/openai/v1/chat/completions": openai_chat}
+_HEALTH = frozenset({"/healthz", "/readyz"})
+_FORGET_EVERY_S = 600.0
+_SLACK_NS = 3600 * NANOS_PER_SECOND
+_CUT_MOST_S = 10.0  # a cut call settles at once; more means a fault
+_NOBODY = Organization("unnamed", "unnamed.invalid")
+
+Asgi = Callable[..., Any]
+
+
+OnReady = Callable[["House"], Awaitable[None]]
+
+
+@dataclass
+class House:
+    """Every part of one process, joined."""
+
+    settings: Settings
+    store: Store
+    gate: Gate
+    office: Office
+    door: Door
+    admin: Asgi
+
+
+@asynccontextmanager
+async def open_house(settings: Settings, environ: Mapping[str, str], *, listening: bool) -> AsyncIterator[House]:
+    """Open the store, bring the memory up to what it says, and join the parts; close them in the end.
+
+    Raises StoreHeldError if another process owns the store, and what store and settings raise.
+    """
+    listen = str(settings.listen) if listening else "nothing (offline command)"
+    holder = Holder(os.getpid(), socket.gethostname(), format_instant(time.time_ns()), listen)
+    store = await open_store(settings.state, durability=settings.durability, now_ns=time.time_ns(), holder=holder)
+    try:
+        house = await _join(settings, environ, store, listening=listening)
+        await _settle_in(house)
+        yield house
+    finally:
+        await store.close()
+
+
+async def _join(settings: Settings, environ: Mapping[str, str], store: Store, *, listening: bool) -> House:
+    installed = await store.registry()
+    current = build(installed.entries, installed.version) if installed.version else _empty_registry()
+    clock = SystemClock(store.last_journalled_ns)
+    keyring = open_keyring(settings.state, current.organization.trust_domain, clock.now_ns())
+    gate = await _gate(settings, environ, store, current, clock, keyring)
+    facts = ProcessFacts(
+        version=__version__,
+        pid=os.getpid(),
+        started_at_ns=clock.now_ns(),
+        listen=str(settings.listen) if listening else None,
+        durability=settings.durability,
+        store=str(settings.state),
+    )
+    office = Office(gate=gate, ledger=store, issuer=keyring, process=facts)
+    door = Door(gate, _ROUTES, openai_chat, lambda: not gate.draining and store.journal.healthy)
+    admin = api.build(office, open_admin_token(settings.state), {settings.admin.listen.host})
+    return House(settings, store, gate, office, door, admin)
+
+
+async def _gate(
+    settings: Settings,
+    environ: Mapping[str, str],
+    store: Store,
+    current: Registry,
+    clock: SystemClock,
+    keyring: Keyring,
+) -> Gate:
+    providers = build_providers(settings.providers, environ)
+    for sentence in providers.warnings:
+        warn("provider", {"detail": sentence})
+    limits = settings.limits
+    return Gate(
+        clock=clock,
+        registry=current,
+        providers=providers.by_name,
+        sessions={session.id: session for session in await store.live_sessions(clock.now_ns())},
+        credentials=keyring,
+        tree=BudgetTree(current.budgets, _posted(current, await store.current_balances(clock.now_ns()))),
+        bounds={(b.provider, b.model, b.dialect): b for b in await store.bounds()},
+        journal=store.journal,
+        upstream=Egress(),
+        live=LiveCalls(),
+        limits=Limits(
+            body_bytes=limits.body_bytes,
+            body_timeout_s=limits.body_timeout_s,
+            answer_bytes=limits.answer_bytes,
+            stream_buffer_bytes=limits.stream_buffer_bytes,
+            finish_after_hangup_s=limits.finish_after_hangup_s,
+        ),
+        warn=warn,
+    )
+
+
+def _posted(current: Registry, balances: Mapping[WindowKey, Any]) -> dict[WindowKey, int]:
+    units = {budget.key: budget.unit for budget in current.budgets}
+    return {key: amounts.of(units[key.budget]) for key, amounts in balances.items() if key.budget in units}
+
+
+async def _settle_in(house: House) -> None:
+    """Say what recovery found, and install the registry file if the store is still empty."""
+    recovered = house.store.recovered
+    if recovered.count:
+        warn("recovered", {"calls": str(recovered.count), "amount_nanos": str(recovered.amount_nanos)})
+    if house.gate.registry.version == 0 and house.settings.registry.exists():
+        text = house.settings.registry.read_text(encoding="utf-8")
+        await registry.apply(house.office, text, "serve (empty store)")
+
+
+def serve(config: Path, *, on_ready: OnReady | None = None) -> int:
+    """Run the gateway until SIGTERM or SIGINT, then drain. Returns the exit code."""
+    return uvloop.run(_serve(load_settings(config, os.environ), on_ready))
+
+
+@asynccontextmanager
+async def offline(config: Path) -> AsyncIterator[Asgi]:
+    """The admin plane's app on a store that nobody serves: for commands beside a stopped gateway."""
+    async with open_house(load_settings(config, os.environ), os.environ, listening=False) as house:
+        yield house.admin
+
+
+async def _serve(settings: Settings, on_ready: OnReady | None) -> int:
+    stop, hurry = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lambda: hurry.set() if stop.is_set() else stop.set())
+    async with open_house(settings, os.environ, listening=True) as house:
+        listeners = _listeners(house)
+        for listener in listeners:
+            await listener.start()
+        forgetting = asyncio.create_task(_forget_past(house.gate))
+        sys.stdout.write(f"comptroller listens on http://{settings.listen}, admin on http://{settings.admin.listen}\n")
+        sys.stdout.flush()
+        if on_ready is not None:
+            await on_ready(house)
+        await stop.wait()
+        await _drain(house.gate, settings.drain_s, hurry)
+        forgetting.cancel()
+        await asyncio.gather(*(listener.stop() for listener in listeners))
+        await house.gate.upstream.close()
+    return 0
+
+
+def _listeners(house: House) -> list[Listener]:
+    """The data plane's and the admin plane's, or one for both if they share an address."""
+    settings, head_bytes = house.settings, house.settings.limits.header_bytes
+    data, admin = settings.listen, settings.admin.listen
+    if data == admin:
+        return [Listener(_shared(house), data.host, data.port, head_bytes=head_bytes)]
+    return [
+        Listener(house.door, data.host, data.port, head_bytes=head_bytes),
+        Listener(_with_health(house), admin.host, admin.port, head_bytes=head_bytes),
+    ]
+
+
+def _shared(house: House) -> Asgi:
+    async def either(scope: Any, receive: Any, send: Any) -> None:
+        await (house.admin if scope["path"].startswith("/api/") else house.door)(scope, receive, send)
+
+    return either
+
+
+def _with_health(house: House) -> Asgi:
+    async def either(scope: Any, receive: Any, send: Any) -> None:
+        await (house.door if scope["path"] in _HEALTH else house.admin)(scope, receive, send)
+
+    return either
+
+
+async def _drain(gate: Gate, drain_s: float, hurry: asyncio.Event) -> None:
+    """Take no new calls; let those in flight finish for a while; cut and charge the rest."""
+    gate.draining = True
+    quiet, hurried = asyncio.create_task(gate.live.quiet()), asyncio.create_task(hurry.wait())
+    await asyncio.wait({quiet, hurried}, timeout=drain_s, return_when=asyncio.FIRST_COMPLETED)
+    hurried.cancel()
+    cut = gate.live.cut(lambda _: True, "drained")
+    if cut:
+        warn("drained", {"cut": str(cut)})
+    await asyncio.wait({quiet}, timeout=_CUT_MOST_S)
+    quiet.cancel()
+
+
+async def _forget_past(gate: Gate) -> None:
+    """Now and then, let go of what has ended: windows that hold nothing, sessions past their expiry."""
+    while True:
+        await asyncio.sleep(_FORGET_EVERY_S)
+        gate.tree.forget_past(gate.clock.now_ns())
+        expired = [s.id for s in gate.sessions.values() if s.expires_at_ns <= gate.clock.expiry_ns() - _SLACK_NS]
+        for session_id in expired:
+            del gate.sessions[session_id]
+
+
+def _empty_registry() -> Registry:
+    return Registry(
+        version=0,
+        organization=_NOBODY,
+        teams={},
+        owners={},
+        identities={},
+        models={},
+        prices=PriceBook((), "empty"),
+        budgets=(),
+    )

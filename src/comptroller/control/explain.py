@@ -1,0 +1,104 @@
+"""Explain: the whole story of one call, refused ones too, with the facts that it is told from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from comptroller.control.budgets import BudgetRow, list_budgets
+from comptroller.control.calls import CallRow, call_row, find_call
+from comptroller.control.corrections import CorrectionRow, list_corrections
+from comptroller.control.findings import FindingRow, finding_row
+from comptroller.control.interfaces import CallRecord
+from comptroller.control.office import Office
+from comptroller.control.price_lines import PriceLine, price_lines
+from comptroller.control.story import Told, tell
+from comptroller.core.budget.budget import label
+from comptroller.core.budget.hold import WindowKey
+from comptroller.core.instant import format_instant
+from comptroller.core.pricing.usage import Usage
+from comptroller.core.refusal import Refusal
+from comptroller.core.registry.registry import Registry
+
+_FINDINGS = 100
+
+
+class DrawnOn(msgspec.Struct, frozen=True):
+    """One window that the call drew on."""
+
+    name: str  # as it was installed; without its name where the budget is not in force any more
+    instance: str
+    window_start: str
+    now: BudgetRow | None  # how it stands now, if it is a current one
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    id: str
+    state: str  # open, posted, presumed, voided, refused
+    sentences: Sequence[str]
+    call: CallRow
+    refusal: Refusal | None
+    budgets: Sequence[DrawnOn]
+    output_limit: int | None
+    asked_output_limit: int | None
+    held_tokens: int | None
+    status: int | None
+    detail: str | None
+    overrun: bool
+    usage: Usage | None
+    price_lines: Sequence[PriceLine]
+    corrections: Sequence[CorrectionRow]
+    findings: Sequence[FindingRow]
+
+
+async def explain(office: Office, call_id: str) -> Explanation:
+    """Everything that the books know about a call, and the story they tell."""
+    record = await find_call(office, call_id)
+    rows = await list_budgets(office)
+    session = office.gate.sessions.get(record.facts.session) or await office.ledger.session(record.facts.session)
+    findings = [finding_row(each) for each in await office.ledger.findings(_FINDINGS, call_id)]
+    corrections = await list_corrections(office, call_id)
+    registry = office.gate.registry
+    lines = price_lines(record, registry.prices)
+    drawn = [_drawn_on(registry, key, rows) for key in record.windows]
+    told = Told(
+        record=record,
+        session=session,
+        drawn=_binding(record, rows) if record.refusal is not None else [each.now for each in drawn if each.now],
+        unnamed=sum(1 for each in drawn if each.now is None),
+        lines=lines,
+        corrections=corrections,
+        findings=findings,
+    )
+    return Explanation(
+        id=call_id,
+        state=record.state,
+        sentences=tell(told),
+        call=call_row(record),
+        refusal=record.refusal,
+        budgets=drawn,
+        output_limit=record.output_limit,
+        asked_output_limit=record.asked_output_limit,
+        held_tokens=record.held.tokens if record.held is not None else None,
+        status=record.status,
+        detail=record.detail,
+        overrun=record.overrun,
+        usage=record.usage,
+        price_lines=lines,
+        corrections=corrections,
+        findings=findings,
+    )
+
+
+def _drawn_on(registry: Registry, key: WindowKey, rows: Sequence[BudgetRow]) -> DrawnOn:
+    start = format_instant(key.start_ns)
+    name = next((budget.name for budget in registry.budgets if budget.key == key.budget), None)
+    now = next((row for row in rows if row.name == name and row.instance == key.instance), None)
+    return DrawnOn(name or key.budget.partition("#")[0], key.instance, start, now)
+
+
+def _binding(record: CallRecord, rows: Sequence[BudgetRow]) -> Sequence[BudgetRow]:
+    """The budget that refused a call. An operator may see its amounts, where the caller may not."""
+    limit = record.refusal.limit if record.refusal is not None else None
+    return [row for row in rows if limit is not None and label(row.name, row.instance) == limit][-1:]

@@ -1,0 +1,231 @@
+"""The story of a call in sentences, for a person who asks why it cost what it cost, or why it was refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from comptroller.control.budgets import BudgetRow
+from comptroller.control.calls import is_presumed
+from comptroller.control.corrections import CorrectionRow
+from comptroller.control.findings import FindingRow
+from comptroller.control.interfaces import CallRecord
+from comptroller.control.price_lines import PriceLine
+from comptroller.core.budget.budget import label
+from comptroller.core.budget.hold import Amounts
+from comptroller.core.instant import NANOS_PER_SECOND, format_instant
+from comptroller.core.money import format_usd
+from comptroller.core.pricing.estimate import FACTOR_ONE_BP
+from comptroller.core.refusal import REFUSALS, Refusal
+from comptroller.core.work.session import Session
+from comptroller.flow.outcome import OUTCOMES
+
+
+class Told(msgspec.Struct, frozen=True):
+    """Everything that the story is told from."""
+
+    record: CallRecord
+    session: Session | None
+    drawn: Sequence[BudgetRow]  # the windows it drew on, or the one that refused it, as they stand now
+    unnamed: int  # windows it drew on whose budget is not in force any more
+    lines: Sequence[PriceLine]
+    corrections: Sequence[CorrectionRow]  # oldest first
+    findings: Sequence[FindingRow]
+
+
+def tell(told: Told) -> list[str]:
+    """One call from beginning to end."""
+    sentences = [*_who(told), *_what(told.record)]
+    if told.record.refusal is not None:
+        return [*sentences, *_refusal(told, told.record.refusal)]
+    sentences += [*_decision(told.record), *_hold(told), *_output_limit(told.record)]
+    if told.record.state == "open":
+        return [*sentences, "It is still in flight: its charge is not known yet, and the hold stands until it is."]
+    return [*sentences, *_answer(told.record), *_charge(told), *_afterwards(told)]
+
+
+def _who(told: Told) -> Iterator[str]:
+    facts = told.record.facts
+    yield (
+        f"At {format_instant(facts.at_ns)} the {facts.kind} {facts.identity} called "
+        f"(team {facts.team}, {facts.environment}); {facts.owner} answers for it."
+    )
+    session = told.session
+    if session is None:
+        yield f"It used a credential of session {facts.session}."
+        return
+    minted = "for itself" if session.minted_by == session.identity else f"by {session.minted_by}"
+    yield (
+        f"It used a credential of session {session.id}, minted {minted} at {format_instant(session.opened_at_ns)} "
+        f"and good until {format_instant(session.expires_at_ns)}."
+    )
+    if session.ended_at_ns is not None:
+        yield (
+            f"The session was ended by {session.ended_by} at {format_instant(session.ended_at_ns)}: "
+            f"{session.ended_reason}."
+        )
+
+
+def _what(record: CallRecord) -> Iterator[str]:
+    facts = record.facts
+    if facts.model is None:
+        yield f"The request ({facts.dialect}) was not read so far as to know its model."
+        return
+    how = "as a stream" if facts.stream else "as one answer"
+    yield f"It asked for the model {facts.model} {how} ({facts.dialect}), in a body of {facts.body_bytes} bytes."
+
+
+def _decision(record: CallRecord) -> Iterator[str]:
+    facts = record.facts
+    of_class = f", as a model of class {facts.model_class}" if facts.model_class else ""
+    yield f"Version {facts.registry_version} of the registry allowed it and chose the provider {facts.provider}{of_class}."
+
+
+def _hold(told: Told) -> Iterator[str]:
+    record = told.record
+    if record.held is None:
+        return
+    bound = f" for at most {record.input_tokens_bound} input tokens and the output limit" if record.held.tokens else ""
+    names = [label(row.name, row.instance) for row in told.drawn]
+    if told.unnamed:
+        names.append(f"{told.unnamed} that {'is' if told.unnamed == 1 else 'are'} not in force any more")
+    where = f"on {'the budget' if len(names) == 1 else 'each of the budgets'} {_list(names)}" if names else "on no budget"
+    yield f"Before anything was sent, {_amounts(record.held)} {_were(record.held)} held{bound}, {where}."
+    if record.factor_bp is not None and record.factor_bp > FACTOR_ONE_BP:
+        factor = f"{record.factor_bp / FACTOR_ONE_BP:.2f}"
+        yield f"The bound was multiplied by {factor}, because this model was billed above its bound before."
+    if record.shadowed:
+        yield f"In shadow mode, and so without effect: it would not have fitted {_list(record.shadowed)}."
+
+
+def _output_limit(record: CallRecord) -> Iterator[str]:
+    written, asked = record.output_limit, record.asked_output_limit
+    if written is None:
+        return
+    each = f" for each of its {record.choices} choices" if record.choices is not None and record.choices > 1 else ""
+    if asked is None:
+        yield f"It asked for no output limit; the gateway wrote {written} tokens into the request{each}."
+    elif written < asked:
+        yield (
+            f"It asked for up to {asked} output tokens{each}; the gateway lowered that to {written}, "
+            "the most that the model can do and its budgets could pay."
+        )
+    else:
+        yield f"Its output limit of {asked} tokens{each} fitted, and was written into the request."
+
+
+def _answer(record: CallRecord) -> Iterator[str]:
+    ending = next((text for word, text in OUTCOMES.items() if word == record.outcome), record.outcome or "unknown")
+    detail = f" ({record.detail})" if record.detail else ""
+    yield f"How it ended: {ending}{detail}."
+    if record.status is not None:
+        first = f", its first byte {_seconds(record.first_byte_ns)} after the hold" if record.first_byte_ns else ""
+        whole = f"; the whole took {_seconds(record.duration_ns)}" if record.duration_ns is not None else ""
+        yield f"The provider answered with HTTP {record.status}{first}{whole}."
+    usage, served = record.usage, record.served_model
+    if usage is None:
+        return
+    parts_in = _parts((("read from its cache", usage.cached_tokens), ("written to it", usage.cache_write_tokens)))
+    parts_out = _parts((("of them reasoning", usage.reasoning_tokens),))
+    by = f" by {served}" if served else ""
+    tier = f", service tier {record.service_tier}" if record.service_tier not in {None, "default"} else ""
+    yield (
+        f"It reported {usage.input_tokens} input tokens{parts_in} and {usage.output_tokens} output tokens{parts_out}{by}{tier}."
+    )
+
+
+def _charge(told: Told) -> Iterator[str]:
+    record = told.record
+    if record.charge is None:
+        return
+    amount = f"{format_usd(_settled_nanos(record))} USD"
+    if record.state == "voided":
+        counted = ", but it counts as a call" if record.charge.calls else ""
+        yield f"The hold was given back and nothing was charged{counted}."
+    elif record.state == "presumed":
+        yield f"It was charged {amount} as presumed: {_why_presumed(record)}"
+    elif not record.priced:
+        yield "No price was known and no budget in USD asked for one: it was charged nothing, and its tokens were counted."
+    else:
+        yield f"It was charged {amount}, exactly what the reported usage costs{_lines(told.lines)}."
+    if record.overrun:
+        yield "That is more than was held: the provider billed above the upper bound. The truth was recorded."
+
+
+def _why_presumed(record: CallRecord) -> str:
+    held = record.held
+    whole = held is not None and record.charge is not None and _settled_nanos(record) == held.usd
+    much = "the whole hold" if whole else "the most that can have been billed until it was cut off"
+    if record.usage is not None:
+        return f"the usage is known, but its service tier has no price, so {much} was posted."
+    return f"no usage report came, so nobody knows what was billed, and {much} was posted."
+
+
+def _afterwards(told: Told) -> Iterator[str]:
+    for row in told.corrections:
+        yield f"{row.actor} corrected the charge from {row.before_usd} to {row.after_usd} USD at {row.at}: {row.reason}."
+    for finding in told.findings:
+        yield f"Finding {finding.code}: {finding.sentence}"
+    if is_presumed(told.record):
+        call_id = told.record.facts.call_id
+        yield (
+            "Once the provider's invoice says what it cost: "
+            f'`comptroller correct {call_id} --charge USD --reason "..."`.'
+        )
+
+
+def _refusal(told: Told, refusal: Refusal) -> Iterator[str]:
+    kind = REFUSALS.get(refusal.code)
+    status = f", HTTP {kind.status}" if kind is not None else ""
+    yield f"It was refused ({refusal.code}{status}) before anything was sent, and cost nothing: {refusal.sentence}"
+    if refusal.needed is not None and refusal.remaining is not None:
+        yield f"It needed {refusal.needed} {refusal.unit} and {refusal.limit} had {refusal.remaining} left."
+    if refusal.largest_output_tokens:
+        yield f"With an output limit of {refusal.largest_output_tokens} tokens it would have fitted."
+    for row in told.drawn:
+        unit = "USD" if row.unit == "usd" else row.unit
+        reset = f"resets at {row.resets_at}" if row.resets_at is not None else "never resets"
+        yield (
+            f"Now {label(row.name, row.instance)} has {row.remaining} {unit} left of {row.limit} "
+            f"({row.posted} spent, {row.held} held) and {reset}."
+        )
+    if not told.drawn and refusal.resets_at is not None:
+        yield f"That limit resets at {refusal.resets_at}."
+    if refusal.hint:
+        yield f"What to do: {refusal.hint}"
+
+
+def _settled_nanos(record: CallRecord) -> int:
+    """What was charged at settlement, before any correction."""
+    if record.original_charge_nanos is not None:
+        return record.original_charge_nanos
+    return record.charge.usd if record.charge is not None else 0
+
+
+def _lines(lines: Sequence[PriceLine]) -> str:
+    said = [f"{line.tokens} {line.meter} at {line.usd_per_million}" for line in lines]
+    return f" ({_list(said)} USD per million tokens)" if said else ""
+
+
+def _amounts(amounts: Amounts) -> str:
+    calls = f"{amounts.calls} call{'' if amounts.calls == 1 else 's'}"
+    return f"{format_usd(amounts.usd)} USD, {amounts.tokens} tokens and {calls}"
+
+
+def _were(_amounts: Amounts) -> str:
+    return "were"
+
+
+def _parts(parts: Sequence[tuple[str, int]]) -> str:
+    said = [f"{count} {words}" for words, count in parts if count]
+    return f" ({', '.join(said)})" if said else ""
+
+
+def _list(words: Sequence[str]) -> str:
+    return " and ".join((", ".join(words[:-1]), words[-1])) if len(words) > 1 else "".join(words)
+
+
+def _seconds(duration_ns: int | None) -> str:
+    milliseconds = (duration_ns or 0) // (NANOS_PER_SECOND // 1000)
+    return f"{milliseconds} ms" if milliseconds < 10_000 else f"{milliseconds / 1000:.1f} s"

@@ -1,0 +1,100 @@
+"""`make run`: the gateway with the sandbox provider beside it, on a sample registry; no key, no network."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import subprocess
+import sys
+from importlib import resources
+from pathlib import Path
+
+from comptroller import app
+from comptroller.control.tokens import mint
+from comptroller.settings import load_settings
+
+SAMPLES = ("comptroller.toml", "registry.toml")
+_AGENT = "agent/scout"
+
+
+def demo(directory: Path) -> int:
+    """Write the sample files unless they are there, start the sandbox and the gateway, and say how to use them."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in SAMPLES:
+        target = directory / name
+        if not target.exists():
+            target.write_text(_sample(name), encoding="utf-8")
+    os.environ.setdefault("SANDBOX_API_KEY", "sandbox-demo")
+    config = directory / "comptroller.toml"
+    sandbox_url = load_settings(config, os.environ).providers["sandbox"].base_url
+    with _Sandbox(sandbox_url.host, sandbox_url.port):
+        return app.serve(config, on_ready=lambda house: _welcome(house, config))
+
+
+def _sample(name: str) -> str:
+    return resources.files("comptroller").joinpath("sample", name).read_text(encoding="utf-8")
+
+
+async def _welcome(house: app.House, config: Path) -> None:
+    minted = await mint(house.office, _AGENT, None, "demo")
+    base_url = f"http://{house.settings.listen}/v1"
+    openai = house.gate.providers.get("openai")
+    real = "served" if openai is not None and openai.missing is None else "not served (set OPENAI_API_KEY)"
+    command = Path(sys.argv[0]).parent / "comptroller"
+    shown = os.path.relpath(config)
+    sys.stdout.write(
+        f"""
+  The sandbox provider answers as sandbox-large and sandbox-small. OpenAI: {real}.
+
+  A credential of {_AGENT}, good for {minted.lifetime_s // 3600} hours:
+
+    export OPENAI_BASE_URL={base_url}
+    export OPENAI_API_KEY={minted.credential}
+
+  Any OpenAI SDK reads these two. Or by hand:
+
+    curl $OPENAI_BASE_URL/chat/completions -H "authorization: Bearer $OPENAI_API_KEY" \\
+      -H "content-type: application/json" \\
+      -d '{{"model": "sandbox-large", "messages": [{{"role": "user", "content": "Hello"}}]}}'
+
+  Then, in another terminal:
+
+    export COMPTROLLER_CONFIG={shown}
+    {os.path.relpath(command)} budgets     # also: calls, explain CALL_ID, identities, token, plan, apply
+
+  Who exists and what they may spend: {os.path.relpath(config.parent)}/registry.toml. Stop with Ctrl-C.
+
+"""
+    )
+    sys.stdout.flush()
+
+
+class _Sandbox:
+    """The sandbox as a process of its own; one that already answers on the port is used as it is."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host, self._port = host, port
+        self._process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> None:
+        if self._answers():
+            return
+        command = [sys.executable, "-m", "comptroller.sandbox", "--host", self._host, "--port", str(self._port)]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)  # noqa: S603 - our own module
+        if self._process.stdout is None or not self._process.stdout.readline():
+            raise SystemExit(f"The sandbox could not listen on port {self._port}: is something else there?")
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(timeout=10)
+
+    def _answers(self) -> bool:
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=2)
+        try:
+            connection.request("GET", "/sandbox/bill")
+            return connection.getresponse().status == 200
+        except OSError:
+            return False
+        finally:
+            connection.close()

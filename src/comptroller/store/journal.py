@@ -1,0 +1,183 @@
+"""The journal as the event loop sees it: events go in, futures come out.
+
+Everything here runs on the loop; the writer's thread is behind a queue and answers with one callback for
+each batch. An event is encoded when it is queued, so that one that cannot be encoded fails alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+
+from comptroller.flow.journal import Journal, LedgerUnavailableError
+from comptroller.flow.records import Event
+from comptroller.store.database import Database, FencedError
+from comptroller.store.fold import instant_of
+from comptroller.store.folder import Folder
+from comptroller.store.writer import Answers, Entry, Job, Queue, Stop, Writer
+
+OFFERS_MOST = 10_000  # queued refusals: about 5 MB
+_STOP_GRACE_S = 5.0  # a last try may be waiting for a lock when the deadline passes
+
+T = TypeVar("T")
+
+
+class JournalWriter(Journal):
+    """Keeps events in the store. Made on the loop that will use it; `close` ends it.
+
+    Besides the border's three verbs: `submit` runs a function in a durable transaction of the writer's
+    connection, after everything queued before it has been written and folded.
+    """
+
+    def __init__(self, database: Database, folder: Folder) -> None:
+        self.dropped = 0  # offers that did not get in, or were lost to a failure
+        self._loop = asyncio.get_running_loop()
+        self._database = database
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._queue: Queue = queue.SimpleQueue()
+        self._offers = 0
+        self._jobs: set[Job] = set()
+        self._closed = False
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        answers = Answers(
+            written=self._from_thread(self._written),
+            given_up=self._from_thread(self._given_up),
+            job_done=self._from_thread(self._job_done),
+            job_failed=self._from_thread(self._job_failed),
+        )
+        self._writer = Writer(database, folder, self._queue, answers)
+        self._thread = threading.Thread(target=self._work, name="comptroller-store", daemon=True)
+        self._thread.start()
+
+    @property
+    def epoch(self) -> int:
+        return self._database.epoch
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the last try to write went well."""
+        return not self._closed and self._writer.trouble is None
+
+    @property
+    def last_error(self) -> str | None:
+        """What is wrong now: with writing, else with folding."""
+        return self._writer.trouble or self._writer.fold_trouble
+
+    def commit(self, event: Event) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = self._loop.create_future()
+        if self._closed:
+            future.set_exception(LedgerUnavailableError(_CLOSED))
+        else:
+            self._queue.put(Entry(self._encode(event), instant_of(event), "commit", future))
+        return future
+
+    def append(self, event: Event) -> None:
+        if self._closed:
+            raise LedgerUnavailableError(_CLOSED)
+        self._queue.put(Entry(self._encode(event), instant_of(event), "append"))
+
+    def offer(self, event: Event) -> None:
+        if self._closed or self._offers >= OFFERS_MOST:
+            self.dropped += 1
+            return
+        self._offers += 1
+        self._queue.put(Entry(self._encode(event), instant_of(event), "offer"))
+
+    def submit(self, step: Callable[[sqlite3.Connection], T] | None) -> asyncio.Future[T]:
+        """Run a step in a durable transaction, once all before it is written and folded. None: only that.
+
+        The future has the step's result or its exception, or LedgerUnavailableError: then nothing has happened.
+        """
+        future: asyncio.Future[T] = self._loop.create_future()
+        if self._closed:
+            future.set_exception(LedgerUnavailableError(_CLOSED))
+        else:
+            job = Job(step, future)
+            self._jobs.add(job)
+            self._queue.put(job)
+        return future
+
+    async def close(self, timeout_s: float) -> int:
+        """Write and fold what is queued, end the thread and close its connection. Returns how many events were lost.
+
+        Those are events that could not be written within `timeout_s`; the holds among them are presumed at
+        the next start.
+        """
+        if not self._closed:
+            self._closed = True
+            self._queue.put(Stop(time.monotonic() + timeout_s))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(self._ended), timeout_s + _STOP_GRACE_S)
+        return len(self._writer.unwritten())
+
+    def _work(self) -> None:
+        """The thread. Whatever ends it, nobody is left waiting."""
+        try:
+            self._writer.work()
+        finally:
+            self._database.close()
+            self._from_thread(self._end)()
+
+    def _from_thread(self, answer: Callable[..., None]) -> Callable[..., None]:
+        def call(*arguments: object) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                self._loop.call_soon_threadsafe(answer, *arguments)
+
+        return call
+
+    def _written(self, entries: list[Entry]) -> None:
+        for entry in entries:
+            future = entry.future
+            if future is not None:
+                if not future.done():
+                    future.set_result(None)
+            elif entry.kind == "offer":
+                self._offers -= 1
+
+    def _given_up(self, entries: list[Entry], trouble: str) -> None:
+        for entry in entries:
+            future = entry.future
+            if future is not None:
+                if not future.done():
+                    future.set_exception(LedgerUnavailableError(trouble))
+            elif entry.kind == "offer":
+                self._offers -= 1
+                self.dropped += 1
+
+    def _job_done(self, job: Job, result: Any) -> None:
+        self._jobs.discard(job)
+        if not job.future.done():
+            job.future.set_result(result)
+
+    def _job_failed(self, job: Job, error: Exception) -> None:
+        self._jobs.discard(job)
+        if isinstance(error, FencedError | sqlite3.OperationalError):
+            error = LedgerUnavailableError(str(error))
+        if not job.future.done():
+            job.future.set_exception(error)
+
+    def _end(self) -> None:
+        """The thread is gone: orderly, or by a fault of ours. Everything that still waits fails."""
+        self._closed = True
+        left = list(self._writer.unwritten())
+        with contextlib.suppress(queue.Empty):
+            while True:
+                item = self._queue.get_nowait()
+                if isinstance(item, Entry):
+                    left.append(item)
+        self._given_up(left, _CLOSED)
+        for job in tuple(self._jobs):
+            self._job_failed(job, LedgerUnavailableError(_CLOSED))
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+
+_CLOSED = "the journal is closed"

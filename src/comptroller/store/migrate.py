@@ -1,0 +1,92 @@
+"""Bringing a store to the schema that this program knows: after a backup, and never backwards."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, create_engine
+from sqlalchemy.pool import StaticPool
+
+from comptroller.core.instant import to_datetime
+
+_SCRIPTS = Path(__file__).parent / "migrations"
+
+
+class SchemaUnknownError(Exception):
+    """The store was written by a newer program, or is no store; the message says what to do."""
+
+
+def migrate(connection: sqlite3.Connection, path: Path, now_ns: int, scripts: Path = _SCRIPTS) -> Path | None:
+    """Create the schema, or bring an older one up to date. Returns the backup that was made, if one was.
+
+    All steps are one transaction. Raises SchemaUnknownError for a newer schema, sqlite3.Error or OSError if
+    the backup or a step fails; the store is then as it was.
+    """
+    directory = ScriptDirectory(str(scripts))
+    head = directory.get_current_head()
+    current = _revision(connection, path)
+    if current == head:
+        return None
+    known = [script.revision for script in directory.walk_revisions()]
+    if current is not None and current not in known:
+        raise SchemaUnknownError(
+            f"The store {path} has schema {current}; this program knows up to {head}. It was written by a newer "
+            f"Comptroller: run that one, or put back a backup from {_backups(path)}."
+        )
+    backup = None if current is None else _back_up(connection, path, current, now_ns)
+    with _transaction(connection) as core:
+        config = Config()
+        config.set_main_option("script_location", str(scripts).replace("%", "%%"))
+        config.attributes["connection"] = core
+        command.upgrade(config, "head")
+    return backup
+
+
+def _revision(connection: sqlite3.Connection, path: Path) -> str | None:
+    """The schema of the store; None for an empty one."""
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if not tables:
+        return None
+    row = connection.execute("SELECT version_num FROM alembic_version").fetchone() if "alembic_version" in tables else None
+    if row is None:
+        raise SchemaUnknownError(f"{path} is a database of something else. Use another state folder.")
+    return str(row[0])
+
+
+def _backups(path: Path) -> Path:
+    return path.parent / "backups"
+
+
+def _back_up(connection: sqlite3.Connection, path: Path, revision: str, now_ns: int) -> Path:
+    folder = _backups(path)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    moment = to_datetime(now_ns).strftime("%Y%m%dT%H%M%S%fZ")
+    target = folder / f"{path.stem}-{revision}-{moment}.db"
+    os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    copy = sqlite3.connect(target)
+    try:
+        connection.backup(copy)
+    finally:
+        copy.close()
+    return target
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[Connection]:
+    """Alembic speaks to SQLAlchemy, so it gets one on our connection, inside our transaction."""
+    engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        with engine.connect() as core:
+            yield core
+            core.commit()
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")

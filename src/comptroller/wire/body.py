@@ -1,0 +1,142 @@
+"""Strict JSON for bodies that strangers send: what we read is what every other parser reads, or it is refused.
+
+Parsers differ on duplicate keys (first or last wins), NaN, broken UTF-8 and depth. A body that another
+parser could read differently would be bounded by one reading and billed by another.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TypeGuard, cast
+
+import msgspec
+
+from comptroller.core.refusal import Refusal
+
+MOST_LEVELS = 100  # no dialect comes near; common parsers give up between 128 and 1,000
+_SHOWN_CHARACTERS = 64  # of a caller's own text in a sentence
+
+_CONTAINERS = frozenset({dict, list})
+_DECODER = msgspec.json.Decoder()
+_ENCODER = msgspec.json.Encoder()
+
+
+def read_object(body: bytes) -> dict[str, object] | Refusal:
+    """The JSON object in a request body, or why it is none.
+
+    Refused (`request_invalid`): invalid UTF-8, malformed JSON, NaN and Infinity, numbers that no double or
+    4,300 digits hold, lone surrogates, more than 100 levels, a key that stands twice in one object at any
+    depth, anything but an object.
+    """
+    try:
+        value = cast("object", _DECODER.decode(body))
+    except RecursionError:
+        return _too_deep()
+    except ValueError as error:
+        return _malformed(body, error)
+    if not is_object(value):
+        return invalid(f"The request body is a JSON {json_name(value)}, and an object was expected.")
+    # Fewer brackets than levels cannot be too deep; those inside of strings only cost us the exact look.
+    if body.count(b"{") + body.count(b"[") > MOST_LEVELS and _levels_exceed(value):
+        return _too_deep()
+    twice = None if _surely_unique(body, value) else _duplicate_key(body)
+    if twice is not None:
+        return invalid(
+            f"The key {shown(twice)} stands twice in one object of the request body.",
+            "Send every key once: parsers differ on which of the two counts.",
+            param=twice[:_SHOWN_CHARACTERS],
+        )
+    return value
+
+
+def invalid(sentence: str, hint: str = "", param: str | None = None) -> Refusal:
+    """A refusal of the request itself."""
+    return Refusal(code="request_invalid", sentence=sentence, hint=hint, param=param)
+
+
+def is_object(value: object) -> TypeGuard[dict[str, object]]:
+    """Whether a decoded JSON value is an object; its keys are strings then."""
+    return isinstance(value, dict)
+
+
+def is_array(value: object) -> TypeGuard[list[object]]:
+    """Whether a decoded JSON value is an array."""
+    return isinstance(value, list)
+
+
+def json_name(value: object) -> str:
+    """What JSON calls the type of a decoded value."""
+    if value is None:
+        return "null"
+    names = {bool: "boolean", int: "number", float: "number", str: "string", list: "array", dict: "object"}
+    return names.get(type(value), "value")
+
+
+def shown(text: str) -> str:
+    """A caller's own text, quoted and short enough for a sentence."""
+    return repr(text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "...")
+
+
+def _malformed(body: bytes, error: ValueError) -> Refusal:
+    try:
+        body.decode()
+    except UnicodeDecodeError as broken:
+        return invalid(f"The request body is not valid UTF-8 at byte {broken.start}.")
+    detail = str(error).removeprefix("JSON is malformed: ")
+    return invalid(f"The request body is not valid JSON: {detail}.")
+
+
+def _too_deep() -> Refusal:
+    return invalid(f"The request body is nested deeper than {MOST_LEVELS} levels.")
+
+
+def _levels_exceed(value: object) -> bool:
+    """Level by level, so that no depth can exhaust our own stack."""
+    level: list[dict[str, object] | list[object]] = [cast("dict[str, object]", value)]
+    for _ in range(MOST_LEVELS):
+        level = [
+            cast("dict[str, object] | list[object]", child)
+            for parent in level
+            for child in (parent.values() if type(parent) is dict else parent)
+            if type(child) in _CONTAINERS
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _surely_unique(body: bytes, value: dict[str, object]) -> bool:
+    """A proof that no key stands twice, of about a tenth of the cost of looking at every object.
+
+    `value` is made of dicts, so its encoding holds every key once. If that encoding is the body itself, with
+    or without the white space between its tokens, the body holds every key once. Most clients send compact
+    JSON and need only the first comparison; a body that spells a string or number in another way proves nothing.
+    """
+    encoded = _ENCODER.encode(value)
+    return encoded == body or (len(encoded) < len(body) and encoded == msgspec.json.format(body, indent=-1))
+
+
+class _Duplicate(Exception):
+    pass
+
+
+def _check_pairs(pairs: list[tuple[str, object]]) -> None:
+    if len(dict(pairs)) == len(pairs):
+        return
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            raise _Duplicate(key)
+        seen.add(key)
+
+
+_EVERY_OBJECT = json.JSONDecoder(object_pairs_hook=_check_pairs, parse_int=str, parse_float=str)
+
+
+def _duplicate_key(body: bytes) -> str | None:
+    """The first key that stands twice in one object. The body is known to be JSON of bounded depth."""
+    try:
+        _EVERY_OBJECT.decode(body.decode())
+    except _Duplicate as twice:
+        return str(twice.args[0])
+    return None

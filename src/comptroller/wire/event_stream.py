@@ -1,0 +1,105 @@
+"""Server-sent events as bytes: where one event ends, and what its data is.
+
+Source: the "event stream" format of the WHATWG HTML standard. Lines end in LF, CRLF or CR; an event ends
+at a blank line; the data lines of one event are joined by LF.
+"""
+
+from __future__ import annotations
+
+import re
+
+MOST_EVENT_BYTES = 8 * 1024 * 1024  # a generated image can come as one event of some MB; beyond this it is an attack
+
+_BLANK_LINE = re.compile(rb"(?:\r\n|\r(?!\n)|\n)(?:\r\n|\r|\n)")
+_LONGEST_BLANK_LINE = 4
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class EventTooLarge(ValueError):
+    """One event is longer than a stream may make us keep. Everything that was not handed out is in `rest()`."""
+
+
+class EventSplitter:
+    """Cuts a stream into whole events, byte for byte: all that `feed` returned, then `rest()`, is the input.
+
+    An event is handed out as soon as its blank line is complete. A CRLF that is cut in two between chunks may
+    leave its LF at the head of the next event, where it means nothing.
+    """
+
+    def __init__(self, most_event_bytes: int = MOST_EVENT_BYTES) -> None:
+        self._most_event_bytes = most_event_bytes
+        self._pending = bytearray()
+        self._carriage_return = False  # one is in `_pending`
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The events that this chunk completes, each with its terminator. Raises EventTooLarge."""
+        before = len(self._pending)
+        self._carriage_return = self._carriage_return or b"\r" in chunk
+        if not before:
+            return self._split(chunk)
+        self._pending += chunk
+        # What was here before has no blank line in it, so only one that reaches into the new part can end it.
+        start = max(0, before - _LONGEST_BLANK_LINE)
+        if self._ends_after(start):
+            return self._split(bytes(self._pending))
+        self._check(len(self._pending))
+        return []
+
+    def rest(self) -> bytes:
+        """What came after the last whole event."""
+        return bytes(self._pending)
+
+    def _ends_after(self, start: int) -> bool:
+        if self._carriage_return:
+            return _BLANK_LINE.search(self._pending, start) is not None
+        return self._pending.find(b"\n\n", start) >= 0
+
+    def _split(self, data: bytes) -> list[bytes]:
+        if self._carriage_return:
+            events, rest = _split_at_any(data)
+        else:
+            parts = data.split(b"\n\n")
+            rest = parts.pop()
+            events = [part + b"\n\n" for part in parts]
+        if len(data) > self._most_event_bytes:
+            self._pending = bytearray(data)  # until we know that nothing is too large
+            self._check(max(len(rest), *map(len, events)) if events else len(rest))
+        self._pending = bytearray(rest)
+        self._carriage_return = self._carriage_return and b"\r" in rest
+        return events
+
+    def _check(self, length: int) -> None:
+        if length > self._most_event_bytes:
+            raise EventTooLarge(f"an event of more than {self._most_event_bytes} bytes")
+
+
+def _split_at_any(data: bytes) -> tuple[list[bytes], bytes]:
+    events: list[bytes] = []
+    start = 0
+    for blank in _BLANK_LINE.finditer(data):
+        events.append(data[start : blank.end()])
+        start = blank.end()
+    return events, data[start:]
+
+
+def event_data(raw: bytes) -> bytes | None:
+    """The data of one raw event, its data lines joined by LF; None for comments and events without data."""
+    if raw.startswith(b"data: ") and raw.find(b"\n") == len(raw) - 2 and b"\r" not in raw:
+        return raw[6:-2]
+    values = _field(raw, b"data")
+    return b"\n".join(values) if values else None
+
+
+def event_name(raw: bytes) -> bytes:
+    """The `event` field of one raw event; empty if it has none."""
+    values = _field(raw, b"event")
+    return values[-1] if values else b""
+
+
+def _field(raw: bytes, wanted: bytes) -> list[bytes]:
+    values: list[bytes] = []
+    for line in raw.removeprefix(_BYTE_ORDER_MARK).splitlines():
+        name, _, value = line.partition(b":")
+        if name == wanted:
+            values.append(value.removeprefix(b" "))
+    return values

@@ -1,0 +1,183 @@
+"""What messages hold beside text, and what this request can make a provider do that is not in its body.
+
+Everything here errs to the dear side: a part that we do not know counts all its bytes as text, and one that
+points at something outside of the body has no bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, cast
+
+from comptroller.wire.body import is_array, is_object, json_name, shown
+
+# A part is what its `type` says and what its keys say: servers differ on which of the two they read.
+_PARTS: Mapping[str, Literal["image", "audio"] | str] = {
+    "image_url": "image",
+    "input_image": "image",
+    "image": "image",
+    "input_audio": "audio",
+    "audio_url": "audio by address",
+    "video_url": "a video",
+    "video": "a video",
+    "input_video": "a video",
+    "file": "a file",
+    "input_file": "a file",
+    "file_id": "a file",
+    "file_data": "a file",
+    "file_url": "a file",
+    "document": "a file",
+    "document_url": "a file",
+    "media": "a file",
+}
+_TEXT_PARTS = frozenset({"text", "input_text", "output_text", "refusal"})
+_TEXT_PART_KEYS = frozenset({"type", "text", "refusal", "cache_control", "prompt_cache_breakpoint"})
+_PART_KEYS = frozenset({"type", "text", *_PARTS})
+_MESSAGE_KEYS = frozenset({"role", "content", "name", "tool_call_id", "refusal", "reasoning", "reasoning_content"})
+# Answers of models that come back in the next request: they may name addresses, and nobody fetches those.
+_ECHOED_KEYS = frozenset({"tool_calls", "function_call", "annotations", "reasoning_details", "cache_control"})
+_WATCHED_KEYS = _MESSAGE_KEYS | _ECHOED_KEYS | _PART_KEYS | {"audio"}
+
+# Low bit rates of other formats make hours of sound out of few bytes.
+_AUDIO_FORMATS = frozenset({"wav", "mp3"})
+_ADDRESSES = ("http:", "https:", "file:", "ftp:", "gs:", "s3:", "data:", "blob:")
+_LONGEST_SCHEME = 6
+
+
+class Contents:
+    """What was found. `unbounded` are words for people, in the order of the request, each once."""
+
+    def __init__(self) -> None:
+        self.images = 0
+        self.image_bytes = 0  # of image data URLs: those are the image, not text
+        self.audio = False
+        self.misspelt: str | None = None  # a key that only some parsers would take for one that counts
+        self._unbounded: dict[str, None] = {}
+
+    @property
+    def unbounded(self) -> tuple[str, ...]:
+        return tuple(self._unbounded)
+
+    def read_messages(self, messages: Sequence[Mapping[str, object]]) -> None:
+        """Look through every message."""
+        for message in messages:
+            for key, value in message.items():
+                self._message_field(key, value)
+
+    def read_unknown(self, key: str, value: object) -> None:
+        """Look through a field that we do not know."""
+        if key not in _WATCHED_KEYS and key.casefold() in _WATCHED_KEYS:
+            self.misspelt = key
+        if isinstance(value, (str, dict, list)):
+            self._nested(cast("object", value))
+
+    def _message_field(self, key: str, value: object) -> None:
+        if key == "content":
+            if is_array(value):
+                for part in value:
+                    self._part(part)
+            elif is_object(value):
+                self._part(value)
+        elif key in _ECHOED_KEYS:
+            self._echoed(value)
+        elif key == "audio":
+            if value is not None:
+                self._add("audio of an earlier answer")
+        elif key not in _MESSAGE_KEYS:
+            self.read_unknown(key, value)
+        elif not isinstance(value, str):
+            self._nested(value)
+
+    def _part(self, part: object) -> None:
+        if not is_object(part):
+            if not isinstance(part, str):
+                self._nested(part)
+            return
+        kind = part.get("type")
+        if kind in _TEXT_PARTS and part.keys() <= _TEXT_PART_KEYS:
+            return
+        self._facets(part, kind)
+        for key, value in part.items():
+            if key == "text":
+                continue
+            if key not in _PART_KEYS:
+                self.read_unknown(key, value)
+            elif key == "image_url":
+                self._image_address(value)
+            elif _PARTS.get(key) == "audio":
+                self._audio_format(value)
+            else:
+                self._nested(value)
+
+    def _facets(self, part: Mapping[str, object], kind: object) -> None:
+        """Count what a part is by its keys, and by its type where no key says the same."""
+        images = 0
+        named = (*part, kind) if isinstance(kind, str) and kind not in part else tuple(part)
+        for name in named:
+            what = _PARTS.get(name)
+            if what == "image":
+                images += name in part
+            elif what == "audio":
+                self.audio = True
+            elif what is not None:
+                self._add(what)
+        if isinstance(kind, str) and _PARTS.get(kind) == "image":
+            images = max(images, 1)
+        self.images += images
+
+    def _image_address(self, value: object) -> None:
+        url = value.get("url") if is_object(value) else value
+        if not isinstance(url, str):
+            if value is not None:
+                self._nested(value)
+            return
+        head = url[:16].lstrip().lower()
+        if head.startswith("data:image/"):
+            self.image_bytes += len(url)  # characters: never more than its bytes in the body
+        elif head.startswith("data:"):
+            self._add("a file")
+        elif not head.startswith(("https://", "http://")):
+            self._add("an image from elsewhere")
+
+    def _audio_format(self, value: object) -> None:
+        form = value.get("format") if is_object(value) else None
+        if form not in _AUDIO_FORMATS:
+            self._add("audio of this format")
+
+    def _nested(self, value: object) -> None:
+        """Anything we do not know: look for parts and addresses at every depth (which `read_object` bounds)."""
+        if is_object(value):
+            self._part(value)
+        elif is_array(value):
+            for each in value:
+                self._nested(each)
+        elif isinstance(value, str) and value.lstrip()[:_LONGEST_SCHEME].lower().startswith(_ADDRESSES):
+            self._add("what an address in a part of unknown type points at")
+
+    def _echoed(self, value: object) -> None:
+        if is_array(value):
+            for each in value:
+                self._echoed(each)
+        elif is_object(value):
+            kind = value.get("type")
+            if isinstance(kind, str) and _PARTS.get(kind) == "image":
+                self.images += 1
+            for each in value.values():
+                self._echoed(each)
+
+    def _add(self, words: str) -> None:
+        self._unbounded[words] = None
+
+
+def read_tools(tools: Sequence[object]) -> tuple[str, ...] | str:
+    """The kinds of tools that run at the provider, in words; or what is wrong with the list."""
+    kinds: dict[str, None] = {}
+    for tool in tools:
+        if not is_object(tool):
+            return f"Every entry of `tools` must be an object, and one is a {json_name(tool)}."
+        kind = tool.get("type", "function")
+        if not isinstance(kind, str) or any(key != "type" and key.casefold() == "type" for key in tool):
+            return 'Every entry of `tools` must have one `type`, a string such as "function".'
+        if kind not in {"function", "custom"}:
+            kinds[f"the provider's tool {shown(kind)}"] = None
+    return tuple(kinds)

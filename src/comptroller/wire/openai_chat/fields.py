@@ -1,0 +1,75 @@
+"""The fields of a chat request that matter for money, as tables.
+
+`SERVER_SIDE`: what makes a provider read, search or run something that the body does not hold.
+`OTHER_NAMES`: fields by which some servers take what we write under its usual name; both at once would let
+a caller override the output limit that was paid for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+
+class ServerSide(msgspec.Struct, frozen=True):
+    """One switch. `fees`: it is billed beside tokens, or at the price of a model that we do not know."""
+
+    words: str
+    who: str
+    fees: bool
+
+
+_SEARCH = "web search"
+_STORED = "a stored conversation"
+_OTHER_MODEL = "another model than the one named"
+
+SERVER_SIDE: Mapping[str, ServerSide] = {
+    "web_search_options": ServerSide(_SEARCH, "OpenAI's search models, Perplexity: results are input", fees=True),
+    "web_search": ServerSide(_SEARCH, "resellers' switch for the same", fees=True),
+    "search_parameters": ServerSide("live search", "xAI: a fee per source, and the sources are input", fees=True),
+    "plugins": ServerSide("plugins", "OpenRouter: web search, PDF reading", fees=True),
+    "enable_search": ServerSide(_SEARCH, "Alibaba Model Studio", fees=True),
+    "enable_code_interpreter": ServerSide("a code interpreter", "Alibaba Model Studio", fees=True),
+    "search_settings": ServerSide(_SEARCH, "Groq's compound models", fees=True),
+    "compound_custom": ServerSide("server-side tools", "Groq's compound models", fees=True),
+    "connectors": ServerSide("connectors", "Cohere: retrieved documents are input", fees=True),
+    "mcp_servers": ServerSide("MCP servers called by the provider", "several: tool results are input", fees=True),
+    "data_sources": ServerSide("data sources", "Azure OpenAI: retrieved documents are input", fees=True),
+    "models": ServerSide(_OTHER_MODEL, "OpenRouter: fallback models at their own prices", fees=True),
+    "preset": ServerSide(_OTHER_MODEL, "OpenRouter: model, prompt and tools stored at the provider", fees=True),
+    "extra_body": ServerSide("a cached prompt", "Gemini's OpenAI route: `cached_content` is input", fees=False),
+    "cached_content": ServerSide("a cached prompt", "Gemini's OpenAI route", fees=False),
+    "previous_response_id": ServerSide(_STORED, "several: the stored turns are input", fees=False),
+    "conversation": ServerSide(_STORED, "several", fees=False),
+    "safe_prompt": ServerSide("a safety prompt", "Mistral: put before the messages", fees=False),
+    "chat_template": ServerSide("a prompt template", "vLLM, SGLang: can repeat the messages at will", fees=False),
+}
+
+OTHER_NAMES: Mapping[str, str] = {
+    "n_predict": "max_completion_tokens",  # llama.cpp: stands above max_tokens
+    "max_new_tokens": "max_completion_tokens",  # text-generation servers
+    "max_length": "max_completion_tokens",
+    "max_gen_toks": "max_completion_tokens",
+    "max_output_tokens": "max_completion_tokens",
+    "num_predict": "max_completion_tokens",
+    "best_of": "n",  # vLLM: generated and not all returned
+    "n_cmpl": "n",  # llama.cpp
+}
+
+# Fields that hold text, numbers or switches and never lead out of the body.
+_PLAIN = frozenset(
+    {
+        *("frequency_penalty", "function_call", "functions", "logit_bias", "logprobs", "metadata", "moderation"),
+        *("parallel_tool_calls", "presence_penalty", "prompt_cache_key", "prompt_cache_options"),
+        *("prompt_cache_retention", "reasoning_effort", "response_format", "safety_identifier", "seed", "stop"),
+        *("store", "temperature", "tool_choice", "top_logprobs", "top_p", "user", "verbosity"),
+    }
+)
+_READ = frozenset(
+    {
+        *("model", "messages", "stream", "stream_options", "n", "max_tokens", "max_completion_tokens"),
+        *("service_tier", "tools", "prediction", "modalities", "audio"),
+    }
+)
+KNOWN_FIELDS = _PLAIN | _READ | SERVER_SIDE.keys() | OTHER_NAMES.keys()

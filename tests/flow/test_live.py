@@ -1,0 +1,82 @@
+"""The off switch of a call: it ends the guarded block where it stands, with a reason, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from comptroller.flow.live import Line, LiveCalls
+
+
+async def forever() -> None:
+    await asyncio.get_running_loop().create_future()
+
+
+async def test_a_cut_ends_the_block_and_the_task_goes_on() -> None:
+    line = Line()
+    asyncio.get_running_loop().call_soon(line.cut, "client_gone")
+    with line:
+        await forever()
+        pytest.fail("the block goes on after a cut")
+    assert line.reason == "client_gone"
+    await asyncio.sleep(0)  # the task is not cancelled any more
+
+
+async def test_a_line_cut_before_the_block_ends_it_at_its_first_await() -> None:
+    line = Line()
+    line.cut("stopped")
+    with line:
+        await forever()
+        pytest.fail("the block goes on after a cut")
+    await asyncio.sleep(0)
+
+
+async def test_the_first_reason_stands() -> None:
+    line = Line()
+    line.cut("client_slow")
+    line.cut("drained")
+    assert line.reason == "client_slow"
+
+
+async def test_a_cut_after_the_block_touches_nobody() -> None:
+    line = Line()
+    with line:
+        await asyncio.sleep(0)
+    line.cut("drained")
+    await asyncio.sleep(0)
+
+
+async def test_errors_of_the_block_are_not_swallowed() -> None:
+    line = Line()
+    with pytest.raises(KeyError), line:
+        raise KeyError
+
+
+async def test_a_cancellation_from_outside_is_not_swallowed_even_beside_a_cut() -> None:
+    line = Line()
+
+    async def call() -> None:
+        with line:
+            await forever()
+
+    task = asyncio.create_task(call())
+    await asyncio.sleep(0)
+    line.cut("stopped")
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_line_guards_one_block_after_the_other() -> None:
+    line = Line()
+    with line:
+        await asyncio.sleep(0)
+    asyncio.get_running_loop().call_soon(line.cut, "drained")
+    with line:
+        await forever()
+    assert line.reason == "drained"
+
+
+async def test_quiet_is_at_once_when_nothing_is_in_flight() -> None:
+    await LiveCalls().quiet()
