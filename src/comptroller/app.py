@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ import uvloop
 from comptroller import __version__
 from comptroller.control import api, registry
 from comptroller.control.office import Office, ProcessFacts
+from comptroller.core.budget.budget import Unit
 from comptroller.core.budget.hold import WindowKey
 from comptroller.core.budget.tree import BudgetTree
 from comptroller.core.identity.identity import Organization
@@ -41,12 +42,15 @@ from comptroller.store.keyring import Keyring, open_keyring
 from comptroller.store.lock import Holder
 from comptroller.store.open import open_store
 from comptroller.store.store import Store
-from comptroller.wire import openai_chat
+from comptroller.wire.openai_chat import OpenAIChat
 
-_ROUTES: Mapping[str, Dialect] = {"/v1/chat/completions": openai_chat, "/openai/v1/chat/completions": openai_chat}
+_CHAT = OpenAIChat()
+_ROUTES: Mapping[str, Dialect] = {"/v1/chat/completions": _CHAT, "/openai/v1/chat/completions": _CHAT}
 _HEALTH = frozenset({"/healthz", "/readyz"})
 _FORGET_EVERY_S = 600.0
 _SLACK_NS = 3600 * NANOS_PER_SECOND
+_LONGEST_WINDOW_NS = 32 * 86_400 * NANOS_PER_SECOND  # a month, and a day for time zones
+_FLUSH_MOST_S = 10.0
 _CUT_MOST_S = 10.0  # a cut call settles at once; more means a fault
 _NOBODY = Organization("unnamed", "unnamed.invalid")
 
@@ -69,20 +73,23 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(settings: Settings, environ: Mapping[str, str], *, listening: bool) -> AsyncIterator[House]:
+async def open_house(settings: Settings, environ: Mapping[str, str], *, listening: bool) -> AsyncGenerator[House]:
     """Open the store, bring the memory up to what it says, and join the parts; close them in the end.
 
     Raises StoreHeldError if another process owns the store, and what store and settings raise.
     """
     listen = str(settings.listen) if listening else "nothing (offline command)"
     holder = Holder(os.getpid(), socket.gethostname(), format_instant(time.time_ns()), listen)
-    store = await open_store(settings.state, durability=settings.durability, now_ns=time.time_ns(), holder=holder)
+    store = open_store(settings.state, durability=settings.durability, now_ns=time.time_ns(), holder=holder)
     try:
+        store.start()
         house = await _join(settings, environ, store, listening=listening)
         await _settle_in(house)
         yield house
     finally:
-        await store.close()
+        lost = await store.close(_FLUSH_MOST_S)
+        if lost:
+            warn("journal_unwritten", {"events": str(lost)})
 
 
 async def _join(settings: Settings, environ: Mapping[str, str], store: Store, *, listening: bool) -> House:
@@ -100,7 +107,7 @@ async def _join(settings: Settings, environ: Mapping[str, str], store: Store, *,
         store=str(settings.state),
     )
     office = Office(gate=gate, ledger=store, issuer=keyring, process=facts)
-    door = Door(gate, _ROUTES, openai_chat, lambda: not gate.draining and store.journal.healthy)
+    door = Door(gate, _ROUTES, _CHAT, lambda: not gate.draining and store.journal.healthy)
     admin = api.build(office, open_admin_token(settings.state), {settings.admin.listen.host})
     return House(settings, store, gate, office, door, admin)
 
@@ -123,7 +130,7 @@ async def _gate(
         providers=providers.by_name,
         sessions={session.id: session for session in await store.live_sessions(clock.now_ns())},
         credentials=keyring,
-        tree=BudgetTree(current.budgets, _posted(current, await store.current_balances(clock.now_ns()))),
+        tree=BudgetTree(current.budgets, await _posted(current, store, clock.now_ns())),
         bounds={(b.provider, b.model, b.dialect): b for b in await store.bounds()},
         journal=store.journal,
         upstream=Egress(),
@@ -139,9 +146,12 @@ async def _gate(
     )
 
 
-def _posted(current: Registry, balances: Mapping[WindowKey, Any]) -> dict[WindowKey, int]:
-    units = {budget.key: budget.unit for budget in current.budgets}
-    return {key: amounts.of(units[key.budget]) for key, amounts in balances.items() if key.budget in units}
+async def _posted(current: Registry, store: Store, now_ns: int) -> dict[WindowKey, int]:
+    """What is posted in every window of these budgets that may still be current."""
+    units: dict[str, Unit] = {budget.key: budget.unit for budget in current.budgets}
+    lifetimes = [budget.key for budget in current.budgets if budget.window == "lifetime"]
+    balances = {**await store.balances(list(units), now_ns - _LONGEST_WINDOW_NS), **await store.balances(lifetimes)}
+    return {key: amounts.of(units[key.budget]) for key, amounts in balances.items()}
 
 
 async def _settle_in(house: House) -> None:
@@ -156,13 +166,13 @@ async def _settle_in(house: House) -> None:
 
 def serve(config: Path, *, on_ready: OnReady | None = None) -> int:
     """Run the gateway until SIGTERM or SIGINT, then drain. Returns the exit code."""
-    return uvloop.run(_serve(load_settings(config, os.environ), on_ready))
+    return uvloop.run(_serve(load_settings(config), on_ready))
 
 
 @asynccontextmanager
-async def offline(config: Path) -> AsyncIterator[Asgi]:
+async def offline(config: Path) -> AsyncGenerator[Asgi]:
     """The admin plane's app on a store that nobody serves: for commands beside a stopped gateway."""
-    async with open_house(load_settings(config, os.environ), os.environ, listening=False) as house:
+    async with open_house(load_settings(config), os.environ, listening=False) as house:
         yield house.admin
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from importlib import resources
 from pathlib import Path
+from typing import NamedTuple
 
 from comptroller import app
 from comptroller.control.tokens import mint
@@ -26,27 +27,33 @@ def demo(directory: Path) -> int:
             target.write_text(_sample(name), encoding="utf-8")
     os.environ.setdefault("SANDBOX_API_KEY", "sandbox-demo")
     config = directory / "comptroller.toml"
-    sandbox_url = load_settings(config, os.environ).providers["sandbox"].base_url
+    sandbox_url = load_settings(config).providers["sandbox"].base_url
     with _Sandbox(sandbox_url.host, sandbox_url.port):
-        return app.serve(config, on_ready=lambda house: _welcome(house, config))
+        words = _Words(os.path.relpath(config), os.path.relpath(Path(sys.argv[0]).parent / "comptroller"))
+        return app.serve(config, on_ready=lambda house: _welcome(house, words))
 
 
 def _sample(name: str) -> str:
     return resources.files("comptroller").joinpath("sample", name).read_text(encoding="utf-8")
 
 
-async def _welcome(house: app.House, config: Path) -> None:
+class _Words(NamedTuple):
+    """Paths as a person would type them here."""
+
+    config: str
+    command: str
+
+
+async def _welcome(house: app.House, words: _Words) -> None:
     minted = await mint(house.office, _AGENT, None, "demo")
     base_url = f"http://{house.settings.listen}/v1"
     openai = house.gate.providers.get("openai")
     real = "served" if openai is not None and openai.missing is None else "not served (set OPENAI_API_KEY)"
-    command = Path(sys.argv[0]).parent / "comptroller"
-    shown = os.path.relpath(config)
     sys.stdout.write(
         f"""
   The sandbox provider answers as sandbox-large and sandbox-small. OpenAI: {real}.
 
-  A credential of {_AGENT}, good for {minted.lifetime_s // 3600} hours:
+  A credential of {_AGENT}, good until {minted.expires_at}:
 
     export OPENAI_BASE_URL={base_url}
     export OPENAI_API_KEY={minted.credential}
@@ -59,10 +66,10 @@ async def _welcome(house: app.House, config: Path) -> None:
 
   Then, in another terminal:
 
-    export COMPTROLLER_CONFIG={shown}
-    {os.path.relpath(command)} budgets     # also: calls, explain CALL_ID, identities, token, plan, apply
+    export COMPTROLLER_CONFIG={words.config}
+    {words.command} budgets     # also: calls, explain CALL_ID, identities, token, plan, apply
 
-  Who exists and what they may spend: {os.path.relpath(config.parent)}/registry.toml. Stop with Ctrl-C.
+  Who exists and what they may spend: registry.toml beside it. Stop with Ctrl-C.
 
 """
     )

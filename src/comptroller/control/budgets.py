@@ -9,6 +9,7 @@ import msgspec
 from comptroller.control.office import Office
 from comptroller.core.budget.budget import Budget, Unit
 from comptroller.core.budget.hold import Amounts, WindowKey
+from comptroller.core.budget.scope import Scope
 from comptroller.core.budget.tree import Window
 from comptroller.core.budget.window import span_at
 from comptroller.core.instant import format_instant
@@ -20,7 +21,7 @@ class BudgetRow(msgspec.Struct, frozen=True):
 
     name: str
     instance: str  # "" for one pool, or for a budget `per` something that nobody has drawn on yet
-    scope: Mapping[str, Sequence[str]]
+    scope: Scope
     per: str | None
     unit: Unit
     window: str

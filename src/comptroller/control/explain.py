@@ -27,10 +27,11 @@ _FINDINGS = 100
 class DrawnOn(msgspec.Struct, frozen=True):
     """One window that the call drew on."""
 
-    name: str  # as it was installed; without its name where the budget is not in force any more
+    name: str
     instance: str
-    window_start: str
-    now: BudgetRow | None  # how it stands now, if it is a current one
+    window_start: str | None  # None: a lifetime
+    in_force: bool  # the budget is still installed, and counts the same
+    now: BudgetRow | None  # how the window stands, while it is a current one
 
 
 class Explanation(msgspec.Struct, frozen=True):
@@ -65,8 +66,8 @@ async def explain(office: Office, call_id: str) -> Explanation:
     told = Told(
         record=record,
         session=session,
-        drawn=_binding(record, rows) if record.refusal is not None else [each.now for each in drawn if each.now],
-        unnamed=sum(1 for each in drawn if each.now is None),
+        drawn=[label(each.name, each.instance) for each in drawn],
+        binding=_binding(record, rows),
         lines=lines,
         corrections=corrections,
         findings=findings,
@@ -92,10 +93,11 @@ async def explain(office: Office, call_id: str) -> Explanation:
 
 
 def _drawn_on(registry: Registry, key: WindowKey, rows: Sequence[BudgetRow]) -> DrawnOn:
-    start = format_instant(key.start_ns)
-    name = next((budget.name for budget in registry.budgets if budget.key == key.budget), None)
-    now = next((row for row in rows if row.name == name and row.instance == key.instance), None)
-    return DrawnOn(name or key.budget.partition("#")[0], key.instance, start, now)
+    budget = next((budget for budget in registry.budgets if budget.key == key.budget), None)
+    name = budget.name if budget is not None else key.budget.partition("#")[0]
+    start = format_instant(key.start_ns) if key.start_ns else None  # a lifetime starts at 0
+    now = [row for row in rows if (row.name, row.instance, row.window_start) == (name, key.instance, start)]
+    return DrawnOn(name, key.instance, start, budget is not None, now[0] if budget is not None and now else None)
 
 
 def _binding(record: CallRecord, rows: Sequence[BudgetRow]) -> Sequence[BudgetRow]:

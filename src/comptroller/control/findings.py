@@ -28,6 +28,4 @@ async def list_findings(office: Office, limit: int = FINDINGS_SHOWN) -> Sequence
 
 
 def finding_row(finding: Finding) -> FindingRow:
-    return FindingRow(
-        format_instant(finding.at_ns), finding.code, finding.call_id, finding.subject, finding.sentence
-    )
+    return FindingRow(format_instant(finding.at_ns), finding.code, finding.call_id, finding.subject, finding.sentence)

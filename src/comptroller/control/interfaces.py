@@ -55,7 +55,7 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CallFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which calls, newest first. All that is given must match."""
+    """Which calls, newest first (by at_ns, then id). All that is given must match."""
 
     identity: str | None = None
     team: str | None = None
@@ -63,6 +63,7 @@ class CallFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     model: str | None = None  # as asked
     outcome: str | None = None  # flow/outcome.py, or `refused`, or `open`
     since_ns: int | None = None
+    before: str | None = None  # a call's id: only calls that stand after it in this order
     limit: int | None = None  # None: all
 
 
@@ -148,7 +149,13 @@ class Ledger(Protocol):
 class Issuer(Protocol):
     """Whoever holds the signing key."""
 
-    trust_domain: str  # whose credentials are issued and accepted; follows the registry
+    @property
+    def trust_domain(self) -> str:
+        """Whose credentials are issued and accepted; follows the registry."""
+        ...
+
+    @trust_domain.setter
+    def trust_domain(self, trust_domain: str) -> None: ...
 
     def issue(self, claims: Claims) -> str:
         """A signed credential that says this. Raises ValueError for claims that would not verify."""
@@ -158,6 +165,6 @@ class Issuer(Protocol):
 class AdminCredential(Protocol):
     """The bootstrap admin credential of the state folder."""
 
-    def matches(self, candidate: str) -> bool:
+    def matches(self, candidate: str, /) -> bool:
         """Compare in constant time."""
         ...

@@ -24,7 +24,7 @@ nobody reads, and the next attempt finds them as `known`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -56,7 +56,7 @@ class Opening:
     @property
     def rows(self) -> Mapping[WindowKey, Amounts]:
         """The credits as the store wants them: in the one unit that the budget's key stands for."""
-        units = {budget.key: budget.unit for budget in self.budgets}
+        units = _units(self.budgets)
         return {key: in_unit(amount, units[key.budget]) for key, amount in self.credits.items()}
 
 
@@ -103,7 +103,7 @@ def _count(office: Office, new: Sequence[Budget], written: Mapping[WindowKey, Am
     gate = office.gate
     since_ns = _instant_after_all(gate.clock)
     spans = {budget.key: span_at(budget.window, budget.zone, since_ns) for budget in new}
-    units = {budget.key: budget.unit for budget in new}
+    units = _units(new)
     known = {key: amounts.of(units[key.budget]) for key, amounts in written.items() if _is_current(key, spans)}
     counters = [_counter(budget) for budget in new]
     gate.tree.replace(counters, known)
@@ -111,6 +111,10 @@ def _count(office: Office, new: Sequence[Budget], written: Mapping[WindowKey, Am
     _join(office, since_ns)
     gate.tree.replace((*gate.registry.budgets, *counters), {})
     return Opening(new, spans, since_ns, known)
+
+
+def _units(budgets: Iterable[Budget]) -> Mapping[str, Unit]:
+    return {budget.key: budget.unit for budget in budgets}
 
 
 def _is_current(key: WindowKey, spans: Mapping[str, Span]) -> bool:

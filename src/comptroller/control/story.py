@@ -27,8 +27,8 @@ class Told(msgspec.Struct, frozen=True):
 
     record: CallRecord
     session: Session | None
-    drawn: Sequence[BudgetRow]  # the windows it drew on, or the one that refused it, as they stand now
-    unnamed: int  # windows it drew on whose budget is not in force any more
+    drawn: Sequence[str]  # the budgets it drew on
+    binding: Sequence[BudgetRow]  # the one that refused it, as it stands now
     lines: Sequence[PriceLine]
     corrections: Sequence[CorrectionRow]  # oldest first
     findings: Sequence[FindingRow]
@@ -79,7 +79,8 @@ def _what(record: CallRecord) -> Iterator[str]:
 def _decision(record: CallRecord) -> Iterator[str]:
     facts = record.facts
     of_class = f", as a model of class {facts.model_class}" if facts.model_class else ""
-    yield f"Version {facts.registry_version} of the registry allowed it and chose the provider {facts.provider}{of_class}."
+    version = facts.registry_version
+    yield f"Version {version} of the registry allowed it and chose the provider {facts.provider}{of_class}."
 
 
 def _hold(told: Told) -> Iterator[str]:
@@ -87,11 +88,9 @@ def _hold(told: Told) -> Iterator[str]:
     if record.held is None:
         return
     bound = f" for at most {record.input_tokens_bound} input tokens and the output limit" if record.held.tokens else ""
-    names = [label(row.name, row.instance) for row in told.drawn]
-    if told.unnamed:
-        names.append(f"{told.unnamed} that {'is' if told.unnamed == 1 else 'are'} not in force any more")
-    where = f"on {'the budget' if len(names) == 1 else 'each of the budgets'} {_list(names)}" if names else "on no budget"
-    yield f"Before anything was sent, {_amounts(record.held)} {_were(record.held)} held{bound}, {where}."
+    budgets = "the budget" if len(told.drawn) == 1 else "each of the budgets"
+    where = f"on {budgets} {_list(told.drawn)}" if told.drawn else "on no budget, for none is about it"
+    yield f"Before anything was sent, {_amounts(record.held)} were held{bound}, {where}."
     if record.factor_bp is not None and record.factor_bp > FACTOR_ONE_BP:
         factor = f"{record.factor_bp / FACTOR_ONE_BP:.2f}"
         yield f"The bound was multiplied by {factor}, because this model was billed above its bound before."
@@ -130,9 +129,8 @@ def _answer(record: CallRecord) -> Iterator[str]:
     parts_out = _parts((("of them reasoning", usage.reasoning_tokens),))
     by = f" by {served}" if served else ""
     tier = f", service tier {record.service_tier}" if record.service_tier not in {None, "default"} else ""
-    yield (
-        f"It reported {usage.input_tokens} input tokens{parts_in} and {usage.output_tokens} output tokens{parts_out}{by}{tier}."
-    )
+    reported = f"{usage.input_tokens} input tokens{parts_in} and {usage.output_tokens} output tokens{parts_out}"
+    yield f"It reported {reported}{by}{tier}."
 
 
 def _charge(told: Told) -> Iterator[str]:
@@ -146,7 +144,7 @@ def _charge(told: Told) -> Iterator[str]:
     elif record.state == "presumed":
         yield f"It was charged {amount} as presumed: {_why_presumed(record)}"
     elif not record.priced:
-        yield "No price was known and no budget in USD asked for one: it was charged nothing, and its tokens were counted."
+        yield "No price was known and no budget in USD asked for one: nothing was charged, and its tokens were counted."
     else:
         yield f"It was charged {amount}, exactly what the reported usage costs{_lines(told.lines)}."
     if record.overrun:
@@ -164,7 +162,8 @@ def _why_presumed(record: CallRecord) -> str:
 
 def _afterwards(told: Told) -> Iterator[str]:
     for row in told.corrections:
-        yield f"{row.actor} corrected the charge from {row.before_usd} to {row.after_usd} USD at {row.at}: {row.reason}."
+        change = f"from {row.before_usd} to {row.after_usd} USD"
+        yield f"At {row.at} {row.actor} corrected the charge {change}: {row.reason}."
     for finding in told.findings:
         yield f"Finding {finding.code}: {finding.sentence}"
     if is_presumed(told.record):
@@ -183,14 +182,14 @@ def _refusal(told: Told, refusal: Refusal) -> Iterator[str]:
         yield f"It needed {refusal.needed} {refusal.unit} and {refusal.limit} had {refusal.remaining} left."
     if refusal.largest_output_tokens:
         yield f"With an output limit of {refusal.largest_output_tokens} tokens it would have fitted."
-    for row in told.drawn:
+    for row in told.binding:
         unit = "USD" if row.unit == "usd" else row.unit
         reset = f"resets at {row.resets_at}" if row.resets_at is not None else "never resets"
         yield (
             f"Now {label(row.name, row.instance)} has {row.remaining} {unit} left of {row.limit} "
             f"({row.posted} spent, {row.held} held) and {reset}."
         )
-    if not told.drawn and refusal.resets_at is not None:
+    if not told.binding and refusal.resets_at is not None:
         yield f"That limit resets at {refusal.resets_at}."
     if refusal.hint:
         yield f"What to do: {refusal.hint}"
@@ -211,10 +210,6 @@ def _lines(lines: Sequence[PriceLine]) -> str:
 def _amounts(amounts: Amounts) -> str:
     calls = f"{amounts.calls} call{'' if amounts.calls == 1 else 's'}"
     return f"{format_usd(amounts.usd)} USD, {amounts.tokens} tokens and {calls}"
-
-
-def _were(_amounts: Amounts) -> str:
-    return "were"
 
 
 def _parts(parts: Sequence[tuple[str, int]]) -> str:

@@ -24,6 +24,7 @@ class Minted(msgspec.Struct, frozen=True):
     session: str
     identity: str
     expires_at: str
+    lifetime_s: int
     minted_by: str
 
 
@@ -56,6 +57,7 @@ async def mint(office: Office, identity_id: str, lifetime_s: int | None, actor: 
         session=session.id,
         identity=identity.id,
         expires_at=format_instant(session.expires_at_ns),
+        lifetime_s=(session.expires_at_ns - issued_ns) // NANOS_PER_SECOND,
         minted_by=actor,
     )
 

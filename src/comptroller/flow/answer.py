@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from comptroller.flow.settle import Receipt
 
 _OUR_CREDENTIAL = frozenset({401, 402, 403})
+_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
+_HEADER_MOST = 256
 _JSON = (b"content-type", b"application/json")
 
 _FAILURES: Mapping[Outcome, tuple[str, str, str]] = {
@@ -64,7 +67,7 @@ def governed_headers(reservation: Reservation, charge_nanos: int | None, model: 
     """The headers that every governed answer carries."""
     headers = [
         (b"x-comptroller-call-id", reservation.call_id.encode()),
-        (b"x-comptroller-model", model.encode("ascii", "replace")),
+        (b"x-comptroller-model", _printable(model)),
     ]
     if charge_nanos is not None:
         headers.append((b"x-comptroller-charge-usd", format_usd(charge_nanos).encode()))
@@ -78,8 +81,14 @@ def governed_headers(reservation: Reservation, charge_nanos: int | None, model: 
 
 
 def passed_headers(dialect: Dialect, exchange: Exchange) -> list[tuple[bytes, bytes]]:
-    """The provider's response headers that the dialect lets through."""
-    return [(name, value) for name, value in exchange.headers if name in dialect.response_headers]
+    """The provider's response headers that the dialect lets through, unless a value is no text."""
+    allowed = ((name, value) for name, value in exchange.headers if name in dialect.response_headers)
+    return [(name, value) for name, value in allowed if not _CONTROL.search(value)]
+
+
+def _printable(text: str) -> bytes:
+    """A name from outside as a header value."""
+    return _CONTROL.sub(b"?", text.encode("ascii", "replace")[:_HEADER_MOST])
 
 
 async def _pass_on(

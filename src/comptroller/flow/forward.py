@@ -43,7 +43,10 @@ async def forward(gate: Gate, attempt: Attempt, headers: Sequence[tuple[bytes, b
         if attempt.line.reason == "client_slow":
             await _read_on(gate, attempt, exchange)
     except UpstreamFailure as failure:
-        attempt.end(_ENDS[failure.kind], failure.detail)
+        if attempt.meter is not None and attempt.meter.done:
+            _completed(attempt)  # what failed came after the end mark
+        else:
+            attempt.end(_ENDS[failure.kind], failure.detail)
 
 
 def _upstream_request(attempt: Attempt, headers: Sequence[tuple[bytes, bytes]]) -> UpstreamRequest:
@@ -71,7 +74,9 @@ async def _exchange(gate: Gate, attempt: Attempt, exchange: Exchange) -> None:
     if attempt.phase != "answering":
         attempt.answer_body = await exchange.read(_ERROR_BODY_BYTES)
         attempt.end("provider_refused" if attempt.phase == "refused" else "provider_error", f"HTTP {exchange.status}")
-    elif _content_type(exchange).startswith(b"text/event-stream"):
+    elif _header(exchange, b"content-encoding") not in {b"", b"identity"}:
+        attempt.end("provider_malformed", "the answer is compressed although that was not asked for")
+    elif _header(exchange, b"content-type").startswith(b"text/event-stream"):
         await _stream(attempt, exchange)
     else:
         await _whole(gate, attempt, exchange)
@@ -128,5 +133,5 @@ def _completed(attempt: Attempt) -> None:
     attempt.end("client_gone" if attempt.unheard else "completed")
 
 
-def _content_type(exchange: Exchange) -> bytes:
-    return next((value.strip().lower() for name, value in exchange.headers if name == b"content-type"), b"")
+def _header(exchange: Exchange, wanted: bytes) -> bytes:
+    return next((value.strip().lower() for name, value in exchange.headers if name == wanted), b"")

@@ -201,6 +201,9 @@ class _Exchange:
             await self._wait()
         return self._reader.take()
 
+    def unread(self) -> bytes:
+        return self._reader.take()
+
     def abort(self) -> None:
         self._fail("cut" if self.written else "connect", "aborted by the gateway")
 

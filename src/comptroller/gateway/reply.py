@@ -20,8 +20,8 @@ class AsgiReply:
         self.finished = False
 
     async def start(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
-        self.started = True
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        self.started = True
 
     async def send(self, chunk: bytes) -> None:
         await self._send({"type": "http.response.body", "body": chunk, "more_body": True})

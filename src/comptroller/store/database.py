@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -29,8 +29,12 @@ class _Pace(NamedTuple):
 _STRICT = {"power": _Pace(2, 20_000), "process": _Pace(1, 20_000)}
 _LOOSE = _Pace(1, 1_000)
 
+_NEXT_EPOCH = (
+    "INSERT INTO meta (key, value) VALUES ('epoch', 1) "
+    "ON CONFLICT (key) DO UPDATE SET value = value + 1 RETURNING value"
+)
 _OURS = "(SELECT value FROM meta WHERE key = 'epoch') = ?"
-_WRITE = f"INSERT INTO journal (seq, at_ns, epoch, body) SELECT ?, ?, ?, ? WHERE {_OURS}"  # noqa: S608 - constants
+_WRITE = f"INSERT INTO journal (seq, at_ns, epoch, body) SELECT ?, ?, ?, ? WHERE {_OURS}"
 _WRITE_OVER = _WRITE.replace("INSERT INTO", "INSERT OR REPLACE INTO", 1)
 
 
@@ -43,7 +47,7 @@ class Database:
 
     def __init__(self, path: Path, durability: Durability) -> None:
         self.path = path
-        self.epoch = 0  # until `open.py` has taken the next one
+        self.epoch = 0  # until `take_epoch`
         self._strict = _STRICT[durability]
         self._pace: _Pace | None = None
         _create_private(path)
@@ -57,9 +61,15 @@ class Database:
     def close(self) -> None:
         self.connection.close()
 
-    def pragmas(self) -> dict[str, str | int]:
-        """What SQLite says about how this connection writes."""
+    def take_epoch(self) -> int:
+        """Make this process the owner: whoever wrote before is fenced off from here on. Returns the epoch."""
         self._prepare(self._strict)
+        row = self.connection.execute(_NEXT_EPOCH).fetchone()
+        self.epoch = int(row[0])
+        return self.epoch
+
+    def pragmas(self) -> dict[str, str | int]:
+        """What SQLite says about how this connection writes: within a durable transaction, if asked there."""
         names = ("journal_mode", "synchronous", "busy_timeout", "wal_autocheckpoint")
         return {name: self.connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names}
 
@@ -80,7 +90,7 @@ class Database:
             raise FencedError(_FENCED)
 
     @contextmanager
-    def transaction(self, *, loose: bool = False) -> Iterator[sqlite3.Connection]:
+    def transaction(self, *, loose: bool = False) -> Generator[sqlite3.Connection]:
         """One step: all of it or nothing, and durable at the end.
 
         `loose` is for steps that are just done again if a power cut takes them (folds): they are not synced by
@@ -120,7 +130,7 @@ class Database:
         self._pace = pace
 
     def _check_epoch(self) -> None:
-        row = self.connection.execute(f"SELECT 1 WHERE {_OURS}", (self.epoch,)).fetchone()  # noqa: S608 - constants
+        row = self.connection.execute(f"SELECT 1 WHERE {_OURS}", (self.epoch,)).fetchone()
         if row is None:
             raise FencedError(_FENCED)
 

@@ -23,8 +23,7 @@ _DELETE = "DELETE FROM journal WHERE seq <= ?"
 _GET_META = "SELECT value FROM meta WHERE key = ?"
 _SET_META = "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 _RAISE_META = (
-    "INSERT INTO meta (key, value) VALUES (?, ?) "
-    "ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value)"
+    "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value)"
 )
 
 _events = msgspec.msgpack.Decoder(list[Event])
@@ -42,7 +41,7 @@ class Folder:
         self.folded_seq = get_meta(database.connection, "folded_seq")
 
     def step(self, upto_seq: int) -> int:
-        """Fold some batches, none after `upto_seq`. Returns how many events (an empty batch counts as one); 0: all done.
+        """Fold some batches, none after `upto_seq`. Returns how many events (an empty batch is one); 0: done.
 
         Raises FencedError, StoreDamagedError, or sqlite3.Error: then nothing has happened.
         """

@@ -68,8 +68,8 @@ class JournalWriter(Journal):
 
     @property
     def last_error(self) -> str | None:
-        """What is wrong now: with writing, else with folding."""
-        return self._writer.trouble or self._writer.fold_trouble
+        """What is wrong now: with writing, else with folding, else that it is closed."""
+        return self._writer.trouble or self._writer.fold_trouble or (_CLOSED if self._closed else None)
 
     def commit(self, event: Event) -> asyncio.Future[None]:
         future: asyncio.Future[None] = self._loop.create_future()

@@ -212,7 +212,7 @@ class Keyring:
             return _FORGED
         try:
             payload = msgspec.json.decode(content, type=_Payload)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return _FORGED
         return self._claims(payload, key.stored, now_ns)
 

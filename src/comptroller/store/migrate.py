@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -54,7 +54,11 @@ def _revision(connection: sqlite3.Connection, path: Path) -> str | None:
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if not tables:
         return None
-    row = connection.execute("SELECT version_num FROM alembic_version").fetchone() if "alembic_version" in tables else None
+    row = (
+        connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        if "alembic_version" in tables
+        else None
+    )
     if row is None:
         raise SchemaUnknownError(f"{path} is a database of something else. Use another state folder.")
     return str(row[0])
@@ -79,7 +83,7 @@ def _back_up(connection: sqlite3.Connection, path: Path, revision: str, now_ns: 
 
 
 @contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[Connection]:
+def _transaction(connection: sqlite3.Connection) -> Generator[Connection]:
     """Alembic speaks to SQLAlchemy, so it gets one on our connection, inside our transaction."""
     engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
     connection.execute("BEGIN IMMEDIATE")

@@ -15,7 +15,7 @@ from sqlalchemy.sql import ClauseElement
 
 Value = str | int | bytes | None
 
-_DIALECT = sqlite.dialect()  # type: ignore[no-untyped-call]
+_DIALECT = sqlite.dialect()
 
 
 def run(connection: sqlite3.Connection, statement: ClauseElement) -> sqlite3.Cursor:
@@ -45,4 +45,4 @@ class Many:
 def _written(statement: ClauseElement) -> tuple[str, Sequence[str], dict[str, Value]]:
     compiled = statement.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
     positions: Sequence[str] = getattr(compiled, "positiontup", None) or ()
-    return str(compiled), positions, dict(compiled.params)
+    return str(compiled), positions, dict(compiled.params or {})

@@ -9,11 +9,11 @@ import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, bindparam, delete, func, insert, select, update
+from sqlalchemy import BindParameter, ColumnElement, Table, bindparam, delete, func, insert, literal_column, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.core.budget.bounds import Bound
+from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.flow.records import Change
 from comptroller.store import schema
 from comptroller.store.fold import BoundKey, Outcome, Standing, Touched
@@ -31,7 +31,8 @@ _FIXED = frozenset(
 
 def _change_call() -> Many:
     table = schema.calls
-    changing = {column.name: bindparam(column.name) for column in table.columns if column.name not in _FIXED}
+    names = [column.name for column in table.columns if column.name not in _FIXED]
+    changing: dict[str, BindParameter[object]] = {name: bindparam(name) for name in names}
     return Many(update(table).where(table.c.id == bindparam("call")).values(changing), call="id")
 
 
@@ -50,8 +51,10 @@ def _add_to_balance() -> Many:
     table = schema.balances
     statement = upsert(table)
 
+    most, least = literal_column(str(NUMBER_MOST)), literal_column(str(-NUMBER_MOST))
+
     def total(name: str) -> ColumnElement[int]:
-        return func.max(-NUMBER_MOST, func.min(NUMBER_MOST, table.c[name] + statement.excluded[name]))
+        return func.max(least, func.min(most, table.c[name] + statement.excluded[name]))
 
     totals = {name: total(name) for name in ("usd", "tokens", "calls")}
     return Many(statement.on_conflict_do_update(index_elements=["budget", "instance", "start_ns"], set_=totals))

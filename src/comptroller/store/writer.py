@@ -201,9 +201,10 @@ class Writer:
     def _fold_if_due(self) -> None:
         """Fold a little when nothing else is to be done, or when too much waits for it."""
         now = time.monotonic()
-        if not self._unfolded or self.trouble is not None or now < self._fold_at:
+        if not self._unfolded or self.trouble is not None:
             return
-        if self._unfolded > FOLD_AT_ONCE_OVER or self._incoming.empty():
+        due = now >= self._fold_at and self._incoming.empty()
+        if due or (self._unfolded > FOLD_AT_ONCE_OVER and self.fold_trouble is None):
             try:
                 self._fold_some()
             except FencedError as error:

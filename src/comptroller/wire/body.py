@@ -66,10 +66,8 @@ def is_array(value: object) -> TypeGuard[list[object]]:
 
 def json_name(value: object) -> str:
     """What JSON calls the type of a decoded value."""
-    if value is None:
-        return "null"
-    names = {bool: "boolean", int: "number", float: "number", str: "string", list: "array", dict: "object"}
-    return names.get(type(value), "value")
+    names: dict[type, str] = {type(None): "null", bool: "boolean", str: "string", list: "array", dict: "object"}
+    return names.get(type(value), "number")
 
 
 def shown(text: str) -> str:

@@ -7,17 +7,17 @@ points at something outside of the body has no bound.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, cast
 
 from comptroller.wire.body import is_array, is_object, json_name, shown
 
 # A part is what its `type` says and what its keys say: servers differ on which of the two they read.
-_PARTS: Mapping[str, Literal["image", "audio"] | str] = {
+_PARTS: Mapping[str, str] = {
     "image_url": "image",
     "input_image": "image",
     "image": "image",
     "input_audio": "audio",
-    "audio_url": "audio by address",
+    "audio": "audio that is not in the request",
+    "audio_url": "audio that is not in the request",
     "video_url": "a video",
     "video": "a video",
     "input_video": "a video",
@@ -32,11 +32,11 @@ _PARTS: Mapping[str, Literal["image", "audio"] | str] = {
 }
 _TEXT_PARTS = frozenset({"text", "input_text", "output_text", "refusal"})
 _TEXT_PART_KEYS = frozenset({"type", "text", "refusal", "cache_control", "prompt_cache_breakpoint"})
-_PART_KEYS = frozenset({"type", "text", *_PARTS})
-_MESSAGE_KEYS = frozenset({"role", "content", "name", "tool_call_id", "refusal", "reasoning", "reasoning_content"})
+_TEXT_KEYS = frozenset({"role", "name", "tool_call_id", "refusal", "reasoning", "reasoning_content"})
 # Answers of models that come back in the next request: they may name addresses, and nobody fetches those.
 _ECHOED_KEYS = frozenset({"tool_calls", "function_call", "annotations", "reasoning_details", "cache_control"})
-_WATCHED_KEYS = _MESSAGE_KEYS | _ECHOED_KEYS | _PART_KEYS | {"audio"}
+# Some parsers (Go's) match keys without regard to case: they would take "Type" for "type".
+_WATCHED_KEYS = _TEXT_KEYS | _ECHOED_KEYS | _PARTS.keys() | {"content", "audio", "type", "text"}
 
 # Low bit rates of other formats make hours of sound out of few bytes.
 _AUDIO_FORMATS = frozenset({"wav", "mp3"})
@@ -64,12 +64,15 @@ class Contents:
             for key, value in message.items():
                 self._message_field(key, value)
 
-    def read_unknown(self, key: str, value: object) -> None:
-        """Look through a field that we do not know."""
-        if key not in _WATCHED_KEYS and key.casefold() in _WATCHED_KEYS:
-            self.misspelt = key
-        if isinstance(value, (str, dict, list)):
-            self._nested(cast("object", value))
+    def read_unknown(self, value: object) -> None:
+        """Look through the value of a field that we do not know, at every depth (which `read_object` bounds)."""
+        if is_object(value):
+            self._part(value)
+        elif is_array(value):
+            for each in value:
+                self.read_unknown(each)
+        elif isinstance(value, str) and value.lstrip()[:_LONGEST_SCHEME].lower().startswith(_ADDRESSES):
+            self._add("what an address in a part of unknown type points at")
 
     def _message_field(self, key: str, value: object) -> None:
         if key == "content":
@@ -83,53 +86,51 @@ class Contents:
         elif key == "audio":
             if value is not None:
                 self._add("audio of an earlier answer")
-        elif key not in _MESSAGE_KEYS:
-            self.read_unknown(key, value)
-        elif not isinstance(value, str):
-            self._nested(value)
+        elif key not in _TEXT_KEYS or not isinstance(value, str):
+            self._check_case(key)
+            self.read_unknown(value)
 
     def _part(self, part: object) -> None:
+        if isinstance(part, str):
+            return  # some servers take a bare string for a text part
         if not is_object(part):
-            if not isinstance(part, str):
-                self._nested(part)
+            self.read_unknown(part)
             return
         kind = part.get("type")
-        if kind in _TEXT_PARTS and part.keys() <= _TEXT_PART_KEYS:
+        if not isinstance(kind, str):
+            kind = ""
+        elif kind in _TEXT_PARTS and part.keys() <= _TEXT_PART_KEYS:
             return
         self._facets(part, kind)
         for key, value in part.items():
-            if key == "text":
-                continue
-            if key not in _PART_KEYS:
-                self.read_unknown(key, value)
-            elif key == "image_url":
+            if key == "image_url":
                 self._image_address(value)
-            elif _PARTS.get(key) == "audio":
+            elif key == "input_audio":
                 self._audio_format(value)
-            else:
-                self._nested(value)
+            elif _PARTS.get(key) is None or _PARTS[key] == "image":
+                self._check_case(key)
+                if key != "text" or not isinstance(value, str):
+                    self.read_unknown(value)
 
-    def _facets(self, part: Mapping[str, object], kind: object) -> None:
-        """Count what a part is by its keys, and by its type where no key says the same."""
+    def _facets(self, part: Mapping[str, object], kind: str) -> None:
+        """Count what a part is by each of its keys, and by its type."""
         images = 0
-        named = (*part, kind) if isinstance(kind, str) and kind not in part else tuple(part)
-        for name in named:
+        for name in (*part, kind):
             what = _PARTS.get(name)
+            if what is None:
+                continue
             if what == "image":
                 images += name in part
-            elif what == "audio":
-                self.audio = True
-            elif what is not None:
+            elif what != "audio":
                 self._add(what)
-        if isinstance(kind, str) and _PARTS.get(kind) == "image":
-            images = max(images, 1)
-        self.images += images
+            self.audio = self.audio or what.startswith("audio")
+        self.images += max(images, _PARTS.get(kind) == "image")
 
     def _image_address(self, value: object) -> None:
         url = value.get("url") if is_object(value) else value
         if not isinstance(url, str):
             if value is not None:
-                self._nested(value)
+                self.read_unknown(value)
             return
         head = url[:16].lstrip().lower()
         if head.startswith("data:image/"):
@@ -142,17 +143,7 @@ class Contents:
     def _audio_format(self, value: object) -> None:
         form = value.get("format") if is_object(value) else None
         if form not in _AUDIO_FORMATS:
-            self._add("audio of this format")
-
-    def _nested(self, value: object) -> None:
-        """Anything we do not know: look for parts and addresses at every depth (which `read_object` bounds)."""
-        if is_object(value):
-            self._part(value)
-        elif is_array(value):
-            for each in value:
-                self._nested(each)
-        elif isinstance(value, str) and value.lstrip()[:_LONGEST_SCHEME].lower().startswith(_ADDRESSES):
-            self._add("what an address in a part of unknown type points at")
+            self._add("audio in this format")
 
     def _echoed(self, value: object) -> None:
         if is_array(value):
@@ -164,6 +155,10 @@ class Contents:
                 self.images += 1
             for each in value.values():
                 self._echoed(each)
+
+    def _check_case(self, key: str) -> None:
+        if key not in _WATCHED_KEYS and key.casefold() in _WATCHED_KEYS:
+            self.misspelt = key
 
     def _add(self, words: str) -> None:
         self._unbounded[words] = None

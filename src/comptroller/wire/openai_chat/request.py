@@ -25,6 +25,7 @@ _TOP_LEVEL = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ENCODER = msgspec.json.Encoder()
 _LIMIT_FIELDS = ("max_completion_tokens", "max_tokens")
 _RENDERED_AS_JSON = ("tools", "functions")
+_CASE = "Write it in lower case: some servers read other spellings as the same field, and others do not."
 
 
 class ChatRequest(msgspec.Struct, frozen=True):
@@ -78,24 +79,161 @@ def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], body_byte
     _check_names(request, contents)
     contents.read_messages(_messages(request))
     if contents.misspelt is not None:
-        raise _misspelt(contents.misspelt)
-    tools = _tools(request)
-    switches = [switch for name, switch in SERVER_SIDE.items() if name in request and _is_on(request[name])]
-    modalities = _modalities(request)
-    images_out = ("output other than text and audio",) if set(modalities) - {"text", "audio"} else ()
+        raise _Invalid(f"The key {shown(contents.misspelt)} is not written as the API writes it.", "messages", _CASE)
     stream = _boolean(request, "stream")
+    modalities = _modalities(request)
+    unbounded, fees = _outside(request, modalities)
     return Asked(
         model=_model(request),
         stream=stream,
-        text_tokens=body_bytes - contents.image_bytes + sum(_punctuation(fields.get(name)) for name in _RENDERED_AS_JSON),
+        text_tokens=body_bytes - contents.image_bytes + sum(map(_punctuation, map(fields.get, _RENDERED_AS_JSON))),
         images=contents.images,
-        choices=_whole_number(request, "n", 1, MOST_CHOICES) or 1,
+        choices=_whole_number(request, "n", MOST_CHOICES) or 1,
         output_limit=_output_limit(request),
         extra_output_tokens=_prediction(request),
         audio_input=contents.audio,
         audio_output="audio" in modalities or request.get("audio") is not None,
         service_tier=_service_tier(request),
-        unbounded=(*contents.unbounded, *_once(switch.words for switch in switches), *tools),
-        fees=(*_once(switch.words for switch in switches if switch.fees), *tools, *images_out),
+        unbounded=tuple(dict.fromkeys((*contents.unbounded, *unbounded))),
+        fees=fees,
         usage_asked=_usage_asked(request, stream),
     )
+
+
+def _check_names(request: dict[str, object], contents: Contents) -> None:
+    for name, value in request.items():
+        if name not in KNOWN_FIELDS:
+            if name.casefold() in KNOWN_FIELDS:
+                raise _Invalid(f"The field {shown(name)} is not written as the API writes it.", name[:64], _CASE)
+            contents.read_unknown(value)
+        elif name in OTHER_NAMES and value is not None:
+            usual = OTHER_NAMES[name]
+            raise _Invalid(f"`{name}` is another name of `{usual}`, which must bind.", name, f"Send `{usual}` instead.")
+
+
+def _messages(request: dict[str, object]) -> list[dict[str, object]]:
+    messages = request.get("messages")
+    if not is_array(messages) or not messages:
+        raise _expected(request, "messages", "a non-empty array of objects")
+    for position, message in enumerate(messages):
+        if not is_object(message):
+            name = f"messages[{position}]"
+            raise _Invalid(f"`{name}` must be an object, and it is a JSON {json_name(message)}.", name)
+    return cast("list[dict[str, object]]", messages)
+
+
+def _model(request: dict[str, object]) -> str:
+    model = request.get("model")
+    if not isinstance(model, str) or not 0 < len(model) <= MOST_MODEL_CHARACTERS or not model.isprintable():
+        raise _expected(request, "model", f"the name of a model, at most {MOST_MODEL_CHARACTERS} printable characters")
+    return model
+
+
+def _outside(request: dict[str, object], modalities: list[object]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What a provider would do that the body does not bound, and what of it is billed beside tokens; in words."""
+    switches = [switch for name, switch in SERVER_SIDE.items() if name in request and _is_on(request[name])]
+    tools = read_tools(_array(request, "tools"))
+    if isinstance(tools, str):
+        raise _Invalid(tools, "tools")
+    made = () if all(each in {"text", "audio"} for each in modalities) else ("output that is neither text nor audio",)
+    unbounded = (*(switch.words for switch in switches), *tools)
+    fees = (*(switch.words for switch in switches if switch.fees), *tools, *made)
+    return unbounded, tuple(dict.fromkeys(fees))
+
+
+def _is_on(value: object) -> bool:
+    return value is not None and value is not False and value != []
+
+
+def _output_limit(request: dict[str, object]) -> int | None:
+    limits = [_whole_number(request, name, None) for name in _LIMIT_FIELDS]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _whole_number(request: dict[str, object], name: str, most: int | None) -> int | None:
+    value = request.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1 or (most is not None and value > most):
+        raise _expected(request, name, "a whole number from 1" + (f" to {most}" if most is not None else " on"))
+    return value
+
+
+def _boolean(request: dict[str, object], name: str) -> bool:
+    value = request.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise _expected(request, name, "true or false")
+    return value is True
+
+
+def _array(request: dict[str, object], name: str) -> list[object]:
+    value = request.get(name)
+    if value is None:
+        return []
+    if not is_array(value):
+        raise _expected(request, name, "an array")
+    return value
+
+
+def _modalities(request: dict[str, object]) -> list[object]:
+    modalities = _array(request, "modalities")
+    if not all(isinstance(each, str) for each in modalities):
+        raise _expected(request, "modalities", "an array of strings")
+    return modalities
+
+
+def _service_tier(request: dict[str, object]) -> str | None:
+    tier = request.get("service_tier")
+    if tier is not None and (not isinstance(tier, str) or not 0 < len(tier) <= _MOST_TIER_CHARACTERS):
+        raise _expected(request, "service_tier", 'a short string such as "auto"')
+    return tier
+
+
+def _usage_asked(request: dict[str, object], stream: bool) -> bool:
+    options = request.get("stream_options")
+    if options is None:
+        return False
+    if not is_object(options):
+        raise _expected(request, "stream_options", "an object")
+    if not stream:
+        raise _Invalid("`stream_options` is only allowed when `stream` is true.", "stream_options")
+    for name in options:
+        if name != "include_usage" and name.casefold() == "include_usage":
+            raise _Invalid(f"The key {shown(name)} is not written as the API writes it.", "stream_options", _CASE)
+    asked = options.get("include_usage")
+    if asked is not None and not isinstance(asked, bool):
+        raise _Invalid("`stream_options.include_usage` must be true or false.", "stream_options.include_usage")
+    return asked is True
+
+
+def _prediction(request: dict[str, object]) -> int:
+    """Tokens of a predicted answer that may be billed although the model took another way."""
+    prediction = request.get("prediction")
+    if prediction is None:
+        return 0
+    if not is_object(prediction):
+        raise _expected(request, "prediction", "an object")
+    return len(_ENCODER.encode(prediction.get("content")))  # in JSON: never less than its text
+
+
+def _punctuation(rendered: msgspec.Raw | None) -> int:
+    """Tokens that a prompt template adds where it prints JSON with spaces and line breaks: one a mark at most."""
+    if rendered is None:
+        return 0
+    text = bytes(rendered)
+    return len(text) - len(text.translate(None, b"{}[],:"))
+
+
+def _expected(request: dict[str, object], name: str, what: str) -> _Invalid:
+    if name not in request:
+        return _Invalid(f"The request has no `{name}`: {what} was expected.", name)
+    return _Invalid(f"`{name}` must be {what}, and it is {_sight(request[name])}.", name)
+
+
+def _sight(value: object) -> str:
+    """A wrong value, shown where that helps."""
+    if isinstance(value, str):
+        return shown(value)
+    if isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**9):
+        return str(value)
+    return f"a JSON {json_name(value)}"

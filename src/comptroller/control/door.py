@@ -1,0 +1,162 @@
+"""The door of the admin plane: who may come in at all, and how every error leaves.
+
+Four checks before any handler sees a request: the client is on this machine; the Host header names us, so
+that a web page which points its own name at our address (DNS rebinding) gets nothing; an Origin header, where
+a browser sends one, is our own; the credential is the admin's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from ipaddress import ip_address
+
+import msgspec
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from comptroller.control.interfaces import AdminCredential
+from comptroller.control.office import Office
+from comptroller.control.problem import ControlProblem, ledger_unavailable
+from comptroller.core.identity.credential import ADMIN_PREFIX, PREFIX
+from comptroller.flow.journal import LedgerUnavailableError
+
+_HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+_WAY_IN = "Send `Authorization: Bearer` with the admin credential, which stands in the state folder."
+
+
+class Door:
+    """Lets an operator through to `inner`, and nobody else."""
+
+    def __init__(self, office: Office, admin: AdminCredential, own_hosts: Collection[str], inner: ASGIApp) -> None:
+        self._office = office
+        self._admin = admin
+        self._own_hosts = frozenset(host_name(host) for host in own_hosts)
+        self._inner = inner
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        answered = False
+
+        async def remember(message: Message) -> None:
+            nonlocal answered
+            answered = True
+            await send(message)
+
+        try:
+            self._check(scope)
+            await self._inner(scope, receive, remember)
+        except ControlProblem as problem:
+            await problem_response(problem)(scope, receive, send)
+        except LedgerUnavailableError as error:
+            await problem_response(ledger_unavailable(f"{error}."))(scope, receive, send)
+        except Exception as error:
+            self._office.gate.warn("control_fault", {"path": scope["path"], "error": repr(error)})
+            if answered:
+                raise
+            await problem_response(_fault())(scope, receive, send)
+
+    def _check(self, scope: Scope) -> None:
+        headers = Headers(scope=scope)
+        _check_client(scope)
+        self._check_host(headers)
+        _check_origin(scope, headers)
+        self._check_credential(headers)
+
+    def _check_host(self, headers: Headers) -> None:
+        hosts = headers.getlist("host")
+        if len(hosts) != 1:
+            raise ControlProblem(400, "host_invalid", "The request needs exactly one Host header.")
+        name = host_name(hosts[0])
+        if not is_loopback(name) and name not in self._own_hosts:
+            raise ControlProblem(
+                403,
+                "host_forbidden",
+                f"The admin plane is not known as {name!r}.",
+                "Address it as 127.0.0.1 or localhost, or as the host that [admin] listen names.",
+            )
+
+    def _check_credential(self, headers: Headers) -> None:
+        values = headers.getlist("authorization")
+        scheme, _, presented = values[0].partition(" ") if len(values) == 1 else ("", "", "")
+        presented = presented.strip()
+        if scheme.lower() != "bearer" or not presented:
+            raise ControlProblem(401, "credential_missing", "No admin credential was sent.", _WAY_IN)
+        if self._admin.matches(presented):
+            return
+        if presented.startswith(PREFIX) and not presented.startswith(ADMIN_PREFIX):
+            raise ControlProblem(
+                403,
+                "credential_forbidden",
+                "This is a session credential: it makes model calls and administers nothing.",
+                _WAY_IN,
+            )
+        raise ControlProblem(401, "credential_invalid", "This is not the admin credential of this gateway.", _WAY_IN)
+
+
+def host_name(host: str) -> str:
+    """The name or address in a Host header or a listen setting, without its port."""
+    host = host.strip().lower()
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host if host.count(":") > 1 else host.partition(":")[0].removesuffix(".")
+
+
+def is_loopback(name: str) -> bool:
+    """True for localhost and loopback addresses."""
+    if name == "localhost":
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def problem_response(problem: ControlProblem) -> Response:
+    """An error as every route says it."""
+    error = {"code": problem.code, "message": problem.message, "hint": problem.hint}
+    if problem.details:
+        error = {**error, "details": problem.details}
+    headers = {**_HEADERS, "www-authenticate": "Bearer"} if problem.status == 401 else _HEADERS
+    return json_response({"error": error}, problem.status, headers)
+
+
+def json_response(value: object, status: int = 200, headers: dict[str, str] = _HEADERS) -> Response:
+    return Response(msgspec.json.encode(value), status, headers, "application/json")
+
+
+async def read_body(request: Request, limit_bytes: int) -> bytes:
+    """The whole body, if it is not longer than this."""
+    chunks: list[bytes] = []
+    length = 0
+    async for chunk in request.stream():
+        length += len(chunk)
+        if length > limit_bytes:
+            raise ControlProblem(413, "body_too_large", f"The body is longer than {limit_bytes} bytes.")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _check_client(scope: Scope) -> None:
+    client = scope.get("client")
+    if client is None or not is_loopback(client[0]):
+        raise ControlProblem(
+            403,
+            "client_forbidden",
+            "The bootstrap admin credential works on this machine only.",
+            "Run the command beside the gateway, or through a tunnel that ends there.",
+        )
+
+
+def _check_origin(scope: Scope, headers: Headers) -> None:
+    own = f"{scope['scheme']}://{headers['host']}".lower()
+    if any(origin.lower() != own for origin in headers.getlist("origin")):
+        raise ControlProblem(403, "origin_forbidden", "A web page of another origin may not speak to the admin plane.")
+
+
+def _fault() -> ControlProblem:
+    return ControlProblem(
+        500, "internal_error", "The gateway failed on this request.", "Its log names the fault (`control_fault`)."
+    )

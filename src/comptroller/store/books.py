@@ -1,0 +1,186 @@
+"""What the tables show of calls, balances, findings and changes."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+
+import msgspec
+from sqlalchemy import ColumnElement, func, literal, select
+
+from comptroller.control.interfaces import CallFilter, CallRecord, Spending
+from comptroller.core.budget.hold import Amounts, WindowKey
+from comptroller.core.pricing.usage import Usage
+from comptroller.core.refusal import Refusal
+from comptroller.flow.records import CallFacts, Change, Finding
+from comptroller.store import schema
+from comptroller.store.rows import CallRow, unpack_names, unpack_windows
+from comptroller.store.sql import run
+
+_CALLS, _HOLDS, _BALANCES = schema.calls, schema.holds, schema.balances
+_AT_ONCE = 500
+
+_refusal = msgspec.json.Decoder(Refusal)
+
+
+def call(connection: sqlite3.Connection, call_id: str) -> CallRecord | None:
+    rows = [CallRow(*row) for row in run(connection, select(_CALLS).where(_CALLS.c.id == call_id))]
+    return next(iter(_records(connection, rows)), None)
+
+
+def calls(connection: sqlite3.Connection, wanted: CallFilter) -> Sequence[CallRecord]:
+    """Newest first."""
+    statement = select(_CALLS).where(*_matching(wanted)).order_by(_CALLS.c.at_ns.desc(), _CALLS.c.id.desc())
+    if wanted.limit is not None:
+        statement = statement.limit(wanted.limit)
+    return _records(connection, [CallRow(*row) for row in run(connection, statement)])
+
+
+def spent_by(connection: sqlite3.Connection, spending: Spending) -> Mapping[str, Amounts]:
+    """What is posted now for calls whose own facts are in the scope; the ancestors of a chain are not looked at."""
+    column = literal("") if spending.per is None else _CALLS.c[spending.per]
+    sums = (func.sum(_CALLS.c.charge_nanos), func.sum(_CALLS.c.charge_tokens), func.sum(_CALLS.c.charge_calls))
+    statement = select(column, *sums).where(
+        _CALLS.c.at_ns >= spending.start_ns,
+        _CALLS.c.settled_at_ns < spending.settled_before_ns,
+        *(_CALLS.c[attribute].in_(values) for attribute, values in spending.scope.items()),
+    )
+    if spending.end_ns is not None:
+        statement = statement.where(_CALLS.c.at_ns < spending.end_ns)
+    found = run(connection, statement.group_by(column))
+    return {instance: Amounts(*amounts) for instance, *amounts in found if instance is not None}
+
+
+def balances(connection: sqlite3.Connection, budget_keys: Sequence[str], since_ns: int) -> Mapping[WindowKey, Amounts]:
+    """What is posted in the windows of these budgets that began at `since_ns` or later."""
+    found: dict[WindowKey, Amounts] = {}
+    for start in range(0, len(budget_keys), _AT_ONCE):
+        keys = list(budget_keys[start : start + _AT_ONCE])
+        statement = select(_BALANCES).where(_BALANCES.c.budget.in_(keys), _BALANCES.c.start_ns >= since_ns)
+        found.update((WindowKey(*row[:3]), Amounts(*row[3:])) for row in run(connection, statement))
+    return found
+
+
+def findings(connection: sqlite3.Connection, limit: int, call_id: str | None) -> Sequence[Finding]:
+    """Newest first."""
+    table = schema.findings
+    columns = (table.c.at_ns, table.c.code, table.c.call_id, table.c.subject, table.c.sentence)
+    statement = select(*columns).order_by(table.c.id.desc()).limit(limit)
+    if call_id is not None:
+        statement = statement.where(table.c.call_id == call_id)
+    return [Finding(*row) for row in run(connection, statement)]
+
+
+def changes(connection: sqlite3.Connection, limit: int, noun: str | None, key: str | None) -> Sequence[Change]:
+    """Newest first."""
+    table = schema.events
+    columns = [column for column in table.columns if column.name != "id"]
+    statement = select(*columns).order_by(table.c.id.desc()).limit(limit)
+    if noun is not None:
+        statement = statement.where(table.c.noun == noun)
+    if key is not None:
+        statement = statement.where(table.c.key == key)
+    return [Change(*row) for row in run(connection, statement)]
+
+
+def _matching(wanted: CallFilter) -> list[ColumnElement[bool]]:
+    equal = {"identity": wanted.identity, "team": wanted.team, "session": wanted.session, "model": wanted.model}
+    conditions = [_CALLS.c[name] == value for name, value in equal.items() if value is not None]
+    if wanted.since_ns is not None:
+        conditions.append(_CALLS.c.at_ns >= wanted.since_ns)
+    if wanted.outcome == "open":
+        conditions.append(_CALLS.c.id.in_(select(_HOLDS.c.call_id)))  # few: no need to look through all calls
+    elif wanted.outcome == "refused":
+        conditions.append(_CALLS.c.state == "refused")
+    elif wanted.outcome is not None:
+        conditions.append(_CALLS.c.outcome == wanted.outcome)
+    return conditions
+
+
+def _records(connection: sqlite3.Connection, rows: Sequence[CallRow]) -> Sequence[CallRecord]:
+    held_in = _held_in(connection, [row.id for row in rows if row.state == "open"])
+    return [_record(row, held_in.get(row.id) or unpack_windows(row.windows)) for row in rows]
+
+
+def _held_in(connection: sqlite3.Connection, call_ids: Sequence[str]) -> Mapping[str, tuple[WindowKey, ...]]:
+    """The windows that open calls are held in."""
+    found: dict[str, tuple[WindowKey, ...]] = {}
+    for start in range(0, len(call_ids), _AT_ONCE):
+        some = list(call_ids[start : start + _AT_ONCE])
+        statement = select(_HOLDS.c.call_id, _HOLDS.c.windows).where(_HOLDS.c.call_id.in_(some))
+        found.update((call_id, unpack_windows(windows)) for call_id, windows in run(connection, statement))
+    return found
+
+
+def _record(row: CallRow, windows: tuple[WindowKey, ...]) -> CallRecord:
+    return CallRecord(
+        facts=_facts(row),
+        state=row.state,
+        refusal=None if row.refusal is None else _refusal.decode(row.refusal),
+        attempts=row.attempts,
+        held=_amounts(row.held_nanos, row.held_tokens, row.held_calls),
+        input_tokens_bound=row.input_tokens_bound,
+        output_limit=row.output_limit,
+        asked_output_limit=row.asked_output_limit,
+        choices=row.choices,
+        factor_bp=row.factor_bp,
+        shadowed=unpack_names(row.shadowed),
+        settled_at_ns=row.settled_at_ns,
+        outcome=row.outcome,
+        detail=row.detail,
+        status=row.status,
+        charge=_amounts(row.charge_nanos, row.charge_tokens, row.charge_calls),
+        usage=_usage(row),
+        served_model=row.served_model,
+        service_tier=row.service_tier,
+        priced=row.priced is None or bool(row.priced),
+        overrun=bool(row.overrun),
+        first_byte_ns=row.first_byte_ns,
+        duration_ns=row.duration_ns,
+        windows=windows,
+        corrected=row.corrected,
+        original_charge_nanos=row.original_charge_nanos,
+    )
+
+
+def _facts(row: CallRow) -> CallFacts:
+    return CallFacts(
+        call_id=row.id,
+        at_ns=row.at_ns,
+        dialect=row.dialect,
+        identity=row.identity,
+        kind=row.kind,
+        owner=row.owner,
+        team=row.team,
+        environment=row.environment,
+        organization=row.organization,
+        session=row.session,
+        chain=unpack_names(row.chain),
+        registry_version=row.registry_version,
+        model=row.model,
+        provider=row.provider,
+        model_class=row.model_class,
+        price_version=row.price_version,
+        stream=bool(row.stream),
+        body_bytes=row.body_bytes,
+        body_digest=row.body_digest,
+    )
+
+
+def _amounts(usd: int | None, tokens: int | None, times: int | None) -> Amounts | None:
+    return None if usd is None else Amounts(usd, tokens or 0, times or 0)
+
+
+def _usage(row: CallRow) -> Usage | None:
+    if row.input_tokens is None or row.output_tokens is None:
+        return None
+    return Usage(
+        input_tokens=row.input_tokens,
+        output_tokens=row.output_tokens,
+        cached_tokens=row.cached_tokens or 0,
+        cache_write_tokens=row.cache_write_tokens or 0,
+        audio_input_tokens=row.audio_input_tokens or 0,
+        reasoning_tokens=row.reasoning_tokens or 0,
+        audio_output_tokens=row.audio_output_tokens or 0,
+        service_tier=row.service_tier,
+    )

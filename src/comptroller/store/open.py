@@ -1,0 +1,111 @@
+"""Opening a store: own it, bring it up to date, and end what a dead process left open."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from comptroller.core.budget.hold import Amounts
+from comptroller.core.money import format_usd
+from comptroller.flow.records import Event, Finding, Settled
+from comptroller.store import tables
+from comptroller.store.database import Database, Durability
+from comptroller.store.fold import fold, touched
+from comptroller.store.folder import Folder, get_meta, raise_meta
+from comptroller.store.lock import Holder, StoreLock
+from comptroller.store.migrate import migrate
+from comptroller.store.rows import HoldRow, unpack_windows
+from comptroller.store.store import Recovered, Store
+
+DATABASE = "comptroller.db"
+LOCK = "store.lock"
+
+
+def open_store(state_dir: Path, *, durability: Durability, now_ns: int, holder: Holder) -> Store:
+    """Take the store in `state_dir`, which is created (0700) if it is not there. Blocks on the disk.
+
+    `now_ns` dates what recovery writes. Raises StoreHeldError (lock.py), SchemaUnknownError (migrate.py),
+    StoreDamagedError (folder.py), OSError or sqlite3.Error.
+    """
+    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = StoreLock.acquire(state_dir / LOCK, holder)
+    try:
+        database = Database(state_dir / DATABASE, durability)
+        try:
+            return _prepared(database, lock, now_ns)
+        except BaseException:
+            database.close()
+            raise
+    except BaseException:
+        lock.release()
+        raise
+
+
+def _prepared(database: Database, lock: StoreLock, now_ns: int) -> Store:
+    backup = migrate(database.connection, database.path, now_ns)
+    database.take_epoch()
+    folder = Folder(database)
+    folder.all_of(_newest_batch(database.connection))
+    recovered = _presume(database, now_ns)
+    return Store(
+        database=database,
+        folder=folder,
+        lock=lock,
+        recovered=recovered,
+        last_journalled_ns=get_meta(database.connection, "last_ns"),
+        backup=backup,
+    )
+
+
+def _newest_batch(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("SELECT coalesce(max(seq), 0) FROM journal").fetchone()[0])
+
+
+def _presume(database: Database, now_ns: int) -> Recovered:
+    """Post every open hold in full: nobody knows what was billed for it, only that it was not more.
+
+    All of them belong to older epochs, for ours has taken none yet. One durable step, so that dying in the
+    middle of it presumes nothing twice.
+    """
+    holds = tables.open_holds(database.connection)
+    if not holds:
+        return Recovered(0, 0)
+    recovered = Recovered(len(holds), sum(hold.usd for hold in holds))
+    at_ns = max(now_ns, get_meta(database.connection, "last_ns"))
+    events: list[Event] = [_presumed(hold, at_ns) for hold in holds]
+    events.append(_finding(recovered, at_ns))
+    with database.transaction() as connection:
+        outcome = fold(events, tables.load(connection, touched(events)))
+        tables.save(connection, outcome)
+        raise_meta(connection, "last_ns", outcome.last_ns)
+    return recovered
+
+
+def _presumed(hold: HoldRow, at_ns: int) -> Settled:
+    return Settled(
+        attempt_id=hold.attempt_id,
+        call_id=hold.call_id,
+        at_ns=at_ns,
+        end="presumed",
+        posted=Amounts(hold.usd, hold.tokens, hold.calls),
+        windows=unpack_windows(hold.windows),
+        outcome="crashed",
+        detail="the gateway died while the call was in flight; the whole hold is charged",
+        status=None,
+        usage=None,
+        served_model=None,
+        service_tier=None,
+        priced=True,
+        overrun=False,
+        first_byte_ns=None,
+        duration_ns=max(0, at_ns - hold.at_ns),
+    )
+
+
+def _finding(recovered: Recovered, at_ns: int) -> Finding:
+    calls = "1 call was" if recovered.count == 1 else f"{recovered.count} calls were"
+    sentence = (
+        f"{calls} in flight when the gateway died and posted as presumed at the whole hold, "
+        f"{format_usd(recovered.amount_nanos)} USD together. Correct them when the provider's bill is known."
+    )
+    return Finding(at_ns=at_ns, code="holds_presumed", call_id=None, subject="gateway", sentence=sentence)

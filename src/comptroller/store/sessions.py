@@ -1,0 +1,64 @@
+"""Sessions in the store."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from sqlalchemy import insert, select, update
+
+from comptroller.core.work.session import Session
+from comptroller.flow.records import Change
+from comptroller.store import schema, tables
+from comptroller.store.folder import raise_meta
+from comptroller.store.sql import Many, run
+
+_TABLE = schema.sessions
+_NEW = Many(insert(_TABLE))
+
+
+def open_session(connection: sqlite3.Connection, session: Session, change: Change) -> None:
+    """Write a session and the event of its opening."""
+    _NEW.run(connection, [session])
+    _record(connection, change)
+
+
+def end_session(connection: sqlite3.Connection, session: Session, change: Change) -> None:
+    """Write the end of a session and its event. One that has ended stays as it ended, and nothing is written.
+
+    Raises LookupError if there is no such session.
+    """
+    ending = update(_TABLE).where(_TABLE.c.id == session.id, _TABLE.c.ended_at_ns.is_(None))
+    ended = {
+        "ended_at_ns": session.ended_at_ns,
+        "ended_by": session.ended_by,
+        "ended_reason": session.ended_reason,
+    }
+    if run(connection, ending.values(ended)).rowcount:
+        _record(connection, change)
+    elif session_of(connection, session.id) is None:
+        raise LookupError(f"there is no session {session.id}")
+
+
+def session_of(connection: sqlite3.Connection, session_id: str) -> Session | None:
+    row = run(connection, select(_TABLE).where(_TABLE.c.id == session_id)).fetchone()
+    return None if row is None else Session(*row)
+
+
+def list_sessions(connection: sqlite3.Connection, identity: str | None, limit: int) -> Sequence[Session]:
+    """Newest first."""
+    wanted = select(_TABLE).order_by(_TABLE.c.opened_at_ns.desc(), _TABLE.c.id.desc()).limit(limit)
+    if identity is not None:
+        wanted = wanted.where(_TABLE.c.identity == identity)
+    return [Session(*row) for row in run(connection, wanted)]
+
+
+def live_sessions(connection: sqlite3.Connection, now_ns: int) -> Sequence[Session]:
+    """Those that are neither ended nor expired."""
+    live = select(_TABLE).where(_TABLE.c.expires_at_ns > now_ns, _TABLE.c.ended_at_ns.is_(None))
+    return [Session(*row) for row in run(connection, live)]
+
+
+def _record(connection: sqlite3.Connection, change: Change) -> None:
+    tables.add_changes(connection, [change])
+    raise_meta(connection, "last_ns", change.at_ns)

@@ -1,0 +1,158 @@
+"""The store: the journal that calls are written to, and the books that everybody else reads.
+
+    store = open_store(folder, durability="power", now_ns=..., holder=...)   # open.py; blocks on the disk
+    journal = store.start()                                                  # on the loop that will use it
+    ...
+    lost = await store.close(timeout_s=10)
+
+`journal` is what the story needs (flow/journal.py): `commit`, `append`, `offer`. The rest is `async`:
+
+- Writes (`open_session`, `end_session`, `install`) are jobs of the thread that writes the journal, so that one
+  connection writes everything in the order in which it was asked to. They are durable when they return, or
+  raise LedgerUnavailableError and have written nothing.
+- Reads look at the tables on a connection of their own in a worker thread and never wait for the writer. They
+  see what is folded, at most about a second old; `fold()` first, to see everything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from comptroller.control.interfaces import CallFilter, CallRecord, Installation, Ledger, RegistryState, Spending
+from comptroller.core.budget.bounds import Bound
+from comptroller.core.budget.hold import Amounts, WindowKey
+from comptroller.core.work.session import Session
+from comptroller.flow.journal import LedgerUnavailableError
+from comptroller.flow.records import Change, Finding
+from comptroller.store import books, registry, sessions, tables
+from comptroller.store.database import Database
+from comptroller.store.folder import Folder
+from comptroller.store.journal import JournalWriter
+from comptroller.store.lock import StoreLock
+
+T = TypeVar("T")
+
+
+class Recovered(msgspec.Struct, frozen=True):
+    """The holds that a dead process had left open; they were posted as presumed."""
+
+    count: int
+    amount_nanos: int
+
+
+class Store(Ledger):
+    """One open store. It belongs to this process until `close`."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        folder: Folder,
+        lock: StoreLock,
+        recovered: Recovered,
+        last_journalled_ns: int,
+        backup: Path | None,
+    ) -> None:
+        self.recovered = recovered
+        self.last_journalled_ns = last_journalled_ns  # when it was opened; for core.instant.TimeKeeper
+        self.backup = backup  # made before an older schema was migrated
+        self._database = database
+        self._folder = folder
+        self._lock = lock
+        self._uri = f"{database.path.absolute().as_uri()}?mode=ro"
+        self._journal: JournalWriter | None = None
+
+    @property
+    def journal(self) -> JournalWriter:
+        """The journal, once `start` was called."""
+        if self._journal is None:
+            raise RuntimeError("the store was not started")
+        return self._journal
+
+    def start(self) -> JournalWriter:
+        """Start to write, for the running loop."""
+        if self._journal is None:
+            self._journal = JournalWriter(self._database, self._folder)
+        return self._journal
+
+    async def close(self, timeout_s: float) -> int:
+        """Write what is queued and let the store go. Returns how many events could not be written in that time."""
+        lost = 0
+        if self._journal is None:
+            self._database.close()
+        else:
+            lost = await self._journal.close(timeout_s)
+        self._lock.release()
+        return lost
+
+    async def pragmas(self) -> Mapping[str, str | int]:
+        """What SQLite says about the connection that writes the journal."""
+        return await self.journal.submit(lambda _: self._database.pragmas())
+
+    async def fold(self) -> None:
+        await self.journal.submit(None)
+
+    async def open_session(self, session: Session, change: Change) -> None:
+        await self.journal.submit(lambda connection: sessions.open_session(connection, session, change))
+
+    async def end_session(self, session: Session, change: Change) -> None:
+        await self.journal.submit(lambda connection: sessions.end_session(connection, session, change))
+
+    async def install(self, installation: Installation) -> None:
+        await self.journal.submit(lambda connection: registry.install(connection, installation))
+
+    async def session(self, session_id: str) -> Session | None:
+        return await self._read(lambda connection: sessions.session_of(connection, session_id))
+
+    async def sessions(self, identity: str | None, limit: int) -> Sequence[Session]:
+        return await self._read(lambda connection: sessions.list_sessions(connection, identity, limit))
+
+    async def live_sessions(self, now_ns: int) -> Sequence[Session]:
+        """Those that are neither ended nor expired."""
+        return await self._read(lambda connection: sessions.live_sessions(connection, now_ns))
+
+    async def registry(self) -> RegistryState:
+        return await self._read(registry.registry_state)
+
+    async def bounds(self) -> Sequence[Bound]:
+        """The standing of every (provider, model, dialect) whose bound was ever wrong."""
+        return await self._read(lambda connection: tuple(tables.load_bounds(connection).values()))
+
+    async def call(self, call_id: str) -> CallRecord | None:
+        return await self._read(lambda connection: books.call(connection, call_id))
+
+    async def calls(self, wanted: CallFilter) -> Sequence[CallRecord]:
+        return await self._read(lambda connection: books.calls(connection, wanted))
+
+    async def spent_by(self, spending: Spending) -> Mapping[str, Amounts]:
+        return await self._read(lambda connection: books.spent_by(connection, spending))
+
+    async def balances(self, budget_keys: Sequence[str], since_ns: int = 0) -> Mapping[WindowKey, Amounts]:
+        """What is posted in the windows of these budgets that began at `since_ns` or later."""
+        return await self._read(lambda connection: books.balances(connection, budget_keys, since_ns))
+
+    async def findings(self, limit: int, call_id: str | None = None) -> Sequence[Finding]:
+        return await self._read(lambda connection: books.findings(connection, limit, call_id))
+
+    async def changes(self, limit: int, noun: str | None = None, key: str | None = None) -> Sequence[Change]:
+        return await self._read(lambda connection: books.changes(connection, limit, noun, key))
+
+    async def _read(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        return await asyncio.to_thread(_ask, self._uri, question)
+
+
+def _ask(uri: str, question: Callable[[sqlite3.Connection], T]) -> T:
+    """One read, on a fresh connection that can only read: all its statements see the same moment."""
+    try:
+        with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
+            connection.execute("BEGIN")
+            return question(connection)
+    except sqlite3.Error as error:
+        raise LedgerUnavailableError(f"the store cannot be read: {error}") from error

@@ -1,0 +1,39 @@
+"""A whole JSON answer of chat completions: what it says was used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from comptroller.core.pricing.usage import Usage
+from comptroller.wire.openai_chat.usage import read_name, read_usage
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """`malformed`: not a JSON object, or a usage that cannot be. An answer without usage is not malformed."""
+
+    usage: Usage | None = None
+    served_model: str | None = None
+    service_tier: str | None = None
+    malformed: bool = False
+
+
+class _Body(msgspec.Struct):
+    model: Any = None
+    service_tier: Any = None
+    usage: Any = None
+
+
+_DECODER = msgspec.json.Decoder(_Body)
+
+
+def read_answer(body: bytes) -> Answer:
+    """Read usage, model and tier; never raises."""
+    try:
+        answer = _DECODER.decode(body)
+    except (ValueError, RecursionError):
+        return Answer(malformed=True)
+    tier = read_name(answer.service_tier)
+    usage = read_usage(answer.usage, tier) if answer.usage else None
+    return Answer(usage, read_name(answer.model), tier, malformed=bool(answer.usage) and usage is None)

@@ -1,0 +1,176 @@
+"""A chat completions stream: metered as it passes, its bytes unchanged."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import msgspec
+
+from comptroller.core.pricing.usage import Usage
+from comptroller.wire.body import is_array, is_object
+from comptroller.wire.event_stream import EventSplitter, EventTooLarge, event_data, event_name
+from comptroller.wire.openai_chat.usage import read_name, read_usage
+
+_TOKENS_PER_CHOICE = 8  # role, end mark and the like: billed and never shown
+
+# Keys of a delta that carry no generated text.
+_NOT_TEXT = frozenset({"role", "id", "type", "index", "tool_call_id", "object", "format", "expires_at"})
+
+
+class _Chunk(msgspec.Struct, gc=False):
+    """One event. Any type is accepted everywhere, so that one odd field cannot hide the usage beside it."""
+
+    choices: Any = None
+    usage: Any = None
+    model: Any = None
+    service_tier: Any = None
+    x_groq: Any = None
+    error: Any = None
+
+
+_DECODER = msgspec.json.Decoder(_Chunk)
+
+
+class StreamMeter:
+    """Reads one stream. `feed` and `finish` return what goes on to the caller; nothing here raises.
+
+    The provider's bytes pass unchanged, in whole events. Only the chunk that does nothing but report usage is
+    taken out when the caller did not ask for it (the gateway did).
+    """
+
+    def __init__(self, usage_asked: bool) -> None:
+        self.usage: Usage | None = None  # the last one reported; reports are running totals, never summed
+        self.usage_final = False  # it came in a chunk of its own, or the stream came to its end mark
+        self.done = False
+        self.malformed = False  # a data line that is not a JSON object, or a usage that cannot be
+        self.error = False  # the provider reported an error in mid-stream
+        self.served_model: str | None = None
+        self.service_tier: str | None = None
+        self.started = False  # generated content came
+        self._usage_asked = usage_asked
+        self._splitter = EventSplitter()
+        self._unreadable = False  # from here on the stream passes unread
+        self._text_bytes = 0
+        self._choices: set[int] = {0}
+        self._model: Any = None
+
+    @property
+    def seen_output_tokens(self) -> int:
+        """No fewer tokens than were visible so far: a byte is a token at most, and each choice has a few more."""
+        return self._text_bytes + _TOKENS_PER_CHOICE * len(self._choices) if self.started else 0
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Meter what came; returns the whole events of it that go on to the caller."""
+        if self._unreadable:
+            self._text_bytes += len(chunk)
+            return chunk
+        try:
+            events = self._splitter.feed(chunk)
+        except EventTooLarge:
+            return self._give_up()
+        return b"".join([event for event in events if self._goes_on(event)])
+
+    def finish(self) -> bytes:
+        """The stream is at its end: meter and return what came after the last whole event."""
+        rest = b"" if self._unreadable else self._splitter.rest()
+        self._splitter = EventSplitter()
+        if not rest:
+            return b""
+        data = event_data(rest)
+        if data is None or data.strip() == b"[DONE]" or _decode(data) is not None:
+            return rest if self._goes_on(rest) else b""
+        return rest  # cut in the middle of an event: not the provider's malformed JSON
+
+    def _give_up(self) -> bytes:
+        passed = self._splitter.rest()
+        self.malformed = self._unreadable = self.started = True
+        self._text_bytes += len(passed)
+        return passed
+
+    def _goes_on(self, event: bytes) -> bool:
+        if event.startswith(b"data: {"):
+            try:
+                chunk = _DECODER.decode(event[6:])  # line ends after the object are white space to JSON
+            except (ValueError, RecursionError):
+                pass  # other fields or data lines follow, or it is malformed
+            else:
+                return self._read(chunk)
+        return self._read_any(event)
+
+    def _read_any(self, event: bytes) -> bool:
+        if event_name(event) == b"error":
+            self.error = True
+        data = event_data(event)
+        if data is None or not (data := data.strip()):
+            return True
+        if data == b"[DONE]":
+            self.done = True
+            self.usage_final = self.usage is not None
+            return True
+        chunk = _decode(data)
+        if chunk is None:
+            self.malformed = True
+            return True
+        return self._read(chunk)
+
+    def _read(self, chunk: _Chunk) -> bool:
+        if chunk.model != self._model:
+            self._model = chunk.model
+            self.served_model = read_name(chunk.model) or self.served_model
+        if chunk.service_tier is not None:
+            self.service_tier = read_name(chunk.service_tier) or self.service_tier
+        if chunk.error:
+            self.error = True
+        choices = cast("object", chunk.choices)
+        reported = chunk.usage
+        if is_array(choices):
+            for choice in choices:
+                if is_object(choice):
+                    reported = self._read_choice(choice) or reported
+        elif choices is not None:
+            self.malformed = True
+        if chunk.x_groq is not None and is_object(chunk.x_groq):
+            reported = reported or chunk.x_groq.get("usage")
+        if not reported:
+            return True
+        self._report(reported, alone=choices == [])
+        return self._usage_asked or choices != []
+
+    def _read_choice(self, choice: dict[str, object]) -> object:
+        """Count what a choice generated; returns the usage that some servers put inside of it."""
+        delta = choice.get("delta")
+        if delta:
+            self._count(delta)
+        index = choice.get("index")
+        if isinstance(index, int):
+            self._choices.add(index)
+        text = choice.get("text")
+        if text:
+            self._count(text)
+        return choice.get("usage")
+
+    def _count(self, value: object) -> None:
+        """Add the bytes of every text in a delta, whatever its key is: new ones come and are billed."""
+        waiting = [value]
+        while waiting:
+            value = waiting.pop()
+            if isinstance(value, str):
+                if value:
+                    self.started = True
+                    self._text_bytes += len(value) if value.isascii() else len(value.encode())
+            elif is_object(value):
+                waiting += [each for key, each in value.items() if key not in _NOT_TEXT]
+            elif is_array(value):
+                waiting += value
+
+    def _report(self, reported: Any, *, alone: bool) -> None:
+        self.usage = read_usage(reported, self.service_tier)
+        self.malformed = self.malformed or self.usage is None
+        self.usage_final = self.usage is not None and (alone or self.done)
+
+
+def _decode(data: bytes) -> _Chunk | None:
+    try:
+        return _DECODER.decode(data)
+    except (ValueError, RecursionError):
+        return None

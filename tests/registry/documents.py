@@ -1,0 +1,177 @@
+"""Registries to test with: the one of the design, and any number of others that are right."""
+
+import tomllib
+from datetime import date
+from typing import Any
+
+from hypothesis import strategies as st
+
+from comptroller.core.budget.scope import ATTRIBUTES
+from comptroller.core.registry.document import read_document
+from comptroller.core.registry.entries import Document
+
+EXAMPLE = """
+[organization]
+name = "acme"
+trust_domain = "acme.example"
+
+[teams.search]
+cost_center = "CC-100"
+
+[owners."search-lead@acme.example"]
+team = "search"
+
+[identities."agent/scout"]
+kind = "agent"
+team = "search"
+owner = "search-lead@acme.example"
+purpose = "answers product questions"
+environment = "production"
+risk_tier = "low"
+expires = 2027-06-30
+
+[models."sandbox-*"]
+providers = ["sandbox"]
+class = "frontier"
+
+[[prices]]
+model = "sandbox-large"
+from = 2026-01-01
+input = "3.00"
+output = "15.00"
+cache_read = "0.30"
+
+[[budgets]]
+name = "search-month"
+scope = { team = "search" }
+limit = "200.00 USD"
+window = "month"
+time_zone = "Europe/Berlin"
+per = "identity"
+mode = "hard"
+"""
+
+
+def example() -> dict[str, Any]:
+    return tomllib.loads(EXAMPLE)
+
+
+def read(raw: dict[str, Any]) -> Document:
+    """Of a file that must be right."""
+    found = read_document(raw)
+    assert isinstance(found, Document), "\n".join(problem.line for problem in found)
+    return found
+
+
+NAMES = ("a", "b", "ops.eu", "x@y.example")
+IDENTITIES = ("agent/a", "service/b", "tool/deep/c")
+MODELS = ("gpt-*", "gpt-large", "local/tiny:1b", "*")
+CLASSES = ("frontier", "small")
+AMOUNTS = st.sampled_from(("0", "0.0375", "3.00", "15", "0.000000001"))
+
+
+def some(values: st.SearchStrategy[Any] | tuple[str, ...], *, most: int = 3) -> st.SearchStrategy[list[Any]]:
+    each = st.sampled_from(values) if isinstance(values, tuple) else values
+    return st.lists(each, min_size=1, max_size=most, unique=True)
+
+
+def table(known: dict[str, Any], may: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries(known, optional=may)
+
+
+@st.composite
+def registries(draw: st.DrawFn) -> dict[str, Any]:
+    """A parsed file in which every name names something."""
+    teams, owners, models = draw(some(NAMES)), draw(some(NAMES)), draw(some(MODELS))
+    one_team, one_owner = st.sampled_from(teams), st.sampled_from(owners)
+    identity = table(
+        {
+            "kind": st.sampled_from(("agent", "service", "human", "tool")),
+            "team": one_team,
+            "owner": one_owner,
+            "purpose": st.sampled_from(("answers questions", "bills")),
+            "environment": st.sampled_from(("production", "testing", "experimentation")),
+        },
+        {
+            "deputy": one_owner,
+            "risk_tier": st.sampled_from(("low", "critical")),
+            "data_classes": some(("pii", "public")),
+            "expires": st.dates(date(2026, 1, 1), date(2030, 1, 1)),
+        },
+    )
+    model = table(
+        {"providers": some(("p1", "p2"))},
+        {
+            "class": st.sampled_from(CLASSES),
+            "max_output_tokens": st.integers(1_024, 100_000),
+            "context_window": st.integers(1, 1_000_000),
+            "min_output_tokens": st.integers(0, 1_024),
+            "visible_output": st.booleans(),
+            "output_limit_field": st.sampled_from(("max_tokens", "max_completion_tokens")),
+        },
+    )
+    identities = draw(some(IDENTITIES))
+    raw: dict[str, Any] = {
+        "organization": {
+            "name": draw(st.sampled_from(NAMES)),
+            "trust_domain": draw(st.sampled_from(("a.example", "b"))),
+        },
+        "teams": {name: draw(table({}, {"cost_center": st.sampled_from(("CC 1", "CC 2"))})) for name in teams},
+        "owners": {name: {"team": draw(one_team)} for name in owners},
+        "identities": {name: draw(identity) for name in identities},
+        "models": {name: draw(model) for name in models},
+    }
+    raw["prices"] = draw(st.lists(_price(models), max_size=4, unique_by=_price_key))
+    raw["budgets"] = draw(st.lists(_budget(raw), max_size=4, unique_by=lambda budget: budget["name"]))
+    return raw
+
+
+def _price(models: list[str]) -> st.SearchStrategy[dict[str, Any]]:
+    rates = ("cache_read", "cache_write", "audio_input", "reasoning", "audio_output")
+    return table(
+        {
+            "model": st.sampled_from(models),
+            "from": st.dates(date(2025, 1, 1), date(2026, 1, 1)),
+            "input": AMOUNTS,
+            "output": AMOUNTS,
+        },
+        {"provider": st.sampled_from(("p1", "p2")), "service_tier": st.sampled_from(("default", "priority"))}
+        | dict.fromkeys(rates, AMOUNTS),
+    )
+
+
+def _price_key(price: dict[str, Any]) -> tuple[Any, ...]:
+    return (price["model"], price.get("provider"), price.get("service_tier", "default"), price["from"])
+
+
+def _budget(raw: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
+    providers = sorted({name for model in raw["models"].values() for name in model["providers"]})
+    classes = sorted({model["class"] for model in raw["models"].values() if "class" in model})
+    known = {
+        "organization": (raw["organization"]["name"],),
+        "team": tuple(raw["teams"]),
+        "owner": tuple(raw["owners"]),
+        "identity": tuple(raw["identities"]),
+        "environment": ("production", "testing"),
+        "kind": ("agent", "tool"),
+        "provider": tuple(providers),
+        "session": ("ses_1",),
+        "model": tuple(name for name in raw["models"] if "*" not in name),
+        "model_class": tuple(classes),
+    }
+    choices = {key: some(values) | st.sampled_from(values) for key, values in known.items() if values}
+    scope = st.fixed_dictionaries({}, optional=choices).filter(bool)
+    return table(
+        {
+            "name": st.sampled_from(("day", "month-1", "all")),
+            "scope": scope,
+            "limit": st.sampled_from(("200.00 USD", "0 USD", "1_000.5 USD", "2_000_000 tokens", "500 calls")),
+            "window": st.sampled_from(("hour", "day", "week", "month", "lifetime")),
+        },
+        {
+            "time_zone": st.sampled_from(("UTC", "Europe/Berlin")),
+            "per": st.sampled_from(ATTRIBUTES),
+            "mode": st.sampled_from(("hard", "shadow")),
+            "visible": st.sampled_from(("caller", "operator")),
+        },
+    )
