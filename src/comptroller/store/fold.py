@@ -92,7 +92,7 @@ def touched(events: Iterable[Event]) -> Touched:
 
 
 def fold(events: Iterable[Event], standing: Standing) -> Outcome:
-    """Fold events, in order, over the rows that `touched` asked for."""
+    """Fold events, in order, over the rows that `touched` asked for; those are changed in place."""
     folding = _Folding(standing)
     for event in events:
         folding.take(event)
@@ -103,11 +103,12 @@ class _Folding:
     def __init__(self, standing: Standing) -> None:
         self._standing = standing
         self._calls = dict(standing.calls)
-        self._holds = dict(standing.holds)
-        self._bounds = dict(standing.bounds)
         self._changed: dict[str, CallRow] = {}
+        self._holds = dict(standing.holds)
         self._moved: dict[str, HoldRow] = {}
-        self._posted: dict[WindowKey, list[int]] = {}
+        self._taken: dict[str, Held] = {}  # holds of this run that are still open
+        self._posted: dict[bytes, _Posting] = {}
+        self._bounds = dict(standing.bounds)
         self._findings: list[Finding] = []
         self._changes: list[Change] = []
         self._last_ns = 0
@@ -116,9 +117,9 @@ class _Folding:
         self._last_ns = max(self._last_ns, instant_of(event))
         match event:
             case Held():
-                self._held(event)
+                self._held(rows.fit_held(event))
             case Settled():
-                self._settled(event)
+                self._settled(rows.fit_settled(event))
             case Joined():
                 self._joined(event)
             case Refused():
@@ -137,10 +138,10 @@ class _Folding:
         return Outcome(
             new_calls=[row for key, row in self._changed.items() if key not in was_call],
             changed_calls=[row for key, row in self._changed.items() if key in was_call],
-            new_holds=[row for key, row in self._holds.items() if key not in was_hold],
-            changed_holds=[row for key, row in self._moved.items() if key in self._holds and key in was_hold],
+            new_holds=[rows.hold_row(held) for held in self._taken.values()],
+            changed_holds=[row for key, row in self._moved.items() if key in self._holds],
             ended_holds=[key for key in was_hold if key not in self._holds],
-            posted={key: Amounts(*amounts) for key, amounts in self._posted.items()},
+            posted=_by_window(self._posted.values()),
             bounds=[bound for key, bound in self._bounds.items() if bound is not self._standing.bounds.get(key)],
             findings=self._findings,
             changes=self._changes,
@@ -155,38 +156,35 @@ class _Folding:
         return row
 
     def _held(self, event: Held) -> None:
-        facts, amounts = event.facts, event.amounts
-        rows.hold(self._call(facts, "open"), event)
-        self._holds[event.attempt_id] = HoldRow(
-            attempt_id=event.attempt_id,
-            call_id=facts.call_id,
-            at_ns=facts.at_ns,
-            epoch=event.epoch,
-            usd=rows.fit(amounts.usd),
-            tokens=rows.fit(amounts.tokens),
-            calls=rows.fit(amounts.calls),
-            windows=rows.pack_windows(event.windows),
-        )
+        rows.hold(self._call(event.facts, "open"), event)
+        self._taken[event.attempt_id] = event
 
     def _settled(self, event: Settled) -> None:
         """The money is posted whatever else is known: a record too many is corrected, one too few is lost."""
-        self._post(event.windows, event.posted)
+        packed = rows.pack_windows(event.windows)
+        self._post(packed, event.windows, event.posted)
         row = self._calls.get(event.call_id)
         if row is not None:
-            rows.settle(row, event)
+            rows.settle(row, event, packed)
             self._changed[row.id] = row
-        if self._holds.pop(event.attempt_id, None) is None and event.posted != Amounts():
+        held = self._taken.pop(event.attempt_id, None) or self._holds.pop(event.attempt_id, None)
+        if held is None and event.posted != _NOTHING:
             sentence = f"Attempt {event.attempt_id} was settled without an open hold; its charge was posted."
             self._findings.append(Finding(event.at_ns, "settled_without_hold", event.call_id, "gateway", sentence))
 
     def _joined(self, event: Joined) -> None:
+        taken = self._taken.get(event.attempt_id)
         row = self._holds.get(event.attempt_id)
-        if row is not None:
+        if taken is not None:
+            joined = msgspec.structs.replace(taken, windows=(*taken.windows, *event.windows))
+            self._taken[event.attempt_id] = joined
+        elif row is not None:
             row.windows = rows.pack_windows((*rows.unpack_windows(row.windows), *event.windows))
             self._moved[row.attempt_id] = row
 
     def _corrected(self, event: Corrected) -> None:
-        self._post(event.windows, Amounts(usd=event.delta_nanos))
+        delta = Amounts(usd=rows.fit(event.delta_nanos))
+        self._post(rows.pack_windows(event.windows), event.windows, delta)
         self._changes.append(rows.correction(event))
         row = self._calls.get(event.call_id)
         if row is not None:
@@ -198,11 +196,32 @@ class _Folding:
         self._changes.append(rows.bound_change(event, self._bounds.get(key)))
         self._bounds[key] = Bound(*key, event.overruns, event.factor_bp, event.quarantined)
 
-    def _post(self, windows: Iterable[WindowKey], amounts: Amounts) -> None:
-        if amounts == Amounts():
+    def _post(self, packed: bytes, windows: tuple[WindowKey, ...], amounts: Amounts) -> None:
+        """Calls of one caller draw on the same windows: add up for each set of windows first."""
+        if amounts == _NOTHING:
             return
-        for key in windows:
-            sums = self._posted.setdefault(key, [0, 0, 0])
-            sums[0] += amounts.usd
-            sums[1] += amounts.tokens
-            sums[2] += amounts.calls
+        posting = self._posted.get(packed)
+        if posting is None:
+            posting = self._posted[packed] = _Posting(windows)
+        posting.usd += amounts.usd
+        posting.tokens += amounts.tokens
+        posting.calls += amounts.calls
+
+
+_NOTHING = Amounts()
+
+
+class _Posting(msgspec.Struct):
+    windows: tuple[WindowKey, ...]
+    usd: int = 0
+    tokens: int = 0
+    calls: int = 0
+
+
+def _by_window(postings: Iterable[_Posting]) -> dict[WindowKey, Amounts]:
+    sums: dict[WindowKey, Amounts] = {}
+    for more in postings:
+        for key in more.windows:
+            so_far = sums.get(key, _NOTHING)
+            sums[key] = Amounts(so_far.usd + more.usd, so_far.tokens + more.tokens, so_far.calls + more.calls)
+    return sums

@@ -12,6 +12,7 @@ import msgspec
 
 from comptroller.core.budget.bounds import Bound
 from comptroller.core.budget.hold import Amounts, WindowKey
+from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
 from comptroller.flow.records import BoundChanged, CallFacts, Change, Corrected, Held, Settled
 
@@ -21,7 +22,7 @@ NUMBER_MOST = 2**62 - 1
 """The largest number kept. Two of them add up without leaving 64 bits; beyond those SQL counts in floats."""
 
 
-class CallRow(msgspec.Struct):
+class CallRow(msgspec.Struct, gc=False):
     """One call: its facts, its latest attempt, and the sum of what all of its attempts cost."""
 
     id: str
@@ -82,7 +83,7 @@ class CallRow(msgspec.Struct):
     original_charge_nanos: int | None = None
 
 
-class HoldRow(msgspec.Struct):
+class HoldRow(msgspec.Struct, gc=False):
     """One open hold."""
 
     attempt_id: str
@@ -124,6 +125,42 @@ def fit(number: int) -> int:
     return max(-NUMBER_MOST, min(NUMBER_MOST, number))
 
 
+def fit_amounts(amounts: Amounts) -> Amounts:
+    return Amounts(fit(amounts.usd), fit(amounts.tokens), fit(amounts.calls))
+
+
+def fit_held(event: Held) -> Held:
+    """The event with numbers that the tables can keep: nearly always itself."""
+    amounts, asked = event.amounts, event.asked_output_limit
+    bounds = (event.input_tokens_bound, event.output_limit, asked or 0, event.choices, event.factor_bp)
+    if max(amounts.usd, amounts.tokens, amounts.calls, *bounds) <= NUMBER_MOST:
+        return event
+    return msgspec.structs.replace(
+        event,
+        amounts=fit_amounts(amounts),
+        input_tokens_bound=fit(event.input_tokens_bound),
+        output_limit=fit(event.output_limit),
+        asked_output_limit=None if asked is None else fit(asked),
+        choices=fit(event.choices),
+        factor_bp=fit(event.factor_bp),
+    )
+
+
+def fit_settled(event: Settled) -> Settled:
+    """The event with numbers that the tables can keep: a provider may report any number."""
+    posted, usage = event.posted, event.usage
+    counted = (0,) if usage is None else _counts(usage)
+    numbers = (posted.usd, posted.tokens, posted.calls, event.status or 0, *counted)
+    if max(numbers) <= NUMBER_MOST and min(numbers) >= -NUMBER_MOST:
+        return event
+    return msgspec.structs.replace(
+        event,
+        posted=fit_amounts(posted),
+        status=None if event.status is None else fit(event.status),
+        usage=None if usage is None else Usage(*map(fit, _counts(usage)), service_tier=usage.service_tier),
+    )
+
+
 def called(facts: CallFacts, state: CallState) -> CallRow:
     """The row of a call of which nothing but the facts is known."""
     return CallRow(
@@ -158,12 +195,12 @@ def hold(row: CallRow, event: Held) -> None:
     row.attempts += 1
     row.model, row.provider, row.model_class = facts.model, facts.provider, facts.model_class
     row.price_version = facts.price_version
-    row.held_nanos, row.held_tokens, row.held_calls = fit(amounts.usd), fit(amounts.tokens), fit(amounts.calls)
-    row.input_tokens_bound = fit(event.input_tokens_bound)
-    row.output_limit = fit(event.output_limit)
-    row.asked_output_limit = None if event.asked_output_limit is None else fit(event.asked_output_limit)
-    row.choices = fit(event.choices)
-    row.factor_bp = fit(event.factor_bp)
+    row.held_nanos, row.held_tokens, row.held_calls = amounts.usd, amounts.tokens, amounts.calls
+    row.input_tokens_bound = event.input_tokens_bound
+    row.output_limit = event.output_limit
+    row.asked_output_limit = event.asked_output_limit
+    row.choices = event.choices
+    row.factor_bp = event.factor_bp
     row.shadowed = pack_names(event.shadowed) if event.shadowed else row.shadowed
 
 
@@ -173,15 +210,15 @@ def refuse(row: CallRow, refusal: Refusal) -> None:
     row.refusal = msgspec.json.encode(refusal).decode()
 
 
-def settle(row: CallRow, event: Settled) -> None:
-    """The call's attempt ended."""
-    row.windows = pack_windows(_settled_in(row, event.windows))
+def settle(row: CallRow, event: Settled, windows: bytes) -> None:
+    """The call's attempt ended. `windows`: the event's, packed."""
+    row.windows = _settled_in(row, event, windows)
     row.state = event.end
     row.settled_at_ns = event.at_ns
     row.outcome, row.detail, row.status = event.outcome, event.detail, event.status
-    row.charge_nanos = fit((row.charge_nanos or 0) + event.posted.usd)
-    row.charge_tokens = fit((row.charge_tokens or 0) + event.posted.tokens)
-    row.charge_calls = fit((row.charge_calls or 0) + event.posted.calls)
+    row.charge_nanos = _plus(row.charge_nanos, event.posted.usd)
+    row.charge_tokens = _plus(row.charge_tokens, event.posted.tokens)
+    row.charge_calls = _plus(row.charge_calls, event.posted.calls)
     row.served_model = event.served_model
     row.service_tier = event.service_tier
     row.priced = event.priced
@@ -189,6 +226,21 @@ def settle(row: CallRow, event: Settled) -> None:
     row.first_byte_ns = event.first_byte_ns
     row.duration_ns = event.duration_ns
     _count_usage(row, event)
+
+
+def hold_row(event: Held) -> HoldRow:
+    """The row of a hold that is open."""
+    amounts = event.amounts
+    return HoldRow(
+        attempt_id=event.attempt_id,
+        call_id=event.facts.call_id,
+        at_ns=event.facts.at_ns,
+        epoch=event.epoch,
+        usd=amounts.usd,
+        tokens=amounts.tokens,
+        calls=amounts.calls,
+        windows=pack_windows(event.windows),
+    )
 
 
 def correct(row: CallRow, event: Corrected) -> None:
@@ -234,21 +286,38 @@ def _standing(bound: Bound | BoundChanged) -> str:
     return msgspec.json.encode(standing).decode()
 
 
-def _settled_in(row: CallRow, windows: tuple[WindowKey, ...]) -> tuple[WindowKey, ...]:
+def _settled_in(row: CallRow, event: Settled, windows: bytes) -> bytes:
     """All windows that hold a part of the call's charge."""
     if not (row.charge_nanos or row.charge_tokens or row.charge_calls):
         return windows
-    return tuple(dict.fromkeys((*unpack_windows(row.windows), *windows)))
+    return pack_windows(tuple(dict.fromkeys((*unpack_windows(row.windows), *event.windows))))
+
+
+def _plus(sum_so_far: int | None, more: int) -> int:
+    return more if sum_so_far is None else fit(sum_so_far + more)
+
+
+def _counts(usage: Usage) -> tuple[int, ...]:
+    """In the order of Usage's fields."""
+    return (
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cached_tokens,
+        usage.cache_write_tokens,
+        usage.audio_input_tokens,
+        usage.reasoning_tokens,
+        usage.audio_output_tokens,
+    )
 
 
 def _count_usage(row: CallRow, event: Settled) -> None:
     usage = event.usage
     if usage is None:
         return
-    row.input_tokens = fit((row.input_tokens or 0) + usage.input_tokens)
-    row.cached_tokens = fit((row.cached_tokens or 0) + usage.cached_tokens)
-    row.cache_write_tokens = fit((row.cache_write_tokens or 0) + usage.cache_write_tokens)
-    row.audio_input_tokens = fit((row.audio_input_tokens or 0) + usage.audio_input_tokens)
-    row.output_tokens = fit((row.output_tokens or 0) + usage.output_tokens)
-    row.reasoning_tokens = fit((row.reasoning_tokens or 0) + usage.reasoning_tokens)
-    row.audio_output_tokens = fit((row.audio_output_tokens or 0) + usage.audio_output_tokens)
+    row.input_tokens = _plus(row.input_tokens, usage.input_tokens)
+    row.cached_tokens = _plus(row.cached_tokens, usage.cached_tokens)
+    row.cache_write_tokens = _plus(row.cache_write_tokens, usage.cache_write_tokens)
+    row.audio_input_tokens = _plus(row.audio_input_tokens, usage.audio_input_tokens)
+    row.output_tokens = _plus(row.output_tokens, usage.output_tokens)
+    row.reasoning_tokens = _plus(row.reasoning_tokens, usage.reasoning_tokens)
+    row.audio_output_tokens = _plus(row.audio_output_tokens, usage.audio_output_tokens)

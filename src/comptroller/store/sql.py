@@ -24,6 +24,11 @@ def run(connection: sqlite3.Connection, statement: ClauseElement) -> sqlite3.Cur
     return connection.execute(sql, [values[name] for name in names])
 
 
+def text_of(statement: ClauseElement) -> str:
+    """The SQL of a statement, for values in its order."""
+    return _written(statement)[0]
+
+
 class Many:
     """A statement that is run once for each of many rows.
 

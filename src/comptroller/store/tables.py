@@ -6,10 +6,23 @@ Meant for one transaction of the writer's connection: what is read is what is wr
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Table, bindparam, delete, func, insert, literal_column, select, update
+import msgspec
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Table,
+    Text,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from comptroller.core.budget.bounds import Bound
@@ -18,9 +31,7 @@ from comptroller.flow.records import Change
 from comptroller.store import schema
 from comptroller.store.fold import BoundKey, Outcome, Standing, Touched
 from comptroller.store.rows import NUMBER_MOST, CallRow, HoldRow, fit
-from comptroller.store.sql import Many, run
-
-_AT_ONCE = 500  # values in one IN (...): well below what any database allows
+from comptroller.store.sql import Many, run, text_of
 
 # What no later event changes about a call.
 _FIXED = frozenset(
@@ -51,7 +62,8 @@ def _add_to_balance() -> Many:
     table = schema.balances
     statement = upsert(table)
 
-    most, least = literal_column(str(NUMBER_MOST)), literal_column(str(-NUMBER_MOST))
+    most: ColumnElement[int] = literal_column(str(NUMBER_MOST))
+    least: ColumnElement[int] = literal_column(str(-NUMBER_MOST))
 
     def total(name: str) -> ColumnElement[int]:
         return func.max(least, func.min(most, table.c[name] + statement.excluded[name]))
@@ -83,10 +95,20 @@ _NEW_FINDING = _append(schema.findings)
 _NEW_CHANGE = _append(schema.events)
 
 
+def _wanted(table: Table, column: ColumnElement[str]) -> str:
+    """Reads the rows whose key stands in a JSON list: written once, for any number of keys."""
+    keys = func.json_each(bindparam("keys", type_=Text)).table_valued("value")
+    return text_of(select(table).where(column.in_(select(keys.c.value))))
+
+
+_WANTED_CALLS = _wanted(schema.calls, schema.calls.c.id)
+_WANTED_HOLDS = _wanted(schema.holds, schema.holds.c.attempt_id)
+
+
 def load(connection: sqlite3.Connection, wanted: Touched) -> Standing:
     """Read the rows that a fold needs to see."""
-    calls = (CallRow(*row) for row in _rows(connection, schema.calls, schema.calls.c.id, wanted.calls))
-    holds = (HoldRow(*row) for row in _rows(connection, schema.holds, schema.holds.c.attempt_id, wanted.holds))
+    calls = [CallRow(*row) for row in _rows(connection, _WANTED_CALLS, wanted.calls)]
+    holds = [HoldRow(*row) for row in _rows(connection, _WANTED_HOLDS, wanted.holds)]
     return Standing(
         calls={row.id: row for row in calls},
         holds={row.attempt_id: row for row in holds},
@@ -122,7 +144,7 @@ def save(connection: sqlite3.Connection, outcome: Outcome) -> None:
 def add_to_balances(connection: sqlite3.Connection, amounts: Mapping[WindowKey, Amounts]) -> None:
     """Post amounts in windows, known ones or new."""
     added = [
-        (key.budget, key.instance, fit(key.start_ns), fit(more.usd), fit(more.tokens), fit(more.calls))
+        (key.budget, key.instance, key.start_ns, fit(more.usd), fit(more.tokens), fit(more.calls))
         for key, more in amounts.items()
     ]
     _ADD_TO_BALANCE.run_values(connection, added)
@@ -133,9 +155,5 @@ def add_changes(connection: sqlite3.Connection, changes: Iterable[Change]) -> No
     _NEW_CHANGE.run(connection, changes)
 
 
-def _rows(
-    connection: sqlite3.Connection, table: Table, column: ColumnElement[str], wanted: Collection[str]
-) -> Iterator[tuple[Any, ...]]:
-    keys = list(wanted)
-    for start in range(0, len(keys), _AT_ONCE):
-        yield from run(connection, select(table).where(column.in_(keys[start : start + _AT_ONCE])))
+def _rows(connection: sqlite3.Connection, sql: str, keys: Collection[str]) -> Iterable[tuple[Any, ...]]:
+    return connection.execute(sql, (msgspec.json.encode(keys).decode(),)) if keys else ()

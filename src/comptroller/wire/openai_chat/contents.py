@@ -115,7 +115,7 @@ class Contents:
     def _facets(self, part: Mapping[str, object], kind: str) -> None:
         """Count what a part is by each of its keys, and by its type."""
         images = 0
-        for name in (*part, kind):
+        for name in {*part, kind}:
             what = _PARTS.get(name)
             if what is None:
                 continue

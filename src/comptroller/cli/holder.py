@@ -1,0 +1,53 @@
+"""What can go wrong when a command opens the store or starts a gateway, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from comptroller.cli.failure import CommandError
+
+
+@contextmanager
+def said_plainly(before: str = "") -> Iterator[None]:
+    """Turn what opening a gateway's parts raises into a CommandError. `before` is put in front of its sentence."""
+    import sqlite3
+
+    from comptroller.control.problem import ControlProblem
+    from comptroller.flow.journal import LedgerUnavailableError
+    from comptroller.settings import SettingsError
+    from comptroller.store.folder import StoreDamagedError
+    from comptroller.store.lock import StoreHeldError
+    from comptroller.store.migrate import SchemaUnknownError
+    from comptroller.store.secret_file import SecretFileError
+
+    try:
+        yield
+    except ControlProblem as problem:
+        raise CommandError(before + problem.message, problem.hint, problem.details) from problem
+    except SettingsError as error:
+        first, *details = str(error).splitlines()
+        raise CommandError(first, "", [line.strip() for line in details]) from error
+    except (StoreHeldError, SchemaUnknownError, StoreDamagedError, SecretFileError, LedgerUnavailableError) as error:
+        raise CommandError(f"{before}{error}") from error
+    except (OSError, sqlite3.Error) as error:
+        raise CommandError(f"{before}{error}") from error
+
+
+def holder_of(config: Path) -> str | None:
+    """Who owns the store of this configuration now, as a sentence; None if nobody does."""
+    import os
+
+    from comptroller.cli.target import read_settings
+    from comptroller.store.lock import Holder, StoreHeldError, StoreLock
+    from comptroller.store.open import LOCK
+
+    path = read_settings(config).state / LOCK
+    if not path.exists():
+        return None
+    try:
+        StoreLock.acquire(path, Holder(os.getpid(), "this command", "now", "nothing")).release()
+    except (StoreHeldError, OSError) as error:
+        return str(error)
+    return None

@@ -1,0 +1,102 @@
+"""Which gateway a command speaks to: the one beside it, found by its comptroller.toml, or one by its address."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
+
+from comptroller.cli.failure import CommandError
+
+if TYPE_CHECKING:
+    from comptroller.settings import Settings
+
+CONFIG = "COMPTROLLER_CONFIG"
+ADDRESS = "COMPTROLLER_ADDR"
+TOKEN = "COMPTROLLER_TOKEN"  # noqa: S105 - the name of a variable
+PLACES = (Path("comptroller.toml"), Path(".comptroller", "comptroller.toml"))
+
+
+class Target(NamedTuple):
+    """Where the admin plane listens. `config` is None for a gateway that is known by its address only."""
+
+    scheme: str
+    host: str
+    port: int
+    token: str | None
+    config: Path | None
+
+    @property
+    def where(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+
+def find_target(config: Path | None, environ: Mapping[str, str] = os.environ) -> Target:
+    """The gateway that options and environment name. An option is stronger than the environment."""
+    address = environ.get(ADDRESS)
+    if config is None and address:
+        return _by_address(address, environ.get(TOKEN))
+    path = find_config(config, environ)
+    settings = read_settings(path)
+    listen = settings.admin.listen
+    return Target("http", listen.host, listen.port, environ.get(TOKEN) or _token(settings), path)
+
+
+def find_config(config: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
+    """The comptroller.toml to use."""
+    if config is not None:
+        return config
+    named = environ.get(CONFIG)
+    if named:
+        return Path(named)
+    for place in PLACES:
+        if place.is_file():
+            return place
+    raise CommandError(
+        f"There is no {' or '.join(str(place) for place in PLACES)} here.",
+        f"Say where it is with --config PATH or {CONFIG}, set {ADDRESS} and {TOKEN} for a gateway elsewhere, "
+        "or start a sample with `comptroller demo`.",
+    )
+
+
+def read_settings(path: Path) -> Settings:
+    """The settings of a file."""
+    from comptroller.settings import SettingsError, load_settings
+
+    try:
+        return load_settings(path)
+    except SettingsError as error:
+        first, *details = str(error).splitlines()
+        raise CommandError(first, "", [line.strip() for line in details]) from error
+
+
+def _token(settings: Settings) -> str | None:
+    """The admin credential of the state folder; None while no gateway was ever started there."""
+    from comptroller.store.admin_token import FILE_NAME, read_admin_token
+    from comptroller.store.secret_file import SecretFileError
+
+    if not (settings.state / FILE_NAME).exists():
+        return None
+    try:
+        return read_admin_token(settings.state)
+    except (SecretFileError, OSError) as error:
+        raise CommandError(f"The admin credential cannot be read: {error}") from error
+
+
+def _by_address(address: str, token: str | None) -> Target:
+    parts = urlsplit(address if "//" in address else f"http://{address}")
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    if parts.scheme not in {"http", "https"} or not parts.hostname or port is None:
+        raise CommandError(f"{ADDRESS} is {address!r}.", "Write it as http://HOST:PORT, the admin plane's.")
+    if not token:
+        raise CommandError(
+            f"{ADDRESS} is set and {TOKEN} is not.",
+            f"Set {TOKEN} to the admin credential: the content of `admin-token` in the gateway's state folder.",
+        )
+    return Target(parts.scheme, parts.hostname, port, token, None)
