@@ -53,17 +53,24 @@ def test_statuses(status: int, phase: Phase) -> None:
 
 
 def test_an_overrun_raises_the_factor_so_that_the_same_bill_would_have_fitted() -> None:
-    bound = Bound("p", "m", "d").after_overrun(Amounts(1000, 100, 1), Amounts(1500, 100, 1))
+    bound = Bound("p", "m", "d").after_overrun(Amounts(1000, 100, 1), Amounts(1500, 100, 1), 10_000)
     assert bound.factor_bp == 15_000
     assert not bound.quarantined
-    assert bound.after_overrun(Amounts(1500, 100, 1), Amounts(1501, 100, 1)).factor_bp >= 15_010
+    assert bound.after_overrun(Amounts(1500, 100, 1), Amounts(1501, 100, 1), 15_000).factor_bp >= 15_010
+
+
+def test_calls_that_overran_together_do_not_multiply_the_factor() -> None:
+    bound = Bound("p", "m", "d")
+    for _ in range(10):
+        bound = bound.after_overrun(Amounts(1000, 100, 1), Amounts(1500, 100, 1), 10_000)
+    assert bound.factor_bp == 15_000
 
 
 def test_repeats_are_quarantined_until_a_person_resumes() -> None:
     bound = Bound("p", "m", "d")
     for _ in range(QUARANTINE_AFTER):
         assert not bound.quarantined
-        bound = bound.after_overrun(Amounts(10, 10, 1), Amounts(11, 11, 1))
+        bound = bound.after_overrun(Amounts(10, 10, 1), Amounts(11, 11, 1), 10_000)
     assert bound.quarantined
     resumed = bound.resumed()
     assert (resumed.quarantined, resumed.overruns, resumed.factor_bp) == (False, 0, bound.factor_bp)

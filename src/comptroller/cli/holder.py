@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from comptroller.cli.failure import CommandError
 
 
 @contextmanager
-def said_plainly(before: str = "") -> Iterator[None]:
+def said_plainly(before: str = "") -> Generator[None]:
     """Turn what opening a gateway's parts raises into a CommandError. `before` is put in front of its sentence."""
     import sqlite3
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -78,14 +78,15 @@ class Api:
 
 
 @contextmanager
-def connect(context: typer.Context, config: Path | None) -> Iterator[Api]:
+def connect(context: typer.Context, config: Path | None) -> Generator[Api]:
     """The admin plane of the gateway that this command is about."""
     target = find_target(chosen_config(context, config))
     if _listens(target):
         yield Api(_Online(target))
     elif target.config is None:
         raise CommandError(
-            f"Nothing listens on {target.where}.", "Is the gateway running there? COMPTROLLER_ADDR is its admin address."
+            f"Nothing listens on {target.where}.",
+            "Is the gateway running there? COMPTROLLER_ADDR is its admin address.",
         )
     else:
         with _offline(target, target.config) as wire:
@@ -155,7 +156,7 @@ class _Offline:
 
 
 @contextmanager
-def _offline(target: Target, config: Path) -> Iterator[_Offline]:
+def _offline(target: Target, config: Path) -> Generator[_Offline]:
     from comptroller import app
     from comptroller.cli.holder import said_plainly
 
@@ -234,7 +235,9 @@ def _refusal(answer: Answer) -> CommandError:
         error = msgspec.json.decode(answer.body, type=_ErrorBody).error
         hint = error.hint
         if error.code in {"credential_invalid", "credential_missing"}:
-            hint = "Does another gateway listen there? The credential is in `admin-token` in the state folder of its own."
+            hint = (
+                "Does another gateway listen there? The credential is in `admin-token` in the state folder of its own."
+            )
         return CommandError(error.message, hint, error.details)
     return CommandError(
         f"What listens there is not the admin plane of a gateway (HTTP {answer.status}).",

@@ -57,10 +57,10 @@ async def answer(dialect: Dialect, reply: Reply, reservation: Reservation, attem
         return
     elif attempt.outcome == "completed" and attempt.meter is not None:
         await reply.finish()
-    elif attempt.answer_body is not None and attempt.status not in _OUR_CREDENTIAL:
+    elif attempt.answer_body is not None and _is_for_the_caller(attempt.status or 0):
         await _pass_on(dialect, reply, reservation, attempt, receipt)
     else:
-        await refuse(dialect, reply, reservation.call_id, _failure(reservation, attempt))
+        await refuse(dialect, reply, reservation.call_id, failure(reservation, attempt))
 
 
 def governed_headers(reservation: Reservation, charge_nanos: int | None, model: str) -> list[tuple[bytes, bytes]]:
@@ -112,7 +112,8 @@ def _remaining(reservation: Reservation) -> str | None:
     return None if tightest is None else format_amount(max(0, tightest.remaining), "usd")
 
 
-def _failure(reservation: Reservation, attempt: Attempt) -> Refusal:
+def failure(reservation: Reservation, attempt: Attempt) -> Refusal:
+    """What an attempt that gave the caller no answer is called, and whose fault it was."""
     provider = reservation.decision.provider.name
     if attempt.status in _OUR_CREDENTIAL and attempt.outcome == "provider_refused":
         return Refusal(
@@ -152,3 +153,8 @@ def _own_failure(reservation: Reservation, outcome: Outcome) -> Refusal:
         sentence="The gateway failed on this call and stopped it.",
         hint=f"Give {reservation.call_id} to whoever runs the gateway.",
     )
+
+
+def _is_for_the_caller(status: int) -> bool:
+    """True for answers and errors; not for what concerns our own account, or sends us elsewhere."""
+    return status not in _OUR_CREDENTIAL and not 300 <= status < 400

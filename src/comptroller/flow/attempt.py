@@ -7,7 +7,7 @@ import asyncio
 from comptroller.core.budget.settlement import Phase
 from comptroller.core.pricing.usage import Usage
 from comptroller.flow.dialect import Answer, Dialect, Meter
-from comptroller.flow.door import Reply
+from comptroller.flow.door import Reply, Watch
 from comptroller.flow.gate import Gate
 from comptroller.flow.live import Line, LiveCall
 from comptroller.flow.outcome import Outcome
@@ -23,6 +23,7 @@ class Attempt:
         self.dialect = dialect
         self.reservation = reservation
         self.reply = reply
+        self.watch: Watch | None = None
         self.exchange: Exchange | None = None
         self.outcome: Outcome = "fault"  # stands if nothing else is said
         self.detail = ""
@@ -31,6 +32,7 @@ class Attempt:
         self.answer: Answer | None = None
         self.meter: Meter | None = None
         self.first_byte_ns: int | None = None
+        self.journalled = True  # False: the hold never reached the disk, nor will it
         self.unheard = False  # the caller is gone; the answer is read on only for its usage
         self._phase: Phase = "held"
         self._hangup_s = gate.limits.finish_after_hangup_s
@@ -62,6 +64,11 @@ class Attempt:
         self.outcome = outcome
         self.detail = detail
 
+    def unwritten(self) -> None:
+        """The hold could not be written to disk; there is nothing to be sent and nothing to be settled there."""
+        self.journalled = False
+        self.end("ledger_unavailable", "the hold could not be written to disk")
+
     def end_by_cut(self) -> None:
         """The line was cut: its reason is how the attempt ended."""
         self.end(self.line.reason or "fault")
@@ -81,7 +88,9 @@ class Attempt:
         self.line.cut("client_slow")
 
     def close(self) -> None:
-        """Let go of the connection and the timer."""
+        """Let go of the caller's watch, the timer and the connection."""
+        if self.watch is not None:
+            self.watch.cancel()
         if self._deadline is not None:
             self._deadline.cancel()
         if self.exchange is not None:

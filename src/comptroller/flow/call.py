@@ -61,13 +61,12 @@ async def _carry_out(
     """From the hold to its one settlement, whatever happens in between."""
     attempt = Attempt(gate, dialect, reservation, reply)
     live = live_call(reservation, attempt)
-    gate.live.add(live)
-    watch = request.watch(attempt.caller_left)
     try:
+        gate.live.add(live)
+        attempt.watch = request.watch(attempt.caller_left)
         if await make_durable(gate, reservation, attempt):
             await forward(gate, attempt, request.headers)
     finally:
-        watch.cancel()
         attempt.close()
         receipt = settle(gate, reservation, attempt)
         record_settlement(gate, reservation, attempt, receipt)

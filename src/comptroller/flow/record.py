@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.refusal import Refusal
+from comptroller.flow.answer import failure
 from comptroller.flow.attempt import Attempt
 from comptroller.flow.decide import Decision
 from comptroller.flow.dialect import Dialect
@@ -85,6 +86,9 @@ def record_refusal(
 
 def record_settlement(gate: Gate, reservation: Reservation, attempt: Attempt, receipt: Receipt) -> None:
     """Write down how the hold ended, and what a person should look at."""
+    if not attempt.journalled:
+        gate.journal.offer(Refused(reservation.facts, failure(reservation, attempt)))
+        return
     now_ns = gate.clock.now_ns()
     meter = attempt.reading
     gate.journal.append(

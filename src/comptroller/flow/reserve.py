@@ -49,10 +49,11 @@ def reserve(
         return _too_dear(binding, bound, limit)
     amounts = Amounts(bound.amount_nanos(limit), bound.tokens(limit), 1)
     number = attempt_id(call_id, 1)
+    digest = gate.credentials.digest(body)
+    facts = call_facts(dialect, call_id, caller, now_ns, asked, decision, body, digest)
     hold = gate.tree.hold(number, windows, amounts)
     if isinstance(hold, Window):
         return _exhausted(hold, amounts.of(hold.budget.unit), None)
-    facts = call_facts(dialect, call_id, caller, now_ns, asked, decision, body, gate.credentials.digest(body))
     return Reservation(
         call_id, number, facts, scope_facts, caller, decision, request, rates, bound, limit, hold,
         _shadowed(windows), now_ns,
@@ -66,7 +67,7 @@ async def make_durable(gate: Gate, reservation: Reservation, attempt: Attempt) -
             await gate.journal.commit(record_hold(gate, reservation))
         except LedgerUnavailableError as error:
             gate.warn("ledger_unavailable", {"call": reservation.call_id, "detail": str(error)})
-            attempt.end("ledger_unavailable", "the hold could not be written to disk")
+            attempt.unwritten()
             return False
         return True
     attempt.end_by_cut()

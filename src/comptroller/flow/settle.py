@@ -82,9 +82,9 @@ def _overrun_events(
     """The truth is recorded; the bound that was wrong is raised, and stopped after repeats."""
     if not overrun:
         return ()
-    held, billed = reservation.hold.amounts, done.posted
+    held, billed, factor_bp = reservation.hold.amounts, done.posted, reservation.estimate.factor_bp
     key = (reservation.decision.provider.name, reservation.request.asked.model, reservation.facts.dialect)
-    bound = gate.bounds.get(key, reservation.decision.bound).after_overrun(held, billed)
+    bound = gate.bounds.get(key, reservation.decision.bound).after_overrun(held, billed, factor_bp)
     gate.bounds[key] = bound
     now_ns = gate.clock.now_ns()
     sentence = (

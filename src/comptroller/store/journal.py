@@ -76,20 +76,20 @@ class JournalWriter(Journal):
         if self._closed:
             future.set_exception(LedgerUnavailableError(_CLOSED))
         else:
-            self._queue.put(Entry(self._encode(event), instant_of(event), "commit", future))
+            self._queue.put(Entry(event, self._encode(event), instant_of(event), "commit", future))
         return future
 
     def append(self, event: Event) -> None:
         if self._closed:
             raise LedgerUnavailableError(_CLOSED)
-        self._queue.put(Entry(self._encode(event), instant_of(event), "append"))
+        self._queue.put(Entry(event, self._encode(event), instant_of(event), "append"))
 
     def offer(self, event: Event) -> None:
         if self._closed or self._offers >= OFFERS_MOST:
             self.dropped += 1
             return
         self._offers += 1
-        self._queue.put(Entry(self._encode(event), instant_of(event), "offer"))
+        self._queue.put(Entry(event, self._encode(event), instant_of(event), "offer"))
 
     def submit(self, step: Callable[[sqlite3.Connection], T] | None) -> asyncio.Future[T]:
         """Run a step in a durable transaction, once all before it is written and folded. None: only that.

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from comptroller.flow.journal import LedgerUnavailableError
+from comptroller.flow.records import Event
 from comptroller.store.database import Database, FencedError
 from comptroller.store.folder import Folder, StoreDamagedError
 
@@ -34,6 +35,7 @@ BACK_OFF_MOST_S = 1.0
 class Entry:
     """One encoded event in the queue."""
 
+    event: Event
     body: bytes
     at_ns: int
     kind: Literal["commit", "append", "offer"]
@@ -155,6 +157,7 @@ class Writer:
             return False
         self._seq += 1
         del self._pending[: len(batch)]
+        self._folder.remember(self._seq, [entry.event for entry in batch])
         self._works()
         if not self._unfolded:
             self._fold_at = time.monotonic() + FOLD_AFTER_S

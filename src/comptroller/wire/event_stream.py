@@ -27,20 +27,22 @@ class EventSplitter:
     """
 
     def __init__(self, most_event_bytes: int = MOST_EVENT_BYTES) -> None:
-        self._most_event_bytes = most_event_bytes
+        self._most = most_event_bytes
         self._pending = bytearray()
         self._carriage_return = False  # one is in `_pending`
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The events that this chunk completes, each with its terminator. Raises EventTooLarge."""
         before = len(self._pending)
-        self._carriage_return = self._carriage_return or b"\r" in chunk
+        if b"\r" in chunk:
+            self._carriage_return = True
         if not before:
+            if chunk.find(b"\n\n") == len(chunk) - 2 and not self._carriage_return and len(chunk) <= self._most:
+                return [chunk]  # a provider's usual write: one event
             return self._split(chunk)
         self._pending += chunk
         # What was here before has no blank line in it, so only one that reaches into the new part can end it.
-        start = max(0, before - _LONGEST_BLANK_LINE)
-        if self._ends_after(start):
+        if self._ends_after(max(0, before - _LONGEST_BLANK_LINE)):
             return self._split(bytes(self._pending))
         self._check(len(self._pending))
         return []
@@ -61,7 +63,7 @@ class EventSplitter:
             parts = data.split(b"\n\n")
             rest = parts.pop()
             events = [part + b"\n\n" for part in parts]
-        if len(data) > self._most_event_bytes:
+        if len(data) > self._most:
             self._pending = bytearray(data)  # until we know that nothing is too large
             self._check(max(len(rest), *map(len, events)) if events else len(rest))
         self._pending = bytearray(rest)
@@ -69,8 +71,8 @@ class EventSplitter:
         return events
 
     def _check(self, length: int) -> None:
-        if length > self._most_event_bytes:
-            raise EventTooLarge(f"an event of more than {self._most_event_bytes} bytes")
+        if length > self._most:
+            raise EventTooLarge(f"an event of more than {self._most} bytes")
 
 
 def _split_at_any(data: bytes) -> tuple[list[bytes], bytes]:

@@ -29,10 +29,10 @@ class Bound(msgspec.Struct, frozen=True):
     def name(self) -> str:
         return f"{self.provider}/{self.model}/{self.dialect}"
 
-    def after_overrun(self, held: Amounts, billed: Amounts) -> Bound:
-        """The standing after one more call was billed above its hold."""
+    def after_overrun(self, held: Amounts, billed: Amounts, held_factor_bp: int) -> Bound:
+        """The standing after one more call was billed above its hold, which was taken at `held_factor_bp`."""
         worst = max(_ratio_bp(billed.usd, held.usd), _ratio_bp(billed.tokens, held.tokens))
-        factor = -(-self.factor_bp * worst // FACTOR_ONE_BP)
+        factor = -(-held_factor_bp * worst // FACTOR_ONE_BP)
         overruns = self.overruns + 1
         return msgspec.structs.replace(
             self,

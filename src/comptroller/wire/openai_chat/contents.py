@@ -154,7 +154,8 @@ class Contents:
             if isinstance(kind, str) and _PARTS.get(kind) == "image":
                 self.images += 1
             for each in value.values():
-                self._echoed(each)
+                if not isinstance(each, str):
+                    self._echoed(each)
 
     def _check_case(self, key: str) -> None:
         if key not in _WATCHED_KEYS and key.casefold() in _WATCHED_KEYS:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
 from comptroller.core.pricing.usage import Usage
-from comptroller.wire.body import is_array, is_object
 from comptroller.wire.event_stream import EventSplitter, EventTooLarge, event_data, event_name
 from comptroller.wire.openai_chat.usage import read_name, read_usage
 
@@ -15,6 +14,8 @@ _TOKENS_PER_CHOICE = 8  # role, end mark and the like: billed and never shown
 
 # Keys of a delta that carry no generated text.
 _NOT_TEXT = frozenset({"role", "id", "type", "index", "tool_call_id", "object", "format", "expires_at"})
+
+_OTHER_TEXT_KEYS = ("text", "message")  # where servers put it that stream in another shape
 
 
 class _Chunk(msgspec.Struct, gc=False):
@@ -52,7 +53,8 @@ class StreamMeter:
         self._unreadable = False  # from here on the stream passes unread
         self._text_bytes = 0
         self._choices: set[int] = {0}
-        self._model: Any = None
+        self._model: Any = None  # as the last chunk said
+        self._tier: Any = None
 
     @property
     def seen_output_tokens(self) -> int:
@@ -114,53 +116,62 @@ class StreamMeter:
         return self._read(chunk)
 
     def _read(self, chunk: _Chunk) -> bool:
-        if chunk.model != self._model:
-            self._model = chunk.model
-            self.served_model = read_name(chunk.model) or self.served_model
-        if chunk.service_tier is not None:
-            self.service_tier = read_name(chunk.service_tier) or self.service_tier
-        if chunk.error:
-            self.error = True
-        choices = cast("object", chunk.choices)
+        """Take a chunk's facts; whether it goes on. Every event comes through here, so this is written for speed."""
+        if chunk.model != self._model or chunk.service_tier != self._tier:
+            self._read_names(chunk)
+        choices = chunk.choices
         reported = chunk.usage
-        if is_array(choices):
+        if type(choices) is list:
             for choice in choices:
-                if is_object(choice):
-                    reported = self._read_choice(choice) or reported
+                if type(choice) is dict:
+                    self._read_choice(choice)
+                    reported = choice.get("usage") or reported
         elif choices is not None:
             self.malformed = True
-        if chunk.x_groq is not None and is_object(chunk.x_groq):
+        if chunk.error:
+            self.error = True
+        if chunk.x_groq and type(chunk.x_groq) is dict:
             reported = reported or chunk.x_groq.get("usage")
         if not reported:
             return True
         self._report(reported, alone=choices == [])
         return self._usage_asked or choices != []
 
-    def _read_choice(self, choice: dict[str, object]) -> object:
-        """Count what a choice generated; returns the usage that some servers put inside of it."""
-        delta = choice.get("delta")
-        if delta:
-            self._count(delta)
-        index = choice.get("index")
-        if isinstance(index, int):
-            self._choices.add(index)
-        text = choice.get("text")
-        if text:
-            self._count(text)
-        return choice.get("usage")
+    def _read_names(self, chunk: _Chunk) -> None:
+        self._model, self._tier = chunk.model, chunk.service_tier
+        self.served_model = read_name(chunk.model) or self.served_model
+        self.service_tier = read_name(chunk.service_tier) or self.service_tier
 
-    def _count(self, value: object) -> None:
-        """Add the bytes of every text in a delta, whatever its key is: new ones come and are billed."""
+    def _read_choice(self, choice: dict[str, Any]) -> None:
+        delta = choice.get("delta")
+        if type(delta) is dict:
+            for key, value in delta.items():
+                if type(value) is str:
+                    if value and key not in _NOT_TEXT:
+                        self._count(value)
+                elif value:
+                    self._count_all(value)
+        index = choice.get("index")
+        if index and type(index) is int:
+            self._choices.add(index)
+        for key in _OTHER_TEXT_KEYS:
+            if key in choice:
+                self._count_all(choice[key])
+
+    def _count(self, text: str) -> None:
+        self.started = True
+        self._text_bytes += len(text) if text.isascii() else len(text.encode())
+
+    def _count_all(self, value: Any) -> None:
+        """Count every text in it, whatever its key is: new ones come and are billed. No recursion: depth is theirs."""
         waiting = [value]
         while waiting:
             value = waiting.pop()
-            if isinstance(value, str):
-                if value:
-                    self.started = True
-                    self._text_bytes += len(value) if value.isascii() else len(value.encode())
-            elif is_object(value):
+            if type(value) is str and value:
+                self._count(value)
+            elif type(value) is dict:
                 waiting += [each for key, each in value.items() if key not in _NOT_TEXT]
-            elif is_array(value):
+            elif type(value) is list:
                 waiting += value
 
     def _report(self, reported: Any, *, alone: bool) -> None:

@@ -1,0 +1,35 @@
+"""`comptroller plan`."""
+
+from __future__ import annotations
+
+import typer
+
+from comptroller.cli.failure import DIFFERENT, OK
+from comptroller.cli.options import AsJson, Config
+from comptroller.cli.registry_file import File, read_registry, show_plan
+from comptroller.cli.said import write, write_json
+
+
+def plan(context: typer.Context, registry: File = None, as_json: AsJson = False, config: Config = None) -> None:
+    """Show what `apply` would change.
+
+    Exit code 2 if the registry file differs from what is installed, 0 if not, 1 on an error.
+
+    \b
+    Example:
+      comptroller plan || echo "registry.toml is not installed as it stands"
+    """
+    from comptroller.cli.transport import connect
+    from comptroller.control.registry import PlanRow
+
+    document = read_registry(context, config, registry)
+    with connect(context, config) as api:
+        answer = api.post("registry", "plan", document=document)
+    found = answer.read(PlanRow)
+    if as_json:
+        write_json(answer.body)
+    else:
+        show_plan(found)
+        if found.changes:
+            write("Nothing was changed. `comptroller apply` installs it.")
+    raise typer.Exit(DIFFERENT if found.changes else OK)

@@ -1,0 +1,61 @@
+"""`comptroller status`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import typer
+
+from comptroller.cli.options import AsJson, Config
+from comptroller.cli.said import say_seconds, write, write_json
+
+if TYPE_CHECKING:
+    from comptroller.control.status import Status
+
+
+def status(context: typer.Context, as_json: AsJson = False, config: Config = None) -> None:
+    """Say how the gateway is.
+
+    And what it serves. Works where no gateway runs, too.
+
+    \b
+    Example:
+      comptroller status
+    """
+    from comptroller.cli.transport import connect
+    from comptroller.control.status import Status
+
+    with connect(context, config) as api:
+        answer = api.get("status")
+    if as_json:
+        write_json(answer.body)
+        return
+    for name, value in _lines(answer.read(Status)):
+        write(f"{name:<12} {value}")
+
+
+def _lines(found: Status) -> Iterator[tuple[str, str]]:
+    yield "gateway", _gateway(found)
+    yield "store", f"{found.store}, durability {found.durability}, epoch {found.epoch}: {found.ledger}"
+    if found.registry_version:
+        yield "registry", f"{found.organization}, version {found.registry_version}, price book {found.price_version}"
+    else:
+        yield "registry", "empty: `comptroller apply` installs one"
+    yield "identities", f"{found.identities}, active sessions {found.active_sessions}"
+    yield "in flight", f"{found.live_calls} calls, {found.open_holds} holds"
+    for name in found.quarantined:
+        yield "quarantined", f"{name}: see `comptroller bounds`"
+    for provider in found.providers:
+        state = f"cannot be used: {provider.missing}" if provider.missing else "ready"
+        yield "provider", f"{provider.name}, {provider.base_url}: {state}"
+    for warning in found.warnings:
+        yield "warning", warning
+
+
+def _gateway(found: Status) -> str:
+    if not found.serving:
+        return f"not running; this command (version {found.version}) opened the store itself"
+    state = "shutting down" if found.draining else "running"
+    up = say_seconds(found.uptime_s)
+    return f"{state} on {found.listen} since {up}, version {found.version}, process {found.pid}"
