@@ -225,7 +225,7 @@ async def test_overflow_is_said_once_and_loses_nothing() -> None:
 
 async def test_a_large_piece_is_no_overflow_for_a_reader_who_waits() -> None:
     calls: list[int] = []
-    script = after_the_request(CHUNKED, b"3e8\r\n" + b"x" * 1000 + b"\r\n0\r\n\r\n")
+    script = after_the_request(CHUNKED, b"3e8\r\n" + b"x" * 1000 + b"\r\n", b"0\r\n\r\n")
     async with provider(script) as world, egress_to(Egress()) as egress:
         answer = await ask(
             egress, world.origin(), stream=True, buffer_limit_bytes=10, on_overflow=lambda: calls.append(1)

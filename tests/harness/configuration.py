@@ -1,4 +1,4 @@
-"""The two files of a gateway in front of a sandbox, as plain dicts with good defaults; a test changes what it is about."""
+"""The two files of a gateway in front of a sandbox, as plain dicts with good defaults."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date

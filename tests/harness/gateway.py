@@ -203,7 +203,13 @@ class GatewayProcess:
         """`comptroller ARGUMENTS --config PATH`. Raises CommandFailed unless `check` is off."""
         line = [sys.executable, "-m", "comptroller", *arguments, "--config", str(self.config)]
         done = subprocess.run(
-            line, env=self.environment(), capture_output=True, text=True, timeout=COMMAND_S, check=False, cwd=self.folder
+            line,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_S,
+            check=False,
+            cwd=self.folder,
         )
         if check and done.returncode != 0:
             raise CommandFailed(arguments, done.returncode, f"{done.stdout}{done.stderr}\n{self.log()[-2000:]}")
@@ -221,7 +227,7 @@ class GatewayProcess:
 
     def calls(self) -> list[dict[str, Any]]:
         """Every call in the books, newest first."""
-        return self.cli("calls", "--all")
+        return self.cli("calls")
 
     def budgets(self) -> list[dict[str, Any]]:
         """Every current window."""

@@ -71,8 +71,8 @@ class Call:
 class Books:
     """One picture of the store, read in one transaction."""
 
-    calls: Mapping[str, Call]
-    holds: Mapping[str, tuple[Sum, tuple[Key, ...]]]  # by attempt
+    calls: Mapping[str, Call]  # open ones too
+    holds: Mapping[str, Call]  # by attempt: the open ones
     balances: Mapping[Key, Sum]
     findings: Sequence[tuple[str, str | None, str]]  # code, call, sentence
     bounds: Sequence[tuple[str, int, bool]]  # provider/model, overruns, quarantined
@@ -89,10 +89,7 @@ def read_books(state: Path) -> Books:
     with closing(sqlite3.connect(f"file:{state / 'comptroller.db'}?mode=ro", uri=True, timeout=20)) as db:
         db.execute("BEGIN")
         calls = {row[0]: _call(row) for row in db.execute(_CALLS)}
-        holds = {
-            row[0]: (Sum(*row[1:4]), _windows(row[4]))
-            for row in db.execute("SELECT attempt_id, usd, tokens, calls, windows FROM holds")
-        }
+        holds = {row[0]: _open(row[1]) for row in db.execute("SELECT attempt_id, body FROM holds")}
         balances = {
             Key(*row[:3]): Sum(*row[3:])
             for row in db.execute("SELECT budget, instance, start_ns, usd, tokens, calls FROM balances")
@@ -101,6 +98,7 @@ def read_books(state: Path) -> Books:
         bounds = db.execute("SELECT provider || '/' || model, overruns, quarantined FROM bounds").fetchall()
         entries = db.execute("SELECT key, body FROM registry_entries WHERE kind = 'budget' AND disabled = 0").fetchall()
         journalled = db.execute("SELECT count(*) FROM journal").fetchone()[0]
+    calls |= {call.id: call for call in holds.values()}
     limits = {name: _limit(json.loads(body)) for name, body in entries if json.loads(body)["mode"] == "hard"}
     return Books(calls, holds, balances, findings, [(b, o, bool(q)) for b, o, q in bounds], limits, journalled)
 
@@ -120,6 +118,29 @@ def _call(row: tuple[Any, ...]) -> Call:
         windows=_windows(row[18]),
         charge=Sum(*row[19:22]),
         held=Sum(*row[22:25]),
+    )
+
+
+def _open(body: bytes) -> Call:
+    """A call in flight, from the event of its hold (src/comptroller/flow/records.py: Held, CallFacts)."""
+    held = msgspec.msgpack.decode(body)
+    call_id, at_ns, _, identity, kind, owner, team, environment, organization, session = held[2][:10]
+    model, provider, model_class = held[2][12:15]
+    facts = {"organization": organization, "team": team, "owner": owner, "environment": environment, "kind": kind}
+    facts |= {"identity": identity, "session": session, "provider": provider, "model": model, "model_class": model_class}
+    return Call(
+        id=call_id,
+        at_ns=at_ns,
+        facts=facts,
+        state="open",
+        outcome=None,
+        status=None,
+        refusal=None,
+        attempts=1,
+        overrun=False,
+        windows=tuple(Key(*each) for each in held[5]),
+        charge=Sum(),
+        held=Sum(*held[4]),
     )
 
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tests.torture.plan import Step
@@ -166,8 +166,13 @@ async def _dawdle(reader: asyncio.StreamReader) -> None:
     """Read as slowly as it takes to be cut off, or to the end."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(6.0):
-            while await reader.read(512):
+            async for _ in _sips(reader):
                 await asyncio.sleep(0.05)  # sleep: a caller that reads slowly
+
+
+async def _sips(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    while sip := await reader.read(512):
+        yield sip
 
 
 def _request(step: Step, credential: str) -> bytes:

@@ -72,8 +72,9 @@ FIRST_LIMITS: Mapping[str, int] = {
 _OVERRUN_FACTOR = 50  # where bounds are raised on purpose, holds are dear
 
 
-def budgets(limits: Mapping[str, int], *, late: bool) -> list[Table]:
+def budgets(limits: Mapping[str, int], *, late: bool, overrun: bool) -> list[Table]:
     """Every unit, every kind of window, pools and instances, a shadow; `late` comes while calls are in flight."""
+    factor = _OVERRUN_FACTOR if overrun else 1
     rising = [
         budget("all-usd", usd(limits["all-usd"]), "month", time_zone="Europe/Berlin"),
         budget("team-red-usd", usd(limits["team-red-usd"]), "day", scope={"team": "red"}),
@@ -83,7 +84,7 @@ def budgets(limits: Mapping[str, int], *, late: bool) -> list[Table]:
         budget("steady-calls", f"{limits['steady-calls']} calls", scope={"provider": STEADY}),
     ]
     fixed = [
-        budget("session-usd", "0.08 USD", per="session"),
+        budget("session-usd", usd(80_000_000 * factor), per="session"),
         budget("session-calls", "40 calls", "day", per="session"),
         budget("kinds-shadow", "0.01 USD", scope={"kind": ["agent", "tool"]}, mode="shadow"),
     ]
@@ -91,8 +92,8 @@ def budgets(limits: Mapping[str, int], *, late: bool) -> list[Table]:
     return [*rising, *fixed, *after]
 
 
-def registry_table(limits: Mapping[str, int], *, late: bool = False) -> Table:
-    return registry(budgets(limits, late=late), IDENTITIES, MODELS)
+def registry_table(limits: Mapping[str, int], *, late: bool, overrun: bool) -> Table:
+    return registry(budgets(limits, late=late, overrun=overrun), IDENTITIES, MODELS)
 
 
 def first_limits(*, overrun: bool) -> dict[str, int]:
@@ -100,15 +101,16 @@ def first_limits(*, overrun: bool) -> dict[str, int]:
     return {name: limit * factor for name, limit in FIRST_LIMITS.items()}
 
 
-def raised(limits: Mapping[str, int], rows: Sequence[Mapping[str, Any]], shares: Mapping[str, float]) -> dict[str, int]:
+def raised(
+    limits: Mapping[str, int], rows: Sequence[Mapping[str, Any]], shares: Mapping[str, float], *, overrun: bool
+) -> dict[str, int]:
     """New limits: what is posted now and a share of the first limit; never lower than before."""
     posted: dict[str, int] = {}
     for row in rows:
         amount = nanos(row["posted"]) if row["unit"] == "usd" else int(row["posted"])
         posted[row["name"]] = max(posted.get(row["name"], 0), amount)
-    return {
-        name: max(limit, posted.get(name, 0) + int(FIRST_LIMITS[name] * shares[name])) for name, limit in limits.items()
-    }
+    first = first_limits(overrun=overrun)
+    return {name: max(limit, posted.get(name, 0) + int(first[name] * shares[name])) for name, limit in limits.items()}
 
 
 def usd(amount_nanos: int) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from comptroller.cli.failure import CommandError
 from comptroller.cli.options import AsJson, Config
 from comptroller.cli.said import note, read_instant, say_count, say_instant, write_json
 from comptroller.cli.table import Column, print_table
@@ -20,13 +21,11 @@ Session = Annotated[str | None, typer.Option(metavar="ID", help="Only calls of t
 Model = Annotated[str | None, typer.Option(metavar="NAME", help="Only calls that asked for this model.")]
 Outcome = Annotated[str | None, typer.Option(metavar="WORD", help="Only these: completed, refused, open, ...")]
 Since = Annotated[str | None, typer.Option(metavar="WHEN", help="Only calls since then: 1h, or 2026-11-22T06:00.")]
-Limit = Annotated[
-    int | None,
-    typer.Option(min=1, help="At most so many.", show_default="50; with --json all"),
-]
+Limit = Annotated[int | None, typer.Option(min=1, help="At most so many.", show_default="50; with --json all")]
+Every = Annotated[bool, typer.Option("--all", help="However many there are.")]
 
 _SHOWN = 50
-_PAGE = 5_000
+_PAGE = 10_000
 
 _COLUMNS = (
     Column("call"),
@@ -51,6 +50,7 @@ def calls(
     outcome: Outcome = None,
     since: Since = None,
     limit: Limit = None,
+    every: Every = False,
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
@@ -72,18 +72,18 @@ def calls(
         "since": read_instant(since).isoformat() if since is not None else None,
     }
     with connect(context, config) as api:
-        rows = _read(api, filters, limit if limit is not None or as_json else _SHOWN + 1)
+        rows = _read(api, filters, limit if limit is not None or every or as_json else _SHOWN + 1)
     if as_json:
         import msgspec
 
         write_json(msgspec.json.encode(rows))
         return
-    shown = rows if limit is not None else rows[:_SHOWN]
+    shown = rows if limit is not None or every else rows[:_SHOWN]
     print_table(_COLUMNS, [_cells(row) for row in shown], "No such call.")
     if any(row.presumed for row in shown):
         note("~ presumed: nobody knows what was billed. `comptroller explain CALL` says why.")
     if len(shown) < len(rows):
-        note(f"The newest {_SHOWN} are shown; --limit N shows more.")
+        note(f"The newest {_SHOWN} are shown; --limit N or --all shows more.")
 
 
 def _read(api: Api, filters: dict[str, str | None], limit: int | None) -> list[CallRow]:
@@ -95,6 +95,8 @@ def _read(api: Api, filters: dict[str, str | None], limit: int | None) -> list[C
         page = _PAGE if limit is None else min(_PAGE, limit - len(rows))
         before = rows[-1].id if rows else None
         found = api.get("calls", **filters, before=before, limit=page).read(list[CallRow])
+        if found and before is not None and found[0].id >= before:
+            raise CommandError("The gateway gives the same page again.", "Ask for fewer with --since or --limit.")
         rows += found
         if len(found) < page:
             break

@@ -22,7 +22,7 @@ def demo(directory: Directory = Path(".comptroller")) -> None:
       comptroller demo
     """
     from comptroller.cli.holder import said_plainly
-    from comptroller.demo import demo as run
+    from comptroller.cli.rehearsal import rehearse as run
 
     with said_plainly("The sample does not start: "):
         code = run(directory)

@@ -12,8 +12,6 @@ from comptroller.cli.failure import CommandError
 @contextmanager
 def said_plainly(before: str = "") -> Generator[None]:
     """Turn what opening a gateway's parts raises into a CommandError. `before` is put in front of its sentence."""
-    import sqlite3
-
     from comptroller.control.problem import ControlProblem
     from comptroller.flow.journal import LedgerUnavailableError
     from comptroller.settings import SettingsError
@@ -31,7 +29,7 @@ def said_plainly(before: str = "") -> Generator[None]:
         raise CommandError(first, "", [line.strip() for line in details]) from error
     except (StoreHeldError, SchemaUnknownError, StoreDamagedError, SecretFileError, LedgerUnavailableError) as error:
         raise CommandError(f"{before}{error}") from error
-    except (OSError, sqlite3.Error) as error:
+    except OSError as error:
         raise CommandError(f"{before}{error}") from error
 
 

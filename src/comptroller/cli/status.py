@@ -58,4 +58,4 @@ def _gateway(found: Status) -> str:
         return f"not running; this command (version {found.version}) opened the store itself"
     state = "shutting down" if found.draining else "running"
     up = say_seconds(found.uptime_s)
-    return f"{state} on {found.listen} since {up}, version {found.version}, process {found.pid}"
+    return f"{state} on {found.listen} for {up}, version {found.version}, process {found.pid}"

@@ -11,6 +11,7 @@ from comptroller.control.office import Office
 from comptroller.control.sessions import session_state
 from comptroller.core.instant import NANOS_PER_SECOND, format_instant
 from comptroller.flow.journal import LedgerUnavailableError
+from comptroller.flow.upstream import Origin
 
 
 class ProviderRow(msgspec.Struct, frozen=True):
@@ -84,11 +85,17 @@ async def _ledger(office: Office) -> str:
     return "ok"
 
 
+def _say_origin(origin: Origin) -> str:
+    host = f"[{origin.host}]" if ":" in origin.host else origin.host
+    port = "" if (origin.scheme, origin.port) in {("http", 80), ("https", 443)} else f":{origin.port}"
+    return f"{origin.scheme}://{host}{port}{origin.path_prefix}"
+
+
 def _providers(office: Office) -> Sequence[ProviderRow]:
     return [
         ProviderRow(
             name=each.name,
-            base_url=f"{each.origin.scheme}://{each.origin.host}:{each.origin.port}{each.origin.path_prefix}",
+            base_url=_say_origin(each.origin),
             dialects=each.dialects,
             environments=each.environments,
             missing=each.missing,

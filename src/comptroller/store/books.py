@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 from sqlalchemy import ColumnElement, func, literal, select
@@ -12,28 +13,36 @@ from comptroller.control.interfaces import CallFilter, CallRecord, Spending
 from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
-from comptroller.flow.records import CallFacts, Change, Finding
-from comptroller.store import schema
-from comptroller.store.rows import CallRow, unpack_names, unpack_windows
+from comptroller.flow.records import CallFacts, Change, Finding, Held
+from comptroller.store import rows, schema, tables
+from comptroller.store.rows import CallRow
 from comptroller.store.sql import run
 
-_CALLS, _HOLDS, _BALANCES = schema.calls, schema.holds, schema.balances
+_CALLS, _BALANCES = schema.calls, schema.balances
 _AT_ONCE = 500
 
 _refusal = msgspec.json.Decoder(Refusal)
 
 
 def call(connection: sqlite3.Connection, call_id: str) -> CallRecord | None:
-    rows = [CallRow(*row) for row in run(connection, select(_CALLS).where(_CALLS.c.id == call_id))]
-    return next(iter(_records(connection, rows)), None)
+    row = run(connection, select(_CALLS).where(_CALLS.c.id == call_id)).fetchone()
+    ended = {} if row is None else {call_id: CallRow(*row)}
+    open_ones = _open_calls(tables.open_holds(connection, call_id), ended)
+    return next(iter((*open_ones, *map(_record, ended.values()))), None)
 
 
 def calls(connection: sqlite3.Connection, wanted: CallFilter) -> Sequence[CallRecord]:
-    """Newest first."""
-    statement = select(_CALLS).where(*_matching(wanted)).order_by(_CALLS.c.at_ns.desc(), _CALLS.c.id.desc())
-    if wanted.limit is not None:
-        statement = statement.limit(wanted.limit)
-    return _records(connection, [CallRow(*row) for row in run(connection, statement)])
+    """Newest first. Open calls stand among the holds, and the ended ones in their table."""
+    open_ones = _open_calls(tables.open_holds(connection), {})
+    found = [record for record in open_ones if _matches(record, wanted)]
+    if wanted.outcome != "open":
+        limit = None if wanted.limit is None else wanted.limit + len(open_ones)
+        statement = select(_CALLS).where(*_matching(wanted)).order_by(_CALLS.c.at_ns.desc(), _CALLS.c.id.desc())
+        ended = run(connection, statement.limit(limit))
+        still_open = {record.facts.call_id for record in open_ones}
+        found += [_record(row) for row in map(_row, ended) if row.id not in still_open]
+        found.sort(key=lambda record: (record.facts.at_ns, record.facts.call_id), reverse=True)
+    return found[: wanted.limit]
 
 
 def spent_by(connection: sqlite3.Connection, spending: Spending) -> Mapping[str, Amounts]:
@@ -84,35 +93,47 @@ def changes(connection: sqlite3.Connection, limit: int, noun: str | None, key: s
 
 
 def _matching(wanted: CallFilter) -> list[ColumnElement[bool]]:
+    """The filter, for calls that have ended."""
     equal = {"identity": wanted.identity, "team": wanted.team, "session": wanted.session, "model": wanted.model}
     conditions = [_CALLS.c[name] == value for name, value in equal.items() if value is not None]
     if wanted.since_ns is not None:
         conditions.append(_CALLS.c.at_ns >= wanted.since_ns)
-    if wanted.outcome == "open":
-        conditions.append(_CALLS.c.id.in_(select(_HOLDS.c.call_id)))  # few: no need to look through all calls
-    elif wanted.outcome == "refused":
+    if wanted.outcome == "refused":
         conditions.append(_CALLS.c.state == "refused")
     elif wanted.outcome is not None:
         conditions.append(_CALLS.c.outcome == wanted.outcome)
     return conditions
 
 
-def _records(connection: sqlite3.Connection, rows: Sequence[CallRow]) -> Sequence[CallRecord]:
-    held_in = _held_in(connection, [row.id for row in rows if row.state == "open"])
-    return [_record(row, held_in.get(row.id) or unpack_windows(row.windows)) for row in rows]
+def _matches(record: CallRecord, wanted: CallFilter) -> bool:
+    """The filter, for a call that is open."""
+    facts = record.facts
+    equal = (
+        (wanted.identity, facts.identity),
+        (wanted.team, facts.team),
+        (wanted.session, facts.session),
+        (wanted.model, facts.model),
+        (wanted.outcome, "open"),
+    )
+    since = wanted.since_ns is None or facts.at_ns >= wanted.since_ns
+    return since and all(value is None or value == fact for value, fact in equal)
 
 
-def _held_in(connection: sqlite3.Connection, call_ids: Sequence[str]) -> Mapping[str, tuple[WindowKey, ...]]:
-    """The windows that open calls are held in."""
-    found: dict[str, tuple[WindowKey, ...]] = {}
-    for start in range(0, len(call_ids), _AT_ONCE):
-        some = list(call_ids[start : start + _AT_ONCE])
-        statement = select(_HOLDS.c.call_id, _HOLDS.c.windows).where(_HOLDS.c.call_id.in_(some))
-        found.update((call_id, unpack_windows(windows)) for call_id, windows in run(connection, statement))
-    return found
+def _open_calls(holds: Sequence[Held], ended: Mapping[str, CallRow]) -> list[CallRecord]:
+    """Calls with an open hold, newest first; what earlier attempts of them came to is in `ended`."""
+    found: dict[str, CallRecord] = {}
+    for held in holds:
+        row = ended.get(held.facts.call_id) or rows.called(held.facts, "open")
+        rows.hold(row, held)
+        found[row.id] = _record(row, held.windows)
+    return [found[call_id] for call_id in reversed(found)]
 
 
-def _record(row: CallRow, windows: tuple[WindowKey, ...]) -> CallRecord:
+def _row(row: tuple[Any, ...]) -> CallRow:
+    return CallRow(*row)
+
+
+def _record(row: CallRow, held_in: tuple[WindowKey, ...] | None = None) -> CallRecord:
     return CallRecord(
         facts=_facts(row),
         state=row.state,
@@ -124,7 +145,7 @@ def _record(row: CallRow, windows: tuple[WindowKey, ...]) -> CallRecord:
         asked_output_limit=row.asked_output_limit,
         choices=row.choices,
         factor_bp=row.factor_bp,
-        shadowed=unpack_names(row.shadowed),
+        shadowed=rows.unpack_names(row.shadowed),
         settled_at_ns=row.settled_at_ns,
         outcome=row.outcome,
         detail=row.detail,
@@ -137,7 +158,7 @@ def _record(row: CallRow, windows: tuple[WindowKey, ...]) -> CallRecord:
         overrun=bool(row.overrun),
         first_byte_ns=row.first_byte_ns,
         duration_ns=row.duration_ns,
-        windows=windows,
+        windows=rows.unpack_windows(row.windows) if held_in is None else held_in,
         corrected=row.corrected,
         original_charge_nanos=row.original_charge_nanos,
     )
@@ -155,7 +176,7 @@ def _facts(row: CallRow) -> CallFacts:
         environment=row.environment,
         organization=row.organization,
         session=row.session,
-        chain=unpack_names(row.chain),
+        chain=rows.unpack_names(row.chain),
         registry_version=row.registry_version,
         model=row.model,
         provider=row.provider,

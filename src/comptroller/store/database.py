@@ -19,6 +19,8 @@ Durability = Literal["power", "process"]
 # A store locked by another program for longer than this is a store that cannot be written: say so, and do not hang.
 BUSY_TIMEOUT_MS = 2000
 
+_CACHE_KIB = 16_384  # the ends of all indexes, where new calls go
+
 
 class _Pace(NamedTuple):
     synchronous: int  # 1: NORMAL, 2: FULL
@@ -40,6 +42,12 @@ _WRITE_OVER = _WRITE.replace("INSERT INTO", "INSERT OR REPLACE INTO", 1)
 
 class FencedError(Exception):
     """Another process has opened this store since: nothing may be written any more."""
+
+
+def is_unavailable(error: Exception) -> bool:
+    """Whether it is the store that failed: fenced, full, locked, broken. The rest are faults of the caller."""
+    faults = sqlite3.IntegrityError | sqlite3.ProgrammingError
+    return isinstance(error, FencedError) or (isinstance(error, sqlite3.Error) and not isinstance(error, faults))
 
 
 class Database:
@@ -111,6 +119,7 @@ class Database:
 
     def _configure(self) -> None:
         self.connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        self.connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         mode = self.connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
         if mode != "wal":
             raise sqlite3.OperationalError(f"{self.path} cannot use a write-ahead log (it says {mode!r})")

@@ -25,7 +25,7 @@ from comptroller.flow.records import (
     Settled,
 )
 from comptroller.store import rows
-from comptroller.store.rows import CallRow, HoldRow
+from comptroller.store.rows import CallRow
 
 BoundKey = tuple[str, str, str]
 
@@ -42,7 +42,7 @@ class Standing(msgspec.Struct, frozen=True):
     """Those of them that stand in the tables."""
 
     calls: Mapping[str, CallRow]
-    holds: Mapping[str, HoldRow]
+    holds: Mapping[str, Held]
     bounds: Mapping[BoundKey, Bound]
 
 
@@ -51,8 +51,8 @@ class Outcome(msgspec.Struct, frozen=True):
 
     new_calls: list[CallRow]
     changed_calls: list[CallRow]
-    new_holds: list[HoldRow]
-    changed_holds: list[HoldRow]
+    new_holds: list[Held]
+    changed_holds: list[Held]
     ended_holds: list[str]
     posted: Mapping[WindowKey, Amounts]
     bounds: list[Bound]
@@ -71,15 +71,17 @@ def instant_of(event: Event) -> int:
 def touched(events: Iterable[Event]) -> Touched:
     """What has to be read before these events can be folded."""
     found = Touched(set(), set(), set())
+    taken: set[str] = set()
     for event in events:
         match event:
             case Held():
-                found.calls.add(event.facts.call_id)
-            case Refused():
-                found.calls.add(event.facts.call_id)
+                taken.add(event.attempt_id)
             case Settled():
                 found.calls.add(event.call_id)
-                found.holds.add(event.attempt_id)
+                if event.attempt_id not in taken:
+                    found.holds.add(event.attempt_id)
+            case Refused():
+                found.calls.add(event.facts.call_id)
             case Joined():
                 found.holds.add(event.attempt_id)
             case Corrected():
@@ -105,8 +107,6 @@ class _Folding:
         self._calls = dict(standing.calls)
         self._changed: dict[str, CallRow] = {}
         self._holds = dict(standing.holds)
-        self._moved: dict[str, HoldRow] = {}
-        self._taken: dict[str, Held] = {}  # holds of this run that are still open
         self._posted: dict[bytes, _Posting] = {}
         self._bounds = dict(standing.bounds)
         self._findings: list[Finding] = []
@@ -117,13 +117,13 @@ class _Folding:
         self._last_ns = max(self._last_ns, instant_of(event))
         match event:
             case Held():
-                self._held(rows.fit_held(event))
+                self._holds[event.attempt_id] = rows.fit_held(event)
             case Settled():
                 self._settled(rows.fit_settled(event))
             case Joined():
                 self._joined(event)
             case Refused():
-                rows.refuse(self._call(event.facts, "refused"), event.refusal)
+                rows.refuse(self._call(event.facts), event.refusal)
             case Corrected():
                 self._corrected(event)
             case BoundChanged():
@@ -138,8 +138,8 @@ class _Folding:
         return Outcome(
             new_calls=[row for key, row in self._changed.items() if key not in was_call],
             changed_calls=[row for key, row in self._changed.items() if key in was_call],
-            new_holds=[rows.hold_row(held) for held in self._taken.values()],
-            changed_holds=[row for key, row in self._moved.items() if key in self._holds],
+            new_holds=[held for key, held in self._holds.items() if key not in was_hold],
+            changed_holds=[held for key, held in self._holds.items() if held is not was_hold.get(key, held)],
             ended_holds=[key for key in was_hold if key not in self._holds],
             posted=_by_window(self._posted.values()),
             bounds=[bound for key, bound in self._bounds.items() if bound is not self._standing.bounds.get(key)],
@@ -148,39 +148,31 @@ class _Folding:
             last_ns=self._last_ns,
         )
 
-    def _call(self, facts: CallFacts, state: rows.CallState) -> CallRow:
+    def _call(self, facts: CallFacts) -> CallRow:
         row = self._calls.get(facts.call_id)
         if row is None:
-            row = self._calls[facts.call_id] = rows.called(facts, state)
+            row = self._calls[facts.call_id] = rows.called(facts, "refused")
         self._changed[row.id] = row
         return row
-
-    def _held(self, event: Held) -> None:
-        rows.hold(self._call(event.facts, "open"), event)
-        self._taken[event.attempt_id] = event
 
     def _settled(self, event: Settled) -> None:
         """The money is posted whatever else is known: a record too many is corrected, one too few is lost."""
         packed = rows.pack_windows(event.windows)
         self._post(packed, event.windows, event.posted)
-        row = self._calls.get(event.call_id)
-        if row is not None:
+        held = self._holds.pop(event.attempt_id, None)
+        if held is not None:
+            row = self._call(held.facts)
+            rows.hold(row, held)
             rows.settle(row, event, packed)
-            self._changed[row.id] = row
-        held = self._taken.pop(event.attempt_id, None) or self._holds.pop(event.attempt_id, None)
-        if held is None and event.posted != _NOTHING:
+        elif event.posted != _NOTHING:
             sentence = f"Attempt {event.attempt_id} was settled without an open hold; its charge was posted."
             self._findings.append(Finding(event.at_ns, "settled_without_hold", event.call_id, "gateway", sentence))
 
     def _joined(self, event: Joined) -> None:
-        taken = self._taken.get(event.attempt_id)
-        row = self._holds.get(event.attempt_id)
-        if taken is not None:
-            joined = msgspec.structs.replace(taken, windows=(*taken.windows, *event.windows))
-            self._taken[event.attempt_id] = joined
-        elif row is not None:
-            row.windows = rows.pack_windows((*rows.unpack_windows(row.windows), *event.windows))
-            self._moved[row.attempt_id] = row
+        held = self._holds.get(event.attempt_id)
+        if held is not None:
+            joined = msgspec.structs.replace(held, windows=(*held.windows, *event.windows))
+            self._holds[event.attempt_id] = joined
 
     def _corrected(self, event: Corrected) -> None:
         delta = Amounts(usd=rows.fit(event.delta_nanos))

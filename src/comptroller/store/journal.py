@@ -19,7 +19,7 @@ import msgspec
 
 from comptroller.flow.journal import Journal, LedgerUnavailableError
 from comptroller.flow.records import Event
-from comptroller.store.database import Database, FencedError
+from comptroller.store.database import Database, is_unavailable
 from comptroller.store.fold import instant_of
 from comptroller.store.folder import Folder
 from comptroller.store.writer import Answers, Entry, Job, Queue, Stop, Writer
@@ -116,6 +116,7 @@ class JournalWriter(Journal):
             self._queue.put(Stop(time.monotonic() + timeout_s))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(self._ended), timeout_s + _STOP_GRACE_S)
+            self._thread.join()  # its last act was to say so
         return len(self._writer.unwritten())
 
     def _work(self) -> None:
@@ -159,7 +160,7 @@ class JournalWriter(Journal):
 
     def _job_failed(self, job: Job, error: Exception) -> None:
         self._jobs.discard(job)
-        if isinstance(error, FencedError | sqlite3.OperationalError):
+        if is_unavailable(error):
             error = LedgerUnavailableError(str(error))
         if not job.future.done():
             job.future.set_exception(error)

@@ -5,16 +5,14 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from comptroller.core.budget.hold import Amounts
 from comptroller.core.money import format_usd
-from comptroller.flow.records import Event, Finding, Settled
+from comptroller.flow.records import Event, Finding, Held, Settled
 from comptroller.store import tables
 from comptroller.store.database import Database, Durability
 from comptroller.store.fold import fold, touched
 from comptroller.store.folder import Folder, get_meta, raise_meta
 from comptroller.store.lock import Holder, StoreLock
 from comptroller.store.migrate import migrate
-from comptroller.store.rows import HoldRow, unpack_windows
 from comptroller.store.store import Recovered, Store
 
 DATABASE = "comptroller.db"
@@ -70,7 +68,7 @@ def _presume(database: Database, now_ns: int) -> Recovered:
     holds = tables.open_holds(database.connection)
     if not holds:
         return Recovered(0, 0)
-    recovered = Recovered(len(holds), sum(hold.usd for hold in holds))
+    recovered = Recovered(len(holds), sum(hold.amounts.usd for hold in holds))
     at_ns = max(now_ns, get_meta(database.connection, "last_ns"))
     events: list[Event] = [_presumed(hold, at_ns) for hold in holds]
     events.append(_finding(recovered, at_ns))
@@ -81,14 +79,14 @@ def _presume(database: Database, now_ns: int) -> Recovered:
     return recovered
 
 
-def _presumed(hold: HoldRow, at_ns: int) -> Settled:
+def _presumed(hold: Held, at_ns: int) -> Settled:
     return Settled(
         attempt_id=hold.attempt_id,
-        call_id=hold.call_id,
+        call_id=hold.facts.call_id,
         at_ns=at_ns,
         end="presumed",
-        posted=Amounts(hold.usd, hold.tokens, hold.calls),
-        windows=unpack_windows(hold.windows),
+        posted=hold.amounts,
+        windows=hold.windows,
         outcome="crashed",
         detail="the gateway died while the call was in flight; the whole hold is charged",
         status=None,
@@ -98,7 +96,7 @@ def _presumed(hold: HoldRow, at_ns: int) -> Settled:
         priced=True,
         overrun=False,
         first_byte_ns=None,
-        duration_ns=max(0, at_ns - hold.at_ns),
+        duration_ns=max(0, at_ns - hold.facts.at_ns),
     )
 
 

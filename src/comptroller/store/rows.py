@@ -1,7 +1,7 @@
-"""The rows of the tables that events are folded into, and how an event becomes one.
+"""The row of a call, and how events become one.
 
-Each struct has the columns of its table in their order (schema.py; a test compares them). Values are
-as the database keeps them: lists as JSON, windows as MessagePack.
+`CallRow` has the columns of its table in their order (schema.py; a test compares them). Values are as the
+database keeps them: lists as JSON, windows as MessagePack.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from comptroller.core.refusal import Refusal
 from comptroller.flow.records import BoundChanged, CallFacts, Change, Corrected, Held, Settled
 
 CallState = Literal["open", "posted", "presumed", "voided", "refused"]
+"""`open` is never stored: it is how a call reads while a hold of it stands in `holds`."""
 
 NUMBER_MOST = 2**62 - 1
 """The largest number kept. Two of them add up without leaving 64 bits; beyond those SQL counts in floats."""
@@ -81,23 +82,6 @@ class CallRow(msgspec.Struct, gc=False):
     windows: bytes | None = None
     corrected: int = 0
     original_charge_nanos: int | None = None
-
-
-class HoldRow(msgspec.Struct, gc=False):
-    """One open hold."""
-
-    attempt_id: str
-    call_id: str
-    at_ns: int
-    epoch: int
-    usd: int
-    tokens: int
-    calls: int
-    windows: bytes
-
-    @property
-    def amounts(self) -> Amounts:
-        return Amounts(self.usd, self.tokens, self.calls)
 
 
 _windows = msgspec.msgpack.Decoder(tuple[WindowKey, ...])
@@ -226,21 +210,6 @@ def settle(row: CallRow, event: Settled, windows: bytes) -> None:
     row.first_byte_ns = event.first_byte_ns
     row.duration_ns = event.duration_ns
     _count_usage(row, event)
-
-
-def hold_row(event: Held) -> HoldRow:
-    """The row of a hold that is open."""
-    amounts = event.amounts
-    return HoldRow(
-        attempt_id=event.attempt_id,
-        call_id=event.facts.call_id,
-        at_ns=event.facts.at_ns,
-        epoch=event.epoch,
-        usd=amounts.usd,
-        tokens=amounts.tokens,
-        calls=amounts.calls,
-        windows=pack_windows(event.windows),
-    )
 
 
 def correct(row: CallRow, event: Corrected) -> None:

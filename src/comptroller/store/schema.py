@@ -30,7 +30,7 @@ journal = Table(
 )
 
 calls = Table(
-    "calls",
+    "calls",  # what has ended: settled or refused. An open call stands in `holds` alone.
     metadata,
     Column("id", Text, primary_key=True),
     Column("at_ns", BigInteger, nullable=False),
@@ -51,7 +51,7 @@ calls = Table(
     Column("stream", Integer, nullable=False),
     Column("body_bytes", BigInteger, nullable=False),
     Column("body_digest", Text),
-    Column("state", Text, nullable=False),  # open, posted, presumed, voided, refused
+    Column("state", Text, nullable=False),  # posted, presumed, voided, refused
     Column("refusal_code", Text),
     Column("refusal", Text),  # JSON
     Column("epoch", BigInteger),
@@ -99,11 +99,7 @@ holds = Table(
     Column("attempt_id", Text, primary_key=True),
     Column("call_id", Text, nullable=False),
     Column("at_ns", BigInteger, nullable=False),
-    Column("epoch", BigInteger, nullable=False),
-    Column("usd", BigInteger, nullable=False),
-    Column("tokens", BigInteger, nullable=False),
-    Column("calls", BigInteger, nullable=False),
-    Column("windows", LargeBinary, nullable=False),
+    Column("body", LargeBinary, nullable=False),  # MessagePack of its event, joined windows included
 )
 
 balances = Table(

@@ -27,10 +27,10 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from comptroller.core.budget.bounds import Bound
 from comptroller.core.budget.hold import Amounts, WindowKey
-from comptroller.flow.records import Change
+from comptroller.flow.records import Change, Held
 from comptroller.store import schema
 from comptroller.store.fold import BoundKey, Outcome, Standing, Touched
-from comptroller.store.rows import NUMBER_MOST, CallRow, HoldRow, fit
+from comptroller.store.rows import NUMBER_MOST, CallRow, fit
 from comptroller.store.sql import Many, run, text_of
 
 # What no later event changes about a call.
@@ -49,8 +49,7 @@ def _change_call() -> Many:
 
 def _move_hold() -> Many:
     table = schema.holds
-    moving = update(table).where(table.c.attempt_id == bindparam("attempt")).values(windows=bindparam("windows"))
-    return Many(moving, attempt="attempt_id")
+    return Many(update(table).where(table.c.attempt_id == bindparam("attempt")).values(body=bindparam("body")))
 
 
 def _end_hold() -> Many:
@@ -103,15 +102,17 @@ def _wanted(table: Table, column: ColumnElement[str]) -> str:
 
 _WANTED_CALLS = _wanted(schema.calls, schema.calls.c.id)
 _WANTED_HOLDS = _wanted(schema.holds, schema.holds.c.attempt_id)
+_pack = msgspec.msgpack.Encoder().encode
+_held = msgspec.msgpack.Decoder(Held)
 
 
 def load(connection: sqlite3.Connection, wanted: Touched) -> Standing:
     """Read the rows that a fold needs to see."""
     calls = [CallRow(*row) for row in _rows(connection, _WANTED_CALLS, wanted.calls)]
-    holds = [HoldRow(*row) for row in _rows(connection, _WANTED_HOLDS, wanted.holds)]
+    holds = [_held.decode(row[-1]) for row in _rows(connection, _WANTED_HOLDS, wanted.holds)]
     return Standing(
         calls={row.id: row for row in calls},
-        holds={row.attempt_id: row for row in holds},
+        holds={held.attempt_id: held for held in holds},
         bounds=load_bounds(connection) if wanted.bounds else {},
     )
 
@@ -122,18 +123,22 @@ def load_bounds(connection: sqlite3.Connection) -> dict[BoundKey, Bound]:
     return {(bound.provider, bound.model, bound.dialect): bound for bound in bounds}
 
 
-def open_holds(connection: sqlite3.Connection) -> list[HoldRow]:
-    """Every open hold, in the order in which they were taken."""
+def open_holds(connection: sqlite3.Connection, call_id: str | None = None) -> list[Held]:
+    """Every open hold (of one call), in the order in which they were taken."""
     table = schema.holds
-    return [HoldRow(*row) for row in run(connection, select(table).order_by(table.c.at_ns, table.c.attempt_id))]
+    wanted = select(table.c.body).order_by(table.c.at_ns, table.c.attempt_id)
+    if call_id is not None:
+        wanted = wanted.where(table.c.call_id == call_id)
+    return [_held.decode(body) for (body,) in run(connection, wanted)]
 
 
 def save(connection: sqlite3.Connection, outcome: Outcome) -> None:
     """Write what a fold came to."""
     _NEW_CALL.run(connection, outcome.new_calls)
     _CHANGE_CALL.run(connection, outcome.changed_calls)
-    _NEW_HOLD.run(connection, outcome.new_holds)
-    _MOVE_HOLD.run(connection, outcome.changed_holds)
+    new = [(held.attempt_id, held.facts.call_id, held.facts.at_ns, _pack(held)) for held in outcome.new_holds]
+    _NEW_HOLD.run_values(connection, new)
+    _MOVE_HOLD.run_values(connection, [(_pack(held), held.attempt_id) for held in outcome.changed_holds])
     _END_HOLD.run_values(connection, [(attempt_id,) for attempt_id in outcome.ended_holds])
     add_to_balances(connection, outcome.posted)
     _SET_BOUND.run(connection, outcome.bounds)

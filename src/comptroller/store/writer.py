@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Event
-from comptroller.store.database import Database, FencedError
+from comptroller.store.database import Database, FencedError, is_unavailable
 from comptroller.store.folder import Folder, StoreDamagedError
 
 BATCH_MOST = 1000  # events in one row; a longer queue is several rows
@@ -170,7 +170,7 @@ class Writer:
         self._in_doubt = False
         self._back_off_s = self._retry_at = 0.0
 
-    def _failed(self, error: sqlite3.Error | FencedError) -> None:
+    def _failed(self, error: Exception) -> None:
         self.trouble = str(error)
         self.fenced = isinstance(error, FencedError)
         self._in_doubt = not self.fenced
@@ -195,7 +195,7 @@ class Writer:
                 with self._database.transaction() as connection:
                     result = job.run(connection)
         except Exception as error:  # noqa: BLE001 - it is handed to whoever waits for the job; this thread lives on
-            if isinstance(error, FencedError | sqlite3.OperationalError):
+            if is_unavailable(error):
                 self._failed(error)
             self._answers.job_failed(job, error)
         else:

@@ -119,23 +119,24 @@ class StreamMeter:
         """Take a chunk's facts; whether it goes on. Every event comes through here, so this is written for speed."""
         if chunk.model != self._model or chunk.service_tier != self._tier:
             self._read_names(chunk)
-        choices = chunk.choices
-        reported = chunk.usage
-        if type(choices) is list:
+        choices, reported = chunk.choices, chunk.usage
+        if choices.__class__ is list:
             for choice in choices:
-                if type(choice) is dict:
+                if choice.__class__ is dict:
                     self._read_choice(choice)
                     reported = choice.get("usage") or reported
         elif choices is not None:
             self.malformed = True
+        if chunk.x_groq.__class__ is dict:
+            reported = reported or chunk.x_groq.get("usage")
+            self.error = self.error or bool(chunk.x_groq.get("error"))
         if chunk.error:
             self.error = True
-        if chunk.x_groq and type(chunk.x_groq) is dict:
-            reported = reported or chunk.x_groq.get("usage")
         if not reported:
             return True
-        self._report(reported, alone=choices == [])
-        return self._usage_asked or choices != []
+        alone = not choices and not chunk.error
+        self._report(reported, final=alone)
+        return self._usage_asked or not alone
 
     def _read_names(self, chunk: _Chunk) -> None:
         self._model, self._tier = chunk.model, chunk.service_tier
@@ -143,16 +144,16 @@ class StreamMeter:
         self.service_tier = read_name(chunk.service_tier) or self.service_tier
 
     def _read_choice(self, choice: dict[str, Any]) -> None:
-        delta = choice.get("delta")
-        if type(delta) is dict:
+        delta = choice.get("delta", False)
+        if delta.__class__ is dict:
             for key, value in delta.items():
-                if type(value) is str:
+                if value.__class__ is str:
                     if value and key not in _NOT_TEXT:
                         self._count(value)
                 elif value:
                     self._count_all(value)
-        index = choice.get("index")
-        if index and type(index) is int:
+        index = choice.get("index", 0)
+        if index and index.__class__ is int:
             self._choices.add(index)
         for key in _OTHER_TEXT_KEYS:
             if key in choice:
@@ -167,17 +168,17 @@ class StreamMeter:
         waiting = [value]
         while waiting:
             value = waiting.pop()
-            if type(value) is str and value:
+            if value.__class__ is str and value:
                 self._count(value)
-            elif type(value) is dict:
+            elif value.__class__ is dict:
                 waiting += [each for key, each in value.items() if key not in _NOT_TEXT]
-            elif type(value) is list:
+            elif value.__class__ is list:
                 waiting += value
 
-    def _report(self, reported: Any, *, alone: bool) -> None:
+    def _report(self, reported: Any, *, final: bool) -> None:
         self.usage = read_usage(reported, self.service_tier)
         self.malformed = self.malformed or self.usage is None
-        self.usage_final = self.usage is not None and (alone or self.done)
+        self.usage_final = self.usage is not None and (final or self.done)
 
 
 def _decode(data: bytes) -> _Chunk | None:

@@ -44,11 +44,7 @@ def _journal_and_holds() -> None:
         _text("attempt_id"),
         _text("call_id"),
         _big("at_ns"),
-        _big("epoch"),
-        _big("usd"),
-        _big("tokens"),
-        _big("calls"),
-        _blob("windows"),
+        _blob("body"),
         sa.PrimaryKeyConstraint("attempt_id"),
     )
     op.create_table(

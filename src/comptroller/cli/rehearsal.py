@@ -18,7 +18,7 @@ SAMPLES = ("comptroller.toml", "registry.toml")
 _AGENT = "agent/scout"
 
 
-def demo(directory: Path) -> int:
+def rehearse(directory: Path) -> int:
     """Write the sample files unless they are there, start the sandbox and the gateway, and say how to use them."""
     directory.mkdir(parents=True, exist_ok=True)
     for name in SAMPLES:
