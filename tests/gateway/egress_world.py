@@ -156,6 +156,7 @@ def exchange(egress: Egress, origin: Origin, **changes: object) -> Exchange:
         path="/v1/chat/completions",
         headers=[(b"content-type", b"application/json")],
         body=b'{"model": "m"}',
+        timeouts=within(),
     )
     return egress.open(
         msgspec.structs.replace(request, **changes),

@@ -72,8 +72,8 @@ class Database:
     def take_epoch(self) -> int:
         """Make this process the owner: whoever wrote before is fenced off from here on. Returns the epoch."""
         self._prepare(self._strict)
-        row = self.connection.execute(_NEXT_EPOCH).fetchone()
-        self.epoch = int(row[0])
+        rows = self.connection.execute(_NEXT_EPOCH).fetchall()  # to the end: only then is it committed
+        self.epoch = int(rows[0][0])
         return self.epoch
 
     def pragmas(self) -> dict[str, str | int]:

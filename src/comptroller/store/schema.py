@@ -8,9 +8,6 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text
 
-REVISION = "0001"
-"""The newest revision in migrations/versions: what this program reads and writes."""
-
 metadata = MetaData()
 
 meta = Table(

@@ -107,7 +107,7 @@ class Writer:
         return self._pending
 
     def _goes_on(self, stop: Stop) -> bool:
-        return bool(self._pending) and not self.fenced and time.monotonic() < stop.deadline
+        return (bool(self._pending) or self._in_doubt) and not self.fenced and time.monotonic() < stop.deadline
 
     def _collect(self) -> None:
         """Wait for work, then take all of it up to the next job."""

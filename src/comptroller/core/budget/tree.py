@@ -50,6 +50,7 @@ class BudgetTree:
 
     def __init__(self, budgets: Iterable[Budget], posted: Mapping[WindowKey, int] | None = None) -> None:
         self._budgets: tuple[Budget, ...] = tuple(budgets)
+        self._keyed = tuple((budget, budget.key) for budget in self._budgets)
         self._saved = dict(posted or {})
         self._windows: dict[WindowKey, Window] = {}
         self._holds: dict[str, Hold] = {}
@@ -71,8 +72,8 @@ class BudgetTree:
     def drawn_by(self, facts: Facts, now_ns: int) -> list[Window]:
         """The current windows of every budget whose scope matches, each once."""
         return [
-            self._window(budget, instance, now_ns)
-            for budget in self._budgets
+            self._window(budget, key, instance, now_ns)
+            for budget, key in self._keyed
             for instance in instances(budget.per, budget.scope, facts)
         ]
 
@@ -132,6 +133,7 @@ class BudgetTree:
     def replace(self, budgets: Iterable[Budget], posted: Mapping[WindowKey, int]) -> None:
         """Install new budgets at once. Windows of budgets that still count the same go on; others begin at `posted`."""
         self._budgets = tuple(budgets)
+        self._keyed = tuple((budget, budget.key) for budget in self._budgets)
         by_key = {budget.key: budget for budget in self._budgets}
         for window in self._windows.values():
             window.budget = by_key.get(window.key.budget, window.budget)
@@ -155,9 +157,9 @@ class BudgetTree:
             del self._windows[key]
             self._saved.pop(key, None)
 
-    def _window(self, budget: Budget, instance: str, now_ns: int) -> Window:
+    def _window(self, budget: Budget, budget_key: str, instance: str, now_ns: int) -> Window:
         span = self._span(budget, now_ns)
-        key = WindowKey(budget.key, instance, span.start_ns)
+        key = WindowKey(budget_key, instance, span.start_ns)
         window = self._windows.get(key)
         if window is None:
             window = self._windows[key] = Window(budget, key, span, posted=self._saved.pop(key, 0))
