@@ -22,6 +22,7 @@ from tests.torture.sessions import Sessions
 from tests.torture.world import IDENTITIES, KEYS, first_limits, process_table, registry_table
 
 QUIET_S = 40.0
+LAST_CALLS_S = 10.0
 POLL_S = 0.1
 SAMPLE_EVERY_S = 1.0
 SAMPLES_MOST = 60
@@ -111,13 +112,15 @@ class Run:
             group.create_task(self._sample(gateway))
             group.create_task(self._report(sandbox, chaos))
             group.create_task(chaos.go(self._stop))
-            for client in clients:
-                group.create_task(client)
-            group.create_task(self._end())
+            group.create_task(self._end([group.create_task(client) for client in clients]))
 
-    async def _end(self) -> None:
+    async def _end(self, clients: Sequence[asyncio.Task[None]]) -> None:
+        """Start nothing new; a little later all who are still there hang up at once."""
         await asyncio.sleep(self.options.seconds)  # sleep: how long the run lasts
         self._stop.set()
+        await asyncio.wait(clients, timeout=min(LAST_CALLS_S, self.options.seconds / 5))
+        for client in clients:
+            client.cancel()
 
     async def _sample(self, gateway: GatewayProcess) -> None:
         """Look at the store while calls are in flight: one transaction is one picture."""

@@ -62,12 +62,12 @@ MODELS: Mapping[str, Table] = {
 
 # Limits that are raised while the run goes on (see `Raises`), so that something is always nearly used up.
 FIRST_LIMITS: Mapping[str, int] = {
-    "all-usd": 150_000_000,
-    "team-red-usd": 50_000_000,
-    "identity-usd": 40_000_000,
-    "identity-tokens": 100_000,
-    "frontier-usd": 90_000_000,
-    "steady-calls": 150,
+    "all-usd": 1_500_000_000,
+    "team-red-usd": 600_000_000,
+    "identity-usd": 300_000_000,
+    "identity-tokens": 300_000,
+    "frontier-usd": 1_000_000_000,
+    "steady-calls": 600,
 }
 _OVERRUN_FACTOR = 50  # where bounds are raised on purpose, holds are dear
 
@@ -84,8 +84,8 @@ def budgets(limits: Mapping[str, int], *, late: bool, overrun: bool) -> list[Tab
         budget("steady-calls", f"{limits['steady-calls']} calls", scope={"provider": STEADY}),
     ]
     fixed = [
-        budget("session-usd", usd(80_000_000 * factor), per="session"),
-        budget("session-calls", "40 calls", "day", per="session"),
+        budget("session-usd", usd(250_000_000 * factor), per="session"),
+        budget("session-calls", "60 calls", "day", per="session"),
         budget("kinds-shadow", "0.01 USD", scope={"kind": ["agent", "tool"]}, mode="shadow"),
     ]
     after = [budget(LATE_BUDGET, "1000.00 USD", scope={"team": "blue"})] if late else []

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from comptroller.cli.said import printable
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -40,7 +42,7 @@ def _table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Table:
     for column in columns:
         table.add_column(column.title, justify="right" if column.kind == "number" else "left", overflow="fold")
     for row in zip(*cells, strict=True):
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     return table
 
 
