@@ -121,10 +121,10 @@ class Plan:
 
     def _call(self) -> Step:
         dice = self._dice
-        visible = dice.random() < 0.3
         fault = self._fault()
         # Of an answer that overruns its limit we must hear the end: else nobody can know what was billed.
         manners = dice.choices(list(_MANNERS), list(_MANNERS.values()))[0] if fault != "overrun" else "patient"
+        visible = dice.random() < (0.6 if manners == "leaves_midway" else 0.25)
         stream = manners in {"leaves_midway", "slow"} or dice.random() < 0.55
         request = self._request(visible=visible, stream=stream)
         control = self._control(visible=visible, stream=stream, fault=fault, manners=manners)
@@ -202,7 +202,7 @@ class Plan:
         control: dict[str, Any] = {"output_tokens": dice.choice((0, 1, 10, 40, 80, 150))}
         if visible:
             # Whoever leaves midway leaves something behind: there the tail is what makes the charge true.
-            control["output_tokens"] = dice.choice((150, 300) if manners == "leaves_midway" else (1, 5, 20, 60, 150))
+            control["output_tokens"] = dice.choice((250, 400) if manners == "leaves_midway" else (1, 5, 20, 60, 150))
             if stream and fault != "server_error_billed":
                 control["tokens_per_s"] = VISIBLE_TOKENS_PER_S
                 control["ahead"] = dice.choice((0, 40, VISIBLE_AHEAD, VISIBLE_AHEAD))

@@ -12,9 +12,9 @@ KEYS = {"STEADY_KEY": "sandbox-" + "st3ady-k3y-of-torture", "VISIBLE_KEY": "sand
 
 # The provider `visible` stops billing when we hang up, at most so many tokens later. Its streams run no faster than
 # VISIBLE_TOKENS_PER_S and no further ahead than VISIBLE_AHEAD: what is left covers three seconds until it notices.
-TAIL_TOKENS = 240
+TAIL_TOKENS = 320
 VISIBLE_TOKENS_PER_S = 40.0
-VISIBLE_AHEAD = 120
+VISIBLE_AHEAD = 200
 VISIBLE_MODEL = "sandbox-large"
 
 # Shorter than any hang, longer than any honest pause.

@@ -124,7 +124,10 @@ def test_only_the_data_of_an_image_is_taken_for_an_image(block: Any) -> None:
         (image(), "an image from elsewhere"),
         (image(type=["base64"]), "an image from elsewhere"),
         (image(type="s3", uri="x"), "an image from elsewhere"),
-        ({"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "A"}}, "a document"),
+        (
+            {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "A"}},
+            "a document",
+        ),
         ({"type": "document", "source": {"type": "url", "url": "https://a.example/x.pdf"}}, "a document"),
         ({"type": "document", "source": {"type": "file", "file_id": "file_1"}}, "a document"),
         ({"type": "document", "source": {"type": ["text"], "data": "x"}}, "a document"),
@@ -149,7 +152,11 @@ def test_what_is_not_in_the_body_has_no_bound(block: Any, words: str) -> None:
 
 def test_a_page_that_was_fetched_is_a_document() -> None:
     def fetched(source: Any) -> Any:
-        page = {"type": "web_fetch_result", "url": "https://a.example", "content": {"type": "document", "source": source}}
+        page = {
+            "type": "web_fetch_result",
+            "url": "https://a.example",
+            "content": {"type": "document", "source": source},
+        }
         return of({"type": "web_fetch_tool_result", "tool_use_id": "t", "content": page})
 
     assert fetched({"type": "text", "media_type": "text/plain", "data": "x"}).unbounded == ()
@@ -164,7 +171,12 @@ def test_a_page_that_was_fetched_is_a_document() -> None:
         {"type": "redacted_thinking", "data": "A"},
         {"type": "tool_use", "id": "t", "name": "get", "input": {"url": "https://a.example", "file_id": "f"}},
         {"type": "tool_result", "tool_use_id": "t", "content": "https://a.example"},
-        {"type": "search_result", "source": "https://a.example", "title": "x", "content": [{"type": "text", "text": ""}]},
+        {
+            "type": "search_result",
+            "source": "https://a.example",
+            "title": "x",
+            "content": [{"type": "text", "text": ""}],
+        },
         {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "https://a.example"}},
         {"type": "document", "source": {"type": "content", "content": "https://a.example"}, "title": "x"},
         {"type": "web_search_tool_result", "tool_use_id": "t", "content": [{"url": "https://a.example"}]},
@@ -210,6 +222,7 @@ def test_the_arguments_of_a_call_are_framed_one_by_one() -> None:
 
 
 # --- tools --------------------------------------------------------------------------------------
+
 
 def test_own_tools_count_for_more_than_their_bytes() -> None:
     body = encode({**LEAST, "tools": [OWN, {**OWN, "type": "custom"}, {**OWN, "type": None}]})
@@ -304,7 +317,10 @@ def test_what_a_provider_does_by_itself_has_no_bound(name: str) -> None:
         assert read(**{name: value}).asked.unbounded == ()
 
 
-CLEARS = [{"type": "clear_tool_uses_20250919", "trigger": {"value": 1}}, {"type": "clear_thinking_20251015", "keep": "all"}]
+CLEARS = [
+    {"type": "clear_tool_uses_20250919", "trigger": {"value": 1}},
+    {"type": "clear_thinking_20251015", "keep": "all"},
+]
 
 
 @pytest.mark.parametrize(

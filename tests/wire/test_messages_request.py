@@ -279,7 +279,19 @@ def test_other_thinking_stays_as_it_was(thinking: Any) -> None:
 NAMES = st.sampled_from([*LEAST, *WRONG, *NULLS, "plugins", "Model", "x", "output_config", "compaction"])
 INNER = st.sampled_from(
     [
-        *("type", "text", "source", "data", "url", "file_id", "role", "content", "citations", "tool", "tool_references"),
+        *(
+            "type",
+            "text",
+            "source",
+            "data",
+            "url",
+            "file_id",
+            "role",
+            "content",
+            "citations",
+            "tool",
+            "tool_references",
+        ),
         *("cache_control", "ttl", "name", "input", "definition", "edits", "bill_to", "budget_tokens", "max_uses"),
         *("tool_name", "Type", "caching", "tool_changes"),
     ]

@@ -119,8 +119,9 @@ class _Online:
             response = connection.getresponse()
             return Answer(response.status, response.read())
         except TimeoutError as error:
+            waited = f"{self._target.timeout_s:g} s"
             raise CommandError(
-                f"The gateway on {self._target.where} did not answer within {self._target.timeout_s:g} s.{self._holder()}",
+                f"The gateway on {self._target.where} did not answer within {waited}.{self._holder()}",
                 "What was asked may still happen: look before you ask again.",
             ) from error
         except (OSError, http.client.HTTPException) as error:

@@ -94,9 +94,10 @@ class StreamMeter:
         return passed
 
     def _read_raw(self, raw: bytes) -> None:
-        _, found, data = raw.partition(b"\ndata: ")
-        event = _decode(data) if found else None  # line ends after the object are white space to JSON
-        if event is None:  # other fields or data lines follow, there is no event field, or it is malformed
+        head, _, data = raw.partition(b"\ndata: ")
+        usual = head.startswith(b"event: ") and b"\n" not in head
+        event = _decode(data) if usual else None  # line ends after the object are white space to JSON
+        if event is None:  # other fields or data lines stand beside it, or it is malformed
             lines = (event_data(raw) or b"").strip()
             if not lines or lines == b"[DONE]":
                 return
