@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cli.world import BUDGETS, MEMBERS
+from tests.cli.world import BUDGETS, MEMBERS, Typed
 from tests.harness.configuration import process, registry
 from tests.harness.gateway import GatewayProcess
 from tests.sandbox.process import SandboxProcess
@@ -21,3 +21,8 @@ def gateway(sandbox: SandboxProcess, tmp_path_factory: pytest.TempPathFactory) -
     folder = tmp_path_factory.mktemp("gateway")
     with GatewayProcess(folder, process(sandbox.url), registry(BUDGETS, MEMBERS)) as gateway:
         yield gateway
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
+    return Typed(monkeypatch, capsys)

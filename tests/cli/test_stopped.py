@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.world import BUDGETS, MEMBERS, chat, command
+from tests.cli.world import BUDGETS, MEMBERS, Typed, chat
 from tests.harness.configuration import budget, process, registry
 from tests.harness.gateway import GatewayProcess
 from tests.sandbox.process import SandboxProcess
@@ -22,53 +22,53 @@ def stopped(sandbox: SandboxProcess, tmp_path: Path) -> Iterator[GatewayProcess]
         yield gateway
 
 
-def test_the_books_are_open(stopped: GatewayProcess) -> None:
-    (row,) = stopped.cli("calls")
+def test_the_books_are_open(typed: Typed, stopped: GatewayProcess) -> None:
+    (row,) = typed.rows(stopped, "calls")
     assert row["outcome"] == "completed"
-    budgets = {each["name"]: each for each in stopped.cli("budgets")}
+    budgets = {each["name"]: each for each in typed.rows(stopped, "budgets")}
     assert budgets["all"]["posted"] == row["charge_usd"]
-    assert "It was charged" in stopped.command("explain", row["id"]).stdout
-    status = stopped.cli("status")
+    assert "It was charged" in typed.about(stopped, "explain", row["id"])
+    status = typed.rows(stopped, "status")
     assert (status["serving"], status["live_calls"]) == (False, 0)
-    assert "not running" in stopped.command("status").stdout
+    assert "not running" in typed.about(stopped, "status")
 
 
-def test_what_is_done_now_holds_later(stopped: GatewayProcess) -> None:
-    credential = stopped.token("agent/ant")
-    (row,) = stopped.cli("calls")
-    stopped.command("correct", row["id"], "--charge", "2.00", "--reason", "invoice")
+def test_what_is_done_now_holds_later(typed: Typed, stopped: GatewayProcess) -> None:
+    credential = typed.about(stopped, "token", "agent/ant").strip()
+    (row,) = typed.rows(stopped, "calls")
+    typed.about(stopped, "correct", row["id"], "--charge", "2.00", "--reason", "invoice")
     stopped.write_registry(registry([*BUDGETS, budget("late", "9.00 USD", scope={"team": "red"})], MEMBERS))
-    assert stopped.command("plan", check=False).returncode == 2
-    assert "late begins with 2.00 USD" in stopped.command("apply", "--yes").stdout
-    ended = stopped.cli("token", "agent/bee")
-    stopped.command("sessions", "end", ended["session"], "--reason", "a mistake")
+    assert typed("plan", "--config", str(stopped.config)).returncode == 2
+    assert "late begins with 2.00 USD" in typed.about(stopped, "apply", "--yes")
+    ended = typed.rows(stopped, "token", "agent/bee")
+    typed.about(stopped, "sessions", "end", ended["session"], "--reason", "a mistake")
     stopped.start()
     assert chat(stopped, credential)[0] == 200
     assert chat(stopped, ended["credential"])[0] == 402
-    budgets = {each["name"]: each for each in stopped.cli("budgets")}
+    budgets = {each["name"]: each for each in typed.rows(stopped, "budgets")}
     assert budgets["late"]["posted"] == budgets["all"]["posted"]
     assert budgets["late"]["posted"] > "2.00"
 
 
-def test_a_store_that_somebody_else_holds(stopped: GatewayProcess, tmp_path: Path) -> None:
+def test_a_store_that_somebody_else_holds(typed: Typed, stopped: GatewayProcess, tmp_path: Path) -> None:
     """Another process serves the same state under another address: the command names it and keeps out."""
     stopped.start()
     other = tmp_path / "other.toml"
     port = stopped.admin_port
     other.write_text(stopped.config.read_text().replace(f":{port}", f":{_next_free(port)}"))
-    done = command(stopped, "status", "--config", str(other))
+    done = typed("status", "--config", str(other))
     assert (done.returncode, done.stdout) == (1, "")
     assert "Nothing listens on" in done.stderr
     assert f"in use by process {stopped.pid}" in done.stderr
-    serve = command(stopped, "serve", "--config", str(other))
+    serve = typed("serve", "--config", str(other))
     assert serve.returncode == 1
     assert f"The gateway does not start: The store {stopped.state} is in use by process {stopped.pid}" in serve.stderr
 
 
-def test_faulty_settings_are_named(stopped: GatewayProcess) -> None:
+def test_faulty_settings_are_named(typed: Typed, stopped: GatewayProcess) -> None:
     stopped.config.write_text("listen = 7\ncolour = 1\n")
     for arguments in (["status"], ["serve"], ["plan"]):
-        done = command(stopped, *arguments)
+        done = typed(*arguments, folder=stopped.folder)
         assert (done.returncode, done.stdout) == (1, "")
         assert "colour: There is no such setting." in done.stderr
         assert "Traceback" not in done.stderr

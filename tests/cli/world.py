@@ -2,11 +2,13 @@
 
 import http.client
 import json
-import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import pytest
+
+from comptroller.cli import run
 from tests.harness.configuration import budget, identity
 from tests.harness.gateway import GatewayProcess
 
@@ -31,17 +33,38 @@ def chat(gateway: GatewayProcess, credential: str, **changes: Any) -> tuple[int,
         connection.close()
 
 
-def command(
-    gateway: GatewayProcess, *arguments: str, folder: Path | None = None, **env: str
-) -> subprocess.CompletedProcess[str]:
-    """The command as it was typed, without any --config, in a folder and with variables of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "comptroller", *arguments],
-        env={**gateway.environment(), **env},
-        cwd=folder or gateway.folder,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+class Done(NamedTuple):
+    """How a command ended, and what it said."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class Typed:
+    """The command as a user types it, in a folder and with variables of its own; in this process, for speed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch = monkeypatch
+        self._capsys = capsys
+
+    def __call__(self, *arguments: str, folder: Path | None = None, **env: str) -> Done:
+        with self._monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["comptroller", *arguments])
+            if folder is not None:
+                patch.chdir(folder)
+            for name, value in env.items():
+                patch.setenv(name, value)
+            self._capsys.readouterr()
+            code = run()
+        return Done(code, *self._capsys.readouterr())
+
+    def about(self, gateway: GatewayProcess, *arguments: str) -> str:
+        """What a command prints that must succeed."""
+        done = self(*arguments, "--config", str(gateway.config))
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def rows(self, gateway: GatewayProcess, *arguments: str) -> Any:
+        """The same, as the JSON it prints."""
+        return json.loads(self.about(gateway, *arguments, "--json"))

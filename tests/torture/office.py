@@ -65,7 +65,7 @@ class AdminOffice:
 
     async def resume_all(self) -> None:
         """Reopen every model that was quarantined."""
-        for bound in await self._ask("GET", "/bounds"):
+        for bound in await self.bounds():
             if bound["quarantined"]:
                 wanted = {"provider": bound["provider"], "model": bound["model"], "reason": "torture"}
                 await self._ask("POST", "/bounds/resume", wanted)
@@ -73,6 +73,9 @@ class AdminOffice:
 
     async def budgets(self) -> Sequence[Mapping[str, Any]]:
         return await self._ask("GET", "/budgets")
+
+    async def bounds(self) -> Sequence[Mapping[str, Any]]:
+        return await self._ask("GET", "/bounds")
 
     async def calls(self) -> list[Mapping[str, Any]]:
         """Every call in the books, newest first, page by page."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.harness.gateway import GatewayProcess
 from tests.sandbox.process import SRC, SandboxProcess
-from tests.torture import judge
+from tests.torture import drills, judge
 from tests.torture.books import Books, read_bill, read_books
 from tests.torture.chaos import Chaos
 from tests.torture.client import Client, Told
@@ -81,6 +81,8 @@ class Run:
             office = AdminOffice(gateway, self.options.seed, self.mode)
             chaos = Chaos(gateway, office, self.options.seed, self.mode)
             await self._storm(gateway, sandbox, office, chaos)
+            await self._quiet(sandbox, office)
+            await self._drill(gateway, office)
             await self._quiet(sandbox, office)
             await self._judge(gateway, sandbox, office, chaos)
             self._note(gateway, office, chaos)
@@ -153,6 +155,12 @@ class Run:
                 return
             await asyncio.sleep(POLL_S)  # sleep: polling two processes
 
+    async def _drill(self, gateway: GatewayProcess, office: AdminOffice) -> None:
+        if self.mode == "overrun":
+            self.result.verdicts.append(await drills.quarantine(gateway, office))
+        else:
+            self.result.verdicts.append(await drills.standing_holds(gateway, office))
+
     async def _judge(self, gateway: GatewayProcess, sandbox: SandboxProcess, office: AdminOffice, chaos: Chaos) -> None:
         rows, shown = await office.budgets(), await office.calls()
         books = await asyncio.to_thread(read_books, gateway.state)
@@ -186,7 +194,7 @@ class Run:
         wrong = [f"exit code {code}" for code in chaos.exit_codes if code != 0]
         verdicts.append(judge.none_of("SIGTERM ends it with exit code 0", wrong, len(chaos.exit_codes)))
         verdicts += _clean(gateway)
-        self.result.verdicts = verdicts
+        self.result.verdicts += verdicts
         self._count(books, sandbox)
 
     def _count(self, books: Books, sandbox: SandboxProcess) -> None:
