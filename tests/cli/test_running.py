@@ -190,7 +190,7 @@ def test_plan_and_apply(sandbox: SandboxProcess, tmp_path: Path) -> None:
         assert (unasked.returncode, "--yes" in unasked.stderr) == (1, True)
         assert gateway.cli("status")["registry_version"] == 1
         done = gateway.command("apply", "--yes")
-        assert f"red-life begins with {charge} USD already spent." in done
+        assert f"red-life begins with {charge} USD already spent." in done.stdout
         assert done.stdout.endswith("Installed as version 2.\n")
         assert gateway.command("plan").returncode == 0
         status, body, _ = chat(gateway, credential)

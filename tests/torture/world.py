@@ -57,7 +57,7 @@ def process_table(sandbox_url: str, durability: str, drain_s: float) -> Table:
 
 MODELS: Mapping[str, Table] = {
     VISIBLE_MODEL: model(VISIBLE, visible_output=True) | {"class": "frontier"},
-    "sandbox-*": model(STEADY),
+    "sandbox-*": model(STEADY, max_output_tokens=8192),
 }
 
 # Limits that are raised while the run goes on (see `Raises`), so that something is always nearly used up.

@@ -16,7 +16,7 @@ from tests.wire.test_messages_request import MESSAGES
 from tests.wire.test_messages_usage import COMPACTION, Bill, as_bill, counts
 
 STREAMS = [exchange for exchange in MESSAGES if exchange.stream]
-EVERY_SPLIT_BYTES = 120_000  # of longer streams, one split in 97 is tried
+EVERY_SPLIT_BYTES = 12_000  # longer streams are cut everywhere event by event, and as a whole in one place of 97
 
 
 def facts(meter: StreamMeter) -> Any:
@@ -82,6 +82,18 @@ def test_a_recorded_stream_in_any_pieces(exchange: Exchange) -> None:
         assert facts(metered(stream[:cut], stream[cut:])) == whole, cut
     assert facts(metered(*(stream[place : place + 1] for place in range(len(stream))))) == whole
     assert facts(metered(*(stream[place : place + 7] for place in range(0, len(stream), 7)))) == whole
+
+
+@pytest.mark.parametrize("exchange", STREAMS, ids=lambda exchange: exchange.name)
+def test_every_event_of_a_recorded_stream_in_two_pieces(exchange: Exchange) -> None:
+    """Each between its neighbours, after the head of its stream and before the end."""
+    parts = [part + b"\n\n" for part in exchange.response.split(b"\n\n")[:-1]]
+    for place, part in enumerate(parts):
+        before = b"".join([*parts[:1], *parts[max(1, place - 1) : place]]) if place else b""
+        after = b"".join([*parts[place + 1 : place + 2], *parts[-2:]])
+        whole = facts(metered(before + part + after))
+        for cut in range(len(part)):
+            assert facts(metered(before + part[:cut], part[cut:] + after)) == whole, (place, cut)
 
 
 @pytest.mark.parametrize("ending", ["\r\n", "\r"])
