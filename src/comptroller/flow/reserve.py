@@ -38,10 +38,12 @@ def reserve(
     windows = gate.tree.drawn_by(scope_facts, now_ns)
     rates = caller.registry.prices.rates(decision.provider.name, asked.model, to_datetime(now_ns).date())
     units = {window.budget.unit for window in windows if window.budget.mode == "hard"}
-    bound = estimate(
-        asked, decision.model.limits, rates, decision.bound.factor_bp,
-        money="usd" in units, metered=bool(units & {"usd", "tokens"}),
-    )  # fmt: skip
+    money, metered = "usd" in units, bool(units & {"usd", "tokens"})
+    sizes = (asked, decision.model.limits, rates, decision.bound.factor_bp)
+    bound = estimate(*sizes, money=money, metered=True)
+    bounded = not isinstance(bound, Refusal)
+    if not bounded and not metered:
+        bound = estimate(*sizes, money=money, metered=False)
     if isinstance(bound, Refusal):
         return bound
     limit, binding = _affordable(gate, windows, bound)
@@ -56,7 +58,7 @@ def reserve(
         return _exhausted(hold, amounts.of(hold.budget.unit), None)
     return Reservation(
         call_id, number, facts, scope_facts, caller, decision, request, rates, bound, limit, hold,
-        _shadowed(windows), now_ns,
+        _shadowed(windows), now_ns, bounded,
     )  # fmt: skip
 
 
