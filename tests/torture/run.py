@@ -22,6 +22,7 @@ from tests.torture.sessions import Sessions
 from tests.torture.world import IDENTITIES, KEYS, first_limits, process_table, registry_table
 
 QUIET_S = 40.0
+AFTERWARDS_S = 100.0
 LAST_CALLS_S = 10.0
 POLL_S = 0.1
 SAMPLE_EVERY_S = 1.0
@@ -262,5 +263,6 @@ def _clean(gateway: GatewayProcess) -> list[Verdict]:
 
 
 async def run(mode: Mode, options: Options, folder: Path, say: Say = lambda line: None) -> Result:
-    """One run in one mode; the folder keeps what is left of it."""
-    return await Run(mode, options, folder, say).go()
+    """One run in one mode; the folder keeps what is left of it. Raises TimeoutError if something never ends."""
+    async with asyncio.timeout(options.seconds + AFTERWARDS_S):
+        return await Run(mode, options, folder, say).go()

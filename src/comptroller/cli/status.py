@@ -43,6 +43,7 @@ def _lines(found: Status) -> Iterator[tuple[str, str]]:
     else:
         yield "registry", "empty: `comptroller apply` installs one"
     yield "identities", f"{found.identities}, active sessions {found.active_sessions}"
+    yield "keys", f"{', '.join(found.key_ids)}: the last one signs"
     yield "in flight", f"{found.live_calls} calls, {found.open_holds} holds"
     for name in found.quarantined:
         yield "quarantined", f"{name}: see `comptroller bounds`"

@@ -24,6 +24,7 @@ from comptroller.control import (
     explain,
     findings,
     identities,
+    keys,
     registry,
     sessions,
     status,
@@ -70,6 +71,11 @@ class ResumeRequest(_Sent, frozen=True):
     provider: str
     model: str
     reason: str
+
+
+class RotateRequest(_Sent, frozen=True):
+    reason: str
+    distrust_old: bool = False
 
 
 class CallsQuery(_Sent, frozen=True):
@@ -181,6 +187,11 @@ async def _resume(office: Office, request: Request) -> object:
     return await bounds.resume(office, sent.provider, sent.model, sent.reason, ACTOR)
 
 
+async def _rotate(office: Office, request: Request) -> object:
+    sent = await _body(request, RotateRequest)
+    return await keys.rotate(office, sent.reason, ACTOR, distrust_old=sent.distrust_old)
+
+
 async def _findings(office: Office, request: Request) -> object:
     return await findings.list_findings(office, _limit(_query(request, LimitQuery).limit))
 
@@ -210,6 +221,7 @@ _ROUTES: Mapping[str, Mapping[str, Act]] = {
     "/api/v1/sessions/{session}/end": {"POST": _end_session},
     "/api/v1/bounds": {"GET": _bounds},
     "/api/v1/bounds/resume": {"POST": _resume},
+    "/api/v1/keys/rotate": {"POST": _rotate},
     "/api/v1/findings": {"GET": _findings},
     "/api/v1/changes": {"GET": _changes},
     "/api/v1/registry/plan": {"POST": _plan},

@@ -157,8 +157,17 @@ class Issuer(Protocol):
     @trust_domain.setter
     def trust_domain(self, trust_domain: str) -> None: ...
 
+    @property
+    def key_ids(self) -> Sequence[str]:
+        """The keys that verify; the last one signs."""
+        ...
+
     def issue(self, claims: Claims) -> str:
         """A signed credential that says this. Raises ValueError for claims that would not verify."""
+        ...
+
+    def rotate(self, now_ns: int, *, distrust_old: bool = False) -> str:
+        """Sign with a new key from now on; returns its id. Raises OSError, and has then changed nothing."""
         ...
 
 

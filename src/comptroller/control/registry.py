@@ -13,12 +13,13 @@ from comptroller.control.interfaces import Installation, RegistryState
 from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem, conflict, ledger_unavailable
 from comptroller.core.budget.budget import label, say_amount
-from comptroller.core.identity.identity import Identity
+from comptroller.core.identity.identity import Identity, may_act
 from comptroller.core.registry.build import build
 from comptroller.core.registry.document import read_document
-from comptroller.core.registry.entries import Document, strings
+from comptroller.core.registry.entries import NOTHING, Document, EntryKey, Installed
 from comptroller.core.registry.plan import EntryChange, Plan, install, plan
-from comptroller.core.registry.problem import Problem, did_you_mean, join
+from comptroller.core.registry.problem import Problem
+from comptroller.core.registry.references import unknown_providers
 from comptroller.core.registry.registry import Registry
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Change
@@ -50,15 +51,15 @@ class PlanRow(msgspec.Struct, frozen=True):
 async def show_plan(office: Office, text: str) -> PlanRow:
     """What `apply` would do with this document."""
     state = await office.ledger.registry()
-    agreed = plan_document(state, read(text, office.gate.providers))
+    agreed = plan_document(state, read(text, office.gate.providers, state.entries))
     return _row(state.version, agreed, applied=False)
 
 
 async def apply(office: Office, text: str, actor: str, expected_version: int | None = None) -> PlanRow:
     """Install a document as the next version: on disk first, then in force in one step."""
-    document = read(text, office.gate.providers)
     async with office.changing:
         state = await office.ledger.registry()
+        document = read(text, office.gate.providers, state.entries)
         if expected_version is not None and expected_version != state.version:
             raise conflict(
                 f"The registry is at version {state.version} now; the plan was made for version {expected_version}.",
@@ -70,16 +71,16 @@ async def apply(office: Office, text: str, actor: str, expected_version: int | N
         return await _install(office, text, actor, state, agreed)
 
 
-def read(text: str, providers: Collection[str]) -> Document:
+def read(text: str, providers: Collection[str], installed: Installed = NOTHING) -> Document:
     """The document behind the text of a registry.toml. Raises ControlProblem that names every fault."""
     try:
         raw = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise _faulty(f"The registry file is not TOML: {error}.", []) from error
-    found = read_document(raw)
+    found = read_document(raw, installed)
     if not isinstance(found, Document):
         raise _faulty("The registry file has faults; nothing was changed.", found)
-    unknown = _unknown_providers(found, providers)
+    unknown = unknown_providers(found.entries, providers)
     if unknown:
         raise _faulty("The registry file names providers that the gateway does not have; nothing was changed.", unknown)
     return found
@@ -94,12 +95,13 @@ def installation(state: RegistryState, agreed: Plan, text: str, actor: str, at_n
     """The next version as the store wants it, without opening balances: with those of an empty store."""
     version = state.version + 1
     after = install(state.entries, agreed)
+    changed: list[EntryKey] = [(change.kind, change.key) for change in agreed.changes]
     return Installation(
         version=version,
         at_ns=at_ns,
         actor=actor,
         document=_encode(tomllib.loads(text)),
-        entries={(change.kind, change.key): after[change.kind, change.key] for change in agreed.changes},
+        entries={key: msgspec.structs.replace(after[key], since_ns=at_ns) for key in changed},
         changes=[_event(change, actor, at_ns, version) for change in agreed.changes],
         opening={},
     )
@@ -127,25 +129,12 @@ async def _install(office: Office, text: str, actor: str, state: RegistryState, 
 
 def _stop_identities(office: Office, registry: Registry) -> None:
     """Calls in flight of identities that may not act any more end now, not when the provider is done."""
+    now_ns = office.gate.clock.expiry_ns()
 
     def stopped(identity: Identity | None) -> bool:
-        return identity is None or identity.disabled or not registry.answerable(identity)
+        return identity is None or may_act(identity, registry.answerable_until(identity), now_ns) is not None
 
     office.gate.live.cut(lambda call: stopped(registry.identities.get(call.identity)), "stopped")
-
-
-def _unknown_providers(document: Document, providers: Collection[str]) -> list[Problem]:
-    return [
-        Problem(
-            join(join("models", key), "providers"),
-            f"There is no provider {name!r} in comptroller.toml.",
-            did_you_mean(name, providers),
-        )
-        for (kind, key), entry in document.entries.items()
-        if kind == "model"
-        for name in strings(entry, "providers")
-        if name not in providers
-    ]
 
 
 def _faulty(message: str, problems: Sequence[Problem]) -> ControlProblem:

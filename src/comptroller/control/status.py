@@ -42,6 +42,7 @@ class Status(msgspec.Struct, frozen=True):
     live_calls: int
     open_holds: int
     quarantined: Sequence[str]
+    key_ids: Sequence[str]  # of the keys that verify credentials; the last one signs
     warnings: Sequence[str]
     providers: Sequence[ProviderRow]
 
@@ -72,6 +73,7 @@ async def show_status(office: Office) -> Status:
         live_calls=len(gate.live),
         open_holds=len(gate.tree.holds),
         quarantined=[bound.name for _, bound in sorted(gate.bounds.items()) if bound.quarantined],
+        key_ids=office.issuer.key_ids,
         warnings=[f"{row.id}: {warning}" for row in list_identities(office) for warning in row.warnings],
         providers=_providers(office),
     )

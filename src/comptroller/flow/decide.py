@@ -40,8 +40,8 @@ def standing(gate: Gate, caller: Caller) -> Refusal | None:
             sentence=f"The session {caller.claims.session} was ended{why}.",
             hint=f"Get a new credential: `comptroller token {caller.identity.id}`.",
         )
-    answerable = caller.registry.answerable(caller.identity)
-    return may_act(caller.identity, answerable, gate.clock.expiry_ns())
+    until_ns = caller.registry.answerable_until(caller.identity)
+    return may_act(caller.identity, until_ns, gate.clock.expiry_ns())
 
 
 def decide(gate: Gate, dialect: Dialect, caller: Caller, asked: Asked) -> Decision | Refusal:

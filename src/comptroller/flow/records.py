@@ -113,6 +113,7 @@ class BoundChanged(msgspec.Struct, frozen=True, array_like=True, tag="bound"):
     overruns: int
     factor_bp: int
     quarantined: bool
+    last_overrun_ns: int = 0
 
 
 class Finding(msgspec.Struct, frozen=True, array_like=True, tag="finding"):

@@ -91,9 +91,9 @@ def _overrun_events(
         return ()
     held, billed, factor_bp = reservation.hold.amounts, done.posted, reservation.estimate.factor_bp
     key = (reservation.decision.provider.name, reservation.request.asked.model, reservation.facts.dialect)
-    bound = gate.bounds.get(key, reservation.decision.bound).after_overrun(held, billed, factor_bp)
-    gate.bounds[key] = bound
     now_ns = gate.clock.now_ns()
+    bound = gate.bounds.get(key, reservation.decision.bound).after_overrun(held, billed, factor_bp, now_ns)
+    gate.bounds[key] = bound
     sentence = (
         f"Billed {billed.usd} nano-USD and {billed.tokens} tokens over a hold of {held.usd} and {held.tokens}; "
         f"{bound.name} is held at {bound.factor_bp / 10_000:.2f} times its bound from now on"
@@ -102,7 +102,7 @@ def _overrun_events(
     return (
         BoundChanged(
             now_ns, "gateway", "overrun", bound.provider, bound.model, bound.dialect,
-            bound.overruns, bound.factor_bp, bound.quarantined,
+            bound.overruns, bound.factor_bp, bound.quarantined, bound.last_overrun_ns,
         ),
         Finding(now_ns, "overrun", reservation.call_id, bound.name, sentence),
     )  # fmt: skip

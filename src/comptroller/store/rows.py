@@ -241,7 +241,7 @@ def bound_change(event: BoundChanged, before: Bound | None) -> Change:
     return Change(
         at_ns=event.at_ns,
         actor=event.actor,
-        verb="overrun" if before is None or event.overruns > before.overruns else "resume",
+        verb="overrun" if event.overruns else "resume",  # their count may begin anew with one
         noun="bound",
         key=f"{event.provider}/{event.model}/{event.dialect}",
         reason=event.reason,

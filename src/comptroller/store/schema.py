@@ -128,6 +128,7 @@ bounds = Table(
     Column("overruns", BigInteger, nullable=False),
     Column("factor_bp", BigInteger, nullable=False),
     Column("quarantined", Integer, nullable=False),
+    Column("last_overrun_ns", BigInteger, nullable=False),
 )
 
 findings = Table(

@@ -16,11 +16,13 @@ from comptroller.core.identity.identity import Environment, IdentityKind, RiskTi
 from comptroller.core.ids import is_identity_id, is_trust_domain
 from comptroller.core.registry import fields
 from comptroller.core.registry.entries import (
+    NOTHING,
     ORGANIZATION,
     Document,
     Entry,
     EntryKey,
     EntryKind,
+    Installed,
     Value,
     price_key,
     scope_of,
@@ -134,8 +136,11 @@ _TABLES: tuple[tuple[str, EntryKind, Reader, tuple[Field, ...]], ...] = (
 SECTIONS = ("organization", "teams", "owners", "identities", "models", "prices", "budgets")
 
 
-def read_document(raw: Mapping[str, object]) -> Document | list[Problem]:
-    """The entries that a parsed registry.toml asks for, or everything that is wrong with it."""
+def read_document(raw: Mapping[str, object], installed: Installed = NOTHING) -> Document | list[Problem]:
+    """The entries that a parsed registry.toml asks for, or everything that is wrong with it.
+
+    `installed` is what was there before: an owner who has left is a fault of new identities only.
+    """
     problems: list[Problem] = []
     fields.refuse_unknown("", raw, SECTIONS, problems)
     entries: dict[EntryKey, Entry] = {}
@@ -157,13 +162,13 @@ def read_document(raw: Mapping[str, object]) -> Document | list[Problem]:
         entry.setdefault("visible", _visible(entry))
         _add(("budget", string(entry, "name") or place), entry, place, entries, places, problems)
     _check_contents(entries, places, problems)
-    problems.extend(check_references(entries, places))
+    problems.extend(check_references(entries, places, installed))
     if problems:
         return problems
     for (kind, _), entry in entries.items():
         if kind == "budget":
             del entry["name"]  # it is the key
-    return Document(entries, tuple(find_warnings(entries)))
+    return Document(entries, tuple(find_warnings(entries, installed)))
 
 
 def _check_key(place: str, key: str, read_key: Reader, problems: list[Problem]) -> None:

@@ -7,6 +7,7 @@ what was left out is either its default or not there at all, so that equal entri
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal
 
 import msgspec
@@ -32,10 +33,13 @@ class StoredEntry(msgspec.Struct, frozen=True):
 
     value: Entry
     disabled: bool = False
+    since_ns: int = 0  # when the version that made it so was installed
 
 
 Installed = Mapping[EntryKey, StoredEntry]
 """What is installed: the truth of the store."""
+
+NOTHING: Installed = MappingProxyType({})
 
 
 class Document(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from comptroller.core.budget.budget import Budget
-from comptroller.core.identity.identity import Identity, Organization, Owner, Team
+from comptroller.core.identity.identity import FOREVER_NS, Identity, Organization, Owner, Team
 from comptroller.core.pricing.book import PriceBook
 from comptroller.core.pricing.estimate import ModelLimits
 
@@ -53,10 +53,12 @@ class Registry:
         self.budgets = budgets
         self._matched: dict[str, Model | None] = {}
 
-    def answerable(self, identity: Identity) -> bool:
-        """True if the identity's owner or deputy is registered and enabled."""
+    def answerable_until(self, identity: Identity) -> int:
+        """Until when somebody answers for the identity: FOREVER_NS while its owner or deputy is enabled, else the
+        instant at which the last of them left.
+        """
         people = (self.owners.get(name) for name in (identity.owner, identity.deputy) if name is not None)
-        return any(person is not None and not person.disabled for person in people)
+        return max((_until_ns(person) for person in people if person is not None), default=0)
 
     def model(self, name: str) -> Model | None:
         """The entry that serves a model name: an exact name, else the longest matching pattern.
@@ -75,3 +77,7 @@ class Registry:
             return exact
         matching = [m for m in self.models.values() if not m.disabled and fnmatchcase(name, m.pattern)]
         return max(matching, key=lambda m: len(m.pattern), default=None)
+
+
+def _until_ns(owner: Owner) -> int:
+    return owner.disabled_at_ns if owner.disabled else FOREVER_NS

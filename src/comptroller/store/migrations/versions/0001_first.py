@@ -162,6 +162,7 @@ def _records() -> None:
         _big("overruns"),
         _big("factor_bp"),
         _integer("quarantined"),
+        _big("last_overrun_ns"),
         sa.PrimaryKeyConstraint("provider", "model", "dialect"),
     )
 
