@@ -63,6 +63,12 @@ class Provider:
     output_limit_field: Literal["max_completion_tokens", "max_tokens"]
     missing: str | None = None  # why it cannot be used, such as an unset variable
 
+    @property
+    def key(self) -> bytes | None:
+        """The key alone, out of any header that holds it: the same in whatever dialects the provider is spoken to."""
+        value = next((value for _, value in self.credentials.values()), None)
+        return None if value is None else value.removeprefix(b"Bearer ")
+
 
 class Limits(msgspec.Struct, frozen=True):
     """The process's own bounds (settings.py gives the reasons)."""
