@@ -14,11 +14,11 @@ from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem, conflict, ledger_unavailable
 from comptroller.core.budget.budget import label, say_amount
 from comptroller.core.identity.identity import Identity
+from comptroller.core.problem import Problem, did_you_mean, join
 from comptroller.core.registry.build import build
 from comptroller.core.registry.document import read_document
 from comptroller.core.registry.entries import Document, strings
 from comptroller.core.registry.plan import EntryChange, Plan, install, plan
-from comptroller.core.registry.problem import Problem, did_you_mean, join
 from comptroller.core.registry.registry import Registry
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Change

@@ -11,7 +11,7 @@ from typing import Any, cast, get_args, get_origin
 import msgspec
 
 from comptroller.core.ids import is_name
-from comptroller.core.registry.problem import Fault, Problem, did_you_mean, join
+from comptroller.core.problem import Fault, Problem, did_you_mean, join
 from comptroller.settings.schema import ProviderSettings, Settings
 from comptroller.settings.values import (
     Address,

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from comptroller.core.registry.problem import Problem
+from comptroller.core.problem import Problem
 
 EntryKind = Literal["organization", "team", "owner", "identity", "model", "price", "budget"]
 KINDS: tuple[EntryKind, ...] = ("organization", "team", "owner", "identity", "model", "price", "budget")

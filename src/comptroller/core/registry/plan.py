@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from comptroller.core.problem import Problem
 from comptroller.core.registry.entries import (
     KINDS,
     ORGANIZATION,
@@ -19,7 +20,6 @@ from comptroller.core.registry.entries import (
     Value,
     scope_of,
 )
-from comptroller.core.registry.problem import Problem
 
 Verb = Literal["add", "change", "disable", "enable"]
 

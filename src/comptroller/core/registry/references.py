@@ -8,6 +8,7 @@ from typing import get_args
 
 from comptroller.core.budget.scope import CALL_ATTRIBUTES
 from comptroller.core.identity.identity import Environment, IdentityKind
+from comptroller.core.problem import Problem, did_you_mean, join
 from comptroller.core.registry.entries import (
     ORGANIZATION,
     Entries,
@@ -19,7 +20,6 @@ from comptroller.core.registry.entries import (
     string,
     strings,
 )
-from comptroller.core.registry.problem import Problem, did_you_mean, join
 
 # Field of an entry that holds the key of another entry.
 _REFERENCES: tuple[tuple[EntryKind, str, EntryKind], ...] = (
