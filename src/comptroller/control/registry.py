@@ -19,6 +19,7 @@ from comptroller.core.registry.build import build
 from comptroller.core.registry.document import read_document
 from comptroller.core.registry.entries import Document, strings
 from comptroller.core.registry.plan import EntryChange, Plan, install, plan
+from comptroller.core.registry.policy_files import installed_files, with_policies
 from comptroller.core.registry.registry import Registry
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Change
@@ -47,16 +48,21 @@ class PlanRow(msgspec.Struct, frozen=True):
     opened: Sequence[str] = ()  # new budgets that begin with what was already spent
 
 
-async def show_plan(office: Office, text: str) -> PlanRow:
-    """What `apply` would do with this document."""
+async def show_plan(office: Office, text: str, policies: Mapping[str, str] | None = None) -> PlanRow:
+    """What `apply` would do with this document and these policy files; None: those that are installed."""
     state = await office.ledger.registry()
-    agreed = plan_document(state, read(text, office.gate.providers))
+    agreed = plan_document(state, read(text, office.gate.providers, _in_force(state, policies)))
     return _row(state.version, agreed, applied=False)
 
 
-async def apply(office: Office, text: str, actor: str, expected_version: int | None = None) -> PlanRow:
-    """Install a document as the next version: on disk first, then in force in one step."""
-    document = read(text, office.gate.providers)
+async def apply(
+    office: Office,
+    text: str,
+    actor: str,
+    expected_version: int | None = None,
+    policies: Mapping[str, str] | None = None,
+) -> PlanRow:
+    """Install a document and policy files as the next version: on disk first, then in force in one step."""
     async with office.changing:
         state = await office.ledger.registry()
         if expected_version is not None and expected_version != state.version:
@@ -64,14 +70,18 @@ async def apply(office: Office, text: str, actor: str, expected_version: int | N
                 f"The registry is at version {state.version} now; the plan was made for version {expected_version}.",
                 "Look at `comptroller plan` again.",
             )
-        agreed = plan_document(state, document)
+        files = _in_force(state, policies)
+        agreed = plan_document(state, read(text, office.gate.providers, files))
         if agreed.empty:
             return _row(state.version, agreed, applied=False)
         return await _install(office, text, actor, state, agreed)
 
 
-def read(text: str, providers: Collection[str]) -> Document:
-    """The document behind the text of a registry.toml. Raises ControlProblem that names every fault."""
+def read(text: str, providers: Collection[str], policies: Mapping[str, str]) -> Document:
+    """The document behind the text of a registry.toml, with its policy files (name -> text).
+
+    Raises ControlProblem that names every fault.
+    """
     try:
         raw = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -82,7 +92,14 @@ def read(text: str, providers: Collection[str]) -> Document:
     unknown = _unknown_providers(found, providers)
     if unknown:
         raise _faulty("The registry file names providers that the gateway does not have; nothing was changed.", unknown)
-    return found
+    whole = with_policies(found, policies)
+    if not isinstance(whole, Document):
+        raise _faulty("The policy files have faults; nothing was changed.", whole, "policy_invalid")
+    return whole
+
+
+def _in_force(state: RegistryState, policies: Mapping[str, str] | None) -> Mapping[str, str]:
+    return installed_files(state.entries) if policies is None else policies
 
 
 def plan_document(state: RegistryState, document: Document) -> Plan:
@@ -98,7 +115,7 @@ def installation(state: RegistryState, agreed: Plan, text: str, actor: str, at_n
         version=version,
         at_ns=at_ns,
         actor=actor,
-        document=_encode(tomllib.loads(text)),
+        document=_encode({**tomllib.loads(text), "policies": installed_files(after)}),
         entries={(change.kind, change.key): after[change.kind, change.key] for change in agreed.changes},
         changes=[_event(change, actor, at_ns, version) for change in agreed.changes],
         opening={},
@@ -148,9 +165,9 @@ def _unknown_providers(document: Document, providers: Collection[str]) -> list[P
     ]
 
 
-def _faulty(message: str, problems: Sequence[Problem]) -> ControlProblem:
+def _faulty(message: str, problems: Sequence[Problem], code: str = "registry_invalid") -> ControlProblem:
     hint = "Mend the file and try again." if problems else "Mend the line that it names."
-    return ControlProblem(422, "registry_invalid", message, hint, [problem.line for problem in problems])
+    return ControlProblem(422, code, message, hint, [problem.line for problem in problems])
 
 
 def _event(change: EntryChange, actor: str, at_ns: int, version: int) -> Change:

@@ -10,12 +10,12 @@ from comptroller.flow.decide import Decision
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.gate import Gate
 from comptroller.flow.identify import Caller
-from comptroller.flow.records import CallFacts, Held, Refused, Settled
+from comptroller.flow.records import CallFacts, Held, Refused, Ruling, Settled
 from comptroller.flow.reservation import Reservation
 from comptroller.flow.settle import Receipt
 
 
-def call_facts(
+def call_facts(  # noqa: PLR0913, PLR0917 - a call has many facts
     dialect: Dialect,
     call_id: str,
     caller: Caller,
@@ -24,6 +24,7 @@ def call_facts(
     decision: Decision | None,
     body: bytes,
     digest: str | None,
+    ruling: Ruling | None = None,
 ) -> CallFacts:
     """Who called for what. Attribution comes from the credential and the registry alone."""
     identity, registry = caller.identity, caller.registry
@@ -40,13 +41,17 @@ def call_facts(
         session=caller.claims.session,
         chain=(identity.id,),
         registry_version=registry.version,
-        model=asked.model if asked else None,
+        model=decision.name if decision else asked.model if asked else None,
         provider=decision.provider.name if decision else None,
         model_class=decision.model.model_class if decision else None,
         price_version=registry.prices.version,
         stream=asked.stream if asked else False,
         body_bytes=len(body),
         body_digest=digest,
+        policy_version=registry.policies.version,
+        policies=ruling.policies if ruling else (),
+        asked_model=asked.model if asked and decision and asked.model != decision.name else None,
+        routed_by=ruling.routed_by if ruling else None,
     )
 
 
@@ -76,10 +81,11 @@ def record_refusal(
     *,
     body: bytes = b"",
     asked: Asked | None = None,
+    ruling: Ruling | None = None,
 ) -> Refusal:
     """Write down that a known identity was refused; returns the refusal."""
     digest = gate.credentials.digest(body) if body else None
-    facts = call_facts(dialect, call_id, caller, gate.clock.now_ns(), asked, None, body, digest)
+    facts = call_facts(dialect, call_id, caller, gate.clock.now_ns(), asked, None, body, digest, ruling)
     gate.journal.offer(Refused(facts, refusal))
     return refusal
 

@@ -95,7 +95,7 @@ def _values(
 
 
 # Settings of the design that do nothing yet. One that is ignored would be believed, so it is refused.
-_LATER = frozenset({"policies", "tls_cert", "tls_key", "trusted_proxies"})
+_LATER = frozenset({"tls_cert", "tls_key", "trusted_proxies"})
 
 
 def _unknown(where: str, key: str, known: Collection[str]) -> Problem:

@@ -1,0 +1,58 @@
+"""Weigh: the most that a call could cost, and the budgets it would draw on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from comptroller.core.budget.budget import Unit
+from comptroller.core.budget.scope import Facts
+from comptroller.core.budget.tree import Window
+from comptroller.core.instant import to_datetime
+from comptroller.core.pricing.book import Rates
+from comptroller.core.pricing.estimate import Asked, Estimate, estimate
+from comptroller.core.refusal import Refusal
+from comptroller.flow.decide import Decision
+from comptroller.flow.gate import Gate
+from comptroller.flow.identify import Caller
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """What a call could cost at most, and the windows that it would draw on: good until somebody waits."""
+
+    decision: Decision
+    asked: Asked  # with the model that is called
+    now_ns: int
+    scope_facts: Facts
+    windows: Sequence[Window]
+    units: frozenset[Unit]  # in which hard budgets count it
+    rates: Mapping[str, Rates]
+    bound: Estimate
+
+
+def weigh(gate: Gate, caller: Caller, decision: Decision, asked: Asked) -> Weighed | Refusal:
+    """The upper bound of a call to the model that was decided on, and the budgets it is for. Draws on none."""
+    if decision.name != asked.model:
+        asked = msgspec.structs.replace(asked, model=decision.name)
+    now_ns = gate.clock.now_ns()
+    scope_facts = _scope_facts(caller, decision)
+    windows = gate.tree.drawn_by(scope_facts, now_ns)
+    rates = caller.registry.prices.rates(decision.provider.name, decision.name, to_datetime(now_ns).date())
+    units = frozenset(window.budget.unit for window in windows if window.budget.mode == "hard")
+    bound = estimate(
+        asked, decision.model.limits, rates, decision.bound.factor_bp,
+        money="usd" in units, metered=bool(units & {"usd", "tokens"}),
+    )  # fmt: skip
+    if isinstance(bound, Refusal):
+        return bound
+    return Weighed(decision, asked, now_ns, scope_facts, windows, units, rates, bound)
+
+
+def _scope_facts(caller: Caller, decision: Decision) -> Facts:
+    call: dict[str, str] = {"provider": decision.provider.name, "model": decision.name}
+    if decision.model.model_class is not None:
+        call["model_class"] = decision.model.model_class
+    return Facts((caller.node,), call)  # type: ignore[arg-type]
