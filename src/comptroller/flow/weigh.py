@@ -41,7 +41,7 @@ def weigh(gate: Gate, caller: Caller, decision: Decision, asked: Asked) -> Weigh
     scope_facts = _scope_facts(caller, decision)
     windows = gate.tree.drawn_by(scope_facts, now_ns)
     rates = caller.registry.prices.rates(decision.provider.name, decision.name, to_datetime(now_ns).date())
-    units = frozenset(window.budget.unit for window in windows if window.budget.mode == "hard")
+    units: frozenset[Unit] = frozenset(w.budget.unit for w in windows if w.budget.mode == "hard")
     bound = estimate(
         asked, decision.model.limits, rates, decision.bound.factor_bp,
         money="usd" in units, metered=bool(units & {"usd", "tokens"}),
