@@ -203,7 +203,6 @@ def test_plain_http_into_a_private_network_must_be_meant(file: Path) -> None:
 
 PROBLEMS = [
     ("listn = 1", "listn: ", "Did you mean 'listen'?"),
-    ('policies = "p"', "policies: ", "does not exist yet"),
     ('tls_cert = "p"', "tls_cert: ", "does not exist yet"),
     ('tls = "off"', "tls: ", "'terminated'"),
     ("listen = 8787", "listen: ", "text in quotes"),

@@ -20,6 +20,7 @@ from comptroller.cli.identities import identities
 from comptroller.cli.options import Config
 from comptroller.cli.plan import plan
 from comptroller.cli.resume import resume
+from comptroller.cli.said import note
 from comptroller.cli.sandbox import sandbox
 from comptroller.cli.serve import serve
 from comptroller.cli.status import status
@@ -65,7 +66,8 @@ def run() -> int:
         app(prog_name="comptroller", standalone_mode=True)
     except CommandError as error:
         sys.stdout.flush()
-        sys.stderr.write("\n".join(error.lines) + "\n")
+        for line in error.lines:
+            note(line)
         return FAILED
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else FAILED

@@ -64,7 +64,7 @@ def decide_all(policies: Policies, files: Found, requests: Sequence[Golden]) -> 
     """Every request, decided."""
     if files.document is None:
         raise CommandError(
-            "Requests name identities and models, and there is no registry file.", "Say --registry FILE."
+            "Requests name identities and models, and no registry file is there.", "Say --registry FILE."
         )
     registry = build({key: StoredEntry(entry) for key, entry in files.document.entries.items()}, 0)
     return [_decide(policies, registry, golden, number) for number, golden in enumerate(requests, 1)]

@@ -74,7 +74,8 @@ def _what(record: CallRecord) -> Iterator[str]:
         yield f"The request ({facts.dialect}) was not read so far as to know its model."
         return
     how = "as a stream" if facts.stream else "as one answer"
-    yield f"It asked for the model {facts.asked_model or facts.model} {how} ({facts.dialect}), in a body of {facts.body_bytes} bytes."
+    model = facts.asked_model or facts.model
+    yield f"It asked for the model {model} {how} ({facts.dialect}), in a body of {facts.body_bytes} bytes."
 
 
 def _decision(record: CallRecord) -> Iterator[str]:
@@ -190,7 +191,7 @@ def _refusal(told: Told, refusal: Refusal) -> Iterator[str]:
     yield f"It was refused ({refusal.code}{status}) before anything was sent, and cost nothing: {refusal.sentence}"
     yield from _policies(told.record.facts)
     if refusal.needed is not None and refusal.remaining is not None:
-        yield f"It needed {refusal.needed} {refusal.unit} and {refusal.limit} had {refusal.remaining} left."
+        yield f"It needed {refusal.needed} {'USD' if refusal.unit == 'usd' else refusal.unit} and {refusal.limit} had {refusal.remaining} left."
     if refusal.largest_output_tokens:
         yield f"With an output limit of {refusal.largest_output_tokens} tokens it would have fitted."
     for row in told.binding:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from comptroller.core.budget.budget import Unit
-from comptroller.core.budget.scope import Facts
+from comptroller.core.budget.scope import Attribute, Facts
 from comptroller.core.budget.tree import Window
 from comptroller.core.instant import to_datetime
 from comptroller.core.pricing.book import Rates
@@ -52,7 +52,8 @@ def weigh(gate: Gate, caller: Caller, decision: Decision, asked: Asked) -> Weigh
 
 
 def _scope_facts(caller: Caller, decision: Decision) -> Facts:
-    call: dict[str, str] = {"provider": decision.provider.name, "model": decision.name}
+    call: dict[Attribute, str] = {"provider": decision.provider.name, "model": decision.name}
     if decision.model.model_class is not None:
         call["model_class"] = decision.model.model_class
-    return Facts((caller.node,), call)  # type: ignore[arg-type]
+    key = (caller.identity.id, caller.claims.session, decision.provider.name, decision.name)
+    return Facts((caller.node,), call, key)
