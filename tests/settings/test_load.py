@@ -73,6 +73,7 @@ def test_an_empty_file_is_all_defaults(file: Path) -> None:
         state=file.parent / ".comptroller",
         store="sqlite",
         registry=file.parent / "registry.toml",
+        policies=file.parent / "policies",
         durability="power",
         drain_s=60.0,
         admin=AdminSettings(listen=Address("127.0.0.1", 8789)),

@@ -184,8 +184,8 @@ def test_a_database_of_something_else_is_left_alone(tmp_path: Path) -> None:
 
 async def test_calls_of_the_first_schema_are_read_by_the_second(tmp_path: Path) -> None:
     async with started(tmp_path) as store:
-        store.journal.append(held("old"))
-        store.journal.append(settled("old"))
+        store.journal.append(held(1))
+        store.journal.append(settled(1))
         await store.fold()
     path = tmp_path / "comptroller.db"
     with closing(sqlite3.connect(path)) as connection:

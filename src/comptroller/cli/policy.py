@@ -64,9 +64,10 @@ def check(
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
-    """Check policy files without a gateway: syntax, schema, ids, annotations, and every name in them.
+    """Check policy files, without a gateway.
 
-    Names are held against the registry file; without one they are not checked. Exit code 1 if something is wrong.
+    Looks at syntax, schema, ids, annotations, remedies, and every name in them. Names are held against the
+    registry file; without one they are not checked. Exit code 1 if something is wrong.
 
     \b
     Example:
@@ -105,9 +106,10 @@ def decide_golden(
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
-    """Decide the requests of a file, without a gateway, and compare with what is expected.
+    """Try policies on a file of requests.
 
-    Exit code 1 if one comes out otherwise. The format: docs/policies.md.
+    Decides them without a gateway and compares with what is expected. Exit code 1 if one comes out otherwise.
+    The format: docs/policies.md.
 
     \b
     Example:
@@ -142,9 +144,10 @@ def explain(
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
-    """Ask the gateway what its policies would say of a call, and why.
+    """Ask why a call would be refused.
 
-    Nothing is held, sent or written down. Exit code 0 whatever the answer is.
+    Says what the gateway's policies would make of it, and how each of them bears on it. Nothing is held, sent or
+    written down. Exit code 0 whatever the answer is.
 
     \b
     Example:

@@ -77,7 +77,7 @@ async def apply(
         return await _install(office, text, actor, state, agreed)
 
 
-def read(text: str, providers: Collection[str], policies: Mapping[str, str]) -> Document:
+def read(text: str, providers: Collection[str], policies: Mapping[str, str] | None = None) -> Document:
     """The document behind the text of a registry.toml, with its policy files (name -> text).
 
     Raises ControlProblem that names every fault.
@@ -92,7 +92,7 @@ def read(text: str, providers: Collection[str], policies: Mapping[str, str]) -> 
     unknown = _unknown_providers(found, providers)
     if unknown:
         raise _faulty("The registry file names providers that the gateway does not have; nothing was changed.", unknown)
-    whole = with_policies(found, policies)
+    whole = with_policies(found, policies or {})
     if not isinstance(whole, Document):
         raise _faulty("The policy files have faults; nothing was changed.", whole, "policy_invalid")
     return whole

@@ -71,6 +71,8 @@ class Policies:
 
     def evaluate(self, request: PolicyRequest, suspended: AbstractSet[str] = NOTHING) -> Verdict:
         """The decision as Cedar makes it now."""
+        if not is_well_typed(request.context):
+            return Verdict(False, (), ("a value of the context does not have its type",), self.version)
         parsed = self._without(frozenset(suspended))
         try:
             who_and_what = self._entities_of(request.principal, request.resource)

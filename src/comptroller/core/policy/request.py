@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Literal, get_origin
 
 import msgspec
@@ -63,12 +64,19 @@ class PolicyRequest(msgspec.Struct, frozen=True):
 
 _FIELDS = msgspec.structs.fields(Context)
 LONGS = frozenset(field.name for field in _FIELDS if field.type is int)
+_longs = attrgetter(*sorted(LONGS))
 _TYPES = tuple(get_origin(field.type) or field.type for field in _FIELDS)
 
 
 def is_well_typed(context: Context) -> bool:
-    """Whether every value has the type that the schema says. Cedar checks it too; a cache must not know less."""
-    return tuple(map(type, msgspec.structs.astuple(context))) == _TYPES
+    """Whether every value is one of the type that the schema says. A cache must not know less than Cedar does."""
+    values = msgspec.structs.astuple(context)
+    if tuple(map(type, values)) != _TYPES:
+        return False
+    longs = _longs(context)
+    if max(longs) > LARGEST_LONG or min(longs) < -LARGEST_LONG:
+        return False
+    return all(type(each) is str for each in (*context.data_classes, *context.tools_used))
 
 
 def long(number: int) -> int:
