@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from comptroller.core.budget.hold import Amounts
 from comptroller.control.interfaces import CallFilter
+from comptroller.core.budget.hold import Amounts
 from comptroller.flow.records import Joined
 from comptroller.store.database import Database
 from comptroller.store.lock import Holder, StoreHeldError, StoreLock
