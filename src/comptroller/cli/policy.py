@@ -171,8 +171,9 @@ def _say_checked(found: object, files: Found) -> None:
     if not isinstance(found, Policies):
         raise CommandError("There is nothing to say.")
     many = "1 policy" if len(found.policies) == 1 else f"{len(found.policies)} policies"
+    where = "1 file" if len(files.policies) == 1 else f"{len(files.policies)} files"
     names = "" if files.targets is not None else " Names were not checked: there is no registry file."
-    write(f"{many} in {len(files.policies)} files, version {found.version}: nothing is wrong.{names}")
+    write(f"{many} in {where}, version {found.version}: nothing is wrong.{names}")
 
 
 def _result(result: Result) -> tuple[str, ...]:
@@ -188,6 +189,7 @@ def _result(result: Result) -> tuple[str, ...]:
 def _show(found: PolicyExplanation) -> None:
     for sentence in found.sentences:
         write(sentence)
-    write(f"Version {found.policy_version} of the policies, version {found.registry_version} of the registry.\n")
+    write(f"Version {found.policy_version} of the policies, version {found.registry_version} of the registry.")
+    write("")
     rows = [(each.id, each.effect, each.detail, each.remedy or "", each.where) for each in found.policies]
     print_table(_BEARINGS, rows, "There is no policy.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -10,6 +10,7 @@ from comptroller.control.office import Office
 from comptroller.control.problem import invalid, not_found
 from comptroller.core.money import parse_usd
 from comptroller.core.policy.policies import Policies
+from comptroller.core.policy.remedy import Kind
 from comptroller.core.policy.request import ALL_LEFT_BP, Context, PolicyRequest, Principal, Resource, long
 from comptroller.core.policy.verdict import Verdict, next_step
 from comptroller.core.policy.why import BEARINGS, Standing, standings
@@ -17,7 +18,11 @@ from comptroller.core.problem import did_you_mean
 from comptroller.core.registry.registry import Model
 from comptroller.flow.gate import Gate
 
-_KEPT = "A cap is no refusal for a request that keeps it; a route sends the call to another model."
+_NEXT: Mapping[Kind, str] = {
+    "cap_input": "It passes this with at most {} input tokens, and is refused with more.",
+    "route": "It would be sent to {} instead, and decided anew there.",
+    "approval": "It needs the approval of {}, and is refused as long as approvals cannot be given.",
+}
 
 
 class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -150,7 +155,7 @@ def _tell(question: Question, policies: Policies, verdict: Verdict) -> Iterator[
 def _remedies(verdict: Verdict) -> Iterator[str]:
     step = next_step(verdict, ())
     if step is not None:
-        yield f"What would be tried next: {step.remedy}. {_KEPT}"
+        yield _NEXT[step.remedy.kind].format(step.remedy.value)
         return
     without = [policy.id for policy in verdict.determining if policy.remedy is None]
     yield f"No remedy lifts {', '.join(without)}."
