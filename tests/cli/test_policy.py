@@ -56,7 +56,7 @@ def policy(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_what_is_right_is_said(folder: Path) -> None:
     done = policy(folder, "check")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("2 policies in 1 files, version ")
+    assert done.stdout.startswith("2 policies in 1 file, version ")
     found = json.loads(policy(folder, "check", "policies/one.cedar", "--json").stdout)
     assert (found["policies"], found["problems"], found["names_checked"]) == (2, [], True)
 
