@@ -98,15 +98,12 @@ def policy_request(gate: Gate, caller: Caller, weighed: Weighed) -> PolicyReques
 def _known_bounds(weighed: Weighed) -> tuple[int, int]:
     """The estimate in nano-USD and the input in tokens. What nobody knows is the largest number: no rule misses it."""
     bound = weighed.bound
+    input_tokens = long(bound.input_tokens) if weighed.bounded else LARGEST_LONG
     if "usd" in weighed.units:
-        return _nanos(bound), long(bound.input_tokens)
+        return _nanos(bound), input_tokens
     limits, factor_bp = weighed.decision.model.limits, weighed.decision.bound.factor_bp
     priced = estimate(weighed.asked, limits, weighed.rates, factor_bp, money=True, metered=True)
-    sized = estimate(weighed.asked, limits, weighed.rates, factor_bp, money=False, metered=True)
-    return (
-        LARGEST_LONG if isinstance(priced, Refusal) else _nanos(priced),
-        LARGEST_LONG if isinstance(sized, Refusal) else long(sized.input_tokens),
-    )
+    return LARGEST_LONG if isinstance(priced, Refusal) else _nanos(priced), input_tokens
 
 
 def _nanos(bound: Estimate) -> int:

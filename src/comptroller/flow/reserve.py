@@ -46,7 +46,7 @@ def reserve(
         return _exhausted(hold, amounts.of(hold.budget.unit), None)
     return Reservation(
         call_id, number, facts, weighed.scope_facts, caller, decision, request, weighed.rates, bound, limit, hold,
-        _shadowed(windows), weighed.now_ns,
+        _shadowed(windows), weighed.now_ns, weighed.bounded,
     )  # fmt: skip
 
 

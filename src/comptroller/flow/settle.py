@@ -39,7 +39,7 @@ def settle(gate: Gate, reservation: Reservation, attempt: Attempt) -> Receipt:
         seen=_seen(reservation, attempt),
         bills_errors=reservation.decision.provider.bills_errors,
     )
-    overrun = done.end == "posted" and done.posted.exceeds(reservation.hold.amounts)
+    overrun = reservation.bounded and done.end == "posted" and done.posted.exceeds(reservation.hold.amounts)
     gate.tree.settle(reservation.attempt_id, done.posted)
     events = (*_overrun_events(gate, reservation, done, overrun), *_doubts(gate, reservation, attempt, done, tier))
     return Receipt(done, tier, bool(reservation.rates), overrun, events)

@@ -31,6 +31,7 @@ class Weighed:
     units: frozenset[Unit]  # in which hard budgets count it
     rates: Mapping[str, Rates]
     bound: Estimate
+    bounded: bool  # False: nothing bounds it, and no budget needs a bound
 
 
 def weigh(gate: Gate, caller: Caller, decision: Decision, asked: Asked) -> Weighed | Refusal:
@@ -42,13 +43,15 @@ def weigh(gate: Gate, caller: Caller, decision: Decision, asked: Asked) -> Weigh
     windows = gate.tree.drawn_by(scope_facts, now_ns)
     rates = caller.registry.prices.rates(decision.provider.name, decision.name, to_datetime(now_ns).date())
     units: frozenset[Unit] = frozenset(w.budget.unit for w in windows if w.budget.mode == "hard")
-    bound = estimate(
-        asked, decision.model.limits, rates, decision.bound.factor_bp,
-        money="usd" in units, metered=bool(units & {"usd", "tokens"}),
-    )  # fmt: skip
+    money, metered = "usd" in units, bool(units & {"usd", "tokens"})
+    sizes = (asked, decision.model.limits, rates, decision.bound.factor_bp)
+    bound = estimate(*sizes, money=money, metered=True)
+    bounded = not isinstance(bound, Refusal)
+    if not bounded and not metered:
+        bound = estimate(*sizes, money=money, metered=False)
     if isinstance(bound, Refusal):
         return bound
-    return Weighed(decision, asked, now_ns, scope_facts, windows, units, rates, bound)
+    return Weighed(decision, asked, now_ns, scope_facts, windows, units, rates, bound, bounded)
 
 
 def _scope_facts(caller: Caller, decision: Decision) -> Facts:

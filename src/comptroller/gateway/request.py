@@ -11,7 +11,6 @@ from comptroller.core.refusal import Refusal
 from comptroller.flow.gate import Limits
 
 KEY_SLOTS = frozenset({b"x-api-key", b"x-goog-api-key", b"api-key"})
-_BEARER = b"bearer "
 _GZIP = 16 + zlib.MAX_WBITS
 
 
@@ -109,8 +108,8 @@ class AsgiRequest:
 
 
 def _bearer(value: bytes) -> str:
-    token = value[len(_BEARER) :] if value[: len(_BEARER)].lower() == _BEARER else value
-    return token.strip().decode("latin-1")
+    scheme, _, token = value.strip().partition(b" ")
+    return (token if scheme.lower() == b"bearer" else value).strip().decode("latin-1")
 
 
 def _invalid(sentence: str, hint: str) -> Refusal:
