@@ -1,7 +1,9 @@
 """How a gateway ends: one at a time on a store, drained by SIGTERM, killed at once; and what its books say then."""
 
+import os
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,19 +65,28 @@ def test_a_second_gateway_on_the_same_store_is_refused_and_told_who_holds_it(own
     assert own.ready()
 
 
+@contextmanager
+def paused(sandbox: SandboxProcess) -> Iterator[None]:
+    """The provider says nothing for a while."""
+    os.kill(sandbox.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(sandbox.pid, signal.SIGCONT)
+
+
 def test_sigterm_lets_a_stream_finish_and_takes_no_new_calls(tmp_path: Path, sandbox: SandboxProcess) -> None:
     with gateway_of(tmp_path, sandbox, drain_s=60.0) as own:
         credential = mint(own)["credential"]
-        body = chat(sandbox={"output_tokens": 60, "tokens_per_s": 30})
-        with stream(own, credential, body) as response:
+        with stream(own, credential, chat(sandbox={"output_tokens": 60, "tokens_per_s": 30})) as response:
             response.readline()
-            own.signal(signal.SIGTERM)
-            said = eventually(lambda: s if (s := ask(own, credential, chat())).status != 200 else None)
-            assert (said.status, said.code) == (503, "draining")
-            assert said.headers["retry-after"] == "5"
-            assert "x-should-retry" not in said.headers
-            assert own.get("/readyz")[0] == 503
-            assert own.get("/healthz")[0] == 200
+            with paused(sandbox):
+                own.signal(signal.SIGTERM)
+                eventually(lambda: own.get("/readyz")[0] == 503)
+                said = ask(own, credential, chat())
+                assert (said.status, said.code, said.headers["retry-after"]) == (503, "draining", "5")
+                assert "x-should-retry" not in said.headers
+                assert own.get("/healthz")[0] == 200
             assert rest_of(response).endswith(b"data: [DONE]\n\n")
             call_id = response.headers["x-comptroller-call-id"]
         assert own.wait_exit() == 0

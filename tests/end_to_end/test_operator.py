@@ -191,9 +191,7 @@ def test_overruns_are_named_stop_the_model_and_a_person_resumes_it(
 
 def test_a_store_that_nobody_holds_is_worked_on_and_one_that_is_held_is_not(own: GatewayProcess, typed: Typed) -> None:
     paid = ask(own, credential(own), chat(**SHORT))
-    online = {
-        name: typed.rows(own, name) for name in ("calls", "identities", "sessions", "findings", "bounds", "budgets")
-    }
+    online = {name: typed.rows(own, name) for name in ("calls", "identities", "budgets")}
     written = own.config.read_text()
     own.config.write_text(written.replace(f":{own.admin_port}", ":1"))  # it sees the store, and not the gateway
     held = own.command("budgets", check=False)

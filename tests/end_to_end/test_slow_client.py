@@ -102,7 +102,7 @@ def test_who_reads_nothing_is_charged_what_came_and_the_tail_where_an_abort_stop
 def test_who_hangs_up_before_the_first_byte_is_charged_exactly(
     shared: GatewayProcess, sandbox: SandboxProcess, credential: str, streamed: bool
 ) -> None:
-    slow = {"fault": "slow_first_byte", "delay_s": 0.5, "output_tokens": 30}
+    slow = {"fault": "slow_first_byte", "delay_s": 1.5, "output_tokens": 30}
     with unanswered(shared, credential, chat(stream=streamed, sandbox=slow)):
         (line,) = sandbox.wait_for(lambda lines: len(lines) == 1)
     row = settled_row(shared, line["client_request_id"].removesuffix(".1"))
@@ -128,7 +128,7 @@ def test_who_hangs_up_before_the_first_byte_is_charged_the_tail_at_most(
 def test_who_hangs_up_in_mid_stream_is_charged_exactly(
     shared: GatewayProcess, sandbox: SandboxProcess, credential: str
 ) -> None:
-    body = chat(sandbox={"output_tokens": 60, "tokens_per_s": 60})
+    body = chat(sandbox={"output_tokens": 60, "tokens_per_s": 30})
     with stream(shared, credential, body) as response:
         response.readline()
         call_id = response.headers["x-comptroller-call-id"]

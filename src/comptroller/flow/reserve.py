@@ -124,9 +124,9 @@ def _what_is_left(window: Window, name: str, needed: int) -> str:
 def _way_on(window: Window, needed: int, resets_at: str | None, largest_output: int | None) -> str:
     if window.held and window.budget.limit - window.posted >= needed and window.budget.visible == "caller":
         return "It fits once calls in flight have finished: send fewer at once, or again in a moment."
-    steps: list[str] = []
-    if largest_output:
-        steps.append(f"ask for at most {largest_output} output tokens")
-    steps.append("send a shorter request or use a cheaper model")
-    steps.append(f"wait until it resets at {resets_at}" if resets_at else "ask its owner to raise the limit")
-    return f"You can {', or '.join(steps)}."
+    reset = f"wait until it resets at {resets_at}" if resets_at else "ask its owner to raise the limit"
+    if window.budget.unit == "calls":
+        return f"You can {reset}."
+    steps = [f"ask for at most {largest_output} output tokens"] if largest_output else []
+    steps.append("send a shorter request" + (" or use a cheaper model" if window.budget.unit == "usd" else ""))
+    return f"You can {', or '.join([*steps, reset])}."

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 
 from comptroller.core.budget.hold import Amounts
 from comptroller.core.budget.settlement import Settlement, settlement
-from comptroller.core.money import UNITS_PER_PRICE
-from comptroller.core.pricing.book import DEFAULT_TIER
+from comptroller.core.pricing.book import DEFAULT_TIER, TIER_ALIASES
 from comptroller.core.pricing.charge import charge_nanos
 from comptroller.core.pricing.usage import Usage
 from comptroller.flow.attempt import Attempt
 from comptroller.flow.gate import Gate
 from comptroller.flow.records import BoundChanged, Finding
 from comptroller.flow.reservation import Reservation
+
+_ANSWERED = frozenset({"completed", "client_gone", "provider_malformed"})
 
 
 @dataclass(frozen=True)
@@ -37,29 +38,36 @@ def settle(gate: Gate, reservation: Reservation, attempt: Attempt) -> Receipt:
         reservation.hold.amounts,
         exact=exact,
         seen=_seen(reservation, attempt),
-        bills_errors=reservation.decision.provider.bills_errors,
+        # What a redirect did is not known to anybody: only errors that say so are free.
+        bills_errors=reservation.decision.provider.bills_errors or (attempt.status or 0) < 500,
     )
-    overrun = reservation.bounded and done.end == "posted" and done.posted.exceeds(reservation.hold.amounts)
+    bounded = reservation.bounded and not reservation.request.asked.fees
+    overrun = bounded and done.end == "posted" and done.posted.exceeds(reservation.hold.amounts)
     gate.tree.settle(reservation.attempt_id, done.posted)
     events = (*_overrun_events(gate, reservation, done, overrun), *_doubts(gate, reservation, attempt, done, tier))
-    return Receipt(done, tier, bool(reservation.rates), overrun, events)
+    priced = bool(reservation.rates) and not reservation.request.asked.fees
+    return Receipt(done, tier, priced, overrun, events)
 
 
 def _tier(reservation: Reservation, usage: Usage | None) -> str:
     """The service tier that was billed: as the response says, else as was asked."""
     said = usage.service_tier if usage is not None else None
     asked = reservation.request.asked.service_tier
-    return said or (asked if asked not in {None, "auto"} else None) or DEFAULT_TIER
+    return TIER_ALIASES.get(said or "", said) or (asked if asked not in {None, "auto"} else None) or DEFAULT_TIER
 
 
 def _exact(reservation: Reservation, usage: Usage | None, tier: str) -> Amounts | None:
-    """The exact charge; None if usage or the price of its tier is not known."""
+    """The exact charge; None if usage or the price of its tier is not known.
+
+    A provider that names no tier may have ignored the one that was asked for: then the dearer counts.
+    """
     if usage is None:
         return None
     if not reservation.rates:
         return Amounts(0, usage.total_tokens, 1)
-    rates = reservation.rates.get(tier)
-    return None if rates is None else Amounts(charge_nanos(usage, rates), usage.total_tokens, 1)
+    billed = {tier} if usage.service_tier else {tier, DEFAULT_TIER}
+    charges = [charge_nanos(usage, rates) for name, rates in reservation.rates.items() if name in billed]
+    return Amounts(max(charges), usage.total_tokens, 1) if charges else None
 
 
 def _seen(reservation: Reservation, attempt: Attempt) -> Amounts | None:
@@ -72,8 +80,7 @@ def _seen(reservation: Reservation, attempt: Attempt) -> Amounts | None:
     came = attempt.meter.seen_output_tokens if attempt.meter is not None else 0
     bound = reservation.estimate
     output = came + provider.tail_tokens * bound.choices
-    cost = bound.input_tokens * bound.input_rate + output * bound.output_rate
-    return Amounts(-(-cost // UNITS_PER_PRICE), bound.input_tokens + output, 1)
+    return Amounts(bound.cost_nanos(output), bound.raised(bound.input_tokens + output), 1)
 
 
 def _overrun_events(
@@ -103,11 +110,11 @@ def _overrun_events(
 
 def _doubts(gate: Gate, reservation: Reservation, attempt: Attempt, done: Settlement, tier: str) -> tuple[Finding, ...]:
     """Findings about a charge that had to be presumed although the provider answered."""
-    if done.end != "presumed" or attempt.outcome not in {"completed", "client_gone"} or attempt.phase != "answering":
+    if done.end != "presumed" or attempt.outcome not in _ANSWERED or attempt.phase != "answering":
         return ()
     provider = reservation.decision.provider.name
     if attempt.usage is None:
-        code, sentence = "usage_missing", f"{provider} answered without usage; the charge is presumed."
+        code, sentence = "usage_missing", f"{provider} answered without a valid usage; the charge is presumed."
     else:
         code, sentence = "tier_unpriced", f"{provider} billed service tier {tier!r}, which has no price; presumed."
     return (Finding(gate.clock.now_ns(), code, reservation.call_id, reservation.decision.name, sentence),)

@@ -9,6 +9,8 @@ from fnmatch import fnmatchcase
 import msgspec
 
 DEFAULT_TIER = "default"
+# What some providers call the tier that everybody gets.
+TIER_ALIASES: Mapping[str, str] = {"standard": DEFAULT_TIER, "on_demand": DEFAULT_TIER, "auto": DEFAULT_TIER}
 
 
 class Rates(msgspec.Struct, frozen=True):

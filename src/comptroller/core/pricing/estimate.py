@@ -60,13 +60,21 @@ class Estimate(msgspec.Struct, frozen=True):
     factor_bp: int = FACTOR_ONE_BP  # raised after an overrun
 
     def amount_nanos(self, output_tokens: int) -> int:
-        """The most the call can cost with this output limit per choice; rounded up once."""
-        cost = self.input_tokens * self.input_rate + self._all_output(output_tokens) * self.output_rate
-        return -(-cost * self.factor_bp // (UNITS_PER_PRICE * FACTOR_ONE_BP))
+        """The most the call can cost with this output limit per choice."""
+        return self.cost_nanos(self._all_output(output_tokens))
 
     def tokens(self, output_tokens: int) -> int:
         """The most tokens the call can use with this output limit per choice."""
-        return -(-(self.input_tokens + self._all_output(output_tokens)) * self.factor_bp // FACTOR_ONE_BP)
+        return self.raised(self.input_tokens + self._all_output(output_tokens))
+
+    def cost_nanos(self, all_output_tokens: int) -> int:
+        """The most that the input and this many tokens of output, over all choices, can cost; rounded up once."""
+        cost = self.input_tokens * self.input_rate + all_output_tokens * self.output_rate
+        return -(-cost * self.factor_bp // (UNITS_PER_PRICE * FACTOR_ONE_BP))
+
+    def raised(self, tokens: int) -> int:
+        """A bound in tokens, raised by what an overrun has taught; rounded up."""
+        return -(-tokens * self.factor_bp // FACTOR_ONE_BP)
 
     def affordable_by_money(self, remaining_nanos: int) -> int:
         """The largest output limit per choice whose bound is at most `remaining_nanos`; below 0 if none is."""
@@ -100,6 +108,8 @@ def estimate(
     if isinstance(possible, Refusal):
         return possible
     input_tokens = _input_bound(asked, limits)
+    if asked.fees and metered:
+        return _unbounded(asked.model, ", ".join(asked.fees), "a price")
     if isinstance(input_tokens, Refusal):
         if metered:
             return input_tokens
@@ -111,7 +121,7 @@ def estimate(
         input_tokens=input_tokens,
         choices=asked.choices,
         wanted_output_tokens=wanted,
-        least_output_tokens=min(wanted, least),
+        least_output_tokens=max(1, min(wanted, least)),  # some servers take a limit of 0 for none
         extra_output_tokens=asked.extra_output_tokens,
         input_rate=max((_input_rate(asked, each) for each in possible.values()), default=0),
         output_rate=max((_output_rate(asked, each) for each in possible.values()), default=0),
@@ -154,7 +164,7 @@ def _input_bound(asked: Asked, limits: ModelLimits) -> int | Refusal:
 
 
 def _input_rate(asked: Asked, rates: Rates) -> int:
-    heard = rates.audio_input if asked.audio_input else None
+    heard = rates.audio_input if asked.audio_input or asked.unbounded else None
     return max(rates.dearest_input, heard or 0)
 
 
