@@ -11,13 +11,15 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import uvloop
 
 from comptroller import __version__
-from comptroller.control import api, registry
+from comptroller.control import api, process_changes, registry
 from comptroller.control.office import Office, ProcessFacts
 from comptroller.core.budget.budget import Unit
 from comptroller.core.budget.hold import WindowKey
@@ -70,6 +72,7 @@ class House:
     office: Office
     door: Door
     admin: Asgi
+    lost: int = 0  # events that were not on disk when the store was closed
 
 
 @asynccontextmanager
@@ -81,6 +84,7 @@ async def open_house(settings: Settings, environ: Mapping[str, str], *, listenin
     listen = str(settings.listen) if listening else "nothing (offline command)"
     holder = Holder(os.getpid(), socket.gethostname(), format_instant(time.time_ns()), listen)
     store = open_store(settings.state, durability=settings.durability, now_ns=time.time_ns(), holder=holder)
+    house: House | None = None
     try:
         store.start()
         _say_recovered(store)
@@ -92,6 +96,8 @@ async def open_house(settings: Settings, environ: Mapping[str, str], *, listenin
         lost = await store.close(_FLUSH_MOST_S)
         if lost:
             warn("journal_unwritten", {"events": str(lost)})
+        if house is not None:
+            house.lost = lost
 
 
 async def _join(settings: Settings, environ: Mapping[str, str], store: Store, *, listening: bool) -> House:
@@ -169,6 +175,18 @@ async def _settle_in(house: House) -> None:
         text = house.settings.registry.read_text(encoding="utf-8")
         policies = read_policies(house.settings.policies)
         await registry.apply(house.office, text, "serve (empty store)", policies=policies)
+    await _record_start(house)
+
+
+async def _record_start(house: House) -> None:
+    """Write down with which settings and provider keys this process runs, if they are others than before."""
+    written = msgspec.json.encode(house.settings, enc_hook=str, order="sorted")  # no secret stands in settings
+    digests = {
+        name: house.gate.credentials.digest(provider.credential[1])
+        for name, provider in house.gate.providers.items()
+        if provider.credential is not None
+    }
+    await process_changes.record_start(house.office, blake2b(written, digest_size=16).hexdigest(), digests)
 
 
 def serve(config: Path, *, on_ready: OnReady | None = None) -> int:
@@ -202,7 +220,7 @@ async def _serve(settings: Settings, on_ready: OnReady | None) -> int:
         forgetting.cancel()
         await asyncio.gather(*(listener.stop() for listener in listeners))
         await house.gate.upstream.close()
-    return 0
+    return 1 if house.lost else 0
 
 
 def _listeners(house: House) -> list[Listener]:
