@@ -42,6 +42,10 @@ format: $(VENV)/dev.stamp ## rewrite the code in our format
 torture: $(VENV)/dev.stamp ## the long seeded run against real processes; ARGS="--help" for its options
 	@$(BIN)/python -m tests.torture $(ARGS)
 
+.PHONY: clients
+clients: $(VENV)/dev.stamp .venv-anthropic-old/stamp ## older SDKs, each in an environment of its own, against the gateway
+	@$(BIN)/python -m pytest tests/end_to_end/test_anthropic_old.py $(ARGS)
+
 .PHONY: real
 real: $(VENV)/dev.stamp ## the gateway in front of a real local language model
 	@tests/real/run.sh $(ARGS)
@@ -51,7 +55,8 @@ real: $(VENV)/dev.stamp ## the gateway in front of a real local language model
 lock: $(VENV)/dev.stamp ## write the hash-pinned locks anew; ARGS=--upgrade takes new versions
 	@$(call compile,run,--group build)
 	@$(call compile,dev,--group dev --constraints requirements/run.txt)
-	@echo "requirements/run.txt and requirements/dev.txt are up to date"
+	@$(BIN)/uv pip compile --group pyproject.toml:anthropic-old $(LOCKED) --output-file requirements/anthropic-old.txt $(ARGS)
+	@echo "requirements/*.txt are up to date"
 
 .PHONY: clean
 clean: ## remove what was installed and built here, not the state of a gateway
@@ -70,8 +75,9 @@ help: ## this help
 # --- how it is installed ------------------------------------------------------------------------
 # Wheels only, each pinned by hash: an sdist would run its own build with tools that no lock names.
 
-compile = $(BIN)/uv pip compile pyproject.toml $(2) --quiet --python $(BIN)/python --universal --python-version 3.11 --generate-hashes \
-	--only-binary :all: --emit-build-options --custom-compile-command "make lock" --output-file requirements/$(1).txt $(ARGS)
+LOCKED := --quiet --python $(BIN)/python --universal --python-version 3.11 --generate-hashes \
+	--only-binary :all: --emit-build-options --custom-compile-command "make lock"
+compile = $(BIN)/uv pip compile pyproject.toml $(2) $(LOCKED) --output-file requirements/$(1).txt $(ARGS)
 
 define install
 	@echo "installing requirements/$(1).txt into $(VENV); this happens once"
@@ -94,3 +100,9 @@ $(VENV)/run.stamp: requirements/run.txt pyproject.toml | $(VENV)/tree
 $(VENV)/dev.stamp: requirements/dev.txt requirements/run.txt pyproject.toml | $(VENV)/tree
 	$(call install,dev)
 	@touch $(VENV)/run.stamp $@
+
+.venv-anthropic-old/stamp: requirements/anthropic-old.txt | $(VENV)/tree
+	@echo "installing $< into .venv-anthropic-old; this happens once"
+	@$(PYTHON) -m venv --clear .venv-anthropic-old
+	@.venv-anthropic-old/bin/python -m pip --disable-pip-version-check --no-input install -qq --require-hashes --no-deps -r $<
+	@touch $@

@@ -37,6 +37,7 @@ from comptroller.gateway.door import Door
 from comptroller.gateway.egress import Egress
 from comptroller.gateway.log import warn
 from comptroller.gateway.providers import build_providers
+from comptroller.gateway.routes import Api, Routes
 from comptroller.gateway.serving import Listener
 from comptroller.settings import Address, Settings, load_settings, read_policies
 from comptroller.store.admin_token import open_admin_token
@@ -44,10 +45,27 @@ from comptroller.store.keyring import Keyring, open_keyring
 from comptroller.store.lock import Holder
 from comptroller.store.open import open_store
 from comptroller.store.store import Store
+from comptroller.wire import model_lists
+from comptroller.wire.anthropic_messages import AnthropicMessages
 from comptroller.wire.openai_chat import OpenAIChat
 
-_CHAT = OpenAIChat()
-_ROUTES: Mapping[str, Dialect] = {"/v1/chat/completions": _CHAT, "/openai/v1/chat/completions": _CHAT}
+_CHAT, _MESSAGES = OpenAIChat(), AnthropicMessages()
+_CALLS: Mapping[str, Dialect] = {
+    "/v1/chat/completions": _CHAT,
+    "/openai/v1/chat/completions": _CHAT,
+    "/v1/messages": _MESSAGES,
+    "/anthropic/v1/messages": _MESSAGES,
+}
+_OPENAI = Api("openai", ("/openai/", "/v1/chat/"), None, _CHAT, model_lists.openai_page, model_lists.openai_entry)
+_ANTHROPIC = Api(
+    "anthropic",
+    ("/anthropic/", "/v1/messages"),
+    b"anthropic-version",
+    _MESSAGES,
+    model_lists.anthropic_page,
+    model_lists.anthropic_entry,
+)
+ROUTES = Routes(_CALLS, (_OPENAI, _ANTHROPIC))
 _HEALTH = frozenset({"/healthz", "/readyz"})
 _FORGET_EVERY_S = 600.0
 _SLACK_NS = 3600 * NANOS_PER_SECOND
@@ -118,7 +136,7 @@ async def _join(settings: Settings, environ: Mapping[str, str], store: Store, *,
         store=str(settings.state),
     )
     office = Office(gate=gate, ledger=store, issuer=keyring, process=facts)
-    door = Door(gate, _ROUTES, _CHAT, lambda: not gate.draining and store.journal.healthy)
+    door = Door(gate, ROUTES, lambda: not gate.draining and store.journal.healthy)
     admin = api.build(office, open_admin_token(settings.state), {settings.admin.listen.host})
     return House(settings, store, gate, office, door, admin)
 
@@ -238,7 +256,8 @@ def _listeners(house: House) -> list[Listener]:
 
 def _shared(house: House) -> Asgi:
     async def either(scope: Any, receive: Any, send: Any) -> None:
-        await (house.admin if scope["path"].startswith("/api/") else house.door)(scope, receive, send)
+        admin = scope["path"].startswith("/api/") and scope["path"] != "/api/hello"
+        await (house.admin if admin else house.door)(scope, receive, send)
 
     return either
 

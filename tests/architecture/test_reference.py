@@ -39,6 +39,12 @@ def test_every_setting_is_documented() -> None:
     compare("settings.md", set(setting_names(msgspec.inspect.type_info(Settings))))
 
 
+def test_every_route_is_documented() -> None:
+    from comptroller.app import ROUTES
+
+    compare("api.md", {f"{method} {path}" for path, targets in ROUTES.table.items() for method in targets})
+
+
 def test_every_command_is_documented() -> None:
     from comptroller.cli import app
 

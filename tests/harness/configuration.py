@@ -9,20 +9,20 @@ Table = dict[str, Any]
 
 KEY_VARIABLE = "SANDBOX_KEY"
 
-# What the sandbox takes, USD per million tokens (docs/sandbox.md): input, output, cached input.
+# What the sandbox takes, USD per million tokens (docs/sandbox.md): input, output, read from the cache, written to it.
 SANDBOX_PRICES = {
-    "sandbox-large": ("3.00", "15.00", "0.30"),
-    "sandbox-small": ("0.15", "0.60", "0.0375"),
-    "sandbox-reasoner": ("1.10", "4.40", "0.275"),
+    "sandbox-large": ("3.00", "15.00", "0.30", "3.75"),
+    "sandbox-small": ("0.15", "0.60", "0.0375", "0.1875"),
+    "sandbox-reasoner": ("1.10", "4.40", "0.275", "1.375"),
 }
 TIER_FACTORS = {"default": Decimal(1), "priority": Decimal(2), "flex": Decimal("0.5")}
 _FROM = date(2026, 1, 1)
 
 
 def provider(base_url: str, **changes: Any) -> Table:
-    """A provider that speaks Chat Completions, with short patience."""
+    """A provider that speaks both families, with short patience."""
     return {
-        "dialects": ["openai"],
+        "dialects": ["openai", "anthropic"],
         "base_url": base_url,
         "api_key": f"env:{KEY_VARIABLE}",
         "connect_timeout_s": 5.0,
@@ -74,6 +74,7 @@ def prices() -> list[Table]:
             "input": _times(each[0], factor),
             "output": _times(each[1], factor),
             "cache_read": _times(each[2], factor),
+            "cache_write": _times(each[3], factor),
             "audio_input": _times(each[0], factor),
         }
         for name, each in SANDBOX_PRICES.items()

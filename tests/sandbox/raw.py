@@ -10,6 +10,8 @@ from typing import Any
 from tests.sandbox.process import SandboxProcess
 
 CHAT = "/v1/chat/completions"
+MESSAGES = "/v1/messages"
+VERSION = {"anthropic-version": "2023-06-01"}
 KEY = "sandbox-test"
 TIMEOUT_S = 20
 
@@ -34,6 +36,11 @@ class Response:
         """The data of every event of a stream, as text."""
         return [event.removeprefix("data: ") for event in self.body.decode().split("\n\n") if event]
 
+    def named_events(self) -> list[tuple[str, Any]]:
+        """The name and the parsed data of every event of a Messages stream."""
+        parts = [event.partition("\ndata: ") for event in self.body.decode().split("\n\n") if event]
+        return [(head.removeprefix("event: "), json.loads(data)) for head, _, data in parts]
+
     def text(self) -> str:
         """The visible text of a stream's first choice."""
         return "".join(delta.get("content") or "" for delta in self.deltas())
@@ -46,6 +53,16 @@ class Response:
 def chat(text: str = "hello there", /, **fields: Any) -> dict[str, Any]:
     """A request body."""
     return {"model": "sandbox-large", "messages": [{"role": "user", "content": text}]} | fields
+
+
+def message(text: str = "hello there", /, **fields: Any) -> dict[str, Any]:
+    """A request body for Messages."""
+    return {"model": "sandbox-large", "max_tokens": 200, "messages": [{"role": "user", "content": text}]} | fields
+
+
+def post_message(sandbox: SandboxProcess, body: dict[str, Any], **given: Any) -> Response:
+    """Ask for a message."""
+    return post(sandbox, body, path=MESSAGES, headers=VERSION, **given)
 
 
 def post(

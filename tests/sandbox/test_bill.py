@@ -11,6 +11,7 @@ import pytest
 from comptroller.core.money import format_usd
 from comptroller.sandbox.bill import Arrival, Bill
 from comptroller.sandbox.prices import MODELS
+from comptroller.sandbox.prompt import Cached
 from tests.sandbox.process import SandboxProcess, charged, environment
 from tests.sandbox.raw import chat, open_stream, post, read_tokens, unanswered
 
@@ -117,7 +118,7 @@ def test_a_line_adds_up_to_its_account() -> None:
     for _ in range(3):
         line = bill.open("key", Arrival(None, (), "/", 0.0))
         line.model = MODELS[1]
-        line.begin(input_tokens=7, cached_tokens=3, audio_tokens=0)
+        line.begin(input_tokens=7, audio_tokens=0, cached=Cached(read=3))
         for made in (1, 2, 5):
             line.generated(made, 1)
         bill.close(line, "done")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from comptroller.sandbox.prices import charge_nanos, find_model
+from comptroller.sandbox.prices import Counts, charge_nanos, find_model
 from comptroller.sandbox.tokens import count_tokens
 from tests.sandbox.process import Line, SandboxProcess, charged
 from tests.sandbox.raw import Response, chat, post
@@ -42,9 +42,7 @@ def assert_billed(line: Line, usage: dict[str, Any]) -> None:
     assert int(line["charge_nanos"]) == charge_nanos(
         model,
         line["tier"],
-        input_tokens=line["input_tokens"],
-        cached_tokens=line["cached_tokens"],
-        output_tokens=line["output_tokens"],
+        Counts(line["input_tokens"], line["cached_tokens"], output_tokens=line["output_tokens"]),
     )
 
 

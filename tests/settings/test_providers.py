@@ -38,7 +38,7 @@ def test_what_is_set_is_taken_over() -> None:
     assert one.name == "p"
     assert one.dialects == ("openai",)
     assert one.origin == Origin("https", "api.example", 443, "/openai", allow_private=False)
-    assert one.credential == (b"authorization", b"Bearer abc")
+    assert one.credentials == {"openai": (b"authorization", b"Bearer abc"), "anthropic": (b"x-api-key", b"abc")}
     assert one.environments == ("testing",)
     assert one.timeouts == Timeouts(1, 2, 3, 4)
     assert (one.abort_stops_billing, one.tail_tokens, one.bills_errors) == (True, 9, False)
@@ -48,7 +48,7 @@ def test_what_is_set_is_taken_over() -> None:
 
 def test_a_server_without_keys_gets_none() -> None:
     one = build(ProviderSettings(dialects=("openai",), base_url=HTTPS)).by_name["p"]
-    assert one.credential is None
+    assert one.credentials == {}
     assert one.missing is None
 
 
@@ -91,7 +91,7 @@ def test_without_a_key_a_provider_is_there_and_says_why(found: str | None, missi
     settings = ProviderSettings(dialects=("openai",), base_url=HTTPS, api_key=KeySource("env", "MY_KEY"))
     built = build(settings, {} if found is None else {"MY_KEY": found})
     one = built.by_name["p"]
-    assert one.credential is None
+    assert one.credentials == {}
     assert one.missing == f"environment variable MY_KEY {missing}"
     assert built.warnings == (f"Calls to the provider p will be refused: {one.missing}.",)
     assert "abc" not in f"{built!r}"
@@ -106,7 +106,7 @@ class TestFile:
         path.touch(0o600)
         path.write_bytes(b"abc\r\n")
         found = build(self.settings(path))
-        assert found.by_name["p"].credential == (b"authorization", b"Bearer abc")
+        assert found.by_name["p"].credentials == {"openai": (b"authorization", b"Bearer abc")}
         assert found.warnings == ()
 
     def test_one_that_everyone_can_read_is_worth_a_warning(self, tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ class TestFile:
         path.write_bytes(b"abc")
         path.chmod(0o644)
         found = build(self.settings(path))
-        assert found.by_name["p"].credential is not None
+        assert found.by_name["p"].credentials
         (warning,) = found.warnings
         assert f"chmod 600 {path}" in warning
         assert "abc" not in warning
@@ -128,7 +128,7 @@ class TestFile:
         path.touch(0o600)
         path.write_bytes(content)
         one = build(self.settings(path)).by_name["p"]
-        assert one.credential is None
+        assert one.credentials == {}
         assert one.missing is not None
         assert one.missing.startswith(f"file {path} {missing}")
 
@@ -147,7 +147,7 @@ def test_a_key_is_in_no_text_about_a_provider(tmp_path: Path, caplog: pytest.Log
     for source, environ in ((KeySource("env", "KEY"), {"KEY": key}), (KeySource("file", str(path)), {})):
         settings = ProviderSettings(dialects=("openai",), base_url=HTTPS, api_key=source)
         found = build(settings, environ)
-        assert found.by_name["p"].credential is not None
+        assert found.by_name["p"].credentials
         for text in (repr(found), str(found), repr(found.by_name["p"]), f"{settings!r}", str(source), *found.warnings):
             assert key not in text
     assert key not in caplog.text

@@ -26,6 +26,7 @@ class Told:
     refusals: Counter[str] = field(default_factory=Counter[str])
     manners: Counter[str] = field(default_factory=Counter[str])
     faults: Counter[str] = field(default_factory=Counter[str])
+    answered: Counter[str] = field(default_factory=Counter[str])  # by surface
     broken: int = 0  # connections that ended before the answer did
     down: int = 0  # connections that the gateway did not take
     charges: dict[str, str] = field(default_factory=dict)  # call id -> x-comptroller-charge-usd
@@ -126,6 +127,8 @@ class Client:
     async def _hear(self, step: Step, status: int, headers: Mapping[str, str]) -> None:
         told = self._told
         told.statuses[status] += 1
+        if status == 200:
+            told.answered[step.surface] += 1
         if step.fault is not None and "x-comptroller-refusal" not in headers:
             told.faults[step.fault] += 1
         refusal = headers.get("x-comptroller-refusal")
@@ -146,7 +149,7 @@ class Client:
     def _check(self, step: Step, status: int, headers: Mapping[str, str], body: bytes) -> None:
         if status != 200 or not headers.get("content-type", "").startswith("text/event-stream"):
             return
-        if not step.usage_asked and b'"usage":{' in body:
+        if step.surface == "chat" and not step.usage_asked and b'"usage":{' in body:
             self._told.wrong.append("a usage chunk reached a caller who had not asked for it")
 
 

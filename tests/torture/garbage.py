@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 CHAT = "/v1/chat/completions"
+MESSAGES = "/v1/messages"
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,20 @@ def _wrong_type(dice: random.Random) -> Garbage:
     return Garbage(chat(**dice.choice(wrong)))
 
 
+def _wrong_message(dice: random.Random) -> Garbage:
+    wrong: tuple[dict[str, Any], ...] = (
+        {},  # no max_tokens
+        {"max_tokens": 1.5},
+        {"max_tokens": 9, "n": 2},
+        {"max_tokens": 9, "max_completion_tokens": 900},
+        {"max_tokens": 9, "Max_Tokens": 900},
+        {"max_tokens": 9, "system": 7},
+        {"max_tokens": 9, "thinking": {"type": "enabled", "budget_tokens": "all"}},
+        {"max_tokens": 9, "billing_policy": {"bill_to": "somebody"}},
+    )
+    return Garbage(chat(**dice.choice(wrong)), path=MESSAGES)
+
+
 def _deep(dice: random.Random) -> Garbage:
     levels = dice.choice((101, 1_000, 100_000))
     return Garbage(b'{"model": "sandbox-small", "messages": ' + b"[" * levels + b"]" * levels + b"}")
@@ -91,7 +106,18 @@ def _no_credential(_dice: random.Random) -> Garbage:
 
 
 def _lost(dice: random.Random) -> Garbage:
-    path = dice.choice(("/", "/v1/completions", "/v1/chat/completions/", "/v1//chat/completions", "/api/v1/calls"))
+    path = dice.choice(
+        (
+            "/",
+            "/v1/completions",
+            "/v1/chat/completions/",
+            "/v1//chat/completions",
+            "/api/v1/calls",
+            "/v1/messages/count_tokens",
+            "/v1/messages/batches",
+            "/openai/v1/messages",
+        )
+    )
     return Garbage(chat(), path=path)
 
 
@@ -102,6 +128,7 @@ def _wrong_method(dice: random.Random) -> Garbage:
 _MAKERS: tuple[Callable[[random.Random], Garbage], ...] = (
     _half,
     _wrong_type,
+    _wrong_message,
     _deep,
     _not_text,
     _twice,

@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from tests.torture import messages
 from tests.torture.garbage import Garbage, garbage
 from tests.torture.world import VISIBLE_AHEAD, VISIBLE_MODEL, VISIBLE_TOKENS_PER_S
 
 Manners = Literal["patient", "leaves_unanswered", "leaves_midway", "slow", "hangs_up_sending"]
 Mode = Literal["mixed", "kill", "term", "overrun"]
+Surface = Literal["chat", "messages"]
 MODES: tuple[Mode, ...] = ("mixed", "kill", "term", "overrun")
 
 _STEADY_MODELS = ("sandbox-small", "sandbox-small-2026-01-01", "sandbox-reasoner", "sandbox-large-2026-01-01")
@@ -91,6 +93,7 @@ class Step:
     method: str = "POST"
     credential: bool = True
     stream: bool = False
+    surface: Surface = "chat"
     usage_asked: bool = False
     fault: str | None = None
     manners: Manners = "patient"
@@ -143,15 +146,23 @@ class Plan:
             request.pop("max_completion_tokens", None)
         if fault == "overrun":
             request |= {"max_tokens": 30, "service_tier": "default", "messages": _SHORT}
+        # A slow reader asks for several answers at once, which Messages does not make.
+        surface: Surface = "messages" if manners != "slow" and dice.random() < 0.5 else "chat"
+        paths: Sequence[str] = _PATHS
+        if surface == "messages":
+            paths, request = messages.PATHS, messages.as_messages(dice, request)
         body, headers = _encoded(dice, request)
+        if surface == "messages" and dice.random() < 0.8:
+            headers |= messages.VERSION
         return Step(
             session=dice.randrange(self._sessions),
             renew=dice.random() < 0.01,
             body=body,
-            path=dice.choice(_PATHS),
+            path=dice.choice(paths),
             slot=dice.choice(_SLOTS),
             headers=headers,
             stream=stream,
+            surface=surface,
             usage_asked="stream_options" in request,
             fault=fault,
             manners=manners,

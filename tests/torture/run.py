@@ -219,6 +219,7 @@ class Run:
             "models resumed": str(office.resumed),
             "broken connections": str(told.broken),
             "faults answered": ", ".join(f"{n} {name}" for name, n in told.faults.most_common()),
+            "answered": ", ".join(f"{n} {name}" for name, n in told.answered.most_common()),
             "refusals": ", ".join(f"{n} {name}" for name, n in told.refusals.most_common()),
             "manners": ", ".join(f"{n} {name}" for name, n in told.manners.most_common()),
             "logged": ", ".join(f"{n} {event}" for event, n in _logged(gateway.log()).most_common()),

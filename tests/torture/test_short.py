@@ -19,6 +19,7 @@ def test_the_books_hold(mode: Mode, tmp_path: Path) -> None:
     # It was worth something: calls were answered, refused, and met what this mode is about.
     assert result.outcomes["completed"] > 20
     assert result.outcomes["refused"] > 20
+    assert min(result.told.answered[surface] for surface in ("chat", "messages")) > 10
     met = {"mixed": "client_gone", "kill": "crashed", "term": "drained", "overrun": "completed"}
     assert result.outcomes[met[mode]] > 0
 

@@ -48,18 +48,18 @@ class _Words(NamedTuple):
 async def _welcome(house: app.House, words: _Words) -> None:
     minted = await mint(house.office, _AGENT, None, "demo")
     base_url = f"http://{house.settings.listen}/v1"
-    openai = house.gate.providers.get("openai")
-    real = "served" if openai is not None and openai.missing is None else "not served (set OPENAI_API_KEY)"
     sys.stdout.write(
         f"""
-  The sandbox provider answers as sandbox-large and sandbox-small. OpenAI: {real}.
+  The sandbox provider answers as sandbox-large and sandbox-small. {_real(house, "openai")} {_real(house, "anthropic")}
 
   A credential of {_AGENT}, good until {minted.expires_at}:
 
     export OPENAI_BASE_URL={base_url}
     export OPENAI_API_KEY={minted.credential}
+    export ANTHROPIC_BASE_URL=http://{house.settings.listen}
+    export ANTHROPIC_API_KEY={minted.credential}
 
-  Any OpenAI SDK reads these two. Or by hand:
+  Any OpenAI or Anthropic SDK reads them. Or by hand:
 
     curl $OPENAI_BASE_URL/chat/completions -H "authorization: Bearer $OPENAI_API_KEY" \\
       -H "content-type: application/json" \\
@@ -75,6 +75,14 @@ async def _welcome(house: app.House, words: _Words) -> None:
 """
     )
     sys.stdout.flush()
+
+
+def _real(house: app.House, name: str) -> str:
+    """Whether a real provider is served, in a sentence."""
+    provider = house.gate.providers.get(name)
+    title = {"openai": "OpenAI", "anthropic": "Anthropic"}[name]
+    served = provider is not None and provider.missing is None
+    return f"{title}: {'served' if served else f'not served (set {name.upper()}_API_KEY)'}."
 
 
 class _Sandbox:

@@ -48,6 +48,8 @@ async def refuse(dialect: Dialect, reply: Reply, call_id: str, refusal: Refusal)
     body = dialect.refusal_body(refusal, call_id)
     headers = [_JSON, (b"content-length", str(len(body)).encode()), (b"x-comptroller-call-id", call_id.encode())]
     headers.append((b"x-comptroller-refusal", refusal.code.encode()))
+    if dialect.request_id_header is not None:
+        headers.append((dialect.request_id_header, call_id.encode()))
     if refusal.retry_after_s is not None:
         headers.append((b"retry-after", str(refusal.retry_after_s).encode()))
     if not refusal.kind.transient:

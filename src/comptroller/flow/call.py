@@ -70,7 +70,7 @@ async def _carry_out(
         gate.live.add(live)
         attempt.watch = request.watch(attempt.caller_left)
         if await make_durable(gate, reservation, attempt):
-            await forward(gate, attempt, request.headers)
+            await forward(gate, attempt, request)
     finally:
         try:
             receipt = settle(gate, reservation, attempt)

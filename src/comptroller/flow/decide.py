@@ -54,7 +54,7 @@ def decide(gate: Gate, dialect: Dialect, caller: Caller, name: str) -> Decision 
             hint="Check its name, or ask whoever runs the gateway to add it under [models] in registry.toml.",
             param="model",
         )
-    provider = _provider(gate, dialect, caller, model)
+    provider = provider_for(gate, dialect.family, caller, model)
     if isinstance(provider, Refusal):
         return provider
     key = (provider.name, name, dialect.name)
@@ -68,15 +68,16 @@ def decide(gate: Gate, dialect: Dialect, caller: Caller, name: str) -> Decision 
     return Decision(name, model, provider, bound)
 
 
-def _provider(gate: Gate, dialect: Dialect, caller: Caller, model: Model) -> Provider | Refusal:
+def provider_for(gate: Gate, family: str, caller: Caller, model: Model) -> Provider | Refusal:
+    """The first provider of a model that speaks this family and has a key for the caller's environment."""
     environment = caller.identity.environment
     reasons: list[str] = []
     for name in model.providers:
         provider = gate.providers.get(name)
         if provider is None:
             reasons.append(f"{name} is not configured")
-        elif dialect.family not in provider.dialects:
-            reasons.append(f"{name} does not speak {dialect.family}")
+        elif family not in provider.dialects:
+            reasons.append(f"{name} does not speak {family}")
         elif provider.environments is not None and environment not in provider.environments:
             reasons.append(f"{name} has no key for {environment}")
         elif provider.missing is not None:

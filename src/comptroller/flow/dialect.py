@@ -54,7 +54,10 @@ class Dialect(Protocol):
     family: str  # what a provider's `dialects` setting must list
     upstream_path: str
     request_headers: frozenset[bytes]  # may go upstream
+    default_headers: tuple[tuple[bytes, bytes], ...]  # go upstream where the caller sent none of that name
+    query_parameters: frozenset[bytes]  # may go upstream
     response_headers: frozenset[bytes]  # may come back
+    request_id_header: bytes | None  # where SDKs look for an id: on our refusals the call's
 
     def read_request(self, body: bytes) -> DialectRequest | Refusal: ...
     def rewrite(

@@ -23,6 +23,11 @@ class CallerRequest(Protocol):
         """All request headers, lower-case names. Credentials among them never go on."""
         ...
 
+    @property
+    def query(self) -> bytes:
+        """The query as it came, without the question mark."""
+        ...
+
     async def body(self) -> bytes | Refusal:
         """The whole body, decompressed and bounded."""
         ...

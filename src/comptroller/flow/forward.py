@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 
 from comptroller.core.budget.settlement import phase_of_status
 from comptroller.flow.answer import governed_headers, passed_headers
 from comptroller.flow.attempt import Attempt
+from comptroller.flow.dialect import Dialect
+from comptroller.flow.door import CallerRequest
 from comptroller.flow.gate import Gate
 from comptroller.flow.outcome import Outcome
 from comptroller.flow.upstream import Exchange, FailureKind, UpstreamFailure, UpstreamRequest
 
 _ERROR_BODY_BYTES = 1024 * 1024
+_PLAIN_PARAMETER = re.compile(rb"([a-z_]{1,32})=[A-Za-z0-9._~-]{0,128}")
 
 _ENDS: Mapping[FailureKind, Outcome] = {
     "forbidden_address": "provider_unreachable",
@@ -26,10 +30,10 @@ _ENDS: Mapping[FailureKind, Outcome] = {
 }
 
 
-async def forward(gate: Gate, attempt: Attempt, headers: Sequence[tuple[bytes, bytes]]) -> None:
+async def forward(gate: Gate, attempt: Attempt, request: CallerRequest) -> None:
     """Carry the attempt out. How it ended is in `attempt`; only faults of ours are raised."""
     exchange = attempt.exchange = gate.upstream.open(
-        _upstream_request(attempt, headers),
+        _upstream_request(attempt, request),
         buffer_limit_bytes=gate.limits.stream_buffer_bytes,
         on_overflow=attempt.caller_slow,
     )
@@ -51,22 +55,39 @@ async def forward(gate: Gate, attempt: Attempt, headers: Sequence[tuple[bytes, b
             attempt.end(_ENDS[failure.kind], failure.detail)
 
 
-def _upstream_request(attempt: Attempt, headers: Sequence[tuple[bytes, bytes]]) -> UpstreamRequest:
+def _upstream_request(attempt: Attempt, request: CallerRequest) -> UpstreamRequest:
     reservation, dialect = attempt.reservation, attempt.dialect
     provider, model = reservation.decision.provider, reservation.decision.model
-    passed = [(name, value) for name, value in headers if name in dialect.request_headers]
+    passed = _passed_headers(dialect, request)
     passed.append((b"content-type", b"application/json"))
     passed.append((b"accept-encoding", b"identity"))
     passed.append((b"x-client-request-id", reservation.attempt_id.encode()))
-    if provider.credential is not None:
-        passed.append(provider.credential)
+    credential = provider.credentials.get(dialect.family)
+    if credential is not None:
+        passed.append(credential)
     body = dialect.rewrite(
         reservation.request,
         output_limit=reservation.output_limit,
         field=model.output_limit_field or provider.output_limit_field,
         model=reservation.other_model,
     )
-    return UpstreamRequest(provider.origin, dialect.upstream_path, passed, body, provider.timeouts)
+    path = dialect.upstream_path + _passed_query(dialect, request.query)
+    return UpstreamRequest(provider.origin, path, passed, body, provider.timeouts)
+
+
+def _passed_headers(dialect: Dialect, request: CallerRequest) -> list[tuple[bytes, bytes]]:
+    passed = [(name, value) for name, value in request.headers if name in dialect.request_headers]
+    said = {name for name, _ in passed}
+    return [*passed, *(header for header in dialect.default_headers if header[0] not in said)]
+
+
+def _passed_query(dialect: Dialect, query: bytes) -> str:
+    """The parameters that the dialect lets through, as they came; one that is not plainly written is left out."""
+    if not query or not dialect.query_parameters:
+        return ""
+    plain = filter(None, map(_PLAIN_PARAMETER.fullmatch, query.split(b"&")))
+    passed = b"&".join(match[0] for match in plain if match[1] in dialect.query_parameters)
+    return "?" + passed.decode("ascii") if passed else ""
 
 
 async def _exchange(gate: Gate, attempt: Attempt, exchange: Exchange) -> None:

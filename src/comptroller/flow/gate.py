@@ -49,12 +49,12 @@ class CredentialVerifier(Protocol):
 
 @dataclass(frozen=True)
 class Provider:
-    """One configured upstream. `credential` is the finished header to send, or None for servers without one."""
+    """One configured upstream. `credentials` are the finished headers to send, by family of APIs; none: no key."""
 
     name: str
     dialects: tuple[str, ...]
     origin: Origin
-    credential: tuple[bytes, bytes] | None = field(repr=False)
+    credentials: Mapping[str, tuple[bytes, bytes]] = field(repr=False)
     environments: tuple[str, ...] | None  # None: all
     timeouts: Timeouts
     abort_stops_billing: bool  # closing the connection ends what is billed ...

@@ -1,11 +1,11 @@
 """The door of the data plane: raw ASGI in, the story of a call behind it.
 
-Every route that can cost money stands in `routes` and leads to `govern`; there is no other way through.
+Every route stands in `routes.py`, and those that can cost money lead to `govern`; there is no other way through.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from comptroller.core.refusal import Refusal
@@ -13,8 +13,10 @@ from comptroller.flow.answer import refuse
 from comptroller.flow.call import govern
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.gate import Gate
+from comptroller.flow.models import reachable_model, reachable_models
 from comptroller.gateway.reply import AsgiReply
 from comptroller.gateway.request import AsgiRequest, Bodies
+from comptroller.gateway.routes import Api, ModelCall, Routes
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -25,32 +27,31 @@ Send = Callable[[Message], Awaitable[None]]
 class Door:
     """The ASGI application of the data plane."""
 
-    def __init__(self, gate: Gate, routes: Mapping[str, Dialect], default: Dialect, ready: Callable[[], bool]) -> None:
+    def __init__(self, gate: Gate, routes: Routes, ready: Callable[[], bool]) -> None:
         self._gate = gate
         self._routes = routes
-        self._default = default
         self._ready = ready
         self._bodies = Bodies(gate.limits.bodies_bytes)
 
-    @property
-    def routes(self) -> Mapping[str, Dialect]:
-        """Every path that can cost money, and its dialect."""
-        return self._routes
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         reply = AsgiReply(scope, send)
-        dialect = self._routes.get(scope["path"])
-        if dialect is not None and scope["method"] == "POST":
-            await self._govern(dialect, AsgiRequest(scope, receive, self._gate.limits, self._bodies), reply)
-        elif dialect is not None:
-            refusal = Refusal(
-                code="method_not_allowed",
-                sentence=f"{scope['path']} takes POST, not {scope['method']}.",
-                hint="Check the SDK's base URL.",
-            )
-            await refuse(dialect, reply, self._gate.clock.new_id("call"), refusal)
-        else:
-            await self._elsewhere(scope, reply)
+        request = AsgiRequest(scope, receive, self._gate.limits, self._bodies)
+        found = self._routes.find(scope["method"], scope["path"])
+        if isinstance(found.target, ModelCall):
+            await self._govern(found.target.dialect, request, reply)
+            return
+        api = self._routes.api_of(scope["path"], scope["headers"])
+        match found.target:
+            case "models" | "model":
+                await self._list(api, request, reply, found.name)
+            case "hello":
+                await _plain(reply, 200, b"")
+            case "healthy":
+                await _plain(reply, 200, b"ok\n")
+            case "ready":
+                await (_plain(reply, 200, b"ready\n") if self._ready() else _plain(reply, 503, b"not ready\n"))
+            case None:
+                await self._refuse(api, reply, self._no_way(scope, found.methods))
 
     async def _govern(self, dialect: Dialect, request: AsgiRequest, reply: AsgiReply) -> None:
         call_id = self._gate.clock.new_id("call")
@@ -68,19 +69,37 @@ class Door:
         finally:
             request.release()
 
-    async def _elsewhere(self, scope: Scope, reply: AsgiReply) -> None:
-        path = scope["path"]
-        if path == "/healthz":
-            await _plain(reply, 200, b"ok\n")
-        elif path == "/readyz":
-            await (_plain(reply, 200, b"ready\n") if self._ready() else _plain(reply, 503, b"not ready\n"))
+    async def _list(self, api: Api, request: AsgiRequest, reply: AsgiReply, name: str) -> None:
+        """The models that a caller can reach, or one of them."""
+        if name:
+            one = reachable_model(self._gate, api.family, request.credentials, name)
+            said = one if isinstance(one, Refusal) else api.model_entry(one)
         else:
-            refusal = Refusal(
-                code="route_unknown",
-                sentence=f"This gateway has no route {scope['method']} {path[:200]}.",
-                hint="OpenAI SDKs use base_url http://HOST:8787/v1; routes: " + ", ".join(sorted(self._routes)) + ".",
+            many = reachable_models(self._gate, api.family, request.credentials)
+            said = many if isinstance(many, Refusal) else api.model_page(many)
+        if isinstance(said, Refusal):
+            await self._refuse(api, reply, said)
+        else:
+            await _respond(reply, 200, b"application/json", said)
+
+    async def _refuse(self, api: Api, reply: AsgiReply, refusal: Refusal) -> None:
+        await refuse(api.dialect, reply, self._gate.clock.new_id("call"), refusal)
+
+    def _no_way(self, scope: Scope, methods: tuple[str, ...]) -> Refusal:
+        method, path = scope["method"], scope["path"][:200]
+        if methods:
+            return Refusal(
+                code="method_not_allowed",
+                sentence=f"{path} takes {' or '.join(methods)}, not {method}.",
+                hint="Check the SDK's base URL.",
             )
-            await refuse(self._default, reply, self._gate.clock.new_id("call"), refusal)
+        calls = sorted(path for path, targets in self._routes.table.items() if "POST" in targets)
+        return Refusal(
+            code="route_unknown",
+            sentence=f"This gateway has no route {method} {path}.",
+            hint="OpenAI SDKs use base_url http://HOST:8787/v1, Anthropic SDKs http://HOST:8787; "
+            f"routes: {', '.join(calls)}.",
+        )
 
 
 def _place(error: BaseException) -> str:
@@ -92,5 +111,9 @@ def _place(error: BaseException) -> str:
 
 
 async def _plain(reply: AsgiReply, status: int, body: bytes) -> None:
-    await reply.start(status, [(b"content-type", b"text/plain"), (b"content-length", str(len(body)).encode())])
+    await _respond(reply, status, b"text/plain", body)
+
+
+async def _respond(reply: AsgiReply, status: int, kind: bytes, body: bytes) -> None:
+    await reply.start(status, [(b"content-type", kind), (b"content-length", str(len(body)).encode())])
     await reply.finish(body)

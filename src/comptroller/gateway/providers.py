@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -17,6 +17,12 @@ from comptroller.flow.upstream import Origin, Timeouts
 from comptroller.settings import KeySource, ProviderSettings
 
 _MOST_KEY_BYTES = 8 * 1024
+
+# The header that each family of APIs takes a key in.
+_CREDENTIALS: Mapping[str, Callable[[bytes], tuple[bytes, bytes]]] = {
+    "openai": lambda key: (b"authorization", b"Bearer " + key),
+    "anthropic": lambda key: (b"x-api-key", key),
+}
 
 
 class _Unusable(Exception):
@@ -39,10 +45,12 @@ def build_providers(settings: Mapping[str, ProviderSettings], environ: Mapping[s
 
 def build_provider(name: str, settings: ProviderSettings, environ: Mapping[str, str], warnings: list[str]) -> Provider:
     """One provider, its key read now. What is worth a warning is added to `warnings`."""
-    credential, missing = None, None
+    credentials: dict[str, tuple[bytes, bytes]] = {}
+    missing = None
     if settings.api_key is not None:
         try:
-            credential = (b"authorization", b"Bearer " + _read_key(name, settings.api_key, environ, warnings))
+            key = _read_key(name, settings.api_key, environ, warnings)
+            credentials = {family: _CREDENTIALS[family](key) for family in settings.dialects}
         except _Unusable as reason:
             missing = str(reason)
             warnings.append(f"Calls to the provider {name} will be refused: {missing}.")
@@ -51,7 +59,7 @@ def build_provider(name: str, settings: ProviderSettings, environ: Mapping[str, 
         name=name,
         dialects=settings.dialects,
         origin=Origin(url.scheme, url.host, url.port, url.path_prefix, url.private or settings.private_network),
-        credential=credential,
+        credentials=credentials,
         environments=settings.environments,
         timeouts=Timeouts(
             connect_s=settings.connect_timeout_s,

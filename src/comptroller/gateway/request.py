@@ -46,6 +46,7 @@ class AsgiRequest:
         self._bodies = bodies
         self._taken = 0
         self.headers: Sequence[tuple[bytes, bytes]] = tuple(scope["headers"])  # trailers come too late to count
+        self.query: bytes = scope["query_string"]
 
     @property
     def credentials(self) -> Sequence[str]:

@@ -9,14 +9,18 @@ from urllib.parse import parse_qs
 import msgspec
 
 from comptroller.core.money import format_usd
-from comptroller.sandbox.answers import model_entry, model_list
 from comptroller.sandbox.bill import Bill
-from comptroller.sandbox.chat import NO_KEY, WRONG_KEY, Chat, bearer_key
+from comptroller.sandbox.chat import answers as chat_answers
+from comptroller.sandbox.chat.surface import ChatSurface
 from comptroller.sandbox.config import SandboxConfig
 from comptroller.sandbox.errors import ApiError, ClientGone, Refusal, invalid, not_found
 from comptroller.sandbox.faults import FaultBook, FaultPlan
+from comptroller.sandbox.messages import answers as messages_answers
+from comptroller.sandbox.messages.surface import MessagesSurface
 from comptroller.sandbox.prices import MODELS, find_model
 from comptroller.sandbox.prompt import PromptCache
+from comptroller.sandbox.story import Story
+from comptroller.sandbox.surface import Surface
 from comptroller.sandbox.wire import Exchange
 
 if TYPE_CHECKING:
@@ -37,9 +41,10 @@ class SandboxApp:
         self._bill = Bill(config.bill_lines)
         self._cache = PromptCache(config.cache_prefixes, config.cache_min_tokens)
         self._faults = FaultBook()
-        self._chat = Chat(config, self._bill, self._cache, self._faults)
+        self._messages = self._story(MessagesSurface())
         self._routes: dict[str, dict[str, Handler]] = {
-            "/chat/completions": {"POST": self._chat.serve},
+            "/chat/completions": {"POST": self._story(ChatSurface()).serve},
+            "/messages": {"POST": self._messages.serve},
             "/models": {"GET": self._list_models},
             "/healthz": {"GET": self._say_healthy},
             "/sandbox/bill": {"GET": self._show_bill, "DELETE": self._reset_bill},
@@ -58,9 +63,13 @@ class SandboxApp:
         try:
             await self._find(exchange)(exchange)
         except ApiError as error:
-            await exchange.refuse(error.refusal)
+            refuse = self._messages.refuse if _is_anthropic(exchange) else Exchange.refuse
+            await refuse(exchange, error.refusal)
         except ClientGone:
             pass  # Nobody is left to tell.
+
+    def _story(self, surface: Surface) -> Story:
+        return Story(surface, self._config, self._bill, self._cache, self._faults)
 
     def _find(self, exchange: Exchange) -> Handler:
         """The handler of a path. Raises ApiError (404 or 405)."""
@@ -77,20 +86,23 @@ class SandboxApp:
         return handler
 
     def _check_key(self, exchange: Exchange) -> None:
-        key = bearer_key(exchange)
+        surface = MessagesSurface() if _is_anthropic(exchange) else ChatSurface()
+        key = surface.key(exchange.headers)
         if key is None or not self._config.accepts(key):
-            raise ApiError(NO_KEY if key is None else WRONG_KEY)
+            raise ApiError(surface.no_key if key is None else surface.wrong_key)
 
     async def _list_models(self, exchange: Exchange) -> None:
         self._check_key(exchange)
-        await exchange.respond(200, model_list())
+        page = messages_answers.model_page if _is_anthropic(exchange) else chat_answers.model_list
+        await exchange.respond(200, page())
 
     async def _show_model(self, exchange: Exchange) -> None:
         self._check_key(exchange)
         name = exchange.path.partition(_MODELS_PATH)[2]
         if find_model(name) is None:
             raise not_found("The model does not exist or you do not have access to it.", "model_not_found")
-        await exchange.respond(200, model_entry(name))
+        entry = messages_answers.model_entry if _is_anthropic(exchange) else chat_answers.model_entry
+        await exchange.respond(200, entry(name))
 
     async def _say_healthy(self, exchange: Exchange) -> None:
         await _respond(exchange, {"status": "ok"})
@@ -141,11 +153,18 @@ class SandboxApp:
                 "model": model.name,
                 "input": format_usd(model.input_price),
                 "cached_input": format_usd(model.cached_price),
+                "cache_write": format_usd(model.write_price),
+                "cache_write_1h": format_usd(model.write_1h_price),
                 "output": format_usd(model.output_price),
             }
             for model in MODELS
         ]
         await _respond(exchange, {"prices": prices})
+
+
+def _is_anthropic(exchange: Exchange) -> bool:
+    """Whether a request to a path of both APIs, or of none, is one of Anthropic's."""
+    return b"anthropic-version" in exchange.headers or exchange.path.removeprefix("/v1").startswith("/messages")
 
 
 async def _respond(exchange: Exchange, value: object) -> None:

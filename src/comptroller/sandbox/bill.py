@@ -15,7 +15,8 @@ from sys import intern
 from typing import Literal
 
 from comptroller.core.money import format_usd
-from comptroller.sandbox.prices import Model, charge_nanos
+from comptroller.sandbox.prices import Counts, Model, charge_nanos
+from comptroller.sandbox.prompt import Cached
 
 State = Literal["open", "done", "cut"]
 
@@ -32,6 +33,7 @@ class Account:
     requests: int = 0
     input_tokens: int = 0
     cached_tokens: int = 0
+    cache_write_tokens: int = 0
     output_tokens: int = 0
     reasoning_tokens: int = 0
     charge_nanos: int = 0
@@ -51,6 +53,9 @@ class Arrival:
     path_query: str
     at: float
     """Unix time in seconds."""
+    surface: str = "chat"
+    api_version: str | None = None
+    """The header `anthropic-version`."""
 
 
 @dataclass(slots=True)
@@ -71,19 +76,24 @@ class Line:
     status: int | None = None
     input_tokens: int = 0
     cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
     audio_tokens: int = 0
     output_tokens: int = 0
     reasoning_tokens: int = 0
     charge_nanos: int = 0
 
-    def begin(self, *, input_tokens: int, cached_tokens: int, audio_tokens: int) -> None:
-        """Bill the prompt: generation starts."""
+    def begin(self, *, input_tokens: int, audio_tokens: int, cached: Cached) -> None:
+        """Bill the prompt: generation starts. `input_tokens` includes what was read from the cache and written."""
         if self.free:
             return
-        self.input_tokens, self.cached_tokens, self.audio_tokens = input_tokens, cached_tokens, audio_tokens
+        self.input_tokens, self.audio_tokens = input_tokens, audio_tokens
+        self.cached_tokens = cached.read
+        self.cache_write_tokens, self.cache_write_1h_tokens = cached.written, cached.written_1h
         for account in self.accounts:
             account.input_tokens += input_tokens
-            account.cached_tokens += cached_tokens
+            account.cached_tokens += cached.read
+            account.cache_write_tokens += cached.written
         self._recharge()
 
     def generated(self, output_tokens: int, reasoning_tokens: int) -> None:
@@ -102,9 +112,13 @@ class Line:
         charge = charge_nanos(
             self.model,
             self.tier,
-            input_tokens=self.input_tokens,
-            cached_tokens=self.cached_tokens,
-            output_tokens=self.output_tokens,
+            Counts(
+                input_tokens=self.input_tokens,
+                cached_tokens=self.cached_tokens,
+                cache_write_tokens=self.cache_write_tokens,
+                cache_write_1h_tokens=self.cache_write_1h_tokens,
+                output_tokens=self.output_tokens,
+            ),
         )
         for account in self.accounts:
             account.charge_nanos += charge - self.charge_nanos
@@ -116,6 +130,8 @@ class Line:
             "seq": self.seq,
             "client_request_id": self.arrival.client_request_id,
             "key": self.key,
+            "surface": self.arrival.surface,
+            "api_version": self.arrival.api_version,
             "model": self.model_name,
             "tier": self.tier,
             "at": self.arrival.at,
@@ -124,6 +140,8 @@ class Line:
             "status": self.status,
             "input_tokens": self.input_tokens,
             "cached_tokens": self.cached_tokens,
+            "cache_write_tokens": self.cache_write_tokens,
+            "cache_write_1h_tokens": self.cache_write_1h_tokens,
             "audio_tokens": self.audio_tokens,
             "output_tokens": self.output_tokens,
             "reasoning_tokens": self.reasoning_tokens,

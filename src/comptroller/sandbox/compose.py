@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from comptroller.sandbox.prices import Model
-from comptroller.sandbox.request import ChatRequest, Function, NamedTool, read_functions
+from comptroller.sandbox.order import Order
 from comptroller.sandbox.schema import sample_value
 from comptroller.sandbox.tokens import split_tokens
 
@@ -27,6 +26,9 @@ _WORDS = (
 ).split()
 
 
+Piece = tuple[int, tuple[str, ...]]  # tokens of one choice
+
+
 @dataclass(frozen=True, slots=True)
 class ToolCall:
     """The head of a tool call; its arguments are the choice's tokens."""
@@ -37,12 +39,15 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One answer: hidden reasoning first, then visible tokens."""
+    """One answer: reasoning first, then visible tokens."""
 
     reasoning_tokens: int
     tokens: tuple[str, ...]
     finish_reason: str
+    """`stop`, `length` or `tool_calls`."""
     tool_call: ToolCall | None = None
+    thoughts: tuple[str, ...] = ()
+    """The tokens of the reasoning, where the caller gets to read them."""
 
     @property
     def text(self) -> str:
@@ -58,15 +63,21 @@ class Answer:
 
     @property
     def reasoning_tokens(self) -> int:
-        """Hidden tokens of all choices."""
+        """Reasoning tokens of all choices."""
         return sum(choice.reasoning_tokens for choice in self.choices)
 
     @property
     def output_tokens(self) -> int:
-        """Tokens of all choices, hidden and visible."""
+        """Tokens of all choices, reasoning and visible."""
         return self.reasoning_tokens + sum(len(choice.tokens) for choice in self.choices)
 
-    def pieces(self, size: int) -> Iterator[tuple[int, tuple[str, ...]]]:
+    def thoughts(self, size: int) -> Iterator[Piece]:
+        """Tokens of reasoning that is shown, up to `size` at once."""
+        for index, choice in enumerate(self.choices):
+            for start in range(0, len(choice.thoughts), size):
+                yield index, choice.thoughts[start : start + size]
+
+    def pieces(self, size: int) -> Iterator[Piece]:
         """Visible tokens in the order they are streamed: up to `size` of each choice in turn."""
         longest = max(len(choice.tokens) for choice in self.choices)
         for start in range(0, longest, size):
@@ -76,71 +87,46 @@ class Answer:
                     yield index, piece
 
 
-def compose_answer(request: ChatRequest, model: Model, seed: int, *, beyond_limit: int = 0) -> Answer:
-    """Lay out the answer to a request.
+def compose_answer(order: Order, seed: int, *, beyond_limit: int = 0) -> Answer:
+    """Lay out the answer to an order.
 
     `beyond_limit` (fault `overrun`) makes each choice a text of exactly so many tokens over its limit.
     """
-    called = _called_function(request)
-    dice = (random.Random(f"{seed}/{index}") for index in range(request.choices))
-    return Answer(tuple(_compose_choice(request, model, called, die, beyond_limit) for die in dice))
+    dice = (random.Random(f"{seed}/{index}") for index in range(order.choices))
+    return Answer(tuple(_compose_choice(order, die, beyond_limit) for die in dice))
 
 
-def _compose_choice(
-    request: ChatRequest, model: Model, called: tuple[Function | None, str], dice: random.Random, beyond_limit: int
-) -> Choice:
-    limit = request.output_limit(model)
-    wanted = _reasoning_tokens(request, model, dice)
-    reasoning = min(wanted, limit)
-    room = limit - reasoning
+def _compose_choice(order: Order, dice: random.Random, beyond_limit: int) -> Choice:
+    wanted = _reasoning_tokens(order, dice)
+    reasoning = min(wanted, order.output_limit)
+    room = order.output_limit - reasoning
     if beyond_limit:
-        return Choice(reasoning, _words(dice, room + beyond_limit), "length")
-    # One more than fits is enough to see that the limit cuts; the rest is never made.
-    tokens, finish, tool_call = _compose_visible(request, called, dice, room + 1)
-    if len(tokens) > room or wanted > limit:
-        finish = "length"
-    return Choice(reasoning, tokens[:room], finish, tool_call)
+        tokens, finish, tool_call = _words(dice, room + beyond_limit), "length", None
+    else:
+        # One more than fits is enough to see that the limit cuts; the rest is never made.
+        tokens, finish, tool_call = _compose_visible(order, dice, room + 1)
+        if len(tokens) > room or wanted > order.output_limit:
+            finish = "length"
+        tokens = tokens[:room]
+    thoughts = _words(dice, reasoning) if order.shows_reasoning else ()
+    return Choice(reasoning, tokens, finish, tool_call, thoughts)
 
 
-def _reasoning_tokens(request: ChatRequest, model: Model, dice: random.Random) -> int:
-    asked = request.control.reasoning_tokens
-    if asked is not None:
-        return asked
-    return dice.randint(20, 200) if model.reasons else 0
+def _reasoning_tokens(order: Order, dice: random.Random) -> int:
+    wanted = dice.randint(20, 200) if order.reasoning_tokens is None else order.reasoning_tokens
+    return wanted if order.most_reasoning_tokens is None else min(wanted, order.most_reasoning_tokens)
 
 
-def _compose_visible(
-    request: ChatRequest, called: tuple[Function | None, str], dice: random.Random, most: int
-) -> tuple[tuple[str, ...], str, ToolCall | None]:
-    function, finish = called
-    if function is not None:
-        schema = {"type": "object"} if function.parameters is None else function.parameters
-        call = ToolCall(f"call_{dice.getrandbits(96):024x}", function.name)
-        return _json_tokens(sample_value(schema)), finish, call
-    if request.response_format is not None and request.response_format.type != "text":
-        return _json_tokens(_structured(request, dice)), "stop", None
-    asked = request.control.output_tokens
+def _compose_visible(order: Order, dice: random.Random, most: int) -> tuple[tuple[str, ...], str, ToolCall | None]:
+    if order.call is not None:
+        tool_call = ToolCall(f"{dice.getrandbits(96):024x}", order.call.name)
+        return _json_tokens(sample_value(order.call.schema)), order.call.finish, tool_call
+    if order.structured:
+        value = {"answer": "".join(_words(dice, 4))} if order.schema is None else sample_value(order.schema)
+        return _json_tokens(value), "stop", None
+    asked = order.control.output_tokens
     count = dice.randint(5, 60) if asked is None else asked
     return _words(dice, min(count, most)), "stop", None
-
-
-def _called_function(request: ChatRequest) -> tuple[Function | None, str]:
-    """The function to call, and how such an answer finishes ("stop" when the caller named it)."""
-    functions = read_functions(request)
-    choice = request.tool_choice
-    if isinstance(choice, NamedTool) and choice.function is not None:
-        named = choice.function.name
-        return next(function for function in functions if function.name == named), "stop"
-    if functions and (choice == "required" or (request.control.tool_call and choice != "none")):
-        return functions[0], "tool_calls"
-    return None, "stop"
-
-
-def _structured(request: ChatRequest, dice: random.Random) -> object:
-    wanted = request.response_format
-    if wanted is not None and wanted.json_schema is not None and wanted.json_schema.schema is not None:
-        return sample_value(wanted.json_schema.schema)
-    return {"answer": "".join(_words(dice, 4))}
 
 
 def _json_tokens(value: object) -> tuple[str, ...]:

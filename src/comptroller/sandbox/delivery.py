@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from comptroller.sandbox.answers import BROKEN_EVENT, DONE, ChunkWriter, Envelope, completion
 from comptroller.sandbox.bill import Line
-from comptroller.sandbox.compose import Answer
+from comptroller.sandbox.compose import Answer, Piece
 from comptroller.sandbox.errors import Refusal
 from comptroller.sandbox.generation import Generation
-from comptroller.sandbox.wire import Exchange, Headers
+from comptroller.sandbox.surface import Writer
+from comptroller.sandbox.wire import Exchange
 
 SERVER_ERROR = Refusal(500, "The server had an error while processing your request (sandbox fault).", "server_error")
 
@@ -27,7 +27,7 @@ class Delivery:
     """One answer on its way to the client."""
 
     exchange: Exchange
-    envelope: Envelope
+    writer: Writer
     answer: Answer
     line: Line
     generation: Generation
@@ -43,49 +43,46 @@ class Delivery:
             return await self._hang(self.strike_after or 0)
         if not await self.generation.finish() or self.exchange.link.closed:
             return None
-        body = completion(self.envelope, self.answer, self.line, usages=self._usages(asked=True))
+        body = self.writer.whole()
         if self.fault == "cut":
             return await self._send_half(body)
         if self.fault == "malformed_json":
             body = body[: len(body) // 2]
         self.line.status = 200
-        return await self.exchange.respond(200, body, self._headers())
+        return await self.exchange.respond(200, body, self.writer.headers)
 
-    async def send_stream(self, *, wants_usage: bool, tokens_per_chunk: int) -> None:
+    async def send_stream(self, tokens_per_chunk: int) -> None:
         """Send every token as it is made."""
         if self.fault == "hang" and self.strike_after is None:
             return await self._hang(0)
-        usages = self._usages(asked=wants_usage)
-        writer = ChunkWriter(self.envelope, wants_usage=usages > 0)
-        await self._start_stream(writer)
-        if not await self._send_tokens(writer, tokens_per_chunk):
-            return None
-        events = [writer.closing(index, choice) for index, choice in enumerate(self.answer.choices)]
-        events += [writer.usage(self.line)] * usages
-        return await self.exchange.write(b"".join(events) + DONE, more=False)
-
-    async def _start_stream(self, writer: ChunkWriter) -> None:
         self.line.status = 200
         cache = (b"cache-control", b"no-cache")
-        await self.exchange.start(200, ((b"content-type", _EVENT_STREAM), cache, *self._headers()))
-        openings = [writer.opening(index, choice) for index, choice in enumerate(self.answer.choices)]
-        await self.exchange.write(b"".join(openings))
+        await self.exchange.start(200, ((b"content-type", _EVENT_STREAM), cache, *self.writer.headers))
+        await self.exchange.write(self.writer.opening())
+        if not await self._send_reasoning(tokens_per_chunk) or not await self._send_tokens(tokens_per_chunk):
+            return None
+        return await self.exchange.write(self.writer.closing(), more=False)
 
-    async def _send_tokens(self, writer: ChunkWriter, tokens_per_chunk: int) -> bool:
-        """Send the visible tokens; False when the stream is over before its proper end."""
-        if not await self.generation.reach(self.answer.reasoning_tokens):
+    async def _send_reasoning(self, tokens_per_chunk: int) -> bool:
+        """Send what is shown of the reasoning; False when the stream is over before its proper end."""
+        thoughts = self.answer.thoughts(tokens_per_chunk)
+        if not await self._send_pieces(thoughts, lambda _, piece: self.writer.reasoning(piece)):
             return False
+        return await self.generation.reach(self.answer.reasoning_tokens)
+
+    async def _send_tokens(self, tokens_per_chunk: int) -> bool:
+        """Send the visible tokens; False when the stream is over before its proper end."""
         if self.fault not in _STRIKES_IN_STREAM:
-            return await self._send_pieces(writer, self.answer.pieces(tokens_per_chunk))
+            return await self._send_pieces(self.answer.pieces(tokens_per_chunk), self.writer.piece)
         # One token an event, so that the fault strikes after exactly as many tokens as asked.
         pieces = self.answer.pieces(1)
-        if not await self._send_pieces(writer, islice(pieces, self.strike_after)):
+        if not await self._send_pieces(islice(pieces, self.strike_after), self.writer.piece):
             return False
         if await self._strike():
             return False
-        return await self._send_pieces(writer, pieces)
+        return await self._send_pieces(pieces, self.writer.piece)
 
-    async def _send_pieces(self, writer: ChunkWriter, pieces: Iterator[tuple[int, tuple[str, ...]]]) -> bool:
+    async def _send_pieces(self, pieces: Iterator[Piece], write: Callable[[int, tuple[str, ...]], bytes]) -> bool:
         """Make and send these; False when the client has left."""
         for number, (index, piece) in enumerate(pieces):
             if not await self.generation.reach(self.generation.position + len(piece)):
@@ -93,7 +90,7 @@ class Delivery:
             if self.exchange.link.closed:
                 await self.generation.finish()
                 return False
-            await self.exchange.write(writer.piece(index, self.answer.choices[index], piece))
+            await self.exchange.write(write(index, piece))
             if number % _YIELD_EVERY_EVENTS == 0:
                 await asyncio.sleep(0)
         return True
@@ -101,10 +98,10 @@ class Delivery:
     async def _strike(self) -> bool:
         """Let the fault happen in mid-stream; says whether the stream is over."""
         if self.fault == "malformed_json":
-            await self.exchange.write(BROKEN_EVENT)
+            await self.exchange.write(self.writer.broken_event)
             return False
         if self.fault == "error_in_stream":
-            await self.exchange.write(b"data: " + SERVER_ERROR.body() + b"\n\n", more=False)
+            await self.exchange.write(self.writer.failure(SERVER_ERROR), more=False)
         elif self.fault == "cut":
             await self.exchange.link.cut(reset=self.reset)
         else:
@@ -119,15 +116,6 @@ class Delivery:
     async def _send_half(self, body: bytes) -> None:
         self.line.status = 200
         length = (b"content-length", str(len(body)).encode())
-        await self.exchange.start(200, ((b"content-type", b"application/json"), length, *self._headers()))
+        await self.exchange.start(200, ((b"content-type", b"application/json"), length, *self.writer.headers))
         await self.exchange.write(body[: len(body) // 2])
         await self.exchange.link.cut(reset=self.reset)
-
-    def _usages(self, *, asked: bool) -> int:
-        """How often usage is reported."""
-        if not asked or self.fault == "no_usage":
-            return 0
-        return 2 if self.fault == "usage_twice" else 1
-
-    def _headers(self) -> Headers:
-        return ((b"x-request-id", self.envelope.id.encode()), (b"openai-version", b"2020-10-01"))

@@ -1,4 +1,4 @@
-"""Errors as OpenAI says them: a status and a body `{"error": {message, type, param, code}}`."""
+"""Errors, and the body that OpenAI gives them: `{"error": {message, type, param, code}}`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Refusal:
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
     def body(self) -> bytes:
-        """The error as JSON."""
+        """The error as JSON, as OpenAI says it."""
         return msgspec.json.encode(
             {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
         )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Annotated
 
 import msgspec
 
-from comptroller.sandbox.errors import Refusal
+from comptroller.sandbox.errors import Refusal, invalid
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=10_000_000)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
@@ -89,6 +90,14 @@ class Control(FaultOptions, kw_only=True, forbid_unknown_fields=True):
     tokens_per_chunk: Annotated[int, msgspec.Meta(ge=1, le=10_000)] | None = None
     first_byte_delay_s: Seconds | None = None
     abort_stops: bool | None = None
+
+
+def check_control(control: Control, tiers: Collection[str]) -> None:
+    """Refuse names that are not known. Raises ApiError (400)."""
+    if control.fault is not None and control.fault not in FAULTS:
+        raise invalid(f"Unknown fault; known are {', '.join(sorted(FAULTS))}.", param="sandbox.fault")
+    if control.served_tier is not None and control.served_tier not in tiers:
+        raise invalid(f"Unknown tier; known are {', '.join(tiers)}.", param="sandbox.served_tier")
 
 
 class FaultRule(FaultOptions, kw_only=True, forbid_unknown_fields=True):

@@ -16,6 +16,9 @@ TIERS = ("default", "priority", "flex")
 _TOKENS_PER_PRICE = 1_000_000
 # A tier's factor counted in halves, so that `flex` (half the price) stays an integer.
 _TIER_HALVES = {"default": 2, "priority": 4, "flex": 1}
+# What a token written to the prompt cache costs, in quarters of an input token: 1.25 times, or twice for an hour.
+_WRITE_QUARTERS = 5
+_WRITE_1H_QUARTERS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,16 @@ class Model:
     """Largest output limit a request may ask."""
     reasons: bool = False
     """Whether it thinks before it answers; hidden tokens are billed as output."""
+
+    @property
+    def write_price(self) -> int:
+        """Of a token written to the prompt cache where the request asks for that."""
+        return self.input_price * _WRITE_QUARTERS // 4
+
+    @property
+    def write_1h_price(self) -> int:
+        """The same, kept for an hour."""
+        return self.input_price * _WRITE_1H_QUARTERS // 4
 
     @property
     def dated_name(self) -> str:
@@ -58,15 +71,36 @@ def find_model(name: str) -> Model | None:
     return _BY_NAME.get(name)
 
 
-def charge_nanos(model: Model, tier: str, *, input_tokens: int, cached_tokens: int, output_tokens: int) -> int:
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """The tokens of one request. `input_tokens` includes what was read from the cache and written to it."""
+
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    """Part of `cache_write_tokens`."""
+    output_tokens: int = 0
+    """Reasoning included."""
+
+    @property
+    def possible(self) -> bool:
+        """Whether no part is larger than its whole."""
+        fresh = self.input_tokens - self.cached_tokens - self.cache_write_tokens
+        parts = (fresh, self.cached_tokens, self.cache_write_1h_tokens, self.output_tokens)
+        return min(parts) >= 0 and self.cache_write_1h_tokens <= self.cache_write_tokens
+
+
+def charge_nanos(model: Model, tier: str, counts: Counts) -> int:
     """Price one request in nano-USD: exact, and rounded up once.
 
-    `input_tokens` includes `cached_tokens`; `output_tokens` includes reasoning. Raises KeyError for an
-    unknown tier and ValueError for counts that cannot be.
+    Raises KeyError for an unknown tier and ValueError for counts that cannot be.
     """
-    if not 0 <= cached_tokens <= input_tokens or output_tokens < 0:
-        raise ValueError(f"impossible counts: input {input_tokens}, cached {cached_tokens}, output {output_tokens}")
-    fresh = (input_tokens - cached_tokens) * model.input_price
-    halves = (fresh + cached_tokens * model.cached_price + output_tokens * model.output_price) * _TIER_HALVES[tier]
-    whole, rest = divmod(halves, 2 * _TOKENS_PER_PRICE)
-    return whole + (1 if rest else 0)
+    if not counts.possible:
+        raise ValueError(f"impossible counts: {counts}")
+    written_1h = counts.cache_write_1h_tokens
+    written = counts.cache_write_tokens - written_1h
+    fresh = counts.input_tokens - counts.cached_tokens - counts.cache_write_tokens
+    quarters = (4 * fresh + _WRITE_QUARTERS * written + _WRITE_1H_QUARTERS * written_1h) * model.input_price
+    quarters += 4 * (counts.cached_tokens * model.cached_price + counts.output_tokens * model.output_price)
+    return -(-quarters * _TIER_HALVES[tier] // (8 * _TOKENS_PER_PRICE))

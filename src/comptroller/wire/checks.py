@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
 import msgspec
 
 from comptroller.wire.body import invalid, is_array, json_name, shown
@@ -59,7 +61,7 @@ def array(request: dict[str, object], name: str) -> list[object]:
     return value
 
 
-def is_whole_number(value: object, least: int) -> bool:
+def is_whole_number(value: object, least: int) -> TypeGuard[int]:
     """Whether a decoded JSON value is a whole number from `least` on; true and false are none."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 

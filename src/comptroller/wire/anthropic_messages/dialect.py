@@ -53,8 +53,10 @@ class AnthropicMessages:
     family = "anthropic"  # what a provider's `dialects` setting must list
     upstream_path = "/v1/messages"
     request_headers = REQUEST_HEADERS
-    response_headers = RESPONSE_HEADERS
+    default_headers = ((b"anthropic-version", b"2023-06-01"),)  # a body without one means what it meant then
     query_parameters = QUERY_PARAMETERS
+    response_headers = RESPONSE_HEADERS
+    request_id_header: bytes | None = b"request-id"
 
     def read_request(self, body: bytes) -> MessagesRequest | Refusal:
         """See request.py."""

@@ -182,7 +182,7 @@ def _output_limit(request: dict[str, object]) -> int:
     limit = request.get("max_tokens")
     if not is_whole_number(limit, 0):
         raise expected(request, "max_tokens", "a whole number from 0 on")
-    return cast("int", limit)
+    return limit
 
 
 def _thinking_tokens(request: dict[str, object]) -> int | None:
@@ -194,7 +194,7 @@ def _thinking_tokens(request: dict[str, object]) -> int | None:
     budget = thinking.get("budget_tokens")
     if budget is not None and not is_whole_number(budget, 1):
         raise Invalid("`thinking.budget_tokens` must be a whole number from 1 on.", "thinking.budget_tokens")
-    return cast("int | None", budget)
+    return budget
 
 
 def _shown_again(tools: list[object], names: list[str]) -> int:

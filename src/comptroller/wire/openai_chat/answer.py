@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from comptroller.core.pricing.usage import Usage
-from comptroller.wire.openai_chat.usage import read_name, read_usage
+from comptroller.wire.openai_chat.usage import read_usage
+from comptroller.wire.reported import read_name
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from comptroller.wire.addresses import is_address
 from comptroller.wire.body import is_array, is_object, json_name, shown
 
 # A part is what its `type` says and what its keys say: servers differ on which of the two they read.
@@ -40,8 +41,6 @@ _WATCHED_KEYS = _TEXT_KEYS | _ECHOED_KEYS | _PARTS.keys() | {"content", "audio",
 
 # Low bit rates of other formats make hours of sound out of few bytes.
 _AUDIO_FORMATS = frozenset({"wav", "mp3"})
-_ADDRESSES = ("http:", "https:", "file:", "ftp:", "gs:", "s3:", "data:", "blob:")
-_LONGEST_SCHEME = 6
 _SOUNDS = ("audio/", "video/", "data:audio/", "data:video/")
 
 
@@ -72,7 +71,7 @@ class Contents:
         elif is_array(value):
             for each in value:
                 self.read_unknown(each)
-        elif isinstance(value, str) and value.lstrip()[:_LONGEST_SCHEME].lower().startswith(_ADDRESSES):
+        elif isinstance(value, str) and is_address(value):
             self._add("what an address in a part of unknown type points at")
 
     def _message_field(self, key: str, value: object) -> None:

@@ -51,7 +51,10 @@ class OpenAIChat:
     family = "openai"  # what a provider's `dialects` setting must list
     upstream_path = "/v1/chat/completions"
     request_headers = REQUEST_HEADERS
+    default_headers = ()
+    query_parameters: frozenset[bytes] = frozenset()
     response_headers = RESPONSE_HEADERS
+    request_id_header: bytes | None = None
 
     def read_request(self, body: bytes) -> ChatRequest | Refusal:
         """See request.py."""

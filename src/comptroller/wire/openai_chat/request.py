@@ -11,7 +11,8 @@ import msgspec
 
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.refusal import Refusal
-from comptroller.wire.body import invalid, is_array, is_object, json_name, read_object, shown
+from comptroller.wire.body import is_array, is_object, json_name, read_object, shown
+from comptroller.wire.checks import Invalid, array, boolean, expected, is_whole_number, model_name, punctuation, word
 from comptroller.wire.openai_chat.contents import Contents, read_tools
 from comptroller.wire.openai_chat.fields import (
     KNOWN_FIELDS,
@@ -26,8 +27,6 @@ from comptroller.wire.openai_chat.fields import (
 LimitField = Literal["max_completion_tokens", "max_tokens"]
 
 MOST_CHOICES = 128
-MOST_MODEL_CHARACTERS = 256
-_MOST_TIER_CHARACTERS = 64
 
 _TOP_LEVEL = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ENCODER = msgspec.json.Encoder()
@@ -43,14 +42,6 @@ class ChatRequest(msgspec.Struct, frozen=True):
     fields: dict[str, msgspec.Raw]
 
 
-class _Invalid(Exception):
-    """Ends the reading of a request; carries the refusal."""
-
-    def __init__(self, sentence: str, param: str, hint: str = "") -> None:
-        super().__init__(sentence)
-        self.refusal = invalid(sentence, hint, param)
-
-
 def read_request(body: bytes) -> ChatRequest | Refusal:
     """Read and check a request body; `request_invalid` names the field and what was expected there."""
     request = read_object(body)
@@ -59,7 +50,7 @@ def read_request(body: bytes) -> ChatRequest | Refusal:
     fields = _TOP_LEVEL.decode(body)
     try:
         return ChatRequest(asked=_asked(request, fields, len(body)), fields=fields)
-    except _Invalid as wrong:
+    except Invalid as wrong:
         return wrong.refusal
 
 
@@ -87,10 +78,10 @@ def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], body_byte
     switches = _read_names(request, contents)
     contents.read_messages(_messages(request))
     if contents.misspelt is not None:
-        raise _Invalid(f"The key {shown(contents.misspelt)} is not written as the API writes it.", "messages", _CASE)
-    stream = _boolean(request, "stream")
+        raise Invalid(f"The key {shown(contents.misspelt)} is not written as the API writes it.", "messages", _CASE)
+    stream = boolean(request, "stream")
     modalities = _modalities(request)
-    model = _model(request)
+    model = model_name(request)
     beside = (*((SEARCH,) if searches(model) else ()), *_tools(request))
     outside = (*contents.unbounded, *(switch.words for switch in switches), *beside)
     fees = (*(switch.words for switch in switches if switch.fees), *beside)
@@ -99,14 +90,14 @@ def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], body_byte
     return Asked(
         model=model,
         stream=stream,
-        text_tokens=body_bytes - contents.image_bytes + sum(map(_punctuation, map(fields.get, _RENDERED_AS_JSON))),
+        text_tokens=body_bytes - contents.image_bytes + sum(map(punctuation, map(fields.get, _RENDERED_AS_JSON))),
         images=contents.images,
         choices=_whole_number(request, "n", MOST_CHOICES) or 1,
         output_limit=_output_limit(request),
         extra_output_tokens=_prediction(request),
         audio_input=contents.audio,
         audio_output="audio" in modalities or request.get("audio") is not None,
-        service_tier=_service_tier(request),
+        service_tier=word(request, "service_tier", "auto"),
         unbounded=tuple(dict.fromkeys(outside)),
         fees=tuple(dict.fromkeys(fees)),
         usage_asked=_usage_asked(request, stream),
@@ -125,9 +116,9 @@ def _read_names(request: dict[str, object], contents: Contents) -> list[ServerSi
         elif name in OTHER_NAMES:
             if value is not None:
                 usual = OTHER_NAMES[name]
-                raise _Invalid(f"`{name}` is another name of `{usual}`, which must bind.", name, f"Send `{usual}`.")
+                raise Invalid(f"`{name}` is another name of `{usual}`, which must bind.", name, f"Send `{usual}`.")
         elif name.casefold() in KNOWN_FIELDS:
-            raise _Invalid(f"The field {shown(name)} is not written as the API writes it.", name[:64], _CASE)
+            raise Invalid(f"The field {shown(name)} is not written as the API writes it.", name[:64], _CASE)
         else:
             contents.read_unknown(value)
     return switches
@@ -136,25 +127,18 @@ def _read_names(request: dict[str, object], contents: Contents) -> list[ServerSi
 def _messages(request: dict[str, object]) -> list[dict[str, object]]:
     messages = request.get("messages")
     if not is_array(messages) or not messages:
-        raise _expected(request, "messages", "a non-empty array of objects")
+        raise expected(request, "messages", "a non-empty array of objects")
     for position, message in enumerate(messages):
         if not is_object(message):
             name = f"messages[{position}]"
-            raise _Invalid(f"`{name}` must be an object, and it is a JSON {json_name(message)}.", name)
+            raise Invalid(f"`{name}` must be an object, and it is a JSON {json_name(message)}.", name)
     return cast("list[dict[str, object]]", messages)
 
 
-def _model(request: dict[str, object]) -> str:
-    model = request.get("model")
-    if not isinstance(model, str) or not 0 < len(model) <= MOST_MODEL_CHARACTERS or not model.isprintable():
-        raise _expected(request, "model", f"the name of a model, at most {MOST_MODEL_CHARACTERS} printable characters")
-    return model
-
-
 def _tools(request: dict[str, object]) -> tuple[str, ...]:
-    tools = read_tools(_array(request, "tools"))
+    tools = read_tools(array(request, "tools"))
     if isinstance(tools, str):
-        raise _Invalid(tools, "tools")
+        raise Invalid(tools, "tools")
     return tools
 
 
@@ -167,39 +151,16 @@ def _whole_number(request: dict[str, object], name: str, most: int | None) -> in
     value = request.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1 or (most is not None and value > most):
-        raise _expected(request, name, "a whole number from 1" + (f" to {most}" if most is not None else " on"))
-    return value
-
-
-def _boolean(request: dict[str, object], name: str) -> bool:
-    value = request.get(name)
-    if value is not None and not isinstance(value, bool):
-        raise _expected(request, name, "true or false")
-    return value is True
-
-
-def _array(request: dict[str, object], name: str) -> list[object]:
-    value = request.get(name)
-    if value is None:
-        return []
-    if not is_array(value):
-        raise _expected(request, name, "an array")
+    if not is_whole_number(value, 1) or (most is not None and value > most):
+        raise expected(request, name, "a whole number from 1" + (f" to {most}" if most is not None else " on"))
     return value
 
 
 def _modalities(request: dict[str, object]) -> list[object]:
-    modalities = _array(request, "modalities")
+    modalities = array(request, "modalities")
     if not all(isinstance(each, str) for each in modalities):
-        raise _expected(request, "modalities", "an array of strings")
+        raise expected(request, "modalities", "an array of strings")
     return modalities
-
-
-def _service_tier(request: dict[str, object]) -> str | None:
-    tier = request.get("service_tier")
-    if tier is not None and (not isinstance(tier, str) or not 0 < len(tier) <= _MOST_TIER_CHARACTERS):
-        raise _expected(request, "service_tier", 'a short string such as "auto"')
-    return tier
 
 
 def _usage_asked(request: dict[str, object], stream: bool) -> bool:
@@ -207,15 +168,15 @@ def _usage_asked(request: dict[str, object], stream: bool) -> bool:
     if options is None:
         return False
     if not is_object(options):
-        raise _expected(request, "stream_options", "an object")
+        raise expected(request, "stream_options", "an object")
     if not stream:
-        raise _Invalid("`stream_options` is only allowed when `stream` is true.", "stream_options")
+        raise Invalid("`stream_options` is only allowed when `stream` is true.", "stream_options")
     for name in options:
         if name != "include_usage" and name.casefold() == "include_usage":
-            raise _Invalid(f"The key {shown(name)} is not written as the API writes it.", "stream_options", _CASE)
+            raise Invalid(f"The key {shown(name)} is not written as the API writes it.", "stream_options", _CASE)
     asked = options.get("include_usage")
     if asked is not None and not isinstance(asked, bool):
-        raise _Invalid("`stream_options.include_usage` must be true or false.", "stream_options.include_usage")
+        raise Invalid("`stream_options.include_usage` must be true or false.", "stream_options.include_usage")
     return asked is True
 
 
@@ -225,28 +186,5 @@ def _prediction(request: dict[str, object]) -> int:
     if prediction is None:
         return 0
     if not is_object(prediction):
-        raise _expected(request, "prediction", "an object")
+        raise expected(request, "prediction", "an object")
     return len(_ENCODER.encode(prediction.get("content")))  # in JSON: never less than its text
-
-
-def _punctuation(rendered: msgspec.Raw | None) -> int:
-    """Tokens that a prompt template adds where it prints JSON with spaces and line breaks: one a mark at most."""
-    if rendered is None:
-        return 0
-    text = bytes(rendered)
-    return len(text) - len(text.translate(None, b"{}[],:"))
-
-
-def _expected(request: dict[str, object], name: str, what: str) -> _Invalid:
-    if name not in request:
-        return _Invalid(f"The request has no `{name}`: {what} was expected.", name)
-    return _Invalid(f"`{name}` must be {what}, and it is {_sight(request[name])}.", name)
-
-
-def _sight(value: object) -> str:
-    """A wrong value, shown where that helps."""
-    if isinstance(value, str):
-        return shown(value)
-    if isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**9):
-        return str(value)
-    return f"a JSON {json_name(value)}"

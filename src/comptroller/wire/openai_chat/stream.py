@@ -8,7 +8,8 @@ import msgspec
 
 from comptroller.core.pricing.usage import Usage
 from comptroller.wire.event_stream import EventSplitter, EventTooLarge, event_data, event_name
-from comptroller.wire.openai_chat.usage import read_name, read_usage
+from comptroller.wire.openai_chat.usage import read_usage
+from comptroller.wire.reported import read_name
 
 # Billed and never shown: role and end mark of a choice; the frame of a tool call (recorded: 33 tokens for two).
 _TOKENS_PER_CHOICE = 8

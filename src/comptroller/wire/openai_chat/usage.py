@@ -6,18 +6,12 @@ of it. Source: the OpenAI API reference, and what compatible servers were seen t
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
 from comptroller.core.pricing.usage import Usage
-
-# Above this a number is a fault: no call comes near, and money of it still fits 64 bits.
-MOST_TOKENS = 10**9
-
-_MOST_NAME_CHARACTERS = 256
-
-Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_TOKENS)]
+from comptroller.wire.reported import Count
 
 
 class _InputDetails(msgspec.Struct):
@@ -90,10 +84,3 @@ def _totals(usage: _Reported, cached: int, reasoning: int) -> tuple[int, int, in
 def _first(*counts: int | None) -> int:
     """The first that was reported: an explicit zero stays zero."""
     return next((count for count in counts if count is not None), 0)
-
-
-def read_name(value: Any) -> str | None:
-    """A model's or tier's name as a provider says it; None for what could not stand in a record or header."""
-    if not isinstance(value, str) or not 0 < len(value) <= _MOST_NAME_CHARACTERS or not value.isprintable():
-        return None
-    return value

@@ -1,4 +1,4 @@
-"""The story of one chat completion: know the key, read, count, bill the prompt, make and hand over the answer."""
+"""The story of one answer, on any surface: know the key, read, count, bill the prompt, make it and hand it over."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 import time
 from sys import intern
 
-from comptroller.sandbox.answers import NOT_HTTP, make_envelope
 from comptroller.sandbox.bill import Arrival, Bill, Line, fingerprint
 from comptroller.sandbox.compose import Answer, compose_answer
 from comptroller.sandbox.config import SandboxConfig
@@ -14,25 +13,26 @@ from comptroller.sandbox.delivery import SERVER_ERROR, Delivery
 from comptroller.sandbox.errors import ApiError, ClientGone, Refusal
 from comptroller.sandbox.faults import Control, FaultBook, FaultOptions, refusal_of
 from comptroller.sandbox.generation import Generation
-from comptroller.sandbox.prices import Model
+from comptroller.sandbox.order import Order
 from comptroller.sandbox.prompt import PromptCache, count_prompt
-from comptroller.sandbox.request import ChatRequest, read_chat
+from comptroller.sandbox.surface import Surface
 from comptroller.sandbox.wire import Exchange
 
-NO_KEY = Refusal(401, "You didn't provide an API key: send it as 'Authorization: Bearer KEY'.")
-WRONG_KEY = Refusal(
-    401, "Incorrect API key provided. The sandbox takes keys that start with 'sandbox-'.", code="invalid_api_key"
-)
+_NOT_HTTP = b"\x15\x03\x01\x00\x02\x02\x28 this is not HTTP\r\n\r\n\x00\xff\xfe"
 
 _NOTED_PATH_CHARACTERS = 2_048
 _NOTED_ID_CHARACTERS = 512
+_NOTED_VERSION_CHARACTERS = 64
 _SHARED_HEADER_SETS = 1_000
 
 
-class Chat:
-    """Serves chat completions and writes the bill."""
+class Story:
+    """Serves one surface and writes the bill."""
 
-    def __init__(self, config: SandboxConfig, bill: Bill, cache: PromptCache, faults: FaultBook) -> None:
+    def __init__(
+        self, surface: Surface, config: SandboxConfig, bill: Bill, cache: PromptCache, faults: FaultBook
+    ) -> None:
+        self._surface = surface
         self._config = config
         self._bill = bill
         self._cache = cache
@@ -41,40 +41,45 @@ class Chat:
 
     async def serve(self, exchange: Exchange) -> None:
         """Answer one request, whatever happens to it, with one line on the bill."""
-        key = bearer_key(exchange)
+        key = self._surface.key(exchange.headers)
         accepted = key is not None and self._config.accepts(key)
         line = self._bill.open(fingerprint(key) if key is not None and accepted else None, self._arrival(exchange))
         try:
             if not accepted:
-                raise ApiError(NO_KEY if key is None else WRONG_KEY)
+                raise ApiError(self._surface.no_key if key is None else self._surface.wrong_key)
             await self._answer(exchange, line)
         except ApiError as error:
             line.status = error.refusal.status
-            await exchange.refuse(error.refusal)
+            await self.refuse(exchange, error.refusal)
         except ClientGone:
             pass  # The line says "cut": nobody is left to tell.
         finally:
             self._bill.close(line, "done" if exchange.complete else "cut")
 
+    async def refuse(self, exchange: Exchange, refusal: Refusal) -> None:
+        """Say no in the words of this surface."""
+        headers, body = self._surface.error(refusal)
+        await exchange.respond(refusal.status, body, (*headers, *refusal.headers))
+
     async def _answer(self, exchange: Exchange, line: Line) -> None:
-        request, model = read_chat(await exchange.read_body(self._config.max_body_bytes))
-        fault, options = self._choose_fault(request.control)
-        line.model, line.model_name, line.tier, line.fault = model, model.name, request.tier, fault or None
+        order = self._surface.read(exchange.headers, await exchange.read_body(self._config.max_body_bytes))
+        fault, options = self._choose_fault(order.control)
+        line.model, line.model_name, line.tier, line.fault = order.model, order.model.name, order.tier, fault or None
         refusal = refusal_of(fault, options)
         if refusal is not None:
             raise ApiError(refusal)
         if fault == "not_http":
-            exchange.link.write_raw(NOT_HTTP)
+            exchange.link.write_raw(_NOT_HTTP)
             return await exchange.link.cut()
         beyond_limit = options.beyond_limit if fault == "overrun" else 0
         factor = options.input_factor if fault == "overrun" else 1.0
         line.free = fault == "usage_zero"
-        seed = self._bill_prompt(request, model, line, factor)
-        answer = compose_answer(request, model, seed, beyond_limit=beyond_limit)
-        generation = self._generation(request, answer, line, exchange)
+        seed = self._bill_prompt(order, line, factor)
+        answer = compose_answer(order, seed, beyond_limit=beyond_limit)
+        generation = self._generation(order, answer, line, exchange)
         delivery = Delivery(
             exchange,
-            make_envelope(model, line.tier, time.time()),
+            self._surface.writer(order, answer, line, _usages(order, fault)),
             answer,
             line,
             generation,
@@ -82,7 +87,7 @@ class Chat:
             options.stop_after(fault),
             options.reset,
         )
-        return await self._deliver(request, delivery, options)
+        return await self._deliver(order, delivery, options)
 
     def _choose_fault(self, control: Control) -> tuple[str, FaultOptions]:
         """The fault that the body asks for, else one by chance; "" is none."""
@@ -91,25 +96,25 @@ class Chat:
             return control.fault, control
         return ("", control) if by_chance is None else (by_chance.fault, by_chance)
 
-    def _bill_prompt(self, request: ChatRequest, model: Model, line: Line, factor: float) -> int:
+    def _bill_prompt(self, order: Order, line: Line, factor: float) -> int:
         """Count and bill the prompt; returns the seed of the answer."""
-        prompt = count_prompt(request, f"{line.key}/{model.name}".encode())
-        cached = self._cache.use(prompt)
+        prompt = count_prompt(order.segments, f"{line.key}/{order.model.name}/{self._surface.name}".encode())
+        cached = self._cache.use_marks(prompt) if order.marked else self._cache.use(prompt)
         tokens = math.ceil(prompt.tokens * factor)
-        line.begin(input_tokens=tokens, cached_tokens=cached, audio_tokens=prompt.audio_tokens)
+        line.begin(input_tokens=tokens, audio_tokens=prompt.audio_tokens, cached=cached)
         return prompt.seed
 
-    def _generation(self, request: ChatRequest, answer: Answer, line: Line, exchange: Exchange) -> Generation:
-        control, config = request.control, self._config
+    def _generation(self, order: Order, answer: Answer, line: Line, exchange: Exchange) -> Generation:
+        control, config = order.control, self._config
         speed = config.tokens_per_s if control.tokens_per_s is None else control.tokens_per_s
         ahead = config.ahead if control.ahead is None else control.ahead
         stops = config.abort_stops if control.abort_stops is None else control.abort_stops
         # A JSON answer is sent when all of it is made: nothing can be ahead.
-        ahead = ahead if request.stream else 0
+        ahead = ahead if order.stream else 0
         return Generation(answer, line, exchange.link, tokens_per_s=speed, ahead=ahead, abort_stops=stops)
 
-    async def _deliver(self, request: ChatRequest, delivery: Delivery, options: FaultOptions) -> None:
-        control, config = request.control, self._config
+    async def _deliver(self, order: Order, delivery: Delivery, options: FaultOptions) -> None:
+        control, config = order.control, self._config
         delay_s = config.first_byte_delay_s if control.first_byte_delay_s is None else control.first_byte_delay_s
         delay_s += options.delay_s if delivery.fault == "slow_first_byte" else 0.0
         if not await delivery.generation.pause(delay_s):
@@ -119,19 +124,21 @@ class Chat:
         if delivery.fault == "cut_before_headers":
             await delivery.generation.reach(delivery.strike_after or 0)
             return await delivery.exchange.link.cut(reset=delivery.reset)
-        if not request.stream:
+        if not order.stream:
             return await delivery.send_json()
-        size = control.tokens_per_chunk or config.tokens_per_chunk
-        return await delivery.send_stream(wants_usage=request.wants_usage, tokens_per_chunk=size)
+        return await delivery.send_stream(control.tokens_per_chunk or config.tokens_per_chunk)
 
     def _arrival(self, exchange: Exchange) -> Arrival:
         request_id = exchange.headers.get(b"x-client-request-id")
+        version = exchange.headers.get(b"anthropic-version")
         path = exchange.path + ("?" + exchange.query.decode("latin-1") if exchange.query else "")
         return Arrival(
             client_request_id=None if request_id is None else request_id.decode("latin-1")[:_NOTED_ID_CHARACTERS],
             header_names=self._names_of(exchange),
             path_query=intern(path[:_NOTED_PATH_CHARACTERS]),
             at=time.time(),
+            surface=self._surface.name,
+            api_version=None if version is None else version.decode("latin-1")[:_NOTED_VERSION_CHARACTERS],
         )
 
     def _names_of(self, exchange: Exchange) -> tuple[str, ...]:
@@ -145,7 +152,8 @@ class Chat:
         return names
 
 
-def bearer_key(exchange: Exchange) -> str | None:
-    """The provider key of a request, or None when it has none."""
-    scheme, _, key = exchange.headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-    return key.strip() or None if scheme.lower() == "bearer" else None
+def _usages(order: Order, fault: str) -> int:
+    """How often usage is reported."""
+    if fault == "no_usage" or (order.stream and not order.usage_asked):
+        return 0
+    return 2 if fault == "usage_twice" else 1

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from comptroller.sandbox.errors import ApiError, invalid, not_found
-from comptroller.sandbox.faults import FAULTS, Control
+from comptroller.sandbox.faults import Control, check_control
 from comptroller.sandbox.prices import TIERS, Model, find_model
 
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
@@ -224,11 +224,7 @@ def _check_options(request: ChatRequest) -> None:
     if request.response_format is not None and request.response_format.type not in _FORMATS:
         message = f"Invalid value. Supported values are: {', '.join(sorted(_FORMATS))}."
         raise invalid(message, param="response_format.type", code="invalid_value")
-    control = request.control
-    if control.fault is not None and control.fault not in FAULTS:
-        raise invalid(f"Unknown fault; known are {', '.join(sorted(FAULTS))}.", param="sandbox.fault")
-    if control.served_tier not in (None, *TIERS):
-        raise invalid(f"Unknown tier; known are {', '.join(TIERS)}.", param="sandbox.served_tier")
+    check_control(request.control, TIERS)
 
 
 def _check_tools(request: ChatRequest) -> None:

@@ -1,4 +1,4 @@
-"""The JSON of answers: completions, stream chunks and usage, in OpenAI's shapes."""
+"""The JSON of a chat completion: answers, stream chunks and usage, in OpenAI's shapes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import msgspec
 
 from comptroller.sandbox.bill import Line
 from comptroller.sandbox.compose import Answer, Choice, ToolCall
+from comptroller.sandbox.errors import Refusal
 from comptroller.sandbox.prices import MODELS, Model
+from comptroller.sandbox.wire import Headers
 
-DONE = b"data: [DONE]\n\n"
-BROKEN_EVENT = b'data: {"id":"chatcmpl-broken","object":"chat.completion.chunk","choices":[{"index":0,"del\n\n'
-NOT_HTTP = b"\x15\x03\x01\x00\x02\x02\x28 this is not HTTP\r\n\r\n\x00\xff\xfe"
+_DONE = b"data: [DONE]\n\n"
+_BROKEN_EVENT = b'data: {"id":"chatcmpl-broken","object":"chat.completion.chunk","choices":[{"index":0,"del\n\n'
 
 _SYSTEM_FINGERPRINT = "fp_sandbox01"
 _STARTED_SERVING = 1767225600  # 2026-01-01, the date of the dated model names
@@ -62,15 +63,6 @@ def usage_of(line: Line) -> dict[str, object]:
     }
 
 
-def completion(envelope: Envelope, answer: Answer, line: Line, *, usages: int) -> bytes:
-    """A whole answer as JSON, with `usage` written so many times (once is right, the rest are faults)."""
-    fields = envelope.fields("chat.completion")
-    fields["choices"] = [_choice(index, choice) for index, choice in enumerate(answer.choices)]
-    body = msgspec.json.encode(fields)
-    usage = b',"usage":' + msgspec.json.encode(usage_of(line))
-    return body[:-1] + usage * usages + b"}"
-
-
 def _choice(index: int, choice: Choice) -> dict[str, object]:
     message: dict[str, object] = {"role": "assistant", "content": choice.text, "refusal": None, "annotations": []}
     if choice.tool_call is not None:
@@ -80,40 +72,64 @@ def _choice(index: int, choice: Choice) -> dict[str, object]:
 
 
 def _tool_call(call: ToolCall, arguments: str) -> dict[str, object]:
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
+    return {"id": f"call_{call.id}", "type": "function", "function": {"name": call.name, "arguments": arguments}}
 
 
-class ChunkWriter:
-    """Writes the events of one stream; the constant parts are encoded once."""
+class ChatWriter:
+    """Writes one answer; the constant parts of its events are encoded once."""
 
-    def __init__(self, envelope: Envelope, *, wants_usage: bool) -> None:
+    broken_event = _BROKEN_EVENT
+
+    def __init__(self, envelope: Envelope, answer: Answer, line: Line, usages: int) -> None:
+        self.headers: Headers = ((b"x-request-id", envelope.id.encode()), (b"openai-version", b"2020-10-01"))
+        self._envelope = envelope
+        self._choices = answer.choices
+        self._line = line
+        self._usages = usages
         common = msgspec.json.encode(envelope.fields("chat.completion.chunk"))[:-1]
         self._head = b"data: " + common + b',"choices":['
-        self._tail = b'],"usage":null}\n\n' if wants_usage else b"]}\n\n"
+        self._tail = b'],"usage":null}\n\n' if usages else b"]}\n\n"
 
-    def opening(self, index: int, choice: Choice) -> bytes:
-        """The first events of a choice: its role, and the head of its tool call."""
+    def whole(self) -> bytes:
+        """The answer as JSON; more than one usage is the key `usage` written more than once."""
+        fields = self._envelope.fields("chat.completion")
+        fields["choices"] = [_choice(index, choice) for index, choice in enumerate(self._choices)]
+        usage = b',"usage":' + msgspec.json.encode(usage_of(self._line))
+        return msgspec.json.encode(fields)[:-1] + usage * self._usages + b"}"
+
+    def opening(self) -> bytes:
+        """Of each choice its role, and the head of its tool call."""
+        return b"".join(self._opening(index, choice) for index, choice in enumerate(self._choices))
+
+    def reasoning(self, tokens: tuple[str, ...]) -> bytes:
+        """Nothing: this API does not show reasoning."""
+        del tokens
+        return b""
+
+    def piece(self, index: int, tokens: tuple[str, ...]) -> bytes:
+        """The event of some tokens."""
+        text = "".join(tokens)
+        if self._choices[index].tool_call is None:
+            return self._event(index, {"content": text})
+        return self._event(index, {"tool_calls": [{"index": 0, "function": {"arguments": text}}]})
+
+    def closing(self) -> bytes:
+        """How each choice finished, then the usage in an event without choices."""
+        events = [self._event(index, {}, choice.finish_reason) for index, choice in enumerate(self._choices)]
+        usage = self._head + b'],"usage":' + msgspec.json.encode(usage_of(self._line)) + b"}\n\n"
+        return b"".join(events) + usage * self._usages + _DONE
+
+    def failure(self, refusal: Refusal) -> bytes:
+        """The event of an error."""
+        return b"data: " + refusal.body() + b"\n\n"
+
+    def _opening(self, index: int, choice: Choice) -> bytes:
         content = "" if choice.tool_call is None else None
         role = self._event(index, {"role": "assistant", "content": content, "refusal": None})
         if choice.tool_call is None:
             return role
         head = {"index": 0} | _tool_call(choice.tool_call, "")
         return role + self._event(index, {"tool_calls": [head]})
-
-    def piece(self, index: int, choice: Choice, tokens: tuple[str, ...]) -> bytes:
-        """The event of some tokens."""
-        text = "".join(tokens)
-        if choice.tool_call is None:
-            return self._event(index, {"content": text})
-        return self._event(index, {"tool_calls": [{"index": 0, "function": {"arguments": text}}]})
-
-    def closing(self, index: int, choice: Choice) -> bytes:
-        """The last event of a choice."""
-        return self._event(index, {}, choice.finish_reason)
-
-    def usage(self, line: Line) -> bytes:
-        """The event of the usage report, which has no choices."""
-        return self._head + b'],"usage":' + msgspec.json.encode(usage_of(line)) + b"}\n\n"
 
     def _event(self, index: int, delta: dict[str, object], finish_reason: str | None = None) -> bytes:
         choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish_reason}

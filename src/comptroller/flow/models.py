@@ -1,0 +1,66 @@
+"""Models: which ones a caller can reach. A list is free: nothing is held, sent or recorded for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from comptroller.core.pricing.estimate import ModelLimits
+from comptroller.core.refusal import Refusal
+from comptroller.flow.decide import provider_for, standing
+from comptroller.flow.gate import Gate
+from comptroller.flow.identify import Caller, identify
+
+_WILD = frozenset("*?[")
+
+
+@dataclass(frozen=True)
+class Reachable:
+    """A model as a caller may name it, and who would serve it."""
+
+    name: str
+    provider: str
+    limits: ModelLimits
+
+
+def reachable_models(gate: Gate, family: str, credentials: Sequence[str]) -> list[Reachable] | Refusal:
+    """Every model that the registry names and this caller can reach through APIs of this family.
+
+    A pattern of the registry names no model; what it matches is found by its name.
+    """
+    caller = _caller(gate, credentials)
+    if isinstance(caller, Refusal):
+        return caller
+    names = sorted(name for name in caller.registry.models if not _WILD.intersection(name))
+    found = (_reachable(gate, family, caller, name) for name in names)
+    return [each for each in found if each is not None]
+
+
+def reachable_model(gate: Gate, family: str, credentials: Sequence[str], name: str) -> Reachable | Refusal:
+    """One model by its name."""
+    caller = _caller(gate, credentials)
+    if isinstance(caller, Refusal):
+        return caller
+    found = _reachable(gate, family, caller, name)
+    return found if found is not None else _unknown(name)
+
+
+def _caller(gate: Gate, credentials: Sequence[str]) -> Caller | Refusal:
+    caller = identify(gate, credentials)
+    return caller if isinstance(caller, Refusal) else standing(gate, caller) or caller
+
+
+def _reachable(gate: Gate, family: str, caller: Caller, name: str) -> Reachable | None:
+    model = caller.registry.model(name)
+    if model is None:
+        return None
+    provider = provider_for(gate, family, caller, model)
+    return None if isinstance(provider, Refusal) else Reachable(name, provider.name, model.limits)
+
+
+def _unknown(name: str) -> Refusal:
+    return Refusal(
+        code="model_unknown",
+        sentence=f"There is no model {name[:200]!r} that you can reach through this API.",
+        hint="List the models to see which there are.",
+    )

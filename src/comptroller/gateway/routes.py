@@ -1,0 +1,86 @@
+"""The routes of the data plane, as one table: what is not in it leads nowhere.
+
+A `ModelCall` is governed and is the only kind that can cost money. Everything else is free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from comptroller.flow.dialect import Dialect
+from comptroller.flow.models import Reachable
+
+
+@dataclass(frozen=True)
+class Api:
+    """A family of APIs. The first of several is meant where nothing tells them apart."""
+
+    family: str
+    paths: tuple[str, ...]  # what begins so is its own
+    header: bytes | None  # on a path of several, or of none, a request with this header is its own
+    dialect: Dialect  # says refusals where no call is made
+    model_page: Callable[[Sequence[Reachable]], bytes]
+    model_entry: Callable[[Reachable], bytes]
+
+
+@dataclass(frozen=True)
+class ModelCall:
+    """Governed, from the first header to the settled end."""
+
+    dialect: Dialect
+
+
+Free = Literal["models", "model", "hello", "healthy", "ready"]
+Target = ModelCall | Free
+NAME = "/{name}"  # at the end of a path: any name
+
+
+class Found(NamedTuple):
+    """Where a request leads. `methods` are those that its path takes; none if there is no such path."""
+
+    target: Target | None
+    methods: tuple[str, ...] = ()
+    name: str = ""
+
+
+class Routes:
+    """Finds the target of a path and a method."""
+
+    def __init__(self, calls: Mapping[str, Dialect], apis: Sequence[Api]) -> None:
+        self.apis = tuple(apis)
+        free: dict[str, dict[str, Target]] = {
+            "/": {"HEAD": "hello"},  # what coding agents ask before anything else
+            "/api/hello": {"HEAD": "hello"},
+            "/healthz": {"GET": "healthy"},
+            "/readyz": {"GET": "ready"},
+        }
+        for prefix in ("", *(f"/{api.family}" for api in apis)):
+            free[f"{prefix}/v1/models"] = {"GET": "models"}
+            free[f"{prefix}/v1/models{NAME}"] = {"GET": "model"}
+        self.table: Mapping[str, Mapping[str, Target]] = {
+            **free,
+            **{path: {"POST": ModelCall(dialect)} for path, dialect in calls.items()},
+        }
+        self._named = [path.removesuffix(NAME) + "/" for path in free if path.endswith(NAME)]
+
+    def find(self, method: str, path: str) -> Found:
+        """Where a request leads."""
+        targets = self.table.get(path)
+        if targets is not None:
+            target = targets.get(method)
+            # A call to where a greeting is answered is a wrong base URL: there is no such route.
+            return Found(target, () if "hello" in targets.values() else tuple(targets))
+        for begin in self._named:
+            if path.startswith(begin) and len(path) > len(begin) and method == "GET":
+                return Found("model", ("GET",), path[len(begin) :])
+        return Found(None)
+
+    def api_of(self, path: str, headers: Sequence[tuple[bytes, bytes]]) -> Api:
+        """Whose words a request is to be answered in."""
+        for api in self.apis:
+            if path.startswith(api.paths):
+                return api
+        names = {name for name, _ in headers}
+        return next((api for api in self.apis if api.header in names), self.apis[0])

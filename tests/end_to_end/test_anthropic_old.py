@@ -1,0 +1,49 @@
+"""An older `anthropic` package against the gateway. `make clients` installs it, in an environment of its own."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.caller import mint, nanos
+from tests.harness.gateway import GatewayProcess
+from tests.sandbox.process import SandboxProcess, charged
+
+pytestmark = pytest.mark.processes
+
+ROOT = Path(__file__).resolve().parents[2]
+PYTHON = ROOT / ".venv-anthropic-old" / "bin" / "python"
+SCRIPT = Path(__file__).with_name("old_anthropic.py")
+OK_CALLS = 7
+
+
+@pytest.mark.skipif(not PYTHON.exists(), reason="not installed: `make clients`")
+def test_an_older_package_sees_what_the_current_one_does(gateway: GatewayProcess, sandbox: SandboxProcess) -> None:
+    before = len(gateway.admin("GET", "/calls?limit=1000"))
+    rich, poor = mint(gateway)["credential"], mint(gateway, "agent/poor")["credential"]
+    line = [PYTHON, SCRIPT, gateway.url, rich, poor]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["version"].startswith("0.")
+    assert (found["message"], found["stream"], found["tool"]) == ("text", True, {"word": "text"})
+    assert (found["thinking"], found["beta"]) == (["thinking", "text"], "message")
+    assert found["cached"] > 0
+    assert "unpriced" in found["models"]
+    for name, kind, status, words in (
+        ("unknown", "NotFoundError", 404, "No entry of the registry"),
+        ("unpriced", "APIStatusError", 402, "no price"),
+        ("poor", "APIStatusError", 402, "poor-day"),
+        ("stranger", "AuthenticationError", 401, "comptroller token"),
+        ("faulty", "BadRequestError", 400, "sandbox fault"),
+        ("cut", "APIStatusError", 200, "broke off"),
+    ):
+        assert found[name][:2] == [kind, status], found[name]
+        assert words in found[name][2]
+    lines = sandbox.settled(OK_CALLS + 2)  # with the one that was cut and the one that the provider refused
+    assert {each["api_version"] for each in lines} == {"2023-06-01"}
+    rows = gateway.admin("GET", "/calls?limit=1000")[: len(lines) + 3]
+    assert len(gateway.admin("GET", "/calls?limit=1000")) == before + len(lines) + 3  # three refusals, once each
+    exact = {f"{row['id']}.1": nanos(row["charge_usd"]) for row in rows if row["attempts"] and not row["presumed"]}
+    assert charged(each for each in lines if each["client_request_id"] in exact) == sum(exact.values())

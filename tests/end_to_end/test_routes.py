@@ -1,0 +1,187 @@
+"""Every route of the door: one that can cost money holds and charges, and no other can."""
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comptroller.app import ROUTES
+from comptroller.gateway.routes import NAME, ModelCall
+from tests.end_to_end.caller import Said, ask, chat, mint, nanos, settled_row
+from tests.harness.configuration import budget, model, process, registry
+from tests.harness.gateway import GatewayProcess
+from tests.sandbox.process import SandboxProcess
+
+pytestmark = pytest.mark.processes
+
+EVERY = [(path, method, target) for path, targets in ROUTES.table.items() for method, target in targets.items()]
+CALLS = [(path, method, target.dialect.name) for path, method, target in EVERY if isinstance(target, ModelCall)]
+FREE = [
+    (path.replace(NAME, "/sandbox-large"), method)
+    for path, method, target in EVERY
+    if not isinstance(target, ModelCall)
+]
+BODIES: dict[str, Any] = {"openai_chat": chat(), "anthropic_messages": chat(max_tokens=100)}
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+# What providers have beside, and what a client may try.
+ELSEWHERE = [
+    *(
+        "/v1/completions",
+        "/v1/responses",
+        "/v1/embeddings",
+        "/v1/moderations",
+        "/v1/files",
+        "/v1/batches",
+        "/v1/uploads",
+    ),
+    *("/v1/images/generations", "/v1/images/edits", "/v1/audio/speech", "/v1/audio/transcriptions", "/v1/realtime"),
+    *(
+        "/v1/fine_tuning/jobs",
+        "/v1/assistants",
+        "/v1/threads",
+        "/v1/vector_stores",
+        "/v1/containers",
+        "/v1/conversations",
+    ),
+    *("/v1/messages/count_tokens", "/v1/messages/batches", "/v1/complete", "/v1/skills", "/anthropic/v1/files"),
+    *("/v1beta/models/m:generateContent", "/v1/models/m:generateContent", "/chat/completions", "/messages"),
+    *("/v1/chat/completions/", "/v1/messages/", "/v1//messages", "/V1/messages", "/v1/messages%2f", "/v1/models/"),
+    *("/openai/v1/messages", "/anthropic/v1/chat/completions", "/sandbox/bill", "/api/v1/calls", "/", "*", "//"),
+]
+
+
+def test_the_table_has_both_kinds() -> None:
+    assert {dialect for _, _, dialect in CALLS} == BODIES.keys()
+    assert ("/v1/models", "GET") in FREE
+    assert ("/", "HEAD") in FREE
+
+
+@pytest.mark.parametrize(("path", "method", "dialect"), CALLS)
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_route_that_can_cost_money_holds_and_charges(
+    gateway: GatewayProcess, sandbox: SandboxProcess, path: str, method: str, dialect: str, stream: bool
+) -> None:
+    said = ask(gateway, mint(gateway)["credential"], BODIES[dialect] | {"stream": stream}, path=path, method=method)
+    assert said.status == 200
+    (line,) = sandbox.settled()
+    row = settled_row(gateway, said.call_id)
+    assert line["client_request_id"] == f"{row['id']}.1"
+    assert 0 < int(line["charge_nanos"]) == nanos(row["charge_usd"]) <= nanos(row["held_usd"])
+
+
+@pytest.mark.parametrize(("path", "method", "dialect"), CALLS)
+def test_none_of_them_sends_anything_without_a_credential_or_a_budget(
+    gateway: GatewayProcess, sandbox: SandboxProcess, path: str, method: str, dialect: str
+) -> None:
+    assert ask(gateway, None, BODIES[dialect], path=path, method=method).status == 401
+    poor = mint(gateway, "agent/poor")["credential"]
+    body = BODIES[dialect] | {"max_tokens": 4000}
+    assert ask(gateway, poor, body, path=path, method=method).status == 402
+    assert sandbox.requests() == []
+
+
+class Ear:
+    """A provider that only listens: whoever connects was sent by the gateway."""
+
+    def __init__(self, plug: socket.socket) -> None:
+        self._plug = plug
+        self.url = f"http://127.0.0.1:{plug.getsockname()[1]}"
+
+    def heard(self) -> bool:
+        """Whether anybody connected so far."""
+        try:
+            self._plug.accept()[0].close()
+        except BlockingIOError:
+            return False
+        return True
+
+
+@pytest.fixture(scope="module")
+def ear() -> Iterator[Ear]:
+    with socket.create_server(("127.0.0.1", 0)) as plug:
+        plug.setblocking(False)
+        yield Ear(plug)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory, ear: Ear) -> Iterator[GatewayProcess]:
+    """A gateway whose provider is an ear."""
+    folder: Path = tmp_path_factory.mktemp("alone")
+    models = {"sandbox-large": model("sandbox"), "sandbox-*": model("sandbox")}
+    with GatewayProcess(folder, process(ear.url), registry([budget("all", "10.00 USD")], models=models)) as gateway:
+        yield gateway
+
+
+def assert_free(gateway: GatewayProcess, ear: Ear) -> None:
+    assert not ear.heard()
+    assert gateway.admin("GET", "/calls") == []
+    assert {row["held"] for row in gateway.admin("GET", "/budgets")} <= {"0.00", "0"}
+
+
+@pytest.mark.parametrize(("path", "method"), FREE)
+def test_a_route_that_is_free_sends_and_records_nothing(
+    alone: GatewayProcess, ear: Ear, path: str, method: str
+) -> None:
+    credential = mint(alone)["credential"]
+    for given in (credential, None):
+        said = ask(alone, given, BODIES["anthropic_messages"], path=path, method=method)
+        assert said.status == (200 if given is not None or "/models" not in path else 401)
+    assert_free(alone, ear)
+
+
+@pytest.mark.parametrize("path", [*ELSEWHERE, *sorted({path for path, _, _ in EVERY if NAME not in path})])
+def test_every_other_way_is_refused(alone: GatewayProcess, ear: Ear, path: str) -> None:
+    credential = mint(alone)["credential"]
+    for method in METHODS:
+        if method in ROUTES.table.get(path, {}):
+            continue
+        said = ask(alone, credential, BODIES["anthropic_messages"], path=path, method=method)
+        assert said.status in {400, 404, 405}, (method, path)
+    assert_free(alone, ear)
+
+
+# What the free ones say.
+
+
+def listed(gateway: GatewayProcess, path: str, **headers: str) -> Said:
+    return ask(gateway, mint(gateway)["credential"], b"", path=path, method="GET", headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "anthropic"),
+    [
+        ("/v1/models", {}, False),
+        ("/v1/models?limit=1000", {"anthropic-version": "2023-06-01"}, True),
+        ("/openai/v1/models", {"anthropic-version": "2023-06-01"}, False),
+        ("/anthropic/v1/models", {}, True),
+    ],
+)
+def test_a_model_list_has_the_shape_of_whoever_asks(
+    alone: GatewayProcess, path: str, headers: dict[str, str], anthropic: bool
+) -> None:
+    page = json.loads(listed(alone, path, **headers).body)
+    assert [each["id"] for each in page["data"]] == ["sandbox-large"]
+    assert page.get("object") == (None if anthropic else "list")
+    assert page.get("has_more") is (False if anthropic else None)
+    bare, _, _ = path.partition("?")
+    one = json.loads(listed(alone, f"{bare}/sandbox-small", **headers).body)
+    assert (one["id"], one.get("object"), one.get("type")) == (
+        ("sandbox-small", None, "model") if anthropic else ("sandbox-small", "model", None)
+    )
+    missing = listed(alone, f"{bare}/nobody", **headers)
+    assert missing.status == 404
+    assert ("request-id" in missing.headers) is anthropic
+
+
+def test_a_refusal_on_no_route_is_said_in_the_words_of_whoever_asks(alone: GatewayProcess) -> None:
+    credential = mint(alone)["credential"]
+    anthropic = ask(alone, credential, b"{}", path="/v1/messages/count_tokens")
+    assert (anthropic.status, anthropic.error["type"]) == (404, "not_found_error")
+    assert anthropic.error["comptroller"]["code"] == "route_unknown"
+    assert "/v1/messages/count_tokens" in anthropic.error["message"]
+    openai = ask(alone, credential, b"{}", path="/v1/responses")
+    assert (openai.status, openai.code) == (404, "route_unknown")
