@@ -200,9 +200,9 @@ async def _record_start(house: House) -> None:
     """Write down with which settings and provider keys this process runs, if they are others than before."""
     written = msgspec.json.encode(house.settings, enc_hook=str, order="sorted")  # no secret stands in settings
     digests = {
-        name: house.gate.credentials.digest(provider.credential[1])
+        name: house.gate.credentials.digest(b"\n".join(value for _, value in provider.credentials.values()))
         for name, provider in house.gate.providers.items()
-        if provider.credential is not None
+        if provider.credentials
     }
     await process_changes.record_start(house.office, blake2b(written, digest_size=16).hexdigest(), digests)
 
