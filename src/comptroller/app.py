@@ -39,7 +39,7 @@ from comptroller.gateway.log import warn
 from comptroller.gateway.providers import build_providers
 from comptroller.gateway.routes import Api, Routes
 from comptroller.gateway.serving import Listener
-from comptroller.settings import Address, Settings, load_settings
+from comptroller.settings import Address, Settings, load_settings, read_policies
 from comptroller.store.admin_token import open_admin_token
 from comptroller.store.keyring import Keyring, open_keyring
 from comptroller.store.lock import Holder
@@ -191,7 +191,8 @@ async def _settle_in(house: House) -> None:
     """Install the registry file if the store is still empty."""
     if house.gate.registry.version == 0 and house.settings.registry.exists():
         text = house.settings.registry.read_text(encoding="utf-8")
-        await registry.apply(house.office, text, "serve (empty store)")
+        policies = read_policies(house.settings.policies)
+        await registry.apply(house.office, text, "serve (empty store)", policies=policies)
     await _record_start(house)
 
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from comptroller.core.problem import Problem, did_you_mean, join
 from comptroller.core.registry.document import LATER, SECTIONS, read_document
 from comptroller.core.registry.entries import Document
-from comptroller.core.registry.problem import Problem, did_you_mean, join
 from comptroller.core.registry.references import unknown_providers
 from tests.registry.documents import example, read, registries
 from tests.registry.test_plan import installed

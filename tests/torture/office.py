@@ -26,6 +26,7 @@ class AdminOffice:
 
     def __init__(self, gateway: GatewayProcess, seed: int, mode: Mode) -> None:
         self.minted = self.ended = self.raises = self.resumed = 0
+        self.forgotten: list[str] = []
         self._gateway = gateway
         self._dice = random.Random(f"{seed}/{mode}/office")
         self._token = gateway.admin_token()
@@ -99,7 +100,10 @@ class AdminOffice:
         try:
             async with asyncio.timeout(PATIENCE_S):
                 status, answer = await _exchange(self._gateway.admin_port, head.encode() + content)
-        except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+        except TimeoutError as error:
+            self.forgotten.append(f"{method} {path}: no answer in {PATIENCE_S:g} s")
+            raise Unavailable(self.forgotten[-1]) from error
+        except (OSError, asyncio.IncompleteReadError) as error:
             raise Unavailable(f"{method} {path}: {error!r}") from error
         if not 200 <= status < 300:
             raise Unavailable(f"{method} {path}: {status} {answer.decode(errors='replace')}")

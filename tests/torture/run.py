@@ -180,6 +180,7 @@ class Run:
             judge.none_of(
                 "every call was answered in time", [f"{told.forgotten} were not"] * bool(told.forgotten), told.steps
             ),
+            judge.none_of("every operator was answered in time", office.forgotten, office.minted),
             judge.none_of("the API shows what the store has", _differences(shown, books), len(shown)),
             *((judge.limits(rows),) if self.mode != "overrun" else judge.overruns(books, bill)),
         ]
@@ -243,6 +244,11 @@ def _logged(log: str) -> Counter[str]:
     return Counter(json.loads(line)["event"] for line in log.splitlines() if line.startswith("{"))
 
 
+def _strange(log: str) -> list[str]:
+    """Lines that are neither a JSON object nor what `serve` says when it is ready."""
+    return [line for line in log.splitlines() if not line.startswith(("{", "comptroller listens on "))]
+
+
 def _after_restart(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> list[Verdict]:
     held = [f"{row['name']}[{row['instance']}]" for row in after if judge.amount_of(row, "held")]
     return [
@@ -259,6 +265,7 @@ def _clean(gateway: GatewayProcess) -> list[Verdict]:
     return [
         judge.clean("no secret in the log or the database", files | {"the log": log}, words),
         judge.clean("no traceback in the log", {"the log": log}, {"a traceback": "Traceback", "a fault": '"fault"'}),
+        judge.none_of("every line of the log is one of ours", _strange(gateway.log()), gateway.log().count("\n")),
     ]
 
 

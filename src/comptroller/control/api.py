@@ -25,6 +25,7 @@ from comptroller.control import (
     findings,
     identities,
     keys,
+    policy,
     registry,
     sessions,
     status,
@@ -76,6 +77,13 @@ class ResumeRequest(_Sent, frozen=True):
 class RotateRequest(_Sent, frozen=True):
     reason: str
     distrust_old: bool = False
+
+
+class DocumentsRequest(_Sent, frozen=True):
+    """What is to be installed as one version."""
+
+    registry: str  # the text of a registry.toml
+    policies: dict[str, str] | None = None  # file name -> text; null: as they are installed
 
 
 class CallsQuery(_Sent, frozen=True):
@@ -202,12 +210,18 @@ async def _changes(office: Office, request: Request) -> object:
 
 async def _plan(office: Office, request: Request) -> object:
     _query(request, NoQuery)
-    return await registry.show_plan(office, await _document(request))
+    sent = await _documents(request)
+    return await registry.show_plan(office, sent.registry, sent.policies)
 
 
 async def _apply(office: Office, request: Request) -> object:
     query = _query(request, ApplyQuery)
-    return await registry.apply(office, await _document(request), ACTOR, query.expected_version)
+    sent = await _documents(request)
+    return await registry.apply(office, sent.registry, ACTOR, query.expected_version, sent.policies)
+
+
+async def _explain_policy(office: Office, request: Request) -> object:
+    return policy.explain(office, await _body(request, policy.Question))
 
 
 _ROUTES: Mapping[str, Mapping[str, Act]] = {
@@ -226,6 +240,7 @@ _ROUTES: Mapping[str, Mapping[str, Act]] = {
     "/api/v1/changes": {"GET": _changes},
     "/api/v1/registry/plan": {"POST": _plan},
     "/api/v1/registry/apply": {"POST": _apply},
+    "/api/v1/policies/explanation": {"POST": _explain_policy},
 }
 
 
@@ -263,11 +278,17 @@ async def _body(request: Request, kind: type[T]) -> T:
         raise ControlProblem(400, "request_invalid", f"The body is not valid: {error}.") from error
 
 
-async def _document(request: Request) -> str:
+async def _documents(request: Request) -> DocumentsRequest:
+    """Registry and policies as JSON; or a registry.toml as it is, which never begins with a brace."""
+    body = await read_body(request, DOCUMENT_BYTES)
     try:
-        return (await read_body(request, DOCUMENT_BYTES)).decode()
+        if body.lstrip().startswith(b"{"):
+            return msgspec.json.decode(body, type=DocumentsRequest)
+        return DocumentsRequest(body.decode())
     except UnicodeDecodeError as error:
         raise ControlProblem(400, "request_invalid", "The registry file is not UTF-8.") from error
+    except msgspec.MsgspecError as error:
+        raise ControlProblem(400, "request_invalid", f"The body is not valid: {error}.") from error
 
 
 def _instant(text: str) -> int:

@@ -60,7 +60,7 @@ class CallFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     identity: str | None = None
     team: str | None = None
     session: str | None = None
-    model: str | None = None  # as asked
+    model: str | None = None  # that was called
     outcome: str | None = None  # flow/outcome.py, or `refused`, or `open`
     since_ns: int | None = None
     before: str | None = None  # a call's id: only calls that stand after it in this order

@@ -14,11 +14,12 @@ from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem, conflict, ledger_unavailable
 from comptroller.core.budget.budget import label, say_amount
 from comptroller.core.identity.identity import Identity, may_act
+from comptroller.core.problem import Problem
 from comptroller.core.registry.build import build
 from comptroller.core.registry.document import read_document
 from comptroller.core.registry.entries import NOTHING, Document, EntryKey, Installed
 from comptroller.core.registry.plan import EntryChange, Plan, install, plan
-from comptroller.core.registry.problem import Problem
+from comptroller.core.registry.policy_files import installed_files, with_policies
 from comptroller.core.registry.references import unknown_providers
 from comptroller.core.registry.registry import Registry
 from comptroller.flow.journal import LedgerUnavailableError
@@ -48,31 +49,45 @@ class PlanRow(msgspec.Struct, frozen=True):
     opened: Sequence[str] = ()  # new budgets that begin with what was already spent
 
 
-async def show_plan(office: Office, text: str) -> PlanRow:
-    """What `apply` would do with this document."""
+async def show_plan(office: Office, text: str, policies: Mapping[str, str] | None = None) -> PlanRow:
+    """What `apply` would do with this document and these policy files; None: those that are installed."""
     state = await office.ledger.registry()
-    agreed = plan_document(state, read(text, office.gate.providers, state.entries))
+    agreed = plan_document(state, read(text, office.gate.providers, _in_force(state, policies), state.entries))
     return _row(state.version, agreed, applied=False)
 
 
-async def apply(office: Office, text: str, actor: str, expected_version: int | None = None) -> PlanRow:
-    """Install a document as the next version: on disk first, then in force in one step."""
+async def apply(
+    office: Office,
+    text: str,
+    actor: str,
+    expected_version: int | None = None,
+    policies: Mapping[str, str] | None = None,
+) -> PlanRow:
+    """Install a document and policy files as the next version: on disk first, then in force in one step."""
     async with office.changing:
         state = await office.ledger.registry()
-        document = read(text, office.gate.providers, state.entries)
         if expected_version is not None and expected_version != state.version:
             raise conflict(
                 f"The registry is at version {state.version} now; the plan was made for version {expected_version}.",
                 "Look at `comptroller plan` again.",
             )
+        document = read(text, office.gate.providers, _in_force(state, policies), state.entries)
         agreed = plan_document(state, document)
         if agreed.empty:
             return _row(state.version, agreed, applied=False)
         return await _install(office, text, actor, state, agreed)
 
 
-def read(text: str, providers: Collection[str], installed: Installed = NOTHING) -> Document:
-    """The document behind the text of a registry.toml. Raises ControlProblem that names every fault."""
+def read(
+    text: str,
+    providers: Collection[str],
+    policies: Mapping[str, str] | None = None,
+    installed: Installed = NOTHING,
+) -> Document:
+    """The document behind the text of a registry.toml, with its policy files (name -> text).
+
+    Raises ControlProblem that names every fault.
+    """
     try:
         raw = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -83,7 +98,14 @@ def read(text: str, providers: Collection[str], installed: Installed = NOTHING) 
     unknown = unknown_providers(found.entries, providers)
     if unknown:
         raise _faulty("The registry file names providers that the gateway does not have; nothing was changed.", unknown)
-    return found
+    whole = with_policies(found, policies or {})
+    if not isinstance(whole, Document):
+        raise _faulty("The policy files have faults; nothing was changed.", whole, "policy_invalid")
+    return whole
+
+
+def _in_force(state: RegistryState, policies: Mapping[str, str] | None) -> Mapping[str, str]:
+    return installed_files(state.entries) if policies is None else policies
 
 
 def plan_document(state: RegistryState, document: Document) -> Plan:
@@ -100,7 +122,7 @@ def installation(state: RegistryState, agreed: Plan, text: str, actor: str, at_n
         version=version,
         at_ns=at_ns,
         actor=actor,
-        document=_encode(tomllib.loads(text)),
+        document=_encode({**tomllib.loads(text), "policies": installed_files(after)}),
         entries={key: msgspec.structs.replace(after[key], since_ns=at_ns) for key in changed},
         changes=[_event(change, actor, at_ns, version) for change in agreed.changes],
         opening={},
@@ -137,9 +159,9 @@ def _stop_identities(office: Office, registry: Registry) -> None:
     office.gate.live.cut(lambda call: stopped(registry.identities.get(call.identity)), "stopped")
 
 
-def _faulty(message: str, problems: Sequence[Problem]) -> ControlProblem:
+def _faulty(message: str, problems: Sequence[Problem], code: str = "registry_invalid") -> ControlProblem:
     hint = "Mend the file and try again." if problems else "Mend the line that it names."
-    return ControlProblem(422, "registry_invalid", message, hint, [problem.line for problem in problems])
+    return ControlProblem(422, code, message, hint, [problem.line for problem in problems])
 
 
 def _event(change: EntryChange, actor: str, at_ns: int, version: int) -> Change:

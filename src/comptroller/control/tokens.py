@@ -9,7 +9,7 @@ from comptroller.control.problem import conflict, invalid, ledger_unavailable, n
 from comptroller.core.identity.credential import DEFAULT_LIFETIME_S, LONGEST_LIFETIME_S, Claims
 from comptroller.core.identity.identity import Identity, expiry_ends_ns, may_act, owner_ends_ns
 from comptroller.core.instant import NANOS_PER_SECOND, format_instant
-from comptroller.core.registry.problem import did_you_mean
+from comptroller.core.problem import did_you_mean
 from comptroller.core.work.session import Session
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Change

@@ -90,7 +90,7 @@ def _overrun_events(
     if not overrun:
         return ()
     held, billed, factor_bp = reservation.hold.amounts, done.posted, reservation.estimate.factor_bp
-    key = (reservation.decision.provider.name, reservation.request.asked.model, reservation.facts.dialect)
+    key = (reservation.decision.provider.name, reservation.decision.name, reservation.facts.dialect)
     now_ns = gate.clock.now_ns()
     bound = gate.bounds.get(key, reservation.decision.bound).after_overrun(held, billed, factor_bp, now_ns)
     gate.bounds[key] = bound
@@ -117,4 +117,4 @@ def _doubts(gate: Gate, reservation: Reservation, attempt: Attempt, done: Settle
         code, sentence = "usage_missing", f"{provider} answered without a valid usage; the charge is presumed."
     else:
         code, sentence = "tier_unpriced", f"{provider} billed service tier {tier!r}, which has no price; presumed."
-    return (Finding(gate.clock.now_ns(), code, reservation.call_id, reservation.request.asked.model, sentence),)
+    return (Finding(gate.clock.now_ns(), code, reservation.call_id, reservation.decision.name, sentence),)

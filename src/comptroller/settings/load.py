@@ -11,7 +11,7 @@ from typing import Any, cast, get_args, get_origin
 import msgspec
 
 from comptroller.core.ids import is_name
-from comptroller.core.registry.problem import Fault, Problem, did_you_mean, join
+from comptroller.core.problem import Fault, Problem, did_you_mean, join
 from comptroller.settings.schema import ProviderSettings, Settings
 from comptroller.settings.values import (
     Address,
@@ -95,7 +95,7 @@ def _values(
 
 
 # Settings of the design that do nothing yet. One that is ignored would be believed, so it is refused.
-_LATER = frozenset({"policies", "tls_cert", "tls_key", "trusted_proxies"})
+_LATER = frozenset({"tls_cert", "tls_key", "trusted_proxies"})
 
 
 def _unknown(where: str, key: str, known: Collection[str]) -> Problem:

@@ -89,6 +89,10 @@ calls = Table(
     Column("windows", LargeBinary),  # MessagePack of the windows it was settled in, for corrections
     Column("corrected", Integer, nullable=False),
     Column("original_charge_nanos", BigInteger),  # before the first correction
+    Column("policy_version", Text),
+    Column("policies", Text),  # JSON list of the determining ones; NULL: none
+    Column("asked_model", Text),  # where a policy routed the call to `model`
+    Column("routed_by", Text),  # that policy
     Index("calls_at", "at_ns"),
     Index("calls_identity_at", "identity", "at_ns"),
     Index("calls_session", "session"),

@@ -26,6 +26,7 @@ from comptroller.core.registry.entries import (
     string,
 )
 from comptroller.core.registry.fields import parse_limit
+from comptroller.core.registry.policy_files import installed_files, load_installed
 from comptroller.core.registry.registry import Model, Registry
 
 _RATES = tuple(field.name for field in msgspec.structs.fields(Rates))
@@ -36,7 +37,7 @@ def build(installed: Installed, version: int) -> Registry:
     """The registry of one version. Disabled teams, budgets and prices are out of force; disabled identities, owners
     and models stay known, and are refused by name.
 
-    Raises KeyError or msgspec.ValidationError for entries that `read_document` did not make.
+    Raises KeyError, ValueError or msgspec.ValidationError for entries that `read_document` did not make.
     """
     return Registry(
         version=version,
@@ -47,6 +48,7 @@ def build(installed: Installed, version: int) -> Registry:
         models={key: _model(key, stored) for key, stored in _of(installed, "model")},
         prices=_price_book([stored.value for _, stored in _of(installed, "price") if not stored.disabled]),
         budgets=tuple(_budget(key, stored.value) for key, stored in _of(installed, "budget") if not stored.disabled),
+        policies=load_installed(installed_files(installed)),
     )
 
 

@@ -14,6 +14,7 @@ from comptroller.core.budget.scope import ATTRIBUTES
 from comptroller.core.budget.window import WindowKind
 from comptroller.core.identity.identity import Environment, IdentityKind, RiskTier
 from comptroller.core.ids import is_identity_id, is_trust_domain
+from comptroller.core.problem import Fault, Problem, did_you_mean, join
 from comptroller.core.registry import fields
 from comptroller.core.registry.entries import (
     NOTHING,
@@ -29,7 +30,6 @@ from comptroller.core.registry.entries import (
     string,
 )
 from comptroller.core.registry.fields import Field, Reader, read_table
-from comptroller.core.registry.problem import Fault, Problem, did_you_mean, join
 from comptroller.core.registry.references import check_references, find_warnings
 from comptroller.core.registry.registry import OutputLimitField
 

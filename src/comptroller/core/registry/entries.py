@@ -12,10 +12,19 @@ from typing import Literal
 
 import msgspec
 
-from comptroller.core.registry.problem import Problem
+from comptroller.core.problem import Problem
 
-EntryKind = Literal["organization", "team", "owner", "identity", "model", "price", "budget"]
-KINDS: tuple[EntryKind, ...] = ("organization", "team", "owner", "identity", "model", "price", "budget")
+EntryKind = Literal["organization", "team", "owner", "identity", "model", "price", "budget", "policy"]
+KINDS: tuple[EntryKind, ...] = (
+    "organization",
+    "team",
+    "owner",
+    "identity",
+    "model",
+    "price",
+    "budget",
+    "policy",  # a file of policies by its name; its value holds the text
+)
 
 Value = str | int | bool | list[str] | dict[str, list[str]]
 Entry = dict[str, Value]

@@ -8,6 +8,7 @@ from typing import cast, get_args
 
 from comptroller.core.budget.scope import CALL_ATTRIBUTES
 from comptroller.core.identity.identity import GRACE_DAYS, Environment, IdentityKind
+from comptroller.core.problem import Problem, did_you_mean, join
 from comptroller.core.registry.entries import (
     ORGANIZATION,
     Entries,
@@ -20,7 +21,6 @@ from comptroller.core.registry.entries import (
     string,
     strings,
 )
-from comptroller.core.registry.problem import Problem, did_you_mean, join
 
 # Field of an entry that holds the key of another entry.
 _REFERENCES: tuple[tuple[EntryKind, str, EntryKind], ...] = (

@@ -1,4 +1,4 @@
-"""The registry as one immutable version: who exists, what they may spend, which models there are."""
+"""The registry as one immutable version: who exists, what they may spend, which models there are, what is allowed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import msgspec
 
 from comptroller.core.budget.budget import Budget
 from comptroller.core.identity.identity import FOREVER_NS, Identity, Organization, Owner, Team
+from comptroller.core.policy.load import built_in
+from comptroller.core.policy.policies import Policies
+from comptroller.core.policy.targets import is_name
 from comptroller.core.pricing.book import PriceBook
 from comptroller.core.pricing.estimate import ModelLimits
 
@@ -31,7 +34,7 @@ class Model(msgspec.Struct, frozen=True):
 class Registry:
     """A snapshot that is replaced as a whole by `apply`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a registry is its parts
         self,
         *,
         version: int,
@@ -42,6 +45,7 @@ class Registry:
         models: Mapping[str, Model],
         prices: PriceBook,
         budgets: tuple[Budget, ...],
+        policies: Policies | None = None,  # None: the built-in set
     ) -> None:
         self.version = version
         self.organization = organization
@@ -51,6 +55,7 @@ class Registry:
         self.models = models
         self.prices = prices
         self.budgets = budgets
+        self.policies = built_in() if policies is None else policies
         self._matched: dict[str, Model | None] = {}
 
     def answerable_until(self, identity: Identity) -> int:
@@ -70,6 +75,11 @@ class Registry:
                 self._matched.clear()
             self._matched[name] = self._match(name)
         return self._matched[name]
+
+    def members(self, model_class: str) -> list[str]:
+        """The models of a class that have a name of their own, and not only a pattern."""
+        entries = (m for m in self.models.values() if m.model_class == model_class and not m.disabled)
+        return sorted(entry.pattern for entry in entries if is_name(entry.pattern))
 
     def _match(self, name: str) -> Model | None:
         exact = self.models.get(name)
