@@ -39,6 +39,7 @@ def test_what_is_set_is_taken_over() -> None:
     assert one.dialects == ("openai", "anthropic")
     assert one.origin == Origin("https", "api.example", 443, "/openai", allow_private=False)
     assert one.credentials == {"openai": (b"authorization", b"Bearer abc"), "anthropic": (b"x-api-key", b"abc")}
+    assert one.key == b"abc"
     assert one.environments == ("testing",)
     assert one.timeouts == Timeouts(1, 2, 3, 4)
     assert (one.abort_stops_billing, one.tail_tokens, one.bills_errors) == (True, 9, False)
