@@ -19,7 +19,7 @@ def build(settings: ProviderSettings, environ: dict[str, str] | None = None) -> 
 
 def test_what_is_set_is_taken_over() -> None:
     settings = ProviderSettings(
-        dialects=("openai",),
+        dialects=("openai", "anthropic"),
         base_url=HTTPS,
         api_key=KeySource("env", "KEY"),
         environments=("testing",),
@@ -36,7 +36,7 @@ def test_what_is_set_is_taken_over() -> None:
     assert found.warnings == ()
     one = found.by_name["p"]
     assert one.name == "p"
-    assert one.dialects == ("openai",)
+    assert one.dialects == ("openai", "anthropic")
     assert one.origin == Origin("https", "api.example", 443, "/openai", allow_private=False)
     assert one.credentials == {"openai": (b"authorization", b"Bearer abc"), "anthropic": (b"x-api-key", b"abc")}
     assert one.environments == ("testing",)
