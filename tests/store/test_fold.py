@@ -135,6 +135,18 @@ def test_the_cut_does_not_matter(
     assert results[0] == results[1] == results[2]
 
 
+def test_a_hold_that_came_twice_is_ended_by_one_settlement(template: Path, tmp_path: Path) -> None:
+    fresh = Fresh(template, tmp_path)
+    database = fresh()
+    folder = Folder(database)
+    write(database, 1, [held(0, attempt=1)])
+    folder.all_of(1)
+    write(database, 2, [held(0, attempt=1), settled(0, attempt=1)])
+    folder.all_of(2)
+    assert tables_of(database.connection)["holds"] == []
+    fresh.close()
+
+
 @settings(max_examples=30)
 @given(events=st.lists(any_event, max_size=30))
 def test_money_is_kept(template: Path, tmp_path_factory: pytest.TempPathFactory, events: Any) -> None:

@@ -326,3 +326,15 @@ def test_json_of_any_shape_is_read_or_refused(fields: dict[str, Any], messages: 
 @given(st.binary(max_size=200))
 def test_bytes_of_any_kind_are_refused(body: bytes) -> None:
     assert isinstance(read_request(body), Refusal)
+
+
+def test_a_cache_that_lives_for_an_hour_is_not_charged_as_one_of_five_minutes() -> None:
+    def fees(ttl: str) -> tuple[str, ...]:
+        block = {"type": "text", "text": "x" * 5000, "cache_control": {"type": "ephemeral", "ttl": ttl}}
+        body = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": [block]}]}
+        found = read_request(json.dumps(body).encode())
+        assert not isinstance(found, Refusal)
+        return found.asked.fees
+
+    assert fees("5m") == ()
+    assert fees("1h") == ("a cache that lives for an hour",)

@@ -70,15 +70,13 @@ def instant_of(event: Event) -> int:
 def touched(events: Iterable[Event]) -> Touched:
     """What has to be read before these events can be folded."""
     found = Touched(set(), set(), set())
-    taken: set[str] = set()
     for event in events:
         match event:
             case Held():
-                taken.add(event.attempt_id)
+                pass
             case Settled():
                 found.calls.add(event.call_id)
-                if event.attempt_id not in taken:
-                    found.holds.add(event.attempt_id)
+                found.holds.add(event.attempt_id)
             case Refused():
                 found.calls.add(event.facts.call_id)
             case Joined():

@@ -112,7 +112,9 @@ def _read(request: dict[str, object], fields: dict[str, msgspec.Raw], body_bytes
     # A server-side tool always counts as billed apart too: each of its rounds reads the whole context again, so the
     # context window does not bound the call (seen in a recording: 494,549 input tokens of a model with 200,000).
     outside = (*(switch.words for switch in switches), *compaction, *offered.server_side)
-    fees = (*(switch.words for switch in switches if switch.fees), *compaction, *offered.server_side)
+    # Its writes cost more than those of five minutes, and the price book has no line for them yet.
+    hour = ("a cache that lives for an hour",) if contents.hour_cache else ()
+    fees = (*hour, *(switch.words for switch in switches if switch.fees), *compaction, *offered.server_side)
     asked = Asked(
         model=model_name(request),
         stream=boolean(request, "stream"),
