@@ -14,6 +14,7 @@ from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem, conflict, ledger_unavailable
 from comptroller.core.budget.budget import label, say_amount
 from comptroller.core.identity.identity import Identity
+from comptroller.core.pricing.book import Shipped
 from comptroller.core.registry.build import build
 from comptroller.core.registry.document import read_document
 from comptroller.core.registry.entries import Document, strings
@@ -50,13 +51,13 @@ class PlanRow(msgspec.Struct, frozen=True):
 async def show_plan(office: Office, text: str) -> PlanRow:
     """What `apply` would do with this document."""
     state = await office.ledger.registry()
-    agreed = plan_document(state, read(text, office.gate.providers))
+    agreed = plan_document(state, read(text, office.gate.providers, office.gate.registry.prices.shipped))
     return _row(state.version, agreed, applied=False)
 
 
 async def apply(office: Office, text: str, actor: str, expected_version: int | None = None) -> PlanRow:
     """Install a document as the next version: on disk first, then in force in one step."""
-    document = read(text, office.gate.providers)
+    document = read(text, office.gate.providers, office.gate.registry.prices.shipped)
     async with office.changing:
         state = await office.ledger.registry()
         if expected_version is not None and expected_version != state.version:
@@ -70,13 +71,13 @@ async def apply(office: Office, text: str, actor: str, expected_version: int | N
         return await _install(office, text, actor, state, agreed)
 
 
-def read(text: str, providers: Collection[str]) -> Document:
+def read(text: str, providers: Collection[str], shipped: Shipped | None = None) -> Document:
     """The document behind the text of a registry.toml. Raises ControlProblem that names every fault."""
     try:
         raw = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise _faulty(f"The registry file is not TOML: {error}.", []) from error
-    found = read_document(raw)
+    found = read_document(raw, shipped)
     if not isinstance(found, Document):
         raise _faulty("The registry file has faults; nothing was changed.", found)
     unknown = _unknown_providers(found, providers)
@@ -108,7 +109,7 @@ def installation(state: RegistryState, agreed: Plan, text: str, actor: str, at_n
 async def _install(office: Office, text: str, actor: str, state: RegistryState, agreed: Plan) -> PlanRow:
     gate = office.gate
     prepared = installation(state, agreed, text, actor, gate.clock.now_ns())
-    wanted = build({**state.entries, **prepared.entries}, prepared.version)
+    wanted = build({**state.entries, **prepared.entries}, prepared.version, gate.registry.prices.shipped)
     try:
         opened = await opening.begin(office, wanted)
         await office.ledger.install(msgspec.structs.replace(prepared, opening=opened.rows))

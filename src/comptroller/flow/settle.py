@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from comptroller.core.budget.hold import Amounts
 from comptroller.core.budget.settlement import Settlement, settlement
-from comptroller.core.money import UNITS_PER_PRICE
-from comptroller.core.pricing.book import DEFAULT_TIER
-from comptroller.core.pricing.charge import charge_nanos
+from comptroller.core.pricing.charge import charge_nanos, unpriced_fees
+from comptroller.core.pricing.rates import DEFAULT_TIER, tier_name
 from comptroller.core.pricing.usage import Usage
 from comptroller.flow.attempt import Attempt
 from comptroller.flow.gate import Gate
@@ -49,17 +48,19 @@ def _tier(reservation: Reservation, usage: Usage | None) -> str:
     """The service tier that was billed: as the response says, else as was asked."""
     said = usage.service_tier if usage is not None else None
     asked = reservation.request.asked.service_tier
-    return said or (asked if asked not in {None, "auto"} else None) or DEFAULT_TIER
+    return tier_name(said or (asked if asked not in {None, "auto"} else None) or DEFAULT_TIER)
 
 
 def _exact(reservation: Reservation, usage: Usage | None, tier: str) -> Amounts | None:
-    """The exact charge; None if usage or the price of its tier is not known."""
+    """The exact charge; None if usage or the price of any of it is not known."""
     if usage is None:
         return None
     if not reservation.rates:
         return Amounts(0, usage.total_tokens, 1)
     rates = reservation.rates.get(tier)
-    return None if rates is None else Amounts(charge_nanos(usage, rates), usage.total_tokens, 1)
+    if rates is None or unpriced_fees(usage, rates):
+        return None
+    return Amounts(charge_nanos(usage, rates), usage.total_tokens, 1)
 
 
 def _seen(reservation: Reservation, attempt: Attempt) -> Amounts | None:
@@ -72,8 +73,7 @@ def _seen(reservation: Reservation, attempt: Attempt) -> Amounts | None:
     came = attempt.meter.seen_output_tokens if attempt.meter is not None else 0
     bound = reservation.estimate
     output = came + provider.tail_tokens * bound.choices
-    cost = bound.input_tokens * bound.input_rate + output * bound.output_rate
-    return Amounts(-(-cost // UNITS_PER_PRICE), bound.input_tokens + output, 1)
+    return Amounts(bound.seen_nanos(output), bound.input_tokens + output, 1)
 
 
 def _overrun_events(
@@ -105,9 +105,12 @@ def _doubts(gate: Gate, reservation: Reservation, attempt: Attempt, done: Settle
     """Findings about a charge that had to be presumed although the provider answered."""
     if done.end != "presumed" or attempt.outcome not in {"completed", "client_gone"} or attempt.phase != "answering":
         return ()
-    provider = reservation.decision.provider.name
+    provider, rates = reservation.decision.provider.name, reservation.rates.get(tier)
     if attempt.usage is None:
         code, sentence = "usage_missing", f"{provider} answered without usage; the charge is presumed."
-    else:
+    elif rates is None:
         code, sentence = "tier_unpriced", f"{provider} billed service tier {tier!r}, which has no price; presumed."
+    else:
+        what = " and ".join(unpriced_fees(attempt.usage, rates))
+        code, sentence = "fee_unpriced", f"{provider} billed {what}, which have no price; presumed."
     return (Finding(gate.clock.now_ns(), code, reservation.call_id, reservation.request.asked.model, sentence),)

@@ -195,7 +195,7 @@ def _amounts(usd: int | None, tokens: int | None, times: int | None) -> Amounts 
 def _usage(row: CallRow) -> Usage | None:
     if row.input_tokens is None or row.output_tokens is None:
         return None
-    return Usage(
+    known = Usage(
         input_tokens=row.input_tokens,
         output_tokens=row.output_tokens,
         cached_tokens=row.cached_tokens or 0,
@@ -205,3 +205,5 @@ def _usage(row: CallRow) -> Usage | None:
         audio_output_tokens=row.audio_output_tokens or 0,
         service_tier=row.service_tier,
     )
+    others = unpack_meters(row.other_meters)
+    return msgspec.structs.replace(known, **others) if others else known

@@ -85,6 +85,7 @@ calls = Table(
     Column("windows", LargeBinary),  # MessagePack of the windows it was settled in, for corrections
     Column("corrected", Integer, nullable=False),
     Column("original_charge_nanos", BigInteger),  # before the first correction
+    Column("other_meters", Text),  # JSON object: usage that has no column of its own; NULL: none
     Index("calls_at", "at_ns"),
     Index("calls_identity_at", "identity", "at_ns"),
     Index("calls_session", "session"),

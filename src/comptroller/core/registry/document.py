@@ -14,6 +14,7 @@ from comptroller.core.budget.scope import ATTRIBUTES
 from comptroller.core.budget.window import WindowKind
 from comptroller.core.identity.identity import Environment, IdentityKind, RiskTier
 from comptroller.core.ids import is_identity_id, is_trust_domain
+from comptroller.core.pricing.book import Shipped
 from comptroller.core.registry import fields
 from comptroller.core.registry.entries import (
     ORGANIZATION,
@@ -22,6 +23,7 @@ from comptroller.core.registry.entries import (
     EntryKey,
     EntryKind,
     Value,
+    base_price_key,
     price_key,
     scope_of,
     string,
@@ -108,6 +110,16 @@ _PRICE = (
     Field("audio_input", fields.price),
     Field("reasoning", fields.price),
     Field("audio_output", fields.price),
+    Field("cache_write_1h", fields.price),
+    Field("image_input", fields.price),
+    Field("image_output", fields.price),
+    Field("video_input", fields.price),
+    Field("cache_read_audio", fields.price),
+    Field("cache_read_image", fields.price),
+    Field("request", fields.price),
+    Field("web_search", fields.price),
+    Field("file_search", fields.price),
+    Field("over_input_tokens", fields.count(1)),
 )
 _SCOPE = (
     *(Field(attribute, fields.names(fields.text, ordered=False)) for attribute in ATTRIBUTES),
@@ -134,7 +146,7 @@ _TABLES: tuple[tuple[str, EntryKind, Reader, tuple[Field, ...]], ...] = (
 SECTIONS = ("organization", "teams", "owners", "identities", "models", "prices", "budgets")
 
 
-def read_document(raw: Mapping[str, object]) -> Document | list[Problem]:
+def read_document(raw: Mapping[str, object], shipped: Shipped | None = None) -> Document | list[Problem]:
     """The entries that a parsed registry.toml asks for, or everything that is wrong with it."""
     problems: list[Problem] = []
     fields.refuse_unknown("", raw, SECTIONS, problems)
@@ -163,7 +175,7 @@ def read_document(raw: Mapping[str, object]) -> Document | list[Problem]:
     for (kind, _), entry in entries.items():
         if kind == "budget":
             del entry["name"]  # it is the key
-    return Document(entries, tuple(find_warnings(entries)))
+    return Document(entries, tuple(find_warnings(entries, shipped)))
 
 
 def _check_key(place: str, key: str, read_key: Reader, problems: list[Problem]) -> None:
@@ -226,6 +238,10 @@ def _check_contents(entries: Mapping[EntryKey, Entry], places: Mapping[EntryKey,
         if key[0] == "model" and isinstance(least, int) and isinstance(most, int) and least > most:
             sentence = f"{least} is more than the model's max_output_tokens, {most}."
             problems.append(Problem(join(places[key], "min_output_tokens"), sentence))
+        if key[0] == "price" and "over_input_tokens" in entry and base_price_key(entry) not in entries:
+            sentence = "There is no line for shorter prompts of the same model, provider, service_tier and from."
+            hint = "Add one without over_input_tokens."
+            problems.append(Problem(join(places[key], "over_input_tokens"), sentence, hint))
         if entry.get("scope") == {}:
             hint = 'For every call, write { organization = "NAME" }.'
             problems.append(Problem(join(places[key], "scope"), "A scope with nothing in it is not clear.", hint))

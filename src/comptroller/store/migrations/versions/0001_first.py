@@ -120,6 +120,7 @@ def _records() -> None:
         _blob("windows", nullable=True),
         _integer("corrected"),
         _big("original_charge_nanos", nullable=True),
+        _text("other_meters", nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("calls_at", "calls", ["at_ns"])
