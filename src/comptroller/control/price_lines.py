@@ -16,7 +16,6 @@ from comptroller.core.pricing.book import PriceBook
 from comptroller.core.pricing.charge import charge_lines
 from comptroller.core.pricing.rates import DEFAULT_TIER
 
-
 WORDS: Mapping[str, str] = {
     "input": "input",
     "output": "output",

@@ -15,7 +15,7 @@ from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
 from comptroller.flow.records import CallFacts, Change, Finding, Held
 from comptroller.store import rows, schema, tables
-from comptroller.store.rows import CallRow
+from comptroller.store.rows import CallRow, unpack_meters
 from comptroller.store.sql import run
 
 _CALLS, _BALANCES = schema.calls, schema.balances

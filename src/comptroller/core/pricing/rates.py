@@ -16,7 +16,7 @@ _SAME_TIER: Mapping[str, str] = {"standard": DEFAULT_TIER, "standard_only": DEFA
 
 
 class Rates(msgspec.Struct, frozen=True):
-    """What one service tier costs. A part without a rate of its own is billed as its whole; a fee without one is unknown."""
+    """What one service tier costs. A part without a rate is billed as its whole; a fee without one is not known."""
 
     input: int
     output: int

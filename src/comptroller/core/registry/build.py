@@ -33,8 +33,10 @@ _LIMITS = tuple(field.name for field in msgspec.structs.fields(ModelLimits))
 
 
 def build(installed: Installed, version: int, shipped: Shipped | None = None) -> Registry:
-    """The registry of one version, its prices over the shipped ones. Disabled budgets and prices are out of force; disabled identities, teams,
-    owners and models stay known, and are refused by name.
+    """The registry of one version, its prices over the shipped ones.
+
+    Disabled budgets and prices are out of force; disabled identities, teams, owners and models stay known,
+    and are refused by name.
 
     Raises KeyError or msgspec.ValidationError for entries that `read_document` did not make.
     """
