@@ -88,7 +88,7 @@ class ShippedBook:
         own = any(each is model for each in table.models)
         source = f"{self.version}, {table.id}: {model.id}"
         try:
-            return _Found(price_lines(model, name, source, own=own), "")
+            return _Found(price_lines(model, name, table.id, source, own=own), "")
         except Unusable as reason:
             return _Found((), f"the shipped price book knows the model under {table.id}, but {reason}")
 

@@ -19,7 +19,7 @@ KINDS: tuple[EntryKind, ...] = ("organization", "team", "owner", "identity", "mo
 Value = str | int | bool | list[str] | dict[str, list[str]]
 Entry = dict[str, Value]
 EntryKey = tuple[EntryKind, str]
-"""The kind, and what names one of it: a name, an id, a pattern; of a price `model|provider|tier|from` or with `|size`."""
+"""The kind, and what names one of it: a name, an id, a pattern; of a price `model|provider|tier|from[|size]`."""
 
 Entries = Mapping[EntryKey, Entry]
 """What a file asks for."""
