@@ -1,4 +1,4 @@
-"""An office with real parts: gate, store, keyring. Only the calls are made by hand, verb by verb as flow/call.py does."""
+"""An office with real parts: gate, store, keyring. Only calls are made by hand, verb by verb as flow/call.py does."""
 
 import os
 import time

@@ -8,7 +8,6 @@ import pytest
 
 from comptroller.control import correct, registry
 from comptroller.control.problem import ControlProblem
-from comptroller.core.budget.hold import Amounts
 from comptroller.flow.journal import LedgerUnavailableError
 from tests.control.house import House, Interrupted, OpenCall, document, opened, posted, written
 from tests.harness.configuration import budget
@@ -156,8 +155,9 @@ async def test_what_cannot_be_installed_changes_nothing(tmp_path: Path, breaks_a
         assert [each.name for each in house.gate.tree.budgets] == ["all"]
         spent = posted(house, "all")[""]
         await house.apply(budgets=[ALL, RED])
-        assert posted(house, "red") == {"": spent}
-        assert [each.usd for each in (await written(house, "red")).values()] == [spent]
+        await house.spend(1)
+        assert posted(house, "red") == {"": spent + 1}
+        assert [each.usd for each in (await written(house, "red")).values()] == [spent + 1]
 
 
 async def test_a_leaping_clock_installs_no_budget(tmp_path: Path) -> None:
@@ -188,9 +188,10 @@ async def test_corrections_wait_for_the_change(tmp_path: Path) -> None:
         await house.apply(budgets=[ALL, RED])
         assert asked, "a correction would have come in between"
         await correct.correct(house.office, call_id, 2, "the invoice", "test")
-        # It was settled before the budget came: the correction is posted where it was settled.
-        assert posted(house, "all") == {"": 2}
-        assert [each for each in (await written(house, "all")).values()] == [Amounts(2, 10, 1)]
+        # It was settled before the budget came, but the budget began with it.
+        for name in ("all", "red"):
+            assert next(row.posted for row in await rows_of(house) if row.name == name) == "0.000000002"
+            assert [each.usd for each in (await written(house, name)).values()] == [2]
 
 
 async def rows_of(house: House) -> Any:

@@ -27,7 +27,7 @@ def a_budget(name: str, **given: object) -> Budget:
 
 def facts(identity: str = "agent/a", team: str = "red", model: str = "large") -> Facts:
     node = {"organization": "acme", "team": team, "identity": identity}
-    return Facts((node,), {"model": model, "provider": "p"})  # type: ignore[arg-type]
+    return Facts((node,), {"model": model, "provider": "p"}, (identity, team, model))  # type: ignore[arg-type]
 
 
 def test_a_call_draws_on_every_matching_budget_or_on_none() -> None:
@@ -80,6 +80,13 @@ def test_a_call_settles_in_the_window_it_was_reserved_in() -> None:
     assert after[0].remaining == 1000
     tree.settle("h", Amounts(usd=300))
     assert (before[0].posted, after[0].posted) == (300, 0)
+
+
+def test_a_registry_change_is_seen_by_facts_that_were_seen_before() -> None:
+    tree = BudgetTree([a_budget("b")])
+    assert [w.budget.name for w in tree.drawn_by(facts(), T0)] == ["b"]
+    tree.replace([a_budget("b", limit=7), a_budget("c")], {})
+    assert [(w.budget.name, w.budget.limit) for w in tree.drawn_by(facts(), T0)] == [("b", 7), ("c", 1000)]
 
 
 def test_a_lowered_limit_admits_nothing_new_and_an_overrun_is_recorded() -> None:

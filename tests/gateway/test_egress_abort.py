@@ -140,3 +140,4 @@ async def test_an_exchange_aborted_before_its_start_does_not_start() -> None:
         with pytest.raises(UpstreamFailure, match="connect"):
             await call.start()
         assert (call.written, world.connections) == (False, 0)
+        assert not egress._active

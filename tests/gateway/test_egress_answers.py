@@ -216,6 +216,19 @@ async def test_idle_connections_are_closed_after_their_time() -> None:
         assert world.connections == 2
 
 
+async def test_each_idle_connection_has_its_own_time() -> None:
+    async def script(talk: Talk) -> None:
+        _, body = await talk.hear()
+        await asyncio.sleep(float(body))  # sleep: so that the connections are not idle from the same moment
+        await talk.say(respond(b"hi"))
+
+    limits = EgressLimits(idle_lifetime_s=0.2)
+    async with provider(script) as world, egress_to(Egress(limits)) as egress:
+        await asyncio.gather(*(ask(egress, world.origin(), body=after) for after in (b"0", b"0.05", b"0.1")))
+        assert world.open == 3
+        await world.all_left()
+
+
 async def test_no_more_idle_connections_than_allowed() -> None:
     async with (
         provider(always(respond(b"hi"))) as world,

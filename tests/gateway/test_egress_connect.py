@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+from collections.abc import Iterator
 
 import pytest
 
@@ -52,23 +53,27 @@ async def test_a_name_that_does_not_exist() -> None:
         assert (failed.kind, failed.written) == ("connect", False)
 
 
+@contextlib.contextmanager
+def black_hole(host: str, port: int = 0) -> Iterator[int]:
+    """A listener whose queue is full drops what asks to come in."""
+    with socket.socket() as listener, contextlib.ExitStack() as crowd:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(0)
+        for _ in range(4):
+            one = crowd.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
 @pytest.mark.parametrize("limits", [within(connect_s=0.1), within(total_s=0.1)])
 async def test_a_connection_that_does_not_come(limits: Timeouts) -> None:
-    """A listener whose queue is full drops what asks to come in."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        port = listener.getsockname()[1]
-        crowd = [socket.socket() for _ in range(4)]
-        for one in crowd:
-            one.setblocking(False)
-            one.connect_ex(("127.0.0.1", port))
+    with black_hole("127.0.0.1") as port:
         async with provider(never) as world, egress_to(Egress()) as egress:
             failed = await ask_in_vain(egress, world.origin(port=port), timeouts=limits)
             assert failed.kind == ("connect" if limits.connect_s == 0.1 else "total_timeout")
             assert not failed.written
-        for one in crowd:
-            one.close()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.1", "2130706433", "0x7f000001", "::ffff:127.0.0.1"])
@@ -114,6 +119,14 @@ async def test_the_next_address_is_tried(monkeypatch: pytest.MonkeyPatch) -> Non
     async with provider(after_the_request(respond(b"hi"))) as world, egress_to(Egress()) as egress:
         answers(monkeypatch, "127.0.0.2", "127.0.0.1")  # the provider listens on the second only
         assert (await ask(egress, world.origin(host="provider.example"))).body == b"hi"
+
+
+async def test_an_address_that_swallows_packets_leaves_time_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with provider(after_the_request(respond(b"hi"))) as world, egress_to(Egress()) as egress:
+        with black_hole("127.0.0.2", world.port):
+            answers(monkeypatch, "127.0.0.2", "127.0.0.1")
+            limits = within(connect_s=0.6)
+            assert (await ask(egress, world.origin(host="provider.example"), timeouts=limits)).body == b"hi"
 
 
 async def test_the_word_of_a_server_that_speaks_first_is_at_most_an_answer() -> None:

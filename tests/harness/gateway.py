@@ -134,9 +134,9 @@ class GatewayProcess:
             time.sleep(POLL_S)  # sleep: polling another process
 
     def ready(self) -> bool:
-        """What /readyz says now."""
+        """What /readyz says now, on both planes."""
         try:
-            return self.get("/readyz")[0] == 200
+            return all(_request(port, "GET", "/readyz", None, {})[0] == 200 for port in (self.port, self.admin_port))
         except OSError:
             return False
 

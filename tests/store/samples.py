@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
@@ -99,9 +99,7 @@ def refused(number: int, **other: Any) -> Refused:
 
 
 def corrected(number: int, *, was: int = CHARGE.usd, now: int) -> Corrected:
-    return Corrected(
-        f"call_{number:026d}", NOW_NS + number + 9, "admin", "the bill", now - was, now, (MONTH, SCOUT)
-    )
+    return Corrected(f"call_{number:026d}", NOW_NS + number + 9, "admin", "the bill", now - was, now, (MONTH, SCOUT))
 
 
 def change(number: int, noun: str = "session", key: str = "ses_1", verb: str = "open") -> Change:
@@ -129,8 +127,8 @@ def rows_of(folder: Path, sql: str, *values: object) -> list[tuple[Any, ...]]:
         return connection.execute(sql, values).fetchall()
 
 
-async def until(fact: Any, timeout_s: float = 20) -> None:
+async def until(fact: Callable[[], bool], timeout_s: float = 20) -> None:
     """Wait until `fact()` is true."""
     async with asyncio.timeout(timeout_s):
-        while not fact():
+        while not fact():  # noqa: ASYNC110 - the writer's thread knows no event of this loop
             await asyncio.sleep(0.01)  # sleep: the pause of a poll

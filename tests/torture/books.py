@@ -127,7 +127,13 @@ def _open(body: bytes) -> Call:
     call_id, at_ns, _, identity, kind, owner, team, environment, organization, session = held[2][:10]
     model, provider, model_class = held[2][12:15]
     facts = {"organization": organization, "team": team, "owner": owner, "environment": environment, "kind": kind}
-    facts |= {"identity": identity, "session": session, "provider": provider, "model": model, "model_class": model_class}
+    facts |= {
+        "identity": identity,
+        "session": session,
+        "provider": provider,
+        "model": model,
+        "model_class": model_class,
+    }
     return Call(
         id=call_id,
         at_ns=at_ns,

@@ -43,13 +43,15 @@ class Client:
         self._open: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def run(self, steps: Iterator[Step]) -> None:
-        for step in steps:
-            if self._stop.is_set():
-                break
-            await self._take(step)
-            if step.pause_s:
-                await asyncio.sleep(step.pause_s)  # sleep: how often this client calls
-        self._close()
+        try:
+            for step in steps:
+                if self._stop.is_set():
+                    break
+                await self._take(step)
+                if step.pause_s:
+                    await asyncio.sleep(step.pause_s)  # sleep: how often this client calls
+        finally:
+            self._close()
 
     async def _take(self, step: Step) -> None:
         told = self._told

@@ -12,6 +12,7 @@ from tests.torture.plan import Mode
 from tests.torture.world import FIRST_LIMITS, first_limits, raised, registry_table
 
 _AGAIN_S = 0.1
+_PAGE = 10_000
 _LATE_AFTER = 2  # raises before the late budget comes
 
 
@@ -64,7 +65,7 @@ class AdminOffice:
 
     async def resume_all(self) -> None:
         """Reopen every model that was quarantined."""
-        for bound in await self._ask("GET", "/bounds"):
+        for bound in await self.bounds():
             if bound["quarantined"]:
                 wanted = {"provider": bound["provider"], "model": bound["model"], "reason": "torture"}
                 await self._ask("POST", "/bounds/resume", wanted)
@@ -73,14 +74,20 @@ class AdminOffice:
     async def budgets(self) -> Sequence[Mapping[str, Any]]:
         return await self._ask("GET", "/budgets")
 
+    async def bounds(self) -> Sequence[Mapping[str, Any]]:
+        return await self._ask("GET", "/bounds")
+
     async def calls(self) -> list[Mapping[str, Any]]:
         """Every call in the books, newest first, page by page."""
         calls: list[Mapping[str, Any]] = []
-        page = await self._ask("GET", "/calls?limit=5000")
-        while page:
+        while True:
+            before = f"&before={calls[-1]['id']}" if calls else ""
+            page = await self._ask("GET", f"/calls?limit={_PAGE}{before}")
+            if calls and page and page[0]["id"] == calls[0]["id"]:
+                raise Unavailable("the second page of calls is the first one")
             calls += page
-            page = await self._ask("GET", f"/calls?limit=5000&before={page[-1]['id']}")
-        return calls
+            if len(page) < _PAGE:
+                return calls
 
     async def _ask(self, method: str, path: str, body: object = None) -> Any:
         content = b"" if body is None else (body if isinstance(body, str) else json.dumps(body)).encode()

@@ -48,13 +48,22 @@ FAULTS: Mapping[str, int] = {
     "malformed_json": 3,
     "not_http": 2,
 }
-_MANNERS: Mapping[Manners, int] = {
-    "patient": 70,
+_MANNERS: Mapping[Manners, float] = {
+    "patient": 72.5,
     "leaves_unanswered": 7,
     "leaves_midway": 17,
-    "slow": 3,
+    "slow": 0.5,
     "hangs_up_sending": 3,
 }
+_VISIBLE_SHARE: Mapping[Manners, float] = {
+    "patient": 0.25,
+    "leaves_unanswered": 0.25,
+    "leaves_midway": 0.6,
+    "slow": 0.0,
+    "hangs_up_sending": 0.25,
+}
+# More than all buffers between the gateway and a caller that does not read: some 4 MB of events.
+_SLOW_TOKENS, _SLOW_CHOICES = 8_000, 2
 _WORDS = "a call spends what its budget holds and no more than that whatever anybody does to either end of it".split()
 _SHORT = [{"role": "user", "content": "go"}]
 _TOOLS = [
@@ -121,16 +130,17 @@ class Plan:
 
     def _call(self) -> Step:
         dice = self._dice
-        visible = dice.random() < 0.4
         fault = self._fault()
         # Of an answer that overruns its limit we must hear the end: else nobody can know what was billed.
         manners = dice.choices(list(_MANNERS), list(_MANNERS.values()))[0] if fault != "overrun" else "patient"
+        visible = dice.random() < _VISIBLE_SHARE[manners]
         stream = manners in {"leaves_midway", "slow"} or dice.random() < 0.55
         request = self._request(visible=visible, stream=stream)
         control = self._control(visible=visible, stream=stream, fault=fault, manners=manners)
         request["sandbox"] = control | self._served_tier(request.get("service_tier"))
         if manners == "slow":
-            request["max_tokens"] = control["output_tokens"]
+            request |= {"model": "sandbox-small", "max_tokens": _SLOW_TOKENS, "n": _SLOW_CHOICES}
+            request.pop("max_completion_tokens", None)
         if fault == "overrun":
             request |= {"max_tokens": 30, "service_tier": "default", "messages": _SHORT}
         body, headers = _encoded(dice, request)
@@ -201,6 +211,8 @@ class Plan:
         dice = self._dice
         control: dict[str, Any] = {"output_tokens": dice.choice((0, 1, 10, 40, 80, 150))}
         if visible:
+            # Whoever leaves midway leaves something behind: there the tail is what makes the charge true.
+            control["output_tokens"] = dice.choice((250, 400) if manners == "leaves_midway" else (1, 5, 20, 60, 150))
             if stream and fault != "server_error_billed":
                 control["tokens_per_s"] = VISIBLE_TOKENS_PER_S
                 control["ahead"] = dice.choice((0, 40, VISIBLE_AHEAD, VISIBLE_AHEAD))
@@ -210,8 +222,8 @@ class Plan:
             control["abort_stops"] = dice.random() < 0.5
             control["reasoning_tokens"] = dice.choice((0, 0, 30))
         if manners == "slow":
-            control |= {"output_tokens": 3000, "tokens_per_s": 0, "ahead": 0} if not visible else {"output_tokens": 300}
-        if dice.random() < 0.3:
+            control |= {"output_tokens": _SLOW_TOKENS, "tokens_per_s": 0, "ahead": 0}
+        if manners != "slow" and dice.random() < 0.3:
             control["tokens_per_chunk"] = dice.choice((2, 7, 50))
         if dice.random() < 0.3:
             control["first_byte_delay_s"] = round(dice.uniform(0, 0.3), 3)

@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.harness.gateway import GatewayProcess
 from tests.sandbox.process import SRC, SandboxProcess
-from tests.torture import judge
+from tests.torture import drills, judge
 from tests.torture.books import Books, read_bill, read_books
 from tests.torture.chaos import Chaos
 from tests.torture.client import Client, Told
@@ -22,6 +22,7 @@ from tests.torture.sessions import Sessions
 from tests.torture.world import IDENTITIES, KEYS, first_limits, process_table, registry_table
 
 QUIET_S = 40.0
+LAST_CALLS_S = 10.0
 POLL_S = 0.1
 SAMPLE_EVERY_S = 1.0
 SAMPLES_MOST = 60
@@ -81,6 +82,8 @@ class Run:
             chaos = Chaos(gateway, office, self.options.seed, self.mode)
             await self._storm(gateway, sandbox, office, chaos)
             await self._quiet(sandbox, office)
+            await self._drill(gateway, office)
+            await self._quiet(sandbox, office)
             await self._judge(gateway, sandbox, office, chaos)
             self._note(gateway, office, chaos)
         return self.result
@@ -111,13 +114,15 @@ class Run:
             group.create_task(self._sample(gateway))
             group.create_task(self._report(sandbox, chaos))
             group.create_task(chaos.go(self._stop))
-            for client in clients:
-                group.create_task(client)
-            group.create_task(self._end())
+            group.create_task(self._end([group.create_task(client) for client in clients]))
 
-    async def _end(self) -> None:
+    async def _end(self, clients: Sequence[asyncio.Task[None]]) -> None:
+        """Start nothing new; a little later all who are still there hang up at once."""
         await asyncio.sleep(self.options.seconds)  # sleep: how long the run lasts
         self._stop.set()
+        await asyncio.wait(clients, timeout=min(LAST_CALLS_S, self.options.seconds / 5))
+        for client in clients:
+            client.cancel()
 
     async def _sample(self, gateway: GatewayProcess) -> None:
         """Look at the store while calls are in flight: one transaction is one picture."""
@@ -149,6 +154,12 @@ class Run:
             if not any(judge.amount_of(row, "held") for row in rows) and all(line["state"] != "open" for line in lines):
                 return
             await asyncio.sleep(POLL_S)  # sleep: polling two processes
+
+    async def _drill(self, gateway: GatewayProcess, office: AdminOffice) -> None:
+        if self.mode == "overrun":
+            self.result.verdicts.append(await drills.quarantine(gateway, office))
+        else:
+            self.result.verdicts.append(await drills.standing_holds(gateway, office))
 
     async def _judge(self, gateway: GatewayProcess, sandbox: SandboxProcess, office: AdminOffice, chaos: Chaos) -> None:
         rows, shown = await office.budgets(), await office.calls()
@@ -183,7 +194,7 @@ class Run:
         wrong = [f"exit code {code}" for code in chaos.exit_codes if code != 0]
         verdicts.append(judge.none_of("SIGTERM ends it with exit code 0", wrong, len(chaos.exit_codes)))
         verdicts += _clean(gateway)
-        self.result.verdicts = verdicts
+        self.result.verdicts += verdicts
         self._count(books, sandbox)
 
     def _count(self, books: Books, sandbox: SandboxProcess) -> None:

@@ -12,9 +12,9 @@ KEYS = {"STEADY_KEY": "sandbox-" + "st3ady-k3y-of-torture", "VISIBLE_KEY": "sand
 
 # The provider `visible` stops billing when we hang up, at most so many tokens later. Its streams run no faster than
 # VISIBLE_TOKENS_PER_S and no further ahead than VISIBLE_AHEAD: what is left covers three seconds until it notices.
-TAIL_TOKENS = 240
+TAIL_TOKENS = 320
 VISIBLE_TOKENS_PER_S = 40.0
-VISIBLE_AHEAD = 120
+VISIBLE_AHEAD = 200
 VISIBLE_MODEL = "sandbox-large"
 
 # Shorter than any hang, longer than any honest pause.
@@ -57,17 +57,17 @@ def process_table(sandbox_url: str, durability: str, drain_s: float) -> Table:
 
 MODELS: Mapping[str, Table] = {
     VISIBLE_MODEL: model(VISIBLE, visible_output=True) | {"class": "frontier"},
-    "sandbox-*": model(STEADY),
+    "sandbox-*": model(STEADY, max_output_tokens=8192),
 }
 
 # Limits that are raised while the run goes on (see `Raises`), so that something is always nearly used up.
 FIRST_LIMITS: Mapping[str, int] = {
-    "all-usd": 150_000_000,
-    "team-red-usd": 50_000_000,
-    "identity-usd": 40_000_000,
-    "identity-tokens": 100_000,
-    "frontier-usd": 90_000_000,
-    "steady-calls": 150,
+    "all-usd": 1_500_000_000,
+    "team-red-usd": 600_000_000,
+    "identity-usd": 300_000_000,
+    "identity-tokens": 300_000,
+    "frontier-usd": 1_000_000_000,
+    "steady-calls": 600,
 }
 _OVERRUN_FACTOR = 50  # where bounds are raised on purpose, holds are dear
 
@@ -84,8 +84,8 @@ def budgets(limits: Mapping[str, int], *, late: bool, overrun: bool) -> list[Tab
         budget("steady-calls", f"{limits['steady-calls']} calls", scope={"provider": STEADY}),
     ]
     fixed = [
-        budget("session-usd", usd(80_000_000 * factor), per="session"),
-        budget("session-calls", "40 calls", "day", per="session"),
+        budget("session-usd", usd(250_000_000 * factor), per="session"),
+        budget("session-calls", "60 calls", "day", per="session"),
         budget("kinds-shadow", "0.01 USD", scope={"kind": ["agent", "tool"]}, mode="shadow"),
     ]
     after = [budget(LATE_BUDGET, "1000.00 USD", scope={"team": "blue"})] if late else []

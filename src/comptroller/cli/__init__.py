@@ -22,6 +22,7 @@ from comptroller.cli.plan import plan
 from comptroller.cli.prices import prices
 from comptroller.cli.reprice import reprice
 from comptroller.cli.resume import resume
+from comptroller.cli.said import note
 from comptroller.cli.sandbox import sandbox
 from comptroller.cli.serve import serve
 from comptroller.cli.status import status
@@ -66,7 +67,8 @@ def run() -> int:
         app(prog_name="comptroller", standalone_mode=True)
     except CommandError as error:
         sys.stdout.flush()
-        sys.stderr.write("\n".join(error.lines) + "\n")
+        for line in error.lines:
+            note(line)
         return FAILED
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else FAILED

@@ -29,7 +29,7 @@ def rehearse(directory: Path) -> int:
     config = directory / "comptroller.toml"
     sandbox_url = load_settings(config).providers["sandbox"].base_url
     with _Sandbox(sandbox_url.host, sandbox_url.port):
-        words = _Words(os.path.relpath(config), os.path.relpath(Path(sys.argv[0]).parent / "comptroller"))
+        words = _Words(os.path.relpath(config), os.path.relpath(Path(sys.executable).parent / "comptroller"))
         return app.serve(config, on_ready=lambda house: _welcome(house, words))
 
 

@@ -63,14 +63,19 @@ def say_count(number: int | None) -> str:
     return "" if number is None else str(number)
 
 
+def printable(text: str) -> str:
+    """The text without anything that steers a terminal: names of models come from callers, details from providers."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def note(text: str) -> None:
     """A remark for the person who reads along; never part of the output."""
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{printable(text)}\n")
 
 
 def write(text: str) -> None:
     """One line of output."""
-    sys.stdout.write(f"{text}\n")
+    sys.stdout.write(f"{printable(text)}\n")
 
 
 def write_json(body: bytes) -> None:

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from comptroller.cli.said import printable
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -36,20 +38,27 @@ def _table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Table:
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    cells = [_points_aligned(c.kind, [row[i] for row in rows]) for i, c in enumerate(columns)]
-    for column in columns:
-        table.add_column(column.title, justify="right" if column.kind == "number" else "left", overflow="fold")
+    cells: list[Sequence[str]] = []
+    for number, column in enumerate(columns):
+        title, *below = _aligned(column, [printable(row[number]) for row in rows])
+        table.add_column(title, overflow="fold")
+        cells.append(below)
     for row in zip(*cells, strict=True):
         table.add_row(*(Text(cell) for cell in row))
     return table
 
 
-def _points_aligned(kind: str, cells: Sequence[str]) -> Sequence[str]:
-    """Numbers with their decimal points under each other."""
-    if kind != "number":
-        return cells
+def _aligned(column: Column, cells: Sequence[str]) -> Sequence[str]:
+    """The title and what stands below it; of numbers, the decimal points under each other, and all to the right.
+
+    Rich cannot: it takes the blanks at the end of a cell away before it justifies.
+    """
+    if column.kind != "number":
+        return [column.title, *cells]
     longest = max(len(_decimals(cell)) for cell in cells)
-    return [cell + " " * (longest - len(_decimals(cell))) for cell in cells]
+    pointed = [cell + " " * (longest - len(_decimals(cell))) for cell in cells]
+    width = max(len(column.title), *(len(cell) for cell in pointed))
+    return [each.rjust(width) for each in (column.title, *pointed)]
 
 
 def _decimals(cell: str) -> str:

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 CONFIG = "COMPTROLLER_CONFIG"
 ADDRESS = "COMPTROLLER_ADDR"
 TOKEN = "COMPTROLLER_TOKEN"  # noqa: S105 - the name of a variable
+TIMEOUT = "COMPTROLLER_TIMEOUT_S"
 PLACES = (Path("comptroller.toml"), Path(".comptroller", "comptroller.toml"))
+
+_ANSWER_S = 60.0
 
 
 class Target(NamedTuple):
@@ -27,6 +30,7 @@ class Target(NamedTuple):
     port: int
     token: str | None
     config: Path | None
+    timeout_s: float
 
     @property
     def where(self) -> str:
@@ -37,12 +41,13 @@ class Target(NamedTuple):
 def find_target(config: Path | None, environ: Mapping[str, str] = os.environ) -> Target:
     """The gateway that options and environment name. An option is stronger than the environment."""
     address = environ.get(ADDRESS)
+    timeout_s = _timeout_s(environ.get(TIMEOUT))
     if config is None and address:
-        return _by_address(address, environ.get(TOKEN))
+        return _by_address(address, environ.get(TOKEN), timeout_s)
     path = find_config(config, environ)
     settings = read_settings(path)
     listen = settings.admin.listen
-    return Target("http", listen.host, listen.port, environ.get(TOKEN) or _token(settings), path)
+    return Target("http", listen.host, listen.port, environ.get(TOKEN) or _token(settings), path, timeout_s)
 
 
 def find_config(config: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
@@ -86,7 +91,20 @@ def _token(settings: Settings) -> str | None:
         raise CommandError(f"The admin credential cannot be read: {error}") from error
 
 
-def _by_address(address: str, token: str | None) -> Target:
+def _timeout_s(text: str | None) -> float:
+    """How long to wait for an answer. `apply` may read a month of calls for a new budget."""
+    if not text:
+        return _ANSWER_S
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise CommandError(f"{TIMEOUT} is {text!r}.", "Write a number of seconds, such as 60.")
+    return seconds
+
+
+def _by_address(address: str, token: str | None, timeout_s: float) -> Target:
     parts = urlsplit(address if "//" in address else f"http://{address}")
     try:
         port = parts.port
@@ -99,4 +117,4 @@ def _by_address(address: str, token: str | None) -> Target:
             f"{ADDRESS} is set and {TOKEN} is not.",
             f"Set {TOKEN} to the admin credential: the content of `admin-token` in the gateway's state folder.",
         )
-    return Target(parts.scheme, parts.hostname, port, token, None)
+    return Target(parts.scheme, parts.hostname, port, token, None, timeout_s)

@@ -25,7 +25,6 @@ from comptroller.cli.target import Target, find_target
 T = TypeVar("T")
 
 _CONNECT_S = 5.0
-_ANSWER_S = 60.0  # `apply` may read a month of calls for a new budget
 _PREFIX = "/api/v1/"
 
 
@@ -114,14 +113,15 @@ class _Online:
     def send(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
         credential = {"authorization": f"Bearer {self._target.token}"} if self._target.token else {}
         kind = http.client.HTTPSConnection if self._target.scheme == "https" else http.client.HTTPConnection
-        connection = kind(self._target.host, self._target.port, timeout=_ANSWER_S)
+        connection = kind(self._target.host, self._target.port, timeout=self._target.timeout_s)
         try:
             connection.request(method, target, body or None, {**headers, **credential})
             response = connection.getresponse()
             return Answer(response.status, response.read())
         except TimeoutError as error:
+            waited = f"{self._target.timeout_s:g} s"
             raise CommandError(
-                f"The gateway on {self._target.where} did not answer within {_ANSWER_S:.0f} s.{self._holder()}",
+                f"The gateway on {self._target.where} did not answer within {waited}.{self._holder()}",
                 "What was asked may still happen: look before you ask again.",
             ) from error
         except (OSError, http.client.HTTPException) as error:
@@ -234,6 +234,8 @@ def _refusal(answer: Answer) -> CommandError:
     with suppress(msgspec.MsgspecError, UnicodeDecodeError):
         error = msgspec.json.decode(answer.body, type=_ErrorBody).error
         hint = error.hint
+        if error.code == "route_unknown":
+            hint = "Is this the admin plane? Check [admin] listen in comptroller.toml, or COMPTROLLER_ADDR."
         if error.code in {"credential_invalid", "credential_missing"}:
             hint = (
                 "Does another gateway listen there? The credential is in `admin-token` in the state folder of its own."

@@ -8,7 +8,8 @@ from decimal import Decimal
 import msgspec
 
 from comptroller.control.office import Office
-from comptroller.control.problem import conflict, invalid, ledger_unavailable, not_found
+from comptroller.control.problem import conflict, ledger_unavailable, not_found
+from comptroller.control.reason import read_reason
 from comptroller.core.budget.bounds import Bound
 from comptroller.core.pricing.estimate import FACTOR_ONE_BP
 from comptroller.flow.journal import LedgerUnavailableError
@@ -31,15 +32,14 @@ def list_bounds(office: Office) -> Sequence[BoundRow]:
 
 async def resume(office: Office, provider: str, model: str, reason: str, actor: str) -> Sequence[BoundRow]:
     """Reopen a quarantined model on a provider, in every dialect. The raised factor stays."""
-    if not reason.strip():
-        raise invalid("A resume needs a reason.", "Say what was found out about the overruns.")
+    words = read_reason(reason, "Say what was found out about the overruns.")
     known = {key: bound for key, bound in office.gate.bounds.items() if key[:2] == (provider, model)}
     if not known:
         raise not_found(f"Nothing is known against {provider}/{model}.", "`comptroller bounds` lists what is.")
     stopped = {key: bound for key, bound in known.items() if bound.quarantined}
     if not stopped:
         raise conflict(f"{provider}/{model} is not quarantined.", "`comptroller bounds` shows its standing.")
-    return [await _reopen(office, bound, reason.strip(), actor) for bound in stopped.values()]
+    return [await _reopen(office, bound, words, actor) for bound in stopped.values()]
 
 
 async def _reopen(office: Office, bound: Bound, reason: str, actor: str) -> BoundRow:

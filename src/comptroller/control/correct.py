@@ -8,10 +8,13 @@ from comptroller.control.calls import find_call
 from comptroller.control.interfaces import CallRecord
 from comptroller.control.office import Office
 from comptroller.control.problem import conflict, invalid, ledger_unavailable
-from comptroller.core.budget.hold import Amounts
+from comptroller.control.reason import read_reason
+from comptroller.core.budget.hold import Amounts, WindowKey
+from comptroller.core.budget.scope import Attribute, Facts, instances
+from comptroller.core.budget.window import span_at
 from comptroller.core.money import format_usd
 from comptroller.flow.journal import LedgerUnavailableError
-from comptroller.flow.records import Corrected
+from comptroller.flow.records import CallFacts, Corrected
 
 
 class Correction(msgspec.Struct, frozen=True):
@@ -26,11 +29,10 @@ class Correction(msgspec.Struct, frozen=True):
 
 
 async def correct(office: Office, call_id: str, charge_nanos: int, reason: str, actor: str) -> Correction:
-    """Post the difference in the windows that the call was settled in; durable when this returns."""
+    """Post the difference in every window that counts the call; durable when this returns."""
     if charge_nanos < 0:
         raise invalid("A charge cannot be below zero.", "Give what the provider billed in the end, such as 0.0123.")
-    if not reason.strip():
-        raise invalid("A correction needs a reason.", "Name its source, such as the line of the provider's invoice.")
+    words = read_reason(reason, "Name its source, such as the line of the provider's invoice.")
     async with office.changing:
         record = await find_call(office, call_id)
         before = _charge_of(record)
@@ -38,10 +40,10 @@ async def correct(office: Office, call_id: str, charge_nanos: int, reason: str, 
             call_id=call_id,
             at_ns=office.gate.clock.now_ns(),
             actor=actor,
-            reason=reason.strip(),
+            reason=words,
             delta_nanos=charge_nanos - before,
             charge_nanos=charge_nanos,
-            windows=record.windows,
+            windows=await _counted_in(office, record),
         )
         await _post(office, event)
     return Correction(
@@ -65,6 +67,43 @@ def _charge_of(record: CallRecord) -> int:
             "Correct it once it is settled: `comptroller calls` shows its outcome then.",
         )
     return record.charge.usd
+
+
+async def _counted_in(office: Office, record: CallRecord) -> tuple[WindowKey, ...]:
+    """The windows that the call's charge is part of: those it was settled in, and those that began with it.
+
+    A budget that came after the call has no part in its settlement, but its window began with what was
+    already spent (opening.py), this call included.
+    """
+    facts = record.facts
+    drawn = {key.budget for key in record.windows}
+    later = [budget for budget in office.gate.registry.budgets if budget.key not in drawn]
+    known = await office.ledger.balances([budget.key for budget in later])
+    began = (
+        WindowKey(budget.key, instance, span_at(budget.window, budget.zone, facts.at_ns).start_ns)
+        for budget in later
+        for instance in instances(budget.per, budget.scope, _scope_facts(facts))
+    )
+    return (*record.windows, *(key for key in began if key in known))
+
+
+def _scope_facts(facts: CallFacts) -> Facts:
+    """What scopes saw of the call. Its chain is its own identity until there is delegation."""
+    node: dict[Attribute, str] = {
+        "organization": facts.organization,
+        "team": facts.team,
+        "owner": facts.owner,
+        "environment": facts.environment,
+        "kind": facts.kind,
+        "identity": facts.identity,
+        "session": facts.session,
+    }
+    asked: dict[Attribute, str | None] = {
+        "provider": facts.provider,
+        "model": facts.model,
+        "model_class": facts.model_class,
+    }
+    return Facts((node,), {key: value for key, value in asked.items() if value is not None})
 
 
 async def _post(office: Office, event: Corrected) -> None:

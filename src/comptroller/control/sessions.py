@@ -9,7 +9,8 @@ from typing import Literal
 import msgspec
 
 from comptroller.control.office import Office
-from comptroller.control.problem import ControlProblem, invalid, not_found
+from comptroller.control.problem import ControlProblem, not_found
+from comptroller.control.reason import read_reason
 from comptroller.core.instant import format_instant
 from comptroller.core.work.session import Session
 from comptroller.flow.journal import LedgerUnavailableError
@@ -58,15 +59,14 @@ async def end_session(office: Office, session_id: str, reason: str, actor: str) 
 
     If the books cannot be written the stop stands as long as this process lives, and the error is said.
     """
-    if not reason.strip():
-        raise invalid("A stop needs a reason.", "Say why, for whoever meets the refusal.")
+    words = read_reason(reason, "Say why, for whoever meets the refusal.")
     gate = office.gate
     session = gate.sessions.get(session_id) or await office.ledger.session(session_id)
     if session is None:
         raise not_found(f"There is no session {session_id!r}.", "`comptroller sessions` lists them.")
     if await _is_written(office, session):
         return SessionEnd(_row(office, session, {}), cut_calls=0, already_ended=True)
-    ended = session if session.ended_at_ns is not None else _ended(session, gate.clock.now_ns(), actor, reason.strip())
+    ended = session if session.ended_at_ns is not None else _ended(session, gate.clock.now_ns(), actor, words)
     gate.sessions[session_id] = ended
     cut = gate.live.cut(lambda call: call.session == session_id, "stopped")
     try:

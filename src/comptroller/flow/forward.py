@@ -103,7 +103,7 @@ async def _stream(attempt: Attempt, exchange: Exchange) -> None:
         if passed and not attempt.unheard:
             await reply.send(passed)
     rest = meter.finish()
-    if rest and not attempt.unheard:
+    if rest and meter.done and not attempt.unheard:  # half an event would garble the error that follows it
         await reply.send(rest)
     if meter.error:
         attempt.end("provider_error", "the provider sent an error in the middle of its stream")

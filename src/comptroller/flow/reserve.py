@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from comptroller.core.budget.budget import format_amount, label, say_amount
 from comptroller.core.budget.hold import Amounts
-from comptroller.core.budget.scope import Facts
+from comptroller.core.budget.scope import Attribute, Facts
 from comptroller.core.budget.tree import Window
 from comptroller.core.ids import attempt_id
 from comptroller.core.instant import format_instant, to_datetime
@@ -75,10 +75,11 @@ async def make_durable(gate: Gate, reservation: Reservation, attempt: Attempt) -
 
 
 def _scope_facts(caller: Caller, decision: Decision, model: str) -> Facts:
-    call: dict[str, str] = {"provider": decision.provider.name, "model": model}
+    call: dict[Attribute, str] = {"provider": decision.provider.name, "model": model}
     if decision.model.model_class is not None:
         call["model_class"] = decision.model.model_class
-    return Facts((caller.node,), call)  # type: ignore[arg-type]
+    key = (caller.identity.id, caller.claims.session, decision.provider.name, model)
+    return Facts((caller.node,), call, key)
 
 
 def _affordable(gate: Gate, windows: Sequence[Window], bound: Estimate) -> tuple[int, Window | None]:

@@ -164,7 +164,7 @@ class _Exchange:
         if self._started:
             raise RuntimeError("an exchange is started once")
         self._started = True
-        if not self._egress.enter(self):
+        if not self._finished and not self._egress.enter(self):
             self._fail("connect", "the gateway is shutting down")
         self._raise_failure()
         now = asyncio.get_running_loop().time()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import msgspec
 from sqlalchemy import ColumnElement, func, literal, select
@@ -25,22 +24,20 @@ _refusal = msgspec.json.Decoder(Refusal)
 
 
 def call(connection: sqlite3.Connection, call_id: str) -> CallRecord | None:
-    row = run(connection, select(_CALLS).where(_CALLS.c.id == call_id)).fetchone()
-    ended = {} if row is None else {call_id: CallRow(*row)}
-    open_ones = _open_calls(tables.open_holds(connection, call_id), ended)
-    return next(iter((*open_ones, *map(_record, ended.values()))), None)
+    is_open = _open_calls(connection, tables.open_holds(connection, call_id))
+    if is_open:
+        return is_open[0]
+    row = tables.load_calls(connection, [call_id]).get(call_id)
+    return None if row is None else _record(row)
 
 
 def calls(connection: sqlite3.Connection, wanted: CallFilter) -> Sequence[CallRecord]:
     """Newest first. Open calls stand among the holds, and the ended ones in their table."""
-    open_ones = _open_calls(tables.open_holds(connection), {})
+    open_ones = _open_calls(connection, tables.open_holds(connection))
     found = [record for record in open_ones if _matches(record, wanted)]
     if wanted.outcome != "open":
-        limit = None if wanted.limit is None else wanted.limit + len(open_ones)
-        statement = select(_CALLS).where(*_matching(wanted)).order_by(_CALLS.c.at_ns.desc(), _CALLS.c.id.desc())
-        ended = run(connection, statement.limit(limit))
         still_open = {record.facts.call_id for record in open_ones}
-        found += [_record(row) for row in map(_row, ended) if row.id not in still_open]
+        found += [_record(row) for row in _ended_calls(connection, wanted, len(open_ones)) if row.id not in still_open]
         found.sort(key=lambda record: (record.facts.at_ns, record.facts.call_id), reverse=True)
     return found[: wanted.limit]
 
@@ -119,18 +116,22 @@ def _matches(record: CallRecord, wanted: CallFilter) -> bool:
     return since and all(value is None or value == fact for value, fact in equal)
 
 
-def _open_calls(holds: Sequence[Held], ended: Mapping[str, CallRow]) -> list[CallRecord]:
-    """Calls with an open hold, newest first; what earlier attempts of them came to is in `ended`."""
+def _ended_calls(connection: sqlite3.Connection, wanted: CallFilter, besides: int) -> list[CallRow]:
+    """The newest that match, and some more for those that turn out to be open again."""
+    statement = select(_CALLS).where(*_matching(wanted)).order_by(_CALLS.c.at_ns.desc(), _CALLS.c.id.desc())
+    limited = statement if wanted.limit is None else statement.limit(wanted.limit + besides)
+    return [CallRow(*row) for row in run(connection, limited)]
+
+
+def _open_calls(connection: sqlite3.Connection, holds: Sequence[Held]) -> list[CallRecord]:
+    """Calls with an open hold, newest first, with what earlier attempts of them came to."""
+    earlier = tables.load_calls(connection, {held.facts.call_id for held in holds})
     found: dict[str, CallRecord] = {}
     for held in holds:
-        row = ended.get(held.facts.call_id) or rows.called(held.facts, "open")
+        row = earlier.get(held.facts.call_id) or rows.called(held.facts, "open")
         rows.hold(row, held)
         found[row.id] = _record(row, held.windows)
     return [found[call_id] for call_id in reversed(found)]
-
-
-def _row(row: tuple[Any, ...]) -> CallRow:
-    return CallRow(*row)
 
 
 def _record(row: CallRow, held_in: tuple[WindowKey, ...] | None = None) -> CallRecord:

@@ -51,8 +51,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
     new_calls: list[CallRow]
     changed_calls: list[CallRow]
-    new_holds: list[Held]
-    changed_holds: list[Held]
+    holds: list[Held]  # new ones, and those that joined more windows
     ended_holds: list[str]
     posted: Mapping[WindowKey, Amounts]
     bounds: list[Bound]
@@ -138,8 +137,7 @@ class _Folding:
         return Outcome(
             new_calls=[row for key, row in self._changed.items() if key not in was_call],
             changed_calls=[row for key, row in self._changed.items() if key in was_call],
-            new_holds=[held for key, held in self._holds.items() if key not in was_hold],
-            changed_holds=[held for key, held in self._holds.items() if held is not was_hold.get(key, held)],
+            holds=[held for key, held in self._holds.items() if held is not was_hold.get(key)],
             ended_holds=[key for key in was_hold if key not in self._holds],
             posted=_by_window(self._posted.values()),
             bounds=[bound for key, bound in self._bounds.items() if bound is not self._standing.bounds.get(key)],

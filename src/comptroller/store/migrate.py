@@ -86,11 +86,8 @@ def _back_up(connection: sqlite3.Connection, path: Path, revision: str, now_ns: 
 def _transaction(connection: sqlite3.Connection) -> Generator[Connection]:
     """Alembic speaks to SQLAlchemy, so it gets one on our connection, inside our transaction."""
     engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        with engine.connect() as core:
-            yield core
-            core.commit()
-    finally:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
+    with engine.connect() as core, core.begin():  # commits at the end, or rolls back
+        connection.execute(
+            "BEGIN IMMEDIATE"
+        )  # here: SQLAlchemy leaves it to the driver, which we told to leave it to us
+        yield core

@@ -47,9 +47,10 @@ def _change_call() -> Many:
     return Many(update(table).where(table.c.id == bindparam("call")).values(changing), call="id")
 
 
-def _move_hold() -> Many:
-    table = schema.holds
-    return Many(update(table).where(table.c.attempt_id == bindparam("attempt")).values(body=bindparam("body")))
+def _set_hold() -> Many:
+    statement = upsert(schema.holds)
+    body = {"body": statement.excluded.body}
+    return Many(statement.on_conflict_do_update(index_elements=["attempt_id"], set_=body))
 
 
 def _end_hold() -> Many:
@@ -85,8 +86,7 @@ def _append(table: Table) -> Many:
 
 _NEW_CALL = Many(insert(schema.calls))
 _CHANGE_CALL = _change_call()
-_NEW_HOLD = Many(insert(schema.holds))
-_MOVE_HOLD = _move_hold()
+_SET_HOLD = _set_hold()
 _END_HOLD = _end_hold()
 _ADD_TO_BALANCE = _add_to_balance()
 _SET_BOUND = _set_bound()
@@ -108,13 +108,18 @@ _held = msgspec.msgpack.Decoder(Held)
 
 def load(connection: sqlite3.Connection, wanted: Touched) -> Standing:
     """Read the rows that a fold needs to see."""
-    calls = [CallRow(*row) for row in _rows(connection, _WANTED_CALLS, wanted.calls)]
     holds = [_held.decode(row[-1]) for row in _rows(connection, _WANTED_HOLDS, wanted.holds)]
     return Standing(
-        calls={row.id: row for row in calls},
+        calls=load_calls(connection, wanted.calls),
         holds={held.attempt_id: held for held in holds},
         bounds=load_bounds(connection) if wanted.bounds else {},
     )
+
+
+def load_calls(connection: sqlite3.Connection, call_ids: Collection[str]) -> dict[str, CallRow]:
+    """The rows of these calls, by id; those that have none are left out."""
+    rows = (CallRow(*row) for row in _rows(connection, _WANTED_CALLS, call_ids))
+    return {row.id: row for row in rows}
 
 
 def load_bounds(connection: sqlite3.Connection) -> dict[BoundKey, Bound]:
@@ -136,9 +141,8 @@ def save(connection: sqlite3.Connection, outcome: Outcome) -> None:
     """Write what a fold came to."""
     _NEW_CALL.run(connection, outcome.new_calls)
     _CHANGE_CALL.run(connection, outcome.changed_calls)
-    new = [(held.attempt_id, held.facts.call_id, held.facts.at_ns, _pack(held)) for held in outcome.new_holds]
-    _NEW_HOLD.run_values(connection, new)
-    _MOVE_HOLD.run_values(connection, [(_pack(held), held.attempt_id) for held in outcome.changed_holds])
+    holds = [(held.attempt_id, held.facts.call_id, held.facts.at_ns, _pack(held)) for held in outcome.holds]
+    _SET_HOLD.run_values(connection, holds)
     _END_HOLD.run_values(connection, [(attempt_id,) for attempt_id in outcome.ended_holds])
     add_to_balances(connection, outcome.posted)
     _SET_BOUND.run(connection, outcome.bounds)
@@ -161,4 +165,4 @@ def add_changes(connection: sqlite3.Connection, changes: Iterable[Change]) -> No
 
 
 def _rows(connection: sqlite3.Connection, sql: str, keys: Collection[str]) -> Iterable[tuple[Any, ...]]:
-    return connection.execute(sql, (msgspec.json.encode(keys).decode(),)) if keys else ()
+    return connection.execute(sql, (msgspec.json.encode(list(keys)).decode(),)) if keys else ()

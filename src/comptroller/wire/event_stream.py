@@ -37,7 +37,7 @@ class EventSplitter:
         if b"\r" in chunk:
             self._carriage_return = True
         if not before:
-            if chunk.find(b"\n\n") == len(chunk) - 2 and not self._carriage_return and len(chunk) <= self._most:
+            if 0 <= chunk.find(b"\n\n") == len(chunk) - 2 and not self._carriage_return and len(chunk) <= self._most:
                 return [chunk]  # a provider's usual write: one event
             return self._split(chunk)
         self._pending += chunk

@@ -31,6 +31,7 @@ class Facts(msgspec.Struct, frozen=True):
 
     chain: tuple[Mapping[Attribute, str], ...]
     call: Mapping[Attribute, str]
+    key: tuple[str, ...] = ()  # equal keys mean equal facts, as long as the registry stays; empty: no such promise
 
 
 def nodes_in_scope(scope: Scope, facts: Facts) -> Sequence[Mapping[Attribute, str]]:

@@ -17,6 +17,9 @@ from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.core.budget.scope import Facts, instances
 from comptroller.core.budget.window import Span, WindowKind, span_at
 
+_DRAWN_MOST = 50_000
+_NEVER_NS = 2**63
+
 
 class SettledTwiceError(Exception):
     """A hold was ended that is not open: a fault of ours, never a caller's."""
@@ -45,6 +48,9 @@ class Hold(msgspec.Struct):
     windows: list[Window]
 
 
+_NOTHING_DRAWN: tuple[int, Sequence[Window]] = (0, ())
+
+
 class BudgetTree:
     """All budgets, their windows and the open holds."""
 
@@ -55,6 +61,7 @@ class BudgetTree:
         self._windows: dict[WindowKey, Window] = {}
         self._holds: dict[str, Hold] = {}
         self._spans: dict[tuple[WindowKind, str], Span] = {}
+        self._drawn: dict[tuple[str, ...], tuple[int, Sequence[Window]]] = {}  # what facts draw on, and until when
 
     @property
     def budgets(self) -> Sequence[Budget]:
@@ -69,8 +76,19 @@ class BudgetTree:
         """Every window in memory, current or not."""
         return tuple(self._windows.values())
 
-    def drawn_by(self, facts: Facts, now_ns: int) -> list[Window]:
+    def drawn_by(self, facts: Facts, now_ns: int) -> Sequence[Window]:
         """The current windows of every budget whose scope matches, each once."""
+        until_ns, windows = self._drawn.get(facts.key, _NOTHING_DRAWN)
+        if now_ns >= until_ns:
+            windows = self._find_drawn(facts, now_ns)
+            if facts.key:
+                if len(self._drawn) >= _DRAWN_MOST:
+                    self._drawn.clear()
+                ends = (window.span.end_ns for window in windows if window.span.end_ns is not None)
+                self._drawn[facts.key] = (min(ends, default=_NEVER_NS), windows)
+        return windows
+
+    def _find_drawn(self, facts: Facts, now_ns: int) -> list[Window]:
         return [
             self._window(budget, key, instance, now_ns)
             for budget, key in self._keyed
@@ -131,7 +149,11 @@ class BudgetTree:
                 self._saved[key] += delta.of(budget.unit) if budget else 0
 
     def replace(self, budgets: Iterable[Budget], posted: Mapping[WindowKey, int]) -> None:
-        """Install new budgets at once. Windows of budgets that still count the same go on; others begin at `posted`."""
+        """Install new budgets at once. Windows of budgets that still count the same go on; others begin at `posted`.
+
+        Called with every change of the registry: what facts with the same key draw on may change only here.
+        """
+        self._drawn.clear()
         self._budgets = tuple(budgets)
         self._keyed = tuple((budget, budget.key) for budget in self._budgets)
         by_key = {budget.key: budget for budget in self._budgets}
@@ -152,6 +174,7 @@ class BudgetTree:
 
     def forget_past(self, now_ns: int) -> None:
         """Drop windows that have ended and hold nothing; their balances are in the store."""
+        self._drawn.clear()
         ended = [w for w in self._windows.values() if not w.held and w.span.end_ns is not None]
         for key in [w.key for w in ended if not w.span.contains(now_ns)]:
             del self._windows[key]

@@ -57,19 +57,15 @@ OTHER_NAMES: Mapping[str, str] = {
     "n_cmpl": "n",  # llama.cpp
 }
 
-# Fields that hold text, numbers or switches and never lead out of the body.
-_PLAIN = frozenset(
+# Fields that request.py reads itself, and those that hold text, numbers or switches and never lead out of the body.
+PLAIN_FIELDS = frozenset(
     {
+        *("model", "messages", "stream", "stream_options", "n", "max_tokens", "max_completion_tokens"),
+        *("service_tier", "tools", "prediction", "modalities", "audio"),
         *("frequency_penalty", "function_call", "functions", "logit_bias", "logprobs", "metadata", "moderation"),
         *("parallel_tool_calls", "presence_penalty", "prompt_cache_key", "prompt_cache_options"),
         *("prompt_cache_retention", "reasoning_effort", "response_format", "safety_identifier", "seed", "stop"),
         *("store", "temperature", "tool_choice", "top_logprobs", "top_p", "user", "verbosity"),
     }
 )
-_READ = frozenset(
-    {
-        *("model", "messages", "stream", "stream_options", "n", "max_tokens", "max_completion_tokens"),
-        *("service_tier", "tools", "prediction", "modalities", "audio"),
-    }
-)
-KNOWN_FIELDS = _PLAIN | _READ | SERVER_SIDE.keys() | OTHER_NAMES.keys()
+KNOWN_FIELDS = PLAIN_FIELDS | SERVER_SIDE.keys() | OTHER_NAMES.keys()

@@ -13,7 +13,7 @@ from comptroller.core.pricing.estimate import Asked
 from comptroller.core.refusal import Refusal
 from comptroller.wire.body import invalid, is_array, is_object, json_name, read_object, shown
 from comptroller.wire.openai_chat.contents import Contents, read_tools
-from comptroller.wire.openai_chat.fields import KNOWN_FIELDS, OTHER_NAMES, SERVER_SIDE
+from comptroller.wire.openai_chat.fields import KNOWN_FIELDS, OTHER_NAMES, PLAIN_FIELDS, SERVER_SIDE, ServerSide
 
 LimitField = Literal["max_completion_tokens", "max_tokens"]
 
@@ -76,13 +76,17 @@ def _with_usage(options: msgspec.Raw | None) -> msgspec.Raw:
 
 def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], body_bytes: int) -> Asked:
     contents = Contents()
-    _check_names(request, contents)
+    switches = _read_names(request, contents)
     contents.read_messages(_messages(request))
     if contents.misspelt is not None:
         raise _Invalid(f"The key {shown(contents.misspelt)} is not written as the API writes it.", "messages", _CASE)
     stream = _boolean(request, "stream")
     modalities = _modalities(request)
-    unbounded, fees = _outside(request, modalities)
+    tools = _tools(request)
+    outside = (*contents.unbounded, *(switch.words for switch in switches), *tools)
+    fees = (*(switch.words for switch in switches if switch.fees), *tools)
+    if not all(each in {"text", "audio"} for each in modalities):
+        fees += ("output that is neither text nor audio",)
     return Asked(
         model=_model(request),
         stream=stream,
@@ -94,21 +98,30 @@ def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], body_byte
         audio_input=contents.audio,
         audio_output="audio" in modalities or request.get("audio") is not None,
         service_tier=_service_tier(request),
-        unbounded=tuple(dict.fromkeys((*contents.unbounded, *unbounded))),
-        fees=fees,
+        unbounded=tuple(dict.fromkeys(outside)),
+        fees=tuple(dict.fromkeys(fees)),
         usage_asked=_usage_asked(request, stream),
     )
 
 
-def _check_names(request: dict[str, object], contents: Contents) -> None:
+def _read_names(request: dict[str, object], contents: Contents) -> list[ServerSide]:
+    """Check the names of all fields; returns the switches that are on."""
+    switches: list[ServerSide] = []
     for name, value in request.items():
-        if name not in KNOWN_FIELDS:
-            if name.casefold() in KNOWN_FIELDS:
-                raise _Invalid(f"The field {shown(name)} is not written as the API writes it.", name[:64], _CASE)
+        if name in PLAIN_FIELDS:
+            continue
+        if name in SERVER_SIDE:
+            if value is not None and value is not False and value != []:
+                switches.append(SERVER_SIDE[name])
+        elif name in OTHER_NAMES:
+            if value is not None:
+                usual = OTHER_NAMES[name]
+                raise _Invalid(f"`{name}` is another name of `{usual}`, which must bind.", name, f"Send `{usual}`.")
+        elif name.casefold() in KNOWN_FIELDS:
+            raise _Invalid(f"The field {shown(name)} is not written as the API writes it.", name[:64], _CASE)
+        else:
             contents.read_unknown(value)
-        elif name in OTHER_NAMES and value is not None:
-            usual = OTHER_NAMES[name]
-            raise _Invalid(f"`{name}` is another name of `{usual}`, which must bind.", name, f"Send `{usual}` instead.")
+    return switches
 
 
 def _messages(request: dict[str, object]) -> list[dict[str, object]]:
@@ -129,20 +142,11 @@ def _model(request: dict[str, object]) -> str:
     return model
 
 
-def _outside(request: dict[str, object], modalities: list[object]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What a provider would do that the body does not bound, and what of it is billed beside tokens; in words."""
-    switches = [switch for name, switch in SERVER_SIDE.items() if name in request and _is_on(request[name])]
+def _tools(request: dict[str, object]) -> tuple[str, ...]:
     tools = read_tools(_array(request, "tools"))
     if isinstance(tools, str):
         raise _Invalid(tools, "tools")
-    made = () if all(each in {"text", "audio"} for each in modalities) else ("output that is neither text nor audio",)
-    unbounded = (*(switch.words for switch in switches), *tools)
-    fees = (*(switch.words for switch in switches if switch.fees), *tools, *made)
-    return unbounded, tuple(dict.fromkeys(fees))
-
-
-def _is_on(value: object) -> bool:
-    return value is not None and value is not False and value != []
+    return tools
 
 
 def _output_limit(request: dict[str, object]) -> int | None:

@@ -10,7 +10,9 @@ from comptroller.core.pricing.usage import Usage
 from comptroller.wire.event_stream import EventSplitter, EventTooLarge, event_data, event_name
 from comptroller.wire.openai_chat.usage import read_name, read_usage
 
-_TOKENS_PER_CHOICE = 8  # role, end mark and the like: billed and never shown
+# Billed and never shown: role and end mark of a choice; the frame of a tool call (recorded: 33 tokens for two).
+_TOKENS_PER_CHOICE = 8
+_TOKENS_PER_TOOL_CALL = 24
 
 # Keys of a delta that carry no generated text.
 _NOT_TEXT = frozenset({"role", "id", "type", "index", "tool_call_id", "object", "format", "expires_at"})
@@ -53,13 +55,17 @@ class StreamMeter:
         self._unreadable = False  # from here on the stream passes unread
         self._text_bytes = 0
         self._choices: set[int] = {0}
+        self._calls: set[tuple[int, int]] = set()  # choice and place of each tool call
         self._model: Any = None  # as the last chunk said
         self._tier: Any = None
 
     @property
     def seen_output_tokens(self) -> int:
-        """No fewer tokens than were visible so far: a byte is a token at most, and each choice has a few more."""
-        return self._text_bytes + _TOKENS_PER_CHOICE * len(self._choices) if self.started else 0
+        """No fewer tokens than were visible so far: a byte is a token at most, and choices and calls have a frame."""
+        if not self.started:
+            return 0
+        frames = _TOKENS_PER_CHOICE * len(self._choices) + _TOKENS_PER_TOOL_CALL * len(self._calls)
+        return self._text_bytes + frames
 
     def feed(self, chunk: bytes) -> bytes:
         """Meter what came; returns the whole events of it that go on to the caller."""
@@ -70,6 +76,8 @@ class StreamMeter:
             events = self._splitter.feed(chunk)
         except EventTooLarge:
             return self._give_up()
+        if len(events) == 1:  # a provider's usual write
+            return events[0] if self._goes_on(events[0]) else b""
         return b"".join([event for event in events if self._goes_on(event)])
 
     def finish(self) -> bytes:
@@ -144,6 +152,9 @@ class StreamMeter:
         self.service_tier = read_name(chunk.service_tier) or self.service_tier
 
     def _read_choice(self, choice: dict[str, Any]) -> None:
+        index = choice.get("index", 0)
+        if index and index.__class__ is int:
+            self._choices.add(index)
         delta = choice.get("delta", False)
         if delta.__class__ is dict:
             for key, value in delta.items():
@@ -152,12 +163,17 @@ class StreamMeter:
                         self._count(value)
                 elif value:
                     self._count_all(value)
-        index = choice.get("index", 0)
-        if index and index.__class__ is int:
-            self._choices.add(index)
+                    if key == "tool_calls" and value.__class__ is list:
+                        self._read_calls(value, index if index.__class__ is int else 0)
         for key in _OTHER_TEXT_KEYS:
             if key in choice:
                 self._count_all(choice[key])
+
+    def _read_calls(self, calls: list[Any], choice: int) -> None:
+        for call in calls:
+            place = call.get("index", 0) if call.__class__ is dict else 0
+            self._calls.add((choice, place if place.__class__ is int else 0))
+            self.started = True
 
     def _count(self, text: str) -> None:
         self.started = True

@@ -1,0 +1,41 @@
+"""A whole JSON answer of Messages: what it says was used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from comptroller.core.pricing.usage import Usage
+from comptroller.wire.anthropic_messages.usage import Reported, read_usage
+from comptroller.wire.reported import read_name
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """`malformed`: not a JSON object, or a usage that cannot be. An answer without usage is not malformed."""
+
+    reported: Reported | None = None
+    served_model: str | None = None
+    malformed: bool = False
+
+    @property
+    def usage(self) -> Usage | None:
+        return self.reported.usage if self.reported is not None else None
+
+
+class _Body(msgspec.Struct):
+    model: Any = None
+    usage: Any = None
+
+
+_DECODER = msgspec.json.Decoder(_Body)
+
+
+def read_answer(body: bytes) -> Answer:
+    """Read usage and model; never raises."""
+    try:
+        answer = _DECODER.decode(body)
+    except (ValueError, RecursionError):
+        return Answer(malformed=True)
+    reported = read_usage(answer.usage) if answer.usage else None
+    return Answer(reported, read_name(answer.model), malformed=bool(answer.usage) and reported is None)

@@ -1,0 +1,208 @@
+"""A Messages request: what bounds its cost, and how it is rewritten before it leaves.
+
+Field meanings: the Anthropic API reference; the anthropic SDK's types, stable and beta.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import msgspec
+
+from comptroller.core.pricing.estimate import Asked
+from comptroller.core.refusal import Refusal
+from comptroller.wire.anthropic_messages.contents import Contents
+from comptroller.wire.anthropic_messages.fields import (
+    COMPACTION,
+    KNOWN_FIELDS,
+    MORE_ANSWERS,
+    OTHER_NAMES,
+    PLAIN_FIELDS,
+    SERVER_SIDE,
+    STORED,
+    ServerSide,
+    bills_another,
+    compacts,
+    continues,
+)
+from comptroller.wire.anthropic_messages.tiers import asked_tier, possible_tiers
+from comptroller.wire.anthropic_messages.tool_kinds import read_tools
+from comptroller.wire.body import is_array, is_object, json_name, read_object, shown
+from comptroller.wire.checks import (
+    Invalid,
+    array,
+    boolean,
+    expected,
+    is_whole_number,
+    model_name,
+    punctuation,
+    word,
+)
+
+LEAST_THINKING_TOKENS = 1_024  # the API refuses a smaller `budget_tokens`
+
+_TOP_LEVEL = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ENCODER = msgspec.json.Encoder()
+_RENDERED_AS_JSON = ("tools", "output_config", "output_format")
+_CASE = "Write it in lower case: some servers read other spellings as the same field, and others do not."
+
+
+class MessagesRequest(msgspec.Struct, frozen=True):
+    """A request that was read: its bounds, and its top-level fields as the bytes that came."""
+
+    asked: Asked
+    fields: dict[str, msgspec.Raw]
+    possible_tiers: frozenset[str]  # names of the price book: it may be billed in no other
+    hour_cache: bool  # it may write to the cache that lives for an hour, at a price of its own
+    thinking_tokens: int | None  # the budget it sets on its thinking, inside of the output limit
+
+
+def read_request(body: bytes) -> MessagesRequest | Refusal:
+    """Read and check a request body; `request_invalid` names the field and what was expected there."""
+    request = read_object(body)
+    if isinstance(request, Refusal):
+        return request
+    fields = _TOP_LEVEL.decode(body)
+    try:
+        return _read(request, fields, len(body))
+    except Invalid as wrong:
+        return wrong.refusal
+
+
+def rewrite(request: MessagesRequest, *, output_limit: int, model: str | None = None) -> bytes:
+    """The body that goes upstream: one binding output limit, the rest as it came, each field in its place.
+
+    A thinking budget that no longer fits under a lowered limit is lowered in proportion, so that the same share
+    is left for the answer; where even the least budget does not fit, the answer is made without thinking.
+    `model` replaces the model's name where it is another upstream.
+    """
+    fields = dict(request.fields)
+    fields["max_tokens"] = msgspec.Raw(str(output_limit).encode())
+    asked, budget = request.asked.output_limit or 0, request.thinking_tokens
+    if budget is not None and output_limit <= budget < asked:
+        fields["thinking"] = _less_thinking(fields["thinking"], output_limit, budget * output_limit // asked)
+    if model is not None:
+        fields["model"] = msgspec.Raw(_ENCODER.encode(model))
+    return _ENCODER.encode(fields)
+
+
+def _less_thinking(thinking: msgspec.Raw, output_limit: int, budget: int) -> msgspec.Raw:
+    if output_limit <= LEAST_THINKING_TOKENS:
+        return msgspec.Raw(b'{"type":"disabled"}')
+    fitting = msgspec.Raw(str(max(LEAST_THINKING_TOKENS, budget)).encode())
+    return msgspec.Raw(_ENCODER.encode(_TOP_LEVEL.decode(thinking) | {"budget_tokens": fitting}))
+
+
+def _read(request: dict[str, object], fields: dict[str, msgspec.Raw], body_bytes: int) -> MessagesRequest:
+    contents = Contents()
+    switches = _read_names(request, contents)
+    _read_system(request, contents)
+    contents.read_messages(_messages(request))
+    contents.read_cache_control(request.get("cache_control"))
+    tools = [*array(request, "tools"), *contents.defined_tools]
+    offered = read_tools(tools, contents)
+    if isinstance(offered, str):
+        raise Invalid(offered, "tools")
+    if contents.misspelt is not None:
+        raise Invalid(f"The key {shown(contents.misspelt)} is not written as the API writes it.", "messages", _CASE)
+    capacity = word(request, "service_tier", "auto")
+    speed, geography = word(request, "speed", "standard"), word(request, "inference_geo", "global")
+    compaction = (COMPACTION,) if compacts(request.get("context_management")) else ()
+    stored = (STORED,) if continues(request.get("thread")) else ()
+    # A server-side tool always counts as billed apart too: each of its rounds reads the whole context again, so the
+    # context window does not bound the call (seen in a recording: 494,549 input tokens of a model with 200,000).
+    outside = (*(switch.words for switch in switches), *compaction, *offered.server_side)
+    fees = (*(switch.words for switch in switches if switch.fees), *compaction, *offered.server_side)
+    asked = Asked(
+        model=model_name(request),
+        stream=boolean(request, "stream"),
+        text_tokens=body_bytes - contents.image_bytes + contents.extra_tokens + offered.tokens
+        + sum(punctuation(fields.get(name)) for name in _RENDERED_AS_JSON)
+        + _shown_again(tools, contents.shown_tools),
+        images=contents.images,
+        output_limit=_output_limit(request),
+        service_tier=asked_tier(capacity, speed, geography),
+        unbounded=tuple(dict.fromkeys((*contents.unbounded, *stored, *outside))),
+        fees=tuple(dict.fromkeys((*contents.fees, *fees))),
+    )  # fmt: skip
+    return MessagesRequest(
+        asked=asked,
+        fields=fields,
+        possible_tiers=possible_tiers(capacity, speed, geography),
+        hour_cache=contents.hour_cache,
+        thinking_tokens=_thinking_tokens(request),
+    )
+
+
+def _read_names(request: dict[str, object], contents: Contents) -> list[ServerSide]:
+    """Check the names of all fields; returns the switches that are on."""
+    switches: list[ServerSide] = []
+    for name, value in request.items():
+        if name in PLAIN_FIELDS:
+            continue
+        if name in SERVER_SIDE:
+            if value not in (None, False, []):
+                switches.append(SERVER_SIDE[name])
+        elif name in OTHER_NAMES:
+            if value is not None:
+                usual = OTHER_NAMES[name]
+                raise Invalid(f"`{name}` is another name of `{usual}`, which must bind.", name, f"Send `{usual}`.")
+        elif name in MORE_ANSWERS:
+            if value not in (None, 1):
+                raise Invalid(f"`{name}` is not a field of this API, which makes one answer.", name, "Leave it out.")
+        elif name.casefold() in KNOWN_FIELDS:
+            raise Invalid(f"The field {shown(name)} is not written as the API writes it.", name[:64], _CASE)
+        else:
+            contents.read_unknown(value)
+    if bills_another(request.get("billing_policy")):
+        raise Invalid("`billing_policy` may only bill `self`: the gateway alone selects accounts.", "billing_policy")
+    return switches
+
+
+def _messages(request: dict[str, object]) -> list[dict[str, object]]:
+    messages = request.get("messages")
+    if not is_array(messages) or not messages:
+        raise expected(request, "messages", "a non-empty array of objects")
+    for position, message in enumerate(messages):
+        if not is_object(message):
+            name = f"messages[{position}]"
+            raise Invalid(f"`{name}` must be an object, and it is a JSON {json_name(message)}.", name)
+    return cast("list[dict[str, object]]", messages)
+
+
+def _read_system(request: dict[str, object], contents: Contents) -> None:
+    system = request.get("system")
+    if system is not None and not isinstance(system, str) and not is_array(system):
+        raise expected(request, "system", "a text or an array of text blocks")
+    contents.read_content(system)
+
+
+def _output_limit(request: dict[str, object]) -> int:
+    """The API demands a limit. Zero is one: it only fills the prompt cache."""
+    limit = request.get("max_tokens")
+    if not is_whole_number(limit, 0):
+        raise expected(request, "max_tokens", "a whole number from 0 on")
+    return cast("int", limit)
+
+
+def _thinking_tokens(request: dict[str, object]) -> int | None:
+    thinking = request.get("thinking")
+    if thinking is None:
+        return None
+    if not is_object(thinking):
+        raise expected(request, "thinking", "an object")
+    budget = thinking.get("budget_tokens")
+    if budget is not None and not is_whole_number(budget, 1):
+        raise Invalid("`thinking.budget_tokens` must be a whole number from 1 on.", "thinking.budget_tokens")
+    return cast("int | None", budget)
+
+
+def _shown_again(tools: list[object], names: list[str]) -> int:
+    """Tokens of the tools whose definitions references in the messages put into the prompt once more."""
+    if not names:
+        return 0
+    texts = {
+        tool["name"]: _ENCODER.encode(tool) for tool in tools if is_object(tool) and isinstance(tool.get("name"), str)
+    }
+    sizes = {name: len(text) + punctuation(text) for name, text in texts.items()}
+    return sum(sizes.get(name, 0) for name in names)

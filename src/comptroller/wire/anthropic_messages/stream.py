@@ -1,0 +1,182 @@
+"""A Messages stream: metered as it passes, every byte of it unchanged."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from comptroller.core.pricing.usage import Usage
+from comptroller.wire.anthropic_messages.usage import Reported, merge, read_input, read_usage
+from comptroller.wire.body import is_object
+from comptroller.wire.event_stream import EventSplitter, EventTooLarge, event_data, event_name
+from comptroller.wire.reported import read_name
+
+_TOKENS_PER_BLOCK = 64  # a block's frame, which is billed and never shown: the call of a tool has the largest
+_TOKENS_PER_CITATION = 16  # the mark that the model writes; what it quotes is not output
+_END_TOKENS = 8
+
+# Texts of a delta or block that the model did not generate, or not as they stand there.
+_NOT_TEXT = frozenset({"type", "id", "tool_use_id", "signature", "encrypted_content", "container"})
+_ENCODER = msgspec.json.Encoder()
+
+
+class _Event(msgspec.Struct, gc=False):
+    """One event. Any type is accepted everywhere, so that one odd field cannot hide the usage beside it."""
+
+    type: Any = None
+    delta: Any = None
+    content_block: Any = None
+    message: Any = None
+    usage: Any = None
+    error: Any = None
+
+
+_DECODER = msgspec.json.Decoder(_Event)
+
+
+class StreamMeter:
+    """Reads one stream. `feed` and `finish` return what goes on to the caller, in whole events; nothing here raises."""
+
+    def __init__(self, hour_cache: bool = False) -> None:
+        self.reported: Reported | None = None  # of all reports so far, once one of them has told the output
+        self.input_usage: Usage | None = None  # as the head of the stream tells it: the input side is known early
+        self.usage_final = False  # the report came with the reason why the answer stopped, or the stream was ended
+        self.done = False
+        self.malformed = False  # a data line that is not a JSON object, or a usage that cannot be
+        self.error = False  # the provider reported an error in mid-stream
+        self.served_model: str | None = None
+        self.started = False  # generated content came
+        self._hour_cache = hour_cache
+        self._splitter = EventSplitter()
+        self._unreadable = False  # from here on the stream passes unread
+        self._seen = 0  # bytes of text, and tokens of what frames it
+        self._usage: dict[str, Any] = {}
+
+    @property
+    def usage(self) -> Usage | None:
+        return self.reported.usage if self.reported is not None else None
+
+    @property
+    def seen_output_tokens(self) -> int:
+        """No fewer tokens than were visible so far: a byte is a token at most, and each block has a few more.
+
+        Thinking that is summarized or left out is billed and not visible: such a model has no visible output.
+        """
+        return self._seen + _END_TOKENS if self.started else 0
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Meter what came; returns the whole events of it."""
+        if self._unreadable:
+            self._seen += len(chunk)
+            return chunk
+        try:
+            events = self._splitter.feed(chunk)
+        except EventTooLarge:
+            return self._give_up()
+        for event in events:
+            self._read_raw(event)
+        return events[0] if len(events) == 1 else b"".join(events)
+
+    def finish(self) -> bytes:
+        """The stream is at its end: meter and return what came after the last whole event."""
+        rest = b"" if self._unreadable else self._splitter.rest()
+        self._splitter = EventSplitter()
+        data = event_data(rest)
+        if data is not None and _decode(data) is not None:  # else cut in the middle: not the provider's malformed JSON
+            self._read_raw(rest)
+        return rest
+
+    def _give_up(self) -> bytes:
+        passed = self._splitter.rest()
+        self.malformed = self._unreadable = self.started = True
+        self._seen += len(passed)
+        return passed
+
+    def _read_raw(self, raw: bytes) -> None:
+        head, _, data = raw.partition(b"\ndata: ")
+        usual = head.startswith(b"event: ") and b"\n" not in head
+        event = _decode(data) if usual else None  # line ends after the object are white space to JSON
+        if event is None:  # other fields or data lines stand beside it, or it is malformed
+            lines = (event_data(raw) or b"").strip()
+            if not lines or lines == b"[DONE]":
+                return
+            event = _decode(lines)
+        if event is None:
+            self.malformed = True
+            self.error = self.error or event_name(raw) == b"error"
+        else:
+            self._read(event, raw)
+
+    def _read(self, event: _Event, raw: bytes) -> None:
+        match event.type:
+            case "content_block_delta":
+                self._count(event.delta)
+            case "content_block_start":
+                self._count_block(event.content_block)
+            case "message_start":
+                self._start(event.message)
+            case "message_delta":
+                self._report(event.usage, stopped=is_object(event.delta) and bool(event.delta.get("stop_reason")))
+            case "message_stop":
+                self.done = True
+                self.usage_final = self.reported is not None
+            case "content_block_stop" | "ping":
+                pass
+            case _:
+                failed = event.type == "error" or bool(event.error) or event_name(raw) == b"error"
+                self.error = self.error or failed
+
+    def _start(self, message: Any) -> None:
+        if not is_object(message):
+            self.malformed = True
+            return
+        self.served_model = read_name(message.get("model")) or self.served_model
+        reported = message.get("usage")
+        if is_object(reported):
+            self._usage = merge(self._usage, reported)
+            self.input_usage = read_input(self._usage, self._hour_cache)
+
+    def _report(self, reported: Any, *, stopped: bool) -> None:
+        if not reported:
+            return
+        if is_object(reported):
+            self._usage = merge(self._usage, reported)
+            self.reported = read_usage(self._usage, self._hour_cache)
+        else:
+            self.reported = None
+        self.malformed = self.malformed or self.reported is None
+        self.usage_final = self.reported is not None and (stopped or self.usage_final)
+
+    def _count(self, delta: Any) -> None:
+        """Add the bytes of every text in a delta, whatever its key is: new ones come and are billed."""
+        if not is_object(delta):
+            self.malformed = True
+            return
+        for key, value in delta.items():
+            if key == "citation":
+                self._seen += _TOKENS_PER_CITATION
+            elif isinstance(value, str) and value and key not in _NOT_TEXT:
+                self.started = True
+                self._seen += len(value) if value.isascii() else len(value.encode())
+
+    def _count_block(self, block: Any) -> None:
+        if not is_object(block):
+            self.malformed = True
+            return
+        kind = block.get("type")
+        if isinstance(kind, str) and (kind == "fallback" or kind.endswith("_result")):
+            return  # made by a server, not by the model
+        self.started = True
+        self._seen += _TOKENS_PER_BLOCK
+        given = block.get("input")
+        if given:
+            self._seen += len(_ENCODER.encode(given))
+        self._count(block)
+
+
+def _decode(data: bytes) -> _Event | None:
+    try:
+        return _DECODER.decode(data)
+    except (ValueError, RecursionError):
+        return None

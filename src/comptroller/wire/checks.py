@@ -1,0 +1,81 @@
+"""Checks of a request's top-level fields: a refusal names the field and says what was expected there."""
+
+from __future__ import annotations
+
+import msgspec
+
+from comptroller.wire.body import invalid, is_array, json_name, shown
+
+MOST_MODEL_CHARACTERS = 256
+_MOST_WORD_CHARACTERS = 64
+
+
+class Invalid(Exception):
+    """Ends the reading of a request; carries the refusal."""
+
+    def __init__(self, sentence: str, param: str, hint: str = "") -> None:
+        super().__init__(sentence)
+        self.refusal = invalid(sentence, hint, param)
+
+
+def expected(request: dict[str, object], name: str, what: str) -> Invalid:
+    """The refusal of a field that is missing or is not what it must be."""
+    if name not in request:
+        return Invalid(f"The request has no `{name}`: {what} was expected.", name)
+    return Invalid(f"`{name}` must be {what}, and it is {_sight(request[name])}.", name)
+
+
+def model_name(request: dict[str, object]) -> str:
+    """The model that the request names."""
+    model = request.get("model")
+    if not isinstance(model, str) or not 0 < len(model) <= MOST_MODEL_CHARACTERS or not model.isprintable():
+        raise expected(request, "model", f"the name of a model, at most {MOST_MODEL_CHARACTERS} printable characters")
+    return model
+
+
+def boolean(request: dict[str, object], name: str) -> bool:
+    """A switch; left out and null are off."""
+    value = request.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise expected(request, name, "true or false")
+    return value is True
+
+
+def word(request: dict[str, object], name: str, example: str) -> str | None:
+    """A short string; None if it is left out or null."""
+    value = request.get(name)
+    if value is not None and (not isinstance(value, str) or not 0 < len(value) <= _MOST_WORD_CHARACTERS):
+        raise expected(request, name, f'a short string such as "{example}"')
+    return value
+
+
+def array(request: dict[str, object], name: str) -> list[object]:
+    """An array; empty if it is left out or null."""
+    value = request.get(name)
+    if value is None:
+        return []
+    if not is_array(value):
+        raise expected(request, name, "an array")
+    return value
+
+
+def is_whole_number(value: object, least: int) -> bool:
+    """Whether a decoded JSON value is a whole number from `least` on; true and false are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def punctuation(rendered: msgspec.Raw | bytes | None) -> int:
+    """Tokens that a prompt template adds where it prints JSON with spaces and line breaks: one a mark at most."""
+    if rendered is None:
+        return 0
+    text = bytes(rendered)
+    return len(text) - len(text.translate(None, b"{}[],:"))
+
+
+def _sight(value: object) -> str:
+    """A wrong value, shown where that helps."""
+    if isinstance(value, str):
+        return shown(value)
+    if isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**9):
+        return str(value)
+    return f"a JSON {json_name(value)}"

@@ -1,0 +1,196 @@
+"""Who may come in at all, and how every error leaves."""
+
+import dataclasses
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from comptroller.control import api, tokens
+from comptroller.control.door import host_name, is_loopback
+from tests.control.asgi import ADMIN, Admin, ask
+from tests.control.house import House, opened
+
+STATUS = "/api/v1/status"
+
+
+@pytest.fixture(scope="module")
+async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+    """One for all tests here: strangers change nothing."""
+    async with opened(tmp_path_factory.mktemp("house")) as house:
+        yield house
+
+
+@pytest.fixture(autouse=True)
+def nothing_failed_inside(house: House) -> Iterator[None]:
+    yield
+    assert house.warnings == []
+
+
+def door(house: House) -> Any:
+    return api.build(house.office, Admin(), {"admin.acme.example:8789"})
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1:8789", "localhost", "LOCALHOST:1", "[::1]:8789", "127.9.9.9", "localhost."]
+)
+async def test_it_answers_to_its_own_names(house: House, host: str) -> None:
+    assert (await ask(door(house), "GET", STATUS, headers={"host": host})).status == 200
+    named = await ask(door(house), "GET", STATUS, headers={"host": "admin.acme.example"})
+    assert named.status == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "evil.example:8789", "127.0.0.1.evil.example", "10.0.0.1", "localhost.evil.example", "[::2]"],
+)
+async def test_a_rebound_name_gets_nothing(house: House, host: str) -> None:
+    said = await ask(door(house), "GET", STATUS, headers={"host": host})
+    assert (said.status, said.code) == (403, "host_forbidden")
+
+
+async def test_a_request_without_host_or_with_two_is_no_request(house: House) -> None:
+    assert (await ask(door(house), "GET", STATUS, headers={"host": ""})).code == "host_invalid"
+    assert (await ask(door(house), "GET", STATUS, headers=[("host", "localhost")])).code == "host_invalid"
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("http://127.0.0.1:8789", 200),
+        ("HTTP://127.0.0.1:8789", 200),
+        ("http://127.0.0.1:8790", 403),
+        ("https://127.0.0.1:8789", 403),
+        ("http://localhost:8789", 403),
+        ("http://evil.example", 403),
+        ("null", 403),
+    ],
+)
+async def test_only_our_own_pages_may_ask(house: House, origin: str, status: int) -> None:
+    assert (await ask(door(house), "GET", STATUS, headers={"origin": origin})).status == status
+
+
+@pytest.mark.parametrize("client", [("192.168.1.7", 1), ("10.0.0.1", 1), ("203.0.113.9", 1), None, ("unix", 0)])
+async def test_other_machines_stay_outside(house: House, client: tuple[str, int] | None) -> None:
+    said = await ask(door(house), "GET", STATUS, client=client)
+    assert (said.status, said.code) == (403, "client_forbidden")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "code"),
+    [
+        ({"authorization": ""}, 401, "credential_missing"),
+        ({"authorization": "Bearer"}, 401, "credential_missing"),
+        ({"authorization": f"Basic {ADMIN}"}, 401, "credential_missing"),
+        ({"authorization": ADMIN}, 401, "credential_missing"),
+        ({"authorization": f"Bearer {ADMIN}x"}, 401, "credential_invalid"),
+        ({"authorization": "Bearer cptradm_" + "guess"}, 401, "credential_invalid"),
+        ({"authorization": "Bearer cptr_" + "eyJ"}, 403, "credential_forbidden"),
+        ({"authorization": f"bearer {ADMIN}"}, 200, None),
+    ],
+)
+async def test_the_credential(house: House, headers: dict[str, str], status: int, code: str | None) -> None:
+    said = await ask(door(house), "GET", STATUS, headers=headers)
+    assert said.status == status
+    if code is not None:
+        assert said.code == code
+        assert ADMIN not in str(said)
+        assert ("www-authenticate" in said.headers) == (status == 401)
+
+
+async def test_two_credentials_are_none(house: House) -> None:
+    said = await ask(door(house), "GET", STATUS, headers=[("authorization", f"Bearer {ADMIN}")])
+    assert said.code == "credential_missing"
+
+
+async def test_a_session_credential_administers_nothing(house: House) -> None:
+    minted = await tokens.mint(house.office, "agent/ant", None, "test")
+    said = await ask(door(house), "GET", STATUS, credential=minted.credential)
+    assert (said.status, said.code) == (403, "credential_forbidden")
+    assert "makes model calls and administers nothing" in said.body["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "code"),
+    [
+        ("GET", "/api/v1/nothing", b"", 404, "route_unknown"),
+        ("GET", "/", b"", 404, "route_unknown"),
+        ("GET", "/api/v1/status/", b"", 404, "route_unknown"),
+        ("DELETE", "/api/v1/status", b"", 405, "method_not_allowed"),
+        ("GET", "/api/v1/registry/plan", b"", 405, "method_not_allowed"),
+        ("GET", "/api/v1/status?x=1", b"", 400, "request_invalid"),
+        ("GET", "/api/v1/calls?colour=red", b"", 400, "request_invalid"),
+        ("GET", "/api/v1/calls?limit=1&limit=2", b"", 400, "request_invalid"),
+        ("GET", "/api/v1/calls?limit=many", b"", 400, "request_invalid"),
+        ("GET", "/api/v1/calls?limit=0", b"", 422, "invalid"),
+        ("GET", "/api/v1/calls?since=yesterday", b"", 422, "invalid"),
+        ("GET", "/api/v1/calls?since=2026-11-22T05:47:11", b"", 422, "invalid"),
+        ("GET", "/api/v1/calls?outcome=fine", b"", 422, "invalid"),
+        ("GET", "/api/v1/calls/call_nope/explanation", b"", 404, "not_found"),
+        ("POST", "/api/v1/sessions", b"", 400, "request_invalid"),
+        ("POST", "/api/v1/sessions", b"{", 400, "request_invalid"),
+        ("POST", "/api/v1/sessions", b"\xff\xfe", 400, "request_invalid"),
+        ("POST", "/api/v1/sessions", b"[" * 100_000, 413, "body_too_large"),
+        ("POST", "/api/v1/sessions", b"[" * 60_000, 400, "request_invalid"),
+        ("POST", "/api/v1/sessions", {"identity": 7}, 400, "request_invalid"),
+        ("POST", "/api/v1/sessions", {"identity": "agent/ant", "colour": 1}, 400, "request_invalid"),
+        ("POST", "/api/v1/sessions", {"identity": "agent/ants"}, 404, "not_found"),
+        ("POST", "/api/v1/sessions", {"identity": "agent/ant", "lifetime_s": 86_401}, 422, "invalid"),
+        ("POST", "/api/v1/sessions", {"identity": "agent/ant", "lifetime_s": 0}, 422, "invalid"),
+        ("POST", "/api/v1/sessions", {"identity": "agent/ant", "lifetime_s": 10**30}, 422, "invalid"),
+        ("POST", "/api/v1/sessions/ses_nope/end", {"reason": "x"}, 404, "not_found"),
+        ("POST", "/api/v1/sessions/ses_nope/end", {"reason": " "}, 422, "invalid"),
+        ("POST", "/api/v1/sessions/ses_nope/end", {"reason": "a\nb"}, 422, "invalid"),
+        ("POST", "/api/v1/sessions/ses_nope/end", {"reason": "\x1b[2J"}, 422, "invalid"),
+        ("POST", "/api/v1/sessions/ses_nope/end", {"reason": "x" * 501}, 422, "invalid"),
+        ("POST", "/api/v1/calls/call_nope/corrections", {"charge_usd": "1", "reason": "x"}, 404, "not_found"),
+        ("POST", "/api/v1/calls/call_nope/corrections", {"charge_usd": "-1", "reason": "x"}, 422, "invalid"),
+        ("POST", "/api/v1/calls/call_nope/corrections", {"charge_usd": "much", "reason": "x"}, 422, "invalid"),
+        ("POST", "/api/v1/calls/call_nope/corrections", {"charge_usd": 1, "reason": "x"}, 400, "request_invalid"),
+        ("POST", "/api/v1/bounds/resume", {"provider": "p", "model": "m", "reason": "x"}, 404, "not_found"),
+        ("POST", "/api/v1/registry/plan", b"\xff", 400, "request_invalid"),
+        ("POST", "/api/v1/registry/plan", b"= 1", 422, "registry_invalid"),
+        ("POST", "/api/v1/registry/plan", b"x = " + b"[" * 5_000, 422, "registry_invalid"),
+        ("POST", "/api/v1/registry/apply", b"x = 1", 422, "registry_invalid"),
+        ("POST", "/api/v1/registry/apply", b"#" * (9 << 20), 413, "body_too_large"),
+    ],
+)
+async def test_what_is_wrong_is_said(house: House, method: str, path: str, body: Any, status: int, code: str) -> None:
+    said = await ask(door(house), method, path, body)
+    assert (said.status, said.code) == (status, code), said.body
+    assert said.body["error"]["message"]
+
+
+async def test_a_fault_of_ours_tells_nothing(house: House) -> None:
+    office = dataclasses.replace(house.office, ledger=None)  # type: ignore[arg-type]
+    said = await ask(api.build(office, Admin()), "GET", "/api/v1/findings")
+    assert (said.status, said.code) == (500, "internal_error")
+    assert "NoneType" not in str(said.body)
+    assert house.warnings.pop()[0] == "control_fault"
+
+
+async def test_every_answer_is_private_json(house: House) -> None:
+    for path in (STATUS, "/api/v1/nothing"):
+        said = await ask(door(house), "GET", path)
+        assert said.headers["content-type"] == "application/json"
+        assert said.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [
+        ("a.example:1", "a.example"),
+        ("[::1]:5", "::1"),
+        ("::1", "::1"),
+        ("", ""),
+        ("LocalHost.", "localhost"),
+        ("[", ""),
+    ],
+)
+def test_the_name_in_a_host_header(host: str, name: str) -> None:
+    assert host_name(host) == name
+
+
+@pytest.mark.parametrize(("name", "loopback"), [("127.1.2.3", True), ("::1", True), ("0.0.0.0", False), ("a", False)])
+def test_what_is_loopback(name: str, loopback: bool) -> None:
+    assert is_loopback(name) is loopback

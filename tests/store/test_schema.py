@@ -1,0 +1,56 @@
+"""The tables, the migrations that make them, and the structs that are their rows are one thing."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine
+
+from comptroller.core.work.session import Session
+from comptroller.flow.records import Change, Finding
+from comptroller.store import schema
+from comptroller.store.rows import CallRow
+from tests.store.samples import NOW_NS, open_at, rows_of
+
+
+def test_the_migrations_make_the_schema(tmp_path: Path) -> None:
+    open_at(tmp_path)._lock.release()
+    engine = create_engine(f"sqlite:///{tmp_path / 'comptroller.db'}")
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, schema.metadata) == []
+    engine.dispose()
+
+
+def test_rows_have_the_columns_of_their_table() -> None:
+    assert list(CallRow.__struct_fields__) == [column.name for column in schema.calls.columns]
+    assert list(Session.__struct_fields__) == [column.name for column in schema.sessions.columns]
+    assert list(Change.__struct_fields__) == [c.name for c in schema.events.columns if c.name != "id"]
+    assert list(Finding.__struct_fields__) == [c.name for c in schema.findings.columns if c.name != "id"]
+
+
+def test_what_may_be_missing_in_a_row_may_be_missing_in_the_table() -> None:
+    kinds = {field.name: field.type for field in msgspec.inspect.type_info(CallRow).fields}  # type: ignore[attr-defined]
+    for column in schema.calls.columns:
+        kind = kinds[column.name]
+        may_be_none = isinstance(kind, msgspec.inspect.UnionType) and kind.includes_none
+        assert bool(column.nullable) == may_be_none, column.name
+
+
+def test_reading_calls_uses_an_index(tmp_path: Path) -> None:
+    """Ten million calls are not looked through for one of them, for one session's, or for the newest."""
+    open_at(tmp_path, now_ns=NOW_NS)._lock.release()
+    questions = {
+        "id = 'x'": "sqlite_autoindex_calls_1",
+        "session = 'x'": "calls_session",
+        "identity = 'x' ORDER BY at_ns DESC": "calls_identity_at",
+        "at_ns > 5 ORDER BY at_ns DESC": "calls_at",
+    }
+    with closing(sqlite3.connect(tmp_path / "comptroller.db")) as connection:
+        for condition, index in questions.items():
+            plan = connection.execute(f"EXPLAIN QUERY PLAN SELECT * FROM calls WHERE {condition}").fetchall()
+            assert index in str(plan), condition
+    assert rows_of(tmp_path, "SELECT count(*) FROM calls") == [(0,)]

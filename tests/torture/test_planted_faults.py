@@ -1,0 +1,73 @@
+"""A judge that never finds anything proves nothing: faults planted in a copy of our own code must make it fail."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import uvloop
+
+from tests.sandbox.process import SRC
+from tests.torture.run import Options, run
+
+
+class Planted(NamedTuple):
+    """One line of ours, what it is made into, and the judgements that must notice it."""
+
+    module: str
+    line: str
+    instead: str
+    noticed_by: str
+
+
+FAULTS = {
+    "cached tokens cost nothing": Planted(
+        "core/pricing/charge.py",
+        "(cached, _or(rates.cache_read, rates.input)),",
+        "(0, _or(rates.cache_read, rates.input)),",
+        "recorded = billed, where not presumed",
+    ),
+    "an answer without usage is voided": Planted(
+        "core/budget/settlement.py",
+        '("answering", False): "presumed",',
+        '("answering", False): "voided",',
+        "voided calls were not billed",
+    ),
+    "the tail is forgotten": Planted(
+        "flow/settle.py",
+        "output = came + provider.tail_tokens * bound.choices",
+        "output = came",
+        "billed <= recorded, for every call",
+    ),
+    "half is posted in the windows": Planted(
+        "core/budget/tree.py",
+        "window.posted += posted.of(window.budget.unit)",
+        "window.posted += posted.of(window.budget.unit) // 2",
+        "after a restart every window is the same",
+    ),
+}
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_judge_finds(fault: str, tmp_path: Path) -> None:
+    source = plant(FAULTS[fault], tmp_path)
+    result = uvloop.run(run("mixed", Options(seed=11, seconds=4.0, source=source), tmp_path / "gateway", print))
+    failed = [verdict.what for verdict in result.failed()]
+    assert FAULTS[fault].noticed_by in failed, f"nobody noticed that {fault}; these failed: {failed}"
+
+
+def plant(fault: Planted, folder: Path) -> Path:
+    """A copy of our package with one line made wrong; returns the folder to import it from."""
+    source = folder / "planted"
+    shutil.copytree(SRC / "comptroller", source / "comptroller", ignore=shutil.ignore_patterns("__pycache__"))
+    module = source / "comptroller" / fault.module
+    text = module.read_text()
+    assert text.count(fault.line) == 1, f"{fault.module} has changed: plant this fault in its new words"
+    module.write_text(text.replace(fault.line, fault.instead))
+    asked = [sys.executable, "-c", "import comptroller; print(comptroller.__file__)"]
+    found = subprocess.run(asked, env={"PYTHONPATH": str(source)}, capture_output=True, text=True, check=True)
+    assert found.stdout.startswith(str(source)), "the copy is not what a child imports"
+    return source
