@@ -11,6 +11,7 @@ import msgspec
 
 from comptroller.core.pricing.book import Price
 from comptroller.core.registry.problem import Problem, did_you_mean, join
+from comptroller.shipped.supplements import supplemented
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, Provider
@@ -88,9 +89,10 @@ class ShippedBook:
         own = any(each is model for each in table.models)
         source = f"{self.version}, {table.id}: {model.id}"
         try:
-            return _Found(price_lines(model, name, table.id, source, own=own), "")
+            lines = price_lines(model, name, source, own=own)
         except Unusable as reason:
             return _Found((), f"the shipped price book knows the model under {table.id}, but {reason}")
+        return _Found(supplemented(table.id, model.id, lines) if own else lines, "")
 
     def _provider(self, name: str) -> Provider | None:
         if name not in self._tables:

@@ -47,10 +47,6 @@ _METERS: Mapping[str, tuple[str, int]] = {
     "storage_searches_kcount": ("file_search", 1_000),
 }
 
-# What OpenAI asks for a cache write that it keeps for 12 hours, as a multiple of one for 30 minutes. The table
-# has the latter alone (0.2.3); a second table bears this out for every such model (tests/pricing).
-_LONG_WRITE = {"openai": 2}
-
 _BySize = dict[int, dict[str, int]]  # rates by meter, by the size of prompt above which they apply
 
 
@@ -58,10 +54,8 @@ class Unusable(Exception):
     """The table knows the model, and its price cannot be used; the message says why."""
 
 
-def price_lines(model: ModelInfo, name: str, table: str, source: str, *, own: bool) -> tuple[Price, ...]:
+def price_lines(model: ModelInfo, name: str, source: str, *, own: bool) -> tuple[Price, ...]:
     """All lines of a model, under the name that it was asked for by. Raises Unusable.
-
-    `table`: the provider in genai-prices.
 
     `own`: it was found under the provider itself. Variants do not hold for models that others resell.
     """
@@ -73,7 +67,6 @@ def price_lines(model: ModelInfo, name: str, table: str, source: str, *, own: bo
             if tier != DEFAULT_TIER and not any(_holds(one, context, day) for one in variants):
                 continue
             sizes = _dearest_of_day(model, context if own else {}, day)
-            _add_long_writes(sizes, table)
             if sizes != before:
                 lines += _lines(name, day, tier, sizes, source)
                 before = sizes
@@ -168,12 +161,6 @@ def _exact(key: str, usd: Decimal, millions: int) -> int:
     if rest or rate < 0:
         raise Unusable(f"its price {key} = {usd} is not a whole number of nano-USD")
     return rate
-
-
-def _add_long_writes(sizes: _BySize, table: str) -> None:
-    for rates in sizes.values():
-        if table in _LONG_WRITE and "cache_write" in rates:
-            rates.setdefault("cache_write_1h", rates["cache_write"] * _LONG_WRITE[table])
 
 
 def _lines(name: str, day: date, tier: str, sizes: _BySize, source: str) -> Iterator[Price]:

@@ -31,7 +31,9 @@ class Asked(msgspec.Struct, frozen=True):
     extra_output_tokens: int = 0  # billed beside the limit, per choice (rejected predictions)
     audio_input: bool = False
     audio_output: bool = False
-    service_tier: str | None = None
+    service_tier: str | None = None  # as asked; None: left open
+    possible_tiers: frozenset[str] | None = None  # it can be billed in no other; None: in any
+    long_cache_writes: bool = True  # it may write to a cache that is kept for an hour or longer
     unbounded: tuple[str, ...] = ()  # parts whose size is not in the body, in words
     fees: tuple[str, ...] = ()  # what is billed beside tokens and cannot be counted, in words
     web_searches: int = 0  # no more searches than this can be billed
@@ -157,10 +159,13 @@ def _possible_rates(asked: Asked, rates: Mapping[str, Rates]) -> Mapping[str, Ra
 
 def _possible_tiers(asked: Asked, rates: Mapping[str, Rates]) -> Mapping[str, Rates] | None:
     """None: the tier that was asked for has no price."""
-    if asked.service_tier in {None, "auto"}:
-        return rates
-    tier = tier_name(asked.service_tier or DEFAULT_TIER)
-    return {name: rates[name] for name in {tier, DEFAULT_TIER} & rates.keys()} if tier in rates else None
+    named = None if asked.service_tier in {None, "auto"} else tier_name(asked.service_tier or DEFAULT_TIER)
+    if named is not None and named not in rates:
+        return None
+    possible = asked.possible_tiers
+    if possible is None:
+        possible = rates.keys() if named is None else {named, DEFAULT_TIER}
+    return {name: rates[name] for name in possible & rates.keys()} or rates
 
 
 def _reachable(possible: Mapping[str, Rates], most_input_tokens: int) -> Iterator[Rates]:
@@ -183,7 +188,9 @@ def _input_bound(asked: Asked, limits: ModelLimits) -> int | Refusal:
 def _input_rate(asked: Asked, rates: Rates) -> int:
     """The most that one token of input can cost. What is not in the body can be of any kind."""
     open_ended = bool(asked.unbounded)
-    dearest = [rates.input, rates.cache_read, rates.cache_write, rates.cache_write_1h]
+    dearest = [rates.input, rates.cache_read, rates.cache_write]
+    if asked.long_cache_writes:
+        dearest.append(rates.cache_write_1h)
     if asked.audio_input or open_ended:
         dearest += [rates.audio_input, rates.cache_read_audio]
     if asked.images or open_ended:
