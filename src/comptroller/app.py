@@ -28,7 +28,7 @@ from comptroller.core.pricing.book import PriceBook
 from comptroller.core.registry.build import build
 from comptroller.core.registry.registry import Registry
 from comptroller.flow.dialect import Dialect
-from comptroller.flow.gate import Gate, Limits
+from comptroller.flow.gate import Gate, Limits, Provider
 from comptroller.flow.live import LiveCalls
 from comptroller.gateway.clock import SystemClock
 from comptroller.gateway.door import Door
@@ -84,8 +84,10 @@ async def open_house(settings: Settings, environ: Mapping[str, str], *, listenin
     store = open_store(settings.state, durability=settings.durability, now_ns=time.time_ns(), holder=holder)
     try:
         store.start()
+        _say_recovered(store)
         house = await _join(settings, environ, store, listening=listening)
-        await _settle_in(house)
+        if listening:
+            await _settle_in(house)
         yield house
     finally:
         lost = await store.close(_FLUSH_MOST_S)
@@ -99,7 +101,10 @@ async def _join(settings: Settings, environ: Mapping[str, str], store: Store, *,
     current = build(installed.entries, installed.version, shipped) if installed.version else _empty_registry(shipped)
     clock = SystemClock(store.last_journalled_ns)
     keyring = open_keyring(settings.state, current.organization.trust_domain, clock.now_ns())
-    gate = await _gate(settings, environ, store, current, clock, keyring)
+    providers = build_providers(settings.providers, environ)
+    for sentence in providers.warnings if listening else ():
+        warn("provider", {"detail": sentence})
+    gate = await _gate(settings, providers.by_name, store, current, clock, keyring)
     facts = ProcessFacts(
         version=__version__,
         pid=os.getpid(),
@@ -116,20 +121,17 @@ async def _join(settings: Settings, environ: Mapping[str, str], store: Store, *,
 
 async def _gate(
     settings: Settings,
-    environ: Mapping[str, str],
+    providers: Mapping[str, Provider],
     store: Store,
     current: Registry,
     clock: SystemClock,
     keyring: Keyring,
 ) -> Gate:
-    providers = build_providers(settings.providers, environ)
-    for sentence in providers.warnings:
-        warn("provider", {"detail": sentence})
     limits = settings.limits
     return Gate(
         clock=clock,
         registry=current,
-        providers=providers.by_name,
+        providers=providers,
         sessions={session.id: session for session in await store.live_sessions(clock.now_ns())},
         credentials=keyring,
         tree=BudgetTree(current.budgets, await _posted(current, store, clock.now_ns())),
@@ -156,11 +158,14 @@ async def _posted(current: Registry, store: Store, now_ns: int) -> dict[WindowKe
     return {key: amounts.of(units[key.budget]) for key, amounts in balances.items()}
 
 
-async def _settle_in(house: House) -> None:
-    """Say what recovery found, and install the registry file if the store is still empty."""
-    recovered = house.store.recovered
+def _say_recovered(store: Store) -> None:
+    recovered = store.recovered
     if recovered.count:
         warn("recovered", {"calls": str(recovered.count), "amount_nanos": str(recovered.amount_nanos)})
+
+
+async def _settle_in(house: House) -> None:
+    """Install the registry file if the store is still empty."""
     if house.gate.registry.version == 0 and house.settings.registry.exists():
         text = house.settings.registry.read_text(encoding="utf-8")
         await registry.apply(house.office, text, "serve (empty store)")

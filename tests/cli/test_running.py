@@ -175,34 +175,33 @@ def test_by_address(typed: Typed, gateway: GatewayProcess, tmp_path: Path) -> No
     assert (nonsense.returncode, "http://HOST:PORT" in nonsense.stderr) == (1, True)
 
 
-def test_plan_and_apply(sandbox: SandboxProcess, tmp_path: Path) -> None:
+def test_plan_and_apply(typed: Typed, sandbox: SandboxProcess, tmp_path: Path) -> None:
     with GatewayProcess(tmp_path, process(sandbox.url), registry(BUDGETS, MEMBERS)) as gateway:
-        same = gateway.command("plan")
-        assert same.stdout.startswith("Nothing to change: the registry is at version 1")
-        credential = gateway.token("agent/ant")
+        assert typed.about(gateway, "plan").startswith("Nothing to change: the registry is at version 1")
+        credential = token(typed, gateway, "agent/ant")
         charge = chat(gateway, credential)[2]["x-comptroller-charge-usd"]
         gateway.write_registry(registry([*BUDGETS, budget("red-life", "0.000001 USD", scope={"team": "red"})], MEMBERS))
         differs = gateway.command("plan", check=False)
         assert differs.returncode == 2
         assert "1 change to version 1 of the registry:\n  add budget red-life" in differs.stdout
-        assert gateway.command("plan", "--json", check=False).returncode == 2
+        assert typed("plan", "--json", "--config", str(gateway.config)).returncode == 2
         unasked = gateway.command("apply", check=False)  # nobody sits at a terminal here
         assert (unasked.returncode, "--yes" in unasked.stderr) == (1, True)
-        assert gateway.cli("status")["registry_version"] == 1
-        done = gateway.command("apply", "--yes")
-        assert f"red-life begins with {charge} USD already spent." in done.stdout
-        assert done.stdout.endswith("Installed as version 2.\n")
-        assert gateway.command("plan").returncode == 0
+        assert typed.rows(gateway, "status")["registry_version"] == 1
+        done = typed.about(gateway, "apply", "--yes")
+        assert f"red-life begins with {charge} USD already spent." in done
+        assert done.endswith("Installed as version 2.\n")
         status, body, _ = chat(gateway, credential)
         assert (status, "red-life" in body["error"]["message"]) == (402, True)
-        assert "Nothing to change" in gateway.command("apply", "--yes").stdout
+        assert "Nothing to change" in typed.about(gateway, "apply", "--yes")
         (tmp_path / "registry.toml").write_text("[organization]\nname = 7\n")
-        faulty = gateway.command("plan", check=False)
+        faulty = typed("plan", "--config", str(gateway.config))
         assert (faulty.returncode, faulty.stdout) == (1, "")
         assert "organization.name" in faulty.stderr
         assert "organization.trust_domain" in faulty.stderr
         elsewhere = tmp_path / "elsewhere.toml"
-        assert gateway.command("plan", "--registry", str(elsewhere), check=False).returncode == 1
+        lost = typed("plan", "--registry", str(elsewhere), "--config", str(gateway.config))
+        assert (lost.returncode, "cannot be read" in lost.stderr) == (1, True)
 
 
 def test_a_gateway_that_hangs_is_named(typed: Typed, sandbox: SandboxProcess, tmp_path: Path) -> None:

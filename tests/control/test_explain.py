@@ -116,7 +116,7 @@ async def test_a_refused_call_says_what_is_left_now(tmp_path: Path) -> None:
         call_id = await house.refuse(refusal)
         found, told = await story(house, call_id)
         assert "It was refused (budget_exhausted, HTTP 402) before anything was sent" in told
-        assert "It needed 1.25 usd and each[agent/ant] had 1.00 left." in told
+        assert "It needed 1.25 USD and each[agent/ant] had 1.00 left." in told
         assert "With an output limit of 77 tokens it would have fitted." in told
         assert "Now each[agent/ant] has 1.00 USD left of 9.00 (8.00 spent, 0.00 held) and resets at" in told
         assert "What to do: You can wait." in told

@@ -7,10 +7,11 @@
  *   synced  -        fsync or fdatasync of the write-ahead log has returned
  *   sent    ATTEMPT  bytes are about to be written to the provider's port (ORDER_UPSTREAM_PORT); `-` without an id
  *
- * `synced` is counted after the system call and `sent` before it, so an order that the file shows is a true one.
+ * `logged` and `synced` are counted after the system call and `sent` before it, so an order that they show is a true one.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -72,13 +73,22 @@ static int is_wal(int fd) {
     return size > 4 && memcmp(path + size - 4, "-wal", 4) == 0;
 }
 
+static int is_id(const char *bytes) {
+    for (int at = strlen(CALL); at < CALL_LENGTH; at++) {
+        if (!islower((unsigned char)bytes[at]) && !isdigit((unsigned char)bytes[at])) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
 static void note_logged(int fd, const char *bytes, size_t size) {
     if (size < CALL_LENGTH || !is_wal(fd)) {
         return;
     }
     const char *end = bytes + size;
     while ((bytes = memmem(bytes, (size_t)(end - bytes), CALL, strlen(CALL))) != NULL) {
-        if (end - bytes >= CALL_LENGTH) {
+        if (end - bytes >= CALL_LENGTH && is_id(bytes)) {
             note("logged", bytes, CALL_LENGTH);
         }
         bytes += strlen(CALL);
@@ -124,19 +134,22 @@ int fdatasync(int fd) {
 }
 
 ssize_t pwrite(int fd, const void *bytes, size_t size, off_t offset) {
+    ssize_t result = REAL(pwrite)(fd, bytes, size, offset);
     note_logged(fd, bytes, size);
-    return REAL(pwrite)(fd, bytes, size, offset);
+    return result;
 }
 
 ssize_t pwrite64(int fd, const void *bytes, size_t size, off64_t offset) {
+    ssize_t result = REAL(pwrite64)(fd, bytes, size, offset);
     note_logged(fd, bytes, size);
-    return REAL(pwrite64)(fd, bytes, size, offset);
+    return result;
 }
 
 ssize_t write(int fd, const void *bytes, size_t size) {
-    note_logged(fd, bytes, size);
     note_sent(fd, bytes, size);
-    return REAL(write)(fd, bytes, size);
+    ssize_t result = REAL(write)(fd, bytes, size);
+    note_logged(fd, bytes, size);
+    return result;
 }
 
 ssize_t writev(int fd, const struct iovec *parts, int number) {

@@ -95,7 +95,7 @@ def _read(api: Api, filters: dict[str, str | None], limit: int | None) -> list[C
         page = _PAGE if limit is None else min(_PAGE, limit - len(rows))
         before = rows[-1].id if rows else None
         found = api.get("calls", **filters, before=before, limit=page).read(list[CallRow])
-        if found and before is not None and found[0].id >= before:
+        if found and rows and found[0].id == rows[0].id:
             raise CommandError("The gateway gives the same page again.", "Ask for fewer with --since or --limit.")
         rows += found
         if len(found) < page:

@@ -11,7 +11,8 @@ from comptroller.cli.said import printable
 if TYPE_CHECKING:
     from rich.table import Table
 
-_UNCUT = 100_000  # characters: a pipe has no right edge
+# Characters. A pipe has no right edge; on a terminal a long line goes on below, so that an id can be copied whole.
+_UNCUT = 100_000
 
 
 class Column(NamedTuple):
@@ -26,8 +27,7 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], empty:
         return
     from rich.console import Console
 
-    tty = sys.stdout.isatty()
-    console = Console(width=None if tty else _UNCUT, highlight=False, emoji=False, markup=False)
+    console = Console(width=_UNCUT, highlight=False, emoji=False, markup=False)
     with console.capture() as captured:
         console.print(_table(columns, rows))
     sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))

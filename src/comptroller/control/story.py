@@ -179,7 +179,8 @@ def _refusal(told: Told, refusal: Refusal) -> Iterator[str]:
     status = f", HTTP {kind.status}" if kind is not None else ""
     yield f"It was refused ({refusal.code}{status}) before anything was sent, and cost nothing: {refusal.sentence}"
     if refusal.needed is not None and refusal.remaining is not None:
-        yield f"It needed {refusal.needed} {'USD' if refusal.unit == 'usd' else refusal.unit} and {refusal.limit} had {refusal.remaining} left."
+        unit = "USD" if refusal.unit == "usd" else refusal.unit
+        yield f"It needed {refusal.needed} {unit} and {refusal.limit} had {refusal.remaining} left."
     if refusal.largest_output_tokens:
         yield f"With an output limit of {refusal.largest_output_tokens} tokens it would have fitted."
     for row in told.binding:

@@ -32,7 +32,7 @@ class Attempt:
         self.answer: Answer | None = None
         self.meter: Meter | None = None
         self.first_byte_ns: int | None = None
-        self.journalled = True  # False: the hold never reached the disk, nor will it
+        self.journalled = False  # the hold is on its way to disk; if it fails there, it never will be
         self.unheard = False  # the caller is gone; the answer is read on only for its usage
         self._phase: Phase = "held"
         self._hangup_s = gate.limits.finish_after_hangup_s

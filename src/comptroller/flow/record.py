@@ -14,6 +14,8 @@ from comptroller.flow.records import CallFacts, Held, Refused, Settled
 from comptroller.flow.reservation import Reservation
 from comptroller.flow.settle import Receipt
 
+_LARGEST_NUMBER = 2**63 - 1  # that a journal and a table take; whoever asks for more tokens means "any number"
+
 
 def call_facts(
     dialect: Dialect,
@@ -52,6 +54,7 @@ def call_facts(
 
 def record_hold(gate: Gate, reservation: Reservation) -> Held:
     """The journal's event for a hold."""
+    asked = reservation.request.asked.output_limit
     return Held(
         attempt_id=reservation.attempt_id,
         facts=reservation.facts,
@@ -60,7 +63,7 @@ def record_hold(gate: Gate, reservation: Reservation) -> Held:
         windows=reservation.drawn,
         input_tokens_bound=reservation.estimate.input_tokens,
         output_limit=reservation.output_limit,
-        asked_output_limit=reservation.request.asked.output_limit,
+        asked_output_limit=None if asked is None else min(asked, _LARGEST_NUMBER),
         choices=reservation.estimate.choices,
         factor_bp=reservation.estimate.factor_bp,
         shadowed=reservation.shadowed,

@@ -64,7 +64,9 @@ async def make_durable(gate: Gate, reservation: Reservation, attempt: Attempt) -
     """Wait until the hold is on disk. False if it cannot be, or the call was cut meanwhile: nothing was sent."""
     with attempt.line:
         try:
-            await gate.journal.commit(record_hold(gate, reservation))
+            written = gate.journal.commit(record_hold(gate, reservation))
+            attempt.journalled = True
+            await written
         except LedgerUnavailableError as error:
             gate.warn("ledger_unavailable", {"call": reservation.call_id, "detail": str(error)})
             attempt.unwritten()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -11,7 +12,11 @@ from comptroller.core.instant import format_instant
 
 
 def warn(event: str, fields: Mapping[str, str]) -> None:
-    """Write one line. Values are cut to 500 characters."""
+    """Write one line. Values are cut to 500 characters.
+
+    A line that cannot be written is lost and nothing else: a full disk is where calls must be refused, not fail.
+    """
     line = {"at": format_instant(time.time_ns()), "event": event, **{k: v[:500] for k, v in fields.items()}}
-    sys.stderr.write(json.dumps(line) + "\n")
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        sys.stderr.write(json.dumps(line) + "\n")
+        sys.stderr.flush()

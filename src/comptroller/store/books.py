@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 
 import msgspec
-from sqlalchemy import ColumnElement, func, literal, select
+from sqlalchemy import ColumnElement, func, literal, select, tuple_
 
 from comptroller.control.interfaces import CallFilter, CallRecord, Spending
 from comptroller.core.budget.hold import Amounts, WindowKey
@@ -19,6 +19,8 @@ from comptroller.store.sql import run
 
 _CALLS, _BALANCES = schema.calls, schema.balances
 _AT_ONCE = 500
+
+_Place = tuple[int, str]  # where a call stands in the order of calls: its instant, its id
 
 _refusal = msgspec.json.Decoder(Refusal)
 
@@ -33,11 +35,16 @@ def call(connection: sqlite3.Connection, call_id: str) -> CallRecord | None:
 
 def calls(connection: sqlite3.Connection, wanted: CallFilter) -> Sequence[CallRecord]:
     """Newest first. Open calls stand among the holds, and the ended ones in their table."""
+    last = None if wanted.before is None else call(connection, wanted.before)
+    if wanted.before is not None and last is None:
+        return []
+    after = None if last is None else (last.facts.at_ns, last.facts.call_id)
     open_ones = _open_calls(connection, tables.open_holds(connection))
-    found = [record for record in open_ones if _matches(record, wanted)]
+    found = [record for record in open_ones if _matches(record, wanted, after)]
     if wanted.outcome != "open":
         still_open = {record.facts.call_id for record in open_ones}
-        found += [_record(row) for row in _ended_calls(connection, wanted, len(open_ones)) if row.id not in still_open]
+        ended = _ended_calls(connection, wanted, after, len(open_ones))
+        found += [_record(row) for row in ended if row.id not in still_open]
         found.sort(key=lambda record: (record.facts.at_ns, record.facts.call_id), reverse=True)
     return found[: wanted.limit]
 
@@ -89,12 +96,14 @@ def changes(connection: sqlite3.Connection, limit: int, noun: str | None, key: s
     return [Change(*row) for row in run(connection, statement)]
 
 
-def _matching(wanted: CallFilter) -> list[ColumnElement[bool]]:
+def _matching(wanted: CallFilter, after: _Place | None) -> list[ColumnElement[bool]]:
     """The filter, for calls that have ended."""
     equal = {"identity": wanted.identity, "team": wanted.team, "session": wanted.session, "model": wanted.model}
     conditions = [_CALLS.c[name] == value for name, value in equal.items() if value is not None]
     if wanted.since_ns is not None:
         conditions.append(_CALLS.c.at_ns >= wanted.since_ns)
+    if after is not None:
+        conditions.append(tuple_(_CALLS.c.at_ns, _CALLS.c.id) < after)
     if wanted.outcome == "refused":
         conditions.append(_CALLS.c.state == "refused")
     elif wanted.outcome is not None:
@@ -102,9 +111,11 @@ def _matching(wanted: CallFilter) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _matches(record: CallRecord, wanted: CallFilter) -> bool:
+def _matches(record: CallRecord, wanted: CallFilter, after: _Place | None) -> bool:
     """The filter, for a call that is open."""
     facts = record.facts
+    if after is not None and (facts.at_ns, facts.call_id) >= after:
+        return False
     equal = (
         (wanted.identity, facts.identity),
         (wanted.team, facts.team),
@@ -116,9 +127,11 @@ def _matches(record: CallRecord, wanted: CallFilter) -> bool:
     return since and all(value is None or value == fact for value, fact in equal)
 
 
-def _ended_calls(connection: sqlite3.Connection, wanted: CallFilter, besides: int) -> list[CallRow]:
+def _ended_calls(
+    connection: sqlite3.Connection, wanted: CallFilter, after: _Place | None, besides: int
+) -> list[CallRow]:
     """The newest that match, and some more for those that turn out to be open again."""
-    statement = select(_CALLS).where(*_matching(wanted)).order_by(_CALLS.c.at_ns.desc(), _CALLS.c.id.desc())
+    statement = select(_CALLS).where(*_matching(wanted, after)).order_by(_CALLS.c.at_ns.desc(), _CALLS.c.id.desc())
     limited = statement if wanted.limit is None else statement.limit(wanted.limit + besides)
     return [CallRow(*row) for row in run(connection, limited)]
 

@@ -10,7 +10,7 @@ from comptroller.flow.records import Event, Finding, Held, Settled
 from comptroller.store import tables
 from comptroller.store.database import Database, Durability
 from comptroller.store.fold import fold, touched
-from comptroller.store.folder import Folder, get_meta, raise_meta
+from comptroller.store.folder import Folder, StoreDamagedError, get_meta, raise_meta
 from comptroller.store.lock import Holder, StoreLock
 from comptroller.store.migrate import migrate
 from comptroller.store.store import Recovered, Store
@@ -23,7 +23,7 @@ def open_store(state_dir: Path, *, durability: Durability, now_ns: int, holder: 
     """Take the store in `state_dir`, which is created (0700) if it is not there. Blocks on the disk.
 
     `now_ns` dates what recovery writes. Raises StoreHeldError (lock.py), SchemaUnknownError (migrate.py),
-    StoreDamagedError (folder.py), OSError or sqlite3.Error.
+    StoreDamagedError (folder.py; whatever the database itself objects to is one) or OSError.
     """
     state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = StoreLock.acquire(state_dir / LOCK, holder)
@@ -34,6 +34,9 @@ def open_store(state_dir: Path, *, durability: Durability, now_ns: int, holder: 
         except BaseException:
             database.close()
             raise
+    except sqlite3.Error as error:
+        lock.release()
+        raise StoreDamagedError(f"the store {state_dir} cannot be opened: {error}") from error
     except BaseException:
         lock.release()
         raise

@@ -11,6 +11,7 @@ price by 1.1 from the 4.6 models on; both stack) and its API reference (the tier
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from itertools import product
 
 from comptroller.core.pricing.book import DEFAULT_TIER
@@ -31,6 +32,7 @@ def asked_tier(service_tier: str | None, speed: str | None, geography: str | Non
     return None if name == DEFAULT_TIER and asked in _OPEN else name
 
 
+@lru_cache(maxsize=256)
 def possible_tiers(service_tier: str | None, speed: str | None, geography: str | None) -> frozenset[str]:
     """Every tier that a request may be billed in, the one it names among them.
 

@@ -112,10 +112,11 @@ def read_usage(reported: Any, hour_cache: bool = False) -> Reported | None:
     rounds = report.iterations or []
     if (report.input_tokens is None or report.output_tokens is None) and not rounds:
         return None
-    inside = _sum(_tokens(each, hour_cache) for each in rounds if read_name(each.type) in _IN_THE_COUNTS)
-    beside = _sum(_tokens(each, hour_cache) for each in rounds if read_name(each.type) not in _IN_THE_COUNTS)
-    counted = _Tokens(*map(max, _tokens(report, hour_cache), inside))
-    total = _sum((counted, beside))
+    total = _tokens(report, hour_cache)
+    if rounds:
+        inside = _sum(_tokens(each, hour_cache) for each in rounds if read_name(each.type) in _IN_THE_COUNTS)
+        beside = _sum(_tokens(each, hour_cache) for each in rounds if read_name(each.type) not in _IN_THE_COUNTS)
+        total = _sum((_Tokens(*map(max, total, inside)), beside))
     if sum(total) - total.hour > MOST_TOKENS:
         return None
     tier = _tier(report)
