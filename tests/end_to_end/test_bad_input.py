@@ -222,7 +222,13 @@ def test_a_head_that_the_parser_refuses(
 
 @pytest.mark.parametrize(
     "line",
-    [b"", b"\r\n" * 50, b"GET\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"],
+    [
+        b"",
+        b"\r\n" * 50,
+        b"GET\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ],
     ids=["nothing", "blank lines", "no target", "tls", "http/2"],
 )
 def test_what_is_no_request_at_all(
@@ -265,9 +271,7 @@ PATHS = [
 
 
 @pytest.mark.parametrize("path", PATHS, ids=[path[:30] for path in PATHS])
-def test_a_path_that_is_no_route(
-    gateway: GatewayProcess, sandbox: SandboxProcess, credential: str, path: str
-) -> None:
+def test_a_path_that_is_no_route(gateway: GatewayProcess, sandbox: SandboxProcess, credential: str, path: str) -> None:
     for method in ("POST", "GET"):
         assert_refused(ask(gateway, credential, GOOD, method=method, path=path), 404, "route_unknown")
     assert sandbox.count() == 0

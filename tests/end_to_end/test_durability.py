@@ -11,7 +11,19 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.end_to_end.caller import Row, ask, ask_at_once, budget_of, chat, eventually, mint, nanos, rest_of, settled_row, stream
+from tests.end_to_end.caller import (
+    Row,
+    ask,
+    ask_at_once,
+    budget_of,
+    chat,
+    eventually,
+    mint,
+    nanos,
+    rest_of,
+    settled_row,
+    stream,
+)
 from tests.harness.configuration import budget, process, registry
 from tests.harness.gateway import GatewayFailed, GatewayProcess
 from tests.sandbox.process import SandboxProcess

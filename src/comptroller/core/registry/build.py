@@ -16,7 +16,7 @@ from comptroller.core.identity.identity import Identity, Organization, Owner, Te
 from comptroller.core.money import parse_usd
 from comptroller.core.pricing.book import Price, PriceBook, Shipped
 from comptroller.core.pricing.estimate import ModelLimits
-from comptroller.core.pricing.rates import FEES, METERS, Rates, tier_name
+from comptroller.core.pricing.rates import FEES, METERS, Rates
 from comptroller.core.registry.entries import (
     ORGANIZATION,
     Entry,
@@ -92,7 +92,7 @@ def _price(entry: Entry) -> Price:
         first_day=date.fromisoformat(string(entry, "from")),
         rates=msgspec.convert(rates, Rates),
         provider=string(entry, "provider") or None,
-        service_tier=tier_name(string(entry, "service_tier")),
+        service_tier=string(entry, "service_tier"),
         over_input_tokens=size if isinstance(size, int) else 0,
     )
 

@@ -15,6 +15,7 @@ from comptroller.core.budget.window import WindowKind
 from comptroller.core.identity.identity import Environment, IdentityKind, RiskTier
 from comptroller.core.ids import is_identity_id, is_trust_domain
 from comptroller.core.pricing.book import Shipped
+from comptroller.core.pricing.rates import DEFAULT_TIER, tier_name
 from comptroller.core.registry import fields
 from comptroller.core.registry.entries import (
     ORGANIZATION,
@@ -60,6 +61,10 @@ def _attribute(raw: object) -> str:
     return word
 
 
+def _tier(raw: object) -> Value:
+    return tier_name(fields.name(raw))
+
+
 def _not_yet(raw: object) -> Value:
     raise Fault("This cannot be limited yet.", f"Known now: {', '.join(ATTRIBUTES)}.")
 
@@ -101,7 +106,7 @@ _MODEL = (
 _PRICE = (
     Field("model", fields.pattern, mandatory=True),
     Field("provider", fields.name),
-    Field("service_tier", fields.name, "default"),
+    Field("service_tier", _tier, DEFAULT_TIER),
     Field("from", fields.day, mandatory=True),
     Field("input", fields.price, mandatory=True),
     Field("output", fields.price, mandatory=True),
