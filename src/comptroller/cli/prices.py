@@ -31,10 +31,11 @@ def prices(
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
-    """Show what a model costs: every meter, service tier and prompt size, and where each price is from.
+    """Show what a model costs, and where each price is from.
 
-    Token prices are USD per million, fees USD per thousand. A meter that is not shown is billed as its
-    whole: cached input as input, reasoning as output.
+    A line for each provider, service tier and size of prompt. Token prices are USD per million, fees USD
+    per thousand. A meter that is not shown is billed as its whole: cached input as input, reasoning as
+    output.
 
     \b
     Example:
