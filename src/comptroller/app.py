@@ -36,7 +36,7 @@ from comptroller.gateway.egress import Egress
 from comptroller.gateway.log import warn
 from comptroller.gateway.providers import build_providers
 from comptroller.gateway.serving import Listener
-from comptroller.settings import Settings, SettingsError, load_settings
+from comptroller.settings import Address, Settings, SettingsError, load_settings
 from comptroller.shipped import ShippedBook
 from comptroller.store.admin_token import open_admin_token
 from comptroller.store.keyring import Keyring, open_keyring
@@ -145,6 +145,7 @@ async def _gate(
             answer_bytes=limits.answer_bytes,
             stream_buffer_bytes=limits.stream_buffer_bytes,
             finish_after_hangup_s=limits.finish_after_hangup_s,
+            bodies_bytes=limits.bodies_bytes,
         ),
         warn=warn,
     )
@@ -211,14 +212,15 @@ async def _serve(settings: Settings, on_ready: OnReady | None) -> int:
 
 def _listeners(house: House) -> list[Listener]:
     """The data plane's and the admin plane's, or one for both if they share an address."""
-    settings, head_bytes = house.settings, house.settings.limits.header_bytes
-    data, admin = settings.listen, settings.admin.listen
+    data, admin = house.settings.listen, house.settings.admin.listen
+    limits = house.settings.limits
+
+    def listener(app: Asgi, at: Address) -> Listener:
+        return Listener(app, at.host, at.port, head_bytes=limits.header_bytes, stalled_s=limits.stalled_caller_s)
+
     if data == admin:
-        return [Listener(_shared(house), data.host, data.port, head_bytes=head_bytes)]
-    return [
-        Listener(house.door, data.host, data.port, head_bytes=head_bytes),
-        Listener(_with_health(house), admin.host, admin.port, head_bytes=head_bytes),
-    ]
+        return [listener(_shared(house), data)]
+    return [listener(house.door, data), listener(_with_health(house), admin)]
 
 
 def _shared(house: House) -> Asgi:

@@ -1,10 +1,15 @@
 """Every command beside a gateway that does not run: the same answers, from the same store."""
 
+import socket
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from comptroller.cli.holder import OFFLINE
+from comptroller.store.lock import Holder, StoreLock
+from comptroller.store.open import LOCK
 from tests.cli.world import BUDGETS, MEMBERS, Typed, chat
 from tests.harness.configuration import budget, process, registry
 from tests.harness.gateway import GatewayProcess
@@ -58,11 +63,54 @@ def test_a_store_that_somebody_else_holds(typed: Typed, stopped: GatewayProcess,
     other.write_text(stopped.config.read_text().replace(f":{port}", f":{_next_free(port)}"))
     done = typed("status", "--config", str(other))
     assert (done.returncode, done.stdout) == (1, "")
-    assert "Nothing listens on" in done.stderr
+    assert "No gateway of this store listens on" in done.stderr
     assert f"in use by process {stopped.pid}" in done.stderr
     serve = typed("serve", "--config", str(other))
     assert serve.returncode == 1
     assert f"The gateway does not start: The store {stopped.state} is in use by process {stopped.pid}" in serve.stderr
+
+
+def test_a_stranger_on_the_admin_port_is_told_nothing(typed: Typed, stopped: GatewayProcess) -> None:
+    """Nobody holds the store, so whoever listens there is not our gateway: the credential stays here."""
+    with Stranger(stopped.admin_port) as stranger:
+        assert typed.rows(stopped, "status")["serving"] is False
+        with held_by_a_command(stopped):
+            done = typed("status", "--config", str(stopped.config))
+            assert (done.returncode, "in use by process" in done.stderr) == (1, True), done.stderr
+        assert stranger.visitors == 0
+
+
+class Stranger:
+    """Listens on a port that was ours, and counts who comes."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_server(("127.0.0.1", port))
+        self._socket.setblocking(False)
+
+    def __enter__(self) -> "Stranger":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    @property
+    def visitors(self) -> int:
+        count = 0
+        with suppress(BlockingIOError):
+            while True:
+                self._socket.accept()[0].close()
+                count += 1
+        return count
+
+
+@contextmanager
+def held_by_a_command(gateway: GatewayProcess) -> Iterator[None]:
+    """Another command works on the store: it holds it, and listens nowhere."""
+    lock = StoreLock.acquire(gateway.state / LOCK, Holder(1, "here", "now", OFFLINE))
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def test_faulty_settings_are_named(typed: Typed, stopped: GatewayProcess) -> None:
@@ -75,8 +123,6 @@ def test_faulty_settings_are_named(typed: Typed, stopped: GatewayProcess) -> Non
 
 
 def _next_free(port: int) -> int:
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         free = int(probe.getsockname()[1])

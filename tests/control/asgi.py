@@ -61,7 +61,7 @@ async def ask(
         "raw_path": path.encode(),
         "query_string": query.encode(),
         "root_path": "",
-        "headers": [(name.encode(), value.encode()) for name, value in pairs if value],
+        "headers": [(name.lower().encode(), value.encode()) for name, value in pairs if value],
         "client": client,
         "server": ("127.0.0.1", 8789),
     }

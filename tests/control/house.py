@@ -44,7 +44,12 @@ SANDBOX = Provider(
     output_limit_field="max_completion_tokens",
 )
 LIMITS = Limits(
-    body_bytes=1 << 20, body_timeout_s=1.0, answer_bytes=1 << 20, stream_buffer_bytes=1 << 20, finish_after_hangup_s=1.0
+    body_bytes=1 << 20,
+    body_timeout_s=1.0,
+    bodies_bytes=1 << 24,
+    answer_bytes=1 << 20,
+    stream_buffer_bytes=1 << 20,
+    finish_after_hangup_s=1.0,
 )
 
 

@@ -87,3 +87,30 @@ async def test_a_correction_after_a_restart_reaches_a_window_that_sleeps(tmp_pat
         await put_right(house, call_id, 20)
         await house.spend(1)
         assert posted(house, "all") == {"": 21}
+
+
+class Unfoldable:
+    """Books that can be read and not be brought up to date: a correction may be on its way into them."""
+
+    def __init__(self, ledger: Any) -> None:
+        self._ledger = ledger
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ledger, name)
+
+    async def fold(self) -> None:
+        raise LedgerUnavailableError("disk full")
+
+
+async def test_nothing_is_corrected_on_stale_books(tmp_path: Path) -> None:
+    async with opened(tmp_path, budgets=[ALL]) as house:
+        call_id = await house.spend(50)
+        await house.store.fold()
+        house.office.ledger = Unfoldable(house.store)
+        with pytest.raises(ControlProblem, match="disk full") as caught:
+            await put_right(house, call_id, 20)
+        assert (caught.value.status, caught.value.code) == (503, "ledger_unavailable")
+        assert posted(house, "all") == {"": 50}
+        house.office.ledger = house.store
+        await put_right(house, call_id, 20)
+        assert posted(house, "all") == {"": 20}

@@ -1,6 +1,7 @@
 """Who may come in at all, and how every error leaves."""
 
 import dataclasses
+import re
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -74,6 +75,17 @@ async def test_only_our_own_pages_may_ask(house: House, origin: str, status: int
 async def test_other_machines_stay_outside(house: House, client: tuple[str, int] | None) -> None:
     said = await ask(door(house), "GET", STATUS, client=client)
     assert (said.status, said.code) == (403, "client_forbidden")
+
+
+@pytest.mark.parametrize(
+    "name", ["forwarded", "x-forwarded-for", "X-Forwarded-Proto", "x-forwarded-host", "x-real-ip", "X-Forwarded-Foo"]
+)
+async def test_whoever_comes_through_a_proxy_stays_outside(house: House, name: str) -> None:
+    """The proxy is on this machine; who stands behind it is not known."""
+    said = await ask(door(house), "GET", STATUS, headers={name: "127.0.0.1"})
+    assert (said.status, said.code) == (403, "client_forbidden")
+    assert "proxy" in said.body["error"]["message"]
+    assert ADMIN not in str(said)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +178,11 @@ async def test_a_fault_of_ours_tells_nothing(house: House) -> None:
     said = await ask(api.build(office, Admin()), "GET", "/api/v1/findings")
     assert (said.status, said.code) == (500, "internal_error")
     assert "NoneType" not in str(said.body)
-    assert house.warnings.pop()[0] == "control_fault"
+    event, logged = house.warnings.pop()
+    assert event == "control_fault"
+    assert (logged["path"], logged["error"]) == ("/api/v1/findings", "AttributeError")
+    assert re.fullmatch(r".*/control/findings\.py:\d+", logged["where"])
+    assert "NoneType" not in str(logged), "a message could hold a value"
 
 
 async def test_every_answer_is_private_json(house: House) -> None:

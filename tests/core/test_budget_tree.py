@@ -7,6 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
+from comptroller.core.budget import tree as tree_module
 from comptroller.core.budget.budget import Budget
 from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.core.budget.scope import Facts
@@ -194,3 +195,21 @@ class TreeMachine(RuleBasedStateMachine):
 
 TestTreeMachine = TreeMachine.TestCase
 TestTreeMachine.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+def test_a_correction_reaches_a_window_that_is_not_in_memory() -> None:
+    tree = BudgetTree([a_budget("b", limit=1000)])
+    (window,) = BudgetTree([a_budget("b")]).drawn_by(facts(), T0)
+    tree.adjust([window.key], Amounts(usd=600))
+    assert tree.drawn_by(facts(), T0)[0].remaining == 400
+
+
+def test_names_that_callers_make_up_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tree_module, "_WINDOWS_MOST", 10)
+    tree = BudgetTree([a_budget("each", per="model")])
+    kept = tree.drawn_by(facts(model="kept"), T0)
+    tree.hold("h", kept, Amounts(usd=5))
+    for number in range(100):
+        tree.drawn_by(facts(model=f"made-up-{number}"), T0)
+    assert len(tree.windows()) <= 12
+    assert tree.drawn_by(facts(model="kept"), T0)[0].held == 5

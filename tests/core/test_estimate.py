@@ -77,6 +77,23 @@ def test_without_a_budget_that_needs_it_nothing_is_refused_for_lack_of_a_price()
     assert isinstance(found, Estimate)
 
 
+def test_a_token_budget_does_not_bound_what_a_server_does_by_itself() -> None:
+    found = bound(asked(fees=("web search",)), money=False, metered=True)
+    assert isinstance(found, Refusal)
+    assert found.code == "estimate_unbounded"
+
+
+def test_what_lies_outside_the_body_may_be_audio() -> None:
+    dear = {"default": Rates(10, 20, audio_input=90)}
+    windowed = ModelLimits(4096, context_window=8_000)
+    assert sure(asked(unbounded=("a file",)), windowed, dear).input_rate == 90
+    assert sure(asked(), windowed, dear).input_rate == 10
+
+
+def test_the_least_output_is_never_nothing() -> None:
+    assert sure(asked(), ModelLimits(4096, min_output_tokens=0)).least_output_tokens == 1
+
+
 def test_an_open_tier_is_held_at_the_dearest_and_a_named_one_at_itself_or_the_default() -> None:
     tiers = {"default": Rates(10, 20), "priority": Rates(20, 40), "flex": Rates(5, 10)}
     assert sure(asked(), rates=tiers).output_rate == 40

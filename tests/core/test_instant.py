@@ -34,6 +34,12 @@ def test_a_leap_forward_freezes_time_until_it_has_agreed_for_a_minute() -> None:
     assert told((0, 0), (day, 1), (day + 30, 31), (day + 59, 60), (day + 60, 61)) == [0, 0, 0, 0, day + 60]
 
 
+def test_every_reading_is_later_than_the_one_before_even_when_time_stands() -> None:
+    keeper = TimeKeeper(T0)
+    readings = [keeper.now(T0 - 3600 * S, 0) for _ in range(3)]
+    assert readings == sorted(set(readings))
+
+
 def test_a_leap_that_goes_back_is_forgotten() -> None:
     assert told((0, 0), (86_400, 1), (2, 2), (3, 3)) == [0, 0, 2, 3]
 

@@ -49,7 +49,9 @@ def test_a_chat_is_answered_and_charged_as_the_provider_billed_it(
     assert nanos(headers["x-comptroller-charge-usd"]) == charged([line])
     assert headers["x-comptroller-model"].startswith("sandbox-large")
     assert "x-comptroller-remaining-usd" in headers
-    (row,) = [row for row in gateway.admin("GET", "/calls") if row["id"] == headers["x-comptroller-call-id"]]
+    (row,) = [
+        row for row in gateway.admin("GET", "/calls?limit=10000") if row["id"] == headers["x-comptroller-call-id"]
+    ]
     assert line["client_request_id"] == f"{row['id']}.1"
     assert (row["identity"], row["outcome"], row["presumed"]) == ("agent/ant", "completed", False)
     assert (row["input_tokens"], row["output_tokens"]) == (line["input_tokens"], line["output_tokens"])
@@ -93,7 +95,7 @@ def test_a_stream_that_nobody_asked_usage_for_is_charged_exactly(
         for _ in raw.iter_lines():
             pass
     lines = sandbox.settled()
-    (row,) = [row for row in gateway.admin("GET", "/calls") if row["id"] == call_id]
+    (row,) = [row for row in gateway.admin("GET", "/calls?limit=10000") if row["id"] == call_id]
     assert nanos(row["charge_usd"]) == charged(lines)
     assert row["presumed"] is False
 
@@ -107,7 +109,7 @@ def test_reasoning_and_cached_tokens_are_charged_at_their_own_prices(
     lines = sandbox.settled(2)
     assert lines[1]["cached_tokens"] > 0
     assert lines[1]["reasoning_tokens"] > 0
-    rows = {f"{row['id']}.1": row for row in gateway.admin("GET", "/calls")}
+    rows = {f"{row['id']}.1": row for row in gateway.admin("GET", "/calls?limit=10000")}
     for line in lines:
         row = rows[line["client_request_id"]]
         assert nanos(row["charge_usd"]) == int(line["charge_nanos"])
@@ -138,7 +140,7 @@ def test_the_async_client_at_once(gateway: GatewayProcess, sandbox: SandboxProce
             return await asyncio.gather(*calls)
 
     assert len(asyncio.run(all_at_once())) == 20
-    rows = {f"{row['id']}.1": row for row in gateway.admin("GET", "/calls")}
+    rows = {f"{row['id']}.1": row for row in gateway.admin("GET", "/calls?limit=10000")}
     lines = sandbox.settled(20)
     assert sum(nanos(rows[line["client_request_id"]]["charge_usd"]) for line in lines) == charged(lines)
 
@@ -197,14 +199,14 @@ def test_a_refusal_is_the_right_exception_says_what_to_do_and_is_not_retried(
     status: int,
     code: str,
 ) -> None:
-    before = len(gateway.admin("GET", "/calls"))
+    before = len(gateway.admin("GET", "/calls?limit=10000"))
     with connect(gateway, identity, max_retries=2) as client, pytest.raises(kind) as raised:
         client.chat.completions.create(**{"messages": ASK, **given})
     refused = raised.value
     body: Any = refused.body
     assert (refused.status_code, refused.code) == (status, code)
     assert body["comptroller"]["hint"] in body["message"]
-    assert len(gateway.admin("GET", "/calls")) == before + 1  # asked once, recorded once
+    assert len(gateway.admin("GET", "/calls?limit=10000")) == before + 1  # asked once, recorded once
     assert sandbox.requests() == []
 
 
@@ -254,5 +256,5 @@ def test_a_stream_that_breaks_off_ends_as_an_error_and_not_as_an_answer(
     with pytest.raises(openai.APIError) as raised:
         list(client.chat.completions.create(model="sandbox-large", messages=ASK, stream=True, extra_body=extra))
     assert "broke off" in str(raised.value)
-    row = gateway.admin("GET", "/calls")[0]
+    row = gateway.admin("GET", "/calls?limit=10000")[0]
     assert (row["outcome"], row["presumed"], row["charge_usd"]) == ("provider_cut", True, row["held_usd"])

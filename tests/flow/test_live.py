@@ -78,5 +78,17 @@ async def test_a_line_guards_one_block_after_the_other() -> None:
     assert line.reason == "drained"
 
 
+async def test_a_renewed_line_can_be_cut_again() -> None:
+    line = Line()
+    line.cut("client_slow")
+    with line:
+        await forever()
+    line.renew()
+    asyncio.get_running_loop().call_soon(line.cut, "drained")
+    with line:
+        await forever()
+    assert line.reason == "drained"
+
+
 async def test_quiet_is_at_once_when_nothing_is_in_flight() -> None:
     await LiveCalls().quiet()

@@ -136,7 +136,17 @@ def test_listening_beyond_this_machine_must_be_meant(file: Path, listen: str) ->
     assert 'tls = "terminated"' in line
     (line,) = problems(file, f'[admin]\nlisten = "{listen}"')
     assert line.startswith("admin.listen: ")
-    assert not load(file, f'listen = "{listen}"\ntls = "terminated"\n[admin]\nlisten = "{listen}"').listen.loopback
+    assert not load(file, f'listen = "{listen}"\ntls = "terminated"').listen.loopback
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:8787", "0.0.0.0:8787"])
+def test_behind_a_proxy_the_admin_plane_has_an_address_of_its_own(file: Path, listen: str) -> None:
+    """What the proxy hands on to us comes from this machine: it must not reach the bootstrap credential's plane."""
+    shared = f'listen = "{listen}"\ntls = "terminated"\n[admin]\nlisten = "{listen}"'
+    (line,) = problems(file, shared)
+    assert line.startswith("admin.listen: ")
+    assert load(file, shared.replace('8787"\ntls', '8786"\ntls')).tls == "terminated"
+    assert load(file, 'listen = "127.0.0.1:8787"\n[admin]\nlisten = "127.0.0.1:8787"').tls is None
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import msgspec
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
+from sqlalchemy.schema import CreateIndex
 
 from comptroller.core.work.session import Session
 from comptroller.flow.records import Change, Finding
@@ -22,6 +23,11 @@ def test_the_migrations_make_the_schema(tmp_path: Path) -> None:
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, schema.metadata) == []
+        for table in schema.metadata.tables.values():  # what the comparison does not see: conditions
+            for index in table.indexes:
+                wanted = str(CreateIndex(index).compile(connection))
+                made = connection.exec_driver_sql("SELECT sql FROM sqlite_master WHERE name = ?", (index.name,))
+                assert made.scalar() == wanted
     engine.dispose()
 
 
@@ -48,6 +54,8 @@ def test_reading_calls_uses_an_index(tmp_path: Path) -> None:
         "session = 'x'": "calls_session",
         "identity = 'x' ORDER BY at_ns DESC": "calls_identity_at",
         "at_ns > 5 ORDER BY at_ns DESC": "calls_at",
+        f"outcome = 'x' AND {schema.UNUSUAL} ORDER BY at_ns DESC": "calls_unusual",
+        f"{schema.REFUSED} ORDER BY at_ns DESC": "calls_refused",
     }
     with closing(sqlite3.connect(tmp_path / "comptroller.db")) as connection:
         for condition, index in questions.items():

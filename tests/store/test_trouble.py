@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import os
 import shutil
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +15,11 @@ import pytest
 from comptroller.core.work.session import Session
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Event
+from comptroller.store import journal as journal_module
 from comptroller.store.database import Database
 from comptroller.store.folder import Folder
 from comptroller.store.journal import JournalWriter
+from comptroller.store.lock import StoreHeldError
 from comptroller.store.migrate import migrate
 from comptroller.store.store import Store
 from tests.store.samples import NOW_NS, change, held, open_at, refused, rows_of, settled, started, until
@@ -246,3 +250,24 @@ async def journalled(store: Store) -> dict[str, int]:
     for (key,) in rows_of(folder, "SELECT call_id FROM findings WHERE code = 'settled_without_hold'"):
         ended[f"{key}.1"] = ended.get(f"{key}.1", 0) + 1
     return ended | holds
+
+
+async def test_the_store_is_not_let_go_while_the_writer_may_still_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second owner would find a journal that grows under its feet."""
+    monkeypatch.setattr(journal_module, "_STOP_GRACE_S", 0.1)
+    store = open_at(tmp_path)
+    journal = store.start()
+    let_go = threading.Event()
+    stuck = journal.submit(lambda _: let_go.wait(20))  # a disk that does not answer
+    for number in range(3):
+        journal.append(settled(number))
+    assert await store.close(timeout_s=0.1) == 3
+    with pytest.raises(StoreHeldError, match=f"process {os.getpid()}"):
+        open_at(tmp_path)
+    let_go.set()
+    assert await asyncio.wait_for(stuck, 20)
+    assert await store.close(timeout_s=10) == 0
+    async with started(tmp_path):
+        assert rows_of(tmp_path, "SELECT count(*) FROM findings") == [(3,)], "they were written after all"

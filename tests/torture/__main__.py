@@ -1,6 +1,7 @@
 """`python -m tests.torture`: the long seeded run against real processes. Exit code 1 if a judgement fails."""
 
 import argparse
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import uvloop
 from rich.console import Console
 
+from tests.sandbox.process import SRC
 from tests.torture.plan import MODES, Mode
 from tests.torture.report import show
 from tests.torture.run import Options, run
@@ -16,18 +18,24 @@ from tests.torture.run import Options, run
 def main() -> int:
     chosen = _parser().parse_args()
     console = Console(soft_wrap=False, width=160 if not sys.stdout.isatty() else None)
-    options = Options(chosen.seed, chosen.seconds, chosen.clients, chosen.durability)
     modes: tuple[Mode, ...] = MODES if chosen.mode == "all" else (chosen.mode,)
-    passed = [_one(mode, options, chosen.keep, console) for mode in modes]
+    with tempfile.TemporaryDirectory(prefix="torture-") as scratch:
+        options = Options(chosen.seed, chosen.seconds, chosen.clients, chosen.durability, frozen(Path(scratch)))
+        passed = [_one(mode, options, (chosen.keep or Path(scratch)) / mode, console) for mode in modes]
     console.print(f"{sum(passed)} of {len(passed)} runs passed (seed {options.seed})")
     return 0 if all(passed) else 1
 
 
-def _one(mode: Mode, options: Options, keep: Path | None, console: Console) -> bool:
+def frozen(scratch: Path) -> Path:
+    """A copy of the source: every restart of a long run serves the same one, whoever edits the tree meanwhile."""
+    source = scratch / "source"
+    shutil.copytree(SRC / "comptroller", source / "comptroller", ignore=shutil.ignore_patterns("__pycache__"))
+    return source
+
+
+def _one(mode: Mode, options: Options, folder: Path, console: Console) -> bool:
     console.print(f"{mode}: {options.clients} clients for {options.seconds:g} s, seed {options.seed}")
-    with tempfile.TemporaryDirectory(prefix="torture-") as scratch:
-        folder = Path(scratch) / mode if keep is None else keep / mode
-        result = uvloop.run(run(mode, options, folder, lambda line: console.print(line, highlight=False)))
+    result = uvloop.run(run(mode, options, folder, lambda line: console.print(line, highlight=False)))
     show(result, console)
     return result.passed
 

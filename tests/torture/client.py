@@ -13,6 +13,7 @@ from tests.torture.sessions import Sessions
 PATIENCE_S = 40.0  # longer than any bound of the gateway: who waits longer was forgotten
 SLOW_READER_BYTES = 4096
 _DOWN_S = 0.1
+_REFUSED_S = 0.03
 _READ_BYTES = 65_536
 
 
@@ -82,7 +83,7 @@ class Client:
             return self._close()
         await writer.drain()
         status, headers = await _read_head(reader)
-        self._hear(step, status, headers)
+        await self._hear(step, status, headers)
         if step.manners == "leaves_midway" and status == 200:
             for _ in range(step.leaves_after):
                 if not await reader.read(_READ_BYTES):
@@ -122,7 +123,7 @@ class Client:
                 self._open[1].transport.abort()
             self._open = None
 
-    def _hear(self, step: Step, status: int, headers: Mapping[str, str]) -> None:
+    async def _hear(self, step: Step, status: int, headers: Mapping[str, str]) -> None:
         told = self._told
         told.statuses[status] += 1
         if step.fault is not None and "x-comptroller-refusal" not in headers:
@@ -130,6 +131,8 @@ class Client:
         refusal = headers.get("x-comptroller-refusal")
         if refusal is not None:
             told.refusals[refusal] += 1
+            if refusal == "budget_exhausted":
+                await asyncio.sleep(_REFUSED_S)  # sleep: who has no money left comes back a little later
             if refusal in {"session_ended", "credential_expired"}:
                 self._sessions.forget(step.session)
         if status == 500 and "x-comptroller-error-source" not in headers:

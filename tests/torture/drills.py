@@ -25,6 +25,7 @@ async def standing_holds(gateway: GatewayProcess, office: AdminOffice) -> Verdic
 
     Memory and tables cannot be read in one step, so both are read between two equal readings of memory.
     """
+    await office.raise_limits()
     credentials = [await office.mint(identity) for identity in IDENTITIES]
     for _ in range(_TRIES):
         async with AsyncExitStack() as stack:

@@ -1,7 +1,7 @@
 """One run: start everything, let clients and chaos loose for a while, wait until it is quiet, judge."""
 
 import asyncio
-import contextlib
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,7 @@ from tests.harness.gateway import GatewayProcess
 from tests.sandbox.process import SRC, SandboxProcess
 from tests.torture import drills, judge
 from tests.torture.books import Books, read_bill, read_books
-from tests.torture.chaos import Chaos
+from tests.torture.chaos import Chaos, goes_on
 from tests.torture.client import Client, Told
 from tests.torture.judge import Verdict
 from tests.torture.office import AdminOffice
@@ -42,6 +42,7 @@ class Options:
     clients: int = 64
     durability: str = "power"
     source: Path = SRC
+    brief: bool = False  # no drills and no last restart
 
 
 @dataclass
@@ -79,11 +80,12 @@ class Run:
     async def go(self) -> Result:
         with SandboxProcess() as sandbox, self._gateway(sandbox) as gateway:
             office = AdminOffice(gateway, self.options.seed, self.mode)
-            chaos = Chaos(gateway, office, self.options.seed, self.mode)
+            chaos = Chaos(gateway, sandbox, office, self.options.seed, self.mode)
             await self._storm(gateway, sandbox, office, chaos)
             await self._quiet(sandbox, office)
-            await self._drill(gateway, office)
-            await self._quiet(sandbox, office)
+            if not self.options.brief:
+                await self._drill(gateway, office)
+                await self._quiet(sandbox, office)
             await self._judge(gateway, sandbox, office, chaos)
             self._note(gateway, office, chaos)
         return self.result
@@ -127,7 +129,7 @@ class Run:
     async def _sample(self, gateway: GatewayProcess) -> None:
         """Look at the store while calls are in flight: one transaction is one picture."""
         every_s = max(SAMPLE_EVERY_S, self.options.seconds / SAMPLES_MOST)
-        while await _goes_on(self._stop, every_s):
+        while await goes_on(self._stop, every_s):
             books = await asyncio.to_thread(read_books, gateway.state)
             self._samples += 1
             self._pictures += judge.picture(books, bounded=self.mode != "overrun")
@@ -135,7 +137,7 @@ class Run:
     async def _report(self, sandbox: SandboxProcess, chaos: Chaos) -> None:
         began = time.monotonic()
         told = self.result.told
-        while await _goes_on(self._stop, PROGRESS_EVERY_S):
+        while await goes_on(self._stop, PROGRESS_EVERY_S):
             bill = await asyncio.to_thread(sandbox.total)
             self._say(
                 f"  {time.monotonic() - began:5.0f} s: {told.steps} steps, {told.statuses[200]} answered, "
@@ -180,16 +182,9 @@ class Run:
             judge.none_of("the API shows what the store has", _differences(shown, books), len(shown)),
             *((judge.limits(rows),) if self.mode != "overrun" else judge.overruns(books, bill)),
         ]
-        await asyncio.to_thread(chaos.last_restart)
-        again = await office.budgets()
-        verdicts += [
-            judge.same("after a restart every window is the same", rows, again),
-            judge.none_of(
-                "nothing is held after the restart",
-                [f"{row['name']}[{row['instance']}]" for row in again if judge.amount_of(row, "held")],
-                len(again),
-            ),
-        ]
+        if not self.options.brief:
+            await asyncio.to_thread(chaos.last_restart)
+            verdicts += _after_restart(rows, await office.budgets())
         chaos.exit_codes.append(await asyncio.to_thread(gateway.sigterm))
         wrong = [f"exit code {code}" for code in chaos.exit_codes if code != 0]
         verdicts.append(judge.none_of("SIGTERM ends it with exit code 0", wrong, len(chaos.exit_codes)))
@@ -216,6 +211,7 @@ class Run:
             "steps": str(told.steps),
             "kills": str(chaos.kills),
             "restarts": str(chaos.restarts),
+            "troubles": ", ".join(f"{n} {kind}" for kind, n in chaos.troubles.items()),
             "sessions minted, ended": f"{office.minted}, {office.ended}",
             "limits raised": str(office.raises),
             "models resumed": str(office.resumed),
@@ -223,15 +219,8 @@ class Run:
             "faults answered": ", ".join(f"{n} {name}" for name, n in told.faults.most_common()),
             "refusals": ", ".join(f"{n} {name}" for name, n in told.refusals.most_common()),
             "manners": ", ".join(f"{n} {name}" for name, n in told.manners.most_common()),
-            "log": f"{len(gateway.log())} bytes",
+            "logged": ", ".join(f"{n} {event}" for event, n in _logged(gateway.log()).most_common()),
         }
-
-
-async def _goes_on(stop: asyncio.Event, seconds: float) -> bool:
-    """Wait so long; False when the run is over."""
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)
-    return not stop.is_set()
 
 
 def _differences(shown: Sequence[Mapping[str, Any]], books: Books) -> list[str]:
@@ -245,6 +234,19 @@ def _differences(shown: Sequence[Mapping[str, Any]], books: Books) -> list[str]:
         if call is None or charge != call.charge.usd or row["presumed"] != (call.state == "presumed"):
             wrong.append(f"{row['id']} is shown as {row['outcome']}, {row['charge_usd']} USD; the tables have {call}")
     return wrong
+
+
+def _logged(log: str) -> Counter[str]:
+    """The events in the gateway's log."""
+    return Counter(json.loads(line)["event"] for line in log.splitlines() if line.startswith("{"))
+
+
+def _after_restart(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> list[Verdict]:
+    held = [f"{row['name']}[{row['instance']}]" for row in after if judge.amount_of(row, "held")]
+    return [
+        judge.same("after a restart every window is the same", before, after),
+        judge.none_of("nothing is held after the restart", held, len(after)),
+    ]
 
 
 def _clean(gateway: GatewayProcess) -> list[Verdict]:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from comptroller.cli.failure import CommandError
 
+OFFLINE = "nothing (offline command)"  # what app.py writes for a command that opened the store itself
+
 
 @contextmanager
 def said_plainly(before: str = "") -> Generator[None]:
@@ -35,6 +37,26 @@ def said_plainly(before: str = "") -> Generator[None]:
 
 def holder_of(config: Path) -> str | None:
     """Who owns the store of this configuration now, as a sentence; None if nobody does."""
+    return _held(config)[0]
+
+
+def is_served(config: Path) -> bool:
+    """Whether a gateway that listens owns the store: not nobody, nor a command, nor a gateway that is just starting."""
+    import msgspec
+
+    from comptroller.store.lock import Holder
+
+    sentence, content = _held(config)
+    if sentence is None:
+        return False
+    try:
+        return msgspec.json.decode(content, type=Holder).listen != OFFLINE
+    except msgspec.MsgspecError:
+        return False
+
+
+def _held(config: Path) -> tuple[str | None, bytes]:
+    """Who owns the store, as a sentence, and the name it wrote into the lock."""
     import os
 
     from comptroller.cli.target import read_settings
@@ -42,10 +64,12 @@ def holder_of(config: Path) -> str | None:
     from comptroller.store.open import LOCK
 
     path = read_settings(config).state / LOCK
-    if not path.exists():
-        return None
     try:
-        StoreLock.acquire(path, Holder(os.getpid(), "this command", "now", "nothing")).release()
-    except (StoreHeldError, OSError) as error:
-        return str(error)
-    return None
+        if not path.exists():
+            return None, b""
+        StoreLock.acquire(path, Holder(os.getpid(), "this command", "now", OFFLINE)).release()
+    except StoreHeldError as error:
+        return str(error), path.read_bytes()
+    except OSError as error:
+        return str(error), b""
+    return None, b""

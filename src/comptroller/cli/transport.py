@@ -1,7 +1,8 @@
 """The command's way to the admin plane: over HTTP to a running gateway, else to the same app in this process.
 
-Where no gateway listens, the command opens the store itself and asks the very same ASGI app, so each
-command has one way of asking. A store that another process owns is never opened: its holder is named.
+Where no gateway owns the store, the command opens it itself and asks the very same ASGI app, so each
+command has one way of asking, and the admin credential goes to nobody else who may listen on that port.
+A store that another process owns is never opened: its holder is named.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class Api:
 def connect(context: typer.Context, config: Path | None) -> Generator[Api]:
     """The admin plane of the gateway that this command is about."""
     target = find_target(chosen_config(context, config))
-    if _listens(target):
+    if _is_there(target):
         yield Api(_Online(target))
     elif target.config is None:
         raise CommandError(
@@ -90,6 +91,20 @@ def connect(context: typer.Context, config: Path | None) -> Generator[Api]:
     else:
         with _offline(target, target.config) as wire:
             yield Api(wire)
+
+
+def _is_there(target: Target) -> bool:
+    """Whether to ask over the network.
+
+    A store that no gateway owns has none that listens, so whoever does is a stranger, and the admin credential
+    is not for it.
+    """
+    if target.config is not None:
+        from comptroller.cli.holder import is_served
+
+        if not is_served(target.config):
+            return False
+    return _listens(target)
 
 
 def _listens(target: Target) -> bool:
@@ -162,7 +177,7 @@ def _offline(target: Target, config: Path) -> Generator[_Offline]:
 
     with asyncio.Runner() as runner:
         opening = app.offline(config)
-        with said_plainly(f"Nothing listens on {target.where}, and the store cannot be opened instead: "):
+        with said_plainly(f"No gateway of this store listens on {target.where}, and it cannot be opened instead: "):
             inner = runner.run(_enter(opening))
         try:
             token = find_target(config).token or ""  # opening the store for the first time made it

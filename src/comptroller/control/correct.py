@@ -34,6 +34,7 @@ async def correct(office: Office, call_id: str, charge_nanos: int, reason: str, 
         raise invalid("A charge cannot be below zero.", "Give what the provider billed in the end, such as 0.0123.")
     words = read_reason(reason, "Name its source, such as the line of the provider's invoice.")
     async with office.changing:
+        await _catch_up(office)
         record = await find_call(office, call_id)
         before = _charge_of(record)
         event = Corrected(
@@ -54,6 +55,14 @@ async def correct(office: Office, call_id: str, charge_nanos: int, reason: str, 
         reason=event.reason,
         actor=actor,
     )
+
+
+async def _catch_up(office: Office) -> None:
+    """Decide on the newest books or not at all: an earlier correction that is not in them would count twice."""
+    try:
+        await office.ledger.fold()
+    except LedgerUnavailableError as error:
+        raise ledger_unavailable(f"Nothing was corrected, for the books are behind: {error}.") from error
 
 
 def _charge_of(record: CallRecord) -> int:

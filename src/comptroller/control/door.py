@@ -1,6 +1,7 @@
 """The door of the admin plane: who may come in at all, and how every error leaves.
 
-Four checks before any handler sees a request: the client is on this machine; the Host header names us, so
+Four checks before any handler sees a request: the client is on this machine, and no proxy that speaks for
+others (a tunnel adds no header, a proxy says for whom it asks); the Host header names us, so
 that a web page which points its own name at our address (DNS rebinding) gets nothing; an Origin header, where
 a browser sends one, is our own; the credential is the admin's.
 """
@@ -23,6 +24,7 @@ from comptroller.core.identity.credential import ADMIN_PREFIX, PREFIX
 from comptroller.flow.journal import LedgerUnavailableError
 
 _HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+_FORWARDED = frozenset({"forwarded", "x-real-ip", "via"})  # and x-forwarded-*: what a proxy adds
 _WAY_IN = "Send `Authorization: Bearer` with the admin credential, which stands in the state folder."
 
 
@@ -53,14 +55,14 @@ class Door:
         except LedgerUnavailableError as error:
             await problem_response(ledger_unavailable(f"{error}."))(scope, receive, send)
         except Exception as error:
-            self._office.gate.warn("control_fault", {"path": scope["path"], "error": repr(error)})
+            self._office.gate.warn("control_fault", _fault_facts(scope, error))
             if answered:
                 raise
             await problem_response(_fault())(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
-        _check_client(scope)
+        _check_client(scope, headers)
         self._check_host(headers)
         _check_origin(scope, headers)
         self._check_credential(headers)
@@ -139,21 +141,32 @@ async def read_body(request: Request, limit_bytes: int) -> bytes:
     return b"".join(chunks)
 
 
-def _check_client(scope: Scope) -> None:
+def _check_client(scope: Scope, headers: Headers) -> None:
     client = scope.get("client")
     if client is None or not is_loopback(client[0]):
-        raise ControlProblem(
-            403,
-            "client_forbidden",
-            "The bootstrap admin credential works on this machine only.",
-            "Run the command beside the gateway, or through a tunnel that ends there.",
-        )
+        raise _not_here("The bootstrap admin credential works on this machine only.")
+    if any(name in _FORWARDED or name.startswith("x-forwarded-") for name in headers):
+        raise _not_here("This came through a proxy, and the bootstrap admin credential works on this machine only.")
+
+
+def _not_here(message: str) -> ControlProblem:
+    hint = "Run the command beside the gateway, or through a tunnel that ends there (ssh -L)."
+    return ControlProblem(403, "client_forbidden", message, hint)
 
 
 def _check_origin(scope: Scope, headers: Headers) -> None:
     own = f"{scope['scheme']}://{headers['host']}".lower()
     if any(origin.lower() != own for origin in headers.getlist("origin")):
         raise ControlProblem(403, "origin_forbidden", "A web page of another origin may not speak to the admin plane.")
+
+
+def _fault_facts(scope: Scope, error: BaseException) -> dict[str, str]:
+    """Where it failed, without values: a message could hold a secret."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else "unknown"
+    return {"path": scope["path"], "where": where, "error": type(error).__name__}
 
 
 def _fault() -> ControlProblem:

@@ -32,7 +32,7 @@ def format_instant(instant_ns: int) -> str:
 
 
 class TimeKeeper:
-    """now = max(wall, last journalled); frozen while a leap forward is unproved.
+    """now = max(wall, last journalled), a nanosecond later on each reading; stands while a leap is unproved.
 
     A leap is a change of (wall - monotonic) by more than 5 minutes. It is believed once the wall clock
     has kept its new distance for a minute. Across a restart there is no monotonic clock to compare
@@ -56,7 +56,9 @@ class TimeKeeper:
         if self._believes(offset_ns, monotonic_ns):
             self._offset_ns = offset_ns
             self._candidate_ns = None
-            self._now_ns = max(wall_ns, self._now_ns)
+            self._now_ns = max(wall_ns, self._now_ns + 1)
+        else:
+            self._now_ns += 1
         return self._now_ns
 
     def _believes(self, offset_ns: int, monotonic_ns: int) -> bool:

@@ -32,6 +32,7 @@ REFUSALS: Mapping[str, Kind] = {
     "owner_missing": Kind(402, "nobody answers for this identity any more"),
     "body_too_large": Kind(413, "the request body is over the gateway's limit"),
     "body_timeout": Kind(408, "the request body did not arrive in time", transient=True),
+    "gateway_busy": Kind(503, "the gateway holds as many request bodies as it may", transient=True),
     "request_invalid": Kind(400, "the request is not valid for this route"),
     "model_unknown": Kind(404, "no registry entry serves this model"),
     "provider_unavailable": Kind(402, "no provider serves this model for the caller's environment"),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from comptroller.core.budget.budget import format_amount
+from comptroller.core.budget.hold import HoldEnd
 from comptroller.core.money import format_usd
 from comptroller.core.refusal import Refusal
 from comptroller.flow.dialect import Dialect
@@ -24,12 +25,18 @@ _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _HEADER_MOST = 256
 _JSON = (b"content-type", b"application/json")
 
-_FAILURES: Mapping[Outcome, tuple[str, str, str]] = {
-    "provider_unreachable": ("upstream_failed", "could not be reached", "Nothing was charged; try again."),
-    "provider_cut": ("upstream_failed", "broke off its answer", "It is charged as presumed; try again."),
-    "provider_malformed": ("upstream_failed", "sent an answer that is not valid", "It is charged as presumed."),
-    "provider_error": ("upstream_failed", "failed in the middle of its answer", "Try again."),
-    "provider_timeout": ("upstream_timeout", "did not answer in time", "It is charged as presumed; try again."),
+# Addresses and details stay in the books: callers have no use for a map of our network.
+_FAILURES: Mapping[Outcome, tuple[str, str]] = {
+    "provider_unreachable": ("upstream_failed", "could not be reached"),
+    "provider_cut": ("upstream_failed", "broke off its answer"),
+    "provider_malformed": ("upstream_failed", "sent an answer that is not valid"),
+    "provider_error": ("upstream_failed", "failed in the middle of its answer"),
+    "provider_timeout": ("upstream_timeout", "did not answer in time"),
+}
+_CONSEQUENCES: Mapping[HoldEnd, str] = {
+    "posted": "What it reported as used is charged.",
+    "presumed": "Nobody knows yet what it billed, so an upper bound is charged as presumed.",
+    "voided": "Nothing was charged.",
 }
 
 
@@ -51,16 +58,14 @@ async def refuse(dialect: Dialect, reply: Reply, call_id: str, refusal: Refusal)
 
 async def answer(dialect: Dialect, reply: Reply, reservation: Reservation, attempt: Attempt, receipt: Receipt) -> None:
     """End the reply: what the provider said, or what became of it."""
-    if attempt.outcome == "client_slow":
+    if attempt.unheard or attempt.outcome in {"client_slow", "client_gone"}:
         reply.drop()
-    elif attempt.unheard or attempt.outcome == "client_gone":
-        return
-    elif attempt.outcome == "completed" and attempt.meter is not None:
-        await reply.finish()
+    elif attempt.meter is not None and (attempt.outcome == "completed" or attempt.meter.done or attempt.meter.error):
+        await reply.finish()  # the stream has already said how it ended
     elif attempt.answer_body is not None and _is_for_the_caller(attempt.status or 0):
         await _pass_on(dialect, reply, reservation, attempt, receipt)
     else:
-        await refuse(dialect, reply, reservation.call_id, failure(reservation, attempt))
+        await refuse(dialect, reply, reservation.call_id, failure(reservation, attempt, receipt.settlement.end))
 
 
 def governed_headers(reservation: Reservation, charge_nanos: int | None, model: str) -> list[tuple[bytes, bytes]]:
@@ -107,12 +112,13 @@ async def _pass_on(
 
 def _remaining(reservation: Reservation) -> str | None:
     """What is left in the tightest budget in USD that the caller may see."""
-    seen = [w for w in reservation.hold.windows if w.budget.unit == "usd" and w.budget.visible == "caller"]
+    hard = [w for w in reservation.hold.windows if w.budget.unit == "usd" and w.budget.mode == "hard"]
+    seen = [w for w in hard if w.budget.visible == "caller"]
     tightest = min(seen, key=lambda window: window.remaining, default=None)
     return None if tightest is None else format_amount(max(0, tightest.remaining), "usd")
 
 
-def failure(reservation: Reservation, attempt: Attempt) -> Refusal:
+def failure(reservation: Reservation, attempt: Attempt, end: HoldEnd) -> Refusal:
     """What an attempt that gave the caller no answer is called, and whose fault it was."""
     provider = reservation.decision.provider.name
     if attempt.status in _OUR_CREDENTIAL and attempt.outcome == "provider_refused":
@@ -121,9 +127,16 @@ def failure(reservation: Reservation, attempt: Attempt) -> Refusal:
             sentence=f"The provider {provider} refused the gateway's own credential (HTTP {attempt.status}).",
             hint="Nothing was charged. Ask whoever runs the gateway to check its key and its account.",
         )
+    if 300 <= (attempt.status or 0) < 400:
+        return Refusal(
+            code="upstream_failed",
+            sentence=f"The provider {provider} sent us to another address (HTTP {attempt.status}); we do not follow.",
+            hint=f"Ask whoever runs the gateway to check its base_url. {_CONSEQUENCES[end]}",
+        )
     if attempt.outcome in _FAILURES:
-        code, happened, hint = _FAILURES[attempt.outcome]
-        return Refusal(code=code, sentence=f"The provider {provider} {happened} ({attempt.detail}).", hint=hint)
+        code, happened = _FAILURES[attempt.outcome]
+        sentence = f"The provider {provider} {happened}."
+        return Refusal(code=code, sentence=sentence, hint=f"{_CONSEQUENCES[end]} You can send the call again.")
     return _own_failure(reservation, attempt.outcome)
 
 
@@ -138,14 +151,17 @@ def _own_failure(reservation: Reservation, outcome: Outcome) -> Refusal:
     if outcome == "stopped":
         return Refusal(
             code="session_ended",
-            sentence=f"The session {reservation.facts.session} was ended while this call was in flight.",
-            hint=f"Get a new credential: `comptroller token {reservation.facts.identity}`.",
+            sentence=(
+                f"This call was stopped in flight: its session {reservation.facts.session} was ended, "
+                f"or {reservation.facts.identity} may not act any more."
+            ),
+            hint=f"The next call says which. For a new credential: `comptroller token {reservation.facts.identity}`.",
         )
     if outcome == "drained":
         return Refusal(
             code="draining",
             sentence="The gateway shut down before this call was finished.",
-            hint="What came is charged; send the call again in a few seconds.",
+            hint="What it may have cost is charged; send the call again in a few seconds.",
             retry_after_s=5,
         )
     return Refusal(

@@ -67,8 +67,10 @@ async def _carry_out(
         if await make_durable(gate, reservation, attempt):
             await forward(gate, attempt, request.headers)
     finally:
-        attempt.close()
-        receipt = settle(gate, reservation, attempt)
-        record_settlement(gate, reservation, attempt, receipt)
-        gate.live.remove(live)
+        try:
+            receipt = settle(gate, reservation, attempt)
+            record_settlement(gate, reservation, attempt, receipt)
+        finally:
+            gate.live.remove(live)
+            attempt.close()
     await answer(dialect, reply, reservation, attempt, receipt)

@@ -42,6 +42,8 @@ async def forward(gate: Gate, attempt: Attempt, headers: Sequence[tuple[bytes, b
             attempt.meter.feed(exchange.unread())  # what came counts, heard or not
         if attempt.line.reason == "client_slow":
             await _read_on(gate, attempt, exchange)
+    except TimeoutError:
+        return  # read on for long enough; how it ended stands
     except UpstreamFailure as failure:
         if attempt.meter is not None and attempt.meter.done:
             _completed(attempt)  # what failed came after the end mark
@@ -121,12 +123,11 @@ async def _read_on(gate: Gate, attempt: Attempt, exchange: Exchange) -> None:
     if meter is None or attempt.reservation.decision.provider.abort_stops_billing:
         return
     attempt.unheard = True
-    try:
+    attempt.line.renew()  # a drain or a stop still ends it
+    with attempt.line:
         async with asyncio.timeout(gate.limits.finish_after_hangup_s):
             async for chunk in exchange.chunks():
                 meter.feed(chunk)
-    except TimeoutError:
-        return
 
 
 def _completed(attempt: Attempt) -> None:

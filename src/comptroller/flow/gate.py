@@ -72,6 +72,7 @@ class Limits(msgspec.Struct, frozen=True):
     answer_bytes: int
     stream_buffer_bytes: int
     finish_after_hangup_s: float
+    bodies_bytes: int
 
 
 @dataclass

@@ -32,6 +32,10 @@ class Line:
             self._cancelled = True
             self._task.cancel()
 
+    def renew(self) -> None:
+        """Forget the reason, once its block has ended, so that another block can be guarded."""
+        self.reason = None
+
     def __enter__(self) -> Line:
         task = asyncio.current_task()
         if task is None:

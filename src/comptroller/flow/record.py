@@ -90,7 +90,7 @@ def record_refusal(
 def record_settlement(gate: Gate, reservation: Reservation, attempt: Attempt, receipt: Receipt) -> None:
     """Write down how the hold ended, and what a person should look at."""
     if not attempt.journalled:
-        gate.journal.offer(Refused(reservation.facts, failure(reservation, attempt)))
+        gate.journal.offer(Refused(reservation.facts, failure(reservation, attempt, receipt.settlement.end)))
         return
     now_ns = gate.clock.now_ns()
     meter = attempt.reading

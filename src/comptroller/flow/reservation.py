@@ -33,6 +33,7 @@ class Reservation:
     hold: Hold
     shadowed: tuple[str, ...]
     taken_at_ns: int
+    bounded: bool  # False: nothing bounds what this may cost, and no budget asked for a bound
 
     @property
     def drawn(self) -> tuple[WindowKey, ...]:

@@ -38,10 +38,12 @@ def reserve(
     windows = gate.tree.drawn_by(scope_facts, now_ns)
     rates = caller.registry.prices.rates(decision.provider.name, asked.model, to_datetime(now_ns).date())
     units = {window.budget.unit for window in windows if window.budget.mode == "hard"}
-    bound = estimate(
-        asked, decision.model.limits, rates, decision.bound.factor_bp,
-        money="usd" in units, metered=bool(units & {"usd", "tokens"}),
-    )  # fmt: skip
+    money, metered = "usd" in units, bool(units & {"usd", "tokens"})
+    sizes = (asked, decision.model.limits, rates, decision.bound.factor_bp)
+    bound = estimate(*sizes, money=money, metered=True)
+    bounded = not isinstance(bound, Refusal)
+    if not bounded and not metered:
+        bound = estimate(*sizes, money=money, metered=False)
     if isinstance(bound, Refusal):
         return bound
     limit, binding = _affordable(gate, windows, bound)
@@ -56,7 +58,7 @@ def reserve(
         return _exhausted(hold, amounts.of(hold.budget.unit), None)
     return Reservation(
         call_id, number, facts, scope_facts, caller, decision, request, rates, bound, limit, hold,
-        _shadowed(windows), now_ns,
+        _shadowed(windows), now_ns, bounded,
     )  # fmt: skip
 
 
@@ -142,9 +144,9 @@ def _what_is_left(window: Window, name: str, needed: int) -> str:
 def _way_on(window: Window, needed: int, resets_at: str | None, largest_output: int | None) -> str:
     if window.held and window.budget.limit - window.posted >= needed and window.budget.visible == "caller":
         return "It fits once calls in flight have finished: send fewer at once, or again in a moment."
-    steps: list[str] = []
-    if largest_output:
-        steps.append(f"ask for at most {largest_output} output tokens")
-    steps.append("send a shorter request or use a cheaper model")
-    steps.append(f"wait until it resets at {resets_at}" if resets_at else "ask its owner to raise the limit")
-    return f"You can {', or '.join(steps)}."
+    reset = f"wait until it resets at {resets_at}" if resets_at else "ask its owner to raise the limit"
+    if window.budget.unit == "calls":
+        return f"You can {reset}."
+    steps = [f"ask for at most {largest_output} output tokens"] if largest_output else []
+    steps.append("send a shorter request" + (" or use a cheaper model" if window.budget.unit == "usd" else ""))
+    return f"You can {', or '.join([*steps, reset])}."

@@ -14,6 +14,8 @@ from comptroller.flow.gate import Gate
 from comptroller.flow.records import BoundChanged, Finding
 from comptroller.flow.reservation import Reservation
 
+_ANSWERED = frozenset({"completed", "client_gone", "provider_malformed"})
+
 
 @dataclass(frozen=True)
 class Receipt:
@@ -36,12 +38,15 @@ def settle(gate: Gate, reservation: Reservation, attempt: Attempt) -> Receipt:
         reservation.hold.amounts,
         exact=exact,
         seen=_seen(reservation, attempt),
-        bills_errors=reservation.decision.provider.bills_errors,
+        # What a redirect did is not known to anybody: only errors that say so are free.
+        bills_errors=reservation.decision.provider.bills_errors or (attempt.status or 0) < 500,
     )
-    overrun = done.end == "posted" and done.posted.exceeds(reservation.hold.amounts)
+    bounded = reservation.bounded and not reservation.request.asked.fees
+    overrun = bounded and done.end == "posted" and done.posted.exceeds(reservation.hold.amounts)
     gate.tree.settle(reservation.attempt_id, done.posted)
     events = (*_overrun_events(gate, reservation, done, overrun), *_doubts(gate, reservation, attempt, done, tier))
-    return Receipt(done, tier, bool(reservation.rates), overrun, events)
+    priced = bool(reservation.rates) and not reservation.request.asked.fees
+    return Receipt(done, tier, priced, overrun, events)
 
 
 def _tier(reservation: Reservation, usage: Usage | None) -> str:
@@ -52,15 +57,19 @@ def _tier(reservation: Reservation, usage: Usage | None) -> str:
 
 
 def _exact(reservation: Reservation, usage: Usage | None, tier: str) -> Amounts | None:
-    """The exact charge; None if usage or the price of any of it is not known."""
+    """The exact charge; None if usage or the price of any of it is not known.
+
+    A provider that names no tier may have ignored the one that was asked for: then the dearer counts.
+    """
     if usage is None:
         return None
     if not reservation.rates:
         return Amounts(0, usage.total_tokens, 1)
-    rates = reservation.rates.get(tier)
-    if rates is None or unpriced_fees(usage, rates):
+    billed = {tier} if usage.service_tier else {tier, DEFAULT_TIER}
+    possible = [rates for name, rates in reservation.rates.items() if name in billed]
+    if not possible or any(unpriced_fees(usage, rates) for rates in possible):
         return None
-    return Amounts(charge_nanos(usage, rates), usage.total_tokens, 1)
+    return Amounts(max(charge_nanos(usage, rates) for rates in possible), usage.total_tokens, 1)
 
 
 def _seen(reservation: Reservation, attempt: Attempt) -> Amounts | None:
@@ -73,7 +82,7 @@ def _seen(reservation: Reservation, attempt: Attempt) -> Amounts | None:
     came = attempt.meter.seen_output_tokens if attempt.meter is not None else 0
     bound = reservation.estimate
     output = came + provider.tail_tokens * bound.choices
-    return Amounts(bound.seen_nanos(output), bound.input_tokens + output, 1)
+    return Amounts(bound.cost_nanos(output), bound.raised(bound.input_tokens + output), 1)
 
 
 def _overrun_events(
@@ -103,11 +112,11 @@ def _overrun_events(
 
 def _doubts(gate: Gate, reservation: Reservation, attempt: Attempt, done: Settlement, tier: str) -> tuple[Finding, ...]:
     """Findings about a charge that had to be presumed although the provider answered."""
-    if done.end != "presumed" or attempt.outcome not in {"completed", "client_gone"} or attempt.phase != "answering":
+    if done.end != "presumed" or attempt.outcome not in _ANSWERED or attempt.phase != "answering":
         return ()
     provider, rates = reservation.decision.provider.name, reservation.rates.get(tier)
     if attempt.usage is None:
-        code, sentence = "usage_missing", f"{provider} answered without usage; the charge is presumed."
+        code, sentence = "usage_missing", f"{provider} answered without a valid usage; the charge is presumed."
     elif rates is None:
         code, sentence = "tier_unpriced", f"{provider} billed service tier {tier!r}, which has no price; presumed."
     else:

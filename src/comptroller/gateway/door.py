@@ -14,7 +14,7 @@ from comptroller.flow.call import govern
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.gate import Gate
 from comptroller.gateway.reply import AsgiReply
-from comptroller.gateway.request import AsgiRequest
+from comptroller.gateway.request import AsgiRequest, Bodies
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -30,6 +30,7 @@ class Door:
         self._routes = routes
         self._default = default
         self._ready = ready
+        self._bodies = Bodies(gate.limits.bodies_bytes)
 
     @property
     def routes(self) -> Mapping[str, Dialect]:
@@ -40,7 +41,7 @@ class Door:
         reply = AsgiReply(scope, send)
         dialect = self._routes.get(scope["path"])
         if dialect is not None and scope["method"] == "POST":
-            await self._govern(dialect, AsgiRequest(scope, receive, self._gate.limits), reply)
+            await self._govern(dialect, AsgiRequest(scope, receive, self._gate.limits, self._bodies), reply)
         elif dialect is not None:
             refusal = Refusal(
                 code="method_not_allowed",
@@ -64,6 +65,8 @@ class Door:
             )
             if not reply.finished:
                 await refuse(dialect, reply, call_id, refusal)
+        finally:
+            request.release()
 
     async def _elsewhere(self, scope: Scope, reply: AsgiReply) -> None:
         path = scope["path"]

@@ -1,6 +1,6 @@
-"""uvicorn's HTTP protocol with what it leaves open: a bound on the request head, in bytes and in time.
+"""uvicorn's HTTP protocol with what it leaves open: bounds on the request head and on callers that do not read.
 
-It also lends the application the way to drop a connection at once (a caller that does not read).
+It also lends the application the way to drop a connection at once.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ class BoundedProtocol(HttpToolsProtocol):
     """One connection of a caller."""
 
     head_bytes_most = 64 * 1024
+    stalled_s = 60.0
 
     def __init__(
         self,
@@ -38,6 +39,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._in_head = True
         self._head_timer: asyncio.TimerHandle | None = None
+        self._stall_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
@@ -45,7 +47,17 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_head_timer()
+        self._stop_stall_timer()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The caller does not read. If that lasts, it is as gone as if it had hung up."""
+        self._stall_timer = self.loop.call_later(self.stalled_s, self.transport.abort)
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._stop_stall_timer()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -65,6 +77,8 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_head:
+            return  # a trailer: whoever stands in front of us has judged the head only
         self._count(len(name) + len(value))
         super().on_header(name, value)
         if len(self.headers) > HEADERS_MOST:
@@ -83,3 +97,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def _stop_stall_timer(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None

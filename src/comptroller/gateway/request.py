@@ -11,8 +11,24 @@ from comptroller.core.refusal import Refusal
 from comptroller.flow.gate import Limits
 
 KEY_SLOTS = frozenset({b"x-api-key", b"x-goog-api-key", b"api-key"})
-_BEARER = b"bearer "
 _GZIP = 16 + zlib.MAX_WBITS
+
+
+class Bodies:
+    """How many bytes of request bodies the process holds, over all calls in flight."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._left = most_bytes
+
+    def take(self, size: int) -> bool:
+        """False if there is no room; then nothing was taken."""
+        if size > self._left:
+            return False
+        self._left -= size
+        return True
+
+    def give_back(self, size: int) -> None:
+        self._left += size
 
 
 class AsgiRequest:
@@ -23,9 +39,12 @@ class AsgiRequest:
         scope: MutableMapping[str, Any],
         receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
         limits: Limits,
+        bodies: Bodies,
     ) -> None:
         self._receive = receive
         self._limits = limits
+        self._bodies = bodies
+        self._taken = 0
         self.headers: Sequence[tuple[bytes, bytes]] = tuple(scope["headers"])  # trailers come too late to count
 
     @property
@@ -61,6 +80,11 @@ class AsgiRequest:
             return raw
         return self._unzipped(raw)
 
+    def release(self) -> None:
+        """The call is over: its body is not held any more."""
+        self._bodies.give_back(self._taken)
+        self._taken = 0
+
     def watch(self, on_gone: Callable[[], None]) -> asyncio.Task[None]:
         """Call back once when the caller hangs up. Only after the body was read."""
         return asyncio.get_running_loop().create_task(self._wait_for_hangup(on_gone))
@@ -81,6 +105,8 @@ class AsgiRequest:
             size += len(piece)
             if size > self._limits.body_bytes:
                 return self._too_large()
+            if not self._take(len(piece)):
+                return _BUSY
             pieces.append(piece)
             if not message.get("more_body", False):
                 return pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -93,9 +119,16 @@ class AsgiRequest:
             return _invalid("The body is not valid gzip.", "Send it plain or as gzip.")
         if len(body) > self._limits.body_bytes:
             return self._too_large()
+        if not self._take(len(body)):
+            return _BUSY
         if not unzip.eof or unzip.unused_data:
             return _invalid("The gzip body is incomplete or has trailing bytes.", "Send one complete gzip member.")
         return body
+
+    def _take(self, size: int) -> bool:
+        taken = self._bodies.take(size)
+        self._taken += size if taken else 0
+        return taken
 
     def _too_large(self) -> Refusal:
         return Refusal(
@@ -108,9 +141,17 @@ class AsgiRequest:
         return next((value.strip() for name, value in self.headers if name == wanted), b"")
 
 
+_BUSY = Refusal(
+    code="gateway_busy",
+    sentence="The gateway holds as many request bodies as it may.",
+    hint="Send it again in a moment; whoever runs the gateway can raise `limits.bodies_bytes`.",
+    retry_after_s=1,
+)
+
+
 def _bearer(value: bytes) -> str:
-    token = value[len(_BEARER) :] if value[: len(_BEARER)].lower() == _BEARER else value
-    return token.strip().decode("latin-1")
+    scheme, _, token = value.strip().partition(b" ")
+    return (token if scheme.lower() == b"bearer" else value).strip().decode("latin-1")
 
 
 def _invalid(sentence: str, hint: str) -> Refusal:

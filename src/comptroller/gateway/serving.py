@@ -24,8 +24,8 @@ class _Server(uvicorn.Server):
 class Listener:
     """One bound socket and the server behind it."""
 
-    def __init__(self, app: Any, host: str, port: int, *, head_bytes: int) -> None:
-        protocol = type("Protocol", (BoundedProtocol,), {"head_bytes_most": head_bytes})
+    def __init__(self, app: Any, host: str, port: int, *, head_bytes: int, stalled_s: float) -> None:
+        protocol = type("Protocol", (BoundedProtocol,), {"head_bytes_most": head_bytes, "stalled_s": stalled_s})
         config = uvicorn.Config(
             app, log_config=None, access_log=False, lifespan="off", http=protocol, ws="none", interface="asgi3",
             proxy_headers=False, server_header=False, timeout_graceful_shutdown=_FINISH_S, backlog=4096,

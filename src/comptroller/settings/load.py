@@ -175,6 +175,10 @@ def _contradictions(settings: Settings) -> list[Problem]:
             if not address.loopback:
                 hint = "Put TLS in front and write tls = \"terminated\", or listen on '127.0.0.1:PORT'."
                 found.append(Problem(where, f"{address} is reachable from other machines, without TLS.", hint))
+    elif settings.listen == settings.admin.listen:
+        sentence = "What speaks TLS in front would hand the whole world on to the admin plane as if it were this machine."
+        hint = "Give [admin] listen a port of its own, and let nothing in front lead there."
+        found.append(Problem("admin.listen", sentence, hint))
     for name, provider in settings.providers.items():
         found.extend(_provider_contradictions(join("providers", name), provider))
     return found

@@ -41,6 +41,10 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):
     answer_bytes: Bytes = 64 * MIB
     # What a caller may lag behind the provider before it is cut: minutes of text.
     stream_buffer_bytes: Bytes = 1 * MIB
+    # A caller that reads nothing for this long is as gone as one that hung up: nobody's hold waits for it.
+    stalled_caller_s: Seconds = 60.0
+    # Request bodies of all calls in flight together; beyond it, callers are told to come back.
+    bodies_bytes: Annotated[int, Meta(ge=1 * MIB, le=64 * 1024 * MIB)] = 512 * MIB
     # After the caller is gone, where stopping would not stop the bill: read on this long for the exact usage.
     finish_after_hangup_s: Annotated[float, Meta(ge=0, le=86_400)] = 120.0
 
@@ -59,7 +63,7 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
     abort_stops_billing: bool = False
     # With `abort_stops_billing`: how many tokens may still be generated and billed after the last one seen.
     tail_tokens: Annotated[int, Meta(ge=0, le=1_000_000_000)] | None = None
-    # Whether an error that comes after output has begun may be billed. Cautious: yes.
+    # Whether an answer with status 500 or above may be billed. Cautious: yes.
     bills_errors: bool = True
     # The field that limits output, thinking included. Servers older than 2024 know only "max_tokens".
     output_limit_field: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens"

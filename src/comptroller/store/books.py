@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 
 import msgspec
-from sqlalchemy import ColumnElement, func, literal, select, tuple_
+from sqlalchemy import ColumnElement, TextClause, func, literal, select, tuple_
 
 from comptroller.control.interfaces import CallFilter, CallRecord, Spending
 from comptroller.core.budget.hold import Amounts, WindowKey
@@ -20,6 +20,7 @@ from comptroller.store.sql import run
 _CALLS, _BALANCES = schema.calls, schema.balances
 _AT_ONCE = 500
 
+Condition = ColumnElement[bool] | TextClause
 _Place = tuple[int, str]  # where a call stands in the order of calls: its instant, its id
 
 _refusal = msgspec.json.Decoder(Refusal)
@@ -96,18 +97,20 @@ def changes(connection: sqlite3.Connection, limit: int, noun: str | None, key: s
     return [Change(*row) for row in run(connection, statement)]
 
 
-def _matching(wanted: CallFilter, after: _Place | None) -> list[ColumnElement[bool]]:
+def _matching(wanted: CallFilter, after: _Place | None) -> list[Condition]:
     """The filter, for calls that have ended."""
     equal = {"identity": wanted.identity, "team": wanted.team, "session": wanted.session, "model": wanted.model}
-    conditions = [_CALLS.c[name] == value for name, value in equal.items() if value is not None]
+    conditions: list[Condition] = [_CALLS.c[name] == value for name, value in equal.items() if value is not None]
     if wanted.since_ns is not None:
         conditions.append(_CALLS.c.at_ns >= wanted.since_ns)
     if after is not None:
         conditions.append(tuple_(_CALLS.c.at_ns, _CALLS.c.id) < after)
     if wanted.outcome == "refused":
-        conditions.append(_CALLS.c.state == "refused")
+        conditions.append(schema.REFUSED)
     elif wanted.outcome is not None:
         conditions.append(_CALLS.c.outcome == wanted.outcome)
+        if wanted.outcome != "completed":
+            conditions.append(schema.UNUSUAL)
     return conditions
 
 

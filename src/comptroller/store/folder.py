@@ -19,7 +19,7 @@ from comptroller.store import tables
 from comptroller.store.database import Database
 from comptroller.store.fold import fold, touched
 
-EVENTS_AT_ONCE = 200  # about two milliseconds, for which a commit may have to wait
+EVENTS_AT_ONCE = 100  # a few milliseconds, for which a commit may have to wait
 _REMEMBERED_MOST = 20_000  # events; more wait only if folding fails
 
 _READ = "SELECT seq, body FROM journal WHERE seq > ? AND seq <= ? ORDER BY seq"
@@ -60,17 +60,19 @@ class Folder:
             self._recent.append(Batch(seq, events))
             self._recent_events += len(events)
 
-    def step(self, upto_seq: int) -> int:
-        """Fold some batches, none after `upto_seq`. Returns how many events (an empty batch is one); 0: done.
+    def step(self, upto_seq: int, events: int = EVENTS_AT_ONCE) -> int:
+        """Fold batches until `events` are reached, none after `upto_seq`.
+
+        Returns how many events that were (an empty batch is one); 0: there is nothing left to fold.
 
         Raises FencedError, StoreDamagedError, or sqlite3.Error: then nothing has happened.
         """
         if self.folded_seq >= upto_seq:
             return 0
         with self._database.transaction(loose=True) as connection:
-            batches = self._next(connection, upto_seq)
-            events = list(chain.from_iterable(batch.events for batch in batches))
-            outcome = fold(events, tables.load(connection, touched(events)))
+            batches = self._next(connection, upto_seq, events)
+            run = list(chain.from_iterable(batch.events for batch in batches))
+            outcome = fold(run, tables.load(connection, touched(run)))
             tables.save(connection, outcome)
             raise_meta(connection, "last_ns", outcome.last_ns)
             set_meta(connection, "folded_seq", batches[-1].seq)
@@ -83,15 +85,15 @@ class Folder:
         while self.step(upto_seq):
             pass
 
-    def _next(self, connection: sqlite3.Connection, upto_seq: int) -> Sequence[Batch]:
-        """At least one batch, and about as many events as are folded at once."""
+    def _next(self, connection: sqlite3.Connection, upto_seq: int, events: int) -> Sequence[Batch]:
+        """At least one batch, and about as many events as wanted."""
         source = iter(self._recent) if self._recent else self._read(connection, upto_seq)
         batches: list[Batch] = []
         size = 0
         for batch in source:
             batches.append(batch)
             size += max(1, len(batch.events))
-            if size >= EVENTS_AT_ONCE:
+            if size >= events:
                 break
         if not batches:
             raise StoreDamagedError(f"batch {self.folded_seq + 1} of the journal is gone")

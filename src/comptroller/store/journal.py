@@ -44,6 +44,7 @@ class JournalWriter(Journal):
         self._encode = msgspec.msgpack.Encoder().encode
         self._queue: Queue = queue.SimpleQueue()
         self._offers = 0
+        self._owed = 0  # appended events that are not on disk
         self._jobs: set[Job] = set()
         self._closed = False
         self._ended: asyncio.Future[None] = self._loop.create_future()
@@ -71,6 +72,16 @@ class JournalWriter(Journal):
         """What is wrong now: with writing, else with folding, else that it is closed."""
         return self._writer.trouble or self._writer.fold_trouble or (_CLOSED if self._closed else None)
 
+    @property
+    def ended(self) -> bool:
+        """Whether the thread is gone: nothing is written any more."""
+        return self._ended.done()
+
+    @property
+    def lost(self) -> int:
+        """How many appended events are not on disk; once it has ended, they never will be."""
+        return self._owed
+
     def commit(self, event: Event) -> asyncio.Future[None]:
         future: asyncio.Future[None] = self._loop.create_future()
         if self._closed:
@@ -80,9 +91,13 @@ class JournalWriter(Journal):
         return future
 
     def append(self, event: Event) -> None:
+        """Queue it. After the end it is counted as lost: whoever settles a call cannot do anything about it."""
         if self._closed:
-            raise LedgerUnavailableError(_CLOSED)
-        self._queue.put(Entry(event, self._encode(event), instant_of(event), "append"))
+            self._owed += 1
+            return
+        encoded = self._encode(event)
+        self._owed += 1
+        self._queue.put(Entry(event, encoded, instant_of(event), "append"))
 
     def offer(self, event: Event) -> None:
         if self._closed or self._offers >= OFFERS_MOST:
@@ -108,8 +123,8 @@ class JournalWriter(Journal):
     async def close(self, timeout_s: float) -> int:
         """Write and fold what is queued, end the thread and close its connection. Returns how many events were lost.
 
-        Those are events that could not be written within `timeout_s`; the holds among them are presumed at
-        the next start.
+        Those are appended events that could not be written within `timeout_s`; the calls that they settle are
+        presumed at the next start. Look at `ended` before letting anybody else write here.
         """
         if not self._closed:
             self._closed = True
@@ -117,7 +132,7 @@ class JournalWriter(Journal):
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(self._ended), timeout_s + _STOP_GRACE_S)
             self._thread.join()  # its last act was to say so
-        return len(self._writer.unwritten())
+        return self._owed
 
     def _work(self) -> None:
         """The thread. Whatever ends it, nobody is left waiting."""
@@ -140,7 +155,9 @@ class JournalWriter(Journal):
             if future is not None:
                 if not future.done():
                     future.set_result(None)
-            elif entry.kind == "offer":
+            elif entry.kind == "append":
+                self._owed -= 1
+            else:
                 self._offers -= 1
 
     def _given_up(self, entries: list[Entry], trouble: str) -> None:

@@ -83,13 +83,17 @@ class Store(Ledger):
         return self._journal
 
     async def close(self, timeout_s: float) -> int:
-        """Write what is queued and let the store go. Returns how many events could not be written in that time."""
-        lost = 0
+        """Write what is queued and let the store go. Returns how many events could not be written in that time.
+
+        A writer that is stuck may still write one day, so the store stays ours until it has ended, or the process.
+        """
         if self._journal is None:
             self._database.close()
-        else:
-            lost = await self._journal.close(timeout_s)
-        self._lock.release()
+            self._lock.release()
+            return 0
+        lost = await self._journal.close(timeout_s)
+        if self._journal.ended:
+            self._lock.release()
         return lost
 
     async def pragmas(self) -> Mapping[str, str | int]:

@@ -22,7 +22,7 @@ from typing import Any, Literal
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Event
 from comptroller.store.database import Database, FencedError, is_unavailable
-from comptroller.store.folder import Folder, StoreDamagedError
+from comptroller.store.folder import EVENTS_AT_ONCE, Folder, StoreDamagedError
 
 BATCH_MOST = 1000  # events in one row; a longer queue is several rows
 FOLD_AFTER_S = 1.0  # so that most calls are folded once, hold and settlement together
@@ -217,7 +217,8 @@ class Writer:
                 self._fold_at = now + FOLD_AFTER_S
 
     def _fold_some(self) -> None:
-        folded = self._folder.step(self._seq)
+        # The more has piled up, the more at once: at that point doing it cheaply matters more than a short wait.
+        folded = self._folder.step(self._seq, max(EVENTS_AT_ONCE, self._unfolded // 4))
         self._unfolded = self._unfolded - folded if folded else 0
         self.fold_trouble = None
 

@@ -18,6 +18,7 @@ from comptroller.core.budget.scope import Facts, instances
 from comptroller.core.budget.window import Span, WindowKind, span_at
 
 _DRAWN_MOST = 50_000
+_WINDOWS_MOST = 200_000
 _NEVER_NS = 2**63
 
 
@@ -89,6 +90,8 @@ class BudgetTree:
         return windows
 
     def _find_drawn(self, facts: Facts, now_ns: int) -> list[Window]:
+        if len(self._windows) > _WINDOWS_MOST:
+            self._forget_untouched()
         return [
             self._window(budget, key, instance, now_ns)
             for budget, key in self._keyed
@@ -100,9 +103,9 @@ class BudgetTree:
         return frozenset(window.budget.unit for window in windows)
 
     def binding(self, windows: Iterable[Window], amounts: Amounts) -> Window | None:
-        """The hard window that has too little left for these amounts: the one that lacks most."""
+        """The hard window that has too little left for these amounts: the one with the smallest share left."""
         short = [w for w in windows if w.budget.mode == "hard" and amounts.of(w.budget.unit) > w.remaining]
-        return min(short, key=lambda w: w.remaining - amounts.of(w.budget.unit), default=None)
+        return min(short, key=lambda w: w.remaining * 10_000 // max(1, w.budget.limit), default=None)
 
     def tightest(self, windows: Iterable[Window], unit: Unit) -> Window | None:
         """The hard window of this unit with the least left."""
@@ -140,13 +143,13 @@ class BudgetTree:
 
     def adjust(self, keys: Iterable[WindowKey], delta: Amounts) -> None:
         """Post a correction of a settled call in the windows it was settled in."""
+        units: dict[str, Unit] = {budget_key: budget.unit for budget, budget_key in self._keyed}
         for key in keys:
             window = self._windows.get(key)
             if window is not None:
                 window.posted += delta.of(window.budget.unit)
-            elif key in self._saved:
-                budget = next((b for b in self._budgets if b.key == key.budget), None)
-                self._saved[key] += delta.of(budget.unit) if budget else 0
+            elif key.budget in units:
+                self._saved[key] = self._saved.get(key, 0) + delta.of(units[key.budget])
 
     def replace(self, budgets: Iterable[Budget], posted: Mapping[WindowKey, int]) -> None:
         """Install new budgets at once. Windows of budgets that still count the same go on; others begin at `posted`.
@@ -179,6 +182,14 @@ class BudgetTree:
         for key in [w.key for w in ended if not w.span.contains(now_ns)]:
             del self._windows[key]
             self._saved.pop(key, None)
+
+    def _forget_untouched(self) -> None:
+        """Drop windows that nothing was ever drawn on: callers choose the names of some instances (models)."""
+        self._drawn.clear()
+        touched = {id(window) for hold in self._holds.values() for window in hold.windows}
+        for window in self.windows():
+            if not window.posted and not window.held and id(window) not in touched:
+                del self._windows[window.key]
 
     def _window(self, budget: Budget, budget_key: str, instance: str, now_ns: int) -> Window:
         span = self._span(budget, now_ns)

@@ -65,13 +65,21 @@ class Estimate(msgspec.Struct, frozen=True):
     fees: int = 0  # beside tokens: nano-USD per million requests such as this one
 
     def amount_nanos(self, output_tokens: int) -> int:
-        """The most the call can cost with this output limit per choice; rounded up once."""
-        cost = self._fixed + self._all_output(output_tokens) * self.output_rate
-        return -(-cost * self.factor_bp // (UNITS_PER_PRICE * FACTOR_ONE_BP))
+        """The most the call can cost with this output limit per choice."""
+        return self.cost_nanos(self._all_output(output_tokens))
 
     def tokens(self, output_tokens: int) -> int:
         """The most tokens the call can use with this output limit per choice."""
-        return -(-(self.input_tokens + self._all_output(output_tokens)) * self.factor_bp // FACTOR_ONE_BP)
+        return self.raised(self.input_tokens + self._all_output(output_tokens))
+
+    def cost_nanos(self, all_output_tokens: int) -> int:
+        """The most that input, fees and this many tokens of output, over all choices, can cost; rounded up once."""
+        cost = self._fixed + all_output_tokens * self.output_rate
+        return -(-cost * self.factor_bp // (UNITS_PER_PRICE * FACTOR_ONE_BP))
+
+    def raised(self, tokens: int) -> int:
+        """A bound in tokens, raised by what an overrun has taught; rounded up."""
+        return -(-tokens * self.factor_bp // FACTOR_ONE_BP)
 
     def affordable_by_money(self, remaining_nanos: int) -> int:
         """The largest output limit per choice whose bound is at most `remaining_nanos`; below 0 if none is."""
@@ -88,10 +96,6 @@ class Estimate(msgspec.Struct, frozen=True):
         """The largest output limit per choice whose token bound fits; below 0 if none does."""
         spendable = remaining_tokens * FACTOR_ONE_BP // self.factor_bp - self.input_tokens
         return -1 if spendable < 0 else spendable // self.choices - self.extra_output_tokens
-
-    def seen_nanos(self, all_output_tokens: int) -> int:
-        """The most that its input and so much of its output can cost, without any factor."""
-        return -(-(self._fixed + all_output_tokens * self.output_rate) // UNITS_PER_PRICE)
 
     @property
     def _fixed(self) -> int:
@@ -113,6 +117,8 @@ def estimate(
     if isinstance(possible, Refusal):
         return possible
     input_tokens = _input_bound(asked, limits)
+    if asked.fees and metered:
+        return _unbounded(asked.model, ", ".join(asked.fees), "a price")
     if isinstance(input_tokens, Refusal):
         if metered:
             return input_tokens
@@ -125,7 +131,7 @@ def estimate(
         input_tokens=input_tokens,
         choices=asked.choices,
         wanted_output_tokens=wanted,
-        least_output_tokens=min(wanted, least),
+        least_output_tokens=max(1, min(wanted, least)),  # some servers take a limit of 0 for none
         extra_output_tokens=asked.extra_output_tokens,
         input_rate=max((_input_rate(asked, each) for each in every), default=0),
         output_rate=max((_output_rate(asked, each) for each in every), default=0),

@@ -11,8 +11,8 @@ import msgspec
 
 DEFAULT_TIER = "default"
 
-# Other names of the same tier: Anthropic and Google say `standard`.
-_SAME_TIER: Mapping[str, str] = {"standard": DEFAULT_TIER, "standard_only": DEFAULT_TIER}
+# What some providers call the tier that everybody gets.
+_ALIASES: Mapping[str, str] = dict.fromkeys(("standard", "standard_only", "on_demand", "auto"), DEFAULT_TIER)
 
 
 class Rates(msgspec.Struct, frozen=True):
@@ -63,4 +63,4 @@ METERS = tuple(name for name in Rates.__struct_fields__ if name != "sizes")
 
 def tier_name(said: str) -> str:
     """A service tier by our name for it."""
-    return _SAME_TIER.get(said, said)
+    return _ALIASES.get(said, said)

@@ -125,7 +125,9 @@ def _records() -> None:
     )
     op.create_index("calls_at", "calls", ["at_ns"])
     op.create_index("calls_identity_at", "calls", ["identity", "at_ns"])
+    op.create_index("calls_refused", "calls", ["at_ns"], sqlite_where=sa.text("state = 'refused'"))
     op.create_index("calls_session", "calls", ["session"])
+    op.create_index("calls_unusual", "calls", ["outcome", "at_ns"], sqlite_where=sa.text("outcome != 'completed'"))
     op.create_table(
         "findings",
         _integer("id"),
