@@ -11,13 +11,15 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import uvloop
 
 from comptroller import __version__
-from comptroller.control import api, registry
+from comptroller.control import api, process_changes, registry
 from comptroller.control.office import Office, ProcessFacts
 from comptroller.core.budget.budget import Unit
 from comptroller.core.budget.hold import WindowKey
@@ -36,7 +38,7 @@ from comptroller.gateway.egress import Egress
 from comptroller.gateway.log import warn
 from comptroller.gateway.providers import build_providers
 from comptroller.gateway.serving import Listener
-from comptroller.settings import Address, Settings, SettingsError, load_settings
+from comptroller.settings import Address, Settings, SettingsError, load_settings, read_policies
 from comptroller.shipped import ShippedBook
 from comptroller.store.admin_token import open_admin_token
 from comptroller.store.keyring import Keyring, open_keyring
@@ -71,6 +73,7 @@ class House:
     office: Office
     door: Door
     admin: Asgi
+    lost: int = 0  # events that were not on disk when the store was closed
 
 
 @asynccontextmanager
@@ -82,6 +85,7 @@ async def open_house(settings: Settings, environ: Mapping[str, str], *, listenin
     listen = str(settings.listen) if listening else "nothing (offline command)"
     holder = Holder(os.getpid(), socket.gethostname(), format_instant(time.time_ns()), listen)
     store = open_store(settings.state, durability=settings.durability, now_ns=time.time_ns(), holder=holder)
+    house: House | None = None
     try:
         store.start()
         _say_recovered(store)
@@ -93,6 +97,8 @@ async def open_house(settings: Settings, environ: Mapping[str, str], *, listenin
         lost = await store.close(_FLUSH_MOST_S)
         if lost:
             warn("journal_unwritten", {"events": str(lost)})
+        if house is not None:
+            house.lost = lost
 
 
 async def _join(settings: Settings, environ: Mapping[str, str], store: Store, *, listening: bool) -> House:
@@ -169,7 +175,20 @@ async def _settle_in(house: House) -> None:
     """Install the registry file if the store is still empty."""
     if house.gate.registry.version == 0 and house.settings.registry.exists():
         text = house.settings.registry.read_text(encoding="utf-8")
-        await registry.apply(house.office, text, "serve (empty store)")
+        policies = read_policies(house.settings.policies)
+        await registry.apply(house.office, text, "serve (empty store)", policies=policies)
+    await _record_start(house)
+
+
+async def _record_start(house: House) -> None:
+    """Write down with which settings and provider keys this process runs, if they are others than before."""
+    written = msgspec.json.encode(house.settings, enc_hook=str, order="sorted")  # no secret stands in settings
+    digests = {
+        name: house.gate.credentials.digest(provider.credential[1])
+        for name, provider in house.gate.providers.items()
+        if provider.credential is not None
+    }
+    await process_changes.record_start(house.office, blake2b(written, digest_size=16).hexdigest(), digests)
 
 
 def serve(config: Path, *, on_ready: OnReady | None = None) -> int:
@@ -207,7 +226,7 @@ async def _serve(settings: Settings, on_ready: OnReady | None) -> int:
         forgetting.cancel()
         await asyncio.gather(*(listener.stop() for listener in listeners))
         await house.gate.upstream.close()
-    return 0
+    return 1 if house.lost else 0
 
 
 def _listeners(house: House) -> list[Listener]:

@@ -39,6 +39,10 @@ def test_the_books_are_open(typed: Typed, stopped: GatewayProcess) -> None:
 
 
 def test_what_is_done_now_holds_later(typed: Typed, stopped: GatewayProcess) -> None:
+    early = typed.about(stopped, "token", "agent/ant").strip()
+    rotated = typed.about(stopped, "keys", "rotate", "--distrust-old", "--reason", "a leak")
+    assert "every earlier credential has ended" in rotated
+    assert typed.rows(stopped, "status")["key_ids"] == [rotated.split()[0]]
     credential = typed.about(stopped, "token", "agent/ant").strip()
     (row,) = typed.rows(stopped, "calls")
     typed.about(stopped, "correct", row["id"], "--charge", "2.00", "--reason", "invoice")
@@ -49,6 +53,7 @@ def test_what_is_done_now_holds_later(typed: Typed, stopped: GatewayProcess) -> 
     typed.about(stopped, "sessions", "end", ended["session"], "--reason", "a mistake")
     stopped.start()
     assert chat(stopped, credential)[0] == 200
+    assert chat(stopped, early)[0] == 401
     assert chat(stopped, ended["credential"])[0] == 402
     budgets = {each["name"]: each for each in typed.rows(stopped, "budgets")}
     assert budgets["late"]["posted"] == budgets["all"]["posted"]

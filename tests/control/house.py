@@ -18,7 +18,7 @@ from comptroller.core.refusal import Refusal
 from comptroller.core.registry.build import build
 from comptroller.core.registry.registry import Registry
 from comptroller.flow.gate import Gate, Limits, Provider
-from comptroller.flow.journal import Journal
+from comptroller.flow.journal import Journal, LedgerUnavailableError
 from comptroller.flow.live import Line, LiveCall, LiveCalls
 from comptroller.flow.records import CallFacts, Event, Held, Refused, Settled
 from comptroller.flow.upstream import Origin, Timeouts
@@ -291,3 +291,16 @@ class Broken:
 
     def offer(self, event: Event) -> None:
         self._journal.offer(event)
+
+
+class Unfoldable:
+    """Books that can be read and not be brought up to date: a correction may be on its way into them."""
+
+    def __init__(self, ledger: Any) -> None:
+        self._ledger = ledger
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ledger, name)
+
+    async def fold(self) -> None:
+        raise LedgerUnavailableError("disk full")

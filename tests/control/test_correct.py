@@ -9,7 +9,7 @@ from comptroller.control import correct
 from comptroller.control.problem import ControlProblem
 from comptroller.core.refusal import Refusal
 from comptroller.flow.journal import LedgerUnavailableError
-from tests.control.house import Broken, House, opened, posted, written
+from tests.control.house import Broken, House, Unfoldable, opened, posted, written
 from tests.harness.configuration import budget
 
 ALL = budget("all", "100.00 USD")
@@ -87,19 +87,6 @@ async def test_a_correction_after_a_restart_reaches_a_window_that_sleeps(tmp_pat
         await put_right(house, call_id, 20)
         await house.spend(1)
         assert posted(house, "all") == {"": 21}
-
-
-class Unfoldable:
-    """Books that can be read and not be brought up to date: a correction may be on its way into them."""
-
-    def __init__(self, ledger: Any) -> None:
-        self._ledger = ledger
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._ledger, name)
-
-    async def fold(self) -> None:
-        raise LedgerUnavailableError("disk full")
 
 
 async def test_nothing_is_corrected_on_stale_books(tmp_path: Path) -> None:

@@ -160,6 +160,9 @@ async def test_a_session_credential_administers_nothing(house: House) -> None:
         ("POST", "/api/v1/calls/call_nope/corrections", {"charge_usd": "much", "reason": "x"}, 422, "invalid"),
         ("POST", "/api/v1/calls/call_nope/corrections", {"charge_usd": 1, "reason": "x"}, 400, "request_invalid"),
         ("POST", "/api/v1/bounds/resume", {"provider": "p", "model": "m", "reason": "x"}, 404, "not_found"),
+        ("POST", "/api/v1/keys/rotate", {"distrust_old": True}, 400, "request_invalid"),
+        ("POST", "/api/v1/keys/rotate", {"distrust_old": 1, "reason": "x"}, 400, "request_invalid"),
+        ("GET", "/api/v1/keys/rotate", b"", 405, "method_not_allowed"),
         ("POST", "/api/v1/registry/plan", b"\xff", 400, "request_invalid"),
         ("POST", "/api/v1/registry/plan", b"= 1", 422, "registry_invalid"),
         ("POST", "/api/v1/registry/plan", b"x = " + b"[" * 5_000, 422, "registry_invalid"),
@@ -181,7 +184,7 @@ async def test_a_fault_of_ours_tells_nothing(house: House) -> None:
     event, logged = house.warnings.pop()
     assert event == "control_fault"
     assert (logged["path"], logged["error"]) == ("/api/v1/findings", "AttributeError")
-    assert re.fullmatch(r".*/control/findings\.py:\d+", logged["where"])
+    assert re.fullmatch(r".*/control/office\.py:\d+", logged["where"])
     assert "NoneType" not in str(logged), "a message could hold a value"
 
 

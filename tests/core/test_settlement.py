@@ -8,6 +8,7 @@ from comptroller.core.budget.bounds import QUARANTINE_AFTER, Bound
 from comptroller.core.budget.hold import TRANSITIONS, Amounts
 from comptroller.core.budget.settlement import TABLE, Phase, Settlement, phase_of_status, settlement
 
+DAY_NS = 86_400 * 10**9
 HELD = Amounts(1000, 500, 1)
 EXACT = Amounts(300, 120, 1)
 SEEN = Amounts(450, 200, 1)
@@ -53,16 +54,16 @@ def test_statuses(status: int, phase: Phase) -> None:
 
 
 def test_an_overrun_raises_the_factor_so_that_the_same_bill_would_have_fitted() -> None:
-    bound = Bound("p", "m", "d").after_overrun(Amounts(1000, 100, 1), Amounts(1500, 100, 1), 10_000)
+    bound = Bound("p", "m", "d").after_overrun(Amounts(1000, 100, 1), Amounts(1500, 100, 1), 10_000, DAY_NS)
     assert bound.factor_bp == 15_000
     assert not bound.quarantined
-    assert bound.after_overrun(Amounts(1500, 100, 1), Amounts(1501, 100, 1), 15_000).factor_bp >= 15_010
+    assert bound.after_overrun(Amounts(1500, 100, 1), Amounts(1501, 100, 1), 15_000, DAY_NS).factor_bp >= 15_010
 
 
 def test_calls_that_overran_together_do_not_multiply_the_factor() -> None:
     bound = Bound("p", "m", "d")
     for _ in range(10):
-        bound = bound.after_overrun(Amounts(1000, 100, 1), Amounts(1500, 100, 1), 10_000)
+        bound = bound.after_overrun(Amounts(1000, 100, 1), Amounts(1500, 100, 1), 10_000, DAY_NS)
     assert bound.factor_bp == 15_000
 
 
@@ -70,7 +71,25 @@ def test_repeats_are_quarantined_until_a_person_resumes() -> None:
     bound = Bound("p", "m", "d")
     for _ in range(QUARANTINE_AFTER):
         assert not bound.quarantined
-        bound = bound.after_overrun(Amounts(10, 10, 1), Amounts(11, 11, 1), 10_000)
+        bound = bound.after_overrun(Amounts(10, 10, 1), Amounts(11, 11, 1), 10_000, DAY_NS)
     assert bound.quarantined
     resumed = bound.resumed()
     assert (resumed.quarantined, resumed.overruns, resumed.factor_bp) == (False, 0, bound.factor_bp)
+
+
+@pytest.mark.parametrize(
+    ("at_days", "overruns", "quarantined"),
+    [
+        ((0, 1.01, 2.02, 3.03), 1, False),  # a mishap now and then
+        ((0, 365, 365.5), 2, False),
+        ((0, 0.9, 1.1, 1.2), 4, True),  # three of them within one day, wherever the day begins
+        ((0, 0.4, 0.8), 3, True),
+        ((0, 0.1, 0.2, 400), 1, True),  # only a person opens it again
+        ((1, 0.9, 0.8), 3, True),  # calls settle in any order
+    ],
+)
+def test_only_overruns_of_a_day_are_counted(at_days: tuple[float, ...], overruns: int, quarantined: bool) -> None:
+    bound = Bound("p", "m", "d")
+    for at in at_days:
+        bound = bound.after_overrun(Amounts(10, 10, 1), Amounts(15, 11, 1), 10_000, int(at * DAY_NS))
+    assert (bound.overruns, bound.quarantined, bound.factor_bp) == (overruns, quarantined, 15_000)

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given, settings
 
 from comptroller.core.budget.budget import Budget
-from comptroller.core.identity.identity import Identity, Organization, Owner, Team
+from comptroller.core.identity.identity import FOREVER_NS, Identity, Organization, Owner, Team
 from comptroller.core.money import parse_usd
 from comptroller.core.pricing.book import Rates
 from comptroller.core.pricing.estimate import ModelLimits
@@ -40,7 +40,7 @@ def test_the_example_becomes_what_it_says() -> None:
             expires=date(2027, 6, 30),
         )
     }
-    assert registry.answerable(registry.identities["agent/scout"])
+    assert registry.answerable_until(registry.identities["agent/scout"]) == FOREVER_NS
     assert registry.model("sandbox-large") == Model(
         pattern="sandbox-*",
         providers=("sandbox",),
@@ -99,8 +99,9 @@ def test_what_is_left_out_of_the_file_is_out_of_force() -> None:
     assert registry.model("sandbox-large") is None
     gone = registry.identities["agent/scout"]
     assert gone.disabled, "still known, and refused by name"
-    assert not registry.answerable(gone)
-    assert registry.teams["search"].disabled
+    assert registry.answerable_until(gone) == 0, "when its owner left was not recorded here"
+    assert registry.teams.keys() == {"new"}
+    assert registry.answerable_until(registry.identities["agent/other"]) == FOREVER_NS
     assert not registry.identities["agent/other"].disabled
 
 
@@ -162,9 +163,9 @@ def test_the_way_to_a_file_leaves_no_trace_in_what_calls_meet(one: dict[str, Any
         assert detour.model(model) == direct.model(model)
         for provider in ("p1", "p2"):
             assert detour.prices.rates(provider, model, DAY) == direct.prices.rates(provider, model, DAY)
+    assert detour.teams == direct.teams
     for mine, theirs in (
         (detour.identities, direct.identities),
-        (detour.teams, direct.teams),
         (detour.owners, direct.owners),
     ):
         assert {key: value for key, value in mine.items() if not value.disabled} == theirs

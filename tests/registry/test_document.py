@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from comptroller.core.problem import Problem, did_you_mean, join
 from comptroller.core.registry.document import LATER, SECTIONS, read_document
 from comptroller.core.registry.entries import Document
-from comptroller.core.registry.problem import Problem, did_you_mean, join
 from comptroller.core.registry.references import unknown_providers
 from tests.registry.documents import example, read, registries
+from tests.registry.test_plan import installed
 
 Edit = Callable[[dict[str, Any]], None]
 SCOUT = 'identities."agent/scout"'
@@ -369,3 +370,56 @@ def test_a_word_that_is_close_is_asked_for_and_a_short_list_is_shown() -> None:
     assert did_you_mean("xyz", {"team", "owner"}) == "Known: owner, team."
     assert did_you_mean("xyz", ()) == ""
     assert did_you_mean("xyz", [f"name{number}" for number in range(30)]) == ""
+
+
+OTHER = "other-lead@acme.example"
+
+
+def with_two_owners(**scout: str) -> dict[str, Any]:
+    raw = example()
+    raw["owners"][OTHER] = {"team": "search"}
+    raw["identities"]["agent/scout"] |= scout
+    return raw
+
+
+def test_an_owner_who_has_left_is_a_warning_where_it_is_installed() -> None:
+    before = with_two_owners()
+    after = example()
+    after["owners"] = {OTHER: {"team": "search"}}
+    after["budgets"][0]["scope"] = {"owner": "search-lead@acme.example"}
+    found = read_document(after, installed(before))
+    assert isinstance(found, Document), found
+    (warning,) = [one for one in found.warnings if one.where == f"{SCOUT}.owner"]
+    assert "There is no owner 'search-lead@acme.example' any more" in warning.sentence
+    assert "refused 7 days after" in warning.sentence
+    assert isinstance(read_document(after), list), "a new identity needs an owner who is there"
+    after["identities"]["agent/new"] = dict(after["identities"]["agent/scout"])
+    problems = read_document(after, installed(before))
+    assert isinstance(problems, list)
+    assert [one.where for one in problems] == ['identities."agent/new".owner']
+
+
+@pytest.mark.parametrize(
+    ("scout", "environment", "words"),
+    [
+        ({"deputy": OTHER}, "production", f"{OTHER} answers for it alone"),
+        ({}, "testing", "is refused at once"),
+    ],
+)
+def test_what_an_owner_who_has_left_leads_to(scout: dict[str, str], environment: str, words: str) -> None:
+    before, after = (with_two_owners(environment=environment, **scout) for _ in range(2))
+    del after["owners"]["search-lead@acme.example"]
+    found = read_document(after, installed(before))
+    assert isinstance(found, Document), found
+    assert [words in one.sentence for one in found.warnings if one.where == f"{SCOUT}.owner"] == [True]
+
+
+def test_a_reference_that_was_never_installed_is_an_error() -> None:
+    before, after = with_two_owners(), with_two_owners(deputy=OTHER)
+    del after["owners"][OTHER]
+    assert isinstance(read_document(after, installed(before)), list), "it is named by this change only"
+    gone = example()
+    del gone["identities"]
+    back = with_two_owners()
+    del back["owners"]["search-lead@acme.example"]
+    assert isinstance(read_document(back, installed(before, gone)), list), "a disabled identity comes back as a new one"

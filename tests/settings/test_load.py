@@ -73,6 +73,7 @@ def test_an_empty_file_is_all_defaults(file: Path) -> None:
         state=file.parent / ".comptroller",
         store="sqlite",
         registry=file.parent / "registry.toml",
+        policies=file.parent / "policies",
         durability="power",
         drain_s=60.0,
         admin=AdminSettings(listen=Address("127.0.0.1", 8789)),
@@ -213,7 +214,6 @@ def test_plain_http_into_a_private_network_must_be_meant(file: Path) -> None:
 
 PROBLEMS = [
     ("listn = 1", "listn: ", "Did you mean 'listen'?"),
-    ('policies = "p"', "policies: ", "does not exist yet"),
     ('tls_cert = "p"', "tls_cert: ", "does not exist yet"),
     ('tls = "off"', "tls: ", "'terminated'"),
     ("listen = 8787", "listen: ", "text in quotes"),

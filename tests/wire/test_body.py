@@ -132,8 +132,9 @@ REFUSED = {
     "duplicate of equal values": (b'{"a": 1, "a": 1}', "stands twice"),
     "deep objects": (b'{"a":' * 101 + b"1" + b"}" * 101, "deeper than 100"),
     "deep arrays": (b'{"a":' + b"[" * 100 + b"]" * 100 + b"}", "deeper than 100"),
-    "far too deep": (b'{"a":' + b"[" * 1_000_000 + b"]" * 1_000_000 + b"}", "deeper than 100"),
-    "far too deep and never closed": (b'{"a":' * 1_000_000, "deeper than 100"),
+    "far too deep": (b'{"a":' + b"[" * 90_000 + b"]" * 90_000 + b"}", "deeper than 100"),
+    "far too many marks": (b'{"a":' * 1_000_000, "more than 100,000 values"),
+    "far too deep and never closed": (b'{"a":' * 90_000, "deeper than 100"),
 }
 
 

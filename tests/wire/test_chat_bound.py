@@ -157,8 +157,30 @@ def test_audio() -> None:
     assert read(modalities=["text", "audio"]).asked.audio_output
     assert not read(modalities=["text"]).asked.audio_output
     spoken = read(messages=[{"role": "assistant", "audio": {"id": "audio_1"}}, {"role": "user", "content": "x"}])
-    assert spoken.asked.unbounded == ("audio of an earlier answer",)
-    assert read(messages=[{"role": "assistant", "content": "x", "audio": None}]).asked.unbounded == ()
+    assert (spoken.asked.unbounded, spoken.asked.audio_input) == (("audio of an earlier answer",), True)
+    silent = read(messages=[{"role": "assistant", "content": "x", "audio": None}]).asked
+    assert (silent.unbounded, silent.audio_input) == ((), False)
+
+
+@pytest.mark.parametrize(
+    ("part", "audio"),
+    [
+        ({"type": "video_url", "video_url": {"url": "https://a.example/x.mp4"}}, True),
+        ({"type": "input_video", "input_video": "x"}, True),
+        ({"type": "text", "text": "x", "video": "https://a.example/x.mp4"}, True),
+        ({"type": "audio_url", "audio_url": {"url": "https://a.example/x.mp3"}}, True),
+        ({"type": "image_url", "image_url": {"url": "data:video/mp4;base64,AAAA"}}, True),
+        ({"type": "file", "file": {"file_data": " Data:Audio/mpeg;base64,AAAA"}}, True),
+        ({"type": "file", "file": {"file_id": "https://a.example/x", "format": "video/mp4"}}, True),
+        ({"type": "media", "mime_type": "audio/mpeg", "data": "AAAA"}, True),
+        ({"type": "input_file", "file_data": "data:video/mp4;base64,AAAA"}, True),
+        ({"type": "file", "file": {"file_data": "data:application/pdf;base64,AAAA"}}, False),
+        ({"type": "media", "mime_type": "application/pdf", "data": "AAAA"}, False),
+    ],
+)
+def test_sound_is_priced_as_sound_wherever_it_is(part: Any, audio: bool) -> None:
+    assert of(part).unbounded
+    assert of(part).audio_input == audio
 
 
 def test_output_in_a_form_that_has_no_price() -> None:
@@ -180,6 +202,21 @@ def test_what_a_provider_does_by_itself_has_no_bound(name: str) -> None:
         assert asked.fees == ((switch.words,) if switch.fees else ())
     for value in (None, False, []):
         assert read(**{name: value}).asked.unbounded == ()
+
+
+@pytest.mark.parametrize("name", ["provider", "route", "google", "thinking_budget", "use_beam_search"])
+def test_switches_of_resellers(name: str) -> None:
+    assert name in SERVER_SIDE
+    assert SERVER_SIDE[name].fees == (name != "google")
+
+
+def test_a_model_name_that_turns_a_web_search_on() -> None:
+    for model in ("a/m:online", "a/m:Online", "a/m:nitro:online", "a/m:online:nitro"):
+        asked = read(model=model).asked
+        assert asked.unbounded == asked.fees == ("web search",)
+        assert read(model=model, plugins=[{"id": "web"}]).asked.fees == ("plugins", "web search")
+    for model in ("online", "a/online", "a/m:onlineish", "m-online"):
+        assert read(model=model).asked.fees == ()
 
 
 def test_tools_of_the_provider() -> None:

@@ -240,10 +240,6 @@ MALFORMED = [
     b"data: " + b'{"a":' * 100_000 + b"\n\n",
     b'data: {"model": "\xff"}\n\n',
     event(choices={}),
-    event(choices=[], usage=tokens(-1, 5)),
-    event(choices=[], usage=tokens(10**40, 5)),
-    event(choices=[], usage={"prompt_tokens": "1", "completion_tokens": 1}),
-    event(choices=[], usage=[1]),
 ]
 
 
@@ -251,12 +247,24 @@ MALFORMED = [
 def test_what_is_malformed(bad: bytes) -> None:
     meter, passed = feed(says("a"), bad, says("b"))
     assert (meter.malformed, meter.usage, meter.error) == (True, None, False)
+    assert not meter.usage_malformed
     assert passed == says("a") + bad + says("b")
+
+
+@pytest.mark.parametrize(
+    "reported", [tokens(-1, 5), tokens(10**40, 5), {"prompt_tokens": "1", "completion_tokens": 1}, {"x": 1}, [1]]
+)
+def test_usage_that_cannot_be_is_not_a_broken_stream(reported: Any) -> None:
+    meter, _ = feed(says("a"), event(choices=[], usage=reported), DONE)
+    assert (meter.usage_malformed, meter.malformed) == (True, False)
+    assert (meter.usage, meter.usage_final, meter.done) == (None, False, True)
+    meter, _ = feed(says("a"), event(choices=[], usage=reported), event(choices=[], usage=tokens(1, 2)), DONE)
+    assert (meter.usage, meter.usage_final, meter.usage_malformed) == (Usage(1, 2), True, False)
 
 
 def test_bad_usage_takes_back_what_was_known() -> None:
     meter, _ = feed(says("a", usage=tokens(1, 1)), event(choices=[], usage=tokens(-1, 1)), DONE)
-    assert (meter.usage, meter.usage_final, meter.malformed) == (None, False, True)
+    assert (meter.usage, meter.usage_final, meter.usage_malformed) == (None, False, True)
 
 
 @pytest.mark.parametrize("odd", [[1], ["x"], [None], [{}], [{"delta": []}], [{"delta": 1, "index": "x"}], [[]]])

@@ -125,7 +125,8 @@ UNREADABLE: list[Any] = [
 @pytest.mark.parametrize("reported", UNREADABLE, ids=str)
 def test_usage_that_cannot_be(reported: Any) -> None:
     assert read_usage(reported, None) is None
-    assert read_answer(json.dumps({"usage": reported}).encode()) == Answer(malformed=True)
+    answer = read_answer(json.dumps({"usage": reported, "model": "m"}).encode())
+    assert answer == Answer(usage_malformed=True, served_model="m"), "the answer itself is good"
 
 
 @pytest.mark.parametrize("body", [b"{}", b'{"usage":null}', b'{"usage":{}}', b'{"choices":[]}'])

@@ -154,6 +154,8 @@ def test_a_report_in_the_middle_is_not_final() -> None:
     meter = metered(START, TEXT, middle, HELLO)
     assert (meter.usage and meter.usage.output_tokens, meter.usage_final) == (2, False)
     meter = metered(START, TEXT, middle, HELLO, STOP)
+    assert (meter.usage and meter.usage.output_tokens, meter.usage_final) == (2, False)  # it does not cover HELLO
+    meter = metered(START, TEXT, HELLO, middle, STOP)
     assert (meter.usage and meter.usage.output_tokens, meter.usage_final) == (2, True)
     meter = metered(START, TEXT, middle, HELLO, END)
     assert (meter.usage and meter.usage.output_tokens, meter.usage_final) == (5, True)
@@ -313,8 +315,6 @@ def test_what_says_nothing(odd: bytes) -> None:
         event("content_block_delta", delta="x"),
         event("content_block_start", content_block=None),
         event("message_start", message=5),
-        event("message_delta", usage=5),
-        event("message_delta", usage={"output_tokens": -5}),
     ],
 )
 def test_what_cannot_be(odd: bytes) -> None:
@@ -324,7 +324,15 @@ def test_what_cannot_be(odd: bytes) -> None:
 def test_a_bad_report_is_not_final() -> None:
     bad = event("message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": "5"})
     meter = metered(START, TEXT, HELLO, bad, STOP)
-    assert (meter.usage, meter.usage_final, meter.malformed) == (None, False, True)
+    assert (meter.usage, meter.usage_final, meter.usage_malformed, meter.malformed) == (None, False, True, False)
+    meter = metered(START, TEXT, HELLO, bad, END, STOP)
+    assert (meter.usage_final, meter.usage_malformed) == (True, False)
+
+
+@pytest.mark.parametrize("reported", [5, {"output_tokens": -5}])
+def test_usage_that_cannot_be_is_not_a_broken_stream(reported: Any) -> None:
+    meter = metered(START, TEXT, event("message_delta", usage=reported))
+    assert (meter.malformed, meter.usage_malformed, meter.usage) == (False, True, None)
 
 
 def test_a_stream_without_its_last_blank_line() -> None:

@@ -229,22 +229,22 @@ def test_odd_counts_of_tools_are_left_out(odd: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "malformed"),
+    ("body", "malformed", "usage_malformed"),
     [
-        (b"", True),
-        (b"oops", True),
-        (b"[]", True),
-        (b"[" * 5_000, True),
-        (b'{"usage":[]}', False),
-        (b'{"usage":{}}', False),
-        (b'{"usage":{"input_tokens":1}}', True),
-        (b'{"usage":5}', True),
-        (b"{}", False),
+        (b"", True, False),
+        (b"oops", True, False),
+        (b"[]", True, False),
+        (b"[" * 5_000, True, False),
+        (b'{"usage":[]}', False, False),
+        (b'{"usage":{}}', False, False),
+        (b'{"usage":{"input_tokens":1}}', False, True),
+        (b'{"usage":5}', False, True),
+        (b"{}", False, False),
     ],
 )
-def test_an_answer_without_usage(body: bytes, malformed: bool) -> None:
+def test_an_answer_without_usage(body: bytes, malformed: bool, usage_malformed: bool) -> None:
     answer = read_answer(body)
-    assert (answer.usage, answer.malformed) == (None, malformed)
+    assert (answer.usage, answer.malformed, answer.usage_malformed) == (None, malformed, usage_malformed)
 
 
 # --- tiers --------------------------------------------------------------------------------------

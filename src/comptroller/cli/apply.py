@@ -9,16 +9,21 @@ import typer
 
 from comptroller.cli.failure import CommandError
 from comptroller.cli.options import AsJson, Config
-from comptroller.cli.registry_file import File, read_registry, show_plan
+from comptroller.cli.registry_file import File, Folder, read_documents, show_plan
 from comptroller.cli.said import write, write_json
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
 def apply(
-    context: typer.Context, registry: File = None, yes: Yes = False, as_json: AsJson = False, config: Config = None
+    context: typer.Context,
+    registry: File = None,
+    policies: Folder = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
+    config: Config = None,
 ) -> None:
-    """Install the registry file as one version.
+    """Install the registry file and the policies as one version.
 
     Shows the plan and asks, unless --yes. What the file no longer names is disabled, never deleted. A new
     budget begins with what was already spent in its scope.
@@ -30,7 +35,7 @@ def apply(
     from comptroller.cli.transport import connect
     from comptroller.control.registry import PlanRow
 
-    document = read_registry(context, config, registry)
+    document = read_documents(context, config, registry, policies)
     with connect(context, config) as api:
         planned = api.post("registry", "plan", document=document)
         found = planned.read(PlanRow)

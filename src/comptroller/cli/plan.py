@@ -6,14 +6,20 @@ import typer
 
 from comptroller.cli.failure import DIFFERENT, OK
 from comptroller.cli.options import AsJson, Config
-from comptroller.cli.registry_file import File, read_registry, show_plan
+from comptroller.cli.registry_file import File, Folder, read_documents, show_plan
 from comptroller.cli.said import write, write_json
 
 
-def plan(context: typer.Context, registry: File = None, as_json: AsJson = False, config: Config = None) -> None:
+def plan(
+    context: typer.Context,
+    registry: File = None,
+    policies: Folder = None,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
     """Show what `apply` would change.
 
-    Exit code 2 if the registry file differs from what is installed, 0 if not, 1 on an error.
+    Exit code 2 if the registry file or a policy differs from what is installed, 0 if not, 1 on an error.
 
     \b
     Example:
@@ -22,7 +28,7 @@ def plan(context: typer.Context, registry: File = None, as_json: AsJson = False,
     from comptroller.cli.transport import connect
     from comptroller.control.registry import PlanRow
 
-    document = read_registry(context, config, registry)
+    document = read_documents(context, config, registry, policies)
     with connect(context, config) as api:
         answer = api.post("registry", "plan", document=document)
     found = answer.read(PlanRow)

@@ -1,4 +1,4 @@
-"""The registry file that `plan` and `apply` read, and how a plan is shown."""
+"""The files that `plan` and `apply` read, and how a plan is shown."""
 
 from __future__ import annotations
 
@@ -21,18 +21,51 @@ File = Annotated[
 ]
 
 
-def read_registry(context: typer.Context, config: Path | None, file: Path | None) -> bytes:
-    """The content of the registry file."""
+Folder = Annotated[
+    Path | None,
+    typer.Option(
+        "--policies",
+        metavar="FOLDER",
+        help="The folder of policy files.",
+        show_default="`policies` in comptroller.toml; with --registry: as they are installed",
+    ),
+]
+
+
+def read_documents(context: typer.Context, config: Path | None, file: Path | None, folder: Path | None) -> bytes:
+    """Registry and policies as the gateway takes them. A registry of one's own leaves the installed policies alone."""
+    import msgspec
+
     from comptroller.cli.options import chosen_config
     from comptroller.cli.target import find_config, read_settings
 
-    path = file if file is not None else read_settings(find_config(chosen_config(context, config))).registry
+    if file is None:
+        settings = read_settings(find_config(chosen_config(context, config)))
+        file, folder = settings.registry, folder if folder is not None else settings.policies
+    policies = None if folder is None else read_policy_files(folder)
+    return msgspec.json.encode({"registry": read_registry_file(file), "policies": policies})
+
+
+def read_registry_file(path: Path) -> str:
+    """The text of a registry file."""
     try:
-        return path.read_bytes()
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise CommandError(
             f"The registry file {path} cannot be read: {error.strerror}.", "Say where it is with --registry FILE."
         ) from error
+    except UnicodeDecodeError as error:
+        raise CommandError(f"The registry file {path} is not UTF-8.") from error
+
+
+def read_policy_files(folder: Path) -> dict[str, str]:
+    """The policy files of a folder, by name."""
+    from comptroller.settings import SettingsError, read_policies
+
+    try:
+        return read_policies(folder)
+    except SettingsError as error:
+        raise CommandError(str(error).splitlines()[0], "", [problem.line for problem in error.problems]) from error
 
 
 def show_plan(plan: PlanRow) -> None:

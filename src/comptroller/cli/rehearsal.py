@@ -14,7 +14,7 @@ from comptroller import app
 from comptroller.control.tokens import mint
 from comptroller.settings import load_settings
 
-SAMPLES = ("comptroller.toml", "registry.toml")
+SAMPLES = ("comptroller.toml", "registry.toml", "policies/sample.cedar", "policies/golden.toml")
 _AGENT = "agent/scout"
 
 
@@ -23,6 +23,7 @@ def rehearse(directory: Path) -> int:
     directory.mkdir(parents=True, exist_ok=True)
     for name in SAMPLES:
         target = directory / name
+        target.parent.mkdir(exist_ok=True)
         if not target.exists():
             target.write_text(_sample(name), encoding="utf-8")
     os.environ.setdefault("SANDBOX_API_KEY", "sandbox-demo")
@@ -34,7 +35,7 @@ def rehearse(directory: Path) -> int:
 
 
 def _sample(name: str) -> str:
-    return resources.files("comptroller").joinpath("sample", name).read_text(encoding="utf-8")
+    return resources.files("comptroller").joinpath("sample", *name.split("/")).read_text(encoding="utf-8")
 
 
 class _Words(NamedTuple):

@@ -42,7 +42,12 @@ def _lines(found: Status) -> Iterator[tuple[str, str]]:
         yield "registry", f"{found.organization}, version {found.registry_version}, price book {found.price_version}"
     else:
         yield "registry", "empty: `comptroller apply` installs one"
+    if found.policies:
+        yield "policies", f"{found.policies}, version {found.policy_version}"
+    else:
+        yield "policies", "none is installed: every identity may call every model, as far as budgets go"
     yield "identities", f"{found.identities}, active sessions {found.active_sessions}"
+    yield "keys", f"{', '.join(found.key_ids)}: the last one signs"
     yield "in flight", f"{found.live_calls} calls, {found.open_holds} holds"
     for name in found.quarantined:
         yield "quarantined", f"{name}: see `comptroller bounds`"

@@ -24,6 +24,8 @@ from comptroller.control import (
     explain,
     findings,
     identities,
+    keys,
+    policy,
     prices,
     registry,
     reprice,
@@ -72,6 +74,18 @@ class ResumeRequest(_Sent, frozen=True):
     provider: str
     model: str
     reason: str
+
+
+class RotateRequest(_Sent, frozen=True):
+    reason: str
+    distrust_old: bool = False
+
+
+class DocumentsRequest(_Sent, frozen=True):
+    """What is to be installed as one version."""
+
+    registry: str  # the text of a registry.toml
+    policies: dict[str, str] | None = None  # file name -> text; null: as they are installed
 
 
 class CallsQuery(_Sent, frozen=True):
@@ -195,6 +209,11 @@ async def _resume(office: Office, request: Request) -> object:
     return await bounds.resume(office, sent.provider, sent.model, sent.reason, ACTOR)
 
 
+async def _rotate(office: Office, request: Request) -> object:
+    sent = await _body(request, RotateRequest)
+    return await keys.rotate(office, sent.reason, ACTOR, distrust_old=sent.distrust_old)
+
+
 async def _findings(office: Office, request: Request) -> object:
     return await findings.list_findings(office, _limit(_query(request, LimitQuery).limit))
 
@@ -215,12 +234,18 @@ async def _reprice(office: Office, request: Request) -> object:
 
 async def _plan(office: Office, request: Request) -> object:
     _query(request, NoQuery)
-    return await registry.show_plan(office, await _document(request))
+    sent = await _documents(request)
+    return await registry.show_plan(office, sent.registry, sent.policies)
 
 
 async def _apply(office: Office, request: Request) -> object:
     query = _query(request, ApplyQuery)
-    return await registry.apply(office, await _document(request), ACTOR, query.expected_version)
+    sent = await _documents(request)
+    return await registry.apply(office, sent.registry, ACTOR, query.expected_version, sent.policies)
+
+
+async def _explain_policy(office: Office, request: Request) -> object:
+    return policy.explain(office, await _body(request, policy.Question))
 
 
 _ROUTES: Mapping[str, Mapping[str, Act]] = {
@@ -234,12 +259,14 @@ _ROUTES: Mapping[str, Mapping[str, Act]] = {
     "/api/v1/sessions/{session}/end": {"POST": _end_session},
     "/api/v1/bounds": {"GET": _bounds},
     "/api/v1/bounds/resume": {"POST": _resume},
+    "/api/v1/keys/rotate": {"POST": _rotate},
     "/api/v1/findings": {"GET": _findings},
     "/api/v1/changes": {"GET": _changes},
     "/api/v1/prices": {"GET": _prices},
     "/api/v1/reprice": {"GET": _reprice},
     "/api/v1/registry/plan": {"POST": _plan},
     "/api/v1/registry/apply": {"POST": _apply},
+    "/api/v1/policies/explanation": {"POST": _explain_policy},
 }
 
 
@@ -277,11 +304,17 @@ async def _body(request: Request, kind: type[T]) -> T:
         raise ControlProblem(400, "request_invalid", f"The body is not valid: {error}.") from error
 
 
-async def _document(request: Request) -> str:
+async def _documents(request: Request) -> DocumentsRequest:
+    """Registry and policies as JSON; or a registry.toml as it is, which never begins with a brace."""
+    body = await read_body(request, DOCUMENT_BYTES)
     try:
-        return (await read_body(request, DOCUMENT_BYTES)).decode()
+        if body.lstrip().startswith(b"{"):
+            return msgspec.json.decode(body, type=DocumentsRequest)
+        return DocumentsRequest(body.decode())
     except UnicodeDecodeError as error:
         raise ControlProblem(400, "request_invalid", "The registry file is not UTF-8.") from error
+    except msgspec.MsgspecError as error:
+        raise ControlProblem(400, "request_invalid", f"The body is not valid: {error}.") from error
 
 
 def _instant(text: str) -> int:

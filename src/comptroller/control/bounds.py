@@ -55,6 +55,7 @@ async def _reopen(office: Office, bound: Bound, reason: str, actor: str) -> Boun
         overruns=resumed.overruns,
         factor_bp=resumed.factor_bp,
         quarantined=resumed.quarantined,
+        last_overrun_ns=resumed.last_overrun_ns,
     )
     try:
         await gate.journal.commit(event)

@@ -41,6 +41,9 @@ class CallRow(msgspec.Struct, frozen=True):
     corrected: bool
     policy_version: str | None
     price_version: str | None
+    policies: Sequence[str] = ()  # the determining ones
+    asked_model: str | None = None  # where a policy routed the call to `model`
+    routed_by: str | None = None  # that policy
 
 
 async def list_calls(office: Office, wanted: CallFilter) -> Sequence[CallRow]:
@@ -87,8 +90,11 @@ def call_row(record: CallRecord) -> CallRow:
         output_tokens=usage.output_tokens if usage is not None else None,
         reasoning_tokens=usage.reasoning_tokens if usage is not None else None,
         corrected=record.corrected > 0,
-        policy_version=None,
+        policy_version=facts.policy_version,
         price_version=facts.price_version,
+        policies=facts.policies,
+        asked_model=facts.asked_model,
+        routed_by=facts.routed_by,
     )
 
 

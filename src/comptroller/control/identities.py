@@ -11,7 +11,7 @@ import msgspec
 
 from comptroller.control.office import Office
 from comptroller.control.sessions import session_state
-from comptroller.core.identity.identity import WARN_DAYS, Identity, expiry_ends_ns, may_act
+from comptroller.core.identity.identity import WARN_DAYS, Identity, expiry_ends_ns, may_act, owner_ends_ns
 from comptroller.core.ids import spiffe_id
 from comptroller.core.instant import format_instant, to_datetime
 from comptroller.core.registry.registry import Registry
@@ -51,7 +51,7 @@ def list_identities(office: Office) -> Sequence[IdentityRow]:
 
 
 def _row(registry: Registry, identity: Identity, now_ns: int, sessions: int) -> IdentityRow:
-    no = may_act(identity, registry.answerable(identity), now_ns)
+    no = may_act(identity, registry.answerable_until(identity), now_ns)
     state = _STATES[no.code] if no is not None else "active"
     return IdentityRow(
         id=identity.id,
@@ -75,7 +75,13 @@ def _warnings(registry: Registry, identity: Identity, now_ns: int) -> Sequence[s
     said: list[str] = []
     owner = registry.owners.get(identity.owner)
     if owner is None or owner.disabled:
-        said.append(f"its owner {identity.owner} is gone; the deputy {identity.deputy} answers for it")
+        gone_ns = owner_ends_ns(identity, registry.answerable_until(identity))
+        then = (
+            f"the deputy {identity.deputy} answers for it"
+            if gone_ns is None
+            else f"nobody else answers for it; refused from {format_instant(gone_ns)} on"
+        )
+        said.append(f"its owner {identity.owner} is gone; {then}")
     ends_ns = expiry_ends_ns(identity)
     if identity.expires is not None and ends_ns is not None:
         said.extend(_expiry_warnings(identity.expires, ends_ns, now_ns))

@@ -60,7 +60,7 @@ class CallFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     identity: str | None = None
     team: str | None = None
     session: str | None = None
-    model: str | None = None  # as asked
+    model: str | None = None  # that was called
     outcome: str | None = None  # flow/outcome.py, or `refused`, or `open`
     since_ns: int | None = None
     before: str | None = None  # a call's id: only calls that stand after it in this order
@@ -157,8 +157,17 @@ class Issuer(Protocol):
     @trust_domain.setter
     def trust_domain(self, trust_domain: str) -> None: ...
 
+    @property
+    def key_ids(self) -> Sequence[str]:
+        """The keys that verify; the last one signs."""
+        ...
+
     def issue(self, claims: Claims) -> str:
         """A signed credential that says this. Raises ValueError for claims that would not verify."""
+        ...
+
+    def rotate(self, now_ns: int, *, distrust_old: bool = False) -> str:
+        """Sign with a new key from now on; returns its id. Raises OSError, and has then changed nothing."""
         ...
 
 

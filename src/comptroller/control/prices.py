@@ -13,7 +13,7 @@ from comptroller.core.instant import to_datetime
 from comptroller.core.money import format_usd
 from comptroller.core.pricing.book import ALWAYS, REGISTRY, Price
 from comptroller.core.pricing.rates import FEES, METERS
-from comptroller.core.registry.problem import did_you_mean
+from comptroller.core.problem import did_you_mean
 
 _PER_THOUSAND = 1_000
 

@@ -13,13 +13,15 @@ from comptroller.control.interfaces import Installation, RegistryState
 from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem, conflict, ledger_unavailable
 from comptroller.core.budget.budget import label, say_amount
-from comptroller.core.identity.identity import Identity
+from comptroller.core.identity.identity import Identity, may_act
 from comptroller.core.pricing.book import Shipped
+from comptroller.core.problem import Problem
 from comptroller.core.registry.build import build
 from comptroller.core.registry.document import read_document
-from comptroller.core.registry.entries import Document, strings
+from comptroller.core.registry.entries import NOTHING, Document, EntryKey, Installed
 from comptroller.core.registry.plan import EntryChange, Plan, install, plan
-from comptroller.core.registry.problem import Problem, did_you_mean, join
+from comptroller.core.registry.policy_files import installed_files, with_policies
+from comptroller.core.registry.references import unknown_providers
 from comptroller.core.registry.registry import Registry
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Change
@@ -48,16 +50,22 @@ class PlanRow(msgspec.Struct, frozen=True):
     opened: Sequence[str] = ()  # new budgets that begin with what was already spent
 
 
-async def show_plan(office: Office, text: str) -> PlanRow:
-    """What `apply` would do with this document."""
+async def show_plan(office: Office, text: str, policies: Mapping[str, str] | None = None) -> PlanRow:
+    """What `apply` would do with this document and these policy files; None: those that are installed."""
     state = await office.ledger.registry()
-    agreed = plan_document(state, read(text, office.gate.providers, office.gate.registry.prices.shipped))
+    found = read(text, office.gate.providers, _in_force(state, policies), state.entries, _shipped(office))
+    agreed = plan_document(state, found)
     return _row(state.version, agreed, applied=False)
 
 
-async def apply(office: Office, text: str, actor: str, expected_version: int | None = None) -> PlanRow:
-    """Install a document as the next version: on disk first, then in force in one step."""
-    document = read(text, office.gate.providers, office.gate.registry.prices.shipped)
+async def apply(
+    office: Office,
+    text: str,
+    actor: str,
+    expected_version: int | None = None,
+    policies: Mapping[str, str] | None = None,
+) -> PlanRow:
+    """Install a document and policy files as the next version: on disk first, then in force in one step."""
     async with office.changing:
         state = await office.ledger.registry()
         if expected_version is not None and expected_version != state.version:
@@ -65,25 +73,46 @@ async def apply(office: Office, text: str, actor: str, expected_version: int | N
                 f"The registry is at version {state.version} now; the plan was made for version {expected_version}.",
                 "Look at `comptroller plan` again.",
             )
+        document = read(text, office.gate.providers, _in_force(state, policies), state.entries, _shipped(office))
         agreed = plan_document(state, document)
         if agreed.empty:
             return _row(state.version, agreed, applied=False)
         return await _install(office, text, actor, state, agreed)
 
 
-def read(text: str, providers: Collection[str], shipped: Shipped | None = None) -> Document:
-    """The document behind the text of a registry.toml. Raises ControlProblem that names every fault."""
+def read(
+    text: str,
+    providers: Collection[str],
+    policies: Mapping[str, str] | None = None,
+    installed: Installed = NOTHING,
+    shipped: Shipped | None = None,
+) -> Document:
+    """The document behind the text of a registry.toml, with its policy files (name -> text).
+
+    Raises ControlProblem that names every fault.
+    """
     try:
         raw = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise _faulty(f"The registry file is not TOML: {error}.", []) from error
-    found = read_document(raw, shipped)
+    found = read_document(raw, installed, shipped)
     if not isinstance(found, Document):
         raise _faulty("The registry file has faults; nothing was changed.", found)
-    unknown = _unknown_providers(found, providers)
+    unknown = unknown_providers(found.entries, providers)
     if unknown:
         raise _faulty("The registry file names providers that the gateway does not have; nothing was changed.", unknown)
-    return found
+    whole = with_policies(found, policies or {})
+    if not isinstance(whole, Document):
+        raise _faulty("The policy files have faults; nothing was changed.", whole, "policy_invalid")
+    return whole
+
+
+def _shipped(office: Office) -> Shipped | None:
+    return office.gate.registry.prices.shipped
+
+
+def _in_force(state: RegistryState, policies: Mapping[str, str] | None) -> Mapping[str, str]:
+    return installed_files(state.entries) if policies is None else policies
 
 
 def plan_document(state: RegistryState, document: Document) -> Plan:
@@ -95,12 +124,13 @@ def installation(state: RegistryState, agreed: Plan, text: str, actor: str, at_n
     """The next version as the store wants it, without opening balances: with those of an empty store."""
     version = state.version + 1
     after = install(state.entries, agreed)
+    changed: list[EntryKey] = [(change.kind, change.key) for change in agreed.changes]
     return Installation(
         version=version,
         at_ns=at_ns,
         actor=actor,
-        document=_encode(tomllib.loads(text)),
-        entries={(change.kind, change.key): after[change.kind, change.key] for change in agreed.changes},
+        document=_encode({**tomllib.loads(text), "policies": installed_files(after)}),
+        entries={key: msgspec.structs.replace(after[key], since_ns=at_ns) for key in changed},
         changes=[_event(change, actor, at_ns, version) for change in agreed.changes],
         opening={},
     )
@@ -128,30 +158,17 @@ async def _install(office: Office, text: str, actor: str, state: RegistryState, 
 
 def _stop_identities(office: Office, registry: Registry) -> None:
     """Calls in flight of identities that may not act any more end now, not when the provider is done."""
+    now_ns = office.gate.clock.expiry_ns()
 
     def stopped(identity: Identity | None) -> bool:
-        return identity is None or identity.disabled or not registry.answerable(identity)
+        return identity is None or may_act(identity, registry.answerable_until(identity), now_ns) is not None
 
     office.gate.live.cut(lambda call: stopped(registry.identities.get(call.identity)), "stopped")
 
 
-def _unknown_providers(document: Document, providers: Collection[str]) -> list[Problem]:
-    return [
-        Problem(
-            join(join("models", key), "providers"),
-            f"There is no provider {name!r} in comptroller.toml.",
-            did_you_mean(name, providers),
-        )
-        for (kind, key), entry in document.entries.items()
-        if kind == "model"
-        for name in strings(entry, "providers")
-        if name not in providers
-    ]
-
-
-def _faulty(message: str, problems: Sequence[Problem]) -> ControlProblem:
+def _faulty(message: str, problems: Sequence[Problem], code: str = "registry_invalid") -> ControlProblem:
     hint = "Mend the file and try again." if problems else "Mend the line that it names."
-    return ControlProblem(422, "registry_invalid", message, hint, [problem.line for problem in problems])
+    return ControlProblem(422, code, message, hint, [problem.line for problem in problems])
 
 
 def _event(change: EntryChange, actor: str, at_ns: int, version: int) -> Change:

@@ -37,11 +37,14 @@ class Status(msgspec.Struct, frozen=True):
     organization: str
     registry_version: int
     price_version: str
+    policy_version: str
+    policies: int  # 0: none is installed, and the built-in set decides
     identities: int
     active_sessions: int
     live_calls: int
     open_holds: int
     quarantined: Sequence[str]
+    key_ids: Sequence[str]  # of the keys that verify credentials; the last one signs
     warnings: Sequence[str]
     providers: Sequence[ProviderRow]
 
@@ -67,11 +70,14 @@ async def show_status(office: Office) -> Status:
         organization=gate.registry.organization.name,
         registry_version=gate.registry.version,
         price_version=gate.registry.prices.version,
+        policy_version=gate.registry.policies.version,
+        policies=0 if gate.registry.policies.built_in else len(gate.registry.policies.policies),
         identities=len(gate.registry.identities),
         active_sessions=sum(session_state(s, expiry_ns) == "active" for s in gate.sessions.values()),
         live_calls=len(gate.live),
         open_holds=len(gate.tree.holds),
         quarantined=[bound.name for _, bound in sorted(gate.bounds.items()) if bound.quarantined],
+        key_ids=office.issuer.key_ids,
         warnings=[f"{row.id}: {warning}" for row in list_identities(office) for warning in row.warnings],
         providers=_providers(office),
     )

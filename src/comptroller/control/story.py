@@ -20,6 +20,7 @@ from comptroller.core.pricing.estimate import FACTOR_ONE_BP
 from comptroller.core.refusal import REFUSALS, Refusal
 from comptroller.core.work.session import Session
 from comptroller.flow.outcome import OUTCOMES
+from comptroller.flow.records import CallFacts
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -73,7 +74,8 @@ def _what(record: CallRecord) -> Iterator[str]:
         yield f"The request ({facts.dialect}) was not read so far as to know its model."
         return
     how = "as a stream" if facts.stream else "as one answer"
-    yield f"It asked for the model {facts.model} {how} ({facts.dialect}), in a body of {facts.body_bytes} bytes."
+    model = facts.asked_model or facts.model
+    yield f"It asked for the model {model} {how} ({facts.dialect}), in a body of {facts.body_bytes} bytes."
 
 
 def _decision(record: CallRecord) -> Iterator[str]:
@@ -81,6 +83,15 @@ def _decision(record: CallRecord) -> Iterator[str]:
     of_class = f", as a model of class {facts.model_class}" if facts.model_class else ""
     version = facts.registry_version
     yield f"Version {version} of the registry allowed it and chose the provider {facts.provider}{of_class}."
+    if facts.routed_by is not None:
+        yield f"The policy {facts.routed_by} routed it to {facts.model}."
+    yield from _policies(facts)
+
+
+def _policies(facts: CallFacts) -> Iterator[str]:
+    if facts.policies:
+        which = "policy" if len(facts.policies) == 1 else "policies"
+        yield f"What decided was the {which} {_list(facts.policies)}, in version {facts.policy_version} of the set."
 
 
 def _hold(told: Told) -> Iterator[str]:
@@ -178,6 +189,7 @@ def _refusal(told: Told, refusal: Refusal) -> Iterator[str]:
     kind = REFUSALS.get(refusal.code)
     status = f", HTTP {kind.status}" if kind is not None else ""
     yield f"It was refused ({refusal.code}{status}) before anything was sent, and cost nothing: {refusal.sentence}"
+    yield from _policies(told.record.facts)
     if refusal.needed is not None and refusal.remaining is not None:
         unit = "USD" if refusal.unit == "usd" else refusal.unit
         yield f"It needed {refusal.needed} {unit} and {refusal.limit} had {refusal.remaining} left."

@@ -7,9 +7,9 @@ import msgspec
 from comptroller.control.office import Office
 from comptroller.control.problem import conflict, invalid, ledger_unavailable, not_found, refused
 from comptroller.core.identity.credential import DEFAULT_LIFETIME_S, LONGEST_LIFETIME_S, Claims
-from comptroller.core.identity.identity import Identity, expiry_ends_ns, may_act
+from comptroller.core.identity.identity import Identity, expiry_ends_ns, may_act, owner_ends_ns
 from comptroller.core.instant import NANOS_PER_SECOND, format_instant
-from comptroller.core.registry.problem import did_you_mean
+from comptroller.core.problem import did_you_mean
 from comptroller.core.work.session import Session
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Change
@@ -43,7 +43,7 @@ async def mint(office: Office, identity_id: str, lifetime_s: int | None, actor: 
         identity=identity.id,
         credential=gate.clock.new_id("crd"),
         opened_at_ns=gate.clock.now_ns(),
-        expires_at_ns=_expiry_ns(identity, issued_ns, lifetime_s),
+        expires_at_ns=_expiry_ns(office, identity, issued_ns, lifetime_s),
         minted_by=actor,
     )
     credential = _sign(office, session, issued_ns)
@@ -69,13 +69,13 @@ def _identity(office: Office, identity_id: str) -> Identity:
     if identity is None:
         hint = did_you_mean(identity_id, registry.identities) or "`comptroller identities` lists them."
         raise not_found(f"There is no identity {identity_id!r} in the registry.", hint)
-    no = may_act(identity, registry.answerable(identity), office.gate.clock.expiry_ns())
+    no = may_act(identity, registry.answerable_until(identity), office.gate.clock.expiry_ns())
     if no is not None:
         raise refused(no)
     return identity
 
 
-def _expiry_ns(identity: Identity, now_ns: int, lifetime_s: int | None) -> int:
+def _expiry_ns(office: Office, identity: Identity, now_ns: int, lifetime_s: int | None) -> int:
     """When the credential ends: never after its identity does."""
     wanted_s = DEFAULT_LIFETIME_S if lifetime_s is None else lifetime_s
     if not SHORTEST_LIFETIME_S <= wanted_s <= LONGEST_LIFETIME_S:
@@ -84,8 +84,8 @@ def _expiry_ns(identity: Identity, now_ns: int, lifetime_s: int | None) -> int:
             f"Ask for at most {LONGEST_LIFETIME_S} s ({LONGEST_LIFETIME_S // 3600} hours), and mint a new one in time.",
         )
     expires_ns = now_ns + wanted_s * NANOS_PER_SECOND
-    ends_ns = expiry_ends_ns(identity)
-    return expires_ns if ends_ns is None else min(expires_ns, ends_ns)
+    ends = (expiry_ends_ns(identity), owner_ends_ns(identity, office.gate.registry.answerable_until(identity)))
+    return min([expires_ns, *(each for each in ends if each is not None)])
 
 
 def _sign(office: Office, session: Session, issued_ns: int) -> str:

@@ -39,6 +39,10 @@ REFUSALS: Mapping[str, Kind] = {
     "model_quarantined": Kind(402, "this model was billed above its bound repeatedly; a person must resume it"),
     "price_unknown": Kind(402, "a price that this request can lead to is missing"),
     "estimate_unbounded": Kind(402, "nothing bounds what this request may cost"),
+    "policy_forbidden": Kind(402, "a policy forbids this call"),
+    "no_permit": Kind(402, "no policy permits this call"),
+    "approval_required": Kind(402, "a policy wants a person to approve this call"),
+    "context_too_large": Kind(413, "the request has more input than a policy allows"),
     "budget_exhausted": Kind(402, "a budget has too little left for this request"),
     "ledger_unavailable": Kind(503, "the gateway cannot write its journal", transient=True),
     "draining": Kind(503, "the gateway is shutting down", transient=True),
@@ -63,6 +67,7 @@ class Refusal(msgspec.Struct, frozen=True):
     retry_after_s: int | None = None
     largest_output_tokens: int | None = None  # what would fit now
     param: str | None = None  # the field of the request that is wrong
+    policies: tuple[str, ...] | None = None  # the ids of the policies that say no
 
     @property
     def kind(self) -> Kind:

@@ -100,7 +100,7 @@ async def _pass_on(
     dialect: Dialect, reply: Reply, reservation: Reservation, attempt: Attempt, receipt: Receipt
 ) -> None:
     body, exchange = attempt.answer_body or b"", attempt.exchange
-    served = (attempt.answer.served_model if attempt.answer else None) or reservation.request.asked.model
+    served = (attempt.answer.served_model if attempt.answer else None) or reservation.decision.name
     headers = passed_headers(dialect, exchange) if exchange is not None else []
     headers += governed_headers(reservation, receipt.settlement.posted.usd, served)
     headers.append((b"content-length", str(len(body)).encode()))

@@ -15,6 +15,7 @@ from comptroller.flow.door import CallerRequest, Reply
 from comptroller.flow.forward import forward
 from comptroller.flow.gate import Gate
 from comptroller.flow.identify import Caller, identify, renewed
+from comptroller.flow.permit import Denied, seek_permit
 from comptroller.flow.record import record_refusal, record_settlement
 from comptroller.flow.reservation import Reservation
 from comptroller.flow.reserve import make_durable, reserve
@@ -46,13 +47,17 @@ async def _admit(
     if isinstance(asked, Refusal):
         return record_refusal(gate, dialect, call_id, caller, asked, body=body)
     caller = renewed(gate, caller)  # the world may have moved on while the body came
-    decision = standing(gate, caller) or decide(gate, dialect, caller, asked.asked)
+    decision = standing(gate, caller) or decide(gate, dialect, caller, asked.asked.model)
     if isinstance(decision, Refusal):
         return record_refusal(gate, dialect, call_id, caller, decision, body=body, asked=asked.asked)
-    reservation = reserve(gate, dialect, call_id, caller, decision, asked, body)
-    if isinstance(reservation, Refusal):
-        return record_refusal(gate, dialect, call_id, caller, reservation, body=body, asked=asked.asked)
-    return reservation
+    permit = seek_permit(gate, dialect, caller, decision, asked.asked)
+    reserved = (
+        permit.refusal if isinstance(permit, Denied) else reserve(gate, dialect, call_id, caller, permit, asked, body)
+    )
+    if isinstance(reserved, Refusal):
+        ruling = permit.ruling
+        return record_refusal(gate, dialect, call_id, caller, reserved, body=body, asked=asked.asked, ruling=ruling)
+    return reserved
 
 
 async def _carry_out(

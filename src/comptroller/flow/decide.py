@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from comptroller.core.budget.bounds import Bound
 from comptroller.core.identity.identity import may_act
-from comptroller.core.pricing.estimate import Asked
 from comptroller.core.refusal import Refusal
 from comptroller.core.registry.registry import Model
 from comptroller.flow.dialect import Dialect
@@ -16,8 +15,9 @@ from comptroller.flow.identify import Caller
 
 @dataclass(frozen=True)
 class Decision:
-    """Yes: this model entry, on this provider, with this standing of its bound."""
+    """Yes: this model by its entry, on this provider, with this standing of its bound."""
 
+    name: str  # of the model, as it is called
     model: Model
     provider: Provider
     bound: Bound
@@ -40,32 +40,32 @@ def standing(gate: Gate, caller: Caller) -> Refusal | None:
             sentence=f"The session {caller.claims.session} was ended{why}.",
             hint=f"Get a new credential: `comptroller token {caller.identity.id}`.",
         )
-    answerable = caller.registry.answerable(caller.identity)
-    return may_act(caller.identity, answerable, gate.clock.expiry_ns())
+    until_ns = caller.registry.answerable_until(caller.identity)
+    return may_act(caller.identity, until_ns, gate.clock.expiry_ns())
 
 
-def decide(gate: Gate, dialect: Dialect, caller: Caller, asked: Asked) -> Decision | Refusal:
-    """The model entry and the first provider that serves it for the caller's environment."""
-    model = caller.registry.model(asked.model)
+def decide(gate: Gate, dialect: Dialect, caller: Caller, name: str) -> Decision | Refusal:
+    """The entry of a model and the first provider that serves it for the caller's environment."""
+    model = caller.registry.model(name)
     if model is None:
         return Refusal(
             code="model_unknown",
-            sentence=f"No entry of the registry serves the model {asked.model!r}.",
+            sentence=f"No entry of the registry serves the model {name!r}.",
             hint="Check its name, or ask whoever runs the gateway to add it under [models] in registry.toml.",
             param="model",
         )
     provider = _provider(gate, dialect, caller, model)
     if isinstance(provider, Refusal):
         return provider
-    key = (provider.name, asked.model, dialect.name)
+    key = (provider.name, name, dialect.name)
     bound = gate.bounds.get(key) or Bound(*key)
     if bound.quarantined:
         return Refusal(
             code="model_quarantined",
             sentence=f"{bound.name} was billed above its upper bound {bound.overruns} times and is stopped.",
-            hint=f"Use another model; an operator reopens it with `comptroller resume {provider.name}/{asked.model}`.",
+            hint=f"Use another model; an operator reopens it with `comptroller resume {provider.name}/{name}`.",
         )
-    return Decision(model, provider, bound)
+    return Decision(name, model, provider, bound)
 
 
 def _provider(gate: Gate, dialect: Dialect, caller: Caller, model: Model) -> Provider | Refusal:

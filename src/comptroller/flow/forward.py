@@ -64,6 +64,7 @@ def _upstream_request(attempt: Attempt, headers: Sequence[tuple[bytes, bytes]]) 
         reservation.request,
         output_limit=reservation.output_limit,
         field=model.output_limit_field or provider.output_limit_field,
+        model=reservation.other_model,
     )
     return UpstreamRequest(provider.origin, dialect.upstream_path, passed, body, provider.timeouts)
 
@@ -98,7 +99,7 @@ async def _stream(attempt: Attempt, exchange: Exchange) -> None:
     reply, reservation = attempt.reply, attempt.reservation
     meter = attempt.meter = attempt.dialect.stream_meter(reservation.request)
     if not attempt.unheard:
-        headers = governed_headers(reservation, None, reservation.request.asked.model)
+        headers = governed_headers(reservation, None, reservation.decision.name)
         await reply.start(200, [*passed_headers(attempt.dialect, exchange), *headers])
     async for chunk in exchange.chunks():
         passed = meter.feed(chunk)

@@ -10,6 +10,7 @@ import msgspec
 from comptroller.core.budget.scope import Attribute
 from comptroller.core.identity.credential import Claims
 from comptroller.core.identity.identity import Identity
+from comptroller.core.policy.request import Principal
 from comptroller.core.refusal import Refusal
 from comptroller.core.registry.registry import Registry
 from comptroller.flow.gate import Gate
@@ -36,6 +37,12 @@ class Caller:
             "identity": identity.id,
             "session": self.claims.session,
         }
+
+    @property
+    def principal(self) -> Principal:
+        """What policies see of it."""
+        identity = self.identity
+        return Principal(identity.id, identity.kind, identity.team, identity.owner, self.registry.organization.name)
 
 
 def renewed(gate: Gate, caller: Caller) -> Caller:

@@ -10,14 +10,14 @@ from comptroller.flow.decide import Decision
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.gate import Gate
 from comptroller.flow.identify import Caller
-from comptroller.flow.records import CallFacts, Held, Refused, Settled
+from comptroller.flow.records import CallFacts, Held, Refused, Ruling, Settled
 from comptroller.flow.reservation import Reservation
 from comptroller.flow.settle import Receipt
 
 _LARGEST_NUMBER = 2**63 - 1  # that a journal and a table take; whoever asks for more tokens means "any number"
 
 
-def call_facts(
+def call_facts(  # noqa: PLR0913, PLR0917 - a call has many facts
     dialect: Dialect,
     call_id: str,
     caller: Caller,
@@ -26,6 +26,7 @@ def call_facts(
     decision: Decision | None,
     body: bytes,
     digest: str | None,
+    ruling: Ruling | None = None,
 ) -> CallFacts:
     """Who called for what. Attribution comes from the credential and the registry alone."""
     identity, registry = caller.identity, caller.registry
@@ -42,13 +43,17 @@ def call_facts(
         session=caller.claims.session,
         chain=(identity.id,),
         registry_version=registry.version,
-        model=asked.model if asked else None,
+        model=decision.name if decision else asked.model if asked else None,
         provider=decision.provider.name if decision else None,
         model_class=decision.model.model_class if decision else None,
         price_version=registry.prices.version,
         stream=asked.stream if asked else False,
         body_bytes=len(body),
         body_digest=digest,
+        policy_version=registry.policies.version,
+        policies=ruling.policies if ruling else (),
+        asked_model=asked.model if asked and decision and asked.model != decision.name else None,
+        routed_by=ruling.routed_by if ruling else None,
     )
 
 
@@ -79,10 +84,11 @@ def record_refusal(
     *,
     body: bytes = b"",
     asked: Asked | None = None,
+    ruling: Ruling | None = None,
 ) -> Refusal:
     """Write down that a known identity was refused; returns the refusal."""
     digest = gate.credentials.digest(body) if body else None
-    facts = call_facts(dialect, call_id, caller, gate.clock.now_ns(), asked, None, body, digest)
+    facts = call_facts(dialect, call_id, caller, gate.clock.now_ns(), asked, None, body, digest, ruling)
     gate.journal.offer(Refused(facts, refusal))
     return refusal
 

@@ -29,13 +29,24 @@ class CallFacts(msgspec.Struct, frozen=True, array_like=True):
     session: str
     chain: tuple[str, ...]
     registry_version: int
-    model: str | None = None  # as asked
+    model: str | None = None  # that is called: as asked, unless a policy routed the call
     provider: str | None = None
     model_class: str | None = None
     price_version: str | None = None
     stream: bool = False
     body_bytes: int = 0
     body_digest: str | None = None  # keyed digest; the body itself is never stored
+    policy_version: str | None = None
+    policies: tuple[str, ...] = ()  # the policies that determined the decision
+    asked_model: str | None = None  # as the caller named it, where a policy routed the call to `model`
+    routed_by: str | None = None  # that policy
+
+
+class Ruling(msgspec.Struct, frozen=True):
+    """What the policies said of a call, as far as records keep it."""
+
+    policies: tuple[str, ...]  # determining ones
+    routed_by: str | None = None
 
 
 class Held(msgspec.Struct, frozen=True, array_like=True, tag="held"):
@@ -113,6 +124,7 @@ class BoundChanged(msgspec.Struct, frozen=True, array_like=True, tag="bound"):
     overruns: int
     factor_bp: int
     quarantined: bool
+    last_overrun_ns: int = 0
 
 
 class Finding(msgspec.Struct, frozen=True, array_like=True, tag="finding"):

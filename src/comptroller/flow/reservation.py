@@ -36,6 +36,12 @@ class Reservation:
     bounded: bool  # False: nothing bounds what this may cost, and no budget asked for a bound
 
     @property
+    def other_model(self) -> str | None:
+        """The model that is called, where it is another than the caller named."""
+        name = self.decision.name
+        return None if name == self.request.asked.model else name
+
+    @property
     def drawn(self) -> tuple[WindowKey, ...]:
         """The rows of the ledger that the hold is drawn on; a registry change may add some."""
         return tuple(window.key for window in self.hold.windows)

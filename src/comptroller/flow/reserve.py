@@ -6,18 +6,17 @@ from collections.abc import Sequence
 
 from comptroller.core.budget.budget import format_amount, label, say_amount
 from comptroller.core.budget.hold import Amounts
-from comptroller.core.budget.scope import Attribute, Facts
 from comptroller.core.budget.tree import Window
 from comptroller.core.ids import attempt_id
-from comptroller.core.instant import format_instant, to_datetime
-from comptroller.core.pricing.estimate import Estimate, estimate
+from comptroller.core.instant import format_instant
+from comptroller.core.pricing.estimate import Estimate
 from comptroller.core.refusal import Refusal
 from comptroller.flow.attempt import Attempt
-from comptroller.flow.decide import Decision
 from comptroller.flow.dialect import Dialect, DialectRequest
 from comptroller.flow.gate import Gate
 from comptroller.flow.identify import Caller
 from comptroller.flow.journal import LedgerUnavailableError
+from comptroller.flow.permit import Permit
 from comptroller.flow.record import call_facts, record_hold
 from comptroller.flow.reservation import Reservation
 
@@ -27,38 +26,27 @@ def reserve(
     dialect: Dialect,
     call_id: str,
     caller: Caller,
-    decision: Decision,
+    permit: Permit,
     request: DialectRequest,
     body: bytes,
 ) -> Reservation | Refusal:
     """Check every budget and draw on all of them, or on none. Does not wait: nothing can come in between."""
-    now_ns = gate.clock.now_ns()
-    asked = request.asked
-    scope_facts = _scope_facts(caller, decision, asked.model)
-    windows = gate.tree.drawn_by(scope_facts, now_ns)
-    rates = caller.registry.prices.rates(decision.provider.name, asked.model, to_datetime(now_ns).date())
-    units = {window.budget.unit for window in windows if window.budget.mode == "hard"}
-    money, metered = "usd" in units, bool(units & {"usd", "tokens"})
-    sizes = (asked, decision.model.limits, rates, decision.bound.factor_bp)
-    bound = estimate(*sizes, money=money, metered=True)
-    bounded = not isinstance(bound, Refusal)
-    if not bounded and not metered:
-        bound = estimate(*sizes, money=money, metered=False)
-    if isinstance(bound, Refusal):
-        return bound
+    weighed = permit.weighed
+    decision, windows, bound = weighed.decision, weighed.windows, weighed.bound
     limit, binding = _affordable(gate, windows, bound)
     if limit < bound.least_output_tokens and binding is not None:
         return _too_dear(binding, bound, limit)
     amounts = Amounts(bound.amount_nanos(limit), bound.tokens(limit), 1)
     number = attempt_id(call_id, 1)
     digest = gate.credentials.digest(body)
-    facts = call_facts(dialect, call_id, caller, now_ns, asked, decision, body, digest)
+    asked, ruling = request.asked, permit.ruling
+    facts = call_facts(dialect, call_id, caller, weighed.now_ns, asked, decision, body, digest, ruling)
     hold = gate.tree.hold(number, windows, amounts)
     if isinstance(hold, Window):
         return _exhausted(hold, amounts.of(hold.budget.unit), None)
     return Reservation(
-        call_id, number, facts, scope_facts, caller, decision, request, rates, bound, limit, hold,
-        _shadowed(windows), now_ns, bounded,
+        call_id, number, facts, weighed.scope_facts, caller, decision, request, weighed.rates, bound, limit, hold,
+        _shadowed(windows), weighed.now_ns, weighed.bounded,
     )  # fmt: skip
 
 
@@ -76,14 +64,6 @@ async def make_durable(gate: Gate, reservation: Reservation, attempt: Attempt) -
         return True
     attempt.end_by_cut()
     return False
-
-
-def _scope_facts(caller: Caller, decision: Decision, model: str) -> Facts:
-    call: dict[Attribute, str] = {"provider": decision.provider.name, "model": model}
-    if decision.model.model_class is not None:
-        call["model_class"] = decision.model.model_class
-    key = (caller.identity.id, caller.claims.session, decision.provider.name, model)
-    return Facts((caller.node,), call, key)
 
 
 def _affordable(gate: Gate, windows: Sequence[Window], bound: Estimate) -> tuple[int, Window | None]:

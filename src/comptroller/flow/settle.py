@@ -92,10 +92,10 @@ def _overrun_events(
     if not overrun:
         return ()
     held, billed, factor_bp = reservation.hold.amounts, done.posted, reservation.estimate.factor_bp
-    key = (reservation.decision.provider.name, reservation.request.asked.model, reservation.facts.dialect)
-    bound = gate.bounds.get(key, reservation.decision.bound).after_overrun(held, billed, factor_bp)
-    gate.bounds[key] = bound
+    key = (reservation.decision.provider.name, reservation.decision.name, reservation.facts.dialect)
     now_ns = gate.clock.now_ns()
+    bound = gate.bounds.get(key, reservation.decision.bound).after_overrun(held, billed, factor_bp, now_ns)
+    gate.bounds[key] = bound
     sentence = (
         f"Billed {billed.usd} nano-USD and {billed.tokens} tokens over a hold of {held.usd} and {held.tokens}; "
         f"{bound.name} is held at {bound.factor_bp / 10_000:.2f} times its bound from now on"
@@ -104,7 +104,7 @@ def _overrun_events(
     return (
         BoundChanged(
             now_ns, "gateway", "overrun", bound.provider, bound.model, bound.dialect,
-            bound.overruns, bound.factor_bp, bound.quarantined,
+            bound.overruns, bound.factor_bp, bound.quarantined, bound.last_overrun_ns,
         ),
         Finding(now_ns, "overrun", reservation.call_id, bound.name, sentence),
     )  # fmt: skip
@@ -122,4 +122,4 @@ def _doubts(gate: Gate, reservation: Reservation, attempt: Attempt, done: Settle
     else:
         what = " and ".join(unpriced_fees(attempt.usage, rates))
         code, sentence = "fee_unpriced", f"{provider} billed {what}, which have no price; presumed."
-    return (Finding(gate.clock.now_ns(), code, reservation.call_id, reservation.request.asked.model, sentence),)
+    return (Finding(gate.clock.now_ns(), code, reservation.call_id, reservation.decision.name, sentence),)

@@ -70,7 +70,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._head_bytes = 0
         self._in_head = True
-        self.scope["extensions"] = {DROP_EXTENSION: self.transport.abort}  # type: ignore[typeddict-unknown-key,typeddict-item]
+        self.scope["extensions"] = {DROP_EXTENSION: self._drop}  # type: ignore[typeddict-unknown-key,typeddict-item]
 
     def on_url(self, url: bytes) -> None:
         self._count(len(url))
@@ -87,6 +87,11 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_head = False
         super().on_headers_complete()
+
+    def _drop(self) -> None:
+        """End the connection at once, and tell uvicorn that nobody waits for the end of the answer any more."""
+        self.cycle.disconnected = True
+        self.transport.abort()
 
     def _count(self, size: int) -> None:
         self._head_bytes += size

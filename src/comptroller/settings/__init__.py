@@ -1,6 +1,7 @@
 """comptroller.toml: every setting of the process. What they are is in `schema`, how they are read in `load`."""
 
 from comptroller.settings.load import SettingsError, load_settings, read_toml
+from comptroller.settings.policies import read_policies
 from comptroller.settings.schema import AdminSettings, LimitSettings, ProviderSettings, Settings
 from comptroller.settings.values import Address, BaseUrl, KeySource
 
@@ -14,5 +15,6 @@ __all__ = [
     "Settings",
     "SettingsError",
     "load_settings",
+    "read_policies",
     "read_toml",
 ]

@@ -11,7 +11,7 @@ from typing import Any, cast, get_args, get_origin
 import msgspec
 
 from comptroller.core.ids import is_name
-from comptroller.core.registry.problem import Fault, Problem, did_you_mean, join
+from comptroller.core.problem import Fault, Problem, did_you_mean, join
 from comptroller.settings.schema import ProviderSettings, Settings
 from comptroller.settings.values import (
     Address,
@@ -95,7 +95,7 @@ def _values(
 
 
 # Settings of the design that do nothing yet. One that is ignored would be believed, so it is refused.
-_LATER = frozenset({"policies", "tls_cert", "tls_key", "trusted_proxies"})
+_LATER = frozenset({"tls_cert", "tls_key", "trusted_proxies"})
 
 
 def _unknown(where: str, key: str, known: Collection[str]) -> Problem:
@@ -176,7 +176,9 @@ def _contradictions(settings: Settings) -> list[Problem]:
                 hint = "Put TLS in front and write tls = \"terminated\", or listen on '127.0.0.1:PORT'."
                 found.append(Problem(where, f"{address} is reachable from other machines, without TLS.", hint))
     elif settings.listen == settings.admin.listen:
-        sentence = "What speaks TLS in front would hand the whole world on to the admin plane as if it were this machine."
+        sentence = (
+            "What speaks TLS in front would hand the whole world on to the admin plane as if it were this machine."
+        )
         hint = "Give [admin] listen a port of its own, and let nothing in front lead there."
         found.append(Problem("admin.listen", sentence, hint))
     for name, provider in settings.providers.items():

@@ -101,6 +101,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     state: Path = Path(".comptroller")
     store: Literal["sqlite"] = "sqlite"
     registry: Path = Path("registry.toml")
+    # The folder of *.cedar files, installed as one version with the registry. Not there: no policy is installed.
+    policies: Path = Path("policies")
     # "power": a hold is on the disk itself before anything leaves. "process": it survives a killed process only.
     durability: Literal["power", "process"] = "power"
     # How long calls in flight may finish after SIGTERM; Kubernetes waits 30 unless told.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from comptroller.core.pricing.book import Price
-from comptroller.core.registry.problem import Problem, did_you_mean, join
+from comptroller.core.problem import Problem, did_you_mean, join
 from comptroller.shipped.supplements import supplemented
 
 if TYPE_CHECKING:

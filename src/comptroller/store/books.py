@@ -14,7 +14,7 @@ from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
 from comptroller.flow.records import CallFacts, Change, Finding, Held
 from comptroller.store import rows, schema, tables
-from comptroller.store.rows import CallRow, unpack_meters
+from comptroller.store.rows import CallRow, unpack_meters, unpack_names
 from comptroller.store.sql import run
 
 _CALLS, _BALANCES = schema.calls, schema.balances
@@ -202,6 +202,10 @@ def _facts(row: CallRow) -> CallFacts:
         stream=bool(row.stream),
         body_bytes=row.body_bytes,
         body_digest=row.body_digest,
+        policy_version=row.policy_version,
+        policies=unpack_names(row.policies),
+        asked_model=row.asked_model,
+        routed_by=row.routed_by,
     )
 
 

@@ -184,7 +184,7 @@ class _Folding:
     def _bound_changed(self, event: BoundChanged) -> None:
         key = (event.provider, event.model, event.dialect)
         self._changes.append(rows.bound_change(event, self._bounds.get(key)))
-        self._bounds[key] = Bound(*key, event.overruns, event.factor_bp, event.quarantined)
+        self._bounds[key] = Bound(*key, event.overruns, event.factor_bp, event.quarantined, event.last_overrun_ns)
 
     def _post(self, packed: bytes, windows: tuple[WindowKey, ...], amounts: Amounts) -> None:
         """Calls of one caller draw on the same windows: add up for each set of windows first."""

@@ -59,8 +59,9 @@ def install(connection: sqlite3.Connection, installation: Installation) -> None:
 
 def registry_state(connection: sqlite3.Connection) -> RegistryState:
     """The registry as it is installed."""
-    wanted = select(_ENTRIES.c.kind, _ENTRIES.c.key, _ENTRIES.c.body, _ENTRIES.c.disabled)
+    columns = (_ENTRIES.c.kind, _ENTRIES.c.key, _ENTRIES.c.body, _ENTRIES.c.disabled, _VERSIONS.c.at_ns)
+    wanted = select(*columns).join(_VERSIONS, _VERSIONS.c.version == _ENTRIES.c.version)
     entries: dict[EntryKey, StoredEntry] = {}
-    for kind, key, body, disabled in run(connection, wanted):
-        entries[(msgspec.convert(kind, EntryKind), key)] = StoredEntry(_entry.decode(body), bool(disabled))
+    for kind, key, body, disabled, at_ns in run(connection, wanted):
+        entries[(msgspec.convert(kind, EntryKind), key)] = StoredEntry(_entry.decode(body), bool(disabled), at_ns)
     return RegistryState(version=get_meta(connection, "registry_version"), entries=entries)

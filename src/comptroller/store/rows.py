@@ -82,6 +82,10 @@ class CallRow(msgspec.Struct, gc=False):
     windows: bytes | None = None
     corrected: int = 0
     original_charge_nanos: int | None = None
+    policy_version: str | None = None
+    policies: str | None = None
+    asked_model: str | None = None
+    routed_by: str | None = None
     other_meters: str | None = None
 
 
@@ -177,6 +181,10 @@ def called(facts: CallFacts, state: CallState) -> CallRow:
         body_bytes=facts.body_bytes,
         body_digest=facts.body_digest,
         state=state,
+        policy_version=facts.policy_version,
+        policies=pack_names(facts.policies) if facts.policies else None,
+        asked_model=facts.asked_model,
+        routed_by=facts.routed_by,
     )
 
 
@@ -188,6 +196,8 @@ def hold(row: CallRow, event: Held) -> None:
     row.attempts += 1
     row.model, row.provider, row.model_class = facts.model, facts.provider, facts.model_class
     row.price_version = facts.price_version
+    row.policy_version, row.asked_model, row.routed_by = facts.policy_version, facts.asked_model, facts.routed_by
+    row.policies = pack_names(facts.policies) if facts.policies else None
     row.held_nanos, row.held_tokens, row.held_calls = amounts.usd, amounts.tokens, amounts.calls
     row.input_tokens_bound = event.input_tokens_bound
     row.output_limit = event.output_limit
@@ -250,7 +260,7 @@ def bound_change(event: BoundChanged, before: Bound | None) -> Change:
     return Change(
         at_ns=event.at_ns,
         actor=event.actor,
-        verb="overrun" if before is None or event.overruns > before.overruns else "resume",
+        verb="overrun" if event.overruns else "resume",  # their count may begin anew with one
         noun="bound",
         key=f"{event.provider}/{event.model}/{event.dialect}",
         reason=event.reason,

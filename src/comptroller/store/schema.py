@@ -89,6 +89,10 @@ calls = Table(
     Column("windows", LargeBinary),  # MessagePack of the windows it was settled in, for corrections
     Column("corrected", Integer, nullable=False),
     Column("original_charge_nanos", BigInteger),  # before the first correction
+    Column("policy_version", Text),
+    Column("policies", Text),  # JSON list of the determining ones; NULL: none
+    Column("asked_model", Text),  # where a policy routed the call to `model`
+    Column("routed_by", Text),  # that policy
     Column("other_meters", Text),  # JSON object: usage that has no column of its own; NULL: none
     Index("calls_at", "at_ns"),
     Index("calls_identity_at", "identity", "at_ns"),
@@ -129,6 +133,7 @@ bounds = Table(
     Column("overruns", BigInteger, nullable=False),
     Column("factor_bp", BigInteger, nullable=False),
     Column("quarantined", Integer, nullable=False),
+    Column("last_overrun_ns", BigInteger, nullable=False),
 )
 
 findings = Table(

@@ -74,7 +74,7 @@ def _add_to_balance() -> Many:
 
 def _set_bound() -> Many:
     statement = upsert(schema.bounds)
-    standing = {name: statement.excluded[name] for name in ("overruns", "factor_bp", "quarantined")}
+    standing = {name: statement.excluded[name] for name in ("overruns", "factor_bp", "quarantined", "last_overrun_ns")}
     key = ["provider", "model", "dialect"]
     return Many(statement.on_conflict_do_update(index_elements=key, set_=standing))
 
@@ -124,7 +124,8 @@ def load_calls(connection: sqlite3.Connection, call_ids: Collection[str]) -> dic
 
 def load_bounds(connection: sqlite3.Connection) -> dict[BoundKey, Bound]:
     """All bounds: there is one for each model that was ever billed above its bound."""
-    bounds = (Bound(*row[:5], quarantined=bool(row[5])) for row in run(connection, select(schema.bounds)))
+    rows = run(connection, select(schema.bounds))
+    bounds = (Bound(*row[:5], quarantined=bool(row[5]), last_overrun_ns=row[6]) for row in rows)
     return {(bound.provider, bound.model, bound.dialect): bound for bound in bounds}
 
 

@@ -16,6 +16,8 @@ RiskTier = Literal["low", "medium", "high", "critical"]
 
 GRACE_DAYS: dict[Environment, int] = {"production": 7, "testing": 0, "experimentation": 0}
 WARN_DAYS = (30, 7, 1)
+FOREVER_NS = 2**63 - 1
+_DAY_NS = 86_400 * NANOS_PER_SECOND
 
 
 class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,6 +44,7 @@ class Owner(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: str
     team: str
     disabled: bool = False
+    disabled_at_ns: int = 0
 
 
 class Team(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,7 +52,6 @@ class Team(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: str
     cost_center: str | None = None
-    disabled: bool = False
 
 
 class Organization(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,11 +66,16 @@ def expiry_ends_ns(identity: Identity) -> int | None:
     if identity.expires is None:
         return None
     midnight = datetime.combine(identity.expires + timedelta(days=1), datetime.min.time(), to_datetime(0).tzinfo)
-    return from_datetime(midnight) + GRACE_DAYS[identity.environment] * 86_400 * NANOS_PER_SECOND
+    return from_datetime(midnight) + _grace_ns(identity)
 
 
-def may_act(identity: Identity, answerable: bool, now_ns: int) -> Refusal | None:
-    """None if the identity may act now. `answerable`: its owner or deputy is in the registry and enabled."""
+def owner_ends_ns(identity: Identity, answerable_until_ns: int) -> int | None:
+    """The instant from which it is refused because nobody answers for it: when the last one left plus its grace."""
+    return None if answerable_until_ns == FOREVER_NS else answerable_until_ns + _grace_ns(identity)
+
+
+def may_act(identity: Identity, answerable_until_ns: int, now_ns: int) -> Refusal | None:
+    """None if the identity may act now. `answerable_until_ns`: see Registry.answerable_until."""
     if identity.disabled:
         return Refusal(
             code="identity_unknown",
@@ -82,10 +89,15 @@ def may_act(identity: Identity, answerable: bool, now_ns: int) -> Refusal | None
             sentence=f"The identity {identity.id} expired on {identity.expires}.",
             hint=f"Ask its owner {identity.owner} to set a later `expires` and run `comptroller apply`.",
         )
-    if not answerable:
+    ends_ns = owner_ends_ns(identity, answerable_until_ns)
+    if ends_ns is not None and now_ns >= ends_ns:
         return Refusal(
             code="owner_missing",
             sentence=f"The owner {identity.owner} of {identity.id} is not in the registry any more.",
             hint="Give the identity a new owner and run `comptroller apply`.",
         )
     return None
+
+
+def _grace_ns(identity: Identity) -> int:
+    return GRACE_DAYS[identity.environment] * _DAY_NS

@@ -27,6 +27,7 @@ from comptroller.core.registry.entries import (
     string,
 )
 from comptroller.core.registry.fields import parse_limit
+from comptroller.core.registry.policy_files import installed_files, load_installed
 from comptroller.core.registry.registry import Model, Registry
 
 _LIMITS = tuple(field.name for field in msgspec.structs.fields(ModelLimits))
@@ -35,20 +36,21 @@ _LIMITS = tuple(field.name for field in msgspec.structs.fields(ModelLimits))
 def build(installed: Installed, version: int, shipped: Shipped | None = None) -> Registry:
     """The registry of one version, its prices over the shipped ones.
 
-    Disabled budgets and prices are out of force; disabled identities, teams, owners and models stay known,
-    and are refused by name.
+    Disabled teams, budgets and prices are out of force; disabled identities, owners and models stay known, and
+    are refused by name.
 
-    Raises KeyError or msgspec.ValidationError for entries that `read_document` did not make.
+    Raises KeyError, ValueError or msgspec.ValidationError for entries that `read_document` did not make.
     """
     return Registry(
         version=version,
         organization=msgspec.convert(installed[ORGANIZATION].value, Organization),
-        teams={key: _team(key, stored) for key, stored in _of(installed, "team")},
+        teams={key: _team(key, stored) for key, stored in _of(installed, "team") if not stored.disabled},
         owners={key: _owner(key, stored) for key, stored in _of(installed, "owner")},
         identities={key: _identity(key, stored) for key, stored in _of(installed, "identity")},
         models={key: _model(key, stored) for key, stored in _of(installed, "model")},
         prices=_price_book([stored.value for _, stored in _of(installed, "price") if not stored.disabled], shipped),
         budgets=tuple(_budget(key, stored.value) for key, stored in _of(installed, "budget") if not stored.disabled),
+        policies=load_installed(installed_files(installed)),
     )
 
 
@@ -57,11 +59,14 @@ def _of(installed: Installed, wanted: EntryKind) -> list[tuple[str, StoredEntry]
 
 
 def _team(key: str, stored: StoredEntry) -> Team:
-    return msgspec.convert({**stored.value, "name": key, "disabled": stored.disabled}, Team)
+    return msgspec.convert({**stored.value, "name": key}, Team)
 
 
 def _owner(key: str, stored: StoredEntry) -> Owner:
-    return msgspec.convert({**stored.value, "id": key, "disabled": stored.disabled}, Owner)
+    disabled_at_ns = stored.since_ns if stored.disabled else 0
+    return msgspec.convert(
+        {**stored.value, "id": key, "disabled": stored.disabled, "disabled_at_ns": disabled_at_ns}, Owner
+    )
 
 
 def _identity(key: str, stored: StoredEntry) -> Identity:

@@ -16,13 +16,16 @@ from comptroller.core.identity.identity import Environment, IdentityKind, RiskTi
 from comptroller.core.ids import is_identity_id, is_trust_domain
 from comptroller.core.pricing.book import Shipped
 from comptroller.core.pricing.rates import DEFAULT_TIER, tier_name
+from comptroller.core.problem import Fault, Problem, did_you_mean, join
 from comptroller.core.registry import fields
 from comptroller.core.registry.entries import (
+    NOTHING,
     ORGANIZATION,
     Document,
     Entry,
     EntryKey,
     EntryKind,
+    Installed,
     Value,
     base_price_key,
     price_key,
@@ -30,7 +33,6 @@ from comptroller.core.registry.entries import (
     string,
 )
 from comptroller.core.registry.fields import Field, Reader, read_table
-from comptroller.core.registry.problem import Fault, Problem, did_you_mean, join
 from comptroller.core.registry.references import check_references, find_warnings
 from comptroller.core.registry.registry import OutputLimitField
 
@@ -151,8 +153,14 @@ _TABLES: tuple[tuple[str, EntryKind, Reader, tuple[Field, ...]], ...] = (
 SECTIONS = ("organization", "teams", "owners", "identities", "models", "prices", "budgets")
 
 
-def read_document(raw: Mapping[str, object], shipped: Shipped | None = None) -> Document | list[Problem]:
-    """The entries that a parsed registry.toml asks for, or everything that is wrong with it."""
+def read_document(
+    raw: Mapping[str, object], installed: Installed = NOTHING, shipped: Shipped | None = None
+) -> Document | list[Problem]:
+    """The entries that a parsed registry.toml asks for, or everything that is wrong with it.
+
+    `installed` is what was there before: an owner who has left is a fault of new identities only. `shipped`: prices
+    that need not stand in the file.
+    """
     problems: list[Problem] = []
     fields.refuse_unknown("", raw, SECTIONS, problems)
     entries: dict[EntryKey, Entry] = {}
@@ -174,13 +182,13 @@ def read_document(raw: Mapping[str, object], shipped: Shipped | None = None) -> 
         entry.setdefault("visible", _visible(entry))
         _add(("budget", string(entry, "name") or place), entry, place, entries, places, problems)
     _check_contents(entries, places, problems)
-    problems.extend(check_references(entries, places))
+    problems.extend(check_references(entries, places, installed))
     if problems:
         return problems
     for (kind, _), entry in entries.items():
         if kind == "budget":
             del entry["name"]  # it is the key
-    return Document(entries, tuple(find_warnings(entries, shipped)))
+    return Document(entries, tuple(find_warnings(entries, installed, shipped)))
 
 
 def _check_key(place: str, key: str, read_key: Reader, problems: list[Problem]) -> None:

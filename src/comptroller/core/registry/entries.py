@@ -7,14 +7,24 @@ what was left out is either its default or not there at all, so that equal entri
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal
 
 import msgspec
 
-from comptroller.core.registry.problem import Problem
+from comptroller.core.problem import Problem
 
-EntryKind = Literal["organization", "team", "owner", "identity", "model", "price", "budget"]
-KINDS: tuple[EntryKind, ...] = ("organization", "team", "owner", "identity", "model", "price", "budget")
+EntryKind = Literal["organization", "team", "owner", "identity", "model", "price", "budget", "policy"]
+KINDS: tuple[EntryKind, ...] = (
+    "organization",
+    "team",
+    "owner",
+    "identity",
+    "model",
+    "price",
+    "budget",
+    "policy",  # a file of policies by its name; its value holds the text
+)
 
 Value = str | int | bool | list[str] | dict[str, list[str]]
 Entry = dict[str, Value]
@@ -33,10 +43,13 @@ class StoredEntry(msgspec.Struct, frozen=True):
 
     value: Entry
     disabled: bool = False
+    since_ns: int = 0  # when the version that made it so was installed
 
 
 Installed = Mapping[EntryKey, StoredEntry]
 """What is installed: the truth of the store."""
+
+NOTHING: Installed = MappingProxyType({})
 
 
 class Document(msgspec.Struct, frozen=True):

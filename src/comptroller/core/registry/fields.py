@@ -12,8 +12,8 @@ import msgspec
 
 from comptroller.core.ids import is_name
 from comptroller.core.money import NANOS_PER_USD, format_usd, parse_usd
+from comptroller.core.problem import Fault, Problem, did_you_mean, join
 from comptroller.core.registry.entries import Entry, Value
-from comptroller.core.registry.problem import Fault, Problem, did_you_mean, join
 
 Reader = Callable[[object], Value]
 

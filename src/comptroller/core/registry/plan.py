@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from comptroller.core.problem import Problem
 from comptroller.core.registry.entries import (
     KINDS,
     ORGANIZATION,
@@ -19,7 +20,7 @@ from comptroller.core.registry.entries import (
     Value,
     scope_of,
 )
-from comptroller.core.registry.problem import Problem
+from comptroller.core.registry.policy_files import say_policies, text_of
 
 Verb = Literal["add", "change", "disable", "enable"]
 
@@ -38,6 +39,9 @@ class EntryChange(msgspec.Struct, frozen=True):
     def sentence(self) -> str:
         """The change in one line, amounts as they stand in the file."""
         subject = f"{self.verb} {say_key(self.kind, self.key)}"
+        if self.kind == "policy":
+            in_force = self.before if self.verb in {"change", "disable"} else None
+            return f"{subject}: {say_policies(text_of(in_force), text_of(self.after))}"
         if self.verb == "disable":
             return f"{subject}: the file does not name it any more"
         if self.verb == "add":

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import get_args
+from typing import cast, get_args
 
 from comptroller.core.budget.scope import CALL_ATTRIBUTES
-from comptroller.core.identity.identity import Environment, IdentityKind
+from comptroller.core.identity.identity import GRACE_DAYS, Environment, IdentityKind
 from comptroller.core.pricing.book import Shipped
+from comptroller.core.problem import Problem, did_you_mean, join
 from comptroller.core.registry.entries import (
     ORGANIZATION,
     Entries,
     Entry,
     EntryKey,
     EntryKind,
+    Installed,
     Value,
     scope_of,
     string,
     strings,
 )
-from comptroller.core.registry.problem import Problem, did_you_mean, join
 
 # Field of an entry that holds the key of another entry.
 _REFERENCES: tuple[tuple[EntryKind, str, EntryKind], ...] = (
@@ -31,15 +32,18 @@ _REFERENCES: tuple[tuple[EntryKind, str, EntryKind], ...] = (
 )
 
 
-def check_references(entries: Entries, places: Mapping[EntryKey, str]) -> Iterator[Problem]:
+def check_references(entries: Entries, places: Mapping[EntryKey, str], installed: Installed) -> Iterator[Problem]:
     """Every name that names nothing. `places` says where each entry stands in the file."""
+    left = _owners_who_left(entries, installed)
     for key, entry in entries.items():
         for kind, field, target in _REFERENCES:
             value = entry.get(field)
-            if key[0] == kind and isinstance(value, str) and (target, value) not in entries:
+            if key[0] != kind or not isinstance(value, str) or (target, value) in entries:
+                continue
+            if (key[1], field) not in left:
                 yield _unknown(join(places[key], field), target, value, _keys(entries, target))
         if key[0] == "budget":
-            yield from _check_scope(places[key], entry, entries)
+            yield from _check_scope(places[key], entry, entries, set(left.values()))
 
 
 def unknown_providers(entries: Entries, providers: Collection[str]) -> tuple[Problem, ...]:
@@ -53,11 +57,43 @@ def unknown_providers(entries: Entries, providers: Collection[str]) -> tuple[Pro
     )
 
 
-def find_warnings(entries: Entries, shipped: Shipped | None = None) -> Iterator[Problem]:
+def find_warnings(entries: Entries, installed: Installed, shipped: Shipped | None = None) -> Iterator[Problem]:
     """What is right, and probably not what was meant. `shipped`: prices that need not stand in the file."""
+    yield from _ownerless_identities(entries, installed)
     yield from _idle_budgets(entries)
     yield from _unlimited_identities(entries)
     yield from _prices_and_models(entries, shipped)
+
+
+def _owners_who_left(entries: Entries, installed: Installed) -> Mapping[tuple[str, str], str]:
+    """Owners and deputies who do not stand in the file any more, by identity and field.
+
+    People leave, and their agents go on: an identity that was installed with such an owner is no fault of this
+    file. It is warned about, and refused after its grace (core/identity). A new one needs somebody who is there.
+    """
+    left: dict[tuple[str, str], str] = {}
+    for name, entry in _of(entries, "identity"):
+        stored = installed.get(("identity", name))
+        for field in ("owner", "deputy"):
+            person = string(entry, field)
+            if stored is None or stored.disabled or ("owner", person) in entries:
+                continue
+            if person == string(stored.value, field) and ("owner", person) in installed:
+                left[name, field] = person
+    return left
+
+
+def _ownerless_identities(entries: Entries, installed: Installed) -> Iterator[Problem]:
+    for (name, field), person in _owners_who_left(entries, installed).items():
+        entry = entries["identity", name]
+        other = string(entry, "deputy" if field == "owner" else "owner")
+        days = GRACE_DAYS[cast("Environment", entry["environment"])]
+        if ("owner", other) in entries:
+            then = f"{other} answers for it alone"
+        else:
+            then = f"it is refused {f'{days} days after the last one left' if days else 'at once'}"
+        sentence = f"There is no owner {person!r} any more: {then}."
+        yield Problem(f"{join('identities', name)}.{field}", sentence, "Name somebody who stands in the file.")
 
 
 def _keys(entries: Entries, wanted: EntryKind) -> list[str]:
@@ -72,7 +108,7 @@ def _unknown(where: str, what: str, word: str, known: Collection[str]) -> Proble
     return Problem(where, f"There is no {what} {word!r}.", did_you_mean(word, known))
 
 
-def _check_scope(place: str, entry: Mapping[str, Value], entries: Entries) -> Iterator[Problem]:
+def _check_scope(place: str, entry: Mapping[str, Value], entries: Entries, left: Collection[str]) -> Iterator[Problem]:
     for attribute, values in scope_of(entry).items():
         where = f"{place}.scope.{attribute}"
         if attribute == "model":
@@ -82,7 +118,7 @@ def _check_scope(place: str, entry: Mapping[str, Value], entries: Entries) -> It
         if known is None:
             continue
         for value in values:
-            if value not in known:
+            if value not in known and not (attribute == "owner" and value in left):
                 yield _unknown(where, attribute.replace("_", " "), value, known)
 
 

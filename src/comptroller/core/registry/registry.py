@@ -1,4 +1,4 @@
-"""The registry as one immutable version: who exists, what they may spend, which models there are."""
+"""The registry as one immutable version: who exists, what they may spend, which models there are, what is allowed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import Literal
 import msgspec
 
 from comptroller.core.budget.budget import Budget
-from comptroller.core.identity.identity import Identity, Organization, Owner, Team
+from comptroller.core.identity.identity import FOREVER_NS, Identity, Organization, Owner, Team
+from comptroller.core.policy.load import built_in
+from comptroller.core.policy.policies import Policies
+from comptroller.core.policy.targets import is_name
 from comptroller.core.pricing.book import PriceBook
 from comptroller.core.pricing.estimate import ModelLimits
 
@@ -31,7 +34,7 @@ class Model(msgspec.Struct, frozen=True):
 class Registry:
     """A snapshot that is replaced as a whole by `apply`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a registry is its parts
         self,
         *,
         version: int,
@@ -42,6 +45,7 @@ class Registry:
         models: Mapping[str, Model],
         prices: PriceBook,
         budgets: tuple[Budget, ...],
+        policies: Policies | None = None,  # None: the built-in set
     ) -> None:
         self.version = version
         self.organization = organization
@@ -51,12 +55,15 @@ class Registry:
         self.models = models
         self.prices = prices
         self.budgets = budgets
+        self.policies = built_in() if policies is None else policies
         self._matched: dict[str, Model | None] = {}
 
-    def answerable(self, identity: Identity) -> bool:
-        """True if the identity's owner or deputy is registered and enabled."""
+    def answerable_until(self, identity: Identity) -> int:
+        """Until when somebody answers for the identity: FOREVER_NS while its owner or deputy is enabled, else the
+        instant at which the last of them left.
+        """
         people = (self.owners.get(name) for name in (identity.owner, identity.deputy) if name is not None)
-        return any(person is not None and not person.disabled for person in people)
+        return max((_until_ns(person) for person in people if person is not None), default=0)
 
     def model(self, name: str) -> Model | None:
         """The entry that serves a model name: an exact name, else the longest matching pattern.
@@ -69,9 +76,18 @@ class Registry:
             self._matched[name] = self._match(name)
         return self._matched[name]
 
+    def members(self, model_class: str) -> list[str]:
+        """The models of a class that have a name of their own, and not only a pattern."""
+        entries = (m for m in self.models.values() if m.model_class == model_class and not m.disabled)
+        return sorted(entry.pattern for entry in entries if is_name(entry.pattern))
+
     def _match(self, name: str) -> Model | None:
         exact = self.models.get(name)
         if exact is not None and not exact.disabled:
             return exact
         matching = [m for m in self.models.values() if not m.disabled and fnmatchcase(name, m.pattern)]
         return max(matching, key=lambda m: len(m.pattern), default=None)
+
+
+def _until_ns(owner: Owner) -> int:
+    return owner.disabled_at_ns if owner.disabled else FOREVER_NS

@@ -12,11 +12,15 @@ from comptroller.wire.reported import read_name
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """`malformed`: not a JSON object, or a usage that cannot be. An answer without usage is not malformed."""
+    """`malformed`: not a JSON object. `usage_malformed`: a good answer whose usage says what cannot be, so it is None.
+
+    An answer without any usage is neither.
+    """
 
     reported: Reported | None = None
     served_model: str | None = None
     malformed: bool = False
+    usage_malformed: bool = False
 
     @property
     def usage(self) -> Usage | None:
@@ -38,4 +42,4 @@ def read_answer(body: bytes) -> Answer:
     except (ValueError, RecursionError):
         return Answer(malformed=True)
     reported = read_usage(answer.usage) if answer.usage else None
-    return Answer(reported, read_name(answer.model), malformed=bool(answer.usage) and reported is None)
+    return Answer(reported, read_name(answer.model), usage_malformed=bool(answer.usage) and reported is None)

@@ -33,6 +33,8 @@ SERVER_SIDE: Mapping[str, ServerSide] = {
     "fallbacks": ServerSide(_OTHER_MODEL, "tried in turn, each at its own price and with its own limit", fees=True),
     "models": ServerSide(_OTHER_MODEL, "OpenRouter: fallback models at their own prices", fees=True),
     "preset": ServerSide(_OTHER_MODEL, "OpenRouter: model, prompt and tools stored at the provider", fees=True),
+    "provider": ServerSide("a choice of upstreams", "OpenRouter: each has its own prices", fees=True),
+    "route": ServerSide("a choice of upstreams", "OpenRouter: fallbacks at their own prices", fees=True),
     "plugins": ServerSide("plugins", "OpenRouter: web search, PDF reading", fees=True),
     "chat_template": ServerSide("a prompt template", "vLLM, SGLang: can repeat the messages at will", fees=False),
 }

@@ -16,6 +16,9 @@ _TOKENS_PER_BLOCK = 64  # a block's frame, which is billed and never shown: the 
 _TOKENS_PER_CITATION = 16  # the mark that the model writes; what it quotes is not output
 _END_TOKENS = 8
 
+# Events without generated content, whatever half of them came.
+_WITHOUT_CONTENT = frozenset({b"message_stop", b"message_delta", b"content_block_stop", b"ping"})
+
 # Texts of a delta or block that the model did not generate, or not as they stand there.
 _NOT_TEXT = frozenset({"type", "id", "tool_use_id", "signature", "encrypted_content", "container"})
 _ENCODER = msgspec.json.Encoder()
@@ -41,15 +44,17 @@ class StreamMeter:
     def __init__(self, hour_cache: bool = False) -> None:
         self.reported: Reported | None = None  # of all reports so far, once one of them has told the output
         self.input_usage: Usage | None = None  # as the head of the stream tells it: the input side is known early
-        self.usage_final = False  # the report came with the reason why the answer stopped, or the stream was ended
+        self.usage_malformed = False  # what was last reported cannot be, so there is no usage
         self.done = False
-        self.malformed = False  # a data line that is not a JSON object, or a usage that cannot be
+        self.malformed = False  # a data line that is not a JSON object of this dialect
         self.error = False  # the provider reported an error in mid-stream
         self.served_model: str | None = None
         self.started = False  # generated content came
         self._hour_cache = hour_cache
         self._splitter = EventSplitter()
         self._unreadable = False  # from here on the stream passes unread
+        self._stopped = False  # a report came with the reason why the answer stopped
+        self._stale = False  # content came after the last report
         self._seen = 0  # bytes of text, and tokens of what frames it
         self._usage: dict[str, Any] = {}
 
@@ -58,12 +63,21 @@ class StreamMeter:
         return self.reported.usage if self.reported is not None else None
 
     @property
+    def usage_final(self) -> bool:
+        """Whether the report stands for all that came: the answer or the stream had ended, and no content followed."""
+        if self.reported is None or self._stale or not (self._stopped or self.done):
+            return False
+        return not _may_hold_content(self._splitter.rest())
+
+    @property
     def seen_output_tokens(self) -> int:
         """No fewer tokens than were visible so far: a byte is a token at most, and each block has a few more.
 
-        Thinking that is summarized or left out is billed and not visible: such a model has no visible output.
+        Half an event counts whole: what of it is text cannot be told. Thinking that is summarized or left out is
+        billed and not visible: such a model has no visible output.
         """
-        return self._seen + _END_TOKENS if self.started else 0
+        half = len(self._splitter.rest().strip())
+        return self._seen + half + _END_TOKENS if self.started or half else 0
 
     def feed(self, chunk: bytes) -> bytes:
         """Meter what came; returns the whole events of it."""
@@ -83,13 +97,19 @@ class StreamMeter:
         rest = b"" if self._unreadable else self._splitter.rest()
         self._splitter = EventSplitter()
         data = event_data(rest)
-        if data is not None and _decode(data) is not None:  # else cut in the middle: not the provider's malformed JSON
+        if data is not None and _decode(data) is not None:
             self._read_raw(rest)
+            return rest
+        half = len(rest.strip())  # cut in the middle of an event: not the provider's malformed JSON
+        self.started = self.started or half > 0
+        self._seen += half
+        self._stale = self._stale or _may_hold_content(rest)
         return rest
 
     def _give_up(self) -> bytes:
         passed = self._splitter.rest()
-        self.malformed = self._unreadable = self.started = True
+        self._splitter = EventSplitter()
+        self.malformed = self._unreadable = self.started = self._stale = True
         self._seen += len(passed)
         return passed
 
@@ -120,7 +140,6 @@ class StreamMeter:
                 self._report(event.usage, stopped=is_object(event.delta) and bool(event.delta.get("stop_reason")))
             case "message_stop":
                 self.done = True
-                self.usage_final = self.reported is not None
             case "content_block_stop" | "ping":
                 pass
             case _:
@@ -145,8 +164,9 @@ class StreamMeter:
             self.reported = read_usage(self._usage, self._hour_cache)
         else:
             self.reported = None
-        self.malformed = self.malformed or self.reported is None
-        self.usage_final = self.reported is not None and (stopped or self.usage_final)
+        self.usage_malformed = self.reported is None
+        self._stopped = stopped or (self._stopped and not self._stale and self.reported is not None)
+        self._stale = False
 
     def _count(self, delta: Any) -> None:
         """Add the bytes of every text in a delta, whatever its key is: new ones come and are billed."""
@@ -155,15 +175,17 @@ class StreamMeter:
             return
         for key, value in delta.items():
             if key == "citation":
+                self._stale = True
                 self._seen += _TOKENS_PER_CITATION
             elif isinstance(value, str) and value and key not in _NOT_TEXT:
-                self.started = True
+                self.started = self._stale = True
                 self._seen += len(value) if value.isascii() else len(value.encode())
 
     def _count_block(self, block: Any) -> None:
         if not is_object(block):
             self.malformed = True
             return
+        self._stale = True
         kind = block.get("type")
         if isinstance(kind, str) and (kind == "fallback" or kind.endswith("_result")):
             return  # made by a server, not by the model
@@ -173,6 +195,12 @@ class StreamMeter:
         if given:
             self._seen += len(_ENCODER.encode(given))
         self._count(block)
+
+
+def _may_hold_content(half: bytes) -> bool:
+    """Whether half an event may hold generated content: its data has begun, and its name does not deny it."""
+    data = (event_data(half) or b"").strip()
+    return not b"[DONE]".startswith(data) and event_name(half) not in _WITHOUT_CONTENT
 
 
 def _decode(data: bytes) -> _Event | None:

@@ -11,12 +11,16 @@ from comptroller.wire.openai_chat.usage import read_name, read_usage
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """`malformed`: not a JSON object, or a usage that cannot be. An answer without usage is not malformed."""
+    """`malformed`: not a JSON object. `usage_malformed`: a good answer whose usage says what cannot be, so it is None.
+
+    An answer without any usage is neither.
+    """
 
     usage: Usage | None = None
     served_model: str | None = None
     service_tier: str | None = None
     malformed: bool = False
+    usage_malformed: bool = False
 
 
 class _Body(msgspec.Struct):
@@ -36,4 +40,4 @@ def read_answer(body: bytes) -> Answer:
         return Answer(malformed=True)
     tier = read_name(answer.service_tier)
     usage = read_usage(answer.usage, tier) if answer.usage else None
-    return Answer(usage, read_name(answer.model), tier, malformed=bool(answer.usage) and usage is None)
+    return Answer(usage, read_name(answer.model), tier, usage_malformed=bool(answer.usage) and usage is None)

@@ -42,6 +42,7 @@ _WATCHED_KEYS = _TEXT_KEYS | _ECHOED_KEYS | _PARTS.keys() | {"content", "audio",
 _AUDIO_FORMATS = frozenset({"wav", "mp3"})
 _ADDRESSES = ("http:", "https:", "file:", "ftp:", "gs:", "s3:", "data:", "blob:")
 _LONGEST_SCHEME = 6
+_SOUNDS = ("audio/", "video/", "data:audio/", "data:video/")
 
 
 class Contents:
@@ -86,6 +87,7 @@ class Contents:
         elif key == "audio":
             if value is not None:
                 self._add("audio of an earlier answer")
+                self.audio = True
         elif key not in _TEXT_KEYS or not isinstance(value, str):
             self._check_case(key)
             self.read_unknown(value)
@@ -123,7 +125,8 @@ class Contents:
                 images += name in part
             elif what != "audio":
                 self._add(what)
-            self.audio = self.audio or what.startswith("audio")
+            # A video has sound, which is billed as audio; a file may be either.
+            self.audio = self.audio or what.startswith(("audio", "a video")) or (what == "a file" and _sounds(part))
         self.images += max(images, _PARTS.get(kind) == "image")
 
     def _image_address(self, value: object) -> None:
@@ -137,6 +140,7 @@ class Contents:
             self.image_bytes += len(url)  # characters: never more than its bytes in the body
         elif head.startswith("data:"):
             self._add("a file")
+            self.audio = self.audio or _sounds(url)
         elif not head.startswith(("https://", "http://")):
             self._add("an image from elsewhere")
 
@@ -163,6 +167,16 @@ class Contents:
 
     def _add(self, words: str) -> None:
         self._unbounded[words] = None
+
+
+def _sounds(value: object) -> bool:
+    """Whether a file says that it is audio or video: as its media type, or in an address that holds it."""
+    if isinstance(value, str):
+        return value[:24].lstrip().lower().startswith(_SOUNDS)
+    if not is_object(value):
+        return False
+    inner = (each for part in value.values() for each in (part.values() if is_object(part) else (part,)))
+    return any(isinstance(each, str) and _sounds(each) for each in inner)
 
 
 def read_tools(tools: Sequence[object]) -> tuple[str, ...] | str:

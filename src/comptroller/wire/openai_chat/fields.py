@@ -20,24 +20,29 @@ class ServerSide(msgspec.Struct, frozen=True):
     fees: bool
 
 
-_SEARCH = "web search"
+SEARCH = "web search"
 _STORED = "a stored conversation"
 _OTHER_MODEL = "another model than the one named"
 
 SERVER_SIDE: Mapping[str, ServerSide] = {
-    "web_search_options": ServerSide(_SEARCH, "OpenAI's search models, Perplexity: results are input", fees=True),
-    "web_search": ServerSide(_SEARCH, "resellers' switch for the same", fees=True),
+    "web_search_options": ServerSide(SEARCH, "OpenAI's search models, Perplexity: results are input", fees=True),
+    "web_search": ServerSide(SEARCH, "resellers' switch for the same", fees=True),
     "search_parameters": ServerSide("live search", "xAI: a fee per source, and the sources are input", fees=True),
     "plugins": ServerSide("plugins", "OpenRouter: web search, PDF reading", fees=True),
-    "enable_search": ServerSide(_SEARCH, "Alibaba Model Studio", fees=True),
+    "enable_search": ServerSide(SEARCH, "Alibaba Model Studio", fees=True),
     "enable_code_interpreter": ServerSide("a code interpreter", "Alibaba Model Studio", fees=True),
-    "search_settings": ServerSide(_SEARCH, "Groq's compound models", fees=True),
+    "search_settings": ServerSide(SEARCH, "Groq's compound models", fees=True),
     "compound_custom": ServerSide("server-side tools", "Groq's compound models", fees=True),
     "connectors": ServerSide("connectors", "Cohere: retrieved documents are input", fees=True),
     "mcp_servers": ServerSide("MCP servers called by the provider", "several: tool results are input", fees=True),
     "data_sources": ServerSide("data sources", "Azure OpenAI: retrieved documents are input", fees=True),
     "models": ServerSide(_OTHER_MODEL, "OpenRouter: fallback models at their own prices", fees=True),
     "preset": ServerSide(_OTHER_MODEL, "OpenRouter: model, prompt and tools stored at the provider", fees=True),
+    "provider": ServerSide("a choice of upstreams", "OpenRouter: each has its own prices", fees=True),
+    "route": ServerSide("a choice of upstreams", "OpenRouter: fallbacks at their own prices", fees=True),
+    "thinking_budget": ServerSide("thinking beside the output limit", "Alibaba: `max_tokens` is not on it", fees=True),
+    "use_beam_search": ServerSide("a beam search", "vLLM: generates more than it returns", fees=True),
+    "google": ServerSide("a cached prompt", "Gemini's OpenAI route, as in `extra_body`", fees=False),
     "extra_body": ServerSide("a cached prompt", "Gemini's OpenAI route: `cached_content` is input", fees=False),
     "cached_content": ServerSide("a cached prompt", "Gemini's OpenAI route", fees=False),
     "previous_response_id": ServerSide(_STORED, "several: the stored turns are input", fees=False),
@@ -45,6 +50,8 @@ SERVER_SIDE: Mapping[str, ServerSide] = {
     "safe_prompt": ServerSide("a safety prompt", "Mistral: put before the messages", fees=False),
     "chat_template": ServerSide("a prompt template", "vLLM, SGLang: can repeat the messages at will", fees=False),
 }
+
+# Not there: OpenRouter's `transforms`, which only leaves messages out.
 
 OTHER_NAMES: Mapping[str, str] = {
     "n_predict": "max_completion_tokens",  # llama.cpp: stands above max_tokens
@@ -69,3 +76,8 @@ PLAIN_FIELDS = frozenset(
     }
 )
 KNOWN_FIELDS = PLAIN_FIELDS | SERVER_SIDE.keys() | OTHER_NAMES.keys()
+
+
+def searches(model: str) -> bool:
+    """Whether a model's name itself turns a web search on, as OpenRouter's `:online` does."""
+    return "online" in model.casefold().split(":")[1:]

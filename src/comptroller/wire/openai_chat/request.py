@@ -13,7 +13,15 @@ from comptroller.core.pricing.estimate import Asked
 from comptroller.core.refusal import Refusal
 from comptroller.wire.body import invalid, is_array, is_object, json_name, read_object, shown
 from comptroller.wire.openai_chat.contents import Contents, read_tools
-from comptroller.wire.openai_chat.fields import KNOWN_FIELDS, OTHER_NAMES, PLAIN_FIELDS, SERVER_SIDE, ServerSide
+from comptroller.wire.openai_chat.fields import (
+    KNOWN_FIELDS,
+    OTHER_NAMES,
+    PLAIN_FIELDS,
+    SEARCH,
+    SERVER_SIDE,
+    ServerSide,
+    searches,
+)
 
 LimitField = Literal["max_completion_tokens", "max_tokens"]
 
@@ -82,13 +90,14 @@ def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], body_byte
         raise _Invalid(f"The key {shown(contents.misspelt)} is not written as the API writes it.", "messages", _CASE)
     stream = _boolean(request, "stream")
     modalities = _modalities(request)
-    tools = _tools(request)
-    outside = (*contents.unbounded, *(switch.words for switch in switches), *tools)
-    fees = (*(switch.words for switch in switches if switch.fees), *tools)
+    model = _model(request)
+    beside = (*((SEARCH,) if searches(model) else ()), *_tools(request))
+    outside = (*contents.unbounded, *(switch.words for switch in switches), *beside)
+    fees = (*(switch.words for switch in switches if switch.fees), *beside)
     if not all(each in {"text", "audio"} for each in modalities):
         fees += ("output that is neither text nor audio",)
     return Asked(
-        model=_model(request),
+        model=model,
         stream=stream,
         text_tokens=body_bytes - contents.image_bytes + sum(map(_punctuation, map(fields.get, _RENDERED_AS_JSON))),
         images=contents.images,

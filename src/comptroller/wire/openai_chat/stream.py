@@ -43,9 +43,9 @@ class StreamMeter:
 
     def __init__(self, usage_asked: bool) -> None:
         self.usage: Usage | None = None  # the last one reported; reports are running totals, never summed
-        self.usage_final = False  # it came in a chunk of its own, or the stream came to its end mark
+        self.usage_malformed = False  # what was last reported cannot be, so there is no usage
         self.done = False
-        self.malformed = False  # a data line that is not a JSON object, or a usage that cannot be
+        self.malformed = False  # a data line that is not a JSON object of this dialect
         self.error = False  # the provider reported an error in mid-stream
         self.served_model: str | None = None
         self.service_tier: str | None = None
@@ -53,6 +53,8 @@ class StreamMeter:
         self._usage_asked = usage_asked
         self._splitter = EventSplitter()
         self._unreadable = False  # from here on the stream passes unread
+        self._alone = False  # the usage came in a chunk of its own
+        self._stale = False  # content came after the chunk that reported the usage
         self._text_bytes = 0
         self._choices: set[int] = {0}
         self._calls: set[tuple[int, int]] = set()  # choice and place of each tool call
@@ -60,12 +62,23 @@ class StreamMeter:
         self._tier: Any = None
 
     @property
+    def usage_final(self) -> bool:
+        """Whether the usage stands for all that came: its chunk or the end mark says so, and no content followed it."""
+        if self.usage is None or self._stale or not (self._alone or self.done):
+            return False
+        return not _may_hold_content(self._splitter.rest())
+
+    @property
     def seen_output_tokens(self) -> int:
-        """No fewer tokens than were visible so far: a byte is a token at most, and choices and calls have a frame."""
-        if not self.started:
+        """No fewer tokens than were visible so far: a byte is a token at most, and choices and calls have a frame.
+
+        Half an event counts whole: what of it is text cannot be told.
+        """
+        half = len(self._splitter.rest().strip())
+        if not self.started and not half:
             return 0
         frames = _TOKENS_PER_CHOICE * len(self._choices) + _TOKENS_PER_TOOL_CALL * len(self._calls)
-        return self._text_bytes + frames
+        return self._text_bytes + half + frames
 
     def feed(self, chunk: bytes) -> bytes:
         """Meter what came; returns the whole events of it that go on to the caller."""
@@ -87,13 +100,19 @@ class StreamMeter:
         if not rest:
             return b""
         data = event_data(rest)
-        if data is None or data.strip() == b"[DONE]" or _decode(data) is not None:
+        if data is not None and (data.strip() == b"[DONE]" or _decode(data) is not None):
             return rest if self._goes_on(rest) else b""
-        return rest  # cut in the middle of an event: not the provider's malformed JSON
+        self.error = self.error or (data is None and event_name(rest) == b"error")
+        half = len(rest.strip())  # cut in the middle of an event: not the provider's malformed JSON
+        self.started = self.started or half > 0
+        self._text_bytes += half
+        self._stale = self._stale or _may_hold_content(rest)
+        return rest
 
     def _give_up(self) -> bytes:
         passed = self._splitter.rest()
-        self.malformed = self._unreadable = self.started = True
+        self._splitter = EventSplitter()
+        self.malformed = self._unreadable = self.started = self._stale = True
         self._text_bytes += len(passed)
         return passed
 
@@ -115,7 +134,6 @@ class StreamMeter:
             return True
         if data == b"[DONE]":
             self.done = True
-            self.usage_final = self.usage is not None
             return True
         chunk = _decode(data)
         if chunk is None:
@@ -143,7 +161,7 @@ class StreamMeter:
         if not reported:
             return True
         alone = not choices and not chunk.error
-        self._report(reported, final=alone)
+        self._report(reported, alone)
         return self._usage_asked or not alone
 
     def _read_names(self, chunk: _Chunk) -> None:
@@ -173,10 +191,10 @@ class StreamMeter:
         for call in calls:
             place = call.get("index", 0) if call.__class__ is dict else 0
             self._calls.add((choice, place if place.__class__ is int else 0))
-            self.started = True
+            self.started = self._stale = True
 
     def _count(self, text: str) -> None:
-        self.started = True
+        self.started = self._stale = True
         self._text_bytes += len(text) if text.isascii() else len(text.encode())
 
     def _count_all(self, value: Any) -> None:
@@ -191,10 +209,18 @@ class StreamMeter:
             elif value.__class__ is list:
                 waiting += value
 
-    def _report(self, reported: Any, *, final: bool) -> None:
+    def _report(self, reported: Any, alone: bool) -> None:
+        """Take a report: it covers the content of its own chunk and of all before it."""
         self.usage = read_usage(reported, self.service_tier)
-        self.malformed = self.malformed or self.usage is None
-        self.usage_final = self.usage is not None and (final or self.done)
+        self.usage_malformed = self.usage is None
+        self._alone = alone
+        self._stale = False
+
+
+def _may_hold_content(half: bytes) -> bool:
+    """Whether half an event may hold generated content: its data has begun, and is not the end mark."""
+    data = (event_data(half) or b"").strip()
+    return not b"[DONE]".startswith(data)
 
 
 def _decode(data: bytes) -> _Chunk | None:

@@ -120,7 +120,6 @@ def _records() -> None:
         _blob("windows", nullable=True),
         _integer("corrected"),
         _big("original_charge_nanos", nullable=True),
-        _text("other_meters", nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("calls_at", "calls", ["at_ns"])
@@ -163,6 +162,7 @@ def _records() -> None:
         _big("overruns"),
         _big("factor_bp"),
         _integer("quarantined"),
+        _big("last_overrun_ns"),
         sa.PrimaryKeyConstraint("provider", "model", "dialect"),
     )
 

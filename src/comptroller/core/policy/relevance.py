@@ -1,0 +1,197 @@
+"""What of a request can change a decision: the ground of the decision cache.
+
+The parsed policies are read once. A whole number that they only compare with literals counts by the interval it
+falls in; a name that they never mention counts as "some other"; what they do not look at does not count. Whatever
+is used in a way that is not understood here counts as it is, and a construct that is not known turns caching off.
+A property test holds cached decisions against evaluated ones.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Hashable, Iterable
+
+from cedarpy import pst
+
+from comptroller.core.policy.request import LONGS, PolicyRequest, Principal, Resource
+
+_MIRRORED: dict[str, str] = {
+    "less": "greater",
+    "less_eq": "greater_eq",
+    "greater": "less",
+    "greater_eq": "less_eq",
+    "eq": "eq",
+    "not_eq": "not_eq",
+}
+_MEMBERSHIP = frozenset({"eq", "not_eq", "in"})
+_SCOPES = frozenset({pst.ScopeAny, pst.ScopeEq, pst.ScopeIn, pst.ScopeIs, pst.ScopeIsIn})
+
+
+class UnknownConstructError(Exception):
+    """The policies hold something that this reading does not know."""
+
+
+class Relevance:
+    """Which parts of a request the policies look at, and how closely."""
+
+    def __init__(self, policies: Iterable[pst.Template]) -> None:
+        """Raises UnknownConstructError."""
+        reading = _Reading()
+        for policy in policies:
+            reading.read(policy)
+        named = reading.named
+        self._teams = named.get("Team", frozenset[str]())
+        self._owners = named.get("Owner", frozenset[str]())
+        self._organizations = named.get("Organization", frozenset[str]())
+        self._identities = named.get("Identity", frozenset[str]())
+        self._models = named.get("Model", frozenset[str]())
+        self._classes = named.get("ModelClass", frozenset[str]())
+        self._whole = reading.whole
+        self._attributes = reading.attributes
+        exact = reading.exact
+        self._exact = tuple(sorted(exact))
+        self._cuts = tuple((name, sorted(cuts)) for name, cuts in sorted(reading.cuts.items()) if name not in exact)
+
+    def key(self, request: PolicyRequest) -> Hashable:
+        """Requests with the same key get the same decision."""
+        context = request.context
+        return (
+            request.action,
+            request.principal if "principal" in self._whole else self._principal(request.principal),
+            request.resource if "resource" in self._whole else self._resource(request.resource),
+            context
+            if "context" in self._whole
+            else (
+                tuple([bisect_right(cuts, getattr(context, name)) for name, cuts in self._cuts]),
+                tuple([getattr(context, name) for name in self._exact]),
+            ),
+        )
+
+    def _principal(self, principal: Principal) -> Hashable:
+        attributes = self._attributes
+        return (
+            principal.team if principal.team in self._teams else None,
+            principal.owner if principal.owner in self._owners else None,
+            principal.organization if principal.organization in self._organizations else None,
+            principal.name if ("principal", "name") in attributes or principal.name in self._identities else None,
+            principal.kind if ("principal", "kind") in attributes else None,
+        )
+
+    def _resource(self, resource: Resource) -> Hashable:
+        return (
+            resource.model_class if resource.model_class in self._classes else None,
+            resource.name if ("resource", "name") in self._attributes or resource.name in self._models else None,
+        )
+
+
+def mentioned(policy: pst.Template) -> frozenset[str]:
+    """The values of the context that a policy names. Raises UnknownConstructError."""
+    reading = _Reading()
+    reading.read(policy)
+    return frozenset(reading.exact | reading.cuts.keys() | reading.tested)
+
+
+class _Reading:
+    """One walk through the policies."""
+
+    def __init__(self) -> None:
+        self.cuts: dict[str, set[int]] = {}
+        self.exact: set[str] = set()
+        self.tested: set[str] = set()  # `context has x`: it always has, so the value does not count
+        self.whole: set[str] = set()  # of principal, resource, context: compared as a whole, or passed about
+        self.attributes: set[tuple[str, str]] = set()
+        self.named: dict[str, frozenset[str]] = {}
+
+    def read(self, policy: pst.Template) -> None:
+        for constraint in (policy.principal, policy.resource):
+            if type(constraint) not in _SCOPES:
+                raise UnknownConstructError(type(constraint).__name__)
+            if isinstance(constraint, pst.ScopeEq | pst.ScopeIn | pst.ScopeIsIn):
+                if isinstance(constraint.entity, pst.Slot):
+                    raise UnknownConstructError("a slot")
+                self._name(constraint.entity)
+        for clause in policy.clauses:
+            self._walk(clause.expr)
+
+    def _walk(self, expr: pst.Expr) -> None:
+        match expr:
+            case pst.BoolLit() | pst.LongLit() | pst.StringLit() | pst.Var(name="action"):
+                pass
+            case pst.BinaryOp() if self._comparison(expr) or self._membership(expr):
+                pass
+            case pst.Is(base=pst.Var(), in_expr=None):
+                pass  # the type of a principal or resource is always the same
+            case pst.GetAttr(base=pst.Var(name="context"), attr=attr):
+                self.exact.add(attr)
+            case pst.HasAttr(base=pst.Var(name="context"), attrs=attrs):
+                self.tested.update(attrs)
+            case pst.GetAttr(base=pst.Var(name=name), attr=attr):
+                self.attributes.add((name, attr))
+            case pst.Var(name=name):
+                self.whole.add(name)
+            case pst.EntityLit():
+                self.whole |= {"principal", "resource"}  # what it belongs to depends on who asks
+            case _:
+                self._walk_inside(expr)
+
+    def _walk_inside(self, expr: pst.Expr) -> None:
+        inside: tuple[pst.Expr, ...]
+        match expr:
+            case pst.BinaryOp(left=left, right=right):
+                inside = (left, right)
+            case pst.UnaryOp(arg=arg):
+                inside = (arg,)
+            case pst.GetAttr(base=base) | pst.HasAttr(base=base) | pst.Like(base=base):
+                inside = (base,)
+            case pst.Is(base=base, in_expr=in_expr):
+                inside = (base,) if in_expr is None else (base, in_expr)
+            case pst.IfThenElse(cond=cond, then_expr=then_expr, else_expr=else_expr):
+                inside = (cond, then_expr, else_expr)
+            case pst.Set(elements=elements):
+                inside = elements
+            case pst.Record(fields=fields):
+                inside = tuple(fields.values())
+            case _:
+                raise UnknownConstructError(type(expr).__name__)
+        for one in inside:
+            self._walk(one)
+
+    def _comparison(self, expr: pst.BinaryOp) -> bool:
+        """Whether a whole number of the context is compared with a literal; its cut points are noted."""
+        op: str = expr.op
+        if op not in _MIRRORED:
+            return False
+        left, right = expr.left, expr.right
+        if isinstance(left, pst.LongLit):
+            left, right, op = right, left, _MIRRORED[op]
+        match left, right:
+            case pst.GetAttr(base=pst.Var(name="context"), attr=attr), pst.LongLit(value=value) if attr in LONGS:
+                self.cuts.setdefault(attr, set()).update(_cuts(op, value))
+                return True
+            case _:
+                return False
+
+    def _membership(self, expr: pst.BinaryOp) -> bool:
+        """Whether principal, resource or action itself is held against named entities; these are noted."""
+        if expr.op not in _MEMBERSHIP or not isinstance(expr.left, pst.Var) or expr.left.name == "context":
+            return False
+        listed = expr.right.elements if isinstance(expr.right, pst.Set) else (expr.right,)
+        named = [one.value for one in listed if isinstance(one, pst.EntityLit)]
+        if len(named) < len(listed):
+            return False
+        for uid in named:
+            self._name(uid)
+        return True
+
+    def _name(self, uid: pst.EntityUid) -> None:
+        kind = str(uid.type)
+        self.named[kind] = self.named.get(kind, frozenset[str]()) | {uid.id}
+
+
+def _cuts(op: str, value: int) -> tuple[int, ...]:
+    """The numbers from which on a comparison with `value` turns out otherwise than below them."""
+    if op in {"less", "greater_eq"}:
+        return (value,)
+    if op in {"less_eq", "greater"}:
+        return (value + 1,)
+    return (value, value + 1)

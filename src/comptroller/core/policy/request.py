@@ -1,0 +1,122 @@
+"""What a decision is asked about: who, what, on which model, and all that is known of the call."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import Literal, get_origin
+
+import msgspec
+from cedarpy import Entities
+
+from comptroller.core.policy.cedar import parse_entities
+
+LARGEST_LONG = 2**63 - 1
+ALL_LEFT_BP = 10_000
+
+Action = Literal["model.call"]
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """Who calls. A member of its team and of what its owner answers for; the team is in the organization."""
+
+    name: str  # the identity's id
+    kind: str
+    team: str
+    owner: str
+    organization: str
+
+
+class Resource(msgspec.Struct, frozen=True):
+    """What is called."""
+
+    name: str  # the model's
+    model_class: str = ""  # "" where it has none
+
+
+class Context(msgspec.Struct, frozen=True):
+    """What is known of the call. The fields and their types are those of `Call` in schema.cedarschema."""
+
+    environment: str
+    risk_tier: str
+    data_classes: tuple[str, ...]
+    model_class: str
+    provider: str
+    estimate_nanos: int = 0
+    input_tokens: int = 0
+    output_limit: int = 0
+    session_age_s: int = 0
+    budget_left_bp: int = ALL_LEFT_BP
+    task_type: str = ""
+    depth: int = 0
+    calls: int = 0
+    tools_used: tuple[str, ...] = ()
+    spend_velocity_nanos: int = 0
+
+
+class PolicyRequest(msgspec.Struct, frozen=True):
+    """One question to the policies."""
+
+    principal: Principal
+    resource: Resource
+    context: Context
+    action: Action = "model.call"
+
+
+_FIELDS = msgspec.structs.fields(Context)
+LONGS = frozenset(field.name for field in _FIELDS if field.type is int)
+_longs = attrgetter(*sorted(LONGS))
+_TYPES = tuple(get_origin(field.type) or field.type for field in _FIELDS)
+
+
+def is_well_typed(context: Context) -> bool:
+    """Whether every value is one of the type that the schema says. A cache must not know less than Cedar does."""
+    values = msgspec.structs.astuple(context)
+    if tuple(map(type, values)) != _TYPES:
+        return False
+    longs = _longs(context)
+    if max(longs) > LARGEST_LONG or min(longs) < -LARGEST_LONG:
+        return False
+    return all(type(each) is str for each in (*context.data_classes, *context.tools_used))
+
+
+def long(number: int) -> int:
+    """The number, or the nearest that Cedar can hold."""
+    return max(-LARGEST_LONG, min(LARGEST_LONG, number))
+
+
+def cedar_request(request: PolicyRequest) -> dict[str, object]:
+    """The question in Cedar's terms. Names stand in fields of their own: nothing in them is ever read as syntax."""
+    return {
+        "principal": {"type": "Identity", "id": request.principal.name},
+        "action": {"type": "Action", "id": request.action},
+        "resource": {"type": "Model", "id": request.resource.name},
+        "context": msgspec.json.encode(request.context).decode(),
+    }
+
+
+def entities(principal: Principal, resource: Resource) -> Entities:
+    """Who and what, with all that they belong to."""
+    model_class = [_uid("ModelClass", resource.model_class)] if resource.model_class else []
+    found = [
+        _entity(
+            _uid("Identity", principal.name),
+            {"name": principal.name, "kind": principal.kind},
+            [_uid("Team", principal.team), _uid("Owner", principal.owner)],
+        ),
+        _entity(_uid("Team", principal.team), {}, [_uid("Organization", principal.organization)]),
+        _entity(_uid("Owner", principal.owner)),
+        _entity(_uid("Organization", principal.organization)),
+        _entity(_uid("Model", resource.name), {"name": resource.name}, model_class),
+        *(_entity(uid) for uid in model_class),
+    ]
+    return parse_entities(msgspec.json.encode(found).decode())
+
+
+def _uid(kind: str, name: str) -> dict[str, str]:
+    return {"type": kind, "id": name}
+
+
+def _entity(
+    uid: dict[str, str], attributes: dict[str, str] | None = None, parents: list[dict[str, str]] | None = None
+) -> dict[str, object]:
+    return {"uid": uid, "attrs": attributes or {}, "parents": parents or []}

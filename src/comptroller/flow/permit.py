@@ -1,0 +1,207 @@
+"""Permit: what the policies say of this call, and what turns their no into a yes.
+
+A denial is followed step by step: a cap that the request keeps lifts its forbid, a route leads to another model
+and is weighed anew, an approval has to be asked for. After each step the policies decide again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from comptroller.core.instant import NANOS_PER_SECOND
+from comptroller.core.policy.policies import NOTHING
+from comptroller.core.policy.remedy import Kind, Step
+from comptroller.core.policy.request import ALL_LEFT_BP, LARGEST_LONG, Context, PolicyRequest, Resource, long
+from comptroller.core.policy.verdict import Policy, Verdict, next_step
+from comptroller.core.pricing.estimate import Asked, Estimate, estimate
+from comptroller.core.refusal import Refusal
+from comptroller.flow.decide import Decision, decide
+from comptroller.flow.dialect import Dialect
+from comptroller.flow.gate import Gate
+from comptroller.flow.identify import Caller
+from comptroller.flow.records import Ruling
+from comptroller.flow.weigh import Weighed, weigh
+
+
+@dataclass(frozen=True)
+class Permit:
+    """Yes: this call, to the model that was decided on in the end."""
+
+    weighed: Weighed
+    ruling: Ruling
+
+
+@dataclass(frozen=True)
+class Denied:
+    """No, and by which policies."""
+
+    refusal: Refusal
+    ruling: Ruling | None
+
+
+def seek_permit(gate: Gate, dialect: Dialect, caller: Caller, decision: Decision, asked: Asked) -> Permit | Denied:
+    """Ask the policies, and follow their remedies. Does not wait."""
+    weighed = weigh(gate, caller, decision, asked)
+    if isinstance(weighed, Refusal):
+        return Denied(weighed, None)
+    caps: dict[str, int] = {}  # forbids that a cap on the input lifts, as long as the input keeps it
+    taken: set[Kind] = set()
+    routed_by: str | None = None
+    while True:
+        question = policy_request(gate, caller, weighed)
+        input_tokens = question.context.input_tokens
+        lifted = {name for name, most in caps.items() if input_tokens <= most} if caps else NOTHING
+        verdict = caller.registry.policies.decide(question, lifted)
+        ruling = Ruling(verdict.ids, routed_by)
+        if verdict.allowed:
+            return Permit(weighed, ruling)
+        step = next_step(verdict, taken)
+        if step is None:
+            return Denied(_refused(caller, question, verdict), ruling)
+        taken.add(step.remedy.kind)
+        match step.remedy.kind:
+            case "cap_input" if input_tokens > step.remedy.tokens:
+                return Denied(_too_large(input_tokens, step, verdict), ruling)
+            case "cap_input":
+                caps = dict.fromkeys(step.policies, step.remedy.tokens)
+            case "route":
+                routed = _route(gate, dialect, caller, step.remedy.value, asked)
+                if isinstance(routed, Refusal):
+                    return Denied(_no_way(caller, question, verdict, step, routed), ruling)
+                weighed, routed_by = routed, step.policies[0]
+            case "approval":
+                return Denied(_approval_required(step, verdict), ruling)
+
+
+def policy_request(gate: Gate, caller: Caller, weighed: Weighed) -> PolicyRequest:
+    """All that policies may know of this call."""
+    identity, decision = caller.identity, weighed.decision
+    session = gate.sessions.get(caller.claims.session)
+    opened_ns = weighed.now_ns if session is None else session.opened_at_ns
+    model_class = decision.model.model_class or ""
+    estimate_nanos, input_tokens = _known_bounds(weighed)
+    context = Context(
+        environment=identity.environment,
+        risk_tier=identity.risk_tier,
+        data_classes=identity.data_classes,
+        model_class=model_class,
+        provider=decision.provider.name,
+        estimate_nanos=estimate_nanos,
+        input_tokens=input_tokens,
+        output_limit=long(weighed.bound.wanted_output_tokens),
+        session_age_s=max(0, weighed.now_ns - opened_ns) // NANOS_PER_SECOND,
+        budget_left_bp=_budget_left_bp(weighed),
+    )
+    return PolicyRequest(caller.principal, Resource(decision.name, model_class), context)
+
+
+def _known_bounds(weighed: Weighed) -> tuple[int, int]:
+    """The estimate in nano-USD and the input in tokens. What nobody knows is the largest number: no rule misses it."""
+    bound = weighed.bound
+    input_tokens = long(bound.input_tokens) if weighed.bounded else LARGEST_LONG
+    if "usd" in weighed.units:
+        return _nanos(bound), input_tokens
+    limits, factor_bp = weighed.decision.model.limits, weighed.decision.bound.factor_bp
+    priced = estimate(weighed.asked, limits, weighed.rates, factor_bp, money=True, metered=True)
+    return LARGEST_LONG if isinstance(priced, Refusal) else _nanos(priced), input_tokens
+
+
+def _nanos(bound: Estimate) -> int:
+    return long(bound.amount_nanos(bound.wanted_output_tokens))
+
+
+def _budget_left_bp(weighed: Weighed) -> int:
+    """How much the tightest hard budget has left, in hundredths of a percent of its limit."""
+    left = ALL_LEFT_BP
+    for window in weighed.windows:
+        budget = window.budget
+        if budget.mode == "hard":
+            remaining = max(0, window.remaining)
+            left = min(left, remaining * ALL_LEFT_BP // budget.limit if budget.limit else 0)
+    return left
+
+
+def _route(gate: Gate, dialect: Dialect, caller: Caller, target: str, asked: Asked) -> Weighed | Refusal:
+    """The first model behind a target that can be called in this dialect, weighed; else why the last one cannot."""
+    refusal = Refusal(code="model_unknown", sentence=f"No model is behind {target!r}.", hint="")
+    for name in caller.registry.members(target) or [target]:
+        decision = decide(gate, dialect, caller, name)
+        weighed = decision if isinstance(decision, Refusal) else weigh(gate, caller, decision, asked)
+        if isinstance(weighed, Weighed):
+            return weighed
+        refusal = weighed
+    return refusal
+
+
+def _refused(caller: Caller, question: PolicyRequest, verdict: Verdict) -> Refusal:
+    ask = f"`comptroller policy explain {caller.identity.id} {question.resource.name}` says more."
+    if verdict.default_deny:
+        return Refusal(
+            code="no_permit",
+            sentence=f"No policy permits {caller.identity.id} to call {question.resource.name!r}.",
+            hint=f"Use a model that is permitted, or ask whoever writes the policies; {ask}",
+        )
+    if verdict.errors:
+        return Refusal(
+            code="policy_forbidden",
+            sentence=f"The policies could not be evaluated for this call: {'; '.join(verdict.errors)}.",
+            hint=f"Ask whoever writes the policies to mend that; {ask}",
+            policies=verdict.ids,
+        )
+    return Refusal(
+        code="policy_forbidden",
+        sentence=" ".join(map(_forbids, verdict.determining)),
+        hint=f"Ask for less or for another model, or ask whoever writes the policies; {ask}",
+        policies=verdict.ids,
+    )
+
+
+def _no_way(caller: Caller, question: PolicyRequest, verdict: Verdict, step: Step, routed: Refusal) -> Refusal:
+    """A forbid would be lifted by another model, and that one cannot be called."""
+    refused = _refused(caller, question, verdict)
+    return Refusal(
+        code=refused.code,
+        sentence=f"{refused.sentence} It would be sent to {step.remedy.value!r} instead, but: {routed.sentence}",
+        hint=routed.hint or refused.hint,
+        policies=verdict.ids,
+    )
+
+
+def _too_large(input_tokens: int, step: Step, verdict: Verdict) -> Refusal:
+    most = step.remedy.tokens
+    known = input_tokens < LARGEST_LONG
+    size = f"has up to {input_tokens} input tokens" if known else "has input that nothing bounds"
+    cut = f"Cut at least {input_tokens - most} tokens" if known else "Leave out what is not in the body"
+    return Refusal(
+        code="context_too_large",
+        sentence=f"The request {size}, and {_by(step)} allows {most} tokens{_reasons(step, verdict)}.",
+        hint=f"{cut}: drop old messages, tool results or tool definitions.",
+        unit="tokens",
+        needed=str(input_tokens) if known else None,
+        policies=step.policies,
+    )
+
+
+def _approval_required(step: Step, verdict: Verdict) -> Refusal:
+    role = step.remedy.value
+    return Refusal(
+        code="approval_required",
+        sentence=f"This call needs the approval of {role}, by {_by(step)}{_reasons(step, verdict)}.",
+        hint=f"Approvals cannot be given here yet: ask {role} to change the policy, or stay below what it forbids.",
+        policies=step.policies,
+    )
+
+
+def _by(step: Step) -> str:
+    return f"{'policy' if len(step.policies) == 1 else 'each of the policies'} {', '.join(step.policies)}"
+
+
+def _reasons(step: Step, verdict: Verdict) -> str:
+    found = [policy.reason.rstrip(".") for policy in verdict.determining if policy.id in step.policies]
+    said = "; ".join(filter(None, found))
+    return f": {said}" if said else ""
+
+
+def _forbids(policy: Policy) -> str:
+    reason = policy.reason.rstrip(".")
+    return f"Policy {policy.id} forbids this call{': ' if reason else ''}{reason}."

@@ -1,0 +1,160 @@
+"""What policies decide, and that whatever cannot be decided is a no."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from comptroller.core.policy.cedar import SCHEMA_TEXT, UNFILLED
+from comptroller.core.policy.load import DEFAULT_PERMIT, built_in
+from comptroller.core.policy.request import LARGEST_LONG, LONGS, Context, Principal, Resource, cedar_request, long
+from tests.policy.samples import policies, request
+
+PERMIT = '@id("all") permit (principal, action, resource);\n'
+SET = """
+@id("search-may-call") permit (principal in Team::"search", action == Action::"model.call", resource);
+@id("humans-may-call") permit (principal, action, resource) when { principal.kind == "human" };
+@id("dear") @remedy("approval:finops") @reason("over a dollar")
+forbid (principal, action, resource in ModelClass::"frontier") when { context.estimate_nanos > 1000000000 };
+@id("private") forbid (principal, action, resource) when {
+  context.data_classes.contains("pii") && context.provider != "own"
+};
+@id("tests-stay-small") @remedy("route:small")
+forbid (principal, action, resource) unless { context.environment == "production" || resource in ModelClass::"small" };
+@id("ci") forbid (principal, action, resource) when { principal.name like "agent/ci-*" };
+@id("scout-not-mid")
+forbid (principal == Identity::"agent/scout", action, resource) when { resource.name like "mid-*" };
+"""
+
+TABLE: list[tuple[dict[str, Any], bool, tuple[str, ...]]] = [
+    ({}, True, ("search-may-call",)),
+    ({"kind": "human"}, True, ("search-may-call", "humans-may-call")),
+    ({"team": "support"}, False, ()),
+    ({"team": "support", "kind": "human"}, True, ("humans-may-call",)),
+    ({"estimate_nanos": 1_000_000_000}, True, ("search-may-call",)),
+    ({"estimate_nanos": 1_000_000_001}, False, ("dear",)),
+    ({"estimate_nanos": 1_000_000_001, "model_class": "small"}, True, ("search-may-call",)),
+    ({"estimate_nanos": LARGEST_LONG}, False, ("dear",)),
+    ({"data_classes": ("pii", "other")}, False, ("private",)),
+    ({"data_classes": ("other",)}, True, ("search-may-call",)),
+    ({"data_classes": ("pii",), "provider": "own"}, True, ("search-may-call",)),
+    ({"environment": "testing"}, False, ("tests-stay-small",)),
+    ({"environment": "testing", "model": "small-1", "model_class": "small"}, True, ("search-may-call",)),
+    ({"environment": "testing", "estimate_nanos": 2 * 10**9}, False, ("dear", "tests-stay-small")),
+    ({"identity": "agent/ci-7"}, False, ("ci",)),
+    ({"model": "mid-7", "model_class": "standard"}, False, ("scout-not-mid",)),
+    ({"model": "mid-7", "model_class": "standard", "identity": "agent/other"}, True, ("search-may-call",)),
+    ({"model_class": ""}, True, ("search-may-call",)),
+]
+
+
+@pytest.mark.parametrize(("changes", "allowed", "by"), TABLE)
+def test_a_table_of_decisions(changes: dict[str, Any], allowed: bool, by: tuple[str, ...]) -> None:
+    verdict = policies(SET).decide(request(**changes))
+    assert (verdict.allowed, verdict.ids, verdict.errors) == (allowed, by, ())
+    assert verdict.default_deny == (not allowed and not by)
+
+
+def test_what_a_forbid_says_comes_along() -> None:
+    (policy,) = policies(SET).decide(request(estimate_nanos=2 * 10**9)).determining
+    assert (policy.effect, policy.reason, str(policy.remedy)) == ("forbid", "over a dollar", "approval:finops")
+    assert policy.where == "test.cedar:4"
+
+
+@pytest.mark.parametrize("effect", ["permit", "forbid"])
+def test_a_policy_that_cannot_be_evaluated_denies(effect: str) -> None:
+    """Cedar skips it, so that a forbid would be lost."""
+    broken = f'@id("sum") {effect} (principal, action, resource) when {{ context.estimate_nanos + 1 > 0 }};'
+    found = policies(PERMIT + broken)
+    assert found.decide(request(estimate_nanos=1)).allowed == (effect == "permit")
+    verdict = found.decide(request(estimate_nanos=LARGEST_LONG))
+    assert not verdict.allowed
+    assert not verdict.default_deny
+    assert "`sum`" in verdict.errors[0]
+    assert "overflow" in verdict.errors[0]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"estimate_nanos": "5"},
+        {"estimate_nanos": 1.5},
+        {"estimate_nanos": True},
+        {"estimate_nanos": LARGEST_LONG + 1},
+        {"estimate_nanos": None},
+        {"environment": 1},
+        {"environment": None},
+        {"data_classes": "pii"},
+        {"data_classes": (1,)},
+        {"provider": b"\xff"},
+        {"depth": object()},
+        {"task_type": {"__entity": {"type": "Team", "id": "search"}}},
+    ],
+)
+def test_a_value_of_a_wrong_type_denies(wrong: dict[str, Any]) -> None:
+    """Before and after a right one is remembered."""
+    found = policies(PERMIT)
+    for _ in range(2):
+        verdict = found.decide(request(**wrong))
+        assert not verdict.allowed
+        assert verdict.errors
+        assert found.decide(request()).allowed
+
+
+def test_names_are_never_read_as_syntax() -> None:
+    found = policies('@id("one") permit (principal == Identity::"agent/scout", action, resource);')
+    for strange in (
+        'agent/scout" }',
+        "agent\nscout",
+        'x") permit (principal, action, resource); //',
+        "agent/scout\x00",
+        "",
+    ):
+        assert found.decide(request(identity=strange, model=strange, model_class=strange)).default_deny
+
+
+def test_a_forbid_is_lifted_by_its_id_and_a_permit_never_is() -> None:
+    found = policies(SET)
+    both = request(environment="testing", estimate_nanos=2 * 10**9)
+    assert found.decide(both, {"dear"}).ids == ("tests-stay-small",)
+    assert found.decide(both, {"dear", "tests-stay-small"}).allowed
+    assert found.decide(both).ids == ("dear", "tests-stay-small"), "what was lifted once is lifted once"
+    assert found.decide(request(), {"search-may-call", "nothing"}).ids == ("search-may-call",)
+    assert found.asking("finops") == {"dear"}
+    assert found.asking("ceo") == frozenset()
+
+
+def test_without_a_file_the_built_in_set_permits() -> None:
+    found = built_in()
+    assert found.built_in
+    assert found.decide(request(team="anything")).ids == (DEFAULT_PERMIT,)
+
+
+def test_the_context_is_what_the_schema_says() -> None:
+    """Field by field, with its type, in its order."""
+    body = SCHEMA_TEXT.partition("type Call = {")[2].partition("};")[0]
+    written = [line.split("//")[0].strip().rstrip(",") for line in body.splitlines()]
+    schema = dict(line.split(": ") for line in written if line)
+    fields = msgspec.structs.fields(Context)
+    types = {str: "String", int: "Long", tuple[str, ...]: "Set<String>"}
+    assert {field.name: types[field.type] for field in fields} == schema
+    assert {name for name, kind in schema.items() if kind == "Long"} == LONGS
+    assert schema.keys() >= UNFILLED
+
+
+def test_the_request_has_every_field() -> None:
+    sent = cedar_request(request(estimate_nanos=7, data_classes=("pii",)))
+    context = msgspec.json.decode(str(sent["context"]))
+    assert context.keys() == set(Context.__struct_fields__)
+    assert (context["estimate_nanos"], context["data_classes"]) == (7, ["pii"])
+    assert sent["principal"] == {"type": "Identity", "id": "agent/scout"}
+
+
+def test_a_number_that_cedar_cannot_hold_is_the_nearest_that_it_can() -> None:
+    assert (long(2**80), long(-(2**80)), long(5)) == (LARGEST_LONG, -LARGEST_LONG, 5)
+
+
+def test_an_unregistered_team_or_class_is_no_fault() -> None:
+    found = policies(SET)
+    who = Principal("agent/x", "agent", "no-such-team", "nobody", "acme")
+    assert found.decide(msgspec.structs.replace(request(), principal=who, resource=Resource("x", "y"))).default_deny

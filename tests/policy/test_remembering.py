@@ -1,0 +1,193 @@
+"""A remembered decision is the one that Cedar would make: over generated policies and contexts."""
+
+from typing import Any
+
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from comptroller.core.policy import policies as module
+from comptroller.core.policy.load import load_policies
+from comptroller.core.policy.policies import Policies
+from comptroller.core.policy.request import LARGEST_LONG, LONGS
+from tests.policy.samples import TARGETS, policies, request
+
+FILLED = ("estimate_nanos", "input_tokens", "output_limit", "session_age_s", "budget_left_bp")
+TEAMS, KINDS, NAMES = ("search", "support", "other"), ("agent", "human"), ("agent/scout", "human/dana", "agent/ci-1")
+MODELS = (("big", "frontier"), ("small-1", "small"), ("small-2", "small"), ("mid-1", "standard"), ("free", ""))
+ENVIRONMENTS, CLASSES = ("production", "testing"), ("pii", "public")
+
+# Small numbers, so that contexts meet the cut points; the ends, so that sums overflow.
+numbers = st.integers(-3, 12) | st.sampled_from([LARGEST_LONG, LARGEST_LONG - 1, -LARGEST_LONG])
+longs = st.sampled_from(FILLED)
+entity = st.sampled_from(['Team::"search"', 'Team::"support"', 'Organization::"acme"', 'Owner::"ann@acme.example"'])
+who = st.sampled_from(['Identity::"agent/scout"', 'Identity::"human/dana"'])
+
+
+def literal(number: int) -> str:
+    return str(number) if number >= 0 else f"({number})"
+
+
+def comparisons() -> st.SearchStrategy[str]:
+    signs = st.sampled_from(["<", "<=", ">", ">=", "==", "!="])
+    value = st.builds("context.{}".format, longs)
+    either = value | st.builds(literal, numbers)
+    summed = st.builds("({} {} {})".format, value, st.sampled_from(["+", "-", "*"]), either)
+    return (
+        st.builds("{} {} {}".format, value, signs, st.builds(literal, numbers))
+        | st.builds("{} {} {}".format, st.builds(literal, numbers), signs, value)
+        | st.builds("{} {} {}".format, value | summed, signs, value)
+    )
+
+
+def about_names() -> st.SearchStrategy[str]:
+    return st.one_of(
+        st.builds("principal in {}".format, entity),
+        st.builds("principal == {}".format, who),
+        st.builds("principal in [{}, {}]".format, who, who),
+        st.just('principal in [Team::"search", Team::"support"]'),
+        st.builds("{} in {}".format, who, entity),
+        st.builds("{} == principal".format, who),
+        st.builds("resource in ModelClass::{}".format, st.sampled_from(['"frontier"', '"small"'])),
+        st.builds("resource == Model::{}".format, st.sampled_from(['"big"', '"small-1"'])),
+        st.builds("principal.kind == {}".format, st.sampled_from(['"agent"', '"human"'])),
+        st.sampled_from(['principal.name like "agent/*"', 'resource.name like "small-*"', 'resource.name == "free"']),
+        st.sampled_from(["principal is Identity", 'principal is Identity in Team::"search"', "resource is Model"]),
+        st.sampled_from(['action == Action::"model.call"', "principal has kind", "context has input_tokens"]),
+    )
+
+
+def about_values() -> st.SearchStrategy[str]:
+    return st.one_of(
+        st.builds('context.environment == "{}"'.format, st.sampled_from(ENVIRONMENTS)),
+        st.builds('context.data_classes.contains("{}")'.format, st.sampled_from(CLASSES)),
+        st.builds('["testing", "{}"].contains(context.environment)'.format, st.sampled_from(ENVIRONMENTS)),
+        st.sampled_from(
+            [
+                'context.environment like "test*"',
+                "context.data_classes.isEmpty()",
+                'context.data_classes.containsAny(["pii", "x"])',
+                'context.data_classes == ["pii", "public"]',
+                "context.model_class == context.environment",
+                'context.model_class == ""',
+                "(if context.input_tokens > 3 then context.output_limit else context.estimate_nanos) > 2",
+                "[context.input_tokens, 3].contains(context.output_limit)",
+                '{"a": context.input_tokens} == {"a": 3}',
+                'context["estimate_nanos"] > 5',
+            ]
+        ),
+    )
+
+
+def conditions() -> st.SearchStrategy[str]:
+    plain = comparisons() | about_names() | about_values()
+    return st.recursive(
+        plain,
+        lambda inner: (
+            st.builds("({} && {})".format, inner, inner)
+            | st.builds("({} || {})".format, inner, inner)
+            | st.builds("!({})".format, inner)
+        ),
+        max_leaves=4,
+    )
+
+
+principals = st.one_of(
+    st.just("principal"),
+    st.builds("principal in {}".format, entity),
+    st.builds("principal == {}".format, who),
+    st.just('principal is Identity in Team::"search"'),
+)
+resources = st.sampled_from(
+    ["resource", 'resource in ModelClass::"frontier"', 'resource == Model::"small-1"', "resource is Model"]
+)
+clauses = st.lists(st.builds("{} {{ {} }}".format, st.sampled_from(["when", "unless"]), conditions()), max_size=2)
+
+
+@st.composite
+def sets(draw: st.DrawFn) -> str:
+    effects = draw(st.lists(st.sampled_from(["permit", "forbid"]), min_size=1, max_size=4))
+    return "\n".join(
+        f'@id("p{number}") {effect} ({draw(principals)}, action, {draw(resources)}) {" ".join(draw(clauses))};'
+        for number, effect in enumerate(effects)
+    )
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> dict[str, Any]:
+    model, model_class = draw(st.sampled_from(MODELS))
+    return {
+        "identity": draw(st.sampled_from(NAMES)),
+        "kind": draw(st.sampled_from(KINDS)),
+        "team": draw(st.sampled_from(TEAMS)),
+        "owner": draw(st.sampled_from(("ann@acme.example", "bob@acme.example"))),
+        "model": model,
+        "model_class": model_class,
+        "environment": draw(st.sampled_from(ENVIRONMENTS)),
+        "data_classes": tuple(draw(st.lists(st.sampled_from(CLASSES), unique=True))),
+        **{name: draw(numbers) for name in FILLED},
+    }
+
+
+lifted = st.frozensets(st.sampled_from(["p0", "p1", "p2"]), max_size=2)
+
+
+@settings(max_examples=300)
+@given(sets(), st.lists(st.tuples(requests(), lifted), min_size=2, max_size=25))
+@example('@id("p0") permit (principal, action, resource) when { context.input_tokens == 3 };', [])
+def test_a_remembered_decision_is_the_one_that_cedar_makes(text: str, asked: list[tuple[dict[str, Any], Any]]) -> None:
+    found = load_policies({"test.cedar": text}, TARGETS)
+    assume(isinstance(found, Policies))  # some sets are nonsense to the schema
+    assert isinstance(found, Policies)
+    for changes, suspended in asked:
+        question = request(**changes)
+        remembered, made = found.decide(question, suspended), found.evaluate(question, suspended)
+        assert remembered == made, (text, changes)
+
+
+def remembered(found: Policies) -> int:
+    return len(found._decided)
+
+
+def test_numbers_between_the_same_cut_points_are_one_decision() -> None:
+    found = policies(
+        '@id("p") permit (principal, action, resource);'
+        '@id("f") forbid (principal, action, resource)'
+        "when { context.estimate_nanos > 10 && context.input_tokens <= 5 };"
+    )
+    for estimate in range(30):
+        for tokens in range(10):
+            found.decide(request(estimate_nanos=estimate, input_tokens=tokens, output_limit=estimate * tokens))
+    assert remembered(found) == 4
+
+
+def test_who_is_not_named_counts_as_any_other() -> None:
+    found = policies('@id("p") permit (principal in Team::"search", action, resource);')
+    for number in range(100):
+        found.decide(
+            request(identity=f"agent/{number}", team=f"team-{number}", owner=f"{number}@x", model=f"m{number}")
+        )
+    found.decide(request(team="search"))
+    assert remembered(found) == 2
+
+
+def test_a_sum_is_remembered_by_its_exact_parts() -> None:
+    found = policies('@id("p") permit (principal, action, resource) when { context.estimate_nanos * 2 > 10 };')
+    for estimate in range(8):
+        found.decide(request(estimate_nanos=estimate))
+    assert remembered(found) == 8
+
+
+def test_what_is_remembered_is_bounded_and_errors_are_not() -> None:
+    found = policies('@id("p") permit (principal, action, resource) when { context.estimate_nanos + 1 > 10 };')
+    for estimate in range(module.DECISIONS_KEPT + 10):
+        found._decided[estimate] = found.decide(request(estimate_nanos=1))
+        if remembered(found) >= module.DECISIONS_KEPT:
+            break
+    found.decide(request(estimate_nanos=2))
+    assert remembered(found) == 1
+    assert found.decide(request(estimate_nanos=LARGEST_LONG)).errors
+    assert remembered(found) == 1
+
+
+def test_every_long_can_be_cut() -> None:
+    assert set(FILLED) < LONGS
