@@ -150,6 +150,7 @@ def test_the_size_of_the_prompt_sets_the_price_of_all_of_it(tariff: Rates, promp
         (Usage(10, 0, cache_write_tokens=10, cache_write_1h_tokens=4), 6 * 3_000 + 4 * 9_000),
         (Usage(10, 0, cached_tokens=6, audio_input_tokens=5, cached_audio_tokens=5), 4 * 2_500 + 250 + 5 * 100),
         (Usage(10, 0, image_input_tokens=10), 10 * 2_500),  # no price of its own: as its whole
+        (Usage(0, 0, cache_write_1h_tokens=4), 4 * 9_000),  # a faulty server: the part is larger than its whole
         (Usage(0, 0, web_search_requests=3), 3 * 10_000_000),
     ],
 )

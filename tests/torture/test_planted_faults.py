@@ -25,8 +25,8 @@ class Planted(NamedTuple):
 FAULTS = {
     "cached tokens cost nothing": Planted(
         "core/pricing/charge.py",
-        'yield Line("cache_read", max(0, usage.cached_tokens - cached_apart), _or(at.cache_read, at.input))',
-        'yield Line("cache_read", 0, _or(at.cache_read, at.input))',
+        'lines.append(("cache_read", max(0, cached), _or(at.cache_read, at.input)))',
+        'lines.append(("cache_read", 0, _or(at.cache_read, at.input)))',
         "recorded = billed, where not presumed",
     ),
     "an answer without usage is voided": Planted(

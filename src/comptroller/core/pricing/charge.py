@@ -20,19 +20,12 @@ class Line(NamedTuple):
 
 def charge_nanos(usage: Usage, rates: Rates) -> int:
     """What this usage costs, in nano-USD, rounded up once."""
-    return total_nanos((line.units, line.rate) for line in charge_lines(usage, rates))
+    return total_nanos((units, rate) for _, units, rate in _lines(usage, rates.at(usage.input_tokens)))
 
 
 def charge_lines(usage: Usage, rates: Rates) -> list[Line]:
-    """Every meter that is billed.
-
-    The cache convention is explicit: cached, written, audio, image and video tokens are *inside* the input
-    total, so each is taken out of it and billed at its own rate. A part that is said to be larger than what
-    is left of its whole (seen from faulty servers) is billed in full all the same.
-    """
-    at = rates.at(usage.input_tokens)
-    lines = (*_input(usage, at), *_output(usage, at), *_fees(usage, at))
-    return [line for line in lines if line.units]
+    """Every meter that is billed. They add up to the charge."""
+    return [Line(*line) for line in _lines(usage, rates.at(usage.input_tokens)) if line[1]]
 
 
 def unpriced_fees(usage: Usage, rates: Rates) -> tuple[str, ...]:
@@ -43,47 +36,57 @@ def unpriced_fees(usage: Usage, rates: Rates) -> tuple[str, ...]:
     return tuple(words for words, units, rate in counted if units and rate is None)
 
 
-def _input(usage: Usage, at: Rates) -> Iterator[Line]:
-    cached_apart = usage.cached_audio_tokens + usage.cached_image_tokens
-    written, for_long = usage.cache_write_tokens, usage.cache_write_1h_tokens
-    heard = max(0, usage.audio_input_tokens - usage.cached_audio_tokens)
-    seen = max(0, usage.image_input_tokens - usage.cached_image_tokens)
-    watched = usage.video_input_tokens
-    plain = usage.input_tokens - usage.cached_tokens - written - heard - seen - watched
-    write_rate = _or(at.cache_write, at.input)
-    yield Line("input", max(0, plain), at.input)
-    yield Line("cache_read", max(0, usage.cached_tokens - cached_apart), _or(at.cache_read, at.input))
-    yield Line("cache_write", max(0, written - for_long), write_rate)
-    if for_long:
-        yield Line("cache_write_1h", for_long, _or(at.cache_write_1h, write_rate))
-    if usage.audio_input_tokens or usage.cached_audio_tokens:
-        rate = _or(at.audio_input, at.input)
-        yield Line("audio_input", heard, rate)
-        yield Line("cache_read_audio", usage.cached_audio_tokens, _or(at.cache_read_audio, rate))
-    if usage.image_input_tokens or usage.cached_image_tokens:
-        rate = _or(at.image_input, at.input)
-        yield Line("image_input", seen, rate)
-        yield Line("cache_read_image", usage.cached_image_tokens, _or(at.cache_read_image, rate))
-    if watched:
-        yield Line("video_input", watched, _or(at.video_input, at.input))
+def _lines(usage: Usage, at: Rates) -> list[tuple[str, int, int]]:
+    """(meter, units, rate in nano-USD per million units); some with no units.
 
-
-def _output(usage: Usage, at: Rates) -> Iterator[Line]:
-    thought, spoken, drawn = usage.reasoning_tokens, usage.audio_output_tokens, usage.image_output_tokens
-    yield Line("output", max(0, usage.output_tokens - thought - spoken - drawn), at.output)
-    yield Line("reasoning", thought, _or(at.reasoning, at.output))
-    yield Line("audio_output", spoken, _or(at.audio_output, at.output))
-    if drawn:
-        yield Line("image_output", drawn, _or(at.image_output, at.output))
-
-
-def _fees(usage: Usage, at: Rates) -> Iterator[Line]:
+    The cache convention is explicit: cached, written, audio, image and video tokens are *inside* the input
+    total, so each is taken out of it and billed at its own rate. A part that is said to be larger than what
+    is left of its whole (seen from faulty servers) is billed in full all the same.
+    """
+    cached, written, thought = usage.cached_tokens, usage.cache_write_tokens, usage.reasoning_tokens
+    plain_in, plain_out = usage.input_tokens - cached - written, usage.output_tokens - thought
+    lines: list[tuple[str, int, int]] = []
+    if written or usage.cache_write_1h_tokens:
+        lines += _writes(usage, at)
+    if usage.more_than_text:
+        lines += _media(usage, at)
+        cached -= usage.cached_audio_tokens + usage.cached_image_tokens
+        plain_in -= _heard(usage) + _seen(usage) + usage.video_input_tokens
+        plain_out -= usage.audio_output_tokens + usage.image_output_tokens
+    lines.append(("input", max(0, plain_in), at.input))
+    lines.append(("cache_read", max(0, cached), _or(at.cache_read, at.input)))
+    lines.append(("output", max(0, plain_out), at.output))
+    lines.append(("reasoning", thought, _or(at.reasoning, at.output)))
     if at.request is not None:
-        yield Line("request", 1, at.request)
-    if usage.web_search_requests:
-        yield Line("web_search", usage.web_search_requests, at.web_search or 0)
-    if usage.file_search_requests:
-        yield Line("file_search", usage.file_search_requests, at.file_search or 0)
+        lines.append(("request", 1, at.request))
+    lines.append(("web_search", usage.web_search_requests, at.web_search or 0))
+    lines.append(("file_search", usage.file_search_requests, at.file_search or 0))
+    return lines
+
+
+def _writes(usage: Usage, at: Rates) -> Iterator[tuple[str, int, int]]:
+    for_long, rate = usage.cache_write_1h_tokens, _or(at.cache_write, at.input)
+    yield "cache_write", max(0, usage.cache_write_tokens - for_long), rate
+    yield "cache_write_1h", for_long, _or(at.cache_write_1h, rate)
+
+
+def _media(usage: Usage, at: Rates) -> Iterator[tuple[str, int, int]]:
+    audio, image = _or(at.audio_input, at.input), _or(at.image_input, at.input)
+    yield "audio_input", _heard(usage), audio
+    yield "cache_read_audio", usage.cached_audio_tokens, _or(at.cache_read_audio, audio)
+    yield "image_input", _seen(usage), image
+    yield "cache_read_image", usage.cached_image_tokens, _or(at.cache_read_image, image)
+    yield "video_input", usage.video_input_tokens, _or(at.video_input, at.input)
+    yield "audio_output", usage.audio_output_tokens, _or(at.audio_output, at.output)
+    yield "image_output", usage.image_output_tokens, _or(at.image_output, at.output)
+
+
+def _heard(usage: Usage) -> int:
+    return max(0, usage.audio_input_tokens - usage.cached_audio_tokens)
+
+
+def _seen(usage: Usage) -> int:
+    return max(0, usage.image_input_tokens - usage.cached_image_tokens)
 
 
 def _or(rate: int | None, whole: int) -> int:

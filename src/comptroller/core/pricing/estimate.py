@@ -193,23 +193,20 @@ def _input_bound(asked: Asked, limits: ModelLimits) -> int | Refusal:
 
 def _input_rate(asked: Asked, rates: Rates) -> int:
     """The most that one token of input can cost. What is not in the body can be of any kind."""
-    open_ended = bool(asked.unbounded)
-    dearest = [rates.input, rates.cache_read, rates.cache_write]
+    dearest = max(rates.input, rates.cache_read or 0, rates.cache_write or 0)
     if asked.long_cache_writes:
-        dearest.append(rates.cache_write_1h)
-    if asked.audio_input or open_ended:
-        dearest += [rates.audio_input, rates.cache_read_audio]
-    if asked.images or open_ended:
-        dearest += [rates.image_input, rates.cache_read_image]
-    if open_ended:
-        dearest.append(rates.video_input)
-    return max(rate or 0 for rate in dearest)
+        dearest = max(dearest, rates.cache_write_1h or 0)
+    if asked.audio_input or asked.unbounded:
+        dearest = max(dearest, rates.audio_input or 0, rates.cache_read_audio or 0)
+    if asked.images or asked.unbounded:
+        dearest = max(dearest, rates.image_input or 0, rates.cache_read_image or 0)
+    return max(dearest, rates.video_input or 0) if asked.unbounded else dearest
 
 
 def _output_rate(asked: Asked, rates: Rates) -> int:
     """The most that one token of output can cost. A model that can draw may do so unasked."""
-    spoken = rates.audio_output if asked.audio_output else None
-    return max(rates.output, rates.reasoning or 0, rates.image_output or 0, spoken or 0)
+    dearest = max(rates.output, rates.reasoning or 0, rates.image_output or 0)
+    return max(dearest, rates.audio_output or 0) if asked.audio_output else dearest
 
 
 def _fees(asked: Asked, rates: Rates) -> int:

@@ -32,5 +32,18 @@ class Usage(msgspec.Struct, frozen=True):
     def total_tokens(self) -> int:
         return self.input_tokens + self.output_tokens
 
+    @property
+    def more_than_text(self) -> bool:
+        """Audio, images or video are among its tokens."""
+        return bool(
+            self.audio_input_tokens
+            or self.audio_output_tokens
+            or self.image_input_tokens
+            or self.image_output_tokens
+            or self.video_input_tokens
+            or self.cached_audio_tokens
+            or self.cached_image_tokens
+        )
+
 
 COUNTS = tuple(name for name in Usage.__struct_fields__ if name != "service_tier")
