@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from tests.torture import messages
 from tests.torture.garbage import Garbage, garbage
-from tests.torture.world import VISIBLE_AHEAD, VISIBLE_MODEL, VISIBLE_TOKENS_PER_S
+from tests.torture.world import TAIL_TOKENS, VISIBLE_AHEAD, VISIBLE_MODEL, VISIBLE_TOKENS_PER_S
 
 Manners = Literal["patient", "leaves_unanswered", "leaves_midway", "slow", "hangs_up_sending"]
 Mode = Literal["mixed", "kill", "term", "overrun"]
@@ -252,7 +252,8 @@ class Plan:
         if fault == "slow_first_byte":
             options["delay_s"] = dice.choice((0.3, 1.0, 3.0))
         if fault == "server_error_billed":
-            options |= {"output_tokens": dice.choice((10, 400)), "tokens_per_s": 0}
+            # All of it is made before anything is seen: no more than the tail of `visible` allows.
+            options |= {"output_tokens": dice.choice((10, TAIL_TOKENS)), "tokens_per_s": 0}
         if fault == "overrun":
             # Each may be larger than all before it: a bound that was raised is wrong again.
             options |= {"by": round(40 * 100 ** dice.random()), "tokens_per_s": 0, "ahead": 0}

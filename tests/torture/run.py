@@ -245,8 +245,9 @@ def _logged(log: str) -> Counter[str]:
 
 
 def _strange(log: str) -> list[str]:
-    """Lines that are neither a JSON object nor what `serve` says when it is ready."""
-    return [line for line in log.splitlines() if not line.startswith(("{", "comptroller listens on "))]
+    """Lines that are neither a JSON object nor what `serve` says when it is ready, or cannot be for a locked store."""
+    ours = ("{", "comptroller listens on ", "error: The gateway does not start: ")
+    return [line for line in log.splitlines() if not line.startswith(ours)]
 
 
 def _after_restart(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> list[Verdict]:
