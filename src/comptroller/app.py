@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -20,6 +20,7 @@ import uvloop
 
 from comptroller import __version__
 from comptroller.control import api, process_changes, registry
+from comptroller.control.balances import standing_balances
 from comptroller.control.office import Office, ProcessFacts
 from comptroller.core.budget.budget import Unit
 from comptroller.core.budget.hold import WindowKey
@@ -69,7 +70,6 @@ ROUTES = Routes(_CALLS, (_OPENAI, _ANTHROPIC))
 _HEALTH = frozenset({"/healthz", "/readyz"})
 _FORGET_EVERY_S = 600.0
 _SLACK_NS = 3600 * NANOS_PER_SECOND
-_LONGEST_WINDOW_NS = 32 * 86_400 * NANOS_PER_SECOND  # a month, and a day for time zones
 _FLUSH_MOST_S = 10.0
 _CUT_MOST_S = 10.0  # a cut call settles at once; more means a fault
 _NOBODY = Organization("unnamed", "unnamed.invalid")
@@ -150,13 +150,14 @@ async def _gate(
     keyring: Keyring,
 ) -> Gate:
     limits = settings.limits
+    sessions = {session.id: session for session in await store.live_sessions(clock.now_ns())}
     return Gate(
         clock=clock,
         registry=current,
         providers=providers,
-        sessions={session.id: session for session in await store.live_sessions(clock.now_ns())},
+        sessions=sessions,
         credentials=keyring,
-        tree=BudgetTree(current.budgets, await _posted(current, store, clock.now_ns())),
+        tree=BudgetTree(current.budgets, await _posted(current, store, sessions, clock.now_ns())),
         bounds={(b.provider, b.model, b.dialect): b for b in await store.bounds()},
         journal=store.journal,
         upstream=Egress(),
@@ -173,11 +174,10 @@ async def _gate(
     )
 
 
-async def _posted(current: Registry, store: Store, now_ns: int) -> dict[WindowKey, int]:
-    """What is posted in every window of these budgets that may still be current."""
+async def _posted(current: Registry, store: Store, sessions: Collection[str], now_ns: int) -> dict[WindowKey, int]:
+    """What is posted in every window of these budgets that may still be current, in the budget's unit."""
     units: dict[str, Unit] = {budget.key: budget.unit for budget in current.budgets}
-    lifetimes = [budget.key for budget in current.budgets if budget.window == "lifetime"]
-    balances = {**await store.balances(list(units), now_ns - _LONGEST_WINDOW_NS), **await store.balances(lifetimes)}
+    balances = await standing_balances(store, current.budgets, sessions, now_ns)
     return {key: amounts.of(units[key.budget]) for key, amounts in balances.items()}
 
 
@@ -283,13 +283,14 @@ async def _drain(gate: Gate, drain_s: float, hurry: asyncio.Event) -> None:
 
 
 async def _forget_past(gate: Gate) -> None:
-    """Now and then, let go of what has ended: windows that hold nothing, sessions past their expiry."""
+    """Now and then, let go of what has ended: sessions past their expiry, windows that nobody can draw on."""
     while True:
         await asyncio.sleep(_FORGET_EVERY_S)
-        gate.tree.forget_past(gate.clock.now_ns())
         expired = [s.id for s in gate.sessions.values() if s.expires_at_ns <= gate.clock.expiry_ns() - _SLACK_NS]
         for session_id in expired:
             del gate.sessions[session_id]
+        going_on = {session.id for session in gate.sessions.values() if session.ended_at_ns is None}
+        gate.tree.forget_past(gate.clock.now_ns(), going_on)
 
 
 def _empty_registry() -> Registry:
