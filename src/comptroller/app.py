@@ -40,7 +40,8 @@ from comptroller.gateway.log import warn
 from comptroller.gateway.providers import build_providers
 from comptroller.gateway.routes import Api, Routes
 from comptroller.gateway.serving import Listener
-from comptroller.settings import Address, Settings, load_settings, read_policies
+from comptroller.settings import Address, Settings, SettingsError, load_settings, read_policies
+from comptroller.shipped import ShippedBook
 from comptroller.store.admin_token import open_admin_token
 from comptroller.store.keyring import Keyring, open_keyring
 from comptroller.store.lock import Holder
@@ -120,7 +121,8 @@ async def open_house(settings: Settings, environ: Mapping[str, str], *, listenin
 
 async def _join(settings: Settings, environ: Mapping[str, str], store: Store, *, listening: bool) -> House:
     installed = await store.registry()
-    current = build(installed.entries, installed.version) if installed.version else _empty_registry()
+    shipped = _shipped(settings)
+    current = build(installed.entries, installed.version, shipped) if installed.version else _empty_registry(shipped)
     clock = SystemClock(store.last_journalled_ns)
     keyring = open_keyring(settings.state, current.organization.trust_domain, clock.now_ns())
     providers = build_providers(settings.providers, environ)
@@ -209,7 +211,11 @@ async def _record_start(house: House) -> None:
 
 def serve(config: Path, *, on_ready: OnReady | None = None) -> int:
     """Run the gateway until SIGTERM or SIGINT, then drain. Returns the exit code."""
-    return uvloop.run(_serve(load_settings(config), on_ready))
+    settings = load_settings(config)
+    faults = _shipped(settings).check()
+    if faults:
+        raise SettingsError(config, faults)
+    return uvloop.run(_serve(settings, on_ready))
 
 
 @asynccontextmanager
@@ -293,7 +299,12 @@ async def _forget_past(gate: Gate) -> None:
         gate.tree.forget_past(gate.clock.now_ns(), going_on)
 
 
-def _empty_registry() -> Registry:
+def _shipped(settings: Settings) -> ShippedBook:
+    tables = {name: provider.price_table for name, provider in settings.providers.items()}
+    return ShippedBook({name: table for name, table in tables.items() if table is not None})
+
+
+def _empty_registry(shipped: ShippedBook) -> Registry:
     return Registry(
         version=0,
         organization=_NOBODY,
@@ -301,6 +312,6 @@ def _empty_registry() -> Registry:
         owners={},
         identities={},
         models={},
-        prices=PriceBook((), "empty"),
+        prices=PriceBook((), "empty", shipped),
         budgets=(),
     )

@@ -14,7 +14,7 @@ from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
 from comptroller.flow.records import CallFacts, Change, Finding, Held
 from comptroller.store import rows, schema, tables
-from comptroller.store.rows import CallRow, unpack_names
+from comptroller.store.rows import CallRow, unpack_meters, unpack_names
 from comptroller.store.sql import run
 
 _CALLS, _BALANCES = schema.calls, schema.balances
@@ -235,7 +235,7 @@ def _amounts(usd: int | None, tokens: int | None, times: int | None) -> Amounts 
 def _usage(row: CallRow) -> Usage | None:
     if row.input_tokens is None or row.output_tokens is None:
         return None
-    return Usage(
+    known = Usage(
         input_tokens=row.input_tokens,
         output_tokens=row.output_tokens,
         cached_tokens=row.cached_tokens or 0,
@@ -245,3 +245,5 @@ def _usage(row: CallRow) -> Usage | None:
         audio_output_tokens=row.audio_output_tokens or 0,
         service_tier=row.service_tier,
     )
+    others = unpack_meters(row.other_meters)
+    return msgspec.structs.replace(known, **others) if others else known
