@@ -33,6 +33,7 @@ from comptroller.core.registry.registry import Registry
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.gate import Gate, Limits, Provider
 from comptroller.flow.live import LiveCalls
+from comptroller.gateway.certificates import Certificate, Pair, renew_forever
 from comptroller.gateway.clock import SystemClock
 from comptroller.gateway.door import Door
 from comptroller.gateway.egress import Egress
@@ -139,7 +140,7 @@ async def _join(settings: Settings, environ: Mapping[str, str], store: Store, *,
         store=str(settings.state),
     )
     office = Office(gate=gate, ledger=store, issuer=keyring, process=facts)
-    door = Door(gate, ROUTES, lambda: not gate.draining and store.journal.healthy)
+    door = Door(gate, ROUTES, lambda: not gate.draining and store.journal.healthy, settings.trusted_proxies)
     admin = api.build(office, open_admin_token(settings.state), {settings.admin.listen.host})
     return House(settings, store, gate, office, door, admin)
 
@@ -227,38 +228,55 @@ async def offline(config: Path) -> AsyncGenerator[Asgi]:
 
 
 async def _serve(settings: Settings, on_ready: OnReady | None) -> int:
+    certificates = _certificates(settings)
     stop, hurry = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: hurry.set() if stop.is_set() else stop.set())
     async with open_house(settings, os.environ, listening=True) as house:
-        listeners = _listeners(house)
+        listeners = _listeners(house, certificates)
         for listener in listeners:
             await listener.start()
-        forgetting = asyncio.create_task(_forget_past(house.gate))
-        sys.stdout.write(f"comptroller listens on http://{settings.listen}, admin on http://{settings.admin.listen}\n")
+        timed = [asyncio.create_task(_forget_past(house.gate))]
+        if certificates or not sys.stdin.isatty():  # else SIGHUP is a terminal that was closed: it ends the process
+            timed.append(asyncio.create_task(renew_forever(tuple(certificates.values()))))
+        sys.stdout.write(f"comptroller listens on {settings.url}, admin on {settings.admin_url}\n")
         sys.stdout.flush()
         if on_ready is not None:
             await on_ready(house)
         await stop.wait()
         await _drain(house.gate, settings.drain_s, hurry)
-        forgetting.cancel()
+        for task in timed:
+            task.cancel()
         await asyncio.gather(*(listener.stop() for listener in listeners))
         await house.gate.upstream.close()
     return 1 if house.lost else 0
 
 
-def _listeners(house: House) -> list[Listener]:
+def _certificates(settings: Settings) -> Mapping[str, Certificate]:
+    """By the setting that says where it is listened. Raises CertificateError."""
+    admin = settings.admin
+    pairs = {"listen": (settings.tls_cert, settings.tls_key), "admin.listen": (admin.tls_cert, admin.tls_key)}
+    return {
+        name: Certificate(name, Pair(cert, key), warn)
+        for name, (cert, key) in pairs.items()
+        if cert is not None and key is not None
+    }
+
+
+def _listeners(house: House, certificates: Mapping[str, Certificate]) -> list[Listener]:
     """The data plane's and the admin plane's, or one for both if they share an address."""
     data, admin = house.settings.listen, house.settings.admin.listen
     limits = house.settings.limits
 
-    def listener(app: Asgi, at: Address) -> Listener:
-        return Listener(app, at.host, at.port, head_bytes=limits.header_bytes, stalled_s=limits.stalled_caller_s)
+    def listener(name: str, app: Asgi, at: Address) -> Listener:
+        tls = certificates[name].context if name in certificates else None
+        most, stalled_s = limits.header_bytes, limits.stalled_caller_s
+        return Listener(app, at.host, at.port, head_bytes=most, stalled_s=stalled_s, tls=tls)
 
-    if data == admin:
-        return [listener(_shared(house), data)]
-    return [listener(house.door, data), listener(_with_health(house), admin)]
+    if house.settings.shared:
+        return [listener("listen", _shared(house), data)]
+    return [listener("listen", house.door, data), listener("admin.listen", _with_health(house), admin)]
 
 
 def _shared(house: House) -> Asgi:

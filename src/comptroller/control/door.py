@@ -8,12 +8,13 @@ a browser sends one, is our own; the credential is the admin's.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 
 import msgspec
 from starlette.datastructures import Headers
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -23,6 +24,7 @@ from comptroller.control.problem import ControlProblem, ledger_unavailable
 from comptroller.core.identity.credential import ADMIN_PREFIX, PREFIX
 from comptroller.flow.journal import LedgerUnavailableError
 
+BODY_TIMEOUT_S = 30.0  # operators' documents are small, and their lines are good
 _HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 _FORWARDED = frozenset({"forwarded", "x-real-ip", "via"})  # and x-forwarded-*: what a proxy adds
 _WAY_IN = "Send `Authorization: Bearer` with the admin credential, which stands in the state folder."
@@ -111,9 +113,11 @@ def is_loopback(name: str) -> bool:
     if name == "localhost":
         return True
     try:
-        return ip_address(name).is_loopback
+        address = ip_address(name)
     except ValueError:
         return False
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None  # on a listener that takes both
+    return (mapped or address).is_loopback
 
 
 def problem_response(problem: ControlProblem) -> Response:
@@ -130,14 +134,21 @@ def json_response(value: object, status: int = 200, headers: dict[str, str] = _H
 
 
 async def read_body(request: Request, limit_bytes: int) -> bytes:
-    """The whole body, if it is not longer than this."""
+    """The whole body, if it is not longer than this and comes in time."""
     chunks: list[bytes] = []
     length = 0
-    async for chunk in request.stream():
-        length += len(chunk)
-        if length > limit_bytes:
-            raise ControlProblem(413, "body_too_large", f"The body is longer than {limit_bytes} bytes.")
-        chunks.append(chunk)
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            async for chunk in request.stream():
+                length += len(chunk)
+                if length > limit_bytes:
+                    raise ControlProblem(413, "body_too_large", f"The body is longer than {limit_bytes} bytes.")
+                chunks.append(chunk)
+    except TimeoutError as error:
+        message = f"The body did not arrive within {BODY_TIMEOUT_S:g} seconds."
+        raise ControlProblem(408, "body_timeout", message, "Send it again.") from error
+    except ClientDisconnect as error:
+        raise ControlProblem(400, "request_invalid", "The body broke off.", "Send it again.") from error
     return b"".join(chunks)
 
 

@@ -24,7 +24,7 @@ from comptroller.flow.settle import settle
 
 async def govern(gate: Gate, dialect: Dialect, call_id: str, request: CallerRequest, reply: Reply) -> None:
     """Take one model call from its first header to its settled end."""
-    caller = identify(gate, request.credentials)
+    caller = identify(gate, request.credentials, request.address)
     if isinstance(caller, Refusal):
         return await refuse(dialect, reply, call_id, caller)
     reservation = await _admit(gate, dialect, request, call_id, caller)

@@ -23,6 +23,7 @@ class Caller:
     identity: Identity
     claims: Claims
     registry: Registry  # the version this call is governed by, from beginning to end
+    address: str | None = None  # where it called from
 
     @property
     def node(self) -> Mapping[Attribute, str]:
@@ -52,10 +53,10 @@ def renewed(gate: Gate, caller: Caller) -> Caller:
     identity = gate.registry.identities.get(caller.identity.id)
     if identity is None:
         identity = msgspec.structs.replace(caller.identity, disabled=True)
-    return Caller(identity, caller.claims, gate.registry)
+    return Caller(identity, caller.claims, gate.registry, caller.address)
 
 
-def identify(gate: Gate, credentials: Sequence[str]) -> Caller | Refusal:
+def identify(gate: Gate, credentials: Sequence[str], address: str | None = None) -> Caller | Refusal:
     """The caller behind the presented credentials, or why there is none."""
     if not credentials:
         return Refusal(
@@ -80,4 +81,4 @@ def identify(gate: Gate, credentials: Sequence[str]) -> Caller | Refusal:
             sentence=f"The identity {claims.identity} is not in the registry.",
             hint="Ask whoever runs the gateway to register it in registry.toml and run `comptroller apply`.",
         )
-    return Caller(identity, claims, registry)
+    return Caller(identity, claims, registry, address)

@@ -54,6 +54,7 @@ def call_facts(  # noqa: PLR0913, PLR0917 - a call has many facts
         policies=ruling.policies if ruling else (),
         asked_model=asked.model if asked and decision and asked.model != decision.name else None,
         routed_by=ruling.routed_by if ruling else None,
+        client_address=caller.address,
     )
 
 

@@ -5,7 +5,7 @@ Every route stands in `routes.py`, and those that can cost money lead to `govern
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
 from comptroller.core.refusal import Refusal
@@ -14,6 +14,7 @@ from comptroller.flow.call import govern
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.gate import Gate
 from comptroller.flow.models import reachable_model, reachable_models
+from comptroller.gateway.proxies import Network
 from comptroller.gateway.reply import AsgiReply
 from comptroller.gateway.request import AsgiRequest, Bodies
 from comptroller.gateway.routes import Api, ModelCall, Routes
@@ -27,15 +28,18 @@ Send = Callable[[Message], Awaitable[None]]
 class Door:
     """The ASGI application of the data plane."""
 
-    def __init__(self, gate: Gate, routes: Routes, ready: Callable[[], bool]) -> None:
+    def __init__(
+        self, gate: Gate, routes: Routes, ready: Callable[[], bool], trusted_proxies: Sequence[Network] = ()
+    ) -> None:
         self._gate = gate
+        self._trusted = trusted_proxies
         self._routes = routes
         self._ready = ready
         self._bodies = Bodies(gate.limits.bodies_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         reply = AsgiReply(scope, send)
-        request = AsgiRequest(scope, receive, self._gate.limits, self._bodies)
+        request = AsgiRequest(scope, receive, self._gate.limits, self._bodies, self._trusted)
         found = self._routes.find(scope["method"], scope["path"])
         if isinstance(found.target, ModelCall):
             await self._govern(found.target.dialect, request, reply)

@@ -3,7 +3,7 @@
 from comptroller.settings.load import SettingsError, load_settings, read_toml
 from comptroller.settings.policies import read_policies
 from comptroller.settings.schema import AdminSettings, LimitSettings, ProviderSettings, Settings
-from comptroller.settings.values import Address, BaseUrl, KeySource
+from comptroller.settings.values import Address, BaseUrl, KeySource, Networks
 
 __all__ = [
     "Address",
@@ -11,6 +11,7 @@ __all__ = [
     "BaseUrl",
     "KeySource",
     "LimitSettings",
+    "Networks",
     "ProviderSettings",
     "Settings",
     "SettingsError",
