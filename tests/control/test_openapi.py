@@ -54,6 +54,8 @@ ASKED: Mapping[str, tuple[str, Any]] = {
     "POST /keys/rotate": ("", {"reason": "routine"}),
     "GET /findings": ("", None),
     "GET /changes": ("", None),
+    "GET /prices": ("model=sandbox-large&at=2026-11-01", None),
+    "GET /reprice": ("since=2026-01-01T00:00:00Z", None),
     "POST /registry/plan": ("", {"registry": document(budgets=[budget("new", "1.00 USD")])}),
     "POST /registry/apply": ("expected_version=1", {"registry": document(budgets=[budget("new", "1.00 USD")])}),
     "POST /policies/explanation": ("", {"identity": "agent/ant", "model": "sandbox-large"}),

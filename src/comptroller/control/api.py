@@ -28,7 +28,9 @@ from comptroller.control import (
     keys,
     openapi,
     policy,
+    prices,
     registry,
+    reprice,
     sessions,
     status,
     tokens,
@@ -44,7 +46,9 @@ from comptroller.control.requests import (
     DocumentsRequest,
     LimitQuery,
     MintRequest,
+    PricesQuery,
     ReasonRequest,
+    RepriceQuery,
     ResumeRequest,
     RotateRequest,
     SessionsQuery,
@@ -161,6 +165,18 @@ async def _changes(office: Office, asked: Asked[LimitQuery, None]) -> Sequence[c
     return await changes.list_changes(office, asked.query.limit)
 
 
+async def _prices(office: Office, asked: Asked[PricesQuery, None]) -> prices.PriceSheet:
+    """What a model costs on a day, meter by meter, and where each price is from."""
+    query = asked.query
+    return prices.show_prices(office, query.model, query.provider, query.at)
+
+
+async def _reprice(office: Office, asked: Asked[RepriceQuery, None]) -> reprice.Repricing:
+    """What today's price book would have charged for calls that are settled. Nothing is changed by asking."""
+    query = asked.query
+    return await reprice.reprice(office, _instant(query.since), query.identity, query.model)
+
+
 async def _plan(office: Office, asked: Asked[NoQuery, DocumentsRequest]) -> registry.PlanRow:
     """What a registry and policies would change. Nothing is changed by asking."""
     return await registry.show_plan(office, asked.body.registry, asked.body.policies)
@@ -193,6 +209,8 @@ ROUTES: Sequence[Route] = (
     Route("POST", "/keys/rotate", _rotate, problems=(422,)),
     Route("GET", "/findings", _findings),
     Route("GET", "/changes", _changes),
+    Route("GET", "/prices", _prices, problems=(404, 422)),
+    Route("GET", "/reprice", _reprice, problems=(422,)),
     Route("POST", "/registry/plan", _plan, problems=(422,), body_bytes=DOCUMENT_BYTES),
     Route("POST", "/registry/apply", _apply, problems=(409, 422), body_bytes=DOCUMENT_BYTES),
     Route("POST", "/policies/explanation", _explain_policy, problems=(404, 422)),

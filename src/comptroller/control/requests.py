@@ -5,6 +5,7 @@ What a type here rules out is refused with 400, and stands in the document; what
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated
 
 from msgspec import Meta
@@ -43,6 +44,18 @@ class SessionsQuery(Sent, frozen=True):
 
 class LimitQuery(Sent, frozen=True):
     limit: Limit = 100
+
+
+class PricesQuery(Sent, frozen=True):
+    model: str
+    provider: str | None = None
+    at: Annotated[date, Meta(description="The day whose prices are shown; left out: today, in UTC.")] | None = None
+
+
+class RepriceQuery(Sent, frozen=True):
+    since: Instant
+    identity: IdentityId | None = None
+    model: str | None = None
 
 
 class ApplyQuery(Sent, frozen=True):

@@ -142,6 +142,12 @@ class Store(Ledger):
         """What is posted in the windows of these budgets that began at `since_ns` or later."""
         return await self._read(lambda connection: books.balances(connection, budget_keys, since_ns))
 
+    async def session_balances(
+        self, budget_keys: Sequence[str], session_ids: Sequence[str]
+    ) -> Mapping[WindowKey, Amounts]:
+        """What is posted in the windows that these budgets have for these sessions."""
+        return await self._read(lambda connection: books.session_balances(connection, budget_keys, session_ids))
+
     async def findings(self, limit: int, call_id: str | None = None) -> Sequence[Finding]:
         return await self._read(lambda connection: books.findings(connection, limit, call_id))
 
