@@ -101,7 +101,8 @@ async def open_house(settings: Settings, environ: Mapping[str, str], *, listenin
     Raises StoreHeldError if another process owns the store, and what store and settings raise.
     """
     listen = str(settings.listen) if listening else "nothing (offline command)"
-    holder = Holder(os.getpid(), socket.gethostname(), format_instant(time.time_ns()), listen)
+    admin = str(settings.admin.listen) if listening else ""
+    holder = Holder(os.getpid(), socket.gethostname(), format_instant(time.time_ns()), listen, admin)
     store = open_store(settings.state, durability=settings.durability, now_ns=time.time_ns(), holder=holder)
     house: House | None = None
     try:
