@@ -9,12 +9,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.bench import calls, machine
+from tests.bench import calls, machine, profile
 from tests.bench.report import document, show
 from tests.bench.run import Bench
 from tests.bench.servers import nginx_program, provider
 
-PARTS = {calls.PART: calls.measure}
+PARTS = {calls.PART: calls.measure, profile.PART: profile.measure}
 NO_NGINX = "There is no nginx, so nothing is compared with it. On Debian: apt-get install nginx-light"
 
 

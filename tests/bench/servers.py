@@ -19,6 +19,7 @@ from tests.harness.gateway import GatewayProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 CALLERS = 10
+COMMAND = ("-m", "comptroller")
 START_S = 600.0
 _POLL_S = 0.02
 _NGINX = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
@@ -58,7 +59,13 @@ def provider(cores: Cores) -> Iterator[int]:
 
 
 def gateway_process(
-    folder: Path, provider_port: int, cores: Cores, *, durability: str = "power", identities: int = CALLERS
+    folder: Path,
+    provider_port: int,
+    cores: Cores,
+    *,
+    durability: str = "power",
+    identities: int = CALLERS,
+    program: Sequence[str] = COMMAND,
 ) -> GatewayProcess:
     """The gateway as a user runs it, with everything on, not started yet."""
     (folder / "policies").mkdir(parents=True, exist_ok=True)
@@ -68,6 +75,7 @@ def gateway_process(
         process_table(f"http://127.0.0.1:{provider_port}", durability),
         registry_table(identities),
         before_exec=cores.pin_measured,
+        program=program,
     )
 
 
@@ -82,9 +90,17 @@ def callers(gateway: GatewayProcess, identities: int, number: int = CALLERS) -> 
 
 @contextmanager
 def comptroller(
-    folder: Path, provider_port: int, cores: Cores, *, durability: str = "power", identities: int = CALLERS
+    folder: Path,
+    provider_port: int,
+    cores: Cores,
+    *,
+    durability: str = "power",
+    identities: int = CALLERS,
+    program: Sequence[str] = COMMAND,
 ) -> Iterator[Contestant]:
-    gateway = gateway_process(folder, provider_port, cores, durability=durability, identities=identities)
+    gateway = gateway_process(
+        folder, provider_port, cores, durability=durability, identities=identities, program=program
+    )
     try:
         gateway.spawn()
         gateway.wait_ready(START_S)

@@ -55,6 +55,7 @@ class GatewayProcess:
         source: Path = SRC,
         trust: ssl.SSLContext | None = None,
         before_exec: Callable[[], None] | None = None,
+        program: Sequence[str] = ("-m", "comptroller"),
     ) -> None:
         self.folder = folder
         self.env = {KEY_VARIABLE: PROVIDER_KEY, **(env or {})}
@@ -63,6 +64,7 @@ class GatewayProcess:
         self._data_tls = "tls_cert" in process
         self._admin_tls = "tls_cert" in process.get("admin", {})
         self._before_exec = before_exec
+        self._program = program
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
         self.port, self.admin_port = _free_ports()
@@ -119,7 +121,7 @@ class GatewayProcess:
         assert not self.running, "it runs already"
         with self._log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "comptroller", "serve", "--config", str(self.config)],
+                [sys.executable, *self._program, "serve", "--config", str(self.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -8,13 +8,11 @@ a browser sends one, is our own; the credential is the admin's.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection
 from ipaddress import IPv6Address, ip_address
 
 import msgspec
 from starlette.datastructures import Headers
-from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -24,7 +22,7 @@ from comptroller.control.problem import ControlProblem, ledger_unavailable
 from comptroller.core.identity.credential import ADMIN_PREFIX, PREFIX
 from comptroller.flow.journal import LedgerUnavailableError
 
-BODY_TIMEOUT_S = 30.0  # operators' documents are small, and their lines are good
+PROBLEM = "application/problem+json"
 _HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 _FORWARDED = frozenset({"forwarded", "x-real-ip", "via"})  # and x-forwarded-*: what a proxy adds
 _WAY_IN = "Send `Authorization: Bearer` with the admin credential, which stands in the state folder."
@@ -121,35 +119,14 @@ def is_loopback(name: str) -> bool:
 
 
 def problem_response(problem: ControlProblem) -> Response:
-    """An error as every route says it."""
-    error = {"code": problem.code, "message": problem.message, "hint": problem.hint}
-    if problem.details:
-        error = {**error, "details": problem.details}
-    headers = {**_HEADERS, "www-authenticate": "Bearer"} if problem.status == 401 else _HEADERS
-    return json_response({"error": error}, problem.status, headers)
+    """An error as every route says it (RFC 9457)."""
+    challenge = {"www-authenticate": "Bearer"} if problem.status == 401 else {}
+    headers = {**_HEADERS, **challenge, **problem.headers}
+    return Response(msgspec.json.encode(problem.body), problem.status, headers, PROBLEM)
 
 
-def json_response(value: object, status: int = 200, headers: dict[str, str] = _HEADERS) -> Response:
-    return Response(msgspec.json.encode(value), status, headers, "application/json")
-
-
-async def read_body(request: Request, limit_bytes: int) -> bytes:
-    """The whole body, if it is not longer than this and comes in time."""
-    chunks: list[bytes] = []
-    length = 0
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            async for chunk in request.stream():
-                length += len(chunk)
-                if length > limit_bytes:
-                    raise ControlProblem(413, "body_too_large", f"The body is longer than {limit_bytes} bytes.")
-                chunks.append(chunk)
-    except TimeoutError as error:
-        message = f"The body did not arrive within {BODY_TIMEOUT_S:g} seconds."
-        raise ControlProblem(408, "body_timeout", message, "Send it again.") from error
-    except ClientDisconnect as error:
-        raise ControlProblem(400, "request_invalid", "The body broke off.", "Send it again.") from error
-    return b"".join(chunks)
+def json_response(value: object) -> Response:
+    return Response(msgspec.json.encode(value), 200, _HEADERS, "application/json")
 
 
 def _check_client(scope: Scope, headers: Headers) -> None:
