@@ -20,6 +20,7 @@ from comptroller.core.registry.registry import Registry
 from comptroller.core.work.session import Session
 from comptroller.flow.journal import Journal
 from comptroller.flow.live import LiveCalls
+from comptroller.flow.observer import Observer
 from comptroller.flow.upstream import Origin, Timeouts, Upstream
 
 
@@ -96,5 +97,6 @@ class Gate:
     upstream: Upstream
     live: LiveCalls
     limits: Limits
+    observer: Observer
     warn: Callable[[str, Mapping[str, str]], None]  # a log line: event, fields; never a secret
     draining: bool = False

@@ -35,7 +35,7 @@ class Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         reply = AsgiReply(scope, send)
-        request = AsgiRequest(scope, receive, self._gate.limits, self._bodies)
+        request = AsgiRequest(scope, receive, self._gate.clock, self._gate.limits, self._bodies)
         found = self._routes.find(scope["method"], scope["path"])
         if isinstance(found.target, ModelCall):
             await self._govern(found.target.dialect, request, reply)
@@ -51,7 +51,7 @@ class Door:
             case "ready":
                 await (_plain(reply, 200, b"ready\n") if self._ready() else _plain(reply, 503, b"not ready\n"))
             case None:
-                await self._refuse(api, reply, self._no_way(scope, found.methods))
+                await self._refuse(api, request, reply, self._no_way(scope, found.methods))
 
     async def _govern(self, dialect: Dialect, request: AsgiRequest, reply: AsgiReply) -> None:
         call_id = self._gate.clock.new_id("call")
@@ -78,12 +78,14 @@ class Door:
             many = reachable_models(self._gate, api.family, request.credentials)
             said = many if isinstance(many, Refusal) else api.model_page(many)
         if isinstance(said, Refusal):
-            await self._refuse(api, reply, said)
+            await self._refuse(api, request, reply, said)
         else:
             await _respond(reply, 200, b"application/json", said)
 
-    async def _refuse(self, api: Api, reply: AsgiReply, refusal: Refusal) -> None:
-        await refuse(api.dialect, reply, self._gate.clock.new_id("call"), refusal)
+    async def _refuse(self, api: Api, request: AsgiRequest, reply: AsgiReply, refusal: Refusal) -> None:
+        call_id = self._gate.clock.new_id("call")
+        self._gate.observer.refused(request, api.dialect.name, call_id, refusal, None)
+        await refuse(api.dialect, reply, call_id, refusal)
 
     def _no_way(self, scope: Scope, methods: tuple[str, ...]) -> Refusal:
         method, path = scope["method"], scope["path"][:200]

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
 from comptroller.core.refusal import Refusal
-from comptroller.flow.gate import Limits
+from comptroller.flow.gate import Clock, Limits
 
 KEY_SLOTS = frozenset({b"x-api-key", b"x-goog-api-key", b"api-key"})
 _GZIP = 16 + zlib.MAX_WBITS
@@ -38,13 +38,16 @@ class AsgiRequest:
         self,
         scope: MutableMapping[str, Any],
         receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
+        clock: Clock,
         limits: Limits,
         bodies: Bodies,
     ) -> None:
         self._receive = receive
+        self._clock = clock
         self._limits = limits
         self._bodies = bodies
         self._taken = 0
+        self.received_ns = 0
         self.headers: Sequence[tuple[bytes, bytes]] = tuple(scope["headers"])  # trailers come too late to count
         self.query: bytes = scope["query_string"]
 
@@ -77,6 +80,7 @@ class AsgiRequest:
                 sentence=f"The request body did not arrive within {self._limits.body_timeout_s:g} seconds.",
                 hint="Send it again.",
             )
+        self.received_ns = self._clock.now_ns()
         if isinstance(raw, Refusal) or encoding != b"gzip":
             return raw
         return self._unzipped(raw)
