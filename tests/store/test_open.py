@@ -142,7 +142,7 @@ async def test_an_older_schema_is_backed_up_and_migrated(tmp_path: Path) -> None
     scripts = newer_scripts(tmp_path)
     with closing(Database(path, "power")) as database:
         backup = migrate(database.connection, path, NOW_NS, scripts)
-        assert backup == tmp_path / "backups" / "comptroller-0002-20261118T110640000000Z.db"
+        assert backup == tmp_path / "backups" / "comptroller-0003-20261118T110640000000Z.db"
         assert database.connection.execute("SELECT note FROM meta LIMIT 1").fetchone() == (None,)
         assert migrate(database.connection, path, NOW_NS, scripts) is None
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600
@@ -158,7 +158,7 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "comptroller.db"
     with closing(Database(path, "power")) as database:
         migrate(database.connection, path, NOW_NS, newer_scripts(tmp_path))
-    with pytest.raises(SchemaUnknownError, match=r"schema 9999.*knows up to 0002.*newer Comptroller.*backups"):
+    with pytest.raises(SchemaUnknownError, match=r"schema 9999.*knows up to 0003.*newer Comptroller.*backups"):
         open_at(tmp_path)
     with pytest.raises(SchemaUnknownError):  # and the refusal let go of the lock
         open_at(tmp_path)
@@ -182,14 +182,14 @@ def test_a_database_of_something_else_is_left_alone(tmp_path: Path) -> None:
     assert rows_of(tmp_path, "SELECT name FROM sqlite_master") == [("recipes",)]
 
 
-async def test_calls_of_the_first_schema_are_read_by_the_second(tmp_path: Path) -> None:
+async def test_calls_of_the_first_schema_are_read_by_ours(tmp_path: Path) -> None:
     async with started(tmp_path) as store:
         store.journal.append(held(1))
         store.journal.append(settled(1))
         await store.fold()
     path = tmp_path / "comptroller.db"
     with closing(sqlite3.connect(path)) as connection:
-        for column in ("policy_version", "policies", "asked_model", "routed_by"):
+        for column in ("policy_version", "policies", "asked_model", "routed_by", "other_meters"):
             connection.execute(f"ALTER TABLE calls DROP COLUMN {column}")
         connection.execute("UPDATE alembic_version SET version_num = '0001'")
         connection.commit()

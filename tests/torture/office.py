@@ -8,8 +8,7 @@ from typing import Any
 
 from tests.harness.gateway import GatewayProcess
 from tests.harness.toml import to_toml
-from tests.torture.plan import Mode
-from tests.torture.world import FIRST_LIMITS, first_limits, raised, registry_table
+from tests.torture.world import FIRST_LIMITS, Mode, first_limits, raised, registry_table
 
 PATIENCE_S = 30.0
 _AGAIN_S = 0.1
@@ -31,7 +30,7 @@ class AdminOffice:
         self._dice = random.Random(f"{seed}/{mode}/office")
         self._token = gateway.admin_token()
         self._mode: Mode = mode
-        self._limits = first_limits(overrun=mode == "overrun")
+        self._limits = first_limits(mode)
         self._sessions: list[str] = []
 
     async def mint(self, identity: str) -> str:
@@ -58,11 +57,9 @@ class AdminOffice:
         """Raise what is nearly used up, by a share that the seed says; the third time a new budget comes with it."""
         rows = await self.budgets()
         shares = {name: self._dice.uniform(0.1, 0.6) for name in FIRST_LIMITS}
-        self._limits = raised(self._limits, rows, shares, overrun=self._mode == "overrun")
-        document = to_toml(
-            registry_table(self._limits, late=self.raises >= _LATE_AFTER, overrun=self._mode == "overrun")
-        )
-        await self._ask("POST", "/registry/apply", document)
+        self._limits = raised(self._limits, rows, shares, self._mode)
+        document = to_toml(registry_table(self._limits, self._mode, late=self.raises >= _LATE_AFTER))
+        await self._ask("POST", "/registry/apply", {"registry": document})
         self.raises += 1
 
     async def resume_all(self) -> None:
@@ -92,7 +89,7 @@ class AdminOffice:
                 return calls
 
     async def _ask(self, method: str, path: str, body: object = None) -> Any:
-        content = b"" if body is None else (body if isinstance(body, str) else json.dumps(body)).encode()
+        content = b"" if body is None else json.dumps(body).encode()
         head = (
             f"{method} /api/v1{path} HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {self._token}\r\n"
             f"content-length: {len(content)}\r\nconnection: close\r\n\r\n"

@@ -112,7 +112,6 @@ def record_settlement(
 
 def _settled(gate: Gate, reservation: Reservation, attempt: Attempt, receipt: Receipt) -> Settled:
     now_ns = gate.clock.now_ns()
-    meter = attempt.reading
     return Settled(
         attempt_id=reservation.attempt_id,
         call_id=reservation.call_id,
@@ -124,7 +123,7 @@ def _settled(gate: Gate, reservation: Reservation, attempt: Attempt, receipt: Re
         detail=attempt.detail,
         status=attempt.status,
         usage=attempt.usage,
-        served_model=meter.served_model if meter is not None else None,
+        served_model=attempt.served_model,
         service_tier=receipt.tier,
         priced=receipt.priced,
         overrun=receipt.overrun,
