@@ -111,6 +111,10 @@ class Ledger(Protocol):
         """Write the end that `session` carries and its event in one transaction."""
         ...
 
+    async def end_sessions(self, ended: Sequence[tuple[Session, Change]]) -> None:
+        """The same for many at once, each with its own event; one that has ended stays as it ended."""
+        ...
+
     async def session(self, session_id: str) -> Session | None: ...
 
     async def sessions(self, identity: str | None, limit: int) -> Sequence[Session]:

@@ -109,6 +109,9 @@ class Store(Ledger):
     async def end_session(self, session: Session, change: Change) -> None:
         await self.journal.submit(lambda connection: sessions.end_session(connection, session, change))
 
+    async def end_sessions(self, ended: Sequence[tuple[Session, Change]]) -> None:
+        await self.journal.submit(lambda connection: [sessions.end_session(connection, *each) for each in ended])
+
     async def install(self, installation: Installation) -> None:
         await self.journal.submit(lambda connection: registry.install(connection, installation))
 
