@@ -9,12 +9,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.bench import calls, machine, profile
+from tests.bench import calls, latency, litellm, machine, profile, streams
 from tests.bench.report import document, show
 from tests.bench.run import Bench
 from tests.bench.servers import nginx_program, provider
 
-PARTS = {calls.PART: calls.measure, profile.PART: profile.measure}
+PARTS = {each.PART: each.measure for each in (calls, latency, streams, profile)}
 NO_NGINX = "There is no nginx, so nothing is compared with it. On Debian: apt-get install nginx-light"
 
 
@@ -27,6 +27,8 @@ def main() -> int:
         cores.pin_others()
         if nginx_program() is None:
             console.print(NO_NGINX)
+        if not litellm.installed():
+            console.print(litellm.MISSING)
         with provider(cores) as port:
             bench = Bench(
                 folder=Path(scratch),

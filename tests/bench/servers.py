@@ -19,6 +19,7 @@ from tests.harness.gateway import GatewayProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 CALLERS = 10
+DURABILITIES = ("power", "process")
 COMMAND = ("-m", "comptroller")
 START_S = 600.0
 _POLL_S = 0.02
