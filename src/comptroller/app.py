@@ -22,6 +22,8 @@ import uvloop
 from comptroller import __version__
 from comptroller.control import api, process_changes, registry
 from comptroller.control.balances import standing_balances
+from comptroller.control.door import Door as AdminDoor
+from comptroller.control.interfaces import AdminCredential
 from comptroller.control.office import Office, ProcessFacts
 from comptroller.core.budget.budget import Unit
 from comptroller.core.budget.hold import WindowKey
@@ -32,23 +34,26 @@ from comptroller.core.pricing.book import PriceBook
 from comptroller.core.registry.build import build
 from comptroller.core.registry.registry import Registry
 from comptroller.flow.dialect import Dialect
-from comptroller.flow.gate import Gate, Limits, Provider
+from comptroller.flow.gate import Gate, Limits
 from comptroller.flow.live import LiveCalls
 from comptroller.gateway.certificates import Certificate, Pair, renew_forever
 from comptroller.gateway.clock import SystemClock
 from comptroller.gateway.door import Door
 from comptroller.gateway.egress import Egress
-from comptroller.gateway.log import warn
-from comptroller.gateway.providers import build_providers
+from comptroller.gateway.log import Log
+from comptroller.gateway.providers import UnusableKey, build_providers, read_key
 from comptroller.gateway.routes import Api, Routes
 from comptroller.gateway.serving import Listener
 from comptroller.settings import Address, Settings, SettingsError, load_settings, read_policies
 from comptroller.shipped import ShippedBook
 from comptroller.store.admin_token import open_admin_token
-from comptroller.store.keyring import Keyring, open_keyring
+from comptroller.store.keyring import open_keyring
 from comptroller.store.lock import Holder
 from comptroller.store.open import open_store
 from comptroller.store.store import Store
+from comptroller.telemetry.loop_lag import watch_loop
+from comptroller.telemetry.readings import Sources
+from comptroller.telemetry.tally import Tally
 from comptroller.wire import model_lists
 from comptroller.wire.anthropic_messages import AnthropicMessages
 from comptroller.wire.openai_chat import OpenAIChat
@@ -71,6 +76,7 @@ _ANTHROPIC = Api(
 )
 ROUTES = Routes(_CALLS, (_OPENAI, _ANTHROPIC))
 _HEALTH = frozenset({"/healthz", "/readyz"})
+_METRICS = "/metrics"
 _FORGET_EVERY_S = 600.0
 _SLACK_NS = 3600 * NANOS_PER_SECOND
 _FLUSH_MOST_S = 10.0
@@ -89,16 +95,21 @@ class House:
     """Every part of one process, joined."""
 
     settings: Settings
+    environ: Mapping[str, str]
     store: Store
     gate: Gate
     office: Office
     door: Door
     admin: Asgi
+    admin_credential: AdminCredential
+    sources: Sources
     lost: int = 0  # events that were not on disk when the store was closed
 
 
 @asynccontextmanager
-async def open_house(settings: Settings, environ: Mapping[str, str], *, listening: bool) -> AsyncGenerator[House]:
+async def open_house(
+    settings: Settings, environ: Mapping[str, str], log: Log, *, listening: bool
+) -> AsyncGenerator[House]:
     """Open the store, bring the memory up to what it says, and join the parts; close them in the end.
 
     Raises StoreHeldError if another process owns the store, and what store and settings raise.
@@ -108,22 +119,25 @@ async def open_house(settings: Settings, environ: Mapping[str, str], *, listenin
     holder = Holder(os.getpid(), socket.gethostname(), format_instant(time.time_ns()), listen, admin)
     store = open_store(settings.state, durability=settings.durability, now_ns=time.time_ns(), holder=holder)
     house: House | None = None
+    tally = Tally(settings.metrics.label_sets)
     try:
-        store.start()
-        _say_recovered(store)
-        house = await _join(settings, environ, store, listening=listening)
+        store.start(tally.wrote)
+        _say_recovered(store, log)
+        house = await _join(settings, environ, store, log, tally, listening=listening)
         if listening:
             await _settle_in(house)
         yield house
     finally:
         lost = await store.close(_FLUSH_MOST_S)
         if lost:
-            warn("journal_unwritten", {"events": str(lost)})
+            log.say("journal_unwritten", {"events": str(lost)})
         if house is not None:
             house.lost = lost
 
 
-async def _join(settings: Settings, environ: Mapping[str, str], store: Store, *, listening: bool) -> House:
+async def _join(
+    settings: Settings, environ: Mapping[str, str], store: Store, log: Log, tally: Tally, *, listening: bool
+) -> House:
     installed = await store.registry()
     shipped = _shipped(settings)
     current = build(installed.entries, installed.version, shipped) if installed.version else _empty_registry(shipped)
@@ -131,8 +145,24 @@ async def _join(settings: Settings, environ: Mapping[str, str], store: Store, *,
     keyring = open_keyring(settings.state, current.organization.trust_domain, clock.now_ns())
     providers = build_providers(settings.providers, environ)
     for sentence in providers.warnings if listening else ():
-        warn("provider", {"detail": sentence})
-    gate = await _gate(settings, providers.by_name, store, current, clock, keyring)
+        log.say("provider", {"detail": sentence})
+    sessions = {session.id: session for session in await store.live_sessions(clock.now_ns())}
+    egress = Egress()
+    gate = Gate(
+        clock=clock,
+        registry=current,
+        providers=providers.by_name,
+        sessions=sessions,
+        credentials=keyring,
+        tree=BudgetTree(current.budgets, await _posted(current, store, sessions, clock.now_ns())),
+        bounds={(b.provider, b.model, b.dialect): b for b in await store.bounds()},
+        journal=store.journal,
+        upstream=egress,
+        live=LiveCalls(),
+        limits=_limits(settings),
+        observer=tally,
+        warn=log.say,
+    )
     facts = ProcessFacts(
         version=__version__,
         pid=os.getpid(),
@@ -142,41 +172,26 @@ async def _join(settings: Settings, environ: Mapping[str, str], store: Store, *,
         store=str(settings.state),
     )
     office = Office(gate=gate, ledger=store, issuer=keyring, process=facts)
-    door = Door(gate, ROUTES, lambda: not gate.draining and store.journal.healthy, settings.trusted_proxies)
-    admin = api.build(office, open_admin_token(settings.state), {settings.admin.listen.host})
-    return House(settings, store, gate, office, door, admin)
+
+    def ready() -> bool:
+        return not gate.draining and store.journal.healthy
+
+    credential = open_admin_token(settings.state)
+    admin = api.build(office, credential, {settings.admin.listen.host})
+    sources = Sources(gate, tally, store.journal, egress, log.lines, ready, __version__)
+    door = Door(gate, ROUTES, ready, settings.trusted_proxies)
+    return House(settings, environ, store, gate, office, door, admin, credential, sources)
 
 
-async def _gate(
-    settings: Settings,
-    providers: Mapping[str, Provider],
-    store: Store,
-    current: Registry,
-    clock: SystemClock,
-    keyring: Keyring,
-) -> Gate:
+def _limits(settings: Settings) -> Limits:
     limits = settings.limits
-    sessions = {session.id: session for session in await store.live_sessions(clock.now_ns())}
-    return Gate(
-        clock=clock,
-        registry=current,
-        providers=providers,
-        sessions=sessions,
-        credentials=keyring,
-        tree=BudgetTree(current.budgets, await _posted(current, store, sessions, clock.now_ns())),
-        bounds={(b.provider, b.model, b.dialect): b for b in await store.bounds()},
-        journal=store.journal,
-        upstream=Egress(),
-        live=LiveCalls(),
-        limits=Limits(
-            body_bytes=limits.body_bytes,
-            body_timeout_s=limits.body_timeout_s,
-            answer_bytes=limits.answer_bytes,
-            stream_buffer_bytes=limits.stream_buffer_bytes,
-            finish_after_hangup_s=limits.finish_after_hangup_s,
-            bodies_bytes=limits.bodies_bytes,
-        ),
-        warn=warn,
+    return Limits(
+        body_bytes=limits.body_bytes,
+        body_timeout_s=limits.body_timeout_s,
+        answer_bytes=limits.answer_bytes,
+        stream_buffer_bytes=limits.stream_buffer_bytes,
+        finish_after_hangup_s=limits.finish_after_hangup_s,
+        bodies_bytes=limits.bodies_bytes,
     )
 
 
@@ -187,10 +202,10 @@ async def _posted(current: Registry, store: Store, sessions: Collection[str], no
     return {key: amounts.of(units[key.budget]) for key, amounts in balances.items()}
 
 
-def _say_recovered(store: Store) -> None:
+def _say_recovered(store: Store, log: Log) -> None:
     recovered = store.recovered
     if recovered.count:
-        warn("recovered", {"calls": str(recovered.count), "amount_nanos": str(recovered.amount_nanos)})
+        log.say("recovered", {"calls": str(recovered.count), "amount_nanos": str(recovered.amount_nanos)})
 
 
 async def _settle_in(house: House) -> None:
@@ -225,23 +240,27 @@ def serve(config: Path, *, on_ready: OnReady | None = None) -> int:
 @asynccontextmanager
 async def offline(config: Path) -> AsyncGenerator[Asgi]:
     """The admin plane's app on a store that nobody serves: for commands beside a stopped gateway."""
-    async with open_house(load_settings(config), os.environ, listening=False) as house:
+    async with open_house(load_settings(config), os.environ, Log(), listening=False) as house:
         yield house.admin
 
 
 async def _serve(settings: Settings, on_ready: OnReady | None) -> int:
-    certificates = _certificates(settings)
+    log = Log()
+    certificates = _certificates(settings, log)
     stop, hurry = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: hurry.set() if stop.is_set() else stop.set())
-    async with open_house(settings, os.environ, listening=True) as house:
+    async with open_house(settings, os.environ, log, listening=True) as house:
         listeners = _listeners(house, certificates)
         for listener in listeners:
             await listener.start()
-        timed = [asyncio.create_task(_forget_past(house.gate))]
+        beside = [
+            asyncio.create_task(_forget_past(house.gate)),
+            asyncio.create_task(watch_loop(house.sources.tally.loop_lag)),
+        ]
         if certificates or not sys.stdin.isatty():  # else SIGHUP is a terminal that was closed: it ends the process
-            timed.append(asyncio.create_task(renew_forever(tuple(certificates.values()))))
+            beside.append(asyncio.create_task(renew_forever(tuple(certificates.values()))))
         _calm_collector()
         sys.stdout.write(f"comptroller listens on {settings.url}, admin on {settings.admin_url}\n")
         sys.stdout.flush()
@@ -249,19 +268,19 @@ async def _serve(settings: Settings, on_ready: OnReady | None) -> int:
             await on_ready(house)
         await stop.wait()
         await _drain(house.gate, settings.drain_s, hurry)
-        for task in timed:
+        for task in beside:
             task.cancel()
         await asyncio.gather(*(listener.stop() for listener in listeners))
         await house.gate.upstream.close()
     return 1 if house.lost else 0
 
 
-def _certificates(settings: Settings) -> Mapping[str, Certificate]:
+def _certificates(settings: Settings, log: Log) -> Mapping[str, Certificate]:
     """By the setting that says where it is listened. Raises CertificateError."""
     admin = settings.admin
     pairs = {"listen": (settings.tls_cert, settings.tls_key), "admin.listen": (admin.tls_cert, admin.tls_key)}
     return {
-        name: Certificate(name, Pair(cert, key), warn)
+        name: Certificate(name, Pair(cert, key), log.say)
         for name, (cert, key) in pairs.items()
         if cert is not None and key is not None
     }
@@ -289,22 +308,48 @@ def _listeners(house: House, certificates: Mapping[str, Certificate]) -> list[Li
 
     if house.settings.shared:
         return [listener("listen", _shared(house), data)]
-    return [listener("listen", house.door, data), listener("admin.listen", _with_health(house), admin)]
+    return [listener("listen", house.door, data), listener("admin.listen", _admin_plane(house), admin)]
 
 
 def _shared(house: House) -> Asgi:
+    admin_plane, own = _admin_plane(house), {*_HEALTH, "/api/hello"}
+
     async def either(scope: Any, receive: Any, send: Any) -> None:
-        admin = scope["path"].startswith("/api/") and scope["path"] != "/api/hello"
-        await (house.admin if admin else house.door)(scope, receive, send)
+        path = scope["path"]
+        admin = path == _METRICS or (path.startswith("/api/") and path not in own)
+        await (admin_plane if admin else house.door)(scope, receive, send)
 
     return either
 
 
-def _with_health(house: House) -> Asgi:
-    async def either(scope: Any, receive: Any, send: Any) -> None:
-        await (house.door if scope["path"] in _HEALTH else house.admin)(scope, receive, send)
+def _admin_plane(house: House) -> Asgi:
+    """What operators reach: the API, the metrics, and whether the process is well."""
+    elsewhere = {_METRICS: _metrics(house), **dict.fromkeys(_HEALTH, house.door)}
 
-    return either
+    async def each(scope: Any, receive: Any, send: Any) -> None:
+        await elsewhere.get(scope["path"], house.admin)(scope, receive, send)
+
+    return each
+
+
+def _metrics(house: House) -> Asgi:
+    from comptroller.telemetry.page import Page, ScrapeDoor  # noqa: PLC0415 - commands have no use for it, and it is slow
+
+    settings, page = house.settings, Page(house.sources)
+    admin_door = AdminDoor(house.office, house.admin_credential, {settings.admin.listen.host}, page)
+    return ScrapeDoor(page, admin_door, _scrape_token(house))
+
+
+def _scrape_token(house: House) -> bytes | None:
+    source, warnings = house.settings.metrics.token, list[str]()
+    try:
+        return None if source is None else read_key("The scrape token", source, house.environ, warnings)
+    except UnusableKey as reason:
+        warnings.append(f"The scrape token opens nothing: {reason}.")
+        return None
+    finally:
+        for sentence in warnings:
+            house.gate.warn("metrics", {"detail": sentence})
 
 
 async def _drain(gate: Gate, drain_s: float, hurry: asyncio.Event) -> None:
@@ -315,7 +360,7 @@ async def _drain(gate: Gate, drain_s: float, hurry: asyncio.Event) -> None:
     hurried.cancel()
     cut = gate.live.cut(lambda _: True, "drained")
     if cut:
-        warn("drained", {"cut": str(cut)})
+        gate.warn("drained", {"cut": str(cut)})
     await asyncio.wait({quiet}, timeout=_CUT_MOST_S)
     quiet.cancel()
 
