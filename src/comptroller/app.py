@@ -42,7 +42,7 @@ from comptroller.gateway.serving import Listener
 from comptroller.settings import Address, Settings, load_settings, read_policies
 from comptroller.store.admin_token import open_admin_token
 from comptroller.store.keyring import Keyring, open_keyring
-from comptroller.store.lock import Holder
+from comptroller.store.lock import OFFLINE, Holder
 from comptroller.store.open import open_store
 from comptroller.store.store import Store
 from comptroller.wire import model_lists
@@ -99,7 +99,7 @@ async def open_house(settings: Settings, environ: Mapping[str, str], *, listenin
 
     Raises StoreHeldError if another process owns the store, and what store and settings raise.
     """
-    listen = str(settings.listen) if listening else "nothing (offline command)"
+    listen = str(settings.listen) if listening else OFFLINE
     holder = Holder(os.getpid(), socket.gethostname(), format_instant(time.time_ns()), listen)
     store = open_store(settings.state, durability=settings.durability, now_ns=time.time_ns(), holder=holder)
     house: House | None = None
