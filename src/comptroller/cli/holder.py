@@ -19,6 +19,7 @@ def said_plainly(before: str = "") -> Generator[None]:
     from comptroller.control.problem import ControlProblem
     from comptroller.flow.journal import LedgerUnavailableError
     from comptroller.settings import SettingsError
+    from comptroller.store.backup import BackupError
     from comptroller.store.folder import StoreDamagedError
     from comptroller.store.lock import StoreHeldError
     from comptroller.store.migrate import SchemaUnknownError
@@ -31,10 +32,35 @@ def said_plainly(before: str = "") -> Generator[None]:
     except SettingsError as error:
         first, *details = str(error).splitlines()
         raise CommandError(first, "", [line.strip() for line in details]) from error
-    except (StoreHeldError, SchemaUnknownError, StoreDamagedError, SecretFileError, LedgerUnavailableError) as error:
+    except (BackupError, LedgerUnavailableError) as error:
+        raise CommandError(f"{before}{error}") from error
+    except (StoreHeldError, SchemaUnknownError, StoreDamagedError, SecretFileError) as error:
         raise CommandError(f"{before}{error}") from error
     except OSError as error:
         raise CommandError(f"{before}{error}") from error
+
+
+@contextmanager
+def alone_with(state: Path) -> Generator[bool]:
+    """Keep others out of a store that nobody holds; False where somebody does, who is left alone."""
+    import os
+    import socket
+    import time
+
+    from comptroller.core.instant import format_instant
+    from comptroller.store.lock import OFFLINE, Holder, StoreHeldError, StoreLock
+    from comptroller.store.open import LOCK
+
+    try:
+        holder = Holder(os.getpid(), socket.gethostname(), format_instant(time.time_ns()), OFFLINE)
+        lock = StoreLock.acquire(state / LOCK, holder)
+    except StoreHeldError:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 def holder_of(config: Path) -> str | None:

@@ -29,12 +29,14 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from comptroller.control.interfaces import Spending
+from comptroller.control.interfaces import Gap, Spending
 from comptroller.control.office import Office
 from comptroller.control.problem import conflict
 from comptroller.core.budget.budget import Budget, Unit
-from comptroller.core.budget.hold import Amounts, WindowKey
+from comptroller.core.budget.hold import Amounts, WindowKey, in_unit
 from comptroller.core.budget.window import Span, span_at
+from comptroller.core.instant import format_instant
+from comptroller.core.problem import Problem, join
 from comptroller.core.registry.registry import Registry
 from comptroller.flow.gate import Clock
 from comptroller.flow.records import Joined
@@ -60,15 +62,9 @@ class Opening:
         return {key: in_unit(amount, units[key.budget]) for key, amount in self.credits.items()}
 
 
-def in_unit(amount: int, unit: Unit) -> Amounts:
-    """An amount in one unit, nothing in the others."""
-    return Amounts(**{unit: amount})
-
-
 async def begin(office: Office, wanted: Registry) -> Opening:
     """Steps 1 and 2: count for the budgets that `wanted` adds, and find out what was spent before."""
-    installed = {budget.key for budget in office.gate.registry.budgets}
-    new = [budget for budget in wanted.budgets if budget.key not in installed]
+    new = _new_budgets(office, wanted)
     if not new:
         return Opening((), {}, 0, {})
     await office.ledger.fold()
@@ -78,6 +74,29 @@ async def begin(office: Office, wanted: Registry) -> Opening:
     for budget in new:
         await _read(office, opening, budget)
     return opening
+
+
+def warn_of_gap(office: Office, wanted: Registry, gap: Gap | None) -> Sequence[Problem]:
+    """Budgets of `wanted` that begin with too little, for the books know nothing of a part of their window."""
+    if gap is None:
+        return ()
+    now_ns = office.gate.clock.now_ns()
+    spans = {budget.name: span_at(budget.window, budget.zone, now_ns) for budget in _new_budgets(office, wanted)}
+    time = f"from {format_instant(gap.from_ns)} until {format_instant(gap.until_ns)}"
+    return [
+        Problem(
+            join("budgets", name),
+            f"The books know nothing of calls {time} (a restore), so this budget begins with less than was spent.",
+            "Lower its limit by what the provider billed in that time, until the window resets.",
+        )
+        for name, span in spans.items()
+        if span.start_ns < gap.until_ns
+    ]
+
+
+def _new_budgets(office: Office, wanted: Registry) -> list[Budget]:
+    installed = {budget.key for budget in office.gate.registry.budgets}
+    return [budget for budget in wanted.budgets if budget.key not in installed]
 
 
 def abandon(office: Office) -> None:

@@ -53,7 +53,7 @@ async def show_plan(office: Office, text: str, policies: Mapping[str, str] | Non
     """What `apply` would do with this document and these policy files; None: those that are installed."""
     state = await office.ledger.registry()
     agreed = plan_document(state, read(text, office.gate.providers, _in_force(state, policies), state.entries))
-    return _row(state.version, agreed, applied=False)
+    return _row(state.version, _with_gap(office, state, agreed), applied=False)
 
 
 async def apply(
@@ -72,7 +72,7 @@ async def apply(
                 "Look at `comptroller plan` again.",
             )
         document = read(text, office.gate.providers, _in_force(state, policies), state.entries)
-        agreed = plan_document(state, document)
+        agreed = _with_gap(office, state, plan_document(state, document))
         if agreed.empty:
             return _row(state.version, agreed, applied=False)
         return await _install(office, text, actor, state, agreed)
@@ -111,6 +111,15 @@ def _in_force(state: RegistryState, policies: Mapping[str, str] | None) -> Mappi
 def plan_document(state: RegistryState, document: Document) -> Plan:
     """The difference to what is installed."""
     return plan(state.entries, document.entries, document.warnings)
+
+
+def _with_gap(office: Office, state: RegistryState, agreed: Plan) -> Plan:
+    """The plan with what there is to say of new budgets after a restore."""
+    if agreed.empty or state.gap is None:
+        return agreed
+    wanted = build(install(state.entries, agreed), state.version + 1)
+    found = opening.warn_of_gap(office, wanted, state.gap)
+    return msgspec.structs.replace(agreed, warnings=(*agreed.warnings, *found))
 
 
 def installation(state: RegistryState, agreed: Plan, text: str, actor: str, at_ns: int) -> Installation:

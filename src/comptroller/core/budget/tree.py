@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from comptroller.core.budget.budget import Budget, Unit
-from comptroller.core.budget.hold import Amounts, WindowKey
+from comptroller.core.budget.hold import EVERY, Amounts, WindowKey
 from comptroller.core.budget.scope import Facts, instances
 from comptroller.core.budget.window import Span, WindowKind, span_at
 
@@ -188,7 +188,8 @@ class BudgetTree:
         self._drawn.clear()
         touched = {id(window) for hold in self._holds.values() for window in hold.windows}
         for window in self.windows():
-            if not window.posted and not window.held and id(window) not in touched:
+            untouched = window.posted == self._for_everybody(window.key) and not window.held
+            if untouched and id(window) not in touched:
                 del self._windows[window.key]
 
     def _window(self, budget: Budget, budget_key: str, instance: str, now_ns: int) -> Window:
@@ -196,8 +197,13 @@ class BudgetTree:
         key = WindowKey(budget_key, instance, span.start_ns)
         window = self._windows.get(key)
         if window is None:
-            window = self._windows[key] = Window(budget, key, span, posted=self._saved.pop(key, 0))
+            posted = self._saved.pop(key, 0) + self._for_everybody(key)
+            window = self._windows[key] = Window(budget, key, span, posted)
         return window
+
+    def _for_everybody(self, key: WindowKey) -> int:
+        """What is posted for every instance of the budget in this window."""
+        return self._saved.get(WindowKey(key.budget, EVERY, key.start_ns), 0)
 
     def _span(self, budget: Budget, now_ns: int) -> Span:
         cached = self._spans.get((budget.window, budget.time_zone))
