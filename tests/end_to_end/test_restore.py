@@ -175,13 +175,14 @@ def test_going_back_spends_nothing_twice(gateway: GatewayProcess, sandbox: Sandb
     """The store that is replaced can be read, killed in the middle of a stream or not: the cap holds over both."""
     spend(gateway, 3)
     old = mint(gateway)["credential"]
-    with stream(gateway, old, chat(**CALL, stream_options={"include_usage": True})) as answer:
+    slow: Row = {"output_tokens": 100, "tokens_per_s": 20}  # longer than the backup takes
+    with stream(gateway, old, chat(max_tokens=100, sandbox=slow)) as answer:
         answer.readline()
         backup = back_up(gateway)
         answer.read()
     spend(gateway, 5)
     later = mint(gateway)["credential"]
-    with stream(gateway, later, chat(max_tokens=200, sandbox={"output_tokens": 200, "tokens_per_s": 20})) as answer:
+    with stream(gateway, later, chat(max_tokens=100, sandbox=slow)) as answer:
         answer.readline()
         gateway.kill9()
     done = restore(gateway, backup)
