@@ -42,6 +42,10 @@ format: $(VENV)/dev.stamp ## rewrite the code in our format
 torture: $(VENV)/dev.stamp ## the long seeded run against real processes; ARGS="--help" for its options
 	@$(BIN)/python -m tests.torture $(ARGS)
 
+.PHONY: bench
+bench: $(VENV)/dev.stamp ## what a call costs on this machine, beside nginx; ARGS="--help" for its parts and options
+	@$(BIN)/python -m tests.bench $(ARGS)
+
 .PHONY: clients
 clients: $(VENV)/dev.stamp .venv-anthropic-old/stamp ## older SDKs, each in an environment of its own, against the gateway
 	@$(BIN)/python -m pytest tests/end_to_end/test_anthropic_old.py $(ARGS)

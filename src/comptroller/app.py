@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -20,6 +20,7 @@ import uvloop
 
 from comptroller import __version__
 from comptroller.control import api, process_changes, registry
+from comptroller.control.balances import standing_balances
 from comptroller.control.office import Office, ProcessFacts
 from comptroller.core.budget.budget import Unit
 from comptroller.core.budget.hold import WindowKey
@@ -39,7 +40,8 @@ from comptroller.gateway.log import warn
 from comptroller.gateway.providers import build_providers
 from comptroller.gateway.routes import Api, Routes
 from comptroller.gateway.serving import Listener
-from comptroller.settings import Address, Settings, load_settings, read_policies
+from comptroller.settings import Address, Settings, SettingsError, load_settings, read_policies
+from comptroller.shipped import ShippedBook
 from comptroller.store.admin_token import open_admin_token
 from comptroller.store.keyring import Keyring, open_keyring
 from comptroller.store.lock import OFFLINE, Holder
@@ -69,7 +71,6 @@ ROUTES = Routes(_CALLS, (_OPENAI, _ANTHROPIC))
 _HEALTH = frozenset({"/healthz", "/readyz"})
 _FORGET_EVERY_S = 600.0
 _SLACK_NS = 3600 * NANOS_PER_SECOND
-_LONGEST_WINDOW_NS = 32 * 86_400 * NANOS_PER_SECOND  # a month, and a day for time zones
 _FLUSH_MOST_S = 10.0
 _CUT_MOST_S = 10.0  # a cut call settles at once; more means a fault
 _NOBODY = Organization("unnamed", "unnamed.invalid")
@@ -100,7 +101,8 @@ async def open_house(settings: Settings, environ: Mapping[str, str], *, listenin
     Raises StoreHeldError if another process owns the store, and what store and settings raise.
     """
     listen = str(settings.listen) if listening else OFFLINE
-    holder = Holder(os.getpid(), socket.gethostname(), format_instant(time.time_ns()), listen)
+    admin = str(settings.admin.listen) if listening else ""
+    holder = Holder(os.getpid(), socket.gethostname(), format_instant(time.time_ns()), listen, admin)
     store = open_store(settings.state, durability=settings.durability, now_ns=time.time_ns(), holder=holder)
     house: House | None = None
     try:
@@ -120,7 +122,8 @@ async def open_house(settings: Settings, environ: Mapping[str, str], *, listenin
 
 async def _join(settings: Settings, environ: Mapping[str, str], store: Store, *, listening: bool) -> House:
     installed = await store.registry()
-    current = build(installed.entries, installed.version) if installed.version else _empty_registry()
+    shipped = _shipped(settings)
+    current = build(installed.entries, installed.version, shipped) if installed.version else _empty_registry(shipped)
     clock = SystemClock(store.last_journalled_ns)
     keyring = open_keyring(settings.state, current.organization.trust_domain, clock.now_ns())
     providers = build_providers(settings.providers, environ)
@@ -150,13 +153,14 @@ async def _gate(
     keyring: Keyring,
 ) -> Gate:
     limits = settings.limits
+    sessions = {session.id: session for session in await store.live_sessions(clock.now_ns())}
     return Gate(
         clock=clock,
         registry=current,
         providers=providers,
-        sessions={session.id: session for session in await store.live_sessions(clock.now_ns())},
+        sessions=sessions,
         credentials=keyring,
-        tree=BudgetTree(current.budgets, await _posted(current, store, clock.now_ns())),
+        tree=BudgetTree(current.budgets, await _posted(current, store, sessions, clock.now_ns())),
         bounds={(b.provider, b.model, b.dialect): b for b in await store.bounds()},
         journal=store.journal,
         upstream=Egress(),
@@ -173,11 +177,10 @@ async def _gate(
     )
 
 
-async def _posted(current: Registry, store: Store, now_ns: int) -> dict[WindowKey, int]:
-    """What is posted in every window of these budgets that may still be current."""
+async def _posted(current: Registry, store: Store, sessions: Collection[str], now_ns: int) -> dict[WindowKey, int]:
+    """What is posted in every window of these budgets that may still be current, in the budget's unit."""
     units: dict[str, Unit] = {budget.key: budget.unit for budget in current.budgets}
-    lifetimes = [budget.key for budget in current.budgets if budget.window == "lifetime"]
-    balances = {**await store.balances(list(units), now_ns - _LONGEST_WINDOW_NS), **await store.balances(lifetimes)}
+    balances = await standing_balances(store, current.budgets, sessions, now_ns)
     return {key: amounts.of(units[key.budget]) for key, amounts in balances.items()}
 
 
@@ -209,7 +212,11 @@ async def _record_start(house: House) -> None:
 
 def serve(config: Path, *, on_ready: OnReady | None = None) -> int:
     """Run the gateway until SIGTERM or SIGINT, then drain. Returns the exit code."""
-    return uvloop.run(_serve(load_settings(config), on_ready))
+    settings = load_settings(config)
+    faults = _shipped(settings).check()
+    if faults:
+        raise SettingsError(config, faults)
+    return uvloop.run(_serve(settings, on_ready))
 
 
 @asynccontextmanager
@@ -283,16 +290,22 @@ async def _drain(gate: Gate, drain_s: float, hurry: asyncio.Event) -> None:
 
 
 async def _forget_past(gate: Gate) -> None:
-    """Now and then, let go of what has ended: windows that hold nothing, sessions past their expiry."""
+    """Now and then, let go of what has ended: sessions past their expiry, windows that nobody can draw on."""
     while True:
         await asyncio.sleep(_FORGET_EVERY_S)
-        gate.tree.forget_past(gate.clock.now_ns())
         expired = [s.id for s in gate.sessions.values() if s.expires_at_ns <= gate.clock.expiry_ns() - _SLACK_NS]
         for session_id in expired:
             del gate.sessions[session_id]
+        going_on = {session.id for session in gate.sessions.values() if session.ended_at_ns is None}
+        gate.tree.forget_past(gate.clock.now_ns(), going_on)
 
 
-def _empty_registry() -> Registry:
+def _shipped(settings: Settings) -> ShippedBook:
+    tables = {name: provider.price_table for name, provider in settings.providers.items()}
+    return ShippedBook({name: table for name, table in tables.items() if table is not None})
+
+
+def _empty_registry(shipped: ShippedBook) -> Registry:
     return Registry(
         version=0,
         organization=_NOBODY,
@@ -300,6 +313,6 @@ def _empty_registry() -> Registry:
         owners={},
         identities={},
         models={},
-        prices=PriceBook((), "empty"),
+        prices=PriceBook((), "empty", shipped),
         budgets=(),
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from comptroller.control import changes, keys, status, tokens
+from comptroller.control import changes, keys, sessions, status, tokens
 from comptroller.control.problem import ControlProblem
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.store.keyring import Keyring
@@ -31,6 +31,21 @@ async def test_a_rotation(tmp_path: Path, distrust: bool) -> None:
         assert good(house.keyring, new.credential, now_ns)
         assert good(house.keyring, old.credential, now_ns) is not distrust
         assert (done.cut_calls, call.live.line.reason) == ((1, "stopped") if distrust else (0, None))
+        assert done.ended_sessions == int(distrust)
+        (before,) = [each for each in await sessions.list_sessions(house.office, every=True) if each.id == old.session]
+        written = await house.store.session(old.session)
+        assert written is not None
+        if distrust:
+            assert (before.state, before.ended_by, before.ended_reason) == ("ended", "admin", "it may have leaked")
+            assert written.ended_at_ns is not None, "after a restart it is still ended"
+        else:
+            assert (before.state, written.ended_at_ns) == ("active", None)
+        assert [each.id for each in await sessions.list_sessions(house.office)] == [
+            new.session,
+            *([] if distrust else [old.session]),
+        ]
+        ends = [row for row in await changes.list_changes(house.office) if (row.verb, row.noun) == ("end", "session")]
+        assert [row.key for row in ends] == ([old.session] if distrust else [])
         call.settle(5)
         row = next(row for row in await changes.list_changes(house.office) if row.noun == "signing_key")
         assert (row.verb, row.key, row.actor, row.reason) == ("rotate", done.key, "admin", "it may have leaked")

@@ -26,9 +26,9 @@ def a_budget(name: str, **given: object) -> Budget:
     return Budget(**fields)  # type: ignore[arg-type]
 
 
-def facts(identity: str = "agent/a", team: str = "red", model: str = "large") -> Facts:
-    node = {"organization": "acme", "team": team, "identity": identity}
-    return Facts((node,), {"model": model, "provider": "p"}, (identity, team, model))  # type: ignore[arg-type]
+def facts(identity: str = "agent/a", team: str = "red", model: str = "large", session: str = "ses_1") -> Facts:
+    node = {"organization": "acme", "team": team, "identity": identity, "session": session}
+    return Facts((node,), {"model": model, "provider": "p"}, (identity, team, model, session))  # type: ignore[arg-type]
 
 
 def test_a_call_draws_on_every_matching_budget_or_on_none() -> None:
@@ -189,6 +189,10 @@ class TreeMachine(RuleBasedStateMachine):
         self.now += seconds * NANOS_PER_SECOND
 
     @rule()
+    def what_is_past_is_forgotten(self) -> None:
+        self.tree.forget_past(self.now, ())
+
+    @rule()
     def same_budgets_again(self) -> None:
         self.tree.replace(self.budgets, {})
 
@@ -229,3 +233,16 @@ def test_names_that_callers_make_up_do_not_fill_the_memory(monkeypatch: pytest.M
         tree.drawn_by(facts(model=f"made-up-{number}"), T0)
     assert len(tree.windows()) <= 12
     assert tree.drawn_by(facts(model="kept"), T0)[0].held == 5
+
+
+def test_the_windows_of_a_session_that_is_over_are_forgotten_but_not_under_an_open_hold() -> None:
+    tree = BudgetTree([a_budget("each", per="session"), a_budget("pool")])
+    for session in ("over", "held", "goes-on"):
+        tree.hold(session, tree.drawn_by(facts(session=session), T0), Amounts(usd=5))
+    for session in ("over", "goes-on"):
+        tree.settle(session, Amounts(usd=3))
+    tree.forget_past(T0, {"goes-on"})
+    assert {w.key.instance for w in tree.windows() if w.budget.name == "each"} == {"held", "goes-on"}
+    tree.settle("held", Amounts(usd=2))
+    tree.forget_past(T0, {"goes-on"})
+    assert {w.key.instance: w.posted for w in tree.windows()} == {"goes-on": 3, "": 8}

@@ -242,7 +242,9 @@ def test_what_is_no_request_at_all(
 def test_another_method_on_a_route(
     gateway: GatewayProcess, sandbox: SandboxProcess, credential: str, method: str
 ) -> None:
-    assert_refused(ask(gateway, credential, GOOD, method=method), 405, "method_not_allowed")
+    said = ask(gateway, credential, GOOD, method=method)
+    assert_refused(said, 405, "method_not_allowed")
+    assert said.headers["allow"] == "POST"
     assert sandbox.count() == 0
 
 

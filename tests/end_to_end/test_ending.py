@@ -60,7 +60,7 @@ def test_a_second_gateway_on_the_same_store_is_refused_and_told_who_holds_it(own
     done = own.command("serve", check=False)
     assert done.returncode == 1
     assert f"in use by process {own.pid}" in done.stderr
-    assert f"listening on 127.0.0.1:{own.port}" in done.stderr
+    assert f"listening on 127.0.0.1:{own.port} and for operators on 127.0.0.1:{own.admin_port}" in done.stderr
     assert "Traceback" not in done.stderr
     assert own.ready()
 

@@ -53,11 +53,13 @@ class GatewayProcess:
         env: Mapping[str, str] | None = None,
         source: Path = SRC,
         before_exec: Callable[[], None] | None = None,
+        program: Sequence[str] = ("-m", "comptroller"),
     ) -> None:
         self.folder = folder
         self.env = {KEY_VARIABLE: PROVIDER_KEY, **(env or {})}
         self._source = source
         self._before_exec = before_exec
+        self._program = program
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
         self.port, self.admin_port = _free_ports()
@@ -114,7 +116,7 @@ class GatewayProcess:
         assert not self.running, "it runs already"
         with self._log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "comptroller", "serve", "--config", str(self.config)],
+                [sys.executable, *self._program, "serve", "--config", str(self.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

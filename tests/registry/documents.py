@@ -127,7 +127,7 @@ def registries(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def _price(models: list[str]) -> st.SearchStrategy[dict[str, Any]]:
-    rates = ("cache_read", "cache_write", "audio_input", "reasoning", "audio_output")
+    rates = ("cache_read", "cache_write", "cache_write_1h", "audio_input", "reasoning", "audio_output", "web_search")
     return table(
         {
             "model": st.sampled_from(models),

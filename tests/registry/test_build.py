@@ -12,6 +12,7 @@ from comptroller.core.pricing.book import Rates
 from comptroller.core.pricing.estimate import ModelLimits
 from comptroller.core.registry.build import build
 from comptroller.core.registry.registry import Model, Registry
+from comptroller.shipped import ShippedBook
 from tests.registry.documents import MODELS, example, read, registries
 from tests.registry.test_plan import installed
 
@@ -121,6 +122,34 @@ def test_the_version_of_the_price_book_names_its_prices() -> None:
     assert versions[0] == versions[1] != versions[2]
     assert len(versions[0]) == 12
     assert built(three, one).prices.version == versions[0], "what is out of force does not count"
+
+
+def test_fees_sizes_and_tiers_are_taken_over_in_nano_usd_per_million() -> None:
+    raw = example()
+    base = raw["prices"][0]
+    raw["prices"] = [
+        base | {"web_search": "10.00", "request": "0.005", "cache_write_1h": "6.00", "service_tier": "standard"},
+        base | {"over_input_tokens": 200_000, "input": "6.00"},
+    ]
+    rates = built(raw).prices.rates("sandbox", "sandbox-large", DAY)["default"]
+    assert (rates.web_search, rates.request, rates.cache_write_1h) == (10**13, 5 * 10**9, 6 * 10**9)
+    assert [(size.over_input_tokens, size.rates.input) for size in rates.sizes] == [(200_000, 6 * 10**9)]
+    assert rates.at(200_001).web_search is None, "a line says all that is in it, and no more"
+
+
+def test_the_version_of_the_price_book_names_what_is_shipped() -> None:
+    entries = installed(example())
+    versions = {
+        build(entries, 1, shipped).prices.version
+        for shipped in (
+            None,
+            ShippedBook({}),
+            ShippedBook({"a": "openai"}),
+            ShippedBook({"a": "https://api.openai.com"}),
+        )
+    }
+    assert len(versions) == 4
+    assert build(entries, 1, ShippedBook({})).prices.version == build(entries, 2, ShippedBook({})).prices.version
 
 
 @settings(max_examples=40)

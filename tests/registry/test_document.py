@@ -139,6 +139,8 @@ PROBLEMS: list[tuple[Edit, str, str]] = [
     (price("output", "\u0661"), "prices[1].output", "is not an amount"),
     (price("from", "2026-01-01"), "prices[1].from", "without quotes"),
     (price("cache_reed", "1"), "prices[1].cache_reed", "Did you mean 'cache_read'?"),
+    (price("over_input_tokens", 200_000), "prices[1].over_input_tokens", "no line for shorter prompts"),
+    (price("over_input_tokens", "200000"), "prices[1].over_input_tokens", "whole number"),
     (again("prices"), "prices[2]", "twice"),
     (change("budgets", to="none"), "budgets", "list of [[budgets]]"),
     (leave_out("budgets", 0, "name"), "budgets[1].name", "mandatory"),

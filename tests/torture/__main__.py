@@ -10,9 +10,9 @@ import uvloop
 from rich.console import Console
 
 from tests.sandbox.process import SRC
-from tests.torture.plan import MODES, Mode
 from tests.torture.report import show
 from tests.torture.run import Options, run
+from tests.torture.world import MODES, Mode
 
 
 def main() -> int:
@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=1, help="the same seed is the same plan (default %(default)s)")
     parser.add_argument("--seconds", type=float, default=60.0, help="of each mode (default %(default)s)")
     parser.add_argument("--clients", type=int, default=64, help="at the same time (default %(default)s)")
-    parser.add_argument("--mode", choices=(*MODES, "all"), default="all", help="(default %(default)s)")
+    parser.add_argument("--mode", choices=(*MODES, "soak", "all"), default="all", help="(default %(default)s)")
     parser.add_argument("--durability", choices=("power", "process"), default="power", help="(default %(default)s)")
     parser.add_argument("--keep", type=Path, help="an empty folder for the states and logs (default: thrown away)")
     return parser

@@ -13,10 +13,11 @@ from collections.abc import Awaitable, Callable
 from tests.harness.gateway import GatewayFailed, GatewayProcess
 from tests.sandbox.process import SandboxProcess
 from tests.torture.office import AdminOffice, Unavailable
-from tests.torture.plan import Mode
+from tests.torture.world import Mode
 
 RAISE_EVERY_S = 1.2
 END_EVERY_S = 0.7
+SOAK_END_EVERY_S = 20.0
 RESUME_EVERY_S = 0.8
 AGAIN_S = 0.2
 LONGEST_TROUBLE_S = 3.0
@@ -45,6 +46,8 @@ class Chaos:
 
     async def go(self, stop: asyncio.Event) -> None:
         """Until the run is over; then the gateway runs."""
+        if self._mode == "soak":
+            return await _every(SOAK_END_EVERY_S, stop, self._office.end_some_session)
         async with asyncio.TaskGroup() as group:
             group.create_task(_every(RAISE_EVERY_S, stop, self._office.raise_limits))
             group.create_task(_every(END_EVERY_S, stop, self._office.end_some_session))
@@ -53,6 +56,7 @@ class Chaos:
                 group.create_task(_every(RESUME_EVERY_S, stop, self._office.resume_all))
             if self._mode in {"kill", "term"}:
                 group.create_task(self._stop_and_start(stop))
+        return None
 
     async def _make_trouble(self, stop: asyncio.Event) -> None:
         """Now and then a locked store, or a process that stands still."""

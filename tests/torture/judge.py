@@ -123,9 +123,11 @@ def sums(books: Books, rows: Sequence[Mapping[str, Any]]) -> list[Verdict]:
     wrong: list[str] = []
     ours = theirs = 0
     held = 0
+    instances = {per: _by_instance(books, per) for per in {row["per"] for row in rows}}
     for row in rows:
         posted = amount_of(row, "posted")
-        expected = total(call.charge for call in books.calls.values() if draws_on(call, row)).of(row["unit"])
+        calls = instances[row["per"]].get(row["instance"], ())
+        expected = total(call.charge for call in calls if draws_on(call, row)).of(row["unit"])
         ours, theirs, held = ours + posted, theirs + expected, held + amount_of(row, "held")
         if posted != expected:
             wrong.append(f"{row['name']}[{row['instance']}] has {posted} posted; its calls come to {expected}")
@@ -134,6 +136,14 @@ def sums(books: Books, rows: Sequence[Mapping[str, Any]]) -> list[Verdict]:
         judge(f"posted = sum of calls in scope, {len(rows)} windows", wrong, f"{ours} posted", f"{theirs} of calls"),
         judge("held = 0 everywhere", still, f"{held} held", "0"),
     ]
+
+
+def _by_instance(books: Books, per: str | None) -> Mapping[str | None, Sequence[Call]]:
+    """The calls that took a hold, by what a budget has one window for each of; "" for one pool."""
+    found: dict[str | None, list[Call]] = {}
+    for call in books.attempts():
+        found.setdefault(call.facts[per] if per is not None else "", []).append(call)
+    return found
 
 
 def in_flight(books: Books, rows: Sequence[Mapping[str, Any]]) -> Verdict:

@@ -8,8 +8,7 @@ from typing import Any
 
 from tests.harness.gateway import GatewayProcess
 from tests.harness.toml import to_toml
-from tests.torture.plan import Mode
-from tests.torture.world import FIRST_LIMITS, first_limits, raised, registry_table
+from tests.torture.world import FIRST_LIMITS, Mode, first_limits, raised, registry_table
 
 PATIENCE_S = 30.0
 _AGAIN_S = 0.1
@@ -31,7 +30,7 @@ class AdminOffice:
         self._dice = random.Random(f"{seed}/{mode}/office")
         self._token = gateway.admin_token()
         self._mode: Mode = mode
-        self._limits = first_limits(overrun=mode == "overrun")
+        self._limits = first_limits(mode)
         self._sessions: list[str] = []
 
     async def mint(self, identity: str) -> str:
@@ -58,10 +57,8 @@ class AdminOffice:
         """Raise what is nearly used up, by a share that the seed says; the third time a new budget comes with it."""
         rows = await self.budgets()
         shares = {name: self._dice.uniform(0.1, 0.6) for name in FIRST_LIMITS}
-        self._limits = raised(self._limits, rows, shares, overrun=self._mode == "overrun")
-        document = to_toml(
-            registry_table(self._limits, late=self.raises >= _LATE_AFTER, overrun=self._mode == "overrun")
-        )
+        self._limits = raised(self._limits, rows, shares, self._mode)
+        document = to_toml(registry_table(self._limits, self._mode, late=self.raises >= _LATE_AFTER))
         await self._ask("POST", "/registry/apply", document)
         self.raises += 1
 

@@ -9,12 +9,10 @@ from typing import Any, Literal
 
 from tests.torture import messages
 from tests.torture.garbage import Garbage, garbage
-from tests.torture.world import TAIL_TOKENS, VISIBLE_AHEAD, VISIBLE_MODEL, VISIBLE_TOKENS_PER_S
+from tests.torture.world import TAIL_TOKENS, VISIBLE_AHEAD, VISIBLE_MODEL, VISIBLE_TOKENS_PER_S, Mode
 
 Manners = Literal["patient", "leaves_unanswered", "leaves_midway", "slow", "hangs_up_sending"]
-Mode = Literal["mixed", "kill", "term", "overrun"]
 Surface = Literal["chat", "messages"]
-MODES: tuple[Mode, ...] = ("mixed", "kill", "term", "overrun")
 
 _STEADY_MODELS = ("sandbox-small", "sandbox-small-2026-01-01", "sandbox-reasoner", "sandbox-large-2026-01-01")
 _TIERS = (None, None, None, "default", "auto", "priority", "flex")
@@ -167,7 +165,7 @@ class Plan:
             fault=fault,
             manners=manners,
             leaves_after=dice.choice((1, 1, 2, 3, 5, 8)),
-            pause_s=dice.choice((0.0, 0.0, dice.uniform(0, 0.05))),
+            pause_s=dice.choice((0.0, 0.0, dice.uniform(0, 0.05))) if self._mode != "soak" else dice.uniform(0.5, 1.5),
         )
 
     def _fault(self) -> str | None:

@@ -16,10 +16,11 @@ from tests.torture.books import Books, read_bill, read_books
 from tests.torture.chaos import Chaos, goes_on
 from tests.torture.client import Client, Told
 from tests.torture.judge import Verdict
+from tests.torture.memory import Memory
 from tests.torture.office import AdminOffice
-from tests.torture.plan import Mode, Plan
+from tests.torture.plan import Plan
 from tests.torture.sessions import Sessions
-from tests.torture.world import IDENTITIES, KEYS, first_limits, process_table, registry_table
+from tests.torture.world import IDENTITIES, KEYS, Mode, first_limits, process_table, registry_table
 
 QUIET_S = 40.0
 AFTERWARDS_S = 100.0
@@ -28,6 +29,7 @@ POLL_S = 0.1
 SAMPLE_EVERY_S = 1.0
 SAMPLES_MOST = 60
 PROGRESS_EVERY_S = 3.0
+WEIGH_EVERY_S = 2.0
 CLIENTS_A_SESSION = 3
 DRAIN_S = 1.0
 
@@ -76,6 +78,7 @@ class Run:
         self._folder = folder
         self._pictures: list[str] = []
         self._samples = 0
+        self._memory = Memory()
         self._stop = asyncio.Event()
 
     async def go(self) -> Result:
@@ -92,11 +95,10 @@ class Run:
         return self.result
 
     def _gateway(self, sandbox: SandboxProcess) -> GatewayProcess:
-        overrun = self.mode == "overrun"
         return GatewayProcess(
             self._folder,
             process_table(sandbox.url, self.options.durability, DRAIN_S),
-            registry_table(first_limits(overrun=overrun), late=False, overrun=overrun),
+            registry_table(first_limits(self.mode), self.mode, late=False),
             env=KEYS,
             source=self.options.source,
         )
@@ -116,6 +118,8 @@ class Run:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._sample(gateway))
             group.create_task(self._report(sandbox, chaos))
+            if self.mode == "soak":
+                group.create_task(self._weigh(gateway))
             group.create_task(chaos.go(self._stop))
             group.create_task(self._end([group.create_task(client) for client in clients]))
 
@@ -135,15 +139,19 @@ class Run:
             self._samples += 1
             self._pictures += judge.picture(books, bounded=self.mode != "overrun")
 
+    async def _weigh(self, gateway: GatewayProcess) -> None:
+        while await goes_on(self._stop, WEIGH_EVERY_S):
+            self._memory.weigh(gateway.pid)
+
     async def _report(self, sandbox: SandboxProcess, chaos: Chaos) -> None:
         began = time.monotonic()
         told = self.result.told
-        while await goes_on(self._stop, PROGRESS_EVERY_S):
+        while await goes_on(self._stop, max(PROGRESS_EVERY_S, self.options.seconds / SAMPLES_MOST)):
             bill = await asyncio.to_thread(sandbox.total)
             self._say(
                 f"  {time.monotonic() - began:5.0f} s: {told.steps} steps, {told.statuses[200]} answered, "
                 f"{sum(told.refusals.values())} refused, {bill['requests']} upstream, {bill['charge_usd']} USD billed"
-                f"{chaos.says()}"
+                f"{chaos.says()}{self._memory.says()}"
             )
 
     # The judgement.
@@ -184,6 +192,9 @@ class Run:
             judge.none_of("the API shows what the store has", _differences(shown, books), len(shown)),
             *((judge.limits(rows),) if self.mode != "overrun" else judge.overruns(books, bill)),
         ]
+        if self.mode == "soak":
+            verdicts.append(self._memory.verdict())
+            self.result.facts["memory, MiB"] = self._memory.story()
         if not self.options.brief:
             await asyncio.to_thread(chaos.last_restart)
             verdicts += _after_restart(rows, await office.budgets())
@@ -272,5 +283,5 @@ def _clean(gateway: GatewayProcess) -> list[Verdict]:
 
 async def run(mode: Mode, options: Options, folder: Path, say: Say = lambda line: None) -> Result:
     """One run in one mode; the folder keeps what is left of it. Raises TimeoutError if something never ends."""
-    async with asyncio.timeout(options.seconds + AFTERWARDS_S):
+    async with asyncio.timeout(1.5 * options.seconds + AFTERWARDS_S):
         return await Run(mode, options, folder, say).go()

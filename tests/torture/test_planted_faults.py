@@ -25,8 +25,8 @@ class Planted(NamedTuple):
 FAULTS = {
     "cached tokens cost nothing": Planted(
         "core/pricing/charge.py",
-        "(cached, _or(rates.cache_read, rates.input)),",
-        "(0, _or(rates.cache_read, rates.input)),",
+        'lines.append(("cache_read", max(0, cached), _or(at.cache_read, at.input)))',
+        'lines.append(("cache_read", 0, _or(at.cache_read, at.input)))',
         "recorded = billed, where not presumed",
     ),
     "an answer without usage is voided": Planted(

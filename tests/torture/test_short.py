@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from tests.torture.plan import MODES, Mode, Plan
+from tests.torture.plan import Plan
 from tests.torture.run import Options, run
+from tests.torture.world import MODES, Mode
 
 SECONDS = {"mixed": 6.0, "kill": 9.0, "term": 7.0, "overrun": 5.0}
 

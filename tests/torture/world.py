@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 from tests.harness.configuration import Table, budget, identity, model, process, provider, registry
+
+Mode = Literal["mixed", "kill", "term", "overrun", "soak"]
+MODES: tuple[Mode, ...] = ("mixed", "kill", "term", "overrun")  # a soak is asked for by name
 
 STEADY = "steady"
 VISIBLE = "visible"
@@ -69,12 +72,13 @@ FIRST_LIMITS: Mapping[str, int] = {
     "frontier-usd": 1_000_000_000,
     "steady-calls": 600,
 }
-_OVERRUN_FACTOR = 50  # where bounds are raised on purpose, holds are dear
+# How much larger all limits are: where bounds are raised on purpose holds are dear, and a soak shall not run dry.
+_FACTORS: Mapping[str, int] = {"overrun": 50, "soak": 20_000}
 
 
-def budgets(limits: Mapping[str, int], *, late: bool, overrun: bool) -> list[Table]:
+def budgets(limits: Mapping[str, int], mode: Mode, *, late: bool) -> list[Table]:
     """Every unit, every kind of window, pools and instances, a shadow; `late` comes while calls are in flight."""
-    factor = _OVERRUN_FACTOR if overrun else 1
+    factor = _FACTORS.get(mode, 1)
     rising = [
         budget("all-usd", usd(limits["all-usd"]), "month", time_zone="Europe/Berlin"),
         budget("team-red-usd", usd(limits["team-red-usd"]), "day", scope={"team": "red"}),
@@ -85,31 +89,31 @@ def budgets(limits: Mapping[str, int], *, late: bool, overrun: bool) -> list[Tab
     ]
     fixed = [
         budget("session-usd", usd(250_000_000 * factor), per="session"),
-        budget("session-calls", "60 calls", "day", per="session"),
+        budget("session-calls", f"{60 * factor} calls", "day", per="session"),
         budget("kinds-shadow", "0.01 USD", scope={"kind": ["agent", "tool"]}, mode="shadow"),
     ]
     after = [budget(LATE_BUDGET, "1000.00 USD", scope={"team": "blue"})] if late else []
     return [*rising, *fixed, *after]
 
 
-def registry_table(limits: Mapping[str, int], *, late: bool, overrun: bool) -> Table:
-    return registry(budgets(limits, late=late, overrun=overrun), IDENTITIES, MODELS)
+def registry_table(limits: Mapping[str, int], mode: Mode, *, late: bool) -> Table:
+    return registry(budgets(limits, mode, late=late), IDENTITIES, MODELS)
 
 
-def first_limits(*, overrun: bool) -> dict[str, int]:
-    factor = _OVERRUN_FACTOR if overrun else 1
+def first_limits(mode: Mode) -> dict[str, int]:
+    factor = _FACTORS.get(mode, 1)
     return {name: limit * factor for name, limit in FIRST_LIMITS.items()}
 
 
 def raised(
-    limits: Mapping[str, int], rows: Sequence[Mapping[str, Any]], shares: Mapping[str, float], *, overrun: bool
+    limits: Mapping[str, int], rows: Sequence[Mapping[str, Any]], shares: Mapping[str, float], mode: Mode
 ) -> dict[str, int]:
     """New limits: what is posted now and a share of the first limit; never lower than before."""
     posted: dict[str, int] = {}
     for row in rows:
         amount = nanos(row["posted"]) if row["unit"] == "usd" else int(row["posted"])
         posted[row["name"]] = max(posted.get(row["name"], 0), amount)
-    first = first_limits(overrun=overrun)
+    first = first_limits(mode)
     return {name: max(limit, posted.get(name, 0) + int(first[name] * shares[name])) for name, limit in limits.items()}
 
 

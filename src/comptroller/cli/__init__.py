@@ -20,6 +20,8 @@ from comptroller.cli.findings import findings
 from comptroller.cli.identities import identities
 from comptroller.cli.options import Config
 from comptroller.cli.plan import plan
+from comptroller.cli.prices import prices
+from comptroller.cli.reprice import reprice
 from comptroller.cli.restore import restore
 from comptroller.cli.resume import resume
 from comptroller.cli.said import note
@@ -53,7 +55,7 @@ for _section, _commands in {
     "Run": (demo, serve, sandbox),
     "Registry": (plan, apply, identities),
     "Sessions": (token,),
-    "Spend": (budgets, calls, explain, correct, bounds, resume, findings),
+    "Spend": (budgets, calls, explain, correct, bounds, resume, findings, prices, reprice),
     "Process": (status, backup, restore, version),
 }.items():
     for _command in _commands:

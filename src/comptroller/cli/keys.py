@@ -57,4 +57,4 @@ def rotate(
     done = answer.read(Rotation)
     write(f"{done.key} signs from now on; keys that verify: {', '.join(done.key_ids)}")
     if distrust_old:
-        write(f"every earlier credential has ended; calls cut off: {done.cut_calls}")
+        write(f"every earlier credential has ended; sessions: {done.ended_sessions}, calls cut off: {done.cut_calls}")

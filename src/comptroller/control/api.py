@@ -6,7 +6,7 @@ A route here reads what was sent, calls one act of a noun beside this file, and 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -26,7 +26,9 @@ from comptroller.control import (
     identities,
     keys,
     policy,
+    prices,
     registry,
+    reprice,
     sessions,
     status,
     tokens,
@@ -105,6 +107,18 @@ class SessionsQuery(_Sent, frozen=True):
 
 class LimitQuery(_Sent, frozen=True):
     limit: int = 100
+
+
+class PricesQuery(_Sent, frozen=True):
+    model: str
+    provider: str | None = None
+    at: date | None = None
+
+
+class RepriceQuery(_Sent, frozen=True):
+    since: str
+    identity: str | None = None
+    model: str | None = None
 
 
 class ApplyQuery(_Sent, frozen=True):
@@ -208,6 +222,16 @@ async def _changes(office: Office, request: Request) -> object:
     return await changes.list_changes(office, _limit(_query(request, LimitQuery).limit))
 
 
+async def _prices(office: Office, request: Request) -> object:
+    query = _query(request, PricesQuery)
+    return prices.show_prices(office, query.model, query.provider, query.at)
+
+
+async def _reprice(office: Office, request: Request) -> object:
+    query = _query(request, RepriceQuery)
+    return await reprice.reprice(office, _instant(query.since), query.identity, query.model)
+
+
 async def _plan(office: Office, request: Request) -> object:
     _query(request, NoQuery)
     sent = await _documents(request)
@@ -238,6 +262,8 @@ _ROUTES: Mapping[str, Mapping[str, Act]] = {
     "/api/v1/keys/rotate": {"POST": _rotate},
     "/api/v1/findings": {"GET": _findings},
     "/api/v1/changes": {"GET": _changes},
+    "/api/v1/prices": {"GET": _prices},
+    "/api/v1/reprice": {"GET": _reprice},
     "/api/v1/registry/plan": {"POST": _plan},
     "/api/v1/registry/apply": {"POST": _apply},
     "/api/v1/policies/explanation": {"POST": _explain_policy},

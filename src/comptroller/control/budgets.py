@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
+from comptroller.control.balances import standing_balances
 from comptroller.control.office import Office
 from comptroller.core.budget.budget import Budget, Unit
 from comptroller.core.budget.hold import EVERY, Amounts, WindowKey
@@ -35,24 +36,37 @@ class BudgetRow(msgspec.Struct, frozen=True):
 
 
 async def list_budgets(office: Office) -> Sequence[BudgetRow]:
-    """Every current window of every budget in force, and past ones in which something is still held."""
+    """Every current window of every budget in force, and past ones in which something is still held.
+
+    A session that is over has no current window.
+    """
     async with office.changing:  # no budget comes or goes in between, and no correction
         await office.catch_up()
         budgets = office.gate.registry.budgets
-        written = await office.ledger.balances([budget.key for budget in budgets])
+        sessions, now_ns = _going_on(office), office.gate.clock.now_ns()
+        written = await standing_balances(office.ledger, budgets, sessions, now_ns)
         # From here on nothing waits, so the windows in memory are one picture; the books add those that sleep.
-        now_ns = office.gate.clock.now_ns()
-        return [_row(window) for budget in budgets for window in _windows(office, budget, written, now_ns)]
+        sessions, now_ns = _going_on(office), office.gate.clock.now_ns()
+        return [_row(window) for budget in budgets for window in _windows(office, budget, written, sessions, now_ns)]
 
 
-def _windows(office: Office, budget: Budget, written: Mapping[WindowKey, Amounts], now_ns: int) -> Iterable[Window]:
+def _going_on(office: Office) -> Collection[str]:
+    """The sessions that can still spend."""
+    now_ns = office.gate.clock.expiry_ns()
+    return {session.id for session in office.gate.sessions.values() if session.goes_on(now_ns)}
+
+
+def _windows(
+    office: Office, budget: Budget, written: Mapping[WindowKey, Amounts], sessions: Collection[str], now_ns: int
+) -> Iterable[Window]:
     """The windows of one budget: past ones first, then by instance."""
     span = span_at(budget.window, budget.zone, now_ns)
     living = [w for w in office.gate.tree.windows() if w.key.budget == budget.key]
-    shown = {w.key: w for w in living if w.span.contains(now_ns) or w.held}
+    over = {w.key for w in living if budget.per == "session" and w.key.instance not in sessions}
+    shown = {w.key: w for w in living if w.held or (w.span.contains(now_ns) and w.key not in over)}
     everybody = written.get(WindowKey(budget.key, EVERY, span.start_ns), Amounts()).of(budget.unit)
     for key, amounts in written.items():
-        if key.budget == budget.key and key.start_ns == span.start_ns and key not in shown:
+        if key.budget == budget.key and key.start_ns == span.start_ns and key not in shown and key not in over:
             of_all = 0 if key.instance == EVERY else everybody
             shown[key] = Window(budget, key, span, posted=amounts.of(budget.unit) + of_all)
     if not any(key.start_ns == span.start_ns for key in shown):

@@ -119,6 +119,10 @@ class Ledger(Protocol):
         """Write the end that `session` carries and its event in one transaction."""
         ...
 
+    async def end_sessions(self, ended: Sequence[tuple[Session, Change]]) -> None:
+        """The same for many at once, each with its own event; one that has ended stays as it ended."""
+        ...
+
     async def session(self, session_id: str) -> Session | None: ...
 
     async def sessions(self, identity: str | None, limit: int) -> Sequence[Session]:
@@ -141,8 +145,14 @@ class Ledger(Protocol):
         """The sum of what is posted now for each instance, voided calls that count as calls included."""
         ...
 
-    async def balances(self, budget_keys: Sequence[str]) -> Mapping[WindowKey, Amounts]:
-        """What is posted in every known window of these budgets (Budget.key)."""
+    async def balances(self, budget_keys: Sequence[str], since_ns: int = 0) -> Mapping[WindowKey, Amounts]:
+        """What is posted in every known window of these budgets (Budget.key) that began at `since_ns` or later."""
+        ...
+
+    async def session_balances(
+        self, budget_keys: Sequence[str], session_ids: Sequence[str]
+    ) -> Mapping[WindowKey, Amounts]:
+        """What is posted in the windows that these budgets have for these sessions."""
         ...
 
     async def findings(self, limit: int, call_id: str | None = None) -> Sequence[Finding]:

@@ -9,6 +9,7 @@ import msgspec
 from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem, ledger_unavailable
 from comptroller.control.reason import read_reason
+from comptroller.control.sessions import stop_every_session
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Change
 
@@ -19,6 +20,7 @@ class Rotation(msgspec.Struct, frozen=True):
     key: str  # the one that signs now
     key_ids: Sequence[str]  # all that verify
     cut_calls: int = 0
+    ended_sessions: int = 0
 
 
 async def rotate(office: Office, reason: str, actor: str, *, distrust_old: bool) -> Rotation:
@@ -34,11 +36,14 @@ async def rotate(office: Office, reason: str, actor: str, *, distrust_old: bool)
         key = office.issuer.rotate(gate.clock.now_ns(), distrust_old=distrust_old)
     except (LedgerUnavailableError, OSError) as error:
         raise ledger_unavailable(f"The signing keys stay as they are: {error}.") from error
-    # Every call in flight was let in by a credential of an old key.
+    # Every session, and every call in flight, was let in by a credential of an old key.
+    ended = stop_every_session(office, words, actor) if distrust_old else ()
     cut = gate.live.cut(lambda _: True, "stopped") if distrust_old else 0
     after = office.issuer.key_ids
     event = Change(gate.clock.now_ns(), actor, "rotate", "signing_key", key, words, _ids(before), _ids(after))
     try:
+        if ended:
+            await office.ledger.end_sessions(ended)
         await gate.journal.commit(event)
     except LedgerUnavailableError as error:
         gate.journal.append(event)
@@ -48,7 +53,7 @@ async def rotate(office: Office, reason: str, actor: str, *, distrust_old: bool)
             f"The key {key} signs from now on, and its record waits for the store: {error}.",
             "Mend the store; do not rotate again for this.",
         ) from error
-    return Rotation(key, after, cut)
+    return Rotation(key, after, cut, len(ended))
 
 
 def _ids(key_ids: Sequence[str]) -> str:

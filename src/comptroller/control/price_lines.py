@@ -1,26 +1,46 @@
 """Price lines: an exact charge taken apart, as an invoice would.
 
-The charge itself is core/pricing/charge.py's. These lines are shown only where they add up to it; they are
-an account of what was charged, never its source.
+The lines are core/pricing/charge.py's. They are shown only where they add up to what was charged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from comptroller.control.interfaces import CallRecord
 from comptroller.core.instant import to_datetime
 from comptroller.core.money import format_usd, total_nanos
-from comptroller.core.pricing.book import DEFAULT_TIER, PriceBook, Rates
-from comptroller.core.pricing.usage import Usage
+from comptroller.core.pricing.book import PriceBook
+from comptroller.core.pricing.charge import charge_lines
+from comptroller.core.pricing.rates import DEFAULT_TIER
+
+WORDS: Mapping[str, str] = {
+    "input": "input",
+    "output": "output",
+    "cache_read": "cached input",
+    "cache_write": "input written to the cache",
+    "cache_write_1h": "input written to the cache for an hour or longer",
+    "audio_input": "audio input",
+    "audio_output": "audio output",
+    "image_input": "image input",
+    "image_output": "image output",
+    "video_input": "video input",
+    "cache_read_audio": "cached audio input",
+    "cache_read_image": "cached image input",
+    "reasoning": "reasoning",
+    "request": "request",
+    "web_search": "web searches",
+    "file_search": "file searches",
+}
+"""What a person calls each meter."""
 
 
 class PriceLine(msgspec.Struct, frozen=True):
     meter: str
-    tokens: int
-    usd_per_million: str
+    tokens: int  # of a fee: how many times
+    usd_per_million: str  # of a fee: for a million times
 
 
 def price_lines(record: CallRecord, book: PriceBook) -> Sequence[PriceLine]:
@@ -35,31 +55,7 @@ def price_lines(record: CallRecord, book: PriceBook) -> Sequence[PriceLine]:
     )
     if rates is None:
         return ()
-    lines = [line for line in _lines(usage, rates) if line[1]]
-    if total_nanos((tokens, rate) for _, tokens, rate in lines) != charge.usd:
+    lines = charge_lines(usage, rates)
+    if total_nanos((line.units, line.rate) for line in lines) != charge.usd:
         return ()
-    return [PriceLine(meter, tokens, format_usd(rate)) for meter, tokens, rate in lines]
-
-
-def _lines(usage: Usage, rates: Rates) -> Sequence[tuple[str, int, int]]:
-    """(meter, tokens, rate): the parts with a price of their own, and the rest of each whole."""
-    parts_in = (
-        ("cached input", usage.cached_tokens, rates.cache_read),
-        ("input written to the cache", usage.cache_write_tokens, rates.cache_write),
-        ("audio input", usage.audio_input_tokens, rates.audio_input),
-    )
-    parts_out = (
-        ("reasoning", usage.reasoning_tokens, rates.reasoning),
-        ("audio output", usage.audio_output_tokens, rates.audio_output),
-    )
-    return (
-        *_split("input", usage.input_tokens, rates.input, parts_in),
-        *_split("output", usage.output_tokens, rates.output, parts_out),
-    )
-
-
-def _split(
-    whole: str, tokens: int, rate: int, parts: Sequence[tuple[str, int, int | None]]
-) -> Sequence[tuple[str, int, int]]:
-    rest = max(0, tokens - sum(count for _, count, _ in parts))
-    return ((whole, rest, rate), *((name, count, rate if own is None else own) for name, count, own in parts))
+    return [PriceLine(WORDS[line.meter], line.units, format_usd(line.rate)) for line in lines]

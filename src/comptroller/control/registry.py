@@ -14,6 +14,7 @@ from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem, conflict, ledger_unavailable
 from comptroller.core.budget.budget import label, say_amount
 from comptroller.core.identity.identity import Identity, may_act
+from comptroller.core.pricing.book import Shipped
 from comptroller.core.problem import Problem
 from comptroller.core.registry.build import build
 from comptroller.core.registry.document import read_document
@@ -52,7 +53,8 @@ class PlanRow(msgspec.Struct, frozen=True):
 async def show_plan(office: Office, text: str, policies: Mapping[str, str] | None = None) -> PlanRow:
     """What `apply` would do with this document and these policy files; None: those that are installed."""
     state = await office.ledger.registry()
-    agreed = plan_document(state, read(text, office.gate.providers, _in_force(state, policies), state.entries))
+    found = read(text, office.gate.providers, _in_force(state, policies), state.entries, _shipped(office))
+    agreed = plan_document(state, found)
     return _row(state.version, _with_gap(office, state, agreed), applied=False)
 
 
@@ -71,7 +73,7 @@ async def apply(
                 f"The registry is at version {state.version} now; the plan was made for version {expected_version}.",
                 "Look at `comptroller plan` again.",
             )
-        document = read(text, office.gate.providers, _in_force(state, policies), state.entries)
+        document = read(text, office.gate.providers, _in_force(state, policies), state.entries, _shipped(office))
         agreed = _with_gap(office, state, plan_document(state, document))
         if agreed.empty:
             return _row(state.version, agreed, applied=False)
@@ -83,6 +85,7 @@ def read(
     providers: Collection[str],
     policies: Mapping[str, str] | None = None,
     installed: Installed = NOTHING,
+    shipped: Shipped | None = None,
 ) -> Document:
     """The document behind the text of a registry.toml, with its policy files (name -> text).
 
@@ -92,7 +95,7 @@ def read(
         raw = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise _faulty(f"The registry file is not TOML: {error}.", []) from error
-    found = read_document(raw, installed)
+    found = read_document(raw, installed, shipped)
     if not isinstance(found, Document):
         raise _faulty("The registry file has faults; nothing was changed.", found)
     unknown = unknown_providers(found.entries, providers)
@@ -102,6 +105,10 @@ def read(
     if not isinstance(whole, Document):
         raise _faulty("The policy files have faults; nothing was changed.", whole, "policy_invalid")
     return whole
+
+
+def _shipped(office: Office) -> Shipped | None:
+    return office.gate.registry.prices.shipped
 
 
 def _in_force(state: RegistryState, policies: Mapping[str, str] | None) -> Mapping[str, str]:
@@ -141,7 +148,7 @@ def installation(state: RegistryState, agreed: Plan, text: str, actor: str, at_n
 async def _install(office: Office, text: str, actor: str, state: RegistryState, agreed: Plan) -> PlanRow:
     gate = office.gate
     prepared = installation(state, agreed, text, actor, gate.clock.now_ns())
-    wanted = build({**state.entries, **prepared.entries}, prepared.version)
+    wanted = build({**state.entries, **prepared.entries}, prepared.version, gate.registry.prices.shipped)
     try:
         opened = await opening.begin(office, wanted)
         await office.ledger.install(msgspec.structs.replace(prepared, opening=opened.rows))

@@ -81,6 +81,16 @@ async def end_session(office: Office, session_id: str, reason: str, actor: str) 
     return SessionEnd(_row(office, ended, {}), cut_calls=cut)
 
 
+def stop_every_session(office: Office, reason: str, actor: str) -> Sequence[tuple[Session, Change]]:
+    """Stop every active session in memory; returns them with their events, to be written."""
+    gate = office.gate
+    at_ns, now_ns = gate.clock.now_ns(), gate.clock.expiry_ns()
+    active = [session for session in gate.sessions.values() if session_state(session, now_ns) == "active"]
+    ended = [_ended(session, at_ns, actor, reason) for session in active]
+    gate.sessions.update({session.id: session for session in ended})
+    return [(session, _event(session)) for session in ended]
+
+
 async def _is_written(office: Office, session: Session) -> bool:
     """True if it was ended before, and the books know."""
     if session.ended_at_ns is None:

@@ -167,7 +167,7 @@ def _why_presumed(record: CallRecord) -> str:
     whole = held is not None and record.charge is not None and _settled_nanos(record) == held.usd
     much = "the whole hold" if whole else "the most that can have been billed until it was cut off"
     if record.usage is not None:
-        return f"the usage is known, but its service tier has no price, so {much} was posted."
+        return f"the usage is known, but not every part of it has a price, so {much} was posted."
     return f"no usage report came, so nobody knows what was billed, and {much} was posted."
 
 
@@ -217,7 +217,7 @@ def _settled_nanos(record: CallRecord) -> int:
 
 def _lines(lines: Sequence[PriceLine]) -> str:
     said = [f"{line.tokens} {line.meter} at {line.usd_per_million}" for line in lines]
-    return f" ({_list(said)} USD per million tokens)" if said else ""
+    return f" ({_list(said)} USD per million)" if said else ""
 
 
 def _amounts(amounts: Amounts) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from comptroller.core.budget.budget import format_amount
@@ -40,14 +40,17 @@ _CONSEQUENCES: Mapping[HoldEnd, str] = {
 }
 
 
-async def refuse(dialect: Dialect, reply: Reply, call_id: str, refusal: Refusal) -> None:
-    """Say a refusal in the dialect's own error shape; in the middle of a stream, as its error event."""
+async def refuse(dialect: Dialect, reply: Reply, call_id: str, refusal: Refusal, *more: tuple[bytes, bytes]) -> None:
+    """Say a refusal in the dialect's own error shape; in the middle of a stream, as its error event.
+
+    `more`: further headers.
+    """
     if reply.started:
         await reply.finish(dialect.refusal_event(refusal, call_id))
         return
     body = dialect.refusal_body(refusal, call_id)
     headers = [_JSON, (b"content-length", str(len(body)).encode()), (b"x-comptroller-call-id", call_id.encode())]
-    headers.append((b"x-comptroller-refusal", refusal.code.encode()))
+    headers += ((b"x-comptroller-refusal", refusal.code.encode()), *more)
     if dialect.request_id_header is not None:
         headers.append((dialect.request_id_header, call_id.encode()))
     if refusal.retry_after_s is not None:
@@ -87,10 +90,13 @@ def governed_headers(reservation: Reservation, charge_nanos: int | None, model: 
     return headers
 
 
-def passed_headers(dialect: Dialect, exchange: Exchange) -> list[tuple[bytes, bytes]]:
-    """The provider's response headers that the dialect lets through, unless a value is no text."""
-    allowed = ((name, value) for name, value in exchange.headers if name in dialect.response_headers)
-    return [(name, value) for name, value in allowed if not _CONTROL.search(value)]
+def passed_headers(dialect: Dialect, exchange: Exchange, mask: Callable[[bytes], bytes]) -> list[tuple[bytes, bytes]]:
+    """The provider's response headers that the dialect lets through, unless a value is no text or shows our key."""
+    allowed = [(name, value) for name, value in exchange.headers if name in dialect.response_headers]
+    values = b" ".join([value for _, value in allowed])  # one look at all of them: there is hardly ever anything
+    if not _CONTROL.search(values) and mask(values) == values:
+        return allowed
+    return [(name, value) for name, value in allowed if not _CONTROL.search(value) and mask(value) == value]
 
 
 def _printable(text: str) -> bytes:
@@ -102,14 +108,22 @@ async def _pass_on(
     dialect: Dialect, reply: Reply, reservation: Reservation, attempt: Attempt, receipt: Receipt
 ) -> None:
     body, exchange = attempt.answer_body or b"", attempt.exchange
-    served = (attempt.answer.served_model if attempt.answer else None) or reservation.decision.name
-    headers = passed_headers(dialect, exchange) if exchange is not None else []
+    mask = _mask(reservation, attempt)
+    body = mask(body)
+    served = attempt.served_model or reservation.decision.name
+    headers = passed_headers(dialect, exchange, mask) if exchange is not None else []
     headers += governed_headers(reservation, receipt.settlement.posted.usd, served)
     headers.append((b"content-length", str(len(body)).encode()))
     if attempt.phase != "answering":
         headers.append((b"x-comptroller-error-source", b"provider"))
     await reply.start(attempt.status or 502, headers)
     await reply.finish(body)
+
+
+def _mask(reservation: Reservation, attempt: Attempt) -> Callable[[bytes], bytes]:
+    """Errors are looked through thoroughly, and answers without usage too: some providers send errors with a 200."""
+    mask = reservation.decision.provider.mask
+    return mask.plain if attempt.usage is not None else mask.thorough
 
 
 def _remaining(reservation: Reservation) -> str | None:
@@ -134,6 +148,12 @@ def failure(reservation: Reservation, attempt: Attempt, end: HoldEnd) -> Refusal
             code="upstream_failed",
             sentence=f"The provider {provider} sent us to another address (HTTP {attempt.status}); we do not follow.",
             hint=f"Ask whoever runs the gateway to check its base_url. {_CONSEQUENCES[end]}",
+        )
+    if attempt.outcome == "provider_error" and (attempt.status or 0) >= 600:
+        return Refusal(
+            code="upstream_failed",
+            sentence=f"The provider {provider} answered with HTTP {attempt.status}, which means nothing.",
+            hint=f"{_CONSEQUENCES[end]} You can send the call again.",
         )
     if attempt.outcome in _FAILURES:
         code, happened = _FAILURES[attempt.outcome]
@@ -174,5 +194,5 @@ def _own_failure(reservation: Reservation, outcome: Outcome) -> Refusal:
 
 
 def _is_for_the_caller(status: int) -> bool:
-    """True for answers and errors; not for what concerns our own account, or sends us elsewhere."""
-    return status not in _OUR_CREDENTIAL and not 300 <= status < 400
+    """True for answers and errors; not for what concerns our own account, sends us elsewhere, or has no meaning."""
+    return status not in _OUR_CREDENTIAL and (200 <= status < 300 or 400 <= status < 600)

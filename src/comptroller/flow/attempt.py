@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
+
 from comptroller.core.budget.settlement import Phase
 from comptroller.core.pricing.usage import Usage
 from comptroller.flow.dialect import Answer, Dialect, Meter
@@ -54,8 +56,19 @@ class Attempt:
     def usage(self) -> Usage | None:
         """The provider's own final report, if it came."""
         if self.meter is not None:
-            return self.meter.usage if self.meter.usage_final else None
-        return self.answer.usage if self.answer is not None else None
+            usage = self.meter.usage if self.meter.usage_final else None
+        else:
+            usage = self.answer.usage if self.answer is not None else None
+        if usage is None or usage.service_tier is None:
+            return usage
+        tier = self.reservation.decision.provider.mask.name(usage.service_tier)
+        return usage if tier == usage.service_tier else msgspec.structs.replace(usage, service_tier=tier)
+
+    @property
+    def served_model(self) -> str | None:
+        """The model that answered, as the provider names it."""
+        reading = self.reading
+        return None if reading is None else self.reservation.decision.provider.mask.name(reading.served_model)
 
     def reached(self, phase: Phase) -> None:
         self._phase = phase

@@ -119,14 +119,16 @@ async def _whole(gate: Gate, attempt: Attempt, exchange: Exchange) -> None:
 async def _stream(attempt: Attempt, exchange: Exchange) -> None:
     reply, reservation = attempt.reply, attempt.reservation
     meter = attempt.meter = attempt.dialect.stream_meter(reservation.request)
+    mask = reservation.decision.provider.mask
+    masked = mask.stream()
     if not attempt.unheard:
         headers = governed_headers(reservation, None, reservation.decision.name)
-        await reply.start(200, [*passed_headers(attempt.dialect, exchange), *headers])
+        await reply.start(200, [*passed_headers(attempt.dialect, exchange, mask.plain), *headers])
     async for chunk in exchange.chunks():
-        passed = meter.feed(chunk)
+        passed = masked.feed(meter.feed(chunk), thorough=meter.error)
         if passed and not attempt.unheard:
             await reply.send(passed)
-    rest = meter.finish()
+    rest = masked.feed(meter.finish(), thorough=meter.error) + masked.rest()
     if rest and meter.done and not attempt.unheard:  # half an event would garble the error that follows it
         await reply.send(rest)
     if meter.error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, Protocol
 
 import msgspec
@@ -19,6 +20,7 @@ from comptroller.core.refusal import Refusal
 from comptroller.core.registry.registry import Registry
 from comptroller.core.work.session import Session
 from comptroller.flow.journal import Journal
+from comptroller.flow.key_mask import KeyMask
 from comptroller.flow.live import LiveCalls
 from comptroller.flow.upstream import Origin, Timeouts, Upstream
 
@@ -68,6 +70,11 @@ class Provider:
         """The key alone, out of any header that holds it: the same in whatever dialects the provider is spoken to."""
         value = next((value for _, value in self.credentials.values()), None)
         return None if value is None else value.removeprefix(b"Bearer ")
+
+    @cached_property
+    def mask(self) -> KeyMask:
+        """Takes the key out of what goes back to callers and into records."""
+        return KeyMask(self.key)
 
 
 class Limits(msgspec.Struct, frozen=True):

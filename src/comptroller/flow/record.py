@@ -99,7 +99,6 @@ def record_settlement(gate: Gate, reservation: Reservation, attempt: Attempt, re
         gate.journal.offer(Refused(reservation.facts, failure(reservation, attempt, receipt.settlement.end)))
         return
     now_ns = gate.clock.now_ns()
-    meter = attempt.reading
     gate.journal.append(
         Settled(
             attempt_id=reservation.attempt_id,
@@ -112,7 +111,7 @@ def record_settlement(gate: Gate, reservation: Reservation, attempt: Attempt, re
             detail=attempt.detail,
             status=attempt.status,
             usage=attempt.usage,
-            served_model=meter.served_model if meter is not None else None,
+            served_model=attempt.served_model,
             service_tier=receipt.tier,
             priced=receipt.priced,
             overrun=receipt.overrun,

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from comptroller.core.budget.hold import Amounts
 from comptroller.core.budget.settlement import Settlement, settlement
-from comptroller.core.pricing.book import DEFAULT_TIER, TIER_ALIASES
-from comptroller.core.pricing.charge import charge_nanos
+from comptroller.core.pricing.charge import charge_nanos, unpriced_fees
+from comptroller.core.pricing.rates import DEFAULT_TIER, tier_name
 from comptroller.core.pricing.usage import Usage
 from comptroller.flow.attempt import Attempt
 from comptroller.flow.gate import Gate
@@ -53,11 +53,11 @@ def _tier(reservation: Reservation, usage: Usage | None) -> str:
     """The service tier that was billed: as the response says, else as was asked."""
     said = usage.service_tier if usage is not None else None
     asked = reservation.request.asked.service_tier
-    return TIER_ALIASES.get(said or "", said) or (asked if asked not in {None, "auto"} else None) or DEFAULT_TIER
+    return tier_name(said or (asked if asked not in {None, "auto"} else None) or DEFAULT_TIER)
 
 
 def _exact(reservation: Reservation, usage: Usage | None, tier: str) -> Amounts | None:
-    """The exact charge; None if usage or the price of its tier is not known.
+    """The exact charge; None if usage or the price of any of it is not known.
 
     A provider that names no tier may have ignored the one that was asked for: then the dearer counts.
     """
@@ -66,8 +66,10 @@ def _exact(reservation: Reservation, usage: Usage | None, tier: str) -> Amounts 
     if not reservation.rates:
         return Amounts(0, usage.total_tokens, 1)
     billed = {tier} if usage.service_tier else {tier, DEFAULT_TIER}
-    charges = [charge_nanos(usage, rates) for name, rates in reservation.rates.items() if name in billed]
-    return Amounts(max(charges), usage.total_tokens, 1) if charges else None
+    possible = [rates for name, rates in reservation.rates.items() if name in billed]
+    if not possible or any(unpriced_fees(usage, rates) for rates in possible):
+        return None
+    return Amounts(max(charge_nanos(usage, rates) for rates in possible), usage.total_tokens, 1)
 
 
 def _seen(reservation: Reservation, attempt: Attempt) -> Amounts | None:
@@ -112,9 +114,12 @@ def _doubts(gate: Gate, reservation: Reservation, attempt: Attempt, done: Settle
     """Findings about a charge that had to be presumed although the provider answered."""
     if done.end != "presumed" or attempt.outcome not in _ANSWERED or attempt.phase != "answering":
         return ()
-    provider = reservation.decision.provider.name
+    provider, rates = reservation.decision.provider.name, reservation.rates.get(tier)
     if attempt.usage is None:
         code, sentence = "usage_missing", f"{provider} answered without a valid usage; the charge is presumed."
-    else:
+    elif rates is None:
         code, sentence = "tier_unpriced", f"{provider} billed service tier {tier!r}, which has no price; presumed."
+    else:
+        what = " and ".join(unpriced_fees(attempt.usage, rates))
+        code, sentence = "fee_unpriced", f"{provider} billed {what}, which have no price; presumed."
     return (Finding(gate.clock.now_ns(), code, reservation.call_id, reservation.decision.name, sentence),)

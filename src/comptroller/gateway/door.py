@@ -51,7 +51,7 @@ class Door:
             case "ready":
                 await (_plain(reply, 200, b"ready\n") if self._ready() else _plain(reply, 503, b"not ready\n"))
             case None:
-                await self._refuse(api, reply, self._no_way(scope, found.methods))
+                await self._no_way(scope, api, reply, found.methods)
 
     async def _govern(self, dialect: Dialect, request: AsgiRequest, reply: AsgiReply) -> None:
         call_id = self._gate.clock.new_id("call")
@@ -82,24 +82,26 @@ class Door:
         else:
             await _respond(reply, 200, b"application/json", said)
 
-    async def _refuse(self, api: Api, reply: AsgiReply, refusal: Refusal) -> None:
-        await refuse(api.dialect, reply, self._gate.clock.new_id("call"), refusal)
+    async def _refuse(self, api: Api, reply: AsgiReply, refusal: Refusal, *more: tuple[bytes, bytes]) -> None:
+        await refuse(api.dialect, reply, self._gate.clock.new_id("call"), refusal, *more)
 
-    def _no_way(self, scope: Scope, methods: tuple[str, ...]) -> Refusal:
+    async def _no_way(self, scope: Scope, api: Api, reply: AsgiReply, methods: tuple[str, ...]) -> None:
         method, path = scope["method"], scope["path"][:200]
         if methods:
-            return Refusal(
+            refusal = Refusal(
                 code="method_not_allowed",
                 sentence=f"{path} takes {' or '.join(methods)}, not {method}.",
                 hint="Check the SDK's base URL.",
             )
+            return await self._refuse(api, reply, refusal, (b"allow", ", ".join(methods).encode()))
         calls = sorted(path for path, targets in self._routes.table.items() if "POST" in targets)
-        return Refusal(
+        refusal = Refusal(
             code="route_unknown",
             sentence=f"This gateway has no route {method} {path}.",
             hint="OpenAI SDKs use base_url http://HOST:8787/v1, Anthropic SDKs http://HOST:8787; "
             f"routes: {', '.join(calls)}.",
         )
+        return await self._refuse(api, reply, refusal)
 
 
 def _place(error: BaseException) -> str:

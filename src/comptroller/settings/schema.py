@@ -67,6 +67,8 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
     bills_errors: bool = True
     # The field that limits output, thinking included. Servers older than 2024 know only "max_tokens".
     output_limit_field: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens"
+    # Whose prices of the shipped price book hold here. Left out: found by the host of base_url; "none": nobody's.
+    price_provider: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")] | None = None
     # Whether the name may lead to an address of a private network. Not, unless it is said.
     private_network: bool = False
     # A connection takes milliseconds; longer means it is not coming.
@@ -77,6 +79,15 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
     idle_timeout_s: Seconds = 120.0
     # No hold stays open longer than this.
     total_timeout_s: Seconds = 1800.0
+
+    @property
+    def price_table(self) -> str | None:
+        """The shipped price table of this provider: its id, the URL to find it by, or None for none."""
+        if self.price_provider is not None:
+            return self.price_provider if self.price_provider != "none" else None
+        url = self.base_url
+        known_by_name = not (url.private or self.private_network)
+        return f"{url.scheme}://{url.host}{url.path_prefix}" if known_by_name else None
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 from sqlalchemy import ColumnElement, TextClause, func, literal, select, tuple_
@@ -14,7 +14,7 @@ from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
 from comptroller.flow.records import CallFacts, Change, Finding, Held
 from comptroller.store import rows, schema, tables
-from comptroller.store.rows import CallRow, unpack_names
+from comptroller.store.rows import CallRow, unpack_meters, unpack_names
 from comptroller.store.sql import run
 
 _CALLS, _BALANCES = schema.calls, schema.balances
@@ -68,11 +68,30 @@ def spent_by(connection: sqlite3.Connection, spending: Spending) -> Mapping[str,
 def balances(connection: sqlite3.Connection, budget_keys: Sequence[str], since_ns: int) -> Mapping[WindowKey, Amounts]:
     """What is posted in the windows of these budgets that began at `since_ns` or later."""
     found: dict[WindowKey, Amounts] = {}
-    for start in range(0, len(budget_keys), _AT_ONCE):
-        keys = list(budget_keys[start : start + _AT_ONCE])
-        statement = select(_BALANCES).where(_BALANCES.c.budget.in_(keys), _BALANCES.c.start_ns >= since_ns)
-        found.update((WindowKey(*row[:3]), Amounts(*row[3:])) for row in run(connection, statement))
+    for keys in _parts(budget_keys):
+        found |= _balances(connection, _BALANCES.c.budget.in_(keys), _BALANCES.c.start_ns >= since_ns)
     return found
+
+
+def session_balances(
+    connection: sqlite3.Connection, budget_keys: Sequence[str], sessions: Sequence[str]
+) -> Mapping[WindowKey, Amounts]:
+    """What is posted in the windows that these budgets have for these sessions, of however many there ever were."""
+    found: dict[WindowKey, Amounts] = {}
+    for key in budget_keys:
+        for part in _parts(sessions):
+            found |= _balances(connection, _BALANCES.c.budget == key, _BALANCES.c.instance.in_(part))
+    return found
+
+
+def _balances(connection: sqlite3.Connection, *conditions: Condition) -> dict[WindowKey, Amounts]:
+    found = run(connection, select(_BALANCES).where(*conditions))
+    return {WindowKey(*row[:3]): Amounts(*row[3:]) for row in found}
+
+
+def _parts(values: Sequence[str]) -> Iterator[list[str]]:
+    """A few at once: a statement takes so many values and no more."""
+    return (list(values[start : start + _AT_ONCE]) for start in range(0, len(values), _AT_ONCE))
 
 
 def findings(connection: sqlite3.Connection, limit: int, call_id: str | None) -> Sequence[Finding]:
@@ -216,7 +235,7 @@ def _amounts(usd: int | None, tokens: int | None, times: int | None) -> Amounts 
 def _usage(row: CallRow) -> Usage | None:
     if row.input_tokens is None or row.output_tokens is None:
         return None
-    return Usage(
+    known = Usage(
         input_tokens=row.input_tokens,
         output_tokens=row.output_tokens,
         cached_tokens=row.cached_tokens or 0,
@@ -226,3 +245,5 @@ def _usage(row: CallRow) -> Usage | None:
         audio_output_tokens=row.audio_output_tokens or 0,
         service_tier=row.service_tier,
     )
+    others = unpack_meters(row.other_meters)
+    return msgspec.structs.replace(known, **others) if others else known

@@ -20,6 +20,7 @@ class Holder(msgspec.Struct, frozen=True):
     host: str
     started_at: str  # RFC 3339
     listen: str
+    admin: str = ""  # where its admin plane listens; empty if it listens nowhere
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -98,7 +99,8 @@ def _refusal(path: Path, content: bytes) -> str:
     holder = _name_in(content)
     if holder is None:
         return f"The store {path.parent} is in use by another process, which is just starting."
+    admin = f" and for operators on {holder.admin}" if holder.admin else ""
     return (
         f"The store {path.parent} is in use by process {holder.pid} on {holder.host}, started {holder.started_at}, "
-        f"listening on {holder.listen}. Stop it first, or use another state folder."
+        f"listening on {holder.listen}{admin}. Stop it first, or use another state folder."
     )

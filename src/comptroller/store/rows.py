@@ -12,7 +12,7 @@ import msgspec
 
 from comptroller.core.budget.bounds import Bound
 from comptroller.core.budget.hold import Amounts, WindowKey
-from comptroller.core.pricing.usage import Usage
+from comptroller.core.pricing.usage import COUNTS, Usage
 from comptroller.core.refusal import Refusal
 from comptroller.flow.records import BoundChanged, CallFacts, Change, Corrected, Held, Settled
 
@@ -86,10 +86,15 @@ class CallRow(msgspec.Struct, gc=False):
     policies: str | None = None
     asked_model: str | None = None
     routed_by: str | None = None
+    other_meters: str | None = None
 
+
+# Rare ones share a column.
+_OTHER_METERS = tuple(name for name in COUNTS if name not in CallRow.__struct_fields__)
 
 _windows = msgspec.msgpack.Decoder(tuple[WindowKey, ...])
 _names = msgspec.json.Decoder(tuple[str, ...])
+_meters = msgspec.json.Decoder(dict[str, int])
 
 
 def pack_windows(windows: tuple[WindowKey, ...]) -> bytes:
@@ -106,6 +111,10 @@ def pack_names(names: tuple[str, ...]) -> str:
 
 def unpack_names(packed: str | None) -> tuple[str, ...]:
     return () if packed is None else _names.decode(packed)
+
+
+def unpack_meters(packed: str | None) -> dict[str, int]:
+    return {} if packed is None else _meters.decode(packed)
 
 
 def fit(number: int) -> int:
@@ -145,7 +154,7 @@ def fit_settled(event: Settled) -> Settled:
         event,
         posted=fit_amounts(posted),
         status=None if event.status is None else fit(event.status),
-        usage=None if usage is None else Usage(*map(fit, _counts(usage)), service_tier=usage.service_tier),
+        usage=None if usage is None else _fit_usage(usage),
     )
 
 
@@ -277,16 +286,11 @@ def _plus(sum_so_far: int | None, more: int) -> int:
 
 
 def _counts(usage: Usage) -> tuple[int, ...]:
-    """In the order of Usage's fields."""
-    return (
-        usage.input_tokens,
-        usage.output_tokens,
-        usage.cached_tokens,
-        usage.cache_write_tokens,
-        usage.audio_input_tokens,
-        usage.reasoning_tokens,
-        usage.audio_output_tokens,
-    )
+    return tuple(getattr(usage, name) for name in COUNTS)
+
+
+def _fit_usage(usage: Usage) -> Usage:
+    return msgspec.structs.replace(usage, **{name: fit(getattr(usage, name)) for name in COUNTS})
 
 
 def _count_usage(row: CallRow, event: Settled) -> None:
@@ -300,3 +304,13 @@ def _count_usage(row: CallRow, event: Settled) -> None:
     row.output_tokens = _plus(row.output_tokens, usage.output_tokens)
     row.reasoning_tokens = _plus(row.reasoning_tokens, usage.reasoning_tokens)
     row.audio_output_tokens = _plus(row.audio_output_tokens, usage.audio_output_tokens)
+    row.other_meters = _add_meters(row.other_meters, usage)
+
+
+def _add_meters(so_far: str | None, usage: Usage) -> str | None:
+    """The meters without a column of their own, where they count something."""
+    counted = {name: count for name in _OTHER_METERS if (count := getattr(usage, name))}
+    if not counted:
+        return so_far
+    known = unpack_meters(so_far)
+    return msgspec.json.encode({**known, **{name: _plus(known.get(name), n) for name, n in counted.items()}}).decode()

@@ -93,6 +93,7 @@ calls = Table(
     Column("policies", Text),  # JSON list of the determining ones; NULL: none
     Column("asked_model", Text),  # where a policy routed the call to `model`
     Column("routed_by", Text),  # that policy
+    Column("other_meters", Text),  # JSON object: usage that has no column of its own; NULL: none
     Index("calls_at", "at_ns"),
     Index("calls_identity_at", "identity", "at_ns"),
     Index("calls_session", "session"),

@@ -109,6 +109,9 @@ class Store(Ledger):
     async def end_session(self, session: Session, change: Change) -> None:
         await self.journal.submit(lambda connection: sessions.end_session(connection, session, change))
 
+    async def end_sessions(self, ended: Sequence[tuple[Session, Change]]) -> None:
+        await self.journal.submit(lambda connection: [sessions.end_session(connection, *each) for each in ended])
+
     async def install(self, installation: Installation) -> None:
         await self.journal.submit(lambda connection: registry.install(connection, installation))
 
@@ -141,6 +144,12 @@ class Store(Ledger):
     async def balances(self, budget_keys: Sequence[str], since_ns: int = 0) -> Mapping[WindowKey, Amounts]:
         """What is posted in the windows of these budgets that began at `since_ns` or later."""
         return await self._read(lambda connection: books.balances(connection, budget_keys, since_ns))
+
+    async def session_balances(
+        self, budget_keys: Sequence[str], session_ids: Sequence[str]
+    ) -> Mapping[WindowKey, Amounts]:
+        """What is posted in the windows that these budgets have for these sessions."""
+        return await self._read(lambda connection: books.session_balances(connection, budget_keys, session_ids))
 
     async def findings(self, limit: int, call_id: str | None = None) -> Sequence[Finding]:
         return await self._read(lambda connection: books.findings(connection, limit, call_id))

@@ -7,7 +7,7 @@ plus what is held in it never passes its limit, except by an overrun (a provider
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -175,22 +175,33 @@ class BudgetTree:
         hold.windows.extend(joined)
         return joined
 
-    def forget_past(self, now_ns: int) -> None:
-        """Drop windows that have ended and hold nothing; their balances are in the store."""
-        self._drawn.clear()
-        ended = [w for w in self._windows.values() if not w.held and w.span.end_ns is not None]
-        for key in [w.key for w in ended if not w.span.contains(now_ns)]:
-            del self._windows[key]
-            self._saved.pop(key, None)
+    def forget_past(self, now_ns: int, sessions: Container[str]) -> None:
+        """Drop windows that have ended, or whose session is not among those that go on; the store has their balances.
+
+        One that an open hold draws on stays until the hold has ended.
+        """
+        over = {budget.key for budget in self._budgets if budget.per == "session"}
+        self._forget(
+            window
+            for window in self._windows.values()
+            if (window.span.end_ns is not None and not window.span.contains(now_ns))
+            or (window.key.budget in over and window.key.instance not in sessions)
+        )
 
     def _forget_untouched(self) -> None:
         """Drop windows that nothing was ever drawn on: callers choose the names of some instances (models)."""
+        self._forget(
+            window
+            for window in self._windows.values()
+            if window.posted == self._for_everybody(window.key) and not window.held
+        )
+
+    def _forget(self, windows: Iterable[Window]) -> None:
         self._drawn.clear()
         touched = {id(window) for hold in self._holds.values() for window in hold.windows}
-        for window in self.windows():
-            untouched = window.posted == self._for_everybody(window.key) and not window.held
-            if untouched and id(window) not in touched:
-                del self._windows[window.key]
+        for key in [window.key for window in windows if id(window) not in touched]:
+            del self._windows[key]
+            self._saved.pop(key, None)
 
     def _window(self, budget: Budget, budget_key: str, instance: str, now_ns: int) -> Window:
         span = self._span(budget, now_ns)

@@ -1,83 +1,118 @@
-"""The price book: dated unit prices per model and service tier."""
+"""The price book: dated unit prices per model and service tier, those of the registry over the shipped ones."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from fnmatch import fnmatchcase
+from typing import Protocol
 
 import msgspec
 
-DEFAULT_TIER = "default"
-# What some providers call the tier that everybody gets.
-TIER_ALIASES: Mapping[str, str] = {"standard": DEFAULT_TIER, "on_demand": DEFAULT_TIER, "auto": DEFAULT_TIER}
+from comptroller.core.pricing.rates import DEFAULT_TIER, Rates, Size
 
+__all__ = ["ALWAYS", "DEFAULT_TIER", "REGISTRY", "Price", "PriceBook", "Rates", "Shipped"]
 
-class Rates(msgspec.Struct, frozen=True):
-    """Prices in nano-USD per million tokens. A part without a price of its own is billed as its whole."""
-
-    input: int
-    output: int
-    cache_read: int | None = None
-    cache_write: int | None = None
-    audio_input: int | None = None
-    reasoning: int | None = None
-    audio_output: int | None = None
-
-    @property
-    def dearest_input(self) -> int:
-        """The most that one text or image token of input can cost."""
-        return max(self.input, self.cache_read or 0, self.cache_write or 0)
-
-    @property
-    def dearest_output(self) -> int:
-        """The most that one text token of output can cost."""
-        return max(self.output, self.reasoning or 0)
+ALWAYS = date.min
+REGISTRY = "registry"
+_MOST_KEPT = 10_000  # answers; model names come from callers
 
 
 class Price(msgspec.Struct, frozen=True):
-    """One line of the book: from this day (UTC) on, this model in this tier costs this."""
+    """One line of the book: from this day (UTC) on, this model in this tier costs this.
+
+    Lines that differ in nothing but `over_input_tokens` belong together: one without it, and one for each
+    size of prompt from which on the price is another. A later day replaces all of them at once.
+    """
 
     model: str  # a name or a pattern with * and ?
     first_day: date
     rates: Rates
     provider: str | None = None
     service_tier: str = DEFAULT_TIER
+    over_input_tokens: int = 0
+    source: str = REGISTRY
+
+
+class Shipped(Protocol):
+    """Prices that come with the gateway. Asked for one model at a time, because there are thousands."""
+
+    @property
+    def version(self) -> str:
+        """Where they are from, in which version."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever an answer of `prices` can."""
+        ...
+
+    def knows(self, provider: str) -> bool:
+        """Whether any model of this provider of ours can have a price."""
+        ...
+
+    def prices(self, provider: str, model: str) -> Sequence[Price]:
+        """The lines for a model of one of our providers; none if it is not known."""
+        ...
+
+    def why_not(self, provider: str, model: str) -> str:
+        """Why there are none, in a sentence."""
+        ...
 
 
 class PriceBook:
     """Looks prices up. `version` names this exact set of prices on every charge."""
 
-    def __init__(self, prices: Iterable[Price], version: str) -> None:
+    def __init__(self, prices: Iterable[Price], version: str, shipped: Shipped | None = None) -> None:
         self.version = version
+        self.shipped = shipped
         self._prices = tuple(prices)
         self._found: dict[tuple[str, str, date], Mapping[str, Rates]] = {}
 
     def rates(self, provider: str, model: str, day: date) -> Mapping[str, Rates]:
-        """The rates in force on a day by service tier; empty where the book knows no price.
-
-        The closest line wins per tier: one that names the provider, then the longest model pattern, then
-        the latest first day.
-        """
+        """The rates in force on a day by service tier; empty where the book knows no price."""
         key = (provider, model, day)
         found = self._found.get(key)
         if found is None:
-            if len(self._found) > 10_000:
+            if len(self._found) > _MOST_KEPT:
                 self._found.clear()
-            found = self._found[key] = self._search(provider, model, day)
+            lines = self.lines(provider, model, day)
+            found = self._found[key] = {tier: _joined(some) for tier, some in lines.items()}
         return found
 
-    def _search(self, provider: str, model: str, day: date) -> Mapping[str, Rates]:
-        best: dict[str, Price] = {}
-        for price in self._prices:
-            if price.first_day > day or price.provider not in {None, provider} or not fnmatchcase(model, price.model):
-                continue
-            rival = best.get(price.service_tier)
-            if rival is None or _closeness(price) > _closeness(rival):
-                best[price.service_tier] = price
-        return {tier: price.rates for tier, price in best.items()}
+    def lines(self, provider: str, model: str, day: date) -> Mapping[str, Sequence[Price]]:
+        """The lines behind `rates`, by tier: the one of any prompt first, then those of longer ones.
+
+        A tier that the registry prices is the registry's alone; the closest line wins there: one that names
+        the provider, then an exact or longer model, then the latest first day.
+        """
+        shipped = () if self.shipped is None else self.shipped.prices(provider, model)
+        return {**_closest(shipped, provider, model, day), **_closest(self._prices, provider, model, day)}
 
 
-def _closeness(price: Price) -> tuple[bool, bool, int, date]:
+def _closest(prices: Iterable[Price], provider: str, model: str, day: date) -> dict[str, list[Price]]:
+    best: dict[str, tuple[tuple[bool, bool, int, date, str], list[Price]]] = {}
+    for price in prices:
+        if price.first_day > day or price.provider not in {None, provider} or not fnmatchcase(model, price.model):
+            continue
+        rank = _closeness(price)
+        rival = best.get(price.service_tier)
+        if rival is None or rank > rival[0]:
+            best[price.service_tier] = (rank, [price])
+        elif rank == rival[0]:
+            rival[1].append(price)
+    return {tier: sorted(lines, key=lambda line: line.over_input_tokens) for tier, (_, lines) in best.items()}
+
+
+def _closeness(price: Price) -> tuple[bool, bool, int, date, str]:
     exact = not any(mark in price.model for mark in "*?[")
-    return (price.provider is not None, exact, len(price.model), price.first_day)
+    return (price.provider is not None, exact, len(price.model), price.first_day, price.model)
+
+
+def _joined(lines: Sequence[Price]) -> Rates:
+    """The rates of a tier from its lines. Without a line for any prompt the first one stands for all."""
+    first, *longer = lines
+    if not longer:
+        return first.rates
+    sizes = tuple(Size(line.over_input_tokens, line.rates) for line in longer)
+    return msgspec.structs.replace(first.rates, sizes=sizes)

@@ -2,33 +2,91 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 from comptroller.core.money import total_nanos
-from comptroller.core.pricing.book import Rates
+from comptroller.core.pricing.rates import Rates
 from comptroller.core.pricing.usage import Usage
 
 
-def charge_nanos(usage: Usage, rates: Rates) -> int:
-    """What this usage costs, in nano-USD, rounded up once.
+class Line(NamedTuple):
+    """One meter of a charge, as an invoice would have it."""
 
-    The cache convention is explicit: cached, written and audio tokens are *inside* the input total, so
-    each is taken out of it and billed at its own rate. A part that is said to be larger than what is
-    left of its whole (seen from faulty servers) is billed in full all the same.
+    meter: str  # the rate's name in `Rates`; of a part without a rate of its own, too
+    units: int
+    rate: int  # nano-USD per million units
+
+
+def charge_nanos(usage: Usage, rates: Rates) -> int:
+    """What this usage costs, in nano-USD, rounded up once."""
+    return total_nanos((units, rate) for _, units, rate in _lines(usage, rates.at(usage.input_tokens)))
+
+
+def charge_lines(usage: Usage, rates: Rates) -> list[Line]:
+    """Every meter that is billed. They add up to the charge."""
+    return [Line(*line) for line in _lines(usage, rates.at(usage.input_tokens)) if line[1]]
+
+
+def unpriced_fees(usage: Usage, rates: Rates) -> tuple[str, ...]:
+    """What was billed beside tokens and has no rate, in words. A charge would leave it out."""
+    at = rates.at(usage.input_tokens)
+    counted = (("web searches", usage.web_search_requests, at.web_search),)
+    counted += (("file searches", usage.file_search_requests, at.file_search),)
+    return tuple(words for words, units, rate in counted if units and rate is None)
+
+
+def _lines(usage: Usage, at: Rates) -> list[tuple[str, int, int]]:
+    """(meter, units, rate in nano-USD per million units); some with no units.
+
+    The cache convention is explicit: cached, written, audio, image and video tokens are *inside* the input
+    total, so each is taken out of it and billed at its own rate. A part that is said to be larger than what
+    is left of its whole (seen from faulty servers) is billed in full all the same.
     """
-    cached, written, heard = usage.cached_tokens, usage.cache_write_tokens, usage.audio_input_tokens
-    thought, spoken = usage.reasoning_tokens, usage.audio_output_tokens
-    plain_input = max(0, usage.input_tokens - cached - written - heard)
-    plain_output = max(0, usage.output_tokens - thought - spoken)
-    return total_nanos(
-        (
-            (plain_input, rates.input),
-            (cached, _or(rates.cache_read, rates.input)),
-            (written, _or(rates.cache_write, rates.input)),
-            (heard, _or(rates.audio_input, rates.input)),
-            (plain_output, rates.output),
-            (thought, _or(rates.reasoning, rates.output)),
-            (spoken, _or(rates.audio_output, rates.output)),
-        )
-    )
+    cached, written, thought = usage.cached_tokens, usage.cache_write_tokens, usage.reasoning_tokens
+    plain_in, plain_out = usage.input_tokens - cached - written, usage.output_tokens - thought
+    lines: list[tuple[str, int, int]] = []
+    if written or usage.cache_write_1h_tokens:
+        lines += _writes(usage, at)
+    if usage.more_than_text:
+        lines += _media(usage, at)
+        cached -= usage.cached_audio_tokens + usage.cached_image_tokens
+        plain_in -= _heard(usage) + _seen(usage) + usage.video_input_tokens
+        plain_out -= usage.audio_output_tokens + usage.image_output_tokens
+    lines.append(("input", max(0, plain_in), at.input))
+    lines.append(("cache_read", max(0, cached), _or(at.cache_read, at.input)))
+    lines.append(("output", max(0, plain_out), at.output))
+    lines.append(("reasoning", thought, _or(at.reasoning, at.output)))
+    if at.request is not None:
+        lines.append(("request", 1, at.request))
+    lines.append(("web_search", usage.web_search_requests, at.web_search or 0))
+    lines.append(("file_search", usage.file_search_requests, at.file_search or 0))
+    return lines
+
+
+def _writes(usage: Usage, at: Rates) -> Iterator[tuple[str, int, int]]:
+    for_long, rate = usage.cache_write_1h_tokens, _or(at.cache_write, at.input)
+    yield "cache_write", max(0, usage.cache_write_tokens - for_long), rate
+    yield "cache_write_1h", for_long, _or(at.cache_write_1h, rate)
+
+
+def _media(usage: Usage, at: Rates) -> Iterator[tuple[str, int, int]]:
+    audio, image = _or(at.audio_input, at.input), _or(at.image_input, at.input)
+    yield "audio_input", _heard(usage), audio
+    yield "cache_read_audio", usage.cached_audio_tokens, _or(at.cache_read_audio, audio)
+    yield "image_input", _seen(usage), image
+    yield "cache_read_image", usage.cached_image_tokens, _or(at.cache_read_image, image)
+    yield "video_input", usage.video_input_tokens, _or(at.video_input, at.input)
+    yield "audio_output", usage.audio_output_tokens, _or(at.audio_output, at.output)
+    yield "image_output", usage.image_output_tokens, _or(at.image_output, at.output)
+
+
+def _heard(usage: Usage) -> int:
+    return max(0, usage.audio_input_tokens - usage.cached_audio_tokens)
+
+
+def _seen(usage: Usage) -> int:
+    return max(0, usage.image_input_tokens - usage.cached_image_tokens)
 
 
 def _or(rate: int | None, whole: int) -> int:

@@ -7,12 +7,12 @@ no bound is said to have none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
 from comptroller.core.money import UNITS_PER_PRICE
-from comptroller.core.pricing.book import DEFAULT_TIER, Rates
+from comptroller.core.pricing.rates import DEFAULT_TIER, Rates, tier_name
 from comptroller.core.refusal import Refusal
 
 FACTOR_ONE_BP = 10_000
@@ -31,9 +31,13 @@ class Asked(msgspec.Struct, frozen=True):
     extra_output_tokens: int = 0  # billed beside the limit, per choice (rejected predictions)
     audio_input: bool = False
     audio_output: bool = False
-    service_tier: str | None = None
+    service_tier: str | None = None  # as asked; None: left open
+    possible_tiers: frozenset[str] | None = None  # it can be billed in no other; None: in any
+    long_cache_writes: bool = True  # it may write to a cache that is kept for an hour or longer
     unbounded: tuple[str, ...] = ()  # parts whose size is not in the body, in words
-    fees: tuple[str, ...] = ()  # what is billed beside tokens, in words
+    fees: tuple[str, ...] = ()  # what is billed beside tokens and cannot be counted, in words
+    web_searches: int = 0  # no more searches than this can be billed
+    file_searches: int = 0
     usage_asked: bool = False  # the caller wants the usage chunk of a stream
 
 
@@ -58,6 +62,7 @@ class Estimate(msgspec.Struct, frozen=True):
     input_rate: int
     output_rate: int
     factor_bp: int = FACTOR_ONE_BP  # raised after an overrun
+    fees: int = 0  # beside tokens: nano-USD per million requests such as this one
 
     def amount_nanos(self, output_tokens: int) -> int:
         """The most the call can cost with this output limit per choice."""
@@ -68,8 +73,8 @@ class Estimate(msgspec.Struct, frozen=True):
         return self.raised(self.input_tokens + self._all_output(output_tokens))
 
     def cost_nanos(self, all_output_tokens: int) -> int:
-        """The most that the input and this many tokens of output, over all choices, can cost; rounded up once."""
-        cost = self.input_tokens * self.input_rate + all_output_tokens * self.output_rate
+        """The most that input, fees and this many tokens of output, over all choices, can cost; rounded up once."""
+        cost = self._fixed + all_output_tokens * self.output_rate
         return -(-cost * self.factor_bp // (UNITS_PER_PRICE * FACTOR_ONE_BP))
 
     def raised(self, tokens: int) -> int:
@@ -80,7 +85,7 @@ class Estimate(msgspec.Struct, frozen=True):
         """The largest output limit per choice whose bound is at most `remaining_nanos`; below 0 if none is."""
         scale = UNITS_PER_PRICE * FACTOR_ONE_BP
         # ceil(cost * factor / scale) <= remaining  <=>  cost <= remaining * scale / factor
-        spendable = remaining_nanos * scale // self.factor_bp - self.input_tokens * self.input_rate
+        spendable = remaining_nanos * scale // self.factor_bp - self._fixed
         if spendable < 0:
             return -1
         if self.output_rate == 0:
@@ -91,6 +96,10 @@ class Estimate(msgspec.Struct, frozen=True):
         """The largest output limit per choice whose token bound fits; below 0 if none does."""
         spendable = remaining_tokens * FACTOR_ONE_BP // self.factor_bp - self.input_tokens
         return -1 if spendable < 0 else spendable // self.choices - self.extra_output_tokens
+
+    @property
+    def _fixed(self) -> int:
+        return self.input_tokens * self.input_rate + self.fees
 
     def _all_output(self, output_tokens: int) -> int:
         return self.choices * (output_tokens + self.extra_output_tokens)
@@ -114,6 +123,7 @@ def estimate(
         if metered:
             return input_tokens
         input_tokens = asked.text_tokens
+    every = list(_reachable(possible, -(-input_tokens * factor_bp // FACTOR_ONE_BP)))
     ceiling = limits.max_output_tokens
     wanted = ceiling if asked.output_limit is None else min(asked.output_limit, ceiling)
     least = MIN_OUTPUT_TOKENS if limits.min_output_tokens is None else limits.min_output_tokens
@@ -123,9 +133,10 @@ def estimate(
         wanted_output_tokens=wanted,
         least_output_tokens=max(1, min(wanted, least)),  # some servers take a limit of 0 for none
         extra_output_tokens=asked.extra_output_tokens,
-        input_rate=max((_input_rate(asked, each) for each in possible.values()), default=0),
-        output_rate=max((_output_rate(asked, each) for each in possible.values()), default=0),
+        input_rate=max((_input_rate(asked, each) for each in every), default=0),
+        output_rate=max((_output_rate(asked, each) for each in every), default=0),
         factor_bp=factor_bp,
+        fees=max((_fees(asked, each) for each in every), default=0),
     )
 
 
@@ -138,18 +149,35 @@ def _possible_rates(asked: Asked, rates: Mapping[str, Rates]) -> Mapping[str, Ra
         return _price_missing(asked.model, "its tokens")
     if asked.fees:
         return _price_missing(asked.model, ", ".join(asked.fees))
-    tier = asked.service_tier
-    if tier is None or tier == "auto":
-        possible = dict(rates)
-    elif tier in rates:
-        possible = {name: rates[name] for name in {tier, DEFAULT_TIER} & rates.keys()}
-    else:
-        return _price_missing(asked.model, f"service tier {tier!r}")
-    if asked.audio_input and any(each.audio_input is None for each in possible.values()):
-        return _price_missing(asked.model, "audio input (`audio_input`)")
-    if asked.audio_output and any(each.audio_output is None for each in possible.values()):
-        return _price_missing(asked.model, "audio output (`audio_output`)")
+    possible = _possible_tiers(asked, rates)
+    if possible is None:
+        return _price_missing(asked.model, f"service tier {asked.service_tier!r}")
+    for what, name, needed in (
+        ("audio input", "audio_input", asked.audio_input),
+        ("audio output", "audio_output", asked.audio_output),
+        ("web searches", "web_search", asked.web_searches),
+        ("file searches", "file_search", asked.file_searches),
+    ):
+        if needed and any(getattr(each, name) is None for each in possible.values()):
+            return _price_missing(asked.model, f"{what} (`{name}`)")
     return possible
+
+
+def _possible_tiers(asked: Asked, rates: Mapping[str, Rates]) -> Mapping[str, Rates] | None:
+    """None: the tier that was asked for has no price."""
+    named = None if asked.service_tier in {None, "auto"} else tier_name(asked.service_tier or DEFAULT_TIER)
+    if named is not None and named not in rates:
+        return None
+    possible = asked.possible_tiers
+    if possible is None:
+        possible = rates.keys() if named is None else {named, DEFAULT_TIER}
+    return {name: rates[name] for name in possible & rates.keys()} or rates
+
+
+def _reachable(possible: Mapping[str, Rates], most_input_tokens: int) -> Iterator[Rates]:
+    """Every rate that a prompt of at most this size can be billed at."""
+    for rates in possible.values():
+        yield from rates.up_to(most_input_tokens)
 
 
 def _input_bound(asked: Asked, limits: ModelLimits) -> int | Refusal:
@@ -164,13 +192,26 @@ def _input_bound(asked: Asked, limits: ModelLimits) -> int | Refusal:
 
 
 def _input_rate(asked: Asked, rates: Rates) -> int:
-    heard = rates.audio_input if asked.audio_input or asked.unbounded else None
-    return max(rates.dearest_input, heard or 0)
+    """The most that one token of input can cost. What is not in the body can be of any kind."""
+    dearest = max(rates.input, rates.cache_read or 0, rates.cache_write or 0)
+    if asked.long_cache_writes:
+        dearest = max(dearest, rates.cache_write_1h or 0)
+    if asked.audio_input or asked.unbounded:
+        dearest = max(dearest, rates.audio_input or 0, rates.cache_read_audio or 0)
+    if asked.images or asked.unbounded:
+        dearest = max(dearest, rates.image_input or 0, rates.cache_read_image or 0)
+    return max(dearest, rates.video_input or 0) if asked.unbounded else dearest
 
 
 def _output_rate(asked: Asked, rates: Rates) -> int:
-    spoken = rates.audio_output if asked.audio_output else None
-    return max(rates.dearest_output, spoken or 0)
+    """The most that one token of output can cost. A model that can draw may do so unasked."""
+    dearest = max(rates.output, rates.reasoning or 0, rates.image_output or 0)
+    return max(dearest, rates.audio_output or 0) if asked.audio_output else dearest
+
+
+def _fees(asked: Asked, rates: Rates) -> int:
+    searches = asked.web_searches * (rates.web_search or 0) + asked.file_searches * (rates.file_search or 0)
+    return (rates.request or 0) + searches
 
 
 def _price_missing(model: str, what: str) -> Refusal:

@@ -6,17 +6,44 @@ import msgspec
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Token counts of one answer. `input_tokens` and `output_tokens` are totals; the others are parts of them."""
+    """Counts of one answer. `input_tokens` and `output_tokens` are totals; other tokens are parts of them.
+
+    A dialect whose provider counts a part beside its total adds it, so that every part is inside.
+    """
 
     input_tokens: int
     output_tokens: int
     cached_tokens: int = 0  # part of input: read from the prompt cache
-    cache_write_tokens: int = 0  # part of input: written to the prompt cache
-    audio_input_tokens: int = 0  # part of input
+    cache_write_tokens: int = 0  # part of input: written to the prompt cache, for any time
+    audio_input_tokens: int = 0  # part of input, cached audio included
     reasoning_tokens: int = 0  # part of output: thinking, often invisible
     audio_output_tokens: int = 0  # part of output
-    service_tier: str | None = None  # as the response says
+    service_tier: str | None = None  # as the response says; its speed where that is what sets the price
+    cache_write_1h_tokens: int = 0  # part of cache_write_tokens: kept for an hour or longer
+    image_input_tokens: int = 0  # part of input, cached images included
+    image_output_tokens: int = 0  # part of output
+    video_input_tokens: int = 0  # part of input
+    cached_audio_tokens: int = 0  # part of both cached_tokens and audio_input_tokens
+    cached_image_tokens: int = 0  # part of both cached_tokens and image_input_tokens
+    web_search_requests: int = 0  # searches of a server-side tool
+    file_search_requests: int = 0
 
     @property
     def total_tokens(self) -> int:
         return self.input_tokens + self.output_tokens
+
+    @property
+    def more_than_text(self) -> bool:
+        """Audio, images or video are among its tokens."""
+        return bool(
+            self.audio_input_tokens
+            or self.audio_output_tokens
+            or self.image_input_tokens
+            or self.image_output_tokens
+            or self.video_input_tokens
+            or self.cached_audio_tokens
+            or self.cached_image_tokens
+        )
+
+
+COUNTS = tuple(name for name in Usage.__struct_fields__ if name != "service_tier")

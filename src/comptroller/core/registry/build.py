@@ -14,8 +14,9 @@ from comptroller.core.budget.scope import Attribute
 from comptroller.core.budget.window import WindowKind
 from comptroller.core.identity.identity import Identity, Organization, Owner, Team
 from comptroller.core.money import parse_usd
-from comptroller.core.pricing.book import Price, PriceBook, Rates
+from comptroller.core.pricing.book import Price, PriceBook, Shipped
 from comptroller.core.pricing.estimate import ModelLimits
+from comptroller.core.pricing.rates import FEES, METERS, Rates
 from comptroller.core.registry.entries import (
     ORGANIZATION,
     Entry,
@@ -29,13 +30,14 @@ from comptroller.core.registry.fields import parse_limit
 from comptroller.core.registry.policy_files import installed_files, load_installed
 from comptroller.core.registry.registry import Model, Registry
 
-_RATES = tuple(field.name for field in msgspec.structs.fields(Rates))
 _LIMITS = tuple(field.name for field in msgspec.structs.fields(ModelLimits))
 
 
-def build(installed: Installed, version: int) -> Registry:
-    """The registry of one version. Disabled teams, budgets and prices are out of force; disabled identities, owners
-    and models stay known, and are refused by name.
+def build(installed: Installed, version: int, shipped: Shipped | None = None) -> Registry:
+    """The registry of one version, its prices over the shipped ones.
+
+    Disabled teams, budgets and prices are out of force; disabled identities, owners and models stay known, and
+    are refused by name.
 
     Raises KeyError, ValueError or msgspec.ValidationError for entries that `read_document` did not make.
     """
@@ -46,7 +48,7 @@ def build(installed: Installed, version: int) -> Registry:
         owners={key: _owner(key, stored) for key, stored in _of(installed, "owner")},
         identities={key: _identity(key, stored) for key, stored in _of(installed, "identity")},
         models={key: _model(key, stored) for key, stored in _of(installed, "model")},
-        prices=_price_book([stored.value for _, stored in _of(installed, "price") if not stored.disabled]),
+        prices=_price_book([stored.value for _, stored in _of(installed, "price") if not stored.disabled], shipped),
         budgets=tuple(_budget(key, stored.value) for key, stored in _of(installed, "budget") if not stored.disabled),
         policies=load_installed(installed_files(installed)),
     )
@@ -80,21 +82,29 @@ def _model(key: str, stored: StoredEntry) -> Model:
     )
 
 
-def _price_book(entries: list[Entry]) -> PriceBook:
+def _price_book(entries: list[Entry], shipped: Shipped | None) -> PriceBook:
     written = msgspec.json.encode(entries, order="sorted")
-    version = blake2s(written, digest_size=6).hexdigest()
-    return PriceBook((_price(entry) for entry in entries), version)
+    below = b"" if shipped is None else shipped.fingerprint.encode()
+    version = blake2s(written + below, digest_size=6).hexdigest()
+    return PriceBook((_price(entry) for entry in entries), version, shipped)
 
 
 def _price(entry: Entry) -> Price:
-    rates = {name: parse_usd(string(entry, name)) for name in _RATES if name in entry}
+    rates = {name: _rate(name, string(entry, name)) for name in METERS if name in entry}
+    size = entry.get("over_input_tokens")
     return Price(
         model=string(entry, "model"),
         first_day=date.fromisoformat(string(entry, "from")),
-        rates=Rates(**rates),
+        rates=msgspec.convert(rates, Rates),
         provider=string(entry, "provider") or None,
         service_tier=string(entry, "service_tier"),
+        over_input_tokens=size if isinstance(size, int) else 0,
     )
+
+
+def _rate(meter: str, written: str) -> int:
+    """Nano-USD per million units. In the file a fee is for a thousand, as price lists have it."""
+    return parse_usd(written) * (1_000 if meter in FEES else 1)
 
 
 def _budget(key: str, entry: Entry) -> Budget:

@@ -14,6 +14,8 @@ from comptroller.core.budget.scope import ATTRIBUTES
 from comptroller.core.budget.window import WindowKind
 from comptroller.core.identity.identity import Environment, IdentityKind, RiskTier
 from comptroller.core.ids import is_identity_id, is_trust_domain
+from comptroller.core.pricing.book import Shipped
+from comptroller.core.pricing.rates import DEFAULT_TIER, tier_name
 from comptroller.core.problem import Fault, Problem, did_you_mean, join
 from comptroller.core.registry import fields
 from comptroller.core.registry.entries import (
@@ -25,6 +27,7 @@ from comptroller.core.registry.entries import (
     EntryKind,
     Installed,
     Value,
+    base_price_key,
     price_key,
     scope_of,
     string,
@@ -58,6 +61,10 @@ def _attribute(raw: object) -> str:
     if word not in ATTRIBUTES:
         raise Fault(f"`{word}` is nothing that a budget can be for.", did_you_mean(word, ATTRIBUTES))
     return word
+
+
+def _tier(raw: object) -> Value:
+    return tier_name(fields.name(raw))
 
 
 def _not_yet(raw: object) -> Value:
@@ -101,7 +108,7 @@ _MODEL = (
 _PRICE = (
     Field("model", fields.pattern, mandatory=True),
     Field("provider", fields.name),
-    Field("service_tier", fields.name, "default"),
+    Field("service_tier", _tier, DEFAULT_TIER),
     Field("from", fields.day, mandatory=True),
     Field("input", fields.price, mandatory=True),
     Field("output", fields.price, mandatory=True),
@@ -110,6 +117,16 @@ _PRICE = (
     Field("audio_input", fields.price),
     Field("reasoning", fields.price),
     Field("audio_output", fields.price),
+    Field("cache_write_1h", fields.price),
+    Field("image_input", fields.price),
+    Field("image_output", fields.price),
+    Field("video_input", fields.price),
+    Field("cache_read_audio", fields.price),
+    Field("cache_read_image", fields.price),
+    Field("request", fields.price),
+    Field("web_search", fields.price),
+    Field("file_search", fields.price),
+    Field("over_input_tokens", fields.count(1)),
 )
 _SCOPE = (
     *(Field(attribute, fields.names(fields.text, ordered=False)) for attribute in ATTRIBUTES),
@@ -136,10 +153,13 @@ _TABLES: tuple[tuple[str, EntryKind, Reader, tuple[Field, ...]], ...] = (
 SECTIONS = ("organization", "teams", "owners", "identities", "models", "prices", "budgets")
 
 
-def read_document(raw: Mapping[str, object], installed: Installed = NOTHING) -> Document | list[Problem]:
+def read_document(
+    raw: Mapping[str, object], installed: Installed = NOTHING, shipped: Shipped | None = None
+) -> Document | list[Problem]:
     """The entries that a parsed registry.toml asks for, or everything that is wrong with it.
 
-    `installed` is what was there before: an owner who has left is a fault of new identities only.
+    `installed` is what was there before: an owner who has left is a fault of new identities only. `shipped`: prices
+    that need not stand in the file.
     """
     problems: list[Problem] = []
     fields.refuse_unknown("", raw, SECTIONS, problems)
@@ -168,7 +188,7 @@ def read_document(raw: Mapping[str, object], installed: Installed = NOTHING) -> 
     for (kind, _), entry in entries.items():
         if kind == "budget":
             del entry["name"]  # it is the key
-    return Document(entries, tuple(find_warnings(entries, installed)))
+    return Document(entries, tuple(find_warnings(entries, installed, shipped)))
 
 
 def _check_key(place: str, key: str, read_key: Reader, problems: list[Problem]) -> None:
@@ -231,6 +251,10 @@ def _check_contents(entries: Mapping[EntryKey, Entry], places: Mapping[EntryKey,
         if key[0] == "model" and isinstance(least, int) and isinstance(most, int) and least > most:
             sentence = f"{least} is more than the model's max_output_tokens, {most}."
             problems.append(Problem(join(places[key], "min_output_tokens"), sentence))
+        if key[0] == "price" and "over_input_tokens" in entry and base_price_key(entry) not in entries:
+            sentence = "There is no line for shorter prompts of the same model, provider, service_tier and from."
+            hint = "Add one without over_input_tokens."
+            problems.append(Problem(join(places[key], "over_input_tokens"), sentence, hint))
         if entry.get("scope") == {}:
             hint = 'For every call, write { organization = "NAME" }.'
             problems.append(Problem(join(places[key], "scope"), "A scope with nothing in it is not clear.", hint))

@@ -29,12 +29,13 @@ KINDS: tuple[EntryKind, ...] = (
 Value = str | int | bool | list[str] | dict[str, list[str]]
 Entry = dict[str, Value]
 EntryKey = tuple[EntryKind, str]
-"""The kind, and what names one of it: a name, an id, a pattern; for a price `model|provider|tier|from`."""
+"""The kind, and what names one of it: a name, an id, a pattern; of a price `model|provider|tier|from[|size]`."""
 
 Entries = Mapping[EntryKey, Entry]
 """What a file asks for."""
 
 ORGANIZATION: EntryKey = ("organization", "organization")
+_PRICE_PARTS = ("model", "provider", "service_tier", "from")
 
 
 class StoredEntry(msgspec.Struct, frozen=True):
@@ -59,8 +60,14 @@ class Document(msgspec.Struct, frozen=True):
 
 
 def price_key(entry: Mapping[str, object]) -> str:
-    """The key of a price entry."""
-    return "|".join(str(entry.get(part, "")) for part in ("model", "provider", "service_tier", "from"))
+    """The key of a price entry. One for longer prompts has their size as a fifth part."""
+    base, size = "|".join(str(entry.get(part, "")) for part in _PRICE_PARTS), entry.get("over_input_tokens")
+    return base if size is None else f"{base}|{size}"
+
+
+def base_price_key(entry: Entry) -> EntryKey:
+    """The key of the price of any prompt that a price of longer ones belongs to."""
+    return ("price", price_key({part: entry[part] for part in _PRICE_PARTS if part in entry}))
 
 
 def strings(entry: Mapping[str, Value], field: str) -> tuple[str, ...]:

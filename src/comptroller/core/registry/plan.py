@@ -85,9 +85,10 @@ def say_key(kind: EntryKind, key: str) -> str:
         return "the organization"
     if kind != "price":
         return f"{kind} {key}"
-    model, provider, tier, first_day = key.split("|")
+    model, provider, tier, first_day, *size = key.split("|")
     where = f" on {provider}" if provider else ""
-    return f"price of {model}{where} from {first_day}{'' if tier == 'default' else f', tier {tier}'}"
+    which = ("" if tier == "default" else f", tier {tier}") + "".join(f", prompts over {tokens}" for tokens in size)
+    return f"price of {model}{where} from {first_day}{which}"
 
 
 def _change(key: EntryKey, stored: StoredEntry | None, wanted: Entry | None) -> EntryChange | None:
@@ -118,7 +119,7 @@ def _warnings(changes: tuple[EntryChange, ...]) -> Iterator[Problem]:
 
 def _say_entry(kind: EntryKind, entry: Entry) -> str:
     """The fields of a new entry; those of a price's key are said already."""
-    said = {"model", "provider", "service_tier", "from"} if kind == "price" else set[str]()
+    said = {"model", "provider", "service_tier", "from", "over_input_tokens"} if kind == "price" else set[str]()
     return ", ".join(f"{name} {_say(value)}" for name, value in entry.items() if name not in said)
 
 

@@ -8,6 +8,7 @@ from typing import cast, get_args
 
 from comptroller.core.budget.scope import CALL_ATTRIBUTES
 from comptroller.core.identity.identity import GRACE_DAYS, Environment, IdentityKind
+from comptroller.core.pricing.book import Shipped
 from comptroller.core.problem import Problem, did_you_mean, join
 from comptroller.core.registry.entries import (
     ORGANIZATION,
@@ -56,12 +57,12 @@ def unknown_providers(entries: Entries, providers: Collection[str]) -> tuple[Pro
     )
 
 
-def find_warnings(entries: Entries, installed: Installed) -> Iterator[Problem]:
-    """What is right, and probably not what was meant."""
+def find_warnings(entries: Entries, installed: Installed, shipped: Shipped | None = None) -> Iterator[Problem]:
+    """What is right, and probably not what was meant. `shipped`: prices that need not stand in the file."""
     yield from _ownerless_identities(entries, installed)
     yield from _idle_budgets(entries)
     yield from _unlimited_identities(entries)
-    yield from _prices_and_models(entries)
+    yield from _prices_and_models(entries, shipped)
 
 
 def _owners_who_left(entries: Entries, installed: Installed) -> Mapping[tuple[str, str], str]:
@@ -202,17 +203,26 @@ def _is_hard_money(entry: Entry) -> bool:
     return string(entry, "limit").endswith(" USD") and entry.get("mode") == "hard"
 
 
-def _prices_and_models(entries: Entries) -> Iterator[Problem]:
+def _prices_and_models(entries: Entries, shipped: Shipped | None) -> Iterator[Problem]:
     prices, models = _of(entries, "price"), _of(entries, "model")
     for pattern, model in models:
         for provider in strings(model, "providers"):
-            if not any(_prices(price, provider, pattern) for _, price in prices):
+            if any(_prices(price, provider, pattern) for _, price in prices):
+                continue
+            if shipped is None or not _ships(shipped, provider, pattern):
                 sentence = f"No price is for this model on {provider}: under a budget in USD it is refused."
                 yield Problem(join("models", pattern), sentence)
     for _, price in prices:
         served = [(pattern, provider) for pattern, model in models for provider in strings(model, "providers")]
         if not any(_prices(price, provider, pattern) for pattern, provider in served):
             yield Problem(f"prices of {string(price, 'model')}", "No model that is served has this price.")
+
+
+def _ships(shipped: Shipped, provider: str, pattern: str) -> bool:
+    """Whether a model, or perhaps some model of a pattern, has a shipped price."""
+    if "*" in pattern or "?" in pattern:
+        return shipped.knows(provider)
+    return bool(shipped.prices(provider, pattern))
 
 
 def _prices(price: Entry, provider: str, pattern: str) -> bool:

@@ -17,3 +17,7 @@ class Session(msgspec.Struct, frozen=True):
     ended_at_ns: int | None = None
     ended_by: str | None = None
     ended_reason: str | None = None
+
+    def goes_on(self, now_ns: int) -> bool:
+        """Whether it is neither ended nor expired."""
+        return self.ended_at_ns is None and now_ns < self.expires_at_ns

@@ -124,6 +124,8 @@ def _read(request: dict[str, object], fields: dict[str, msgspec.Raw], body_bytes
         images=contents.images,
         output_limit=_output_limit(request),
         service_tier=asked_tier(capacity, speed, geography),
+        possible_tiers=possible_tiers(capacity, speed, geography),
+        long_cache_writes=contents.hour_cache,
         unbounded=tuple(dict.fromkeys((*contents.unbounded, *stored, *outside))),
         fees=tuple(dict.fromkeys((*contents.fees, *fees))),
     )  # fmt: skip

@@ -120,11 +120,12 @@ def read_usage(reported: Any, hour_cache: bool = False) -> Reported | None:
     if sum(total) - total.hour > MOST_TOKENS:
         return None
     tier = _tier(report)
-    details = report.output_tokens_details
+    details, tools = report.output_tokens_details, _tool_use(report.server_tool_use)
+    thinking = (details.thinking_tokens or 0) if details else 0
     return Reported(
-        usage=_usage(total, tier, (details.thinking_tokens or 0) if details else 0),
+        usage=_usage(total, tier, thinking, tools.get("web_search_requests", 0)),
         hour_cache_tokens=total.hour,
-        server_tool_use=_tool_use(report.server_tool_use),
+        server_tool_use=tools,
         iterations=tuple(
             Iteration(read_name(each.type) or "", read_name(each.model), _usage(_tokens(each, hour_cache), tier))
             for each in rounds
@@ -166,21 +167,17 @@ def _sum(rounds: Iterable[_Tokens]) -> _Tokens:
     return total
 
 
-def _usage(tokens: _Tokens, tier: str | None, thinking: int = 0) -> Usage:
-    usage = Usage(
+def _usage(tokens: _Tokens, tier: str | None, thinking: int = 0, searches: int = 0) -> Usage:
+    return Usage(
         input_tokens=tokens.plain + tokens.read + tokens.written,
         output_tokens=tokens.made,
         cached_tokens=tokens.read,
         cache_write_tokens=tokens.written,
         reasoning_tokens=thinking,
         service_tier=tier,
+        cache_write_1h_tokens=tokens.hour,
+        web_search_requests=searches,
     )
-    return _with_hour_cache(usage, tokens.hour)
-
-
-def _with_hour_cache(usage: Usage, hour_cache_tokens: int) -> Usage:
-    """The one place to fill `cache_write_1h_tokens` in, once core/pricing/usage.py has it."""
-    return usage
 
 
 def _tier(report: _Report) -> str | None:

@@ -1,0 +1,1 @@
+"""The bench: what a governed call costs, as ratios in one run beside nginx and LiteLLM."""

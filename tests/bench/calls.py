@@ -1,0 +1,100 @@
+"""Single calls, saturated: CPU per call and calls a second, beside nginx and LiteLLM, round by round in turn."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import uvloop
+
+from tests.bench.figures import Aim, Figure, ratios
+from tests.bench.load import closed_loop
+from tests.bench.machine import cpu_ns, user_and_system_s, wait_quiet
+from tests.bench.run import Bench
+from tests.bench.servers import Contestant, comptroller, nginx, nginx_program
+
+PART = "calls"
+CONNECTIONS = 64
+TIMES_NGINX = Aim("at most 6 (moonshot 4)", most=6.0)
+PER_S = Aim("moonshot: at least 10,000", least=10_000.0)
+
+
+@dataclass
+class Rounds:
+    """What the rounds of one contestant came to."""
+
+    cpu_us: list[float] = field(default_factory=list[float])
+    system_share: list[float] = field(default_factory=list[float])
+    per_s: list[float] = field(default_factory=list[float])
+    busy: list[float] = field(default_factory=list[float])
+
+
+def measure(bench: Bench) -> list[Figure]:
+    with ExitStack() as stack:
+        port = bench.provider_port
+        contestants = [
+            stack.enter_context(comptroller(bench.folder / durability, port, bench.cores, durability=durability))
+            for durability in ("power", "process")
+        ]
+        if nginx_program() is not None:
+            contestants.append(stack.enter_context(nginx(bench.folder / "nginx", port, bench.cores)))
+        return _figures(in_turn(bench, contestants))
+
+
+def in_turn(bench: Bench, contestants: Sequence[Contestant]) -> dict[str, Rounds]:
+    """A B C A B C ...: what disturbs the machine for a while disturbs all of them."""
+    rounds = {each.name: Rounds() for each in contestants}
+    for each in contestants:
+        _load(each, bench.warm_up_s)
+        _catch_up(each)
+    for number in range(bench.rounds):
+        for each in contestants:
+            _round(each, bench.round_s, rounds[each.name])
+            bench.say(f"  round {number + 1}: {each.name}: {_last(rounds[each.name])}")
+    return rounds
+
+
+def _round(contestant: Contestant, seconds: float, rounds: Rounds) -> None:
+    split, before = user_and_system_s(contestant.pid), cpu_ns(contestant.pid)
+    calls, took_s, at_end = _load(contestant, seconds)
+    _catch_up(contestant)
+    after, later = cpu_ns(contestant.pid), user_and_system_s(contestant.pid)
+    system_s = later[1] - split[1]
+    rounds.cpu_us.append((after - before) / calls / 1e3)
+    rounds.system_share.append(system_s / max(1e-9, sum(later) - sum(split)))
+    rounds.per_s.append(calls / took_s)
+    rounds.busy.append((at_end - before) / 1e9 / took_s)
+
+
+def _load(contestant: Contestant, seconds: float) -> tuple[int, float, int]:
+    """(calls, seconds, CPU of the contestant when the last answer had come)."""
+    load = uvloop.run(closed_loop(contestant.port, contestant.requests("bench-answer"), CONNECTIONS, seconds))
+    load.checked(contestant.name)
+    return load.calls, load.seconds, cpu_ns(contestant.pid)
+
+
+def _catch_up(contestant: Contestant) -> None:
+    """Let it do what it put off: that belongs to the calls which caused it."""
+    if contestant.puts_off:
+        wait_quiet(contestant.pid)
+
+
+def _last(rounds: Rounds) -> str:
+    cpu, per_s, busy = rounds.cpu_us[-1], rounds.per_s[-1], rounds.busy[-1]
+    return f"{cpu:.1f} us of CPU a call, {per_s:,.0f} calls/s with {busy:.0%} of the core"
+
+
+def _figures(rounds: dict[str, Rounds]) -> list[Figure]:
+    figures: list[Figure] = []
+    for name, each in rounds.items():
+        share = f"{each.system_share[-1]:.0%} of it in the kernel"
+        figures.append(Figure(PART, f"CPU per call: {name}", "us", each.cpu_us, note=share))
+    for name, each in rounds.items():
+        aim = PER_S if name.startswith("comptroller") else None
+        note = f"with {sorted(each.busy)[len(each.busy) // 2]:.0%} of its core"
+        figures.append(Figure(PART, f"saturated: {name}", "calls/s", each.per_s, aim, note))
+    if "nginx" in rounds:
+        for name, each in rounds.items():
+            if name != "nginx":
+                times = ratios(each.cpu_us, rounds["nginx"].cpu_us)
+                figures.append(Figure(PART, f"CPU per call, times nginx: {name}", "x", times, TIMES_NGINX))
+    return figures
