@@ -14,7 +14,7 @@ class Said(NamedTuple):
 
     @property
     def code(self) -> str:
-        return self.body["error"]["code"]
+        return self.body["code"]
 
 
 class Admin:

@@ -84,7 +84,7 @@ async def test_whoever_comes_through_a_proxy_stays_outside(house: House, name: s
     """The proxy is on this machine; who stands behind it is not known."""
     said = await ask(door(house), "GET", STATUS, headers={name: "127.0.0.1"})
     assert (said.status, said.code) == (403, "client_forbidden")
-    assert "proxy" in said.body["error"]["message"]
+    assert "proxy" in said.body["detail"]
     assert ADMIN not in str(said)
 
 
@@ -119,7 +119,7 @@ async def test_a_session_credential_administers_nothing(house: House) -> None:
     minted = await tokens.mint(house.office, "agent/ant", None, "test")
     said = await ask(door(house), "GET", STATUS, credential=minted.credential)
     assert (said.status, said.code) == (403, "credential_forbidden")
-    assert "makes model calls and administers nothing" in said.body["error"]["message"]
+    assert "makes model calls and administers nothing" in said.body["detail"]
 
 
 @pytest.mark.parametrize(
@@ -134,10 +134,11 @@ async def test_a_session_credential_administers_nothing(house: House) -> None:
         ("GET", "/api/v1/calls?colour=red", b"", 400, "request_invalid"),
         ("GET", "/api/v1/calls?limit=1&limit=2", b"", 400, "request_invalid"),
         ("GET", "/api/v1/calls?limit=many", b"", 400, "request_invalid"),
-        ("GET", "/api/v1/calls?limit=0", b"", 422, "invalid"),
+        ("GET", "/api/v1/calls?limit=0", b"", 400, "request_invalid"),
+        ("GET", "/api/v1/calls?limit=10001", b"", 400, "request_invalid"),
         ("GET", "/api/v1/calls?since=yesterday", b"", 422, "invalid"),
         ("GET", "/api/v1/calls?since=2026-11-22T05:47:11", b"", 422, "invalid"),
-        ("GET", "/api/v1/calls?outcome=fine", b"", 422, "invalid"),
+        ("GET", "/api/v1/calls?outcome=fine", b"", 400, "request_invalid"),
         ("GET", "/api/v1/calls/call_nope/explanation", b"", 404, "not_found"),
         ("POST", "/api/v1/sessions", b"", 400, "request_invalid"),
         ("POST", "/api/v1/sessions", b"{", 400, "request_invalid"),
@@ -164,16 +165,17 @@ async def test_a_session_credential_administers_nothing(house: House) -> None:
         ("POST", "/api/v1/keys/rotate", {"distrust_old": 1, "reason": "x"}, 400, "request_invalid"),
         ("GET", "/api/v1/keys/rotate", b"", 405, "method_not_allowed"),
         ("POST", "/api/v1/registry/plan", b"\xff", 400, "request_invalid"),
-        ("POST", "/api/v1/registry/plan", b"= 1", 422, "registry_invalid"),
-        ("POST", "/api/v1/registry/plan", b"x = " + b"[" * 5_000, 422, "registry_invalid"),
-        ("POST", "/api/v1/registry/apply", b"x = 1", 422, "registry_invalid"),
+        ("POST", "/api/v1/registry/plan", b"[organization]", 400, "request_invalid"),
+        ("POST", "/api/v1/registry/plan", {"registry": "= 1"}, 422, "registry_invalid"),
+        ("POST", "/api/v1/registry/plan", {"registry": "x = " + "[" * 5_000}, 422, "registry_invalid"),
+        ("POST", "/api/v1/registry/apply", {"registry": "x = 1"}, 422, "registry_invalid"),
         ("POST", "/api/v1/registry/apply", b"#" * (9 << 20), 413, "body_too_large"),
     ],
 )
 async def test_what_is_wrong_is_said(house: House, method: str, path: str, body: Any, status: int, code: str) -> None:
     said = await ask(door(house), method, path, body)
     assert (said.status, said.code) == (status, code), said.body
-    assert said.body["error"]["message"]
+    assert said.body["detail"]
 
 
 async def test_a_fault_of_ours_tells_nothing(house: House) -> None:
@@ -188,10 +190,34 @@ async def test_a_fault_of_ours_tells_nothing(house: House) -> None:
     assert "NoneType" not in str(logged), "a message could hold a value"
 
 
+@pytest.mark.parametrize(
+    ("media", "status"),
+    [
+        ("", 404),
+        ("application/json", 404),
+        ("Application/JSON; charset=utf-8", 404),
+        ("text/plain", 415),
+        ("application/x-www-form-urlencoded", 415),
+        ("application/jsonp", 415),
+    ],
+)
+async def test_a_body_is_json_or_nothing(house: House, media: str, status: int) -> None:
+    """A page of another origin can send any text without being asked for leave, but not as JSON."""
+    said = await ask(door(house), "POST", "/api/v1/sessions", {"identity": "no"}, headers={"content-type": media})
+    assert said.status == status
+
+
+@pytest.mark.parametrize("method", ["HEAD", "PUT", "DELETE", "OPTIONS", "TRACE", "BREW"])
+async def test_a_wrong_method_is_told_the_right_ones(house: House, method: str) -> None:
+    said = await ask(door(house), method, "/api/v1/sessions")
+    assert (said.status, said.code) == (405, "method_not_allowed")
+    assert said.headers["allow"] == "GET, POST"
+
+
 async def test_every_answer_is_private_json(house: House) -> None:
-    for path in (STATUS, "/api/v1/nothing"):
+    for path, media in ((STATUS, "application/json"), ("/api/v1/nothing", "application/problem+json")):
         said = await ask(door(house), "GET", path)
-        assert said.headers["content-type"] == "application/json"
+        assert said.headers["content-type"] == media
         assert said.headers["cache-control"] == "no-store"
 
 

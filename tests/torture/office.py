@@ -59,7 +59,7 @@ class AdminOffice:
         shares = {name: self._dice.uniform(0.1, 0.6) for name in FIRST_LIMITS}
         self._limits = raised(self._limits, rows, shares, self._mode)
         document = to_toml(registry_table(self._limits, self._mode, late=self.raises >= _LATE_AFTER))
-        await self._ask("POST", "/registry/apply", document)
+        await self._ask("POST", "/registry/apply", {"registry": document})
         self.raises += 1
 
     async def resume_all(self) -> None:
@@ -89,7 +89,7 @@ class AdminOffice:
                 return calls
 
     async def _ask(self, method: str, path: str, body: object = None) -> Any:
-        content = b"" if body is None else (body if isinstance(body, str) else json.dumps(body)).encode()
+        content = b"" if body is None else json.dumps(body).encode()
         head = (
             f"{method} /api/v1{path} HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {self._token}\r\n"
             f"content-length: {len(content)}\r\nconnection: close\r\n\r\n"

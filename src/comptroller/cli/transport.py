@@ -233,29 +233,18 @@ def _unquoted(path: str) -> str:
     return unquote(path)
 
 
-class _Error(msgspec.Struct, frozen=True):
-    code: str
-    message: str
-    hint: str = ""
-    details: tuple[str, ...] = ()
-
-
-class _ErrorBody(msgspec.Struct, frozen=True):
-    error: _Error
-
-
 def _refusal(answer: Answer) -> CommandError:
     """The admin plane's no, as the command says it."""
+    from comptroller.control.problem import ProblemBody
+
     with suppress(msgspec.MsgspecError, UnicodeDecodeError):
-        error = msgspec.json.decode(answer.body, type=_ErrorBody).error
+        error = msgspec.json.decode(answer.body, type=ProblemBody)
         hint = error.hint
-        if error.code == "route_unknown":
-            hint = "Is this the admin plane? Check [admin] listen in comptroller.toml, or COMPTROLLER_ADDR."
         if error.code in {"credential_invalid", "credential_missing"}:
             hint = (
                 "Does another gateway listen there? The credential is in `admin-token` in the state folder of its own."
             )
-        return CommandError(error.message, hint, error.details)
+        return CommandError(error.detail, hint, error.errors)
     return CommandError(
         f"What listens there is not the admin plane of a gateway (HTTP {answer.status}).",
         "Check [admin] listen in comptroller.toml, or COMPTROLLER_ADDR.",

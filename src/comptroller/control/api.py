@@ -1,18 +1,19 @@
 """The admin plane over HTTP: `/api/v1/...`, JSON in and out, for the CLI and the console.
 
-A route here reads what was sent, calls one act of a noun beside this file, and writes what it returns.
+ROUTES is all of it. An act here takes what was sent, calls a noun beside this file, and returns what that says. To
+add a route: write its act, with a docstring that says what it is for and a signature that says what it takes and
+answers (requests.py has what may be sent), and give it a line in the table. The document at `/api/v1/openapi.json`
+follows by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from datetime import date, datetime
-from typing import Annotated, TypeVar
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Any
 
 import msgspec
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route, Router
+from starlette import routing
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from comptroller.control import (
@@ -25,6 +26,7 @@ from comptroller.control import (
     findings,
     identities,
     keys,
+    openapi,
     policy,
     prices,
     registry,
@@ -33,100 +35,30 @@ from comptroller.control import (
     status,
     tokens,
 )
-from comptroller.control.door import Door, json_response, read_body
+from comptroller.control.door import Door
 from comptroller.control.interfaces import AdminCredential, CallFilter
 from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem, invalid
+from comptroller.control.requests import (
+    ApplyQuery,
+    CallsQuery,
+    CorrectRequest,
+    DocumentsRequest,
+    LimitQuery,
+    MintRequest,
+    PricesQuery,
+    ReasonRequest,
+    RepriceQuery,
+    ResumeRequest,
+    RotateRequest,
+    SessionsQuery,
+)
+from comptroller.control.route import PREFIX, Asked, NoQuery, Place, Plain, Route
 from comptroller.core.instant import from_datetime
 from comptroller.core.money import parse_usd
-from comptroller.flow.outcome import OUTCOMES
 
 ACTOR = "admin"  # the bootstrap credential; named admins come with logins
-BODY_BYTES = 64 * 1024
 DOCUMENT_BYTES = 8 * 1024 * 1024  # a registry of tens of thousands of identities
-ROWS_MOST = 10_000  # in one answer; `before` gets the next ones
-
-_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-
-Act = Callable[[Office, Request], Awaitable[object]]
-T = TypeVar("T")
-
-
-class _Sent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whatever is sent: a field that nobody reads is an error."""
-
-
-class MintRequest(_Sent, frozen=True):
-    identity: str
-    lifetime_s: int | None = None
-
-
-class ReasonRequest(_Sent, frozen=True):
-    reason: str
-
-
-class CorrectRequest(_Sent, frozen=True):
-    charge_usd: str
-    reason: str
-
-
-class ResumeRequest(_Sent, frozen=True):
-    provider: str
-    model: str
-    reason: str
-
-
-class RotateRequest(_Sent, frozen=True):
-    reason: str
-    distrust_old: bool = False
-
-
-class DocumentsRequest(_Sent, frozen=True):
-    """What is to be installed as one version."""
-
-    registry: str  # the text of a registry.toml
-    policies: dict[str, str] | None = None  # file name -> text; null: as they are installed
-
-
-class CallsQuery(_Sent, frozen=True):
-    identity: str | None = None
-    team: str | None = None
-    session: str | None = None
-    model: str | None = None
-    outcome: str | None = None
-    since: str | None = None
-    before: str | None = None
-    limit: int = 100
-
-
-class SessionsQuery(_Sent, frozen=True):
-    identity: str | None = None
-    all: bool = False
-    limit: int = sessions.SESSIONS_SHOWN
-
-
-class LimitQuery(_Sent, frozen=True):
-    limit: int = 100
-
-
-class PricesQuery(_Sent, frozen=True):
-    model: str
-    provider: str | None = None
-    at: date | None = None
-
-
-class RepriceQuery(_Sent, frozen=True):
-    since: str
-    identity: str | None = None
-    model: str | None = None
-
-
-class ApplyQuery(_Sent, frozen=True):
-    expected_version: int | None = None
-
-
-class NoQuery(_Sent, frozen=True):
-    """Nothing can be asked for."""
 
 
 def build(office: Office, admin: AdminCredential, own_hosts: Collection[str] = ()) -> ASGIApp:
@@ -134,29 +66,35 @@ def build(office: Office, admin: AdminCredential, own_hosts: Collection[str] = (
 
     `own_hosts`: names and addresses, beside loopback ones, under which it may be addressed (the admin listen host).
     """
-    routes = [_route(office, path, acts) for path, acts in _ROUTES.items()]
-    return Door(office, admin, own_hosts, Router(routes, redirect_slashes=False, default=_no_route))
+    paths = dict.fromkeys(route.whole_path for route in ROUTES)
+    places = {path: Place(office, [route for route in ROUTES if route.whole_path == path]) for path in paths}
+    found = [routing.Route(path, place) for path, place in places.items()]
+    return Door(office, admin, own_hosts, routing.Router(found, redirect_slashes=False, default=_no_route))
 
 
-async def _status(office: Office, request: Request) -> object:
-    _query(request, NoQuery)
+async def _document(office: Office, asked: Plain) -> Mapping[str, Any]:
+    """This document."""
+    return openapi.document(ROUTES, office.process.version)
+
+
+async def _status(office: Office, asked: Plain) -> status.Status:
+    """What this process is, and whether it is well."""
     return await status.show_status(office)
 
 
-async def _identities(office: Office, request: Request) -> object:
-    _query(request, NoQuery)
+async def _identities(office: Office, asked: Plain) -> Sequence[identities.IdentityRow]:
+    """Who may create cost, who answers for it, and what will stop it soon."""
     return identities.list_identities(office)
 
 
-async def _budgets(office: Office, request: Request) -> object:
-    _query(request, NoQuery)
+async def _budgets(office: Office, asked: Plain) -> Sequence[budgets.BudgetRow]:
+    """What each window of each budget has spent, holds and has left, now."""
     return await budgets.list_budgets(office)
 
 
-async def _calls(office: Office, request: Request) -> object:
-    query = _query(request, CallsQuery)
-    if query.outcome is not None and query.outcome not in {*OUTCOMES, "refused", "open"}:
-        raise invalid(f"{query.outcome!r} is not an outcome.", f"Known: {', '.join((*OUTCOMES, 'refused', 'open'))}.")
+async def _calls(office: Office, asked: Asked[CallsQuery, None]) -> Sequence[calls.CallRow]:
+    """The governed calls, refused ones too, newest first."""
+    query = asked.query
     wanted = CallFilter(
         identity=query.identity,
         team=query.team,
@@ -165,156 +103,122 @@ async def _calls(office: Office, request: Request) -> object:
         outcome=query.outcome,
         since_ns=_instant(query.since) if query.since is not None else None,
         before=query.before,
-        limit=_limit(query.limit),
+        limit=query.limit,
     )
     return await calls.list_calls(office, wanted)
 
 
-async def _explain(office: Office, request: Request) -> object:
-    _query(request, NoQuery)
-    return await explain.explain(office, request.path_params["call"])
+async def _explain(office: Office, asked: Plain) -> explain.Explanation:
+    """The whole story of one call, with the facts that it is told from."""
+    return await explain.explain(office, asked.path["call"])
 
 
-async def _correct(office: Office, request: Request) -> object:
-    sent = await _body(request, CorrectRequest)
+async def _correct(office: Office, asked: Asked[NoQuery, CorrectRequest]) -> correct.Correction:
+    """Post the true charge of a call: an adjusting row, never an edit."""
+    sent = asked.body
     try:
         charge_nanos = parse_usd(sent.charge_usd)
     except ValueError as error:
         raise invalid(f"charge_usd: {error}.") from error
-    return await correct.correct(office, request.path_params["call"], charge_nanos, sent.reason, ACTOR)
+    return await correct.correct(office, asked.path["call"], charge_nanos, sent.reason, ACTOR)
 
 
-async def _sessions(office: Office, request: Request) -> object:
-    query = _query(request, SessionsQuery)
-    return await sessions.list_sessions(office, query.identity, every=query.all, limit=_limit(query.limit))
+async def _sessions(office: Office, asked: Asked[SessionsQuery, None]) -> Sequence[sessions.SessionRow]:
+    """The active sessions, newest first."""
+    query = asked.query
+    return await sessions.list_sessions(office, query.identity, every=query.all, limit=query.limit)
 
 
-async def _mint(office: Office, request: Request) -> object:
-    sent = await _body(request, MintRequest)
-    return await tokens.mint(office, sent.identity, sent.lifetime_s, ACTOR)
+async def _mint(office: Office, asked: Asked[NoQuery, MintRequest]) -> tokens.Minted:
+    """Open a session for an identity and mint its credential, which is shown this once."""
+    return await tokens.mint(office, asked.body.identity, asked.body.lifetime_s, ACTOR)
 
 
-async def _end_session(office: Office, request: Request) -> object:
-    sent = await _body(request, ReasonRequest)
-    return await sessions.end_session(office, request.path_params["session"], sent.reason, ACTOR)
+async def _end_session(office: Office, asked: Asked[NoQuery, ReasonRequest]) -> sessions.SessionEnd:
+    """End a session at once: its next call is refused, its calls in flight are cut."""
+    return await sessions.end_session(office, asked.path["session"], asked.body.reason, ACTOR)
 
 
-async def _bounds(office: Office, request: Request) -> object:
-    _query(request, NoQuery)
+async def _bounds(office: Office, asked: Plain) -> Sequence[bounds.BoundRow]:
+    """Every provider and model that was ever billed above its hold."""
     return bounds.list_bounds(office)
 
 
-async def _resume(office: Office, request: Request) -> object:
-    sent = await _body(request, ResumeRequest)
+async def _resume(office: Office, asked: Asked[NoQuery, ResumeRequest]) -> Sequence[bounds.BoundRow]:
+    """Reopen a quarantined model on a provider. Its raised factor stays."""
+    sent = asked.body
     return await bounds.resume(office, sent.provider, sent.model, sent.reason, ACTOR)
 
 
-async def _rotate(office: Office, request: Request) -> object:
-    sent = await _body(request, RotateRequest)
-    return await keys.rotate(office, sent.reason, ACTOR, distrust_old=sent.distrust_old)
+async def _rotate(office: Office, asked: Asked[NoQuery, RotateRequest]) -> keys.Rotation:
+    """Sign session credentials with a new key from now on."""
+    return await keys.rotate(office, asked.body.reason, ACTOR, distrust_old=asked.body.distrust_old)
 
 
-async def _findings(office: Office, request: Request) -> object:
-    return await findings.list_findings(office, _limit(_query(request, LimitQuery).limit))
+async def _findings(office: Office, asked: Asked[LimitQuery, None]) -> Sequence[findings.FindingRow]:
+    """What a person should look at, newest first."""
+    return await findings.list_findings(office, asked.query.limit)
 
 
-async def _changes(office: Office, request: Request) -> object:
-    return await changes.list_changes(office, _limit(_query(request, LimitQuery).limit))
+async def _changes(office: Office, asked: Asked[LimitQuery, None]) -> Sequence[changes.ChangeRow]:
+    """Who changed what, outside of calls, newest first."""
+    return await changes.list_changes(office, asked.query.limit)
 
 
-async def _prices(office: Office, request: Request) -> object:
-    query = _query(request, PricesQuery)
+async def _prices(office: Office, asked: Asked[PricesQuery, None]) -> prices.PriceSheet:
+    """What a model costs on a day, meter by meter, and where each price is from."""
+    query = asked.query
     return prices.show_prices(office, query.model, query.provider, query.at)
 
 
-async def _reprice(office: Office, request: Request) -> object:
-    query = _query(request, RepriceQuery)
+async def _reprice(office: Office, asked: Asked[RepriceQuery, None]) -> reprice.Repricing:
+    """What today's price book would have charged for calls that are settled. Nothing is changed by asking."""
+    query = asked.query
     return await reprice.reprice(office, _instant(query.since), query.identity, query.model)
 
 
-async def _plan(office: Office, request: Request) -> object:
-    _query(request, NoQuery)
-    sent = await _documents(request)
-    return await registry.show_plan(office, sent.registry, sent.policies)
+async def _plan(office: Office, asked: Asked[NoQuery, DocumentsRequest]) -> registry.PlanRow:
+    """What a registry and policies would change. Nothing is changed by asking."""
+    return await registry.show_plan(office, asked.body.registry, asked.body.policies)
 
 
-async def _apply(office: Office, request: Request) -> object:
-    query = _query(request, ApplyQuery)
-    sent = await _documents(request)
-    return await registry.apply(office, sent.registry, ACTOR, query.expected_version, sent.policies)
+async def _apply(office: Office, asked: Asked[ApplyQuery, DocumentsRequest]) -> registry.PlanRow:
+    """Install a registry and policies as the next version."""
+    sent = asked.body
+    return await registry.apply(office, sent.registry, ACTOR, asked.query.expected_version, sent.policies)
 
 
-async def _explain_policy(office: Office, request: Request) -> object:
-    return policy.explain(office, await _body(request, policy.Question))
+async def _explain_policy(office: Office, asked: Asked[NoQuery, policy.Question]) -> policy.PolicyExplanation:
+    """What the policies in force would say of a call, and how each of them bears on it."""
+    return policy.explain(office, asked.body)
 
 
-_ROUTES: Mapping[str, Mapping[str, Act]] = {
-    "/api/v1/status": {"GET": _status},
-    "/api/v1/identities": {"GET": _identities},
-    "/api/v1/budgets": {"GET": _budgets},
-    "/api/v1/calls": {"GET": _calls},
-    "/api/v1/calls/{call}/explanation": {"GET": _explain},
-    "/api/v1/calls/{call}/corrections": {"POST": _correct},
-    "/api/v1/sessions": {"GET": _sessions, "POST": _mint},
-    "/api/v1/sessions/{session}/end": {"POST": _end_session},
-    "/api/v1/bounds": {"GET": _bounds},
-    "/api/v1/bounds/resume": {"POST": _resume},
-    "/api/v1/keys/rotate": {"POST": _rotate},
-    "/api/v1/findings": {"GET": _findings},
-    "/api/v1/changes": {"GET": _changes},
-    "/api/v1/prices": {"GET": _prices},
-    "/api/v1/reprice": {"GET": _reprice},
-    "/api/v1/registry/plan": {"POST": _plan},
-    "/api/v1/registry/apply": {"POST": _apply},
-    "/api/v1/policies/explanation": {"POST": _explain_policy},
-}
-
-
-def _route(office: Office, path: str, acts: Mapping[str, Act]) -> Route:
-    async def endpoint(request: Request) -> Response:
-        act = acts.get(request.method)
-        if act is None:
-            known = " or ".join(acts)
-            raise ControlProblem(405, "method_not_allowed", f"{path} takes {known}, not {request.method}.")
-        return json_response(await act(office, request))
-
-    return Route(path, endpoint, methods=_METHODS)
+ROUTES: Sequence[Route] = (
+    Route("GET", "/openapi.json", _document),
+    Route("GET", "/status", _status),
+    Route("GET", "/identities", _identities),
+    Route("GET", "/budgets", _budgets),
+    Route("GET", "/calls", _calls, problems=(422,)),
+    Route("GET", "/calls/{call}/explanation", _explain, problems=(404,)),
+    Route("POST", "/calls/{call}/corrections", _correct, problems=(404, 409, 422)),
+    Route("GET", "/sessions", _sessions),
+    Route("POST", "/sessions", _mint, problems=(404, 409, 422)),
+    Route("POST", "/sessions/{session}/end", _end_session, problems=(404, 422)),
+    Route("GET", "/bounds", _bounds),
+    Route("POST", "/bounds/resume", _resume, problems=(404, 409, 422)),
+    Route("POST", "/keys/rotate", _rotate, problems=(422,)),
+    Route("GET", "/findings", _findings),
+    Route("GET", "/changes", _changes),
+    Route("GET", "/prices", _prices, problems=(404, 422)),
+    Route("GET", "/reprice", _reprice, problems=(422,)),
+    Route("POST", "/registry/plan", _plan, problems=(422,), body_bytes=DOCUMENT_BYTES),
+    Route("POST", "/registry/apply", _apply, problems=(409, 422), body_bytes=DOCUMENT_BYTES),
+    Route("POST", "/policies/explanation", _explain_policy, problems=(404, 422)),
+)
 
 
 async def _no_route(scope: Scope, receive: Receive, send: Send) -> None:
-    raise ControlProblem(404, "route_unknown", f"There is no {scope['path']} here.", "The admin plane is /api/v1/.")
-
-
-def _query(request: Request, kind: type[T]) -> T:
-    """The query string as this kind; each key at most once."""
-    pairs = request.query_params.multi_items()
-    if len(dict(pairs)) != len(pairs):
-        raise ControlProblem(400, "request_invalid", "A query parameter is given twice.")
-    try:
-        return msgspec.convert(dict(pairs), kind, strict=False)
-    except msgspec.ValidationError as error:
-        raise ControlProblem(400, "request_invalid", f"The query is not valid: {error}.") from error
-
-
-async def _body(request: Request, kind: type[T]) -> T:
-    _query(request, NoQuery)
-    try:
-        return msgspec.json.decode(await read_body(request, BODY_BYTES), type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise ControlProblem(400, "request_invalid", f"The body is not valid: {error}.") from error
-
-
-async def _documents(request: Request) -> DocumentsRequest:
-    """Registry and policies as JSON; or a registry.toml as it is, which never begins with a brace."""
-    body = await read_body(request, DOCUMENT_BYTES)
-    try:
-        if body.lstrip().startswith(b"{"):
-            return msgspec.json.decode(body, type=DocumentsRequest)
-        return DocumentsRequest(body.decode())
-    except UnicodeDecodeError as error:
-        raise ControlProblem(400, "request_invalid", "The registry file is not UTF-8.") from error
-    except msgspec.MsgspecError as error:
-        raise ControlProblem(400, "request_invalid", f"The body is not valid: {error}.") from error
+    raise ControlProblem(404, "route_unknown", f"There is no {scope['path']} here.", f"The admin plane is {PREFIX}/.")
 
 
 def _instant(text: str) -> int:
@@ -323,9 +227,3 @@ def _instant(text: str) -> int:
         return from_datetime(msgspec.convert(text, Annotated[datetime, msgspec.Meta(tz=True)]))
     except (msgspec.ValidationError, OverflowError) as error:
         raise invalid(f"{text!r} is not an instant.", "Write it as 2026-11-22T05:47:11Z.") from error
-
-
-def _limit(limit: int) -> int:
-    if not 1 <= limit <= ROWS_MOST:
-        raise invalid(f"A limit is between 1 and {ROWS_MOST}.")
-    return limit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 
@@ -11,6 +12,9 @@ from comptroller.control.office import Office
 from comptroller.control.problem import not_found
 from comptroller.core.instant import format_instant
 from comptroller.core.money import format_usd
+from comptroller.flow.outcome import Outcome
+
+OutcomeWord = Outcome | Literal["refused", "open"]
 
 
 class CallRow(msgspec.Struct, frozen=True):

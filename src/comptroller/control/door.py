@@ -13,7 +13,6 @@ from ipaddress import ip_address
 
 import msgspec
 from starlette.datastructures import Headers
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -23,6 +22,7 @@ from comptroller.control.problem import ControlProblem, ledger_unavailable
 from comptroller.core.identity.credential import ADMIN_PREFIX, PREFIX
 from comptroller.flow.journal import LedgerUnavailableError
 
+PROBLEM = "application/problem+json"
 _HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 _FORWARDED = frozenset({"forwarded", "x-real-ip", "via"})  # and x-forwarded-*: what a proxy adds
 _WAY_IN = "Send `Authorization: Bearer` with the admin credential, which stands in the state folder."
@@ -117,28 +117,14 @@ def is_loopback(name: str) -> bool:
 
 
 def problem_response(problem: ControlProblem) -> Response:
-    """An error as every route says it."""
-    error = {"code": problem.code, "message": problem.message, "hint": problem.hint}
-    if problem.details:
-        error = {**error, "details": problem.details}
-    headers = {**_HEADERS, "www-authenticate": "Bearer"} if problem.status == 401 else _HEADERS
-    return json_response({"error": error}, problem.status, headers)
+    """An error as every route says it (RFC 9457)."""
+    challenge = {"www-authenticate": "Bearer"} if problem.status == 401 else {}
+    headers = {**_HEADERS, **challenge, **problem.headers}
+    return Response(msgspec.json.encode(problem.body), problem.status, headers, PROBLEM)
 
 
-def json_response(value: object, status: int = 200, headers: dict[str, str] = _HEADERS) -> Response:
-    return Response(msgspec.json.encode(value), status, headers, "application/json")
-
-
-async def read_body(request: Request, limit_bytes: int) -> bytes:
-    """The whole body, if it is not longer than this."""
-    chunks: list[bytes] = []
-    length = 0
-    async for chunk in request.stream():
-        length += len(chunk)
-        if length > limit_bytes:
-            raise ControlProblem(413, "body_too_large", f"The body is longer than {limit_bytes} bytes.")
-        chunks.append(chunk)
-    return b"".join(chunks)
+def json_response(value: object) -> Response:
+    return Response(msgspec.json.encode(value), 200, _HEADERS, "application/json")
 
 
 def _check_client(scope: Scope, headers: Headers) -> None:

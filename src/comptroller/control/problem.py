@@ -2,21 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+
+import msgspec
 
 from comptroller.core.refusal import Refusal
+
+NO_HEADERS: Mapping[str, str] = {}
+
+
+class ProblemBody(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An error as every route says it: problem details (RFC 9457), with a stable code and a way on."""
+
+    title: str  # what the status means
+    status: int
+    detail: str  # one sentence
+    code: str
+    hint: str = ""  # what to do
+    errors: Sequence[str] = ()  # further lines, such as every fault in a document
 
 
 class ControlProblem(Exception):
     """An expected no of the control plane. `details` are further lines, such as every fault in a document."""
 
-    def __init__(self, status: int, code: str, message: str, hint: str = "", details: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        hint: str = "",
+        details: Sequence[str] = (),
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
         self.hint = hint
         self.details = tuple(details)
+        self.headers = headers
+
+    @property
+    def body(self) -> ProblemBody:
+        """What leaves. There is no `type`: the code tells one problem from another."""
+        return ProblemBody(
+            title=HTTPStatus(self.status).phrase,
+            status=self.status,
+            detail=self.message,
+            code=self.code,
+            hint=self.hint,
+            errors=self.details,
+        )
 
 
 def not_found(what: str, hint: str = "") -> ControlProblem:

@@ -27,14 +27,14 @@ from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Change
 
 
-class ChangeRow(msgspec.Struct, frozen=True):
+class PlannedChange(msgspec.Struct, frozen=True):
     verb: str  # add, change, disable, enable
     kind: str
     key: str
     sentence: str
 
 
-class WarningRow(msgspec.Struct, frozen=True):
+class PlanWarning(msgspec.Struct, frozen=True):
     where: str
     sentence: str
     hint: str
@@ -45,8 +45,8 @@ class PlanRow(msgspec.Struct, frozen=True):
 
     version: int
     applied: bool
-    changes: Sequence[ChangeRow]
-    warnings: Sequence[WarningRow]
+    changes: Sequence[PlannedChange]
+    warnings: Sequence[PlanWarning]
     opened: Sequence[str] = ()  # new budgets that begin with what was already spent
 
 
@@ -211,7 +211,7 @@ def _row(version: int, agreed: Plan, *, applied: bool, opened: Sequence[str] = (
     return PlanRow(
         version=version,
         applied=applied,
-        changes=[ChangeRow(c.verb, c.kind, c.key, c.sentence) for c in agreed.changes],
-        warnings=[WarningRow(p.where, p.sentence, p.hint) for p in agreed.warnings],
+        changes=[PlannedChange(c.verb, c.kind, c.key, c.sentence) for c in agreed.changes],
+        warnings=[PlanWarning(p.where, p.sentence, p.hint) for p in agreed.warnings],
         opened=opened,
     )

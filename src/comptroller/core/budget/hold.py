@@ -30,7 +30,7 @@ EVERY = "\x7f"
 Not printable, so that nobody can be called so."""
 
 
-class Amounts(msgspec.Struct, frozen=True, array_like=True):
+class Amounts(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """An amount in each unit: nano-USD, tokens, calls."""
 
     usd: int = 0
@@ -55,7 +55,7 @@ def in_unit(amount: int, unit: Unit) -> Amounts:
     return Amounts(**{unit: amount})
 
 
-class WindowKey(msgspec.Struct, frozen=True, array_like=True):
+class WindowKey(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One row of the ledger: a budget's key, its instance, and the start of the window."""
 
     budget: str

@@ -1,0 +1,104 @@
+"""What may be sent to the admin plane: the queries and the bodies of its routes.
+
+What a type here rules out is refused with 400, and stands in the document; what it allows and cannot be is a 422.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated
+
+from msgspec import Meta
+
+from comptroller.control.calls import OutcomeWord
+from comptroller.control.route import Sent
+from comptroller.control.sessions import SESSIONS_SHOWN
+
+ROWS_MOST = 10_000  # in one answer; `before` gets the next ones
+
+Limit = Annotated[int, Meta(ge=1, le=ROWS_MOST, description="How many rows at most.")]
+Reason = Annotated[str, Meta(description="One line of words for whoever asks later.")]
+IdentityId = Annotated[str, Meta(description="An identity of the registry.", examples=["agent/scout"])]
+Instant = Annotated[str, Meta(description="An instant (RFC 3339).", extra_json_schema={"format": "date-time"})]
+Usd = Annotated[str, Meta(description="A decimal amount of USD.", examples=["0.0123"])]
+
+
+class CallsQuery(Sent, frozen=True):
+    """Which calls. All that is given must match."""
+
+    identity: IdentityId | None = None
+    team: str | None = None
+    session: str | None = None
+    model: Annotated[str, Meta(description="The model that was called.")] | None = None
+    outcome: OutcomeWord | None = None
+    since: Instant | None = None
+    before: Annotated[str, Meta(description="A call's id: only calls that stand after it, newest first.")] | None = None
+    limit: Limit = 100
+
+
+class SessionsQuery(Sent, frozen=True):
+    identity: IdentityId | None = None
+    all: Annotated[bool, Meta(description="Ended and expired ones too.")] = False
+    limit: Limit = SESSIONS_SHOWN
+
+
+class LimitQuery(Sent, frozen=True):
+    limit: Limit = 100
+
+
+class PricesQuery(Sent, frozen=True):
+    model: str
+    provider: str | None = None
+    at: Annotated[date, Meta(description="The day whose prices are shown; left out: today, in UTC.")] | None = None
+
+
+class RepriceQuery(Sent, frozen=True):
+    since: Instant
+    identity: IdentityId | None = None
+    model: str | None = None
+
+
+class ApplyQuery(Sent, frozen=True):
+    expected_version: (
+        Annotated[int, Meta(ge=0, description="Refuse if another version is installed by now.")] | None
+    ) = None
+
+
+class MintRequest(Sent, frozen=True):
+    identity: IdentityId
+    lifetime_s: Annotated[int, Meta(description="How long the credential is good for.")] | None = None
+
+
+class ReasonRequest(Sent, frozen=True):
+    reason: Reason
+
+
+class CorrectRequest(Sent, frozen=True):
+    charge_usd: Usd
+    reason: Reason
+
+
+class ResumeRequest(Sent, frozen=True):
+    provider: str
+    model: str
+    reason: Reason
+
+
+class RotateRequest(Sent, frozen=True):
+    reason: Reason
+    distrust_old: Annotated[
+        bool, Meta(description="Refuse at once what the old keys signed, and cut the calls in flight.")
+    ] = False
+
+
+class DocumentsRequest(Sent, frozen=True):
+    """What is to be installed as one version."""
+
+    registry: Annotated[str, Meta(description="The text of a registry.toml.")]
+    policies: (
+        Annotated[
+            dict[str, str],
+            Meta(description="File name to text of each policy file; left out: as they are installed."),
+        ]
+        | None
+    ) = None

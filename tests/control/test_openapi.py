@@ -1,0 +1,127 @@
+"""The document of the admin plane: all of its routes, and every answer as it says."""
+
+import inspect
+import re
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, get_type_hints
+
+import jsonschema_rs
+import pytest
+
+from comptroller.control import api
+from comptroller.control.route import Route
+from comptroller.core.budget.bounds import Bound
+from comptroller.core.pricing.usage import Usage
+from comptroller.core.refusal import Refusal
+from comptroller.flow.records import Finding
+from tests.control.asgi import Admin, ask
+from tests.control.house import House, document, opened
+from tests.harness.configuration import budget
+
+DOCUMENT = "/api/v1/openapi.json"
+KNOWN = [f"{route.method} {route.path}" for route in api.ROUTES]
+
+
+@pytest.fixture
+async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+    """A house where something has happened to everything that a route shows."""
+    limits = [budget("pool", "1.00 USD"), budget("calls", "50 calls", "day", per="identity", mode="shadow")]
+    async with opened(tmp_path_factory.mktemp("house"), budgets=limits) as house:
+        call = await house.hold(5_000_000)
+        call.settle(3_000_000, usage=Usage(6, 4, cached_tokens=2, reasoning_tokens=1))
+        await house.refuse(Refusal(code="budget_exhausted", sentence="No.", hint="Ask.", limit="pool", needed="1"))
+        at_ns = house.gate.clock.now_ns()
+        house.gate.journal.offer(Finding(at_ns, "usage_missing", None, "sandbox/sandbox-large", "No report."))
+        bound = Bound("sandbox", "sandbox-large", "openai_chat", 4, 20_000, quarantined=True, last_overrun_ns=at_ns)
+        house.gate.bounds["sandbox", "sandbox-large", "openai_chat"] = bound
+        yield house
+
+
+# What is asked of each route so that it answers: query, body. CALL and SESSION stand for ones that exist.
+ASKED: Mapping[str, tuple[str, Any]] = {
+    "GET /openapi.json": ("", None),
+    "GET /status": ("", None),
+    "GET /identities": ("", None),
+    "GET /budgets": ("", None),
+    "GET /calls": ("limit=5&since=2026-01-01T00:00:00Z", None),
+    "GET /calls/{call}/explanation": ("", None),
+    "POST /calls/{call}/corrections": ("", {"charge_usd": "0.004", "reason": "line 7 of the invoice"}),
+    "GET /sessions": ("all=true", None),
+    "POST /sessions": ("", {"identity": "agent/ant"}),
+    "POST /sessions/{session}/end": ("", {"reason": "runaway"}),
+    "GET /bounds": ("", None),
+    "POST /bounds/resume": ("", {"provider": "sandbox", "model": "sandbox-large", "reason": "seen to"}),
+    "POST /keys/rotate": ("", {"reason": "routine"}),
+    "GET /findings": ("", None),
+    "GET /changes": ("", None),
+    "GET /prices": ("model=sandbox-large&at=2026-11-01", None),
+    "GET /reprice": ("since=2026-01-01T00:00:00Z", None),
+    "POST /registry/plan": ("", {"registry": document(budgets=[budget("new", "1.00 USD")])}),
+    "POST /registry/apply": ("expected_version=1", {"registry": document(budgets=[budget("new", "1.00 USD")])}),
+    "POST /policies/explanation": ("", {"identity": "agent/ant", "model": "sandbox-large"}),
+}
+
+
+def door(house: House) -> Any:
+    return api.build(house.office, Admin())
+
+
+@pytest.mark.parametrize("name", KNOWN)
+async def test_every_answer_is_as_the_document_says(house: House, name: str) -> None:
+    assert name in ASKED, f"{name} is new: say in ASKED what makes it answer"
+    app = door(house)
+    whole = (await ask(app, "GET", DOCUMENT)).body
+    call = (await ask(app, "GET", "/api/v1/calls?outcome=completed")).body[0]["id"]
+    session = (await ask(app, "POST", "/api/v1/sessions", {"identity": "agent/bee"})).body["session"]
+    method, _, path = name.partition(" ")
+    query, body = ASKED[name]
+    target = f"/api/v1{path.replace('{call}', call).replace('{session}', session)}?{query}"
+    said = await ask(app, method, target, b"" if body is None else body)
+    assert said.status == 200, said.body
+    schema = whole["paths"][f"/api/v1{path}"][method.lower()]["responses"]["200"]["content"]["application/json"]
+    complaints = [each.message for each in validator(whole, schema["schema"]).iter_errors(said.body)]
+    assert not complaints, complaints
+    assert said.body != [], "an empty list shows nothing"
+
+
+async def test_problems_are_as_the_document_says(house: House) -> None:
+    app = door(house)
+    whole = (await ask(app, "GET", DOCUMENT)).body
+    for method, path, body, status in (
+        ("GET", "/api/v1/calls?limit=0", b"", 400),
+        ("GET", "/api/v1/calls/call_nope/explanation", b"", 404),
+        ("POST", "/api/v1/registry/plan", {"registry": "x = 1"}, 422),
+    ):
+        said = await ask(app, method, path, body)
+        assert said.status == status
+        assert said.body["status"] == status
+        schema = whole["components"]["responses"][f"Problem{status}"]["content"]["application/problem+json"]["schema"]
+        validator(whole, schema).validate(said.body)
+
+
+def test_every_example_is_of_a_route() -> None:
+    assert list(ASKED) == KNOWN, "ASKED stands in the order of ROUTES"
+
+
+@pytest.mark.parametrize("route", api.ROUTES, ids=KNOWN)
+def test_every_route_says_what_it_is_for_and_answers_with_a_type(route: Route) -> None:
+    assert re.fullmatch(r"[A-Z][^\n]*\.", (inspect.getdoc(route.act) or "").partition("\n")[0])
+    assert get_type_hints(route.act)["return"] not in {object, Any, dict, list}, "an answer is rows of a known shape"
+    assert not set(route.problems) & {400, 401, 403, 413, 415, 500, 503}, "these are said of every route"
+
+
+async def test_a_name_in_the_document_is_one_thing(house: House) -> None:
+    """Two types of one name would go by their modules' paths."""
+    whole = (await ask(door(house), "GET", DOCUMENT)).body
+    assert not [name for name in whole["components"]["schemas"] if not re.fullmatch(r"[A-Z]\w+", name)]
+    names = [each["operationId"] for path in whole["paths"].values() for each in path.values()]
+    assert len(set(names)) == len(names) == len(api.ROUTES)
+
+
+def validator(whole: Any, schema: Any) -> jsonschema_rs.Validator:
+    """Holds an answer against a schema of the document, in which nothing may be that it does not name."""
+    components = {
+        name: one | {"additionalProperties": False} if "properties" in one else one
+        for name, one in whole["components"]["schemas"].items()
+    }
+    return jsonschema_rs.Draft202012Validator(schema | {"components": {"schemas": components}})
