@@ -33,6 +33,7 @@ MODELS = {
     "sandbox-*": model("sandbox", max_output_tokens=LIMIT),
     SMALL: model("stops", max_output_tokens=LIMIT, visible_output=True),
 }
+LONG_TEXT = "word " * 20_000
 MUCH: Row = {"output_tokens": 20_000, "tokens_per_s": 20_000}  # about 4 MB of events, faster than anybody reads
 
 
@@ -112,12 +113,13 @@ def test_who_hangs_up_before_the_first_byte_is_charged_exactly(
     assert nanos(row["charge_usd"]) == charged([line])
 
 
+@pytest.mark.parametrize("text", ["short", LONG_TEXT], ids=["short", "long"])  # a long body pauses the reading
 @pytest.mark.parametrize("streamed", [True, False], ids=["stream", "json"])
 def test_who_hangs_up_before_the_first_byte_is_charged_the_tail_at_most(
-    shared: GatewayProcess, sandbox: SandboxProcess, credential: str, streamed: bool
+    shared: GatewayProcess, sandbox: SandboxProcess, credential: str, streamed: bool, text: str
 ) -> None:
     slow = {"fault": "slow_first_byte", "delay_s": 60.0}
-    with unanswered(shared, credential, chat(model=SMALL, max_tokens=LIMIT, stream=streamed, sandbox=slow)):
+    with unanswered(shared, credential, chat(text, model=SMALL, max_tokens=LIMIT, stream=streamed, sandbox=slow)):
         (line,) = sandbox.wait_for(lambda lines: len(lines) == 1)
     row = settled_row(shared, line["client_request_id"].removesuffix(".1"))
     assert (row["outcome"], row["presumed"]) == ("client_gone", True)

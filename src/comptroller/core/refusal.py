@@ -53,7 +53,7 @@ REFUSALS: Mapping[str, Kind] = {
 }
 
 
-class Refusal(msgspec.Struct, frozen=True):
+class Refusal(msgspec.Struct, frozen=True, gc=False):
     """One no. Amounts are filled in only where the caller may see them; `hint` says what to do."""
 
     code: str

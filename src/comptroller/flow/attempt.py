@@ -9,7 +9,7 @@ import msgspec
 from comptroller.core.budget.settlement import Phase
 from comptroller.core.pricing.usage import Usage
 from comptroller.flow.dialect import Answer, Dialect, Meter
-from comptroller.flow.door import Reply, Watch
+from comptroller.flow.door import Reply
 from comptroller.flow.gate import Gate
 from comptroller.flow.live import Line, LiveCall
 from comptroller.flow.outcome import Outcome
@@ -25,7 +25,6 @@ class Attempt:
         self.dialect = dialect
         self.reservation = reservation
         self.reply = reply
-        self.watch: Watch | None = None
         self.exchange: Exchange | None = None
         self.outcome: Outcome = "fault"  # stands if nothing else is said
         self.detail = ""
@@ -101,9 +100,7 @@ class Attempt:
         self.line.cut("client_slow")
 
     def close(self) -> None:
-        """Let go of the caller's watch, the timer and the connection."""
-        if self.watch is not None:
-            self.watch.cancel()
+        """Let go of the timer and the connection."""
         if self._deadline is not None:
             self._deadline.cancel()
         if self.exchange is not None:

@@ -68,7 +68,7 @@ async def _carry_out(
     live = live_call(reservation, attempt)
     try:
         gate.live.add(live)
-        attempt.watch = request.watch(attempt.caller_left)
+        request.watch(attempt.caller_left)
         if await make_durable(gate, reservation, attempt):
             await forward(gate, attempt, request)
     finally:
@@ -76,6 +76,7 @@ async def _carry_out(
             receipt = settle(gate, reservation, attempt)
             record_settlement(gate, reservation, attempt, receipt)
         finally:
+            request.unwatch()
             gate.live.remove(live)
             attempt.close()
     await answer(dialect, reply, reservation, attempt, receipt)

@@ -8,10 +8,6 @@ from typing import Protocol
 from comptroller.core.refusal import Refusal
 
 
-class Watch(Protocol):
-    def cancel(self) -> object: ...
-
-
 class CallerRequest(Protocol):
     @property
     def credentials(self) -> Sequence[str]:
@@ -32,9 +28,11 @@ class CallerRequest(Protocol):
         """The whole body, decompressed and bounded."""
         ...
 
-    def watch(self, on_gone: Callable[[], None]) -> Watch:
-        """Call back once when the caller hangs up before the reply is complete."""
+    def watch(self, on_gone: Callable[[], None]) -> None:
+        """Call back once if the caller has hung up or hangs up, until `unwatch`. Only after the body was read."""
         ...
+
+    def unwatch(self) -> None: ...
 
 
 class Reply(Protocol):

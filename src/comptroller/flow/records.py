@@ -14,7 +14,7 @@ from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
 
 
-class CallFacts(msgspec.Struct, frozen=True, array_like=True):
+class CallFacts(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """Who called for what, by signed facts and the registry as it was at that moment."""
 
     call_id: str
@@ -42,14 +42,14 @@ class CallFacts(msgspec.Struct, frozen=True, array_like=True):
     routed_by: str | None = None  # that policy
 
 
-class Ruling(msgspec.Struct, frozen=True):
+class Ruling(msgspec.Struct, frozen=True, gc=False):
     """What the policies said of a call, as far as records keep it."""
 
     policies: tuple[str, ...]  # determining ones
     routed_by: str | None = None
 
 
-class Held(msgspec.Struct, frozen=True, array_like=True, tag="held"):
+class Held(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="held"):
     """A hold was taken on every window named here. Nothing goes upstream before this is on disk."""
 
     attempt_id: str
@@ -65,7 +65,7 @@ class Held(msgspec.Struct, frozen=True, array_like=True, tag="held"):
     shadowed: tuple[str, ...] = ()  # shadow budgets that would have refused
 
 
-class Settled(msgspec.Struct, frozen=True, array_like=True, tag="settled"):
+class Settled(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="settled"):
     """A hold ended, once. `windows` are all that it was drawn on, joined ones included."""
 
     attempt_id: str
@@ -86,21 +86,21 @@ class Settled(msgspec.Struct, frozen=True, array_like=True, tag="settled"):
     duration_ns: int
 
 
-class Joined(msgspec.Struct, frozen=True, array_like=True, tag="joined"):
+class Joined(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="joined"):
     """An open hold was drawn on windows of budgets that came after it."""
 
     attempt_id: str
     windows: tuple[WindowKey, ...]
 
 
-class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
+class Refused(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="refused"):
     """A call of a known identity that was refused before anything was held."""
 
     facts: CallFacts
     refusal: Refusal
 
 
-class Corrected(msgspec.Struct, frozen=True, array_like=True, tag="corrected"):
+class Corrected(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="corrected"):
     """An adjusting row: the charge of a settled call is now `charge_nanos`."""
 
     call_id: str
@@ -112,7 +112,7 @@ class Corrected(msgspec.Struct, frozen=True, array_like=True, tag="corrected"):
     windows: tuple[WindowKey, ...]
 
 
-class BoundChanged(msgspec.Struct, frozen=True, array_like=True, tag="bound"):
+class BoundChanged(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="bound"):
     """The standing of a (provider, model, dialect) changed: an overrun, or a person resumed it."""
 
     at_ns: int
@@ -127,7 +127,7 @@ class BoundChanged(msgspec.Struct, frozen=True, array_like=True, tag="bound"):
     last_overrun_ns: int = 0
 
 
-class Finding(msgspec.Struct, frozen=True, array_like=True, tag="finding"):
+class Finding(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="finding"):
     """Something a person should look at, with its evidence."""
 
     at_ns: int
@@ -137,7 +137,7 @@ class Finding(msgspec.Struct, frozen=True, array_like=True, tag="finding"):
     sentence: str
 
 
-class Change(msgspec.Struct, frozen=True, array_like=True, tag="change"):
+class Change(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="change"):
     """Who changed what outside of calls: a mint, a stop, an apply. `before` and `after` are JSON or empty."""
 
     at_ns: int

@@ -40,7 +40,7 @@ class Origin(msgspec.Struct, frozen=True):
     allow_private: bool = False
 
 
-class UpstreamRequest(msgspec.Struct, frozen=True):
+class UpstreamRequest(msgspec.Struct, frozen=True, gc=False):
     origin: Origin
     path: str  # with the query, without the origin's prefix
     headers: Sequence[tuple[bytes, bytes]]  # lower-case names; host, content-length and connection are the egress's own

@@ -341,6 +341,7 @@ class _Exchange:
         """The end of this exchange; the connection, if it has one, is the caller's to park or close."""
         self._finished = True
         self._egress.leave(self)
+        self._on_overflow = None  # it leads back to whoever holds us: a ring is left to the garbage collector
         if self._connecting is not None:
             self._connecting.cancel()
         connection, self._connection = self._connection, None

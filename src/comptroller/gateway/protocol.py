@@ -1,11 +1,13 @@
 """uvicorn's HTTP protocol with what it leaves open: bounds on the request head and on callers that do not read.
 
-It also lends the application the way to drop a connection at once.
+It also lends the application two things that ASGI does not have: to drop a connection at once, and to be called
+back when the caller hangs up, without a task that waits for it.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from uvicorn.config import Config
@@ -13,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from comptroller.gateway.reply import DROP_EXTENSION
+from comptroller.gateway.request import WATCH_EXTENSION
 
 HEADERS_MOST = 128
 HEAD_TIMEOUT_S = 15.0
@@ -40,6 +43,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_head = True
         self._head_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
+        self._lost = False
+        self._lent: dict[str, Callable[..., None]] = {}
+        self._on_gone: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
@@ -49,6 +55,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_head_timer()
         self._stop_stall_timer()
         super().connection_lost(exc)
+        self._lost = True
+        if self._on_gone is not None:
+            self._on_gone()
+        self._lent.clear()  # it leads back to us, and a ring would be left to the garbage collector
 
     def pause_writing(self) -> None:
         """The caller does not read. If that lasts, it is as gone as if it had hung up."""
@@ -70,7 +80,8 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._head_bytes = 0
         self._in_head = True
-        self.scope["extensions"] = {DROP_EXTENSION: self._drop}  # type: ignore[typeddict-unknown-key,typeddict-item]
+        self._lent = {DROP_EXTENSION: self._drop, WATCH_EXTENSION: self._watch}
+        self.scope["extensions"] = self._lent  # type: ignore[typeddict-unknown-key,typeddict-item]
 
     def on_url(self, url: bytes) -> None:
         self._count(len(url))
@@ -80,7 +91,11 @@ class BoundedProtocol(HttpToolsProtocol):
         if not self._in_head:
             return  # a trailer: whoever stands in front of us has judged the head only
         self._count(len(name) + len(value))
-        super().on_header(name, value)
+        # What uvicorn does with a header, here: it is called some fifteen times a request.
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
         if len(self.headers) > HEADERS_MOST:
             raise HeadTooLargeError
 
@@ -92,6 +107,14 @@ class BoundedProtocol(HttpToolsProtocol):
         """End the connection at once, and tell uvicorn that nobody waits for the end of the answer any more."""
         self.cycle.disconnected = True
         self.transport.abort()
+
+    def _watch(self, on_gone: Callable[[], None] | None) -> None:
+        """Call back when the connection is lost; None: not any more. A connection answers one request at a time."""
+        self._on_gone = on_gone
+        if on_gone is not None:
+            self.flow.resume_reading()  # a long body has paused it, and an end is only seen by reading
+            if self._lost:
+                on_gone()
 
     def _count(self, size: int) -> None:
         self._head_bytes += size

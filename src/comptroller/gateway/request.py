@@ -10,6 +10,7 @@ from typing import Any
 from comptroller.core.refusal import Refusal
 from comptroller.flow.gate import Limits
 
+WATCH_EXTENSION = "comptroller.watch"  # put into the scope by gateway/protocol.py
 KEY_SLOTS = frozenset({b"x-api-key", b"x-goog-api-key", b"api-key"})
 _GZIP = 16 + zlib.MAX_WBITS
 
@@ -42,6 +43,7 @@ class AsgiRequest:
         bodies: Bodies,
     ) -> None:
         self._receive = receive
+        self._watch: Callable[[Callable[[], None] | None], None] = scope["extensions"][WATCH_EXTENSION]
         self._limits = limits
         self._bodies = bodies
         self._taken = 0
@@ -86,14 +88,11 @@ class AsgiRequest:
         self._bodies.give_back(self._taken)
         self._taken = 0
 
-    def watch(self, on_gone: Callable[[], None]) -> asyncio.Task[None]:
-        """Call back once when the caller hangs up. Only after the body was read."""
-        return asyncio.get_running_loop().create_task(self._wait_for_hangup(on_gone))
+    def watch(self, on_gone: Callable[[], None]) -> None:
+        self._watch(on_gone)
 
-    async def _wait_for_hangup(self, on_gone: Callable[[], None]) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        on_gone()
+    def unwatch(self) -> None:
+        self._watch(None)
 
     async def _collect(self) -> bytes | Refusal:
         pieces: list[bytes] = []

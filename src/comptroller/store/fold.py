@@ -199,7 +199,7 @@ class _Folding:
 _NOTHING = Amounts()
 
 
-class _Posting(msgspec.Struct):
+class _Posting(msgspec.Struct, gc=False):
     windows: tuple[WindowKey, ...]
     usd: int = 0
     tokens: int = 0

@@ -17,7 +17,7 @@ REPEATED_WITHIN_NS = 24 * 3600 * NANOS_PER_SECOND  # a mishap a year apart is no
 FACTOR_MOST_BP = 100 * FACTOR_ONE_BP
 
 
-class Bound(msgspec.Struct, frozen=True):
+class Bound(msgspec.Struct, frozen=True, gc=False):
     """The standing of one (provider, model, dialect)."""
 
     provider: str

@@ -17,7 +17,7 @@ Mode = Literal["hard", "shadow"]
 Visibility = Literal["caller", "operator"]
 
 
-class Budget(msgspec.Struct, frozen=True):
+class Budget(msgspec.Struct, frozen=True, gc=False):
     """One limit. `limit` is in nano-USD, tokens or calls, by `unit`."""
 
     name: str

@@ -25,7 +25,7 @@ TRANSITIONS: Mapping[HoldState, tuple[HoldState, ...]] = {
 }
 
 
-class Amounts(msgspec.Struct, frozen=True, array_like=True):
+class Amounts(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """An amount in each unit: nano-USD, tokens, calls."""
 
     usd: int = 0
@@ -42,7 +42,7 @@ class Amounts(msgspec.Struct, frozen=True, array_like=True):
         return self.usd > other.usd or self.tokens > other.tokens or self.calls > other.calls
 
 
-class WindowKey(msgspec.Struct, frozen=True, array_like=True):
+class WindowKey(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One row of the ledger: a budget's key, its instance, and the start of the window."""
 
     budget: str

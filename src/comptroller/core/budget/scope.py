@@ -26,7 +26,7 @@ Scope = Mapping[Attribute, tuple[str, ...]]
 """Several attributes: all must match. Several values of one: any of them."""
 
 
-class Facts(msgspec.Struct, frozen=True):
+class Facts(msgspec.Struct, frozen=True, gc=False):
     """What scopes look at: one mapping per node of the chain (the acting identity first), and the call's own."""
 
     chain: tuple[Mapping[Attribute, str], ...]

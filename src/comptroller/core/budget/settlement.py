@@ -39,7 +39,7 @@ TABLE: Mapping[tuple[Phase, bool], HoldEnd] = {
 }
 
 
-class Settlement(msgspec.Struct, frozen=True):
+class Settlement(msgspec.Struct, frozen=True, gc=False):
     """How a hold ends, and what is posted in its windows."""
 
     end: HoldEnd

@@ -26,7 +26,7 @@ class SettledTwiceError(Exception):
     """A hold was ended that is not open: a fault of ours, never a caller's."""
 
 
-class Window(msgspec.Struct):
+class Window(msgspec.Struct, gc=False):
     """One budget's counter for one instance and one span. Amounts in the budget's unit."""
 
     budget: Budget
@@ -41,7 +41,7 @@ class Window(msgspec.Struct):
         return self.budget.limit - self.posted - self.held
 
 
-class Hold(msgspec.Struct):
+class Hold(msgspec.Struct, gc=False):
     """A pending charge: the windows it draws on, and how much in each unit."""
 
     id: str

@@ -15,7 +15,7 @@ WindowKind = Literal["hour", "day", "week", "month", "lifetime"]
 _HOUR_NS = 3600 * NANOS_PER_SECOND
 
 
-class Span(msgspec.Struct, frozen=True):
+class Span(msgspec.Struct, frozen=True, gc=False):
     """From `start_ns` up to, not including, `end_ns`; no end for a lifetime."""
 
     start_ns: int

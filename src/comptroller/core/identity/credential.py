@@ -11,7 +11,7 @@ DEFAULT_LIFETIME_S = 8 * 3600
 LONGEST_LIFETIME_S = 24 * 3600
 
 
-class Claims(msgspec.Struct, frozen=True):
+class Claims(msgspec.Struct, frozen=True, gc=False):
     """The signed facts of a credential (RFC 7519 names in brackets)."""
 
     credential_id: str  # jti

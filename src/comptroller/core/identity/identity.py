@@ -20,7 +20,7 @@ FOREVER_NS = 2**63 - 1
 _DAY_NS = 86_400 * NANOS_PER_SECOND
 
 
-class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Identity(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """A registered principal. Its id is the path of its SPIFFE id."""
 
     id: str
@@ -38,7 +38,7 @@ class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     disabled: bool = False
 
 
-class Owner(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Owner(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """A person who answers for identities."""
 
     id: str

@@ -16,7 +16,7 @@ ALL_LEFT_BP = 10_000
 Action = Literal["model.call"]
 
 
-class Principal(msgspec.Struct, frozen=True):
+class Principal(msgspec.Struct, frozen=True, gc=False):
     """Who calls. A member of its team and of what its owner answers for; the team is in the organization."""
 
     name: str  # the identity's id
@@ -26,14 +26,14 @@ class Principal(msgspec.Struct, frozen=True):
     organization: str
 
 
-class Resource(msgspec.Struct, frozen=True):
+class Resource(msgspec.Struct, frozen=True, gc=False):
     """What is called."""
 
     name: str  # the model's
     model_class: str = ""  # "" where it has none
 
 
-class Context(msgspec.Struct, frozen=True):
+class Context(msgspec.Struct, frozen=True, gc=False):
     """What is known of the call. The fields and their types are those of `Call` in schema.cedarschema."""
 
     environment: str
@@ -53,7 +53,7 @@ class Context(msgspec.Struct, frozen=True):
     spend_velocity_nanos: int = 0
 
 
-class PolicyRequest(msgspec.Struct, frozen=True):
+class PolicyRequest(msgspec.Struct, frozen=True, gc=False):
     """One question to the policies."""
 
     principal: Principal

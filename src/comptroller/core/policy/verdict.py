@@ -23,7 +23,7 @@ class Policy(msgspec.Struct, frozen=True):
     text: str
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class Verdict(msgspec.Struct, frozen=True, gc=False):
     """One decision. Denied by default; a forbid wins; an error denies, whatever else was said."""
 
     allowed: bool

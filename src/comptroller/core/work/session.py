@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 
-class Session(msgspec.Struct, frozen=True):
+class Session(msgspec.Struct, frozen=True, gc=False):
     """A session as it was opened. Ended sessions never come back."""
 
     id: str

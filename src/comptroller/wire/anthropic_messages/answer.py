@@ -11,7 +11,7 @@ from comptroller.wire.anthropic_messages.usage import Reported, read_usage
 from comptroller.wire.reported import read_name
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """`malformed`: not a JSON object. `usage_malformed`: a good answer whose usage says what cannot be, so it is None.
 
     An answer without any usage is neither.
@@ -27,7 +27,7 @@ class Answer(msgspec.Struct, frozen=True):
         return self.reported.usage if self.reported is not None else None
 
 
-class _Body(msgspec.Struct):
+class _Body(msgspec.Struct, gc=False):
     model: Any = None
     usage: Any = None
 

@@ -47,7 +47,7 @@ _RENDERED_AS_JSON = ("tools", "output_config", "output_format")
 _CASE = "Write it in lower case: some servers read other spellings as the same field, and others do not."
 
 
-class MessagesRequest(msgspec.Struct, frozen=True):
+class MessagesRequest(msgspec.Struct, frozen=True, gc=False):
     """A request that was read: its bounds, and its top-level fields as the bytes that came."""
 
     asked: Asked

@@ -11,7 +11,7 @@ from comptroller.wire.openai_chat.usage import read_usage
 from comptroller.wire.reported import read_name
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """`malformed`: not a JSON object. `usage_malformed`: a good answer whose usage says what cannot be, so it is None.
 
     An answer without any usage is neither.
@@ -24,7 +24,7 @@ class Answer(msgspec.Struct, frozen=True):
     usage_malformed: bool = False
 
 
-class _Body(msgspec.Struct):
+class _Body(msgspec.Struct, gc=False):
     model: Any = None
     service_tier: Any = None
     usage: Any = None
