@@ -102,6 +102,7 @@ def configuration(known: Mapping[str, Sequence[str]]) -> dict[str, object]:
     """schemathesis.toml. What the types allow may still be unknown (404), out of place (409) or impossible (422)."""
     return {
         "warnings": False,
+        "hooks": str(Path(__file__).with_name("whole_numbers.py")),
         "cache": {"enabled": False},
         "checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", "404", "409", "422"]}},
         "dictionaries": {name: {"values": values} for name, values in known.items()},
