@@ -17,7 +17,6 @@ import pytest
 
 from comptroller import app
 from comptroller.control.tokens import mint
-from comptroller.gateway.log import Log
 from comptroller.gateway.serving import Listener
 from comptroller.settings import load_settings
 from tests.end_to_end.caller import CHAT, Row, chat
@@ -88,7 +87,7 @@ async def test_a_call_leaves_no_ring_of_objects(sandbox_process: SandboxProcess,
     config.write_text(to_toml(process(sandbox_process.url)))
     (tmp_path / "registry.toml").write_text(to_toml(registry(BUDGETS)))
     environ = os.environ | {KEY_VARIABLE: "sandbox-rings"}
-    async with app.open_house(load_settings(config), environ, Log(), listening=True) as house:
+    async with app.open_house(load_settings(config), environ, listening=True) as house:
         credential = (await mint(house.office, "agent/ant", None, "test")).credential
         listener = Listener(house.door, "127.0.0.1", 0, head_bytes=65536, stalled_s=60)
         await listener.start()

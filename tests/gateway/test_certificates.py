@@ -27,7 +27,7 @@ class Log:
     def __init__(self) -> None:
         self.lines: list[tuple[str, Mapping[str, str]]] = []
 
-    def warn(self, event: str, fields: Mapping[str, str]) -> None:
+    def say(self, event: str, fields: Mapping[str, str]) -> None:
         self.lines.append((event, fields))
 
     @property
@@ -35,8 +35,8 @@ class Log:
         return [event for event, _ in self.lines]
 
 
-def certificate(files: Files, log: Log | None = None) -> Certificate:
-    return Certificate("listen", Pair(*files), (log or Log()).warn)
+def certificate(files: Files) -> Certificate:
+    return Certificate("listen", Pair(*files))
 
 
 def with_passphrase(files: Files) -> None:
@@ -122,13 +122,14 @@ def test_the_chain_stands_behind_the_certificate(authority: Authority) -> None:
 
 def test_an_end_that_is_near_is_said_once_a_day(authority: Authority) -> None:
     log = Log()
-    soon = certificate(authority.issue("own", "localhost", ends=13 * DAY), log)
-    soon.renew()
+    soon = certificate(authority.issue("own", "localhost", ends=13 * DAY))
+    soon.renew(log.say)
+    soon.renew(log.say)
     ((event, fields),) = log.lines
-    assert (event, fields["of"]) == ("certificate_ends", "listen")
-    assert fields["file"].endswith("own.pem")
+    assert (event, fields["comptroller.setting"]) == ("certificate_ends", "listen")
+    assert "own.pem is good until 2" in fields["detail"]
     late = Log()
-    certificate(authority.issue("own", "localhost", ends=15 * DAY), late).renew()
+    certificate(authority.issue("own", "localhost", ends=15 * DAY)).renew(late.say)
     assert late.lines == []
 
 
@@ -183,17 +184,17 @@ async def test_a_new_pair_is_met_by_new_handshakes_and_old_connections_go_on(
     authority: Authority, server_name: str
 ) -> None:
     log = Log()
-    own = certificate(authority.issue("own", "localhost", "127.0.0.1", ends=90 * DAY), log)
+    own = certificate(authority.issue("own", "localhost", "127.0.0.1", ends=90 * DAY))
     async with served(own) as port, connected(port, authority.trust, server_name) as old:
         authority.issue("own", "localhost", "127.0.0.1", ends=90 * DAY)
-        own.renew()
+        own.renew(log.say)
         assert log.events == ["certificate_read"]
         async with connected(port, authority.trust, server_name) as new:
             assert new.certificate != old.certificate
             assert await new.echo() == await old.echo() == b"still there\n"
-        own.renew()
+        own.renew(log.say)
         assert log.events == ["certificate_read"], "nothing has changed since"
-        own.renew(asked=True)
+        own.renew(log.say, asked=True)
         assert log.events == ["certificate_read"] * 2
 
 
@@ -201,10 +202,10 @@ async def test_a_new_pair_is_met_by_new_handshakes_and_old_connections_go_on(
 async def test_a_new_pair_that_is_bad_is_not_served(authority: Authority, name: str) -> None:
     log = Log()
     files = authority.issue("own", "localhost", ends=90 * DAY)
-    own = certificate(files, log)
+    own = certificate(files)
     good = files.cert.read_bytes(), files.key.read_bytes()
     WRONG[name][0](files)
-    own.renew()
+    own.renew(log.say)
     ((event, fields),) = log.lines
     assert event == "certificate_refused"
     assert fields["detail"].startswith("The last one stays. ")
@@ -214,7 +215,7 @@ async def test_a_new_pair_that_is_bad_is_not_served(authority: Authority, name: 
         files.cert.rmdir()
     files.cert.write_bytes(good[0])
     files.key.write_bytes(good[1])
-    own.renew(asked=True)
+    own.renew(log.say, asked=True)
     assert log.events == ["certificate_refused", "certificate_read"]
 
 

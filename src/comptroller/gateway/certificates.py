@@ -20,12 +20,14 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from comptroller.settings import Settings
+
 _LOOK_EVERY_S = 30.0
 _MOST_BYTES = 1024 * 1024
 _SOON = timedelta(days=14)
 _AGAIN = timedelta(days=1)
 
-Warn = Callable[[str, Mapping[str, str]], None]
+Say = Callable[[str, Mapping[str, str]], None]  # an event and its fields, to the log
 _Stamp = tuple[tuple[int, int, int], ...]
 
 
@@ -48,19 +50,17 @@ class _Served(NamedTuple):
 class Certificate:
     """One listener's pair. `context` is for the server; `renew` looks whether the files have changed."""
 
-    def __init__(self, name: str, pair: Pair, warn: Warn) -> None:
-        """`name`: what it is the certificate of, for the log. Raises CertificateError."""
+    def __init__(self, name: str, pair: Pair) -> None:
+        """`name`: the setting that says where it is listened, for the log. Raises CertificateError."""
         self._name = name
         self._pair = pair
-        self._warn = warn
         self._warned: datetime | None = None
         self._stamp = _stamp(pair)
         self._served = _open(pair, _now())
         self.context = _context(pair)
         self.context.sni_callback = self._choose
-        self._say_soon()
 
-    def renew(self, *, asked: bool = False) -> None:
+    def renew(self, say: Say, *, asked: bool = False) -> None:
         """Serve the pair of now, if it is another and good. If it is not good, the last one stays and the log says why.
 
         `asked`: read it whether or not the files look changed.
@@ -68,34 +68,49 @@ class Certificate:
         stamp = _stamp(self._pair)
         if asked or stamp != self._stamp:
             self._stamp = stamp
-            self._read_again()
-        self._say_soon()
+            self._read_again(say)
+        self._say_soon(say)
 
-    def _read_again(self) -> None:
+    def _read_again(self, say: Say) -> None:
         try:
             self._served = _open(self._pair, _now())
         except CertificateError as error:
-            self._warn("certificate_refused", {"of": self._name, "detail": f"The last one stays. {error}"})
+            say("certificate_refused", {"comptroller.setting": self._name, "detail": f"The last one stays. {error}"})
         else:
             self._warned = None
-            self._warn("certificate_read", {"of": self._name, "ends": _said(self._served.ends)})
+            ends = self._served.ends.isoformat()
+            say("certificate_read", {"comptroller.setting": self._name, "comptroller.certificate.ends": ends})
 
-    def _say_soon(self) -> None:
+    def _say_soon(self, say: Say) -> None:
         now, ends = _now(), self._served.ends
         if ends - now > _SOON or (self._warned is not None and now - self._warned < _AGAIN):
             return
         self._warned = now
-        self._warn("certificate_ends", {"of": self._name, "ends": _said(ends), "file": str(self._pair.cert)})
+        detail = f"{self._pair.cert} is good until {_said(ends)} only."
+        say("certificate_ends", {"comptroller.setting": self._name, "detail": detail})
 
     def _choose(self, connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, initial: ssl.SSLContext) -> None:
         del name, initial
         connection.context = self._served.context
 
 
-async def renew_forever(certificates: Sequence[Certificate]) -> None:
+def read_certificates(settings: Settings) -> Mapping[str, Certificate]:
+    """The certificates of both planes, by the setting that says where it is listened. Raises CertificateError."""
+    admin = settings.admin
+    pairs = {"listen": (settings.tls_cert, settings.tls_key), "admin.listen": (admin.tls_cert, admin.tls_key)}
+    return {
+        name: Certificate(name, Pair(cert, key))
+        for name, (cert, key) in pairs.items()
+        if cert is not None and key is not None
+    }
+
+
+async def renew_forever(certificates: Sequence[Certificate], say: Say) -> None:
     """Look at the files now and then, and read them at once on SIGHUP."""
     loop, hung_up = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGHUP, hung_up.set)
+    for each in certificates:
+        each.renew(say)
     while True:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LOOK_EVERY_S):
@@ -103,7 +118,7 @@ async def renew_forever(certificates: Sequence[Certificate]) -> None:
         asked = hung_up.is_set()
         hung_up.clear()
         for each in certificates:
-            await asyncio.to_thread(each.renew, asked=asked)  # a disk may be slow, and calls go on
+            await asyncio.to_thread(each.renew, say, asked=asked)  # a disk may be slow, and calls go on
 
 
 def _open(pair: Pair, now: datetime) -> _Served:
