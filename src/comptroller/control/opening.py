@@ -64,7 +64,7 @@ class Opening:
 
 async def begin(office: Office, wanted: Registry) -> Opening:
     """Steps 1 and 2: count for the budgets that `wanted` adds, and find out what was spent before."""
-    new = _new_budgets(office, wanted)
+    new = _new(office.gate.registry.budgets, wanted.budgets)
     if not new:
         return Opening((), {}, 0, {})
     await office.ledger.fold()
@@ -76,27 +76,23 @@ async def begin(office: Office, wanted: Registry) -> Opening:
     return opening
 
 
-def warn_of_gap(office: Office, wanted: Registry, gap: Gap | None) -> Sequence[Problem]:
-    """Budgets of `wanted` that begin with too little, for the books know nothing of a part of their window."""
-    if gap is None:
-        return ()
-    now_ns = office.gate.clock.now_ns()
-    spans = {budget.name: span_at(budget.window, budget.zone, now_ns) for budget in _new_budgets(office, wanted)}
+def warn_of_gap(in_force: Sequence[Budget], wanted: Sequence[Budget], gap: Gap, now_ns: int) -> Sequence[Problem]:
+    """New budgets that begin with too little, because the books know nothing of a part of their window."""
     time = f"from {format_instant(gap.from_ns)} until {format_instant(gap.until_ns)}"
     return [
         Problem(
-            join("budgets", name),
-            f"The books know nothing of calls {time} (a restore), so this budget begins with less than was spent.",
+            join("budgets", budget.name),
+            f"The books know nothing of calls {time} (a restore), so this budget may begin with less than was spent.",
             "Lower its limit by what the provider billed in that time, until the window resets.",
         )
-        for name, span in spans.items()
-        if span.start_ns < gap.until_ns
+        for budget in _new(in_force, wanted)
+        if span_at(budget.window, budget.zone, now_ns).start_ns < gap.until_ns
     ]
 
 
-def _new_budgets(office: Office, wanted: Registry) -> list[Budget]:
-    installed = {budget.key for budget in office.gate.registry.budgets}
-    return [budget for budget in wanted.budgets if budget.key not in installed]
+def _new(in_force: Sequence[Budget], wanted: Sequence[Budget]) -> list[Budget]:
+    known = {budget.key for budget in in_force}
+    return [budget for budget in wanted if budget.key not in known]
 
 
 def abandon(office: Office) -> None:
