@@ -8,7 +8,7 @@ from comptroller.core.refusal import Refusal
 from comptroller.flow.attempt import Attempt
 from comptroller.flow.door import CallerRequest
 from comptroller.flow.records import CallFacts, Settled
-from comptroller.telemetry.attributes import Value, of_refused, of_settled
+from comptroller.telemetry.attributes import Value, of_client, of_refused, of_settled
 from comptroller.telemetry.events import Severity
 from comptroller.telemetry.log import Log
 from comptroller.telemetry.trace_context import trace_context
@@ -44,11 +44,8 @@ def _severity(outcome: str) -> Severity:
 
 
 def _of_request(request: CallerRequest) -> dict[str, Value]:
-    """Where the caller is, and its trace and span, by the names that OpenTelemetry has for logs."""
-    found, address = trace_context(request.headers), request.address
-    told: dict[str, Value] = {}
-    if found is not None:
-        told = {"trace_id": found.trace_id, "span_id": found.span_id, "trace_flags": found.flags}
-    if address is not None:
-        told["client.address"] = address
-    return told
+    """The caller's trace and span, by the names that OpenTelemetry has for logs, and where it is."""
+    found = trace_context(request.headers)
+    if found is None:
+        return of_client(request)
+    return {"trace_id": found.trace_id, "span_id": found.span_id, "trace_flags": found.flags, **of_client(request)}
