@@ -7,13 +7,13 @@ plus what is held in it never passes its limit, except by an overrun (a provider
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from zoneinfo import ZoneInfo
 
 import msgspec
 
 from comptroller.core.budget.budget import Budget, Unit
-from comptroller.core.budget.hold import Amounts, WindowKey
+from comptroller.core.budget.hold import EVERY, Amounts, WindowKey
 from comptroller.core.budget.scope import Facts, instances
 from comptroller.core.budget.window import Span, WindowKind, span_at
 
@@ -76,6 +76,21 @@ class BudgetTree:
     def windows(self) -> Sequence[Window]:
         """Every window in memory, current or not."""
         return tuple(self._windows.values())
+
+    def standing(self, now_ns: int) -> Iterator[tuple[Budget, int]]:
+        """What is left in every current window, also in those that nobody has drawn on since the start.
+
+        One picture of which windows there are, however slowly it is looked at.
+        """
+        windows, saved = tuple(self._windows.values()), tuple(self._saved.items())
+        in_force = {key: budget for budget, key in self._keyed}
+        for window in windows:
+            if window.key.budget in in_force and window.span.contains(now_ns):
+                yield window.budget, window.remaining
+        for key, posted in saved:
+            budget = in_force.get(key.budget)
+            if budget is not None and key.start_ns == self._span(budget, now_ns).start_ns:
+                yield budget, budget.limit - posted
 
     def drawn_by(self, facts: Facts, now_ns: int) -> Sequence[Window]:
         """The current windows of every budget whose scope matches, each once."""
@@ -190,7 +205,11 @@ class BudgetTree:
 
     def _forget_untouched(self) -> None:
         """Drop windows that nothing was ever drawn on: callers choose the names of some instances (models)."""
-        self._forget(window for window in self._windows.values() if not window.posted and not window.held)
+        self._forget(
+            window
+            for window in self._windows.values()
+            if window.posted == self._for_everybody(window.key) and not window.held
+        )
 
     def _forget(self, windows: Iterable[Window]) -> None:
         self._drawn.clear()
@@ -204,8 +223,13 @@ class BudgetTree:
         key = WindowKey(budget_key, instance, span.start_ns)
         window = self._windows.get(key)
         if window is None:
-            window = self._windows[key] = Window(budget, key, span, posted=self._saved.pop(key, 0))
+            posted = self._saved.pop(key, 0) + self._for_everybody(key)
+            window = self._windows[key] = Window(budget, key, span, posted)
         return window
+
+    def _for_everybody(self, key: WindowKey) -> int:
+        """What is posted for every instance of the budget in this window."""
+        return self._saved.get(WindowKey(key.budget, EVERY, key.start_ns), 0)
 
     def _span(self, budget: Budget, now_ns: int) -> Span:
         cached = self._spans.get((budget.window, budget.time_zone))
