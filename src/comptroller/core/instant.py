@@ -46,6 +46,11 @@ class TimeKeeper:
         self._candidate_since_ns = 0
 
     @property
+    def last_ns(self) -> int:
+        """The instant that was used last."""
+        return self._now_ns
+
+    @property
     def leaping(self) -> bool:
         """True while a leap of the wall clock is not yet believed."""
         return self._candidate_ns is not None

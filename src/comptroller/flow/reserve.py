@@ -31,17 +31,20 @@ def reserve(
     """Check every budget and draw on all of them, or on none. Does not wait: nothing can come in between."""
     weighed = permit.weighed
     decision, draw, bound = weighed.decision, weighed.draw, weighed.bound
-    limit, binding = _affordable(draw, bound)
-    if limit < bound.least_output_tokens and binding is not None:
-        return _too_dear(binding, bound, limit)
-    amounts = Amounts(bound.amount_nanos(limit), bound.tokens(limit), 1)
     number = attempt_id(call_id, 1)
     digest = gate.credentials.digest(body)
     asked, ruling = request.asked, permit.ruling
     facts = call_facts(dialect, call_id, caller, weighed.now_ns, asked, decision, body, digest, ruling)
-    hold = gate.tree.hold(number, draw, amounts)
+    limit = bound.wanted_output_tokens
+    hold = gate.tree.hold(number, draw, _amounts(bound, limit))
     if isinstance(hold, Window):
-        return _exhausted(hold, amounts.of(hold.budget.unit), None)
+        limit, binding = _affordable(draw, bound)
+        if limit < bound.least_output_tokens and binding is not None:
+            return _too_dear(binding, bound, limit)
+        amounts = _amounts(bound, limit)
+        hold = gate.tree.hold(number, draw, amounts)
+        if isinstance(hold, Window):
+            return _exhausted(hold, amounts.of(hold.budget.unit), None)
     return Reservation(
         call_id, number, facts, weighed.scope_facts, caller, decision, request, weighed.rates, bound, limit, hold,
         _shadowed(draw), weighed.now_ns, weighed.bounded,
@@ -62,6 +65,10 @@ async def make_durable(gate: Gate, reservation: Reservation, attempt: Attempt) -
         return True
     attempt.end_by_cut()
     return False
+
+
+def _amounts(bound: Estimate, output_limit: int) -> Amounts:
+    return Amounts(bound.amount_nanos(output_limit), bound.tokens(output_limit), 1)
 
 
 def _affordable(draw: Draw, bound: Estimate) -> tuple[int, Window | None]:
