@@ -20,6 +20,7 @@ from comptroller.store.migrate import SchemaUnknownError, migrate
 from tests.store.samples import CHARGE, HOLD, MONTH, NOW_NS, SCOUT, held, open_at, rows_of, settled, started
 
 SHIPPED = Path(sys.modules[migrate.__module__].__file__ or "").parent / "migrations"
+NEWEST = max(path.stem[:4] for path in (SHIPPED / "versions").glob("[0-9]*.py"))
 NEWER = """
 import sqlalchemy as sa
 from alembic import op
@@ -142,7 +143,7 @@ async def test_an_older_schema_is_backed_up_and_migrated(tmp_path: Path) -> None
     scripts = newer_scripts(tmp_path)
     with closing(Database(path, "power")) as database:
         backup = migrate(database.connection, path, NOW_NS, scripts)
-        assert backup == tmp_path / "backups" / "comptroller-0003-20261118T110640000000Z.db"
+        assert backup == tmp_path / "backups" / f"comptroller-{NEWEST}-20261118T110640000000Z.db"
         assert database.connection.execute("SELECT note FROM meta LIMIT 1").fetchone() == (None,)
         assert migrate(database.connection, path, NOW_NS, scripts) is None
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600
@@ -158,7 +159,7 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "comptroller.db"
     with closing(Database(path, "power")) as database:
         migrate(database.connection, path, NOW_NS, newer_scripts(tmp_path))
-    with pytest.raises(SchemaUnknownError, match=r"schema 9999.*knows up to 0003.*newer Comptroller.*backups"):
+    with pytest.raises(SchemaUnknownError, match=rf"schema 9999.*knows up to {NEWEST}.*newer Comptroller.*backups"):
         open_at(tmp_path)
     with pytest.raises(SchemaUnknownError):  # and the refusal let go of the lock
         open_at(tmp_path)
@@ -191,6 +192,8 @@ async def test_calls_of_the_first_schema_are_read_by_ours(tmp_path: Path) -> Non
     with closing(sqlite3.connect(path)) as connection:
         for column in ("policy_version", "policies", "asked_model", "routed_by", "other_meters"):
             connection.execute(f"ALTER TABLE calls DROP COLUMN {column}")
+        connection.execute("DROP INDEX balances_budget_start")
+        connection.execute("CREATE INDEX balances_start ON balances (start_ns)")
         connection.execute("UPDATE alembic_version SET version_num = '0001'")
         connection.commit()
     async with started(tmp_path) as store:

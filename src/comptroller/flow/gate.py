@@ -23,6 +23,7 @@ from comptroller.flow.caller import Caller
 from comptroller.flow.journal import Journal
 from comptroller.flow.key_mask import KeyMask
 from comptroller.flow.live import LiveCalls
+from comptroller.flow.observer import Observer
 from comptroller.flow.upstream import Origin, Timeouts, Upstream
 
 
@@ -104,6 +105,7 @@ class Gate:
     upstream: Upstream
     live: LiveCalls
     limits: Limits
+    observer: Observer
     warn: Callable[[str, Mapping[str, str]], None]  # a log line: event, fields; never a secret
     callers: dict[str, Caller] = field(default_factory=dict)  # remembered, by their credentials' ids (flow/identify.py)
     draining: bool = False
