@@ -17,9 +17,9 @@ from comptroller.flow.records import Joined
 from comptroller.store.database import Database
 from comptroller.store.lock import Holder, StoreHeldError, StoreLock
 from comptroller.store.migrate import SchemaUnknownError, migrate
+from tests.store.folding import SHIPPED, make_older_store
 from tests.store.samples import CHARGE, HOLD, MONTH, NOW_NS, SCOUT, held, open_at, rows_of, settled, started
 
-SHIPPED = Path(sys.modules[migrate.__module__].__file__ or "").parent / "migrations"
 NEWER = """
 import sqlalchemy as sa
 from alembic import op
@@ -142,7 +142,7 @@ async def test_an_older_schema_is_backed_up_and_migrated(tmp_path: Path) -> None
     scripts = newer_scripts(tmp_path)
     with closing(Database(path, "power")) as database:
         backup = migrate(database.connection, path, NOW_NS, scripts)
-        assert backup == tmp_path / "backups" / "comptroller-0003-20261118T110640000000Z.db"
+        assert backup == tmp_path / "backups" / "comptroller-0004-20261118T110640000000Z.db"
         assert database.connection.execute("SELECT note FROM meta LIMIT 1").fetchone() == (None,)
         assert migrate(database.connection, path, NOW_NS, scripts) is None
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600
@@ -158,7 +158,7 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "comptroller.db"
     with closing(Database(path, "power")) as database:
         migrate(database.connection, path, NOW_NS, newer_scripts(tmp_path))
-    with pytest.raises(SchemaUnknownError, match=r"schema 9999.*knows up to 0003.*newer Comptroller.*backups"):
+    with pytest.raises(SchemaUnknownError, match=r"schema 9999.*knows up to 0004.*newer Comptroller.*backups"):
         open_at(tmp_path)
     with pytest.raises(SchemaUnknownError):  # and the refusal let go of the lock
         open_at(tmp_path)
@@ -183,18 +183,16 @@ def test_a_database_of_something_else_is_left_alone(tmp_path: Path) -> None:
 
 
 async def test_calls_of_the_first_schema_are_read_by_ours(tmp_path: Path) -> None:
-    async with started(tmp_path) as store:
+    async with started(tmp_path / "ours") as store:
         store.journal.append(held(1))
         store.journal.append(settled(1))
         await store.fold()
-    path = tmp_path / "comptroller.db"
-    with closing(sqlite3.connect(path)) as connection:
-        for column in ("policy_version", "policies", "asked_model", "routed_by", "other_meters"):
-            connection.execute(f"ALTER TABLE calls DROP COLUMN {column}")
-        connection.execute("UPDATE alembic_version SET version_num = '0001'")
-        connection.commit()
-    async with started(tmp_path) as store:
+    (tmp_path / "older").mkdir()
+    ours, older = (tmp_path / name / "comptroller.db" for name in ("ours", "older"))
+    make_older_store(older, "0001", calls_of=ours)
+    async with started(tmp_path / "older") as store:
         (record,) = await store.calls(CallFilter())
+        assert record.charge == CHARGE
         assert record.facts.policy_version is None
         assert record.facts.policies == ()
 
