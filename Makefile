@@ -46,6 +46,9 @@ torture: $(VENV)/dev.stamp ## the long seeded run against real processes; ARGS="
 bench: $(VENV)/dev.stamp ## what a call costs on this machine, beside nginx; ARGS="--help" for its parts and options
 	@$(BIN)/python -m tests.bench $(ARGS)
 
+.PHONY: bench-peers
+bench-peers: .venv-litellm/stamp ## install LiteLLM in an environment of its own, for `make bench` to measure beside ours
+
 .PHONY: clients
 clients: $(VENV)/dev.stamp .venv-anthropic-old/stamp ## older SDKs, each in an environment of its own, against the gateway
 	@$(BIN)/python -m pytest tests/end_to_end/test_anthropic_old.py $(ARGS)
@@ -60,6 +63,7 @@ lock: $(VENV)/dev.stamp ## write the hash-pinned locks anew; ARGS=--upgrade take
 	@$(call compile,run,--group build)
 	@$(call compile,dev,--group dev --constraints requirements/run.txt)
 	@$(BIN)/uv pip compile --group pyproject.toml:anthropic-old $(LOCKED) --output-file requirements/anthropic-old.txt $(ARGS)
+	@$(BIN)/uv pip compile --group pyproject.toml:litellm $(LOCKED) --output-file requirements/litellm.txt $(ARGS)
 	@echo "requirements/*.txt are up to date"
 
 .PHONY: clean
@@ -105,8 +109,9 @@ $(VENV)/dev.stamp: requirements/dev.txt requirements/run.txt pyproject.toml | $(
 	$(call install,dev)
 	@touch $(VENV)/run.stamp $@
 
-.venv-anthropic-old/stamp: requirements/anthropic-old.txt | $(VENV)/tree
-	@echo "installing $< into .venv-anthropic-old; this happens once"
-	@$(PYTHON) -m venv --clear .venv-anthropic-old
-	@.venv-anthropic-old/bin/python -m pip --disable-pip-version-check --no-input install -qq --require-hashes --no-deps -r $<
+# Clients of yesterday and other gateways: each in an environment of its own, from a lock of its own.
+.venv-%/stamp: requirements/%.txt | $(VENV)/tree
+	@echo "installing $< into .venv-$*; this happens once"
+	@$(PYTHON) -m venv --clear .venv-$*
+	@.venv-$*/bin/python -m pip --disable-pip-version-check --no-input install -qq --require-hashes --no-deps -r $<
 	@touch $@

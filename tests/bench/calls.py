@@ -3,18 +3,21 @@
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from statistics import median
 
 import uvloop
 
+from tests.bench import litellm
 from tests.bench.figures import Aim, Figure, ratios
 from tests.bench.load import closed_loop
 from tests.bench.machine import cpu_ns, user_and_system_s, wait_quiet
 from tests.bench.run import Bench
-from tests.bench.servers import Contestant, comptroller, nginx, nginx_program
+from tests.bench.servers import DURABILITIES, Contestant, comptroller, nginx, nginx_program
 
 PART = "calls"
 CONNECTIONS = 64
 TIMES_NGINX = Aim("at most 6 (moonshot 4)", most=6.0)
+TIMES_LITELLM = Aim("at least 40", least=40.0)
 PER_S = Aim("moonshot: at least 10,000", least=10_000.0)
 
 
@@ -33,10 +36,13 @@ def measure(bench: Bench) -> list[Figure]:
         port = bench.provider_port
         contestants = [
             stack.enter_context(comptroller(bench.folder / durability, port, bench.cores, durability=durability))
-            for durability in ("power", "process")
+            for durability in DURABILITIES
         ]
         if nginx_program() is not None:
             contestants.append(stack.enter_context(nginx(bench.folder / "nginx", port, bench.cores)))
+        if litellm.installed() and not bench.quick:
+            bench.say("  starting LiteLLM")
+            contestants.append(stack.enter_context(litellm.litellm(bench.folder / "litellm", port, bench.cores)))
         return _figures(in_turn(bench, contestants))
 
 
@@ -45,7 +51,7 @@ def in_turn(bench: Bench, contestants: Sequence[Contestant]) -> dict[str, Rounds
     rounds = {each.name: Rounds() for each in contestants}
     for each in contestants:
         _load(each, bench.warm_up_s)
-        _catch_up(each)
+        catch_up(each)
     for number in range(bench.rounds):
         for each in contestants:
             _round(each, bench.round_s, rounds[each.name])
@@ -56,7 +62,7 @@ def in_turn(bench: Bench, contestants: Sequence[Contestant]) -> dict[str, Rounds
 def _round(contestant: Contestant, seconds: float, rounds: Rounds) -> None:
     split, before = user_and_system_s(contestant.pid), cpu_ns(contestant.pid)
     calls, took_s, at_end = _load(contestant, seconds)
-    _catch_up(contestant)
+    catch_up(contestant)
     after, later = cpu_ns(contestant.pid), user_and_system_s(contestant.pid)
     system_s = later[1] - split[1]
     rounds.cpu_us.append((after - before) / calls / 1e3)
@@ -72,7 +78,7 @@ def _load(contestant: Contestant, seconds: float) -> tuple[int, float, int]:
     return load.calls, load.seconds, cpu_ns(contestant.pid)
 
 
-def _catch_up(contestant: Contestant) -> None:
+def catch_up(contestant: Contestant) -> None:
     """Let it do what it put off: that belongs to the calls which caused it."""
     if contestant.puts_off:
         wait_quiet(contestant.pid)
@@ -86,15 +92,20 @@ def _last(rounds: Rounds) -> str:
 def _figures(rounds: dict[str, Rounds]) -> list[Figure]:
     figures: list[Figure] = []
     for name, each in rounds.items():
-        share = f"{each.system_share[-1]:.0%} of it in the kernel"
+        share = f"{median(each.system_share):.0%} of it in the kernel"
         figures.append(Figure(PART, f"CPU per call: {name}", "us", each.cpu_us, note=share))
     for name, each in rounds.items():
         aim = PER_S if name.startswith("comptroller") else None
-        note = f"with {sorted(each.busy)[len(each.busy) // 2]:.0%} of its core"
-        figures.append(Figure(PART, f"saturated: {name}", "calls/s", each.per_s, aim, note))
-    if "nginx" in rounds:
-        for name, each in rounds.items():
-            if name != "nginx":
-                times = ratios(each.cpu_us, rounds["nginx"].cpu_us)
-                figures.append(Figure(PART, f"CPU per call, times nginx: {name}", "x", times, TIMES_NGINX))
+        figures.append(
+            Figure(PART, f"saturated: {name}", "calls/s", each.per_s, aim, f"with {median(each.busy):.0%} of its core")
+        )
+    for name, each in rounds.items():
+        if name != "nginx" and "nginx" in rounds:
+            times = ratios(each.cpu_us, rounds["nginx"].cpu_us)
+            aim = TIMES_NGINX if name.startswith("comptroller") else None
+            figures.append(Figure(PART, f"CPU per call, times nginx: {name}", "x", times, aim))
+    for name, each in rounds.items():
+        if name.startswith("comptroller") and "LiteLLM" in rounds:
+            times = ratios(each.per_s, rounds["LiteLLM"].per_s)
+            figures.append(Figure(PART, f"calls a second, times LiteLLM: {name}", "x", times, TIMES_LITELLM))
     return figures

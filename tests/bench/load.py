@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from typing import cast
 
 from tests.bench.provider import MARK
@@ -108,7 +109,7 @@ def _is_whole(data: bytes) -> bool:
 
 
 async def closed_loop(port: int, requests: Sequence[bytes], connections: int, seconds: float) -> Load:
-    """Each connection asks again as soon as it has its answer; it keeps to one of the requests."""
+    """Each connection asks again as soon as it has its answer. All requests are used, each by one connection only."""
     load = Load()
     until = 0.0
 
@@ -116,14 +117,15 @@ async def closed_loop(port: int, requests: Sequence[bytes], connections: int, se
         if load.wrong or time.perf_counter() >= until:
             caller.leave()
         else:
-            caller.ask(asks[caller])
+            caller.ask(next(asks[caller]))
 
     callers = await _connect(port, load, again, connections)
-    asks = {caller: requests[number % len(requests)] for number, caller in enumerate(callers)}
+    shares = (requests[number % len(requests) :: connections] for number in range(connections))
+    asks = {caller: cycle(share) for caller, share in zip(callers, shares, strict=True)}
     began = time.perf_counter()
     until = began + seconds
     for caller in callers:
-        caller.ask(asks[caller])
+        caller.ask(next(asks[caller]))
     _, unfinished = await asyncio.wait([caller.gone for caller in callers], timeout=seconds + _GIVEN_UP_S)
     load.seconds = time.perf_counter() - began
     if unfinished:

@@ -1,6 +1,6 @@
 """What every part of a bench works with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,4 +18,8 @@ class Bench:
     round_s: float
     warm_up_s: float
     quick: bool
+    identities: Sequence[int]  # sizes of registries
+    most_identities: int
+    past_calls: int  # recorded before the measurement
+    kept: Path | None  # where stores with a long past are kept for the next run
     say: Callable[[str], None]

@@ -19,6 +19,7 @@ from tests.harness.gateway import GatewayProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 CALLERS = 10
+DURABILITIES = ("power", "process")
 COMMAND = ("-m", "comptroller")
 START_S = 600.0
 _POLL_S = 0.02
@@ -80,12 +81,9 @@ def gateway_process(
 
 
 def callers(gateway: GatewayProcess, identities: int, number: int = CALLERS) -> list[str]:
-    """Credentials of so many identities, spread over all that there are."""
-    step = identities // number
-    return [
-        gateway.admin("POST", "/sessions", {"identity": f"agent/a{each * step:06d}"})["credential"]
-        for each in range(number)
-    ]
+    """Credentials of so many sessions, spread over all identities."""
+    chosen = (each * identities // number for each in range(number))
+    return [gateway.admin("POST", "/sessions", {"identity": f"agent/a{each:06d}"})["credential"] for each in chosen]
 
 
 @contextmanager

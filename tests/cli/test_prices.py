@@ -12,21 +12,11 @@ pytestmark = pytest.mark.processes
 
 def test_a_table_of_meters_by_tier(typed: Typed, gateway: GatewayProcess) -> None:
     head, *lines = typed.about(gateway, "prices", "sandbox-large").splitlines()
-    assert head.split() == [
-        *("provider", "tier", "prompt", "over", "input", "output", "cache_read", "cache_write", "audio_input"),
-        *("since", "source"),
-    ]
+    meters = ("input", "output", "cache_read", "cache_write", "cache_write_1h", "audio_input")
+    assert head.split() == ["provider", "tier", "prompt", "over", *meters, "since", "source"]
     assert [line.split()[1] for line in lines] == ["default", "flex", "priority"]
-    assert lines[0].split()[2:] == [
-        "3.00",
-        "15.00",
-        "0.30",
-        "3.75",
-        "3.00",
-        "2026-01-01",
-        "registry:",
-        "sandbox-large*",
-    ]
+    usd = ("3.00", "15.00", "0.30", "3.75", "6.00", "3.00")
+    assert lines[0].split()[2:] == [*usd, "2026-01-01", "registry:", "sandbox-large*"]
     sheet: Any = typed.rows(gateway, "prices", "sandbox-large", "--provider", "sandbox", "--at", "2026-06-01")
     assert (sheet["day"], len(sheet["prices"])) == ("2026-06-01", 3)
 

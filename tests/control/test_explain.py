@@ -140,4 +140,4 @@ async def test_an_unknown_call(tmp_path: Path) -> None:
 
 
 def test_the_prices_of_the_test_are_the_sandbox_ones() -> None:
-    assert SANDBOX_PRICES["sandbox-large"] == ("3.00", "15.00", "0.30", "3.75")
+    assert SANDBOX_PRICES["sandbox-large"] == ("3.00", "15.00", "0.30", "3.75", "6.00")

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import pytest
@@ -218,6 +219,23 @@ async def test_a_plan_and_what_comes_of_it(tmp_path: Path) -> None:
         assert (again.applied, again.version, again.changes) == (False, 2, [])
     async with opened(tmp_path) as house:
         assert [each.name for each in house.gate.registry.budgets] == ["new"]
+
+
+async def test_calls_go_on_while_a_document_is_read(tmp_path: Path) -> None:
+    """A registry of a hundred thousand identities takes half a minute to read: not on the thread of the calls."""
+    asked: set[int] = set()
+
+    class Watched(dict[str, Any]):
+        def __contains__(self, key: object) -> bool:
+            asked.add(get_ident())
+            return super().__contains__(key)
+
+    async with opened(tmp_path) as house:
+        house.gate.providers = Watched(house.gate.providers)
+        await registry.show_plan(house.office, document(budgets=[budget("new", "1.00 USD")]))
+        await registry.apply(house.office, document(budgets=[budget("new", "1.00 USD")]), "kim")
+    assert asked
+    assert get_ident() not in asked
 
 
 async def test_every_fault_of_a_file_is_named(tmp_path: Path) -> None:

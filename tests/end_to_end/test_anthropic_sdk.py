@@ -132,10 +132,11 @@ def test_thinking_is_shown_and_charged(
 
 
 @pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("ttl", [{}, {"ttl": "5m"}, {"ttl": "1h"}])
 def test_cache_reads_and_writes_are_charged_at_their_own_prices(
-    client: anthropic.Anthropic, gateway: GatewayProcess, sandbox: SandboxProcess, stream: bool
+    client: anthropic.Anthropic, gateway: GatewayProcess, sandbox: SandboxProcess, stream: bool, ttl: dict[str, str]
 ) -> None:
-    system: Any = [{"type": "text", "text": LONG, "cache_control": {"type": "ephemeral"}}]
+    system: Any = [{"type": "text", "text": LONG, "cache_control": {"type": "ephemeral", **ttl}}]
     for _ in range(2):
         if stream:
             with client.messages.stream(model="sandbox-small", max_tokens=50, system=system, messages=ASK) as events:
@@ -145,6 +146,7 @@ def test_cache_reads_and_writes_are_charged_at_their_own_prices(
     written, read = sandbox.settled(2)
     assert written["cache_write_tokens"] == read["cached_tokens"] == usage.cache_read_input_tokens
     assert read["cached_tokens"] > 0
+    assert written["cache_write_1h_tokens"] == (written["cache_write_tokens"] if "1h" in ttl.values() else 0)
     for line in (written, read):
         the_row(gateway, line)
 
@@ -195,7 +197,7 @@ REFUSALS = [
     Refused("budget_exhausted", "agent/poor", {"max_tokens": 4000}, *UNPAID),
     Refused("model_unknown", "agent/ant", {"model": "nobody"}, anthropic.NotFoundError, 404, "not_found_error"),
     Refused("price_unknown", "agent/ant", {"model": "unpriced"}, *UNPAID),
-    Refused("price_unknown", "agent/ant", {"tools": [SEARCH]}, *UNPAID),
+    Refused("estimate_unbounded", "agent/ant", {"tools": [SEARCH]}, *UNPAID),
     Refused("provider_unavailable", "service/walled", {}, *UNPAID),
     Refused("request_invalid", "agent/ant", {"messages": []}, anthropic.BadRequestError, 400, "invalid_request_error"),
     Refused(

@@ -83,7 +83,12 @@ def test_a_version_is_added_where_the_caller_sent_none(
         ({"model": "nobody"}, 404, "not_found_error", "model_unknown"),
         ({"model": "unpriced"}, 402, "billing_error", "price_unknown"),
         ({"max_tokens": None}, 400, "invalid_request_error", "request_invalid"),
-        ({"service_tier": "standard_only", "mcp_servers": [{"type": "url"}]}, 402, "billing_error", "price_unknown"),
+        (
+            {"service_tier": "standard_only", "mcp_servers": [{"type": "url"}]},
+            402,
+            "billing_error",
+            "estimate_unbounded",
+        ),
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])

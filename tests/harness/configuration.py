@@ -9,11 +9,12 @@ Table = dict[str, Any]
 
 KEY_VARIABLE = "SANDBOX_KEY"
 
-# What the sandbox takes, USD per million tokens (docs/sandbox.md): input, output, read from the cache, written to it.
+# What the sandbox takes, USD per million tokens (docs/sandbox.md): input, output, read from the cache, written to it,
+# and written to be kept for an hour.
 SANDBOX_PRICES = {
-    "sandbox-large": ("3.00", "15.00", "0.30", "3.75"),
-    "sandbox-small": ("0.15", "0.60", "0.0375", "0.1875"),
-    "sandbox-reasoner": ("1.10", "4.40", "0.275", "1.375"),
+    "sandbox-large": ("3.00", "15.00", "0.30", "3.75", "6.00"),
+    "sandbox-small": ("0.15", "0.60", "0.0375", "0.1875", "0.30"),
+    "sandbox-reasoner": ("1.10", "4.40", "0.275", "1.375", "2.20"),
 }
 TIER_FACTORS = {"default": Decimal(1), "priority": Decimal(2), "flex": Decimal("0.5")}
 _FROM = date(2026, 1, 1)
@@ -75,6 +76,7 @@ def prices() -> list[Table]:
             "output": _times(each[1], factor),
             "cache_read": _times(each[2], factor),
             "cache_write": _times(each[3], factor),
+            "cache_write_1h": _times(each[4], factor),
             "audio_input": _times(each[0], factor),
         }
         for name, each in SANDBOX_PRICES.items()

@@ -52,7 +52,7 @@ def charged(dialect: Dialect, provider: str, exchange: Exchange) -> int:
         meter.finish()
         usage = meter.usage
     else:
-        usage = dialect.read_answer(exchange.response).usage
+        usage = dialect.read_answer(request, exchange.response).usage
     assert usage is not None
     rates = BOOK.rates(provider, request.asked.model, DAY)[tier_name(usage.service_tier or DEFAULT_TIER)]
     return charge_nanos(usage, rates)

@@ -1,10 +1,14 @@
 """The shipped book says what genai-prices' own engine says, exactly, and never over the network."""
 
+import re
 import subprocess
 import sys
+import tomllib
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +20,10 @@ from comptroller.core.pricing.book import ALWAYS, Price, PriceBook
 from comptroller.core.pricing.charge import charge_nanos
 from comptroller.core.pricing.rates import Rates
 from comptroller.core.pricing.usage import Usage
+from comptroller.core.registry.build import build
+from comptroller.core.registry.document import read_document
+from comptroller.core.registry.entries import Document, StoredEntry
+from comptroller.settings import load_settings
 from comptroller.settings.schema import ProviderSettings
 from comptroller.settings.values import read_base_url
 from comptroller.shipped import ShippedBook
@@ -153,6 +161,9 @@ def test_history_is_dated() -> None:
         ("openai", "whisper-1", "no price for input tokens"),
         ("openrouter", "google/gemini-2.5-flash", "cache_write_mtok = 0.0833333333333333 is not a whole number"),
         ("google", "gemini-omni-1.1-flash", "output_video_mtok"),
+        ("openai", "gpt-4o-mini-search-preview", "searches unasked"),
+        ("openrouter", "perplexity/sonar", "searches unasked"),
+        ("openrouter", "openai/o3-deep-research", "searches unasked"),
         ("perplexity", "perplexity/sonar", "search_type"),
         ("nobody", "gpt-5", "nobody has no table"),
     ],
@@ -222,6 +233,26 @@ def test_sizes_of_the_registry_belong_to_their_day() -> None:
     assert [size.over_input_tokens for size in book.rates("openai", "gpt-5.4", DAY)["default"].sizes] == [1_000]
     assert book.rates("openai", "gpt-5.4", DAY)["default"].at(1_001).input == 9
     assert book.rates("openai", "gpt-5.4", later)["default"].sizes == (), "a later line replaces all of them"
+
+
+def test_the_real_models_of_the_sample_and_the_readme_have_shipped_prices() -> None:
+    sample = Path(str(files("comptroller") / "sample"))
+    providers = load_settings(sample / "comptroller.toml").providers
+    tables = {name: each.price_table for name, each in providers.items()}
+    book = ShippedBook({name: table for name, table in tables.items() if table is not None})
+    found = read_document(tomllib.loads((sample / "registry.toml").read_text(encoding="utf-8")), shipped=book)
+    assert isinstance(found, Document)
+    assert [each for each in found.warnings if "price" in each.sentence] == []
+    built = build({key: StoredEntry(entry) for key, entry in found.entries.items()}, 1, book)
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:gpt|claude)-[a-z0-9.-]+)`", readme))
+    assert len(named) >= 4
+    for name in named:
+        model = built.model(name)
+        assert model is not None, f"the sample does not serve {name}"
+        for provider in model.providers:
+            default = built.prices.rates(provider, name, DAY)["default"]
+            assert min(default.input, default.output, default.cache_read or 0) > 0, name
 
 
 # --- loading ------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from comptroller.store.migrate import SchemaUnknownError, migrate
 from tests.store.folding import SHIPPED, make_older_store
 from tests.store.samples import CHARGE, HOLD, MONTH, NOW_NS, SCOUT, held, open_at, rows_of, settled, started
 
+NEWEST = max(path.stem[:4] for path in (SHIPPED / "versions").glob("[0-9]*.py"))
 NEWER = """
 import sqlalchemy as sa
 from alembic import op
@@ -142,7 +143,7 @@ async def test_an_older_schema_is_backed_up_and_migrated(tmp_path: Path) -> None
     scripts = newer_scripts(tmp_path)
     with closing(Database(path, "power")) as database:
         backup = migrate(database.connection, path, NOW_NS, scripts)
-        assert backup == tmp_path / "backups" / "comptroller-0004-20261118T110640000000Z.db"
+        assert backup == tmp_path / "backups" / f"comptroller-{NEWEST}-20261118T110640000000Z.db"
         assert database.connection.execute("SELECT note FROM meta LIMIT 1").fetchone() == (None,)
         assert migrate(database.connection, path, NOW_NS, scripts) is None
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600
@@ -158,7 +159,7 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "comptroller.db"
     with closing(Database(path, "power")) as database:
         migrate(database.connection, path, NOW_NS, newer_scripts(tmp_path))
-    with pytest.raises(SchemaUnknownError, match=r"schema 9999.*knows up to 0004.*newer Comptroller.*backups"):
+    with pytest.raises(SchemaUnknownError, match=rf"schema 9999.*knows up to {NEWEST}.*newer Comptroller.*backups"):
         open_at(tmp_path)
     with pytest.raises(SchemaUnknownError):  # and the refusal let go of the lock
         open_at(tmp_path)

@@ -62,3 +62,11 @@ def test_reading_calls_uses_an_index(tmp_path: Path) -> None:
             plan = connection.execute(f"EXPLAIN QUERY PLAN SELECT * FROM calls WHERE {condition}").fetchall()
             assert index in str(plan), condition
     assert rows_of(tmp_path, "SELECT count(*) FROM calls") == [(0,)]
+
+
+def test_reading_current_windows_uses_an_index(tmp_path: Path) -> None:
+    """A budget for each identity and hour leaves millions of windows; a start reads those of this hour."""
+    open_at(tmp_path, now_ns=NOW_NS)._lock.release()
+    with closing(sqlite3.connect(tmp_path / "comptroller.db")) as connection:
+        asked = "EXPLAIN QUERY PLAN SELECT * FROM balances WHERE budget IN ('a', 'b') AND start_ns >= 5"
+        assert "balances_budget_start (budget=? AND start_ns>?)" in str(connection.execute(asked).fetchall())

@@ -9,7 +9,6 @@ VERSION = {"anthropic-version": "2023-06-01"}
 
 _LEAST_THINKING = 1_024
 _DEFAULT_LIMIT = 800
-_MARK = {"cache_control": {"type": "ephemeral"}}
 # Every tier but the open ones is standard capacity: this API has no other to ask for.
 _OPEN_TIERS = (None, "auto")
 
@@ -26,9 +25,11 @@ def as_messages(dice: random.Random, request: Mapping[str, Any]) -> dict[str, An
     }
     systems = [turn["content"] for turn in request["messages"] if turn["role"] == "system"]
     if systems:
-        made["system"] = [{"type": "text", "text": systems[0], **(_MARK if dice.random() < 0.6 else {})}]
+        made["system"] = [{"type": "text", "text": systems[0], **_mark(dice, 0.6)}]
     if dice.random() < 0.2:
-        made |= _MARK
+        # What is kept for an hour must stand before what is kept for five minutes.
+        hour_before = not systems or made["system"][0].get("cache_control", {}).get("ttl", "1h") == "1h"
+        made |= _mark(dice, 1.0, ("5m", "1h") if hour_before else ("5m",))
     if request.get("stream"):
         made["stream"] = True
     tier = request.get("service_tier")
@@ -42,6 +43,13 @@ def as_messages(dice: random.Random, request: Mapping[str, Any]) -> dict[str, An
         budgeted = limit > _LEAST_THINKING
         made["thinking"] = {"type": "enabled", "budget_tokens": _LEAST_THINKING} if budgeted else {"type": "adaptive"}
     return made | {"sandbox": control}
+
+
+def _mark(dice: random.Random, share: float, lifetimes: Sequence[str] = ("5m", "1h")) -> dict[str, Any]:
+    """For so many of the parts a mark that the provider's cache is to keep what stands up to there."""
+    if dice.random() >= share:
+        return {}
+    return {"cache_control": {"type": "ephemeral", "ttl": dice.choice(lifetimes)}}
 
 
 def _turn(turn: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,12 @@ FAULTS = {
         'lines.append(("cache_read", 0, _or(at.cache_read, at.input)))',
         "recorded = billed, where not presumed",
     ),
+    "what the cache keeps for an hour costs what it keeps for five minutes": Planted(
+        "core/pricing/charge.py",
+        'yield "cache_write_1h", for_long, _or(at.cache_write_1h, rate)',
+        'yield "cache_write_1h", for_long, rate',
+        "recorded = billed, where not presumed",
+    ),
     "an answer without usage is voided": Planted(
         "core/budget/settlement.py",
         '("answering", False): "presumed",',

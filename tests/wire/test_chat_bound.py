@@ -236,3 +236,33 @@ def test_an_unknown_field_that_points_elsewhere_has_no_bound() -> None:
 
 def test_a_bad_request_has_no_bound_to_ask_for() -> None:
     assert isinstance(read_request(b"{}"), Refusal)
+
+
+# --- the cache ----------------------------------------------------------------------------------
+
+
+def user(*parts: Any) -> Any:
+    return {"messages": [{"role": "user", "content": list(parts)}]}
+
+
+TEXT = {"type": "text", "text": "x"}
+OWN = {"type": "function", "function": {"name": "f"}}
+MARKED: list[Any] = [
+    lambda ttl: {"prompt_cache_options": ttl},
+    lambda ttl: {"cache_control": ttl},
+    lambda ttl: user({**TEXT, "prompt_cache_breakpoint": ttl}),
+    lambda ttl: user({**TEXT, "cache_control": ttl}),
+    lambda ttl: user({**IMAGES["data"], "cache_control": ttl}),
+    lambda ttl: user({"type": "new", "deep": {"prompt_cache_breakpoint": ttl}}),
+    lambda ttl: {"messages": [{"role": "system", "content": "x", "cache_control": ttl}]},
+    lambda ttl: {"tools": [{**OWN, "cache_control": ttl}]},
+    lambda ttl: {"tools": [{"type": "function", "function": {"name": "f", "cache_control": ttl}}]},
+]
+
+
+@pytest.mark.parametrize("where", MARKED)
+def test_a_cache_that_lasts_is_seen_wherever_it_is_asked_for(where: Any) -> None:
+    assert read(**where({"ttl": "12h"})).asked.long_cache_writes
+    assert read(**where({"type": "ephemeral", "ttl": "1h"})).asked.long_cache_writes
+    for short in ({"ttl": "30m"}, {"type": "ephemeral", "ttl": "5m"}, {"type": "ephemeral"}, {"ttl": None}, None):
+        assert not read(**where(short)).asked.long_cache_writes, short

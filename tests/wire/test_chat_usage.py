@@ -85,6 +85,24 @@ READ: dict[str, tuple[dict[str, Any], Usage]] = {
     "OpenAI reasoning is inside": (usage(10, 50, total_tokens=60, **made(40)), Usage(10, 50, reasoning_tokens=40)),
     "xAI reasoning is beside": (usage(10, 5, total_tokens=55, **made(40)), Usage(10, 45, reasoning_tokens=40)),
     "Gemini thinking is unnamed": (usage(10, 5, total_tokens=55), Usage(10, 45, reasoning_tokens=40)),
+    "images": (
+        usage(10, 5, prompt_tokens_details={"image_tokens": 4}, completion_tokens_details={"image_tokens": 3}),
+        Usage(10, 5, image_input_tokens=4, image_output_tokens=3),
+    ),
+    "sound and images of which some must be from the cache": (
+        usage(10, 5, prompt_tokens_details={"cached_tokens": 8, "audio_tokens": 4, "image_tokens": 3}),
+        Usage(
+            *(10, 5, 8),
+            audio_input_tokens=4,
+            image_input_tokens=3,
+            cached_audio_tokens=2,
+            cached_image_tokens=3,
+        ),
+    ),
+    "sound of which none need be from the cache": (
+        usage(10, 5, prompt_tokens_details={"cached_tokens": 6, "audio_tokens": 4}),
+        Usage(10, 5, 6, audio_input_tokens=4),
+    ),
     "cached beside the prompt": (usage(10, 5, total_tokens=115, **cached(100)), Usage(110, 5, cached_tokens=100)),
     "a total that is too small": (usage(10, 5, total_tokens=3), Usage(10, 5)),
     "unknown fields": (usage(10, 5, cost=0.01, is_byok=False, queue_time=1.5, x={"y": []}), Usage(10, 5)),
@@ -159,3 +177,11 @@ def test_nothing_raises(body: bytes) -> None:
     if answer.usage is not None:
         assert answer.usage.input_tokens >= 0
         assert answer.usage.output_tokens >= 0
+
+
+def test_writes_to_a_cache_that_lasts_are_known_by_the_request_alone() -> None:
+    reported = usage(10, 5, prompt_tokens_details={"cache_write_tokens": 6})
+    for long_cache in (False, True):
+        expected = Usage(10, 5, cache_write_tokens=6, cache_write_1h_tokens=6 if long_cache else 0)
+        assert read_usage(reported, None, long_cache) == expected
+        assert read_answer(json.dumps({"usage": reported}).encode(), long_cache).usage == expected

@@ -378,11 +378,11 @@ CACHED: list[Any] = [
 
 @pytest.mark.parametrize("where", CACHED)
 def test_the_cache_of_an_hour_is_seen_wherever_it_is_asked_for(where: Any) -> None:
-    assert read(**where(HOUR)).hour_cache
-    assert read(**where({"cache_control": {"type": "ephemeral", "ttl": ["1h"]}})).hour_cache
-    assert not read(**where(MINUTES)).hour_cache
-    assert not read(**where({"cache_control": {"type": "ephemeral"}})).hour_cache
-    assert not read(**where({"cache_control": None})).hour_cache
+    assert read(**where(HOUR)).asked.long_cache_writes
+    assert read(**where({"cache_control": {"type": "ephemeral", "ttl": ["1h"]}})).asked.long_cache_writes
+    assert not read(**where(MINUTES)).asked.long_cache_writes
+    assert not read(**where({"cache_control": {"type": "ephemeral"}})).asked.long_cache_writes
+    assert not read(**where({"cache_control": None})).asked.long_cache_writes
 
 
 def test_the_answers_of_the_recordings_are_read() -> None:

@@ -45,7 +45,7 @@ def test_the_least_request() -> None:
     assert (asked.output_limit, asked.extra_output_tokens, asked.service_tier) == (100, 0, None)
     assert (asked.audio_input, asked.audio_output, asked.usage_asked) == (False, False, False)
     assert (asked.unbounded, asked.fees) == ((), ())
-    assert (request.hour_cache, request.thinking_tokens) == (False, None)
+    assert (request.asked.long_cache_writes, request.thinking_tokens) == (False, None)
 
 
 NULLS = (
@@ -63,7 +63,7 @@ def as_dict(request: MessagesRequest) -> dict[str, Any]:
 def test_null_is_the_same_as_nothing(name: str) -> None:
     with_null, without = read(**{name: None}), read()
     assert as_dict(with_null) == as_dict(without)
-    assert with_null.possible_tiers == without.possible_tiers
+    assert with_null.asked.possible_tiers == without.asked.possible_tiers
 
 
 @pytest.mark.parametrize("name", LEAST)
@@ -326,15 +326,3 @@ def test_json_of_any_shape_is_read_or_refused(fields: dict[str, Any], messages: 
 @given(st.binary(max_size=200))
 def test_bytes_of_any_kind_are_refused(body: bytes) -> None:
     assert isinstance(read_request(body), Refusal)
-
-
-def test_a_cache_that_lives_for_an_hour_is_not_charged_as_one_of_five_minutes() -> None:
-    def fees(ttl: str) -> tuple[str, ...]:
-        block = {"type": "text", "text": "x" * 5000, "cache_control": {"type": "ephemeral", "ttl": ttl}}
-        body = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": [block]}]}
-        found = read_request(json.dumps(body).encode())
-        assert not isinstance(found, Refusal)
-        return found.asked.fees
-
-    assert fees("5m") == ()
-    assert fees("1h") == ("a cache that lives for an hour",)

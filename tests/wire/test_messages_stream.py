@@ -207,7 +207,7 @@ def test_writes_to_the_cache_of_an_hour_that_only_the_request_tells() -> None:
     for hour_cache, tokens in ((True, 40), (False, 0)):
         meter = metered(start, end, hour_cache=hour_cache)
         assert meter.reported is not None
-        assert meter.reported.hour_cache_tokens == tokens
+        assert meter.reported.usage.cache_write_1h_tokens == tokens
 
 
 def test_a_server_that_knows_the_input_only_at_the_end() -> None:

@@ -78,7 +78,7 @@ def test_a_recorded_answer(exchange: Exchange) -> None:
     assert as_bill(answer.reported.usage) == bill(said)
     assert answer.reported.usage.reasoning_tokens == said.get("output_tokens_details", {}).get("thinking_tokens", 0)
     assert answer.reported.usage.service_tier == "default"
-    assert answer.reported.hour_cache_tokens == 0
+    assert answer.reported.usage.cache_write_1h_tokens == 0
     assert answer.reported.server_tool_use == {k: v for k, v in said.get("server_tool_use", {}).items() if v}
     assert [(each.kind, each.model) for each in answer.reported.iterations] == [
         (each["type"], each.get("model")) for each in said.get("iterations", ())
@@ -132,7 +132,7 @@ def creation(minutes: Any, hour: Any) -> dict[str, Any]:
 )
 def test_cache_writes_of_each_lifetime(written: int, told: Any, hour_cache: bool, expected: tuple[int, int]) -> None:
     reported = report(counts(1, 1, written=written, **told), hour_cache=hour_cache)
-    assert (reported.usage.cache_write_tokens, reported.hour_cache_tokens) == expected
+    assert (reported.usage.cache_write_tokens, reported.usage.cache_write_1h_tokens) == expected
     assert reported.usage.input_tokens == 1 + expected[0]
 
 
@@ -185,7 +185,7 @@ def test_cache_writes_of_rounds() -> None:
     said = counts(1, 1, written=10, **creation(10, 0))
     round_ = counts(5, 5, written=20, type="compaction", **creation(0, 20))
     reported = report({**said, "iterations": [{**said, "type": "message"}, round_]})
-    assert (reported.usage.cache_write_tokens, reported.hour_cache_tokens) == (30, 20)
+    assert (reported.usage.cache_write_tokens, reported.usage.cache_write_1h_tokens) == (30, 20)
 
 
 def test_who_made_a_round_is_told() -> None:
@@ -291,7 +291,7 @@ def test_the_tiers_that_are_possible(fields: Any, asked: str | None, possible: s
     """Fast mode is never given to a request that does not ask for it: its price must not raise other holds."""
     request = read(**fields)
     assert request.asked.service_tier == asked
-    assert request.possible_tiers == possible
+    assert request.asked.possible_tiers == possible
 
 
 TIERS = st.sampled_from([None, "auto", "standard_only", "priority"])
@@ -351,7 +351,7 @@ def test_any_reports_are_read_or_are_none(earlier: Any, later: Any) -> None:
         if reported is not None:
             usage = reported.usage
             assert usage.input_tokens >= usage.cached_tokens + usage.cache_write_tokens
-            assert usage.cache_write_tokens >= reported.hour_cache_tokens >= 0
+            assert usage.cache_write_tokens >= reported.usage.cache_write_1h_tokens >= 0
             assert usage.total_tokens >= sum(each.usage.output_tokens for each in reported.iterations)
             for each in reported.iterations:
                 assert each.usage.input_tokens <= usage.input_tokens

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from comptroller.core.budget.budget import Budget
@@ -25,14 +25,18 @@ async def standing_balances(
 ) -> Mapping[WindowKey, Amounts]:
     """What is posted in every window that a call can draw on now; `sessions` are those that go on.
 
-    Of a budget that has a window for each session only theirs are read: all that ever were are too many.
+    Of each budget only the current windows are read, and of one that has a window for each session only theirs: all
+    that ever were are too many.
     """
-    lifetimes = [b.key for b in budgets if b.window == "lifetime" and b.per != "session"]
-    sessional = [b.key for b in budgets if b.per == "session"]
-    others = [b for b in budgets if b.window != "lifetime" and b.per != "session"]
-    since_ns = min((span_at(b.window, b.zone, now_ns).start_ns for b in others), default=now_ns)
-    return {
-        **await ledger.balances([b.key for b in others], since_ns),
-        **await ledger.balances(lifetimes),
-        **await ledger.session_balances(sessional, sorted(sessions)),
-    }
+    found = dict(await ledger.session_balances([b.key for b in budgets if b.per == "session"], sorted(sessions)))
+    for start_ns, keys in _by_start((b for b in budgets if b.per != "session"), now_ns).items():
+        found |= await ledger.balances(keys, start_ns)
+    return found
+
+
+def _by_start(budgets: Iterable[Budget], now_ns: int) -> Mapping[int, Sequence[str]]:
+    """The keys of budgets by when their current windows began."""
+    starts: dict[int, list[str]] = {}
+    for budget in budgets:
+        starts.setdefault(span_at(budget.window, budget.zone, now_ns).start_ns, []).append(budget.key)
+    return starts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -53,9 +54,8 @@ class PlanRow(msgspec.Struct, frozen=True):
 async def show_plan(office: Office, text: str, policies: Mapping[str, str] | None = None) -> PlanRow:
     """What `apply` would do with this document and these policy files; None: those that are installed."""
     state = await office.ledger.registry()
-    found = read(text, office.gate.providers, _in_force(state, policies), state.entries, _shipped(office))
-    agreed = plan_document(state, found)
-    return _row(state.version, agreed, applied=False)
+    agreed = await _agreed(office, state, text, policies)
+    return await asyncio.to_thread(_row, state.version, agreed, applied=False)
 
 
 async def apply(
@@ -73,11 +73,20 @@ async def apply(
                 f"The registry is at version {state.version} now; the plan was made for version {expected_version}.",
                 "Look at `comptroller plan` again.",
             )
-        document = read(text, office.gate.providers, _in_force(state, policies), state.entries, _shipped(office))
-        agreed = plan_document(state, document)
+        agreed = await _agreed(office, state, text, policies)
         if agreed.empty:
             return _row(state.version, agreed, applied=False)
         return await _install(office, text, actor, state, agreed)
+
+
+async def _agreed(office: Office, state: RegistryState, text: str, policies: Mapping[str, str] | None) -> Plan:
+    """What a document would change. On a thread: calls go on while a hundred thousand identities are read."""
+    providers, shipped = office.gate.providers, _shipped(office)
+
+    def compare() -> Plan:
+        return plan_document(state, read(text, providers, _in_force(state, policies), state.entries, shipped))
+
+    return await asyncio.to_thread(compare)
 
 
 def read(
@@ -138,8 +147,13 @@ def installation(state: RegistryState, agreed: Plan, text: str, actor: str, at_n
 
 async def _install(office: Office, text: str, actor: str, state: RegistryState, agreed: Plan) -> PlanRow:
     gate = office.gate
-    prepared = installation(state, agreed, text, actor, gate.clock.now_ns())
-    wanted = build({**state.entries, **prepared.entries}, prepared.version, gate.registry.prices.shipped)
+    at_ns, shipped = gate.clock.now_ns(), _shipped(office)
+
+    def prepare() -> tuple[Installation, Registry]:
+        prepared = installation(state, agreed, text, actor, at_ns)
+        return prepared, build({**state.entries, **prepared.entries}, prepared.version, shipped)
+
+    prepared, wanted = await asyncio.to_thread(prepare)
     try:
         opened = await opening.begin(office, wanted)
         await office.ledger.install(msgspec.structs.replace(prepared, opening=opened.rows))
@@ -153,7 +167,7 @@ async def _install(office: Office, text: str, actor: str, state: RegistryState, 
     gate.registry = wanted
     office.issuer.trust_domain = wanted.organization.trust_domain
     _stop_identities(office, wanted)
-    return _row(prepared.version, agreed, applied=True, opened=_say_opened(opened))
+    return await asyncio.to_thread(_row, prepared.version, agreed, applied=True, opened=_say_opened(opened))
 
 
 def _stop_identities(office: Office, registry: Registry) -> None:

@@ -17,10 +17,10 @@ from comptroller.control.office import Office
 from comptroller.core.instant import format_instant, to_datetime
 from comptroller.core.money import format_usd
 from comptroller.core.pricing.book import PriceBook
-from comptroller.core.pricing.charge import charge_nanos, unpriced_fees
+from comptroller.core.pricing.charge import charge_nanos, unpriced
 from comptroller.core.pricing.rates import DEFAULT_TIER
 
-_PAGE = 2_000
+_PAGE = 500  # a page is computed in one go, and calls wait for it
 
 
 class RepriceRow(msgspec.Struct, frozen=True):
@@ -130,4 +130,4 @@ def _repriced(record: CallRecord, book: PriceBook) -> int | None:
         return None
     day = to_datetime(facts.at_ns).date()
     rates = book.rates(facts.provider, facts.model, day).get(record.service_tier or DEFAULT_TIER)
-    return None if rates is None or unpriced_fees(usage, rates) else charge_nanos(usage, rates)
+    return None if rates is None or unpriced(usage, rates) else charge_nanos(usage, rates)

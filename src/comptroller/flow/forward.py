@@ -108,7 +108,7 @@ async def _exchange(gate: Gate, attempt: Attempt, exchange: Exchange) -> None:
 
 async def _whole(gate: Gate, attempt: Attempt, exchange: Exchange) -> None:
     body = await exchange.read(gate.limits.answer_bytes)
-    attempt.answer = attempt.dialect.read_answer(body)
+    attempt.answer = attempt.dialect.read_answer(attempt.reservation.request, body)
     if attempt.answer.malformed:
         attempt.end("provider_malformed", "the answer is not valid JSON of its dialect")
         return

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from comptroller.core.budget.hold import Amounts
 from comptroller.core.budget.settlement import Settlement, settlement
-from comptroller.core.pricing.charge import charge_nanos, unpriced_fees
-from comptroller.core.pricing.rates import DEFAULT_TIER, tier_name
+from comptroller.core.pricing.charge import charge_nanos, unpriced
+from comptroller.core.pricing.rates import DEFAULT_TIER, Rates, tier_name
 from comptroller.core.pricing.usage import Usage
 from comptroller.flow.attempt import Attempt
 from comptroller.flow.gate import Gate
@@ -31,8 +31,8 @@ class Receipt:
 def settle(gate: Gate, reservation: Reservation, attempt: Attempt) -> Receipt:
     """Post, presume or void the hold by the settlement table. Does not wait."""
     usage = attempt.usage
-    tier = _tier(reservation, usage)
-    exact = _exact(reservation, usage, tier)
+    tier, rates = _billed(reservation, usage)
+    exact = _exact(reservation, usage, rates)
     done = settlement(
         attempt.phase,
         reservation.hold.amounts,
@@ -44,32 +44,45 @@ def settle(gate: Gate, reservation: Reservation, attempt: Attempt) -> Receipt:
     bounded = reservation.bounded and not reservation.request.asked.fees
     overrun = bounded and done.end == "posted" and done.posted.exceeds(reservation.hold.amounts)
     gate.tree.settle(reservation.attempt_id, done.posted)
-    events = (*_overrun_events(gate, reservation, done, overrun), *_doubts(gate, reservation, attempt, done, tier))
+    events = (
+        *_overrun_events(gate, reservation, done, overrun),
+        *_doubts(gate, reservation, attempt, done, tier, rates),
+    )
     priced = bool(reservation.rates) and not reservation.request.asked.fees
     return Receipt(done, tier, priced, overrun, events)
 
 
-def _tier(reservation: Reservation, usage: Usage | None) -> str:
-    """The service tier that was billed: as the response says, else as was asked."""
-    said = usage.service_tier if usage is not None else None
-    asked = reservation.request.asked.service_tier
-    return tier_name(said or (asked if asked not in {None, "auto"} else None) or DEFAULT_TIER)
-
-
-def _exact(reservation: Reservation, usage: Usage | None, tier: str) -> Amounts | None:
-    """The exact charge; None if usage or the price of any of it is not known.
+def _billed(reservation: Reservation, usage: Usage | None) -> tuple[str, Rates | None]:
+    """The service tier that was billed, and its rates: as the response says, else as was asked.
 
     A provider that names no tier may have ignored the one that was asked for: then the dearer counts.
     """
+    said = usage.service_tier if usage is not None else None
+    asked = reservation.request.asked.service_tier
+    tier = tier_name(said or (asked if asked not in {None, "auto"} else None) or DEFAULT_TIER)
+    rates = reservation.rates.get(tier)
+    if tier != DEFAULT_TIER and usage is not None and said is None:
+        default = reservation.rates.get(DEFAULT_TIER)
+        if default is not None and (rates is None or charge_nanos(usage, default) > charge_nanos(usage, rates)):
+            return DEFAULT_TIER, default
+    return tier, rates
+
+
+def _exact(reservation: Reservation, usage: Usage | None, rates: Rates | None) -> Amounts | None:
+    """The exact charge; None if usage or the price of any of it is not known."""
     if usage is None:
         return None
     if not reservation.rates:
         return Amounts(0, usage.total_tokens, 1)
-    billed = {tier} if usage.service_tier else {tier, DEFAULT_TIER}
-    possible = [rates for name, rates in reservation.rates.items() if name in billed]
-    if not possible or any(unpriced_fees(usage, rates) for rates in possible):
+    if rates is None or _unpriced(reservation, usage, rates):
         return None
-    return Amounts(max(charge_nanos(usage, rates) for rates in possible), usage.total_tokens, 1)
+    return Amounts(charge_nanos(usage, rates), usage.total_tokens, 1)
+
+
+def _unpriced(reservation: Reservation, usage: Usage, rates: Rates) -> tuple[str, ...]:
+    """What of the usage has no price, in words."""
+    asked = reservation.request.asked
+    return unpriced(usage, rates, images_sent=bool(asked.images or asked.unbounded))
 
 
 def _seen(reservation: Reservation, attempt: Attempt) -> Amounts | None:
@@ -110,16 +123,18 @@ def _overrun_events(
     )  # fmt: skip
 
 
-def _doubts(gate: Gate, reservation: Reservation, attempt: Attempt, done: Settlement, tier: str) -> tuple[Finding, ...]:
+def _doubts(
+    gate: Gate, reservation: Reservation, attempt: Attempt, done: Settlement, tier: str, rates: Rates | None
+) -> tuple[Finding, ...]:
     """Findings about a charge that had to be presumed although the provider answered."""
     if done.end != "presumed" or attempt.outcome not in _ANSWERED or attempt.phase != "answering":
         return ()
-    provider, rates = reservation.decision.provider.name, reservation.rates.get(tier)
+    provider = reservation.decision.provider.name
     if attempt.usage is None:
         code, sentence = "usage_missing", f"{provider} answered without a valid usage; the charge is presumed."
     elif rates is None:
         code, sentence = "tier_unpriced", f"{provider} billed service tier {tier!r}, which has no price; presumed."
     else:
-        what = " and ".join(unpriced_fees(attempt.usage, rates))
-        code, sentence = "fee_unpriced", f"{provider} billed {what}, which have no price; presumed."
+        what = " and ".join(_unpriced(reservation, attempt.usage, rates))
+        code, sentence = "usage_unpriced", f"{provider} billed {what}, which cannot be priced; presumed."
     return (Finding(gate.clock.now_ns(), code, reservation.call_id, reservation.decision.name, sentence),)

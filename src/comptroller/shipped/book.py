@@ -11,7 +11,7 @@ import msgspec
 
 from comptroller.core.pricing.book import Price
 from comptroller.core.problem import Problem, did_you_mean, join
-from comptroller.shipped.supplements import supplemented
+from comptroller.shipped.supplements import lacks_a_fee, supplemented
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, Provider
@@ -87,11 +87,14 @@ class ShippedBook:
         from comptroller.shipped.lines import Unusable, price_lines
 
         own = any(each is model for each in table.models)
+        known = f"the shipped price book knows the model under {table.id}"
         source = f"{self.version}, {table.id}: {model.id}"
         try:
             lines = price_lines(model, name, source, own=own)
         except Unusable as reason:
-            return _Found((), f"the shipped price book knows the model under {table.id}, but {reason}")
+            return _Found((), f"{known}, but {reason}")
+        if lacks_a_fee(f"{name} {model.id}", lines):
+            return _Found((), f"{known}, but it searches unasked, and the fee for that is not there")
         return _Found(supplemented(table.id, model.id, lines) if own else lines, "")
 
     def _provider(self, name: str) -> Provider | None:

@@ -1,7 +1,8 @@
-"""What the table leaves out and providers publish as a multiple of what it has.
+"""What the table leaves out: multiples that providers publish of prices it has, and fees that it does not have.
 
-Each is here because without it a hold would not be an upper bound, or a charge could not be made. A second
-table bears them out for every model that it knows (tests/pricing).
+Each multiple is here because without it a hold would not be an upper bound, or a charge could not be made. A
+second table bears them out for every model that it knows (tests/pricing). A model whose fee is not there is not
+priced at all.
 """
 
 from __future__ import annotations
@@ -16,6 +17,13 @@ from comptroller.core.pricing.rates import DEFAULT_TIER, FEES, METERS, Rates
 # A cache write that OpenAI keeps for 12 hours costs twice one for 30 minutes; the table has the latter alone.
 _LONG_WRITE = 2
 
+# Models that search unasked, by parts of their names, and the fee without which they have no price: OpenAI's search
+# models and Perplexity's with every call, and no report counts it; those that research as often as they like.
+_SEARCH_UNASKED = {
+    **dict.fromkeys(("search-preview", "search-api", "sonar", "-online"), "request"),
+    "deep-research": "web_search",
+}
+
 # Anthropic: US-only inference costs 1.1 times every token price, from the 4.6 models on. Those before:
 _US_TENTHS = 11
 _NO_US_PRICE = frozenset(
@@ -23,6 +31,12 @@ _NO_US_PRICE = frozenset(
     "claude-3-7-sonnet-latest claude-sonnet-4-0 claude-opus-4-0 claude-opus-4-1 claude-sonnet-4-5 claude-haiku-4-5 "
     "claude-opus-4-5".split()
 )
+
+
+def lacks_a_fee(model: str, lines: Sequence[Price]) -> bool:
+    """Whether a model searches unasked and a line of it has no price for that."""
+    fees = [fee for part, fee in _SEARCH_UNASKED.items() if part in model]
+    return any(getattr(line.rates, fee) is None for line in lines for fee in fees)
 
 
 def supplemented(table: str, model: str, lines: Sequence[Price]) -> tuple[Price, ...]:

@@ -143,7 +143,7 @@ balances = Table(
     Column("usd", BigInteger, nullable=False),
     Column("tokens", BigInteger, nullable=False),
     Column("calls", BigInteger, nullable=False),
-    Index("balances_start", "start_ns"),
+    Index("balances_budget_start", "budget", "start_ns"),  # the current windows, however many came before
     sqlite_with_rowid=False,
 )
 

@@ -28,12 +28,23 @@ def charge_lines(usage: Usage, rates: Rates) -> list[Line]:
     return [Line(*line) for line in _lines(usage, rates.at(usage.input_tokens)) if line[1]]
 
 
-def unpriced_fees(usage: Usage, rates: Rates) -> tuple[str, ...]:
-    """What was billed beside tokens and has no rate, in words. A charge would leave it out."""
+def unpriced(usage: Usage, rates: Rates, *, images_sent: bool = False) -> tuple[str, ...]:
+    """What was billed and no price can be put on, in words: a charge would leave it out, or bill it as text.
+
+    A fee without a rate; and images that have a price of their own, where the report does not say how much of the
+    tokens they were. `images_sent`: there may be some in the input.
+    """
     at = rates.at(usage.input_tokens)
-    counted = (("web searches", usage.web_search_requests, at.web_search),)
-    counted += (("file searches", usage.file_search_requests, at.file_search),)
-    return tuple(words for words, units, rate in counted if units and rate is None)
+    found: list[str] = []
+    if usage.web_search_requests and at.web_search is None:
+        found.append("web searches")
+    if usage.file_search_requests and at.file_search is None:
+        found.append("file searches")
+    if images_sent and not usage.image_input_tokens and at.image_input not in {None, at.input}:
+        found.append("images that it does not count apart")
+    if usage.output_tokens and not usage.image_output_tokens and at.image_output not in {None, at.output}:
+        found.append("images that it may have drawn and does not count apart")
+    return tuple(found)
 
 
 def _lines(usage: Usage, at: Rates) -> list[tuple[str, int, int]]:
@@ -71,11 +82,11 @@ def _writes(usage: Usage, at: Rates) -> Iterator[tuple[str, int, int]]:
 
 
 def _media(usage: Usage, at: Rates) -> Iterator[tuple[str, int, int]]:
-    audio, image = _or(at.audio_input, at.input), _or(at.image_input, at.input)
-    yield "audio_input", _heard(usage), audio
-    yield "cache_read_audio", usage.cached_audio_tokens, _or(at.cache_read_audio, audio)
-    yield "image_input", _seen(usage), image
-    yield "cache_read_image", usage.cached_image_tokens, _or(at.cache_read_image, image)
+    cached = _or(at.cache_read, at.input)
+    yield "audio_input", _heard(usage), _or(at.audio_input, at.input)
+    yield "cache_read_audio", usage.cached_audio_tokens, _or(at.cache_read_audio, _or(at.audio_input, cached))
+    yield "image_input", _seen(usage), _or(at.image_input, at.input)
+    yield "cache_read_image", usage.cached_image_tokens, _or(at.cache_read_image, _or(at.image_input, cached))
     yield "video_input", usage.video_input_tokens, _or(at.video_input, at.input)
     yield "audio_output", usage.audio_output_tokens, _or(at.audio_output, at.output)
     yield "image_output", usage.image_output_tokens, _or(at.image_output, at.output)

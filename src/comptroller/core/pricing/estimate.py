@@ -33,7 +33,7 @@ class Asked(msgspec.Struct, frozen=True):
     audio_output: bool = False
     service_tier: str | None = None  # as asked; None: left open
     possible_tiers: frozenset[str] | None = None  # it can be billed in no other; None: in any
-    long_cache_writes: bool = True  # it may write to a cache that is kept for an hour or longer
+    long_cache_writes: bool = False  # it may write to a cache that is kept for an hour or longer
     unbounded: tuple[str, ...] = ()  # parts whose size is not in the body, in words
     fees: tuple[str, ...] = ()  # what is billed beside tokens and cannot be counted, in words
     web_searches: int = 0  # no more searches than this can be billed
@@ -113,17 +113,20 @@ def estimate(
     `money`: a budget in USD will be drawn, so a price is needed. `metered`: a budget in USD or tokens will
     be drawn, so a bound is needed. Without either, missing prices and bounds count as zero.
     """
-    possible = _possible_rates(asked, rates) if money else dict(rates)
+    possible = _possible_rates(asked, rates) if money else rates
     if isinstance(possible, Refusal):
         return possible
     input_tokens = _input_bound(asked, limits)
     if asked.fees and metered:
-        return _unbounded(asked.model, ", ".join(asked.fees), "a price")
+        return _uncounted(asked.model, ", ".join(asked.fees))
     if isinstance(input_tokens, Refusal):
         if metered:
             return input_tokens
         input_tokens = asked.text_tokens
     every = list(_reachable(possible, -(-input_tokens * factor_bp // FACTOR_ONE_BP)))
+    missing = next((what for each in every for what in _missing(asked, each)), None)
+    if missing is not None and money:
+        return _price_missing(asked.model, missing)
     ceiling = limits.max_output_tokens
     wanted = ceiling if asked.output_limit is None else min(asked.output_limit, ceiling)
     least = MIN_OUTPUT_TOKENS if limits.min_output_tokens is None else limits.min_output_tokens
@@ -147,20 +150,25 @@ def _possible_rates(asked: Asked, rates: Mapping[str, Rates]) -> Mapping[str, Ra
     """
     if not rates:
         return _price_missing(asked.model, "its tokens")
-    if asked.fees:
-        return _price_missing(asked.model, ", ".join(asked.fees))
     possible = _possible_tiers(asked, rates)
     if possible is None:
         return _price_missing(asked.model, f"service tier {asked.service_tier!r}")
-    for what, name, needed in (
-        ("audio input", "audio_input", asked.audio_input),
-        ("audio output", "audio_output", asked.audio_output),
-        ("web searches", "web_search", asked.web_searches),
-        ("file searches", "file_search", asked.file_searches),
-    ):
-        if needed and any(getattr(each, name) is None for each in possible.values()):
-            return _price_missing(asked.model, f"{what} (`{name}`)")
     return possible
+
+
+def _missing(asked: Asked, rates: Rates) -> Iterator[str]:
+    """What the request asks for and no price is for, in words; a part that is billed as its whole is not among them."""
+    if asked.audio_input and rates.audio_input is None:
+        yield "audio input (`audio_input`)"
+    if asked.audio_output and rates.audio_output is None:
+        yield "audio output (`audio_output`)"
+    if asked.web_searches and rates.web_search is None:
+        yield "web searches (`web_search`)"
+    if asked.file_searches and rates.file_search is None:
+        yield "file searches (`file_search`)"
+    # Whoever takes more for a cache write takes still more for one that lasts.
+    if asked.long_cache_writes and rates.cache_write is not None and rates.cache_write_1h is None:
+        yield "cache writes that last an hour or longer (`cache_write_1h`)"
 
 
 def _possible_tiers(asked: Asked, rates: Mapping[str, Rates]) -> Mapping[str, Rates] | None:
@@ -219,6 +227,14 @@ def _price_missing(model: str, what: str) -> Refusal:
         code="price_unknown",
         sentence=f"The price book has no price for {what} of model {model!r}.",
         hint="Ask whoever runs the gateway to add it under [[prices]] in registry.toml and run `comptroller apply`.",
+    )
+
+
+def _uncounted(model: str, what: str) -> Refusal:
+    return Refusal(
+        code="estimate_unbounded",
+        sentence=f"Nothing bounds what {what} in this request may cost on model {model!r}.",
+        hint="Leave that out: it is billed beside the tokens of this call, and no budget in USD or tokens can hold it.",
     )
 
 

@@ -48,8 +48,8 @@ def targets_of(entries: Entries) -> Targets:
 
 def installed_files(installed: Installed) -> Mapping[str, str]:
     """The policy files in force: name -> text."""
-    found = ((key, stored) for (kind, key), stored in sorted(installed.items()) if kind == "policy")
-    return {name: text_of(stored.value) for name, stored in found if not stored.disabled}
+    found = [(key, stored) for (kind, key), stored in installed.items() if kind == "policy" and not stored.disabled]
+    return {name: text_of(stored.value) for name, stored in sorted(found, key=lambda each: each[0])}
 
 
 def load_installed(files: Mapping[str, str]) -> Policies:

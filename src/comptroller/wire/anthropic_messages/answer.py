@@ -35,11 +35,11 @@ class _Body(msgspec.Struct, gc=False):
 _DECODER = msgspec.json.Decoder(_Body)
 
 
-def read_answer(body: bytes) -> Answer:
-    """Read usage and model; never raises."""
+def read_answer(body: bytes, hour_cache: bool = False) -> Answer:
+    """Read usage and model; never raises. `hour_cache`: see `read_usage`."""
     try:
         answer = _DECODER.decode(body)
     except (ValueError, RecursionError):
         return Answer(malformed=True)
-    reported = read_usage(answer.usage) if answer.usage else None
+    reported = read_usage(answer.usage, hour_cache) if answer.usage else None
     return Answer(reported, read_name(answer.model), usage_malformed=bool(answer.usage) and reported is None)

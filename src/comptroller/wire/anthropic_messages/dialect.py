@@ -68,13 +68,13 @@ class AnthropicMessages:
         """See request.py. `field` is a choice of other dialects: this API has one name for its limit."""
         return rewrite(_own(request), output_limit=output_limit, model=model)
 
-    def read_answer(self, body: bytes) -> Answer:
+    def read_answer(self, request: AskedRequest, body: bytes) -> Answer:
         """See answer.py."""
-        return read_answer(body)
+        return read_answer(body, request.asked.long_cache_writes)
 
     def stream_meter(self, request: AskedRequest) -> StreamMeter:
         """See stream.py."""
-        return StreamMeter(_own(request).hour_cache)
+        return StreamMeter(request.asked.long_cache_writes)
 
     def refusal_body(self, refusal: Refusal, call_id: str) -> bytes:
         """See refusals.py."""

@@ -52,8 +52,6 @@ class MessagesRequest(msgspec.Struct, frozen=True, gc=False):
 
     asked: Asked
     fields: dict[str, msgspec.Raw]
-    possible_tiers: frozenset[str]  # names of the price book: it may be billed in no other
-    hour_cache: bool  # it may write to the cache that lives for an hour, at a price of its own
     thinking_tokens: int | None  # the budget it sets on its thinking, inside of the output limit
 
 
@@ -112,9 +110,7 @@ def _read(request: dict[str, object], fields: dict[str, msgspec.Raw], body_bytes
     # A server-side tool always counts as billed apart too: each of its rounds reads the whole context again, so the
     # context window does not bound the call (seen in a recording: 494,549 input tokens of a model with 200,000).
     outside = (*(switch.words for switch in switches), *compaction, *offered.server_side)
-    # Its writes cost more than those of five minutes, and the price book has no line for them yet.
-    hour = ("a cache that lives for an hour",) if contents.hour_cache else ()
-    fees = (*hour, *(switch.words for switch in switches if switch.fees), *compaction, *offered.server_side)
+    fees = (*(switch.words for switch in switches if switch.fees), *compaction, *offered.server_side)
     asked = Asked(
         model=model_name(request),
         stream=boolean(request, "stream"),
@@ -132,8 +128,6 @@ def _read(request: dict[str, object], fields: dict[str, msgspec.Raw], body_bytes
     return MessagesRequest(
         asked=asked,
         fields=fields,
-        possible_tiers=possible_tiers(capacity, speed, geography),
-        hour_cache=contents.hour_cache,
         thinking_tokens=_thinking_tokens(request),
     )
 

@@ -39,7 +39,6 @@ class Reported(msgspec.Struct, frozen=True):
     """All that a report says."""
 
     usage: Usage
-    hour_cache_tokens: int = 0  # part of the cache writes: kept for an hour, at a price of its own
     server_tool_use: Mapping[str, int] = {}  # how often each server-side tool ran, as named by the provider
     iterations: tuple[Iteration, ...] = ()
 
@@ -124,7 +123,6 @@ def read_usage(reported: Any, hour_cache: bool = False) -> Reported | None:
     thinking = (details.thinking_tokens or 0) if details else 0
     return Reported(
         usage=_usage(total, tier, thinking, tools.get("web_search_requests", 0)),
-        hour_cache_tokens=total.hour,
         server_tool_use=tools,
         iterations=tuple(
             Iteration(read_name(each.type) or "", read_name(each.model), _usage(_tokens(each, hour_cache), tier))

@@ -33,12 +33,12 @@ class _Body(msgspec.Struct, gc=False):
 _DECODER = msgspec.json.Decoder(_Body)
 
 
-def read_answer(body: bytes) -> Answer:
-    """Read usage, model and tier; never raises."""
+def read_answer(body: bytes, long_cache: bool = False) -> Answer:
+    """Read usage, model and tier; never raises. `long_cache`: see `read_usage`."""
     try:
         answer = _DECODER.decode(body)
     except (ValueError, RecursionError):
         return Answer(malformed=True)
     tier = read_name(answer.service_tier)
-    usage = read_usage(answer.usage, tier) if answer.usage else None
+    usage = read_usage(answer.usage, tier, long_cache) if answer.usage else None
     return Answer(usage, read_name(answer.model), tier, usage_malformed=bool(answer.usage) and usage is None)

@@ -32,12 +32,16 @@ _PARTS: Mapping[str, str] = {
     "media": "a file",
 }
 _TEXT_PARTS = frozenset({"text", "input_text", "output_text", "refusal"})
-_TEXT_PART_KEYS = frozenset({"type", "text", "refusal", "cache_control", "prompt_cache_breakpoint"})
+_CACHE_KEYS = frozenset({"cache_control", "prompt_cache_breakpoint", "prompt_cache_options"})
+_TEXT_PART_KEYS = frozenset({"type", "text", "refusal"}) | _CACHE_KEYS
 _TEXT_KEYS = frozenset({"role", "name", "tool_call_id", "refusal", "reasoning", "reasoning_content"})
 # Answers of models that come back in the next request: they may name addresses, and nobody fetches those.
 _ECHOED_KEYS = frozenset({"tool_calls", "function_call", "annotations", "reasoning_details", "cache_control"})
 # Some parsers (Go's) match keys without regard to case: they would take "Type" for "type".
-_WATCHED_KEYS = _TEXT_KEYS | _ECHOED_KEYS | _PARTS.keys() | {"content", "audio", "type", "text"}
+_WATCHED_KEYS = _TEXT_KEYS | _ECHOED_KEYS | _CACHE_KEYS | _PARTS.keys() | {"content", "audio", "type", "text"}
+
+# Lifetimes of a prompt cache at the price of every write; any other is a longer one at a price of its own.
+_SHORT_LIVED = (None, "5m", "30m")
 
 # Low bit rates of other formats make hours of sound out of few bytes.
 _AUDIO_FORMATS = frozenset({"wav", "mp3"})
@@ -51,6 +55,7 @@ class Contents:
         self.images = 0
         self.image_bytes = 0  # of image data URLs: those are the image, not text
         self.audio = False
+        self.long_cache = False  # the request may write to a cache that is kept for an hour or longer
         self.misspelt: str | None = None  # a key that only some parsers would take for one that counts
         self._unbounded: dict[str, None] = {}
 
@@ -61,8 +66,15 @@ class Contents:
     def read_messages(self, messages: Sequence[Mapping[str, object]]) -> None:
         """Look through every message."""
         for message in messages:
+            self.read_cache_marks(message)
             for key, value in message.items():
                 self._message_field(key, value)
+
+    def read_cache_marks(self, marked: Mapping[str, object]) -> None:
+        """How long the prompt up to here is to be kept: OpenAI's way to say it, and that of resold Anthropic models."""
+        for key in _CACHE_KEYS & marked.keys():
+            mark = marked[key]
+            self.long_cache = self.long_cache or (is_object(mark) and mark.get("ttl") not in _SHORT_LIVED)
 
     def read_unknown(self, value: object) -> None:
         """Look through the value of a field that we do not know, at every depth (which `read_object` bounds)."""
@@ -98,6 +110,7 @@ class Contents:
             self.read_unknown(part)
             return
         kind = part.get("type")
+        self.read_cache_marks(part)
         if not isinstance(kind, str):
             kind = ""
         elif kind in _TEXT_PARTS and part.keys() <= _TEXT_PART_KEYS:
@@ -178,7 +191,7 @@ def _sounds(value: object) -> bool:
     return any(isinstance(each, str) and _sounds(each) for each in inner)
 
 
-def read_tools(tools: Sequence[object]) -> tuple[str, ...] | str:
+def read_tools(tools: Sequence[object], contents: Contents) -> tuple[str, ...] | str:
     """The kinds of tools that run at the provider, in words; or what is wrong with the list."""
     kinds: dict[str, None] = {}
     for tool in tools:
@@ -189,4 +202,7 @@ def read_tools(tools: Sequence[object]) -> tuple[str, ...] | str:
             return 'Every entry of `tools` must have one `type`, a string such as "function".'
         if kind not in {"function", "custom"}:
             kinds[f"the provider's tool {shown(kind)}"] = None
+        contents.read_cache_marks(tool)
+        if is_object(function := tool.get("function")):
+            contents.read_cache_marks(function)
     return tuple(kinds)

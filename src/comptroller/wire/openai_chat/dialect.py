@@ -66,13 +66,13 @@ class OpenAIChat:
         """See request.py."""
         return rewrite(_own(request), output_limit=output_limit, field=field, model=model)
 
-    def read_answer(self, body: bytes) -> Answer:
+    def read_answer(self, request: AskedRequest, body: bytes) -> Answer:
         """See answer.py."""
-        return read_answer(body)
+        return read_answer(body, request.asked.long_cache_writes)
 
     def stream_meter(self, request: AskedRequest) -> StreamMeter:
         """See stream.py."""
-        return StreamMeter(request.asked.usage_asked)
+        return StreamMeter(request.asked.usage_asked, request.asked.long_cache_writes)
 
     def refusal_body(self, refusal: Refusal, call_id: str) -> bytes:
         """See refusals.py."""

@@ -68,7 +68,7 @@ OTHER_NAMES: Mapping[str, str] = {
 PLAIN_FIELDS = frozenset(
     {
         *("model", "messages", "stream", "stream_options", "n", "max_tokens", "max_completion_tokens"),
-        *("service_tier", "tools", "prediction", "modalities", "audio"),
+        *("service_tier", "tools", "prediction", "modalities", "audio", "cache_control"),
         *("frequency_penalty", "function_call", "functions", "logit_bias", "logprobs", "metadata", "moderation"),
         *("parallel_tool_calls", "presence_penalty", "prompt_cache_key", "prompt_cache_options"),
         *("prompt_cache_retention", "reasoning_effort", "response_format", "safety_identifier", "seed", "stop"),

@@ -10,6 +10,7 @@ from typing import Literal, cast
 import msgspec
 
 from comptroller.core.pricing.estimate import Asked
+from comptroller.core.pricing.rates import DEFAULT_TIER
 from comptroller.core.refusal import Refusal
 from comptroller.wire.body import is_array, is_object, json_name, read_object, shown
 from comptroller.wire.checks import Invalid, array, boolean, expected, is_whole_number, model_name, punctuation, word
@@ -27,6 +28,9 @@ from comptroller.wire.openai_chat.fields import (
 LimitField = Literal["max_completion_tokens", "max_tokens"]
 
 MOST_CHOICES = 128
+
+# The answer calls it `priority` (OpenAI's API reference); either may fall back to the default.
+_FAST = frozenset({"fast", "priority", DEFAULT_TIER})
 
 _TOP_LEVEL = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ENCODER = msgspec.json.Encoder()
@@ -79,10 +83,11 @@ def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], body_byte
     contents.read_messages(_messages(request))
     if contents.misspelt is not None:
         raise Invalid(f"The key {shown(contents.misspelt)} is not written as the API writes it.", "messages", _CASE)
-    stream = boolean(request, "stream")
+    stream, tier = boolean(request, "stream"), word(request, "service_tier", "auto")
     modalities = _modalities(request)
     model = model_name(request)
-    beside = (*((SEARCH,) if searches(model) else ()), *_tools(request))
+    contents.read_cache_marks(request)
+    beside = (*((SEARCH,) if searches(model) else ()), *_tools(request, contents))
     outside = (*contents.unbounded, *(switch.words for switch in switches), *beside)
     fees = (*(switch.words for switch in switches if switch.fees), *beside)
     if not all(each in {"text", "audio"} for each in modalities):
@@ -97,7 +102,9 @@ def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], body_byte
         extra_output_tokens=_prediction(request),
         audio_input=contents.audio,
         audio_output="audio" in modalities or request.get("audio") is not None,
-        service_tier=word(request, "service_tier", "auto"),
+        service_tier=tier,
+        possible_tiers=_FAST if tier == "fast" else None,
+        long_cache_writes=contents.long_cache,
         unbounded=tuple(dict.fromkeys(outside)),
         fees=tuple(dict.fromkeys(fees)),
         usage_asked=_usage_asked(request, stream),
@@ -135,8 +142,8 @@ def _messages(request: dict[str, object]) -> list[dict[str, object]]:
     return cast("list[dict[str, object]]", messages)
 
 
-def _tools(request: dict[str, object]) -> tuple[str, ...]:
-    tools = read_tools(array(request, "tools"))
+def _tools(request: dict[str, object], contents: Contents) -> tuple[str, ...]:
+    tools = read_tools(array(request, "tools"), contents)
     if isinstance(tools, str):
         raise Invalid(tools, "tools")
     return tools

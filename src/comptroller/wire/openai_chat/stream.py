@@ -42,7 +42,7 @@ class StreamMeter:
     taken out when the caller did not ask for it (the gateway did).
     """
 
-    def __init__(self, usage_asked: bool) -> None:
+    def __init__(self, usage_asked: bool, long_cache: bool = False) -> None:
         self.usage: Usage | None = None  # the last one reported; reports are running totals, never summed
         self.usage_malformed = False  # what was last reported cannot be, so there is no usage
         self.done = False
@@ -52,6 +52,7 @@ class StreamMeter:
         self.service_tier: str | None = None
         self.started = False  # generated content came
         self._usage_asked = usage_asked
+        self._long_cache = long_cache
         self._splitter = EventSplitter()
         self._unreadable = False  # from here on the stream passes unread
         self._alone = False  # the usage came in a chunk of its own
@@ -212,7 +213,7 @@ class StreamMeter:
 
     def _report(self, reported: Any, alone: bool) -> None:
         """Take a report: it covers the content of its own chunk and of all before it."""
-        self.usage = read_usage(reported, self.service_tier)
+        self.usage = read_usage(reported, self.service_tier, self._long_cache)
         self.usage_malformed = self.usage is None
         self._alone = alone
         self._stale = False

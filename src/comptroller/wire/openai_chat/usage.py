@@ -18,11 +18,13 @@ class _InputDetails(msgspec.Struct):
     cached_tokens: Count | None = None
     cache_write_tokens: Count | None = None
     audio_tokens: Count | None = None
+    image_tokens: Count | None = None
 
 
 class _OutputDetails(msgspec.Struct):
     reasoning_tokens: Count | None = None
     audio_tokens: Count | None = None
+    image_tokens: Count | None = None  # OpenRouter
 
 
 class _Reported(msgspec.Struct):
@@ -40,8 +42,12 @@ _NO_INPUT_DETAILS = _InputDetails()
 _NO_OUTPUT_DETAILS = _OutputDetails()
 
 
-def read_usage(reported: Any, service_tier: str | None) -> Usage | None:
-    """The meters of a decoded `usage` object; None if a count is missing, negative, absurd or not a whole number."""
+def read_usage(reported: Any, service_tier: str | None, long_cache: bool = False) -> Usage | None:
+    """The meters of a decoded `usage` object; None if a count is missing, negative, absurd or not a whole number.
+
+    `long_cache`: the request may write to a cache of an hour or longer. No report tells those writes apart, so all
+    of them count as that.
+    """
     try:
         usage = msgspec.convert(reported, _Reported)
     except (ValueError, RecursionError):
@@ -52,16 +58,35 @@ def read_usage(reported: Any, service_tier: str | None) -> Usage | None:
     written = inside.cache_write_tokens or 0
     reasoning = _first(made.reasoning_tokens, usage.reasoning_tokens)
     input_tokens, output_tokens, reasoning = _totals(usage, cached + written, reasoning)
+    audio, images = inside.audio_tokens or 0, inside.image_tokens or 0
+    cached_audio, cached_images = _cached_media(audio, images, cached, cached + written - input_tokens)
     return Usage(
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         cached_tokens=cached,
         cache_write_tokens=written,
-        audio_input_tokens=inside.audio_tokens or 0,
+        audio_input_tokens=audio,
         reasoning_tokens=reasoning,
         audio_output_tokens=made.audio_tokens or 0,
         service_tier=service_tier,
+        cache_write_1h_tokens=written if long_cache else 0,
+        image_input_tokens=images,
+        image_output_tokens=made.image_tokens or 0,
+        cached_audio_tokens=cached_audio,
+        cached_image_tokens=cached_images,
     )
+
+
+def _cached_media(audio: int, images: int, cached: int, over: int) -> tuple[int, int]:
+    """How much audio and how many images were read from the cache: as little as lets all parts fit into the input.
+
+    No report says it. Less from the cache is never cheaper, so the charge errs to the dear side, inside of the hold.
+    `over`: cached and written tokens less the input.
+    """
+    if not audio and not images:
+        return 0, 0
+    shared = min(cached, max(0, audio + images + over))
+    return min(audio, max(0, shared - images)), min(images, shared)
 
 
 def _totals(usage: _Reported, cached: int, reasoning: int) -> tuple[int, int, int]:
