@@ -118,7 +118,7 @@ async def test_an_older_store_gets_its_sums_from_its_calls(fresh: Fresh, tmp_pat
     Folder(database).all_of(8)
     folder = tmp_path / "older"
     folder.mkdir()
-    make_older_store(folder / "comptroller.db", "0003", calls_of=database.path)
+    make_older_store(folder / "comptroller.db", "0004", calls_of=database.path)
     async with started(folder) as store:
         assert store.backup is not None
         with closing(sqlite3.connect(folder / "comptroller.db")) as connection:
