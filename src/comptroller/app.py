@@ -22,6 +22,8 @@ import uvloop
 from comptroller import __version__
 from comptroller.control import api, process_changes, registry
 from comptroller.control.balances import standing_balances
+from comptroller.control.door import Door as AdminDoor
+from comptroller.control.interfaces import AdminCredential
 from comptroller.control.office import Office, ProcessFacts
 from comptroller.core.budget.budget import Unit
 from comptroller.core.budget.hold import WindowKey
@@ -32,22 +34,25 @@ from comptroller.core.pricing.book import PriceBook
 from comptroller.core.registry.build import build
 from comptroller.core.registry.registry import Registry
 from comptroller.flow.dialect import Dialect
-from comptroller.flow.gate import Gate, Limits, Provider
+from comptroller.flow.gate import Gate, Limits
 from comptroller.flow.live import LiveCalls
 from comptroller.gateway.clock import SystemClock
 from comptroller.gateway.door import Door
 from comptroller.gateway.egress import Egress
-from comptroller.gateway.log import warn
-from comptroller.gateway.providers import build_providers
+from comptroller.gateway.log import Log
+from comptroller.gateway.providers import UnusableKey, build_providers, read_key
 from comptroller.gateway.routes import Api, Routes
 from comptroller.gateway.serving import Listener
 from comptroller.settings import Address, Settings, SettingsError, load_settings, read_policies
 from comptroller.shipped import ShippedBook
 from comptroller.store.admin_token import open_admin_token
-from comptroller.store.keyring import Keyring, open_keyring
+from comptroller.store.keyring import open_keyring
 from comptroller.store.lock import Holder
 from comptroller.store.open import open_store
 from comptroller.store.store import Store
+from comptroller.telemetry.loop_lag import watch_loop
+from comptroller.telemetry.readings import Sources
+from comptroller.telemetry.tally import Tally
 from comptroller.wire import model_lists
 from comptroller.wire.anthropic_messages import AnthropicMessages
 from comptroller.wire.openai_chat import OpenAIChat
@@ -70,6 +75,7 @@ _ANTHROPIC = Api(
 )
 ROUTES = Routes(_CALLS, (_OPENAI, _ANTHROPIC))
 _HEALTH = frozenset({"/healthz", "/readyz"})
+_METRICS = "/metrics"
 _FORGET_EVERY_S = 600.0
 _SLACK_NS = 3600 * NANOS_PER_SECOND
 _FLUSH_MOST_S = 10.0
@@ -88,11 +94,14 @@ class House:
     """Every part of one process, joined."""
 
     settings: Settings
+    environ: Mapping[str, str]
     store: Store
     gate: Gate
     office: Office
     door: Door
     admin: Asgi
+    admin_credential: AdminCredential
+    sources: Sources
     lost: int = 0  # events that were not on disk when the store was closed
 
 
@@ -107,22 +116,25 @@ async def open_house(settings: Settings, environ: Mapping[str, str], *, listenin
     holder = Holder(os.getpid(), socket.gethostname(), format_instant(time.time_ns()), listen, admin)
     store = open_store(settings.state, durability=settings.durability, now_ns=time.time_ns(), holder=holder)
     house: House | None = None
+    log, tally = Log(), Tally(settings.metrics.label_sets)
     try:
-        store.start()
-        _say_recovered(store)
-        house = await _join(settings, environ, store, listening=listening)
+        store.start(tally.wrote)
+        _say_recovered(store, log)
+        house = await _join(settings, environ, store, log, tally, listening=listening)
         if listening:
             await _settle_in(house)
         yield house
     finally:
         lost = await store.close(_FLUSH_MOST_S)
         if lost:
-            warn("journal_unwritten", {"events": str(lost)})
+            log.say("journal_unwritten", {"events": str(lost)})
         if house is not None:
             house.lost = lost
 
 
-async def _join(settings: Settings, environ: Mapping[str, str], store: Store, *, listening: bool) -> House:
+async def _join(
+    settings: Settings, environ: Mapping[str, str], store: Store, log: Log, tally: Tally, *, listening: bool
+) -> House:
     installed = await store.registry()
     shipped = _shipped(settings)
     current = build(installed.entries, installed.version, shipped) if installed.version else _empty_registry(shipped)
@@ -130,8 +142,24 @@ async def _join(settings: Settings, environ: Mapping[str, str], store: Store, *,
     keyring = open_keyring(settings.state, current.organization.trust_domain, clock.now_ns())
     providers = build_providers(settings.providers, environ)
     for sentence in providers.warnings if listening else ():
-        warn("provider", {"detail": sentence})
-    gate = await _gate(settings, providers.by_name, store, current, clock, keyring)
+        log.say("provider", {"detail": sentence})
+    sessions = {session.id: session for session in await store.live_sessions(clock.now_ns())}
+    egress = Egress()
+    gate = Gate(
+        clock=clock,
+        registry=current,
+        providers=providers.by_name,
+        sessions=sessions,
+        credentials=keyring,
+        tree=BudgetTree(current.budgets, await _posted(current, store, sessions, clock.now_ns())),
+        bounds={(b.provider, b.model, b.dialect): b for b in await store.bounds()},
+        journal=store.journal,
+        upstream=egress,
+        live=LiveCalls(),
+        limits=_limits(settings),
+        observer=tally,
+        warn=log.say,
+    )
     facts = ProcessFacts(
         version=__version__,
         pid=os.getpid(),
@@ -141,41 +169,25 @@ async def _join(settings: Settings, environ: Mapping[str, str], store: Store, *,
         store=str(settings.state),
     )
     office = Office(gate=gate, ledger=store, issuer=keyring, process=facts)
-    door = Door(gate, ROUTES, lambda: not gate.draining and store.journal.healthy)
-    admin = api.build(office, open_admin_token(settings.state), {settings.admin.listen.host})
-    return House(settings, store, gate, office, door, admin)
+
+    def ready() -> bool:
+        return not gate.draining and store.journal.healthy
+
+    credential = open_admin_token(settings.state)
+    admin = api.build(office, credential, {settings.admin.listen.host})
+    sources = Sources(gate, tally, store.journal, egress, log.lines, ready, __version__)
+    return House(settings, environ, store, gate, office, Door(gate, ROUTES, ready), admin, credential, sources)
 
 
-async def _gate(
-    settings: Settings,
-    providers: Mapping[str, Provider],
-    store: Store,
-    current: Registry,
-    clock: SystemClock,
-    keyring: Keyring,
-) -> Gate:
+def _limits(settings: Settings) -> Limits:
     limits = settings.limits
-    sessions = {session.id: session for session in await store.live_sessions(clock.now_ns())}
-    return Gate(
-        clock=clock,
-        registry=current,
-        providers=providers,
-        sessions=sessions,
-        credentials=keyring,
-        tree=BudgetTree(current.budgets, await _posted(current, store, sessions, clock.now_ns())),
-        bounds={(b.provider, b.model, b.dialect): b for b in await store.bounds()},
-        journal=store.journal,
-        upstream=Egress(),
-        live=LiveCalls(),
-        limits=Limits(
-            body_bytes=limits.body_bytes,
-            body_timeout_s=limits.body_timeout_s,
-            answer_bytes=limits.answer_bytes,
-            stream_buffer_bytes=limits.stream_buffer_bytes,
-            finish_after_hangup_s=limits.finish_after_hangup_s,
-            bodies_bytes=limits.bodies_bytes,
-        ),
-        warn=warn,
+    return Limits(
+        body_bytes=limits.body_bytes,
+        body_timeout_s=limits.body_timeout_s,
+        answer_bytes=limits.answer_bytes,
+        stream_buffer_bytes=limits.stream_buffer_bytes,
+        finish_after_hangup_s=limits.finish_after_hangup_s,
+        bodies_bytes=limits.bodies_bytes,
     )
 
 
@@ -186,10 +198,10 @@ async def _posted(current: Registry, store: Store, sessions: Collection[str], no
     return {key: amounts.of(units[key.budget]) for key, amounts in balances.items()}
 
 
-def _say_recovered(store: Store) -> None:
+def _say_recovered(store: Store, log: Log) -> None:
     recovered = store.recovered
     if recovered.count:
-        warn("recovered", {"calls": str(recovered.count), "amount_nanos": str(recovered.amount_nanos)})
+        log.say("recovered", {"calls": str(recovered.count), "amount_nanos": str(recovered.amount_nanos)})
 
 
 async def _settle_in(house: House) -> None:
@@ -237,7 +249,10 @@ async def _serve(settings: Settings, on_ready: OnReady | None) -> int:
         listeners = _listeners(house)
         for listener in listeners:
             await listener.start()
-        forgetting = asyncio.create_task(_forget_past(house.gate))
+        beside = [
+            asyncio.create_task(_forget_past(house.gate)),
+            asyncio.create_task(watch_loop(house.sources.tally.loop_lag)),
+        ]
         _calm_collector()
         sys.stdout.write(f"comptroller listens on http://{settings.listen}, admin on http://{settings.admin.listen}\n")
         sys.stdout.flush()
@@ -245,7 +260,8 @@ async def _serve(settings: Settings, on_ready: OnReady | None) -> int:
             await on_ready(house)
         await stop.wait()
         await _drain(house.gate, settings.drain_s, hurry)
-        forgetting.cancel()
+        for task in beside:
+            task.cancel()
         await asyncio.gather(*(listener.stop() for listener in listeners))
         await house.gate.upstream.close()
     return 1 if house.lost else 0
@@ -271,22 +287,48 @@ def _listeners(house: House) -> list[Listener]:
 
     if data == admin:
         return [listener(_shared(house), data)]
-    return [listener(house.door, data), listener(_with_health(house), admin)]
+    return [listener(house.door, data), listener(_admin_plane(house), admin)]
 
 
 def _shared(house: House) -> Asgi:
+    admin_plane, own = _admin_plane(house), {*_HEALTH, "/api/hello"}
+
     async def either(scope: Any, receive: Any, send: Any) -> None:
-        admin = scope["path"].startswith("/api/") and scope["path"] != "/api/hello"
-        await (house.admin if admin else house.door)(scope, receive, send)
+        path = scope["path"]
+        admin = path == _METRICS or (path.startswith("/api/") and path not in own)
+        await (admin_plane if admin else house.door)(scope, receive, send)
 
     return either
 
 
-def _with_health(house: House) -> Asgi:
-    async def either(scope: Any, receive: Any, send: Any) -> None:
-        await (house.door if scope["path"] in _HEALTH else house.admin)(scope, receive, send)
+def _admin_plane(house: House) -> Asgi:
+    """What operators reach: the API, the metrics, and whether the process is well."""
+    elsewhere = {_METRICS: _metrics(house), **dict.fromkeys(_HEALTH, house.door)}
 
-    return either
+    async def each(scope: Any, receive: Any, send: Any) -> None:
+        await elsewhere.get(scope["path"], house.admin)(scope, receive, send)
+
+    return each
+
+
+def _metrics(house: House) -> Asgi:
+    from comptroller.telemetry.page import Page, ScrapeDoor  # noqa: PLC0415 - commands have no use for it, and it is slow
+
+    settings, page = house.settings, Page(house.sources)
+    admin_door = AdminDoor(house.office, house.admin_credential, {settings.admin.listen.host}, page)
+    return ScrapeDoor(page, admin_door, _scrape_token(house))
+
+
+def _scrape_token(house: House) -> bytes | None:
+    source, warnings = house.settings.metrics.token, list[str]()
+    try:
+        return None if source is None else read_key("The scrape token", source, house.environ, warnings)
+    except UnusableKey as reason:
+        warnings.append(f"The scrape token opens nothing: {reason}.")
+        return None
+    finally:
+        for sentence in warnings:
+            house.gate.warn("metrics", {"detail": sentence})
 
 
 async def _drain(gate: Gate, drain_s: float, hurry: asyncio.Event) -> None:
@@ -297,7 +339,7 @@ async def _drain(gate: Gate, drain_s: float, hurry: asyncio.Event) -> None:
     hurried.cancel()
     cut = gate.live.cut(lambda _: True, "drained")
     if cut:
-        warn("drained", {"cut": str(cut)})
+        gate.warn("drained", {"cut": str(cut)})
     await asyncio.wait({quiet}, timeout=_CUT_MOST_S)
     quiet.cancel()
 

@@ -51,6 +51,19 @@ def test_every_command_is_documented() -> None:
     compare("cli.md", set(command_names(typer.main.get_command(app), "comptroller")))
 
 
+def test_every_metric_is_documented() -> None:
+    from comptroller.telemetry.families import FAMILIES
+
+    page = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
+    rows = {
+        name: (kind, tuple(re.findall(r"`(\w+)`", labels)))
+        for name, kind, labels in re.findall(r"^\| `(comptroller_\w+)` \| (\w+) \| (.*?) \|", page, re.MULTILINE)
+    }
+    assert rows == {family.name: (family.kind, family.labels) for family in FAMILIES}
+    asked = {re.sub(r"_(bucket|count|sum)$", "", name) for name in re.findall(r"\bcomptroller_\w+", page)}
+    assert asked <= rows.keys(), f"an expression asks for what does not exist: {sorted(asked - rows.keys())}"
+
+
 def test_links_between_documents_lead_somewhere() -> None:
     dead = [
         f"{page.relative_to(ROOT)}: {target}"

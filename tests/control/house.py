@@ -30,6 +30,7 @@ from comptroller.store.keyring import Keyring, open_keyring
 from comptroller.store.lock import Holder
 from comptroller.store.open import open_store
 from comptroller.store.store import Store
+from comptroller.telemetry.tally import Tally
 from tests.harness import configuration
 from tests.harness.toml import to_toml
 
@@ -231,6 +232,7 @@ async def _joined(store: Store, journal: Journal, clock: SystemClock, keyring: K
         upstream=Egress(),
         live=LiveCalls(),
         limits=LIMITS,
+        observer=Tally(100),
         warn=lambda event, fields: warnings.append((event, dict(fields))),
     )
     facts = ProcessFacts(

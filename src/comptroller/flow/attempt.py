@@ -32,7 +32,8 @@ class Attempt:
         self.answer_body: bytes | None = None  # a whole answer, not yet sent
         self.answer: Answer | None = None
         self.meter: Meter | None = None
-        self.first_byte_ns: int | None = None
+        self.durable_ns: int | None = None  # when the hold was on disk, after it was taken
+        self.first_byte_ns: int | None = None  # likewise
         self.journalled = False  # the hold is on its way to disk; if it fails there, it never will be
         self.unheard = False  # the caller is gone; the answer is read on only for its usage
         self._phase: Phase = "held"
@@ -117,4 +118,5 @@ def live_call(reservation: Reservation, attempt: Attempt) -> LiveCall:
         facts.session,
         reservation.scope_facts,
         attempt.line,
+        stream=facts.stream,
     )

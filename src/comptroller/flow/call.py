@@ -26,6 +26,7 @@ async def govern(gate: Gate, dialect: Dialect, call_id: str, request: CallerRequ
     """Take one model call from its first header to its settled end."""
     caller = identify(gate, request.credentials)
     if isinstance(caller, Refusal):
+        gate.observer.refused(request, dialect.name, call_id, caller, None)
         return await refuse(dialect, reply, call_id, caller)
     reservation = await _admit(gate, dialect, request, call_id, caller)
     if isinstance(reservation, Refusal):
@@ -39,24 +40,26 @@ async def _admit(
     """Decide and reserve. A refusal from here on names a known identity, so it is recorded."""
     refused = standing(gate, caller)
     if refused is not None:
-        return record_refusal(gate, dialect, call_id, caller, refused)
+        return record_refusal(gate, request, dialect, call_id, caller, refused)
     body = await request.body()
     if isinstance(body, Refusal):
-        return record_refusal(gate, dialect, call_id, caller, body)
+        return record_refusal(gate, request, dialect, call_id, caller, body)
     asked = dialect.read_request(body)
     if isinstance(asked, Refusal):
-        return record_refusal(gate, dialect, call_id, caller, asked, body=body)
+        return record_refusal(gate, request, dialect, call_id, caller, asked, body=body)
     caller = renewed(gate, caller)  # the world may have moved on while the body came
     decision = standing(gate, caller) or decide(gate, dialect, caller, asked.asked.model)
     if isinstance(decision, Refusal):
-        return record_refusal(gate, dialect, call_id, caller, decision, body=body, asked=asked.asked)
+        return record_refusal(gate, request, dialect, call_id, caller, decision, body=body, asked=asked.asked)
     permit = seek_permit(gate, dialect, caller, decision, asked.asked)
     reserved = (
         permit.refusal if isinstance(permit, Denied) else reserve(gate, dialect, call_id, caller, permit, asked, body)
     )
     if isinstance(reserved, Refusal):
         ruling = permit.ruling
-        return record_refusal(gate, dialect, call_id, caller, reserved, body=body, asked=asked.asked, ruling=ruling)
+        return record_refusal(
+            gate, request, dialect, call_id, caller, reserved, body=body, asked=asked.asked, ruling=ruling
+        )
     return reserved
 
 
@@ -74,7 +77,7 @@ async def _carry_out(
     finally:
         try:
             receipt = settle(gate, reservation, attempt)
-            record_settlement(gate, reservation, attempt, receipt)
+            record_settlement(gate, request, reservation, attempt, receipt)
         finally:
             request.unwatch()
             gate.live.remove(live)

@@ -20,6 +20,11 @@ class CallerRequest(Protocol):
         ...
 
     @property
+    def received_ns(self) -> int:
+        """When its body was complete, by the gate's clock; 0 before that."""
+        ...
+
+    @property
     def query(self) -> bytes:
         """The query as it came, without the question mark."""
         ...

@@ -22,6 +22,7 @@ from comptroller.core.work.session import Session
 from comptroller.flow.journal import Journal
 from comptroller.flow.key_mask import KeyMask
 from comptroller.flow.live import LiveCalls
+from comptroller.flow.observer import Observer
 from comptroller.flow.upstream import Origin, Timeouts, Upstream
 
 
@@ -103,5 +104,6 @@ class Gate:
     upstream: Upstream
     live: LiveCalls
     limits: Limits
+    observer: Observer
     warn: Callable[[str, Mapping[str, str]], None]  # a log line: event, fields; never a secret
     draining: bool = False

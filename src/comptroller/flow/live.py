@@ -60,13 +60,16 @@ class Line:
 class LiveCall:
     """One call between its hold and its settlement."""
 
-    def __init__(self, call_id: str, hold_id: str, identity: str, session: str, facts: Facts, line: Line) -> None:
+    def __init__(
+        self, call_id: str, hold_id: str, identity: str, session: str, facts: Facts, line: Line, *, stream: bool = False
+    ) -> None:
         self.call_id = call_id
         self.hold_id = hold_id
         self.identity = identity
         self.session = session
         self.facts = facts
         self.line = line
+        self.stream = stream
 
 
 class LiveCalls:

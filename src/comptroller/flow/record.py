@@ -8,6 +8,7 @@ from comptroller.flow.answer import failure
 from comptroller.flow.attempt import Attempt
 from comptroller.flow.decide import Decision
 from comptroller.flow.dialect import Dialect
+from comptroller.flow.door import CallerRequest
 from comptroller.flow.gate import Gate
 from comptroller.flow.identify import Caller
 from comptroller.flow.records import CallFacts, Held, Refused, Ruling, Settled
@@ -75,8 +76,9 @@ def record_hold(gate: Gate, reservation: Reservation) -> Held:
     )
 
 
-def record_refusal(
+def record_refusal(  # noqa: PLR0913 - a refusal has many facts
     gate: Gate,
+    request: CallerRequest,
     dialect: Dialect,
     call_id: str,
     caller: Caller,
@@ -90,34 +92,41 @@ def record_refusal(
     digest = gate.credentials.digest(body) if body else None
     facts = call_facts(dialect, call_id, caller, gate.clock.now_ns(), asked, None, body, digest, ruling)
     gate.journal.offer(Refused(facts, refusal))
+    gate.observer.refused(request, dialect.name, call_id, refusal, facts)
     return refusal
 
 
-def record_settlement(gate: Gate, reservation: Reservation, attempt: Attempt, receipt: Receipt) -> None:
+def record_settlement(
+    gate: Gate, request: CallerRequest, reservation: Reservation, attempt: Attempt, receipt: Receipt
+) -> None:
     """Write down how the hold ended, and what a person should look at."""
-    if not attempt.journalled:
-        gate.journal.offer(Refused(reservation.facts, failure(reservation, attempt, receipt.settlement.end)))
-        return
+    settled = _settled(gate, reservation, attempt, receipt)
+    if attempt.journalled:
+        gate.journal.append(settled)
+        for event in receipt.events:
+            gate.journal.append(event)
+    else:
+        gate.journal.offer(Refused(reservation.facts, failure(reservation, attempt, settled.end)))
+    gate.observer.settled(request, attempt, settled)
+
+
+def _settled(gate: Gate, reservation: Reservation, attempt: Attempt, receipt: Receipt) -> Settled:
     now_ns = gate.clock.now_ns()
-    gate.journal.append(
-        Settled(
-            attempt_id=reservation.attempt_id,
-            call_id=reservation.call_id,
-            at_ns=now_ns,
-            end=receipt.settlement.end,
-            posted=receipt.settlement.posted,
-            windows=reservation.drawn,
-            outcome=attempt.outcome,
-            detail=attempt.detail,
-            status=attempt.status,
-            usage=attempt.usage,
-            served_model=attempt.served_model,
-            service_tier=receipt.tier,
-            priced=receipt.priced,
-            overrun=receipt.overrun,
-            first_byte_ns=attempt.first_byte_ns,
-            duration_ns=now_ns - reservation.taken_at_ns,
-        )
+    return Settled(
+        attempt_id=reservation.attempt_id,
+        call_id=reservation.call_id,
+        at_ns=now_ns,
+        end=receipt.settlement.end,
+        posted=receipt.settlement.posted,
+        windows=reservation.drawn,
+        outcome=attempt.outcome,
+        detail=attempt.detail,
+        status=attempt.status,
+        usage=attempt.usage,
+        served_model=attempt.served_model,
+        service_tier=receipt.tier,
+        priced=receipt.priced,
+        overrun=receipt.overrun,
+        first_byte_ns=attempt.first_byte_ns,
+        duration_ns=now_ns - reservation.taken_at_ns,
     )
-    for event in receipt.events:
-        gate.journal.append(event)

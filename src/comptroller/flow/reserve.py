@@ -57,6 +57,7 @@ async def make_durable(gate: Gate, reservation: Reservation, attempt: Attempt) -
             written = gate.journal.commit(record_hold(gate, reservation))
             attempt.journalled = True
             await written
+            attempt.durable_ns = gate.clock.now_ns() - reservation.taken_at_ns
         except LedgerUnavailableError as error:
             gate.warn("ledger_unavailable", {"call": reservation.call_id, "detail": str(error)})
             attempt.unwritten()

@@ -35,7 +35,7 @@ class Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         reply = AsgiReply(scope, send)
-        request = AsgiRequest(scope, receive, self._gate.limits, self._bodies)
+        request = AsgiRequest(scope, receive, self._gate.clock, self._gate.limits, self._bodies)
         found = self._routes.find(scope["method"], scope["path"])
         if isinstance(found.target, ModelCall):
             await self._govern(found.target.dialect, request, reply)
@@ -51,7 +51,7 @@ class Door:
             case "ready":
                 await (_plain(reply, 200, b"ready\n") if self._ready() else _plain(reply, 503, b"not ready\n"))
             case None:
-                await self._no_way(scope, api, reply, found.methods)
+                await self._no_way(scope, api, request, reply, found.methods)
 
     async def _govern(self, dialect: Dialect, request: AsgiRequest, reply: AsgiReply) -> None:
         call_id = self._gate.clock.new_id("call")
@@ -78,14 +78,20 @@ class Door:
             many = reachable_models(self._gate, api.family, request.credentials)
             said = many if isinstance(many, Refusal) else api.model_page(many)
         if isinstance(said, Refusal):
-            await self._refuse(api, reply, said)
+            await self._refuse(api, request, reply, said)
         else:
             await _respond(reply, 200, b"application/json", said)
 
-    async def _refuse(self, api: Api, reply: AsgiReply, refusal: Refusal, *more: tuple[bytes, bytes]) -> None:
-        await refuse(api.dialect, reply, self._gate.clock.new_id("call"), refusal, *more)
+    async def _refuse(
+        self, api: Api, request: AsgiRequest, reply: AsgiReply, refusal: Refusal, *more: tuple[bytes, bytes]
+    ) -> None:
+        call_id = self._gate.clock.new_id("call")
+        self._gate.observer.refused(request, api.dialect.name, call_id, refusal, None)
+        await refuse(api.dialect, reply, call_id, refusal, *more)
 
-    async def _no_way(self, scope: Scope, api: Api, reply: AsgiReply, methods: tuple[str, ...]) -> None:
+    async def _no_way(
+        self, scope: Scope, api: Api, request: AsgiRequest, reply: AsgiReply, methods: tuple[str, ...]
+    ) -> None:
         method, path = scope["method"], scope["path"][:200]
         if methods:
             refusal = Refusal(
@@ -93,7 +99,7 @@ class Door:
                 sentence=f"{path} takes {' or '.join(methods)}, not {method}.",
                 hint="Check the SDK's base URL.",
             )
-            return await self._refuse(api, reply, refusal, (b"allow", ", ".join(methods).encode()))
+            return await self._refuse(api, request, reply, refusal, (b"allow", ", ".join(methods).encode()))
         calls = sorted(path for path, targets in self._routes.table.items() if "POST" in targets)
         refusal = Refusal(
             code="route_unknown",
@@ -101,7 +107,7 @@ class Door:
             hint="OpenAI SDKs use base_url http://HOST:8787/v1, Anthropic SDKs http://HOST:8787; "
             f"routes: {', '.join(calls)}.",
         )
-        return await self._refuse(api, reply, refusal)
+        return await self._refuse(api, request, reply, refusal)
 
 
 def _place(error: BaseException) -> str:

@@ -33,6 +33,7 @@ class Egress:
 
     def __init__(self, limits: EgressLimits | None = None, *, tls: Callable[[], ssl.SSLContext] = tls_context) -> None:
         self.limits = limits or EgressLimits()
+        self.opened = 0  # connections, since the start
         self._closed = False
         self._make_tls = tls
         self._tls: ssl.SSLContext | None = None
@@ -41,6 +42,16 @@ class Egress:
         self._connecting: set[asyncio.Task[Connection]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = NEVER
+
+    @property
+    def active(self) -> int:
+        """How many exchanges are under way."""
+        return len(self._active)
+
+    @property
+    def idle(self) -> int:
+        """How many connections wait for their next request."""
+        return sum(site.idle for site in self._sites.values())
 
     def open(self, request: UpstreamRequest, *, buffer_limit_bytes: int, on_overflow: Callable[[], None]) -> _Exchange:
         """Raises ValueError for a request that cannot be put on the wire safely."""
@@ -73,6 +84,7 @@ class Egress:
     def connect(self, site: Site, timeout_s: float) -> asyncio.Task[Connection]:
         if site.origin.scheme == "https" and self._tls is None:
             self._tls = self._make_tls()  # once, at first need: loading a trust store takes tens of milliseconds
+        self.opened += 1
         tls = self._tls if site.origin.scheme == "https" else None
         task = asyncio.get_running_loop().create_task(connect(site.origin, tls, lambda: Connection(site), timeout_s))
         self._connecting.add(task)

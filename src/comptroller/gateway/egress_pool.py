@@ -105,6 +105,10 @@ class Site:
         self._wake_by = wake_by
         self._closed = False
 
+    @property
+    def idle(self) -> int:
+        return len(self._idle)
+
     def take(self, now: float) -> Connection | None:
         """An idle connection with no sign of an end on it, or None."""
         while self._idle:

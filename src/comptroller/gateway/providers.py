@@ -1,4 +1,4 @@
-"""From settings to the providers that calls leave for: the only place where provider keys are read.
+"""From settings to the providers that calls leave for: the only place where keys are read.
 
 A key is read once, at the start, and lives in the finished header alone. It is never part of a message.
 """
@@ -25,7 +25,7 @@ _CREDENTIALS: Mapping[str, Callable[[bytes], tuple[bytes, bytes]]] = {
 }
 
 
-class _Unusable(Exception):
+class UnusableKey(Exception):
     """There is no key to be had; the message says why, never what was found."""
 
 
@@ -49,9 +49,9 @@ def build_provider(name: str, settings: ProviderSettings, environ: Mapping[str, 
     missing = None
     if settings.api_key is not None:
         try:
-            key = _read_key(name, settings.api_key, environ, warnings)
+            key = read_key(f"The key of the provider {name}", settings.api_key, environ, warnings)
             credentials = {family: _CREDENTIALS[family](key) for family in settings.dialects}
-        except _Unusable as reason:
+        except UnusableKey as reason:
             missing = str(reason)
             warnings.append(f"Calls to the provider {name} will be refused: {missing}.")
     url = settings.base_url
@@ -75,11 +75,12 @@ def build_provider(name: str, settings: ProviderSettings, environ: Mapping[str, 
     )
 
 
-def _read_key(name: str, source: KeySource, environ: Mapping[str, str], warnings: list[str]) -> bytes:
+def read_key(what: str, source: KeySource, environ: Mapping[str, str], warnings: list[str]) -> bytes:
+    """The key itself. Raises UnusableKey; what is worth a warning is added to `warnings`."""
     if source.kind == "env":
         found = environ.get(source.name)
         if found is None:
-            raise _Unusable(f"{source} is not set")
+            raise UnusableKey(f"{source} is not set")
         return _checked(found.encode("utf-8", "surrogateescape"), source)
     path = Path(source.name)
     try:
@@ -87,18 +88,18 @@ def _read_key(name: str, source: KeySource, environ: Mapping[str, str], warnings
             mode = os.fstat(file.fileno()).st_mode
             key = file.read(_MOST_KEY_BYTES + 1)
     except OSError as error:
-        raise _Unusable(f"{source} cannot be read ({error.strerror})") from None
+        raise UnusableKey(f"{source} cannot be read ({error.strerror})") from None
     if mode & stat.S_IROTH:
-        warnings.append(f"The key of the provider {name} is readable by everyone on this machine: chmod 600 {path}.")
+        warnings.append(f"{what} is readable by everyone on this machine: chmod 600 {path}.")
     return _checked(key, source)
 
 
 def _checked(key: bytes, source: KeySource) -> bytes:
     key = key.strip(b" \t\r\n")
     if not key:
-        raise _Unusable(f"{source} is empty")
+        raise UnusableKey(f"{source} is empty")
     if len(key) > _MOST_KEY_BYTES:
-        raise _Unusable(f"{source} holds more than a key can be")
+        raise UnusableKey(f"{source} holds more than a key can be")
     if not all(0x21 <= byte <= 0x7E for byte in key):
-        raise _Unusable(f"{source} holds characters that no key has")
+        raise UnusableKey(f"{source} holds characters that no key has")
     return key

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
 from comptroller.core.refusal import Refusal
-from comptroller.flow.gate import Limits
+from comptroller.flow.gate import Clock, Limits
 
 WATCH_EXTENSION = "comptroller.watch"  # put into the scope by gateway/protocol.py
 KEY_SLOTS = frozenset({b"x-api-key", b"x-goog-api-key", b"api-key"})
@@ -39,14 +39,17 @@ class AsgiRequest:
         self,
         scope: MutableMapping[str, Any],
         receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
+        clock: Clock,
         limits: Limits,
         bodies: Bodies,
     ) -> None:
         self._receive = receive
+        self._clock = clock
         self._watch: Callable[[Callable[[], None] | None], None] = scope["extensions"][WATCH_EXTENSION]
         self._limits = limits
         self._bodies = bodies
         self._taken = 0
+        self.received_ns = 0
         self.headers: Sequence[tuple[bytes, bytes]] = tuple(scope["headers"])  # trailers come too late to count
         self.query: bytes = scope["query_string"]
 
@@ -79,6 +82,7 @@ class AsgiRequest:
                 sentence=f"The request body did not arrive within {self._limits.body_timeout_s:g} seconds.",
                 hint="Send it again.",
             )
+        self.received_ns = self._clock.now_ns()
         if isinstance(raw, Refusal) or encoding != b"gzip":
             return raw
         return self._unzipped(raw)

@@ -46,6 +46,7 @@ from comptroller.store.database import Database
 from comptroller.store.folder import Folder
 from comptroller.store.journal import JournalWriter
 from comptroller.store.lock import StoreLock
+from comptroller.store.writer import ignore
 
 T = TypeVar("T")
 
@@ -86,10 +87,10 @@ class Store(Ledger):
             raise RuntimeError("the store was not started")
         return self._journal
 
-    def start(self) -> JournalWriter:
-        """Start to write, for the running loop."""
+    def start(self, wrote: Callable[[int, int], None] = ignore) -> JournalWriter:
+        """Start to write, for the running loop. `wrote`: as JournalWriter says."""
         if self._journal is None:
-            self._journal = JournalWriter(self._database, self._folder)
+            self._journal = JournalWriter(self._database, self._folder, wrote)
         return self._journal
 
     async def close(self, timeout_s: float) -> int:

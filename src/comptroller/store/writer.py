@@ -68,6 +68,11 @@ class Answers:
     given_up: Callable[[list[Entry], str], None]
     job_done: Callable[[Job, Any], None]
     job_failed: Callable[[Job, Exception], None]
+    wrote: Callable[[int, int], None]  # nanoseconds, events
+
+
+def ignore(nanoseconds: int, events: int) -> None:
+    """Nobody counts."""
 
 
 class Writer:
@@ -101,6 +106,10 @@ class Writer:
                 self._do(job)
             self._fold_if_due()
         self._fold_at_the_end()
+
+    @property
+    def unfolded(self) -> int:
+        return self._unfolded
 
     def unwritten(self) -> list[Entry]:
         """What was given up at the end."""
@@ -146,6 +155,7 @@ class Writer:
     def _write(self, batch: list[Entry]) -> bool:
         at_ns = max((entry.at_ns for entry in batch), default=0)
         body = _array_head(len(batch)) + b"".join([entry.body for entry in batch])
+        began_ns = time.monotonic_ns()
         try:
             self._database.write_batch(self._seq + 1, at_ns, body, over=self._in_doubt)
         except sqlite3.IntegrityError as error:
@@ -155,6 +165,7 @@ class Writer:
         except (sqlite3.Error, FencedError) as error:
             self._failed(error)
             return False
+        self._answers.wrote(time.monotonic_ns() - began_ns, len(batch))
         self._seq += 1
         del self._pending[: len(batch)]
         self._folder.remember(self._seq, [entry.event for entry in batch])

@@ -7,7 +7,7 @@ plus what is held in it never passes its limit, except by an overrun (a provider
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -76,6 +76,21 @@ class BudgetTree:
     def windows(self) -> Sequence[Window]:
         """Every window in memory, current or not."""
         return tuple(self._windows.values())
+
+    def standing(self, now_ns: int) -> Iterator[tuple[Budget, int]]:
+        """What is left in every current window, also in those that nobody has drawn on since the start.
+
+        One picture of which windows there are, however slowly it is looked at.
+        """
+        windows, saved = tuple(self._windows.values()), tuple(self._saved.items())
+        in_force = {key: budget for budget, key in self._keyed}
+        for window in windows:
+            if window.key.budget in in_force and window.span.contains(now_ns):
+                yield window.budget, window.remaining
+        for key, posted in saved:
+            budget = in_force.get(key.budget)
+            if budget is not None and key.start_ns == self._span(budget, now_ns).start_ns:
+                yield budget, budget.limit - posted
 
     def drawn_by(self, facts: Facts, now_ns: int) -> Sequence[Window]:
         """The current windows of every budget whose scope matches, each once."""

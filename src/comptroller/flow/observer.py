@@ -1,0 +1,28 @@
+"""The border to whoever counts, logs or traces: told of every call once, when it has ended.
+
+An observer sees what the record says and no content. It must not wait, and it must not fail: the call has been
+settled or refused already, and nothing that is only watched may change that.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from comptroller.core.refusal import Refusal
+from comptroller.flow.records import CallFacts, Settled
+
+if TYPE_CHECKING:
+    from comptroller.flow.attempt import Attempt
+    from comptroller.flow.door import CallerRequest
+
+
+class Observer(Protocol):
+    def settled(self, request: CallerRequest, attempt: Attempt, settled: Settled) -> None:
+        """A hold has ended. What a caller is told of a failure then follows from `attempt`."""
+        ...
+
+    def refused(
+        self, request: CallerRequest, dialect: str, call_id: str, refusal: Refusal, facts: CallFacts | None
+    ) -> None:
+        """A request was refused before anything was held. `facts` is None as long as nobody knows whose it is."""
+        ...
