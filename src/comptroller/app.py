@@ -47,7 +47,7 @@ from comptroller.settings import Address, Settings, SettingsError, load_settings
 from comptroller.shipped import ShippedBook
 from comptroller.store.admin_token import open_admin_token
 from comptroller.store.keyring import open_keyring
-from comptroller.store.lock import Holder
+from comptroller.store.lock import OFFLINE, Holder
 from comptroller.store.open import open_store
 from comptroller.store.store import Store
 from comptroller.telemetry.loop_lag import watch_loop
@@ -111,7 +111,7 @@ async def open_house(settings: Settings, environ: Mapping[str, str], *, listenin
 
     Raises StoreHeldError if another process owns the store, and what store and settings raise.
     """
-    listen = str(settings.listen) if listening else "nothing (offline command)"
+    listen = str(settings.listen) if listening else OFFLINE
     admin = str(settings.admin.listen) if listening else ""
     holder = Holder(os.getpid(), socket.gethostname(), format_instant(time.time_ns()), listen, admin)
     store = open_store(settings.state, durability=settings.durability, now_ns=time.time_ns(), holder=holder)

@@ -15,6 +15,8 @@ from tests.architecture.house import ROOT, published
 
 BEGINS = re.compile(r"^(?:#{2,6}|\|)\s*`([^`]+)`", re.MULTILINE)
 
+ADMIN_ROW = re.compile(r"^\| `(\w+ /api/v1/[^`]*)` \|([^|]*)\|", re.MULTILINE)
+
 
 def documented(page: str) -> set[str]:
     return set(BEGINS.findall((ROOT / "docs" / "reference" / page).read_text(encoding="utf-8")))
@@ -41,8 +43,21 @@ def test_every_setting_is_documented() -> None:
 
 def test_every_route_is_documented() -> None:
     from comptroller.app import ROUTES
+    from comptroller.control import api
 
-    compare("api.md", {f"{method} {path}" for path, targets in ROUTES.table.items() for method in targets})
+    data = {f"{method} {path}" for path, targets in ROUTES.table.items() for method in targets}
+    compare("api.md", data | {f"{route.method} {route.whole_path}" for route in api.ROUTES})
+
+
+def test_every_field_that_the_admin_plane_takes_is_documented() -> None:
+    from comptroller.control import api
+
+    page = (ROOT / "docs" / "reference" / "api.md").read_text(encoding="utf-8")
+    rows = {name: set(re.findall(r"`(\w+)`", takes)) for name, takes in ADMIN_ROW.findall(page)}
+    for route in api.ROUTES:
+        kinds = [route.takes.query, *([route.takes.body] if route.takes.body is not None else [])]
+        fields = {field.encode_name for kind in kinds for field in msgspec.structs.fields(kind)}
+        assert rows[f"{route.method} {route.whole_path}"] == fields, f"{route.method} {route.whole_path}"
 
 
 def test_every_command_is_documented() -> None:

@@ -28,7 +28,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from comptroller.core.budget.bounds import Bound
 from comptroller.core.budget.hold import Amounts, WindowKey
-from comptroller.flow.records import Change, Held
+from comptroller.flow.records import Change, Finding, Held
 from comptroller.store import schema
 from comptroller.store.fold import BoundKey, Outcome, Standing, Touched
 from comptroller.store.rollups import Place, Sums, by_day, key_of
@@ -153,7 +153,7 @@ def save(connection: sqlite3.Connection, outcome: Outcome) -> None:
     add_to_balances(connection, outcome.posted)
     _add_to_spend(connection, outcome.spent)
     _SET_BOUND.run(connection, outcome.bounds)
-    _NEW_FINDING.run(connection, outcome.findings)
+    add_findings(connection, outcome.findings)
     add_changes(connection, outcome.changes)
 
 
@@ -179,6 +179,11 @@ def _fitting(sums: Sums) -> Iterable[int]:
     numbers = astuple(sums)
     fitting = max(numbers) <= NUMBER_MOST and min(numbers) >= -NUMBER_MOST
     return numbers if fitting else map(fit, numbers)
+
+
+def add_findings(connection: sqlite3.Connection, findings: Iterable[Finding]) -> None:
+    """Append what a person should look at."""
+    _NEW_FINDING.run(connection, findings)
 
 
 def add_changes(connection: sqlite3.Connection, changes: Iterable[Change]) -> None:
