@@ -9,6 +9,7 @@ import pytest
 from comptroller.store.database import Database
 from comptroller.store.migrate import migrate
 from comptroller.store.store import Store
+from tests.sandbox.process import SandboxProcess
 from tests.store.folding import Fresh
 from tests.store.samples import NOW_NS, started
 
@@ -33,3 +34,9 @@ def fresh(template: Path, tmp_path: Path) -> Iterator[Fresh]:
     made = Fresh(template, tmp_path)
     yield made
     made.close()
+
+
+@pytest.fixture(scope="package")
+def sandbox() -> Iterator[SandboxProcess]:
+    with SandboxProcess() as running:
+        yield running
