@@ -94,7 +94,7 @@ def _pattern(
         "session": session.id,
     }
     scope = Facts((node,), {"provider": "bench", "model": model, "model_class": "standard"})
-    windows: tuple[WindowKey, ...] = tuple(window.key for window in tree.drawn_by(scope, at_ns))
+    windows: tuple[WindowKey, ...] = tuple(window.key for window in tree.drawn_by(scope, at_ns).windows)
     held = samples.held(
         0, windows=windows, **node, chain=(identity.id,), model=model, provider="bench", model_class="standard"
     )
