@@ -9,12 +9,13 @@ from __future__ import annotations
 from comptroller.core.refusal import Refusal
 from comptroller.flow.answer import answer, refuse
 from comptroller.flow.attempt import Attempt, live_call
+from comptroller.flow.caller import Caller
 from comptroller.flow.decide import decide, standing
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.door import CallerRequest, Reply
 from comptroller.flow.forward import forward
 from comptroller.flow.gate import Gate
-from comptroller.flow.identify import Caller, identify, renewed
+from comptroller.flow.identify import identify, renewed
 from comptroller.flow.permit import Denied, seek_permit
 from comptroller.flow.record import record_refusal, record_settlement
 from comptroller.flow.reservation import Reservation
@@ -24,7 +25,7 @@ from comptroller.flow.settle import settle
 
 async def govern(gate: Gate, dialect: Dialect, call_id: str, request: CallerRequest, reply: Reply) -> None:
     """Take one model call from its first header to its settled end."""
-    caller = identify(gate, request.credentials, request.address)
+    caller = identify(gate, request.credentials)
     if isinstance(caller, Refusal):
         gate.observer.refused(request, dialect.name, call_id, caller, None)
         return await refuse(dialect, reply, call_id, caller)
@@ -52,9 +53,10 @@ async def _admit(
     if isinstance(decision, Refusal):
         return record_refusal(gate, request, dialect, call_id, caller, decision, body=body, asked=asked.asked)
     permit = seek_permit(gate, dialect, caller, decision, asked.asked)
-    reserved = (
-        permit.refusal if isinstance(permit, Denied) else reserve(gate, dialect, call_id, caller, permit, asked, body)
-    )
+    if isinstance(permit, Denied):
+        reserved = permit.refusal
+    else:
+        reserved = reserve(gate, dialect, call_id, caller, permit, asked, body, request.address)
     if isinstance(reserved, Refusal):
         ruling = permit.ruling
         return record_refusal(

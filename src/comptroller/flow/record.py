@@ -6,11 +6,11 @@ from comptroller.core.pricing.estimate import Asked
 from comptroller.core.refusal import Refusal
 from comptroller.flow.answer import failure
 from comptroller.flow.attempt import Attempt
+from comptroller.flow.caller import Caller
 from comptroller.flow.decide import Decision
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.door import CallerRequest
 from comptroller.flow.gate import Gate
-from comptroller.flow.identify import Caller
 from comptroller.flow.records import CallFacts, Held, Refused, Ruling, Settled
 from comptroller.flow.reservation import Reservation
 from comptroller.flow.settle import Receipt
@@ -27,6 +27,7 @@ def call_facts(  # noqa: PLR0913, PLR0917 - a call has many facts
     decision: Decision | None,
     body: bytes,
     digest: str | None,
+    address: str | None,
     ruling: Ruling | None = None,
 ) -> CallFacts:
     """Who called for what. Attribution comes from the credential and the registry alone."""
@@ -55,7 +56,7 @@ def call_facts(  # noqa: PLR0913, PLR0917 - a call has many facts
         policies=ruling.policies if ruling else (),
         asked_model=asked.model if asked and decision and asked.model != decision.name else None,
         routed_by=ruling.routed_by if ruling else None,
-        client_address=caller.address,
+        client_address=address,
     )
 
 
@@ -91,7 +92,9 @@ def record_refusal(  # noqa: PLR0913 - a refusal has many facts
 ) -> Refusal:
     """Write down that a known identity was refused; returns the refusal."""
     digest = gate.credentials.digest(body) if body else None
-    facts = call_facts(dialect, call_id, caller, gate.clock.now_ns(), asked, None, body, digest, ruling)
+    facts = call_facts(
+        dialect, call_id, caller, gate.clock.now_ns(), asked, None, body, digest, request.address, ruling
+    )
     gate.journal.offer(Refused(facts, refusal))
     gate.observer.refused(request, dialect.name, call_id, refusal, facts)
     return refusal
