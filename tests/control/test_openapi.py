@@ -44,6 +44,7 @@ ASKED: Mapping[str, tuple[str, Any]] = {
     "GET /identities": ("", None),
     "GET /budgets": ("", None),
     "GET /calls": ("limit=5&since=2026-01-01T00:00:00Z", None),
+    "GET /spend": ("by=model&since=2026-01-01T00:00:00Z&until=2099-01-01T00:00:00Z&team=red&limit=5", None),
     "GET /calls/{call}/explanation": ("", None),
     "POST /calls/{call}/corrections": ("", {"charge_usd": "0.004", "reason": "line 7 of the invoice"}),
     "GET /sessions": ("all=true", None),
@@ -82,6 +83,14 @@ async def test_every_answer_is_as_the_document_says(house: House, name: str) -> 
     complaints = [each.message for each in validator(whole, schema["schema"]).iter_errors(said.body)]
     assert not complaints, complaints
     assert said.body != [], "an empty list shows nothing"
+
+
+@pytest.mark.parametrize("name", KNOWN)
+async def test_every_route_wants_the_admin_credential(house: House, name: str) -> None:
+    method, _, path = name.partition(" ")
+    session = (await ask(door(house), "POST", "/api/v1/sessions", {"identity": "agent/ant"})).body["credential"]
+    for credential, status in ((None, 401), ("guess", 401), (session, 403)):
+        assert (await ask(door(house), method, f"/api/v1{path}", credential=credential)).status == status
 
 
 async def test_problems_are_as_the_document_says(house: House) -> None:

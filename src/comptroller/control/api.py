@@ -32,11 +32,12 @@ from comptroller.control import (
     registry,
     reprice,
     sessions,
+    spend,
     status,
     tokens,
 )
 from comptroller.control.door import Door
-from comptroller.control.interfaces import AdminCredential, CallFilter
+from comptroller.control.interfaces import AdminCredential, CallFilter, SpendDimension
 from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem, invalid
 from comptroller.control.requests import (
@@ -52,12 +53,14 @@ from comptroller.control.requests import (
     ResumeRequest,
     RotateRequest,
     SessionsQuery,
+    SpendQuery,
 )
 from comptroller.control.route import PREFIX, Asked, NoQuery, Place, Plain, Route
 from comptroller.core.instant import from_datetime
 from comptroller.core.money import parse_usd
 
 ACTOR = "admin"  # the bootstrap credential; named admins come with logins
+_FARTHEST_NS = 1 << 63  # from 1970, either way: the books count nanoseconds in 64 bits
 DOCUMENT_BYTES = 8 * 1024 * 1024  # a registry of tens of thousands of identities
 
 
@@ -106,6 +109,19 @@ async def _calls(office: Office, asked: Asked[CallsQuery, None]) -> Sequence[cal
         limit=query.limit,
     )
     return await calls.list_calls(office, wanted)
+
+
+async def _spend(office: Office, asked: Asked[SpendQuery, None]) -> spend.SpendAnswer:
+    """Who spent how much on what, over any stretch of time: sums, not calls."""
+    query = asked.query
+    since_ns = _instant(query.since) if query.since is not None else 0
+    until_ns = _instant(query.until) if query.until is not None else None
+    only: dict[SpendDimension, str] = {}
+    for name in spend.DIMENSIONS:
+        value = getattr(query, name, None)
+        if value is not None:
+            only[name] = value
+    return await spend.show_spend(office, query.by, since_ns, until_ns, query.limit, only)
 
 
 async def _explain(office: Office, asked: Plain) -> explain.Explanation:
@@ -199,6 +215,7 @@ ROUTES: Sequence[Route] = (
     Route("GET", "/identities", _identities),
     Route("GET", "/budgets", _budgets),
     Route("GET", "/calls", _calls, problems=(422,)),
+    Route("GET", "/spend", _spend, problems=(422,)),
     Route("GET", "/calls/{call}/explanation", _explain, problems=(404,)),
     Route("POST", "/calls/{call}/corrections", _correct, problems=(404, 409, 422)),
     Route("GET", "/sessions", _sessions),
@@ -224,6 +241,9 @@ async def _no_route(scope: Scope, receive: Receive, send: Send) -> None:
 def _instant(text: str) -> int:
     """An RFC 3339 instant."""
     try:
-        return from_datetime(msgspec.convert(text, Annotated[datetime, msgspec.Meta(tz=True)]))
+        instant_ns = from_datetime(msgspec.convert(text, Annotated[datetime, msgspec.Meta(tz=True)]))
     except (msgspec.ValidationError, OverflowError) as error:
         raise invalid(f"{text!r} is not an instant.", "Write it as 2026-11-22T05:47:11Z.") from error
+    if not -_FARTHEST_NS <= instant_ns < _FARTHEST_NS:
+        raise invalid(f"{text} is too far from now to stand in the books.")
+    return instant_ns
