@@ -115,6 +115,8 @@ def _damage(connection: sqlite3.Connection, progress: Progress) -> tuple[str, bo
         if "interrupted" not in str(error):
             raise
         return "", False
+    except sqlite3.DatabaseError as error:
+        return str(error), True
     finally:
         connection.set_progress_handler(None, 0)
     return ("" if rows == [("ok",)] else "; ".join(str(row[0]) for row in rows)), True
