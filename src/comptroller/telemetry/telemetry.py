@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from comptroller.core.problem import Problem
@@ -60,7 +61,7 @@ def trace_faults(settings: TraceSettings, environ: Mapping[str, str]) -> Sequenc
     if settings.exporter == "none":
         return ()
     try:
-        import comptroller.telemetry.spans  # noqa: F401, PLC0415 - whether it can be
+        import_module("comptroller.telemetry.spans")
     except ImportError:
         sentence = "Spans need the packages of OpenTelemetry, and they are not installed."
         return (Problem("traces.exporter", sentence, "Install the extra: pip install 'comptroller[otel]'."),)
