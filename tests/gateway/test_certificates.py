@@ -127,7 +127,7 @@ def test_an_end_that_is_near_is_said_once_a_day(authority: Authority) -> None:
     soon.renew(log.say)
     ((event, fields),) = log.lines
     assert (event, fields["comptroller.setting"]) == ("certificate_ends", "listen")
-    assert "own.pem is good until 2" in fields["detail"]
+    assert "own.pem is good until 2" in fields["message"]
     late = Log()
     certificate(authority.issue("own", "localhost", ends=15 * DAY)).renew(late.say)
     assert late.lines == []
@@ -208,7 +208,7 @@ async def test_a_new_pair_that_is_bad_is_not_served(authority: Authority, name: 
     own.renew(log.say)
     ((event, fields),) = log.lines
     assert event == "certificate_refused"
-    assert fields["detail"].startswith("The last one stays. ")
+    assert fields["message"].startswith("The last one stays. ")
     async with served(own) as port, connected(port, authority.trust) as client:
         assert await client.echo() == b"still there\n"
     if files.cert.is_dir():

@@ -75,7 +75,7 @@ class Certificate:
         try:
             self._served = _open(self._pair, _now())
         except CertificateError as error:
-            say("certificate_refused", {"comptroller.setting": self._name, "detail": f"The last one stays. {error}"})
+            say("certificate_refused", {"comptroller.setting": self._name, "message": f"The last one stays. {error}"})
         else:
             self._warned = None
             ends = self._served.ends.isoformat()
@@ -87,7 +87,7 @@ class Certificate:
             return
         self._warned = now
         detail = f"{self._pair.cert} is good until {_said(ends)} only."
-        say("certificate_ends", {"comptroller.setting": self._name, "detail": detail})
+        say("certificate_ends", {"comptroller.setting": self._name, "message": detail})
 
     def _choose(self, connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, initial: ssl.SSLContext) -> None:
         del name, initial

@@ -33,6 +33,7 @@ EVENTS: Mapping[str, Event] = {
     "certificate_read": Event("info", "A new certificate is served from now on."),
     "certificate_refused": Event("warning", "A new certificate cannot be served: the last one stays."),
     "certificate_ends": Event("warning", "A certificate ends within 14 days; said once a day."),
+    "traces": Event("warning", "Spans could not be delivered; they are lost, calls are not."),
     "books_behind": Event("warning", "The store cannot be written, so what an operator sees may be old."),
     "library": Event("warning", "What a library had to say: the HTTP server, mostly."),
     "ledger_unavailable": Event("error", "A hold could not be written to disk, so its call was refused."),
