@@ -25,6 +25,9 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+_PATH_SHOWN = 200
+_LONGEST_WORD = 32
+
 
 class Door:
     """The ASGI application of the data plane."""
@@ -97,7 +100,7 @@ class Door:
     async def _no_way(
         self, scope: Scope, api: Api, request: AsgiRequest, reply: AsgiReply, methods: tuple[str, ...]
     ) -> None:
-        method, path = scope["method"], scope["path"][:200]
+        method, path = scope["method"], _shown(scope["path"])
         if methods:
             refusal = Refusal(
                 code="method_not_allowed",
@@ -113,6 +116,12 @@ class Door:
             f"routes: {', '.join(calls)}.",
         )
         return await self._refuse(api, request, reply, refusal)
+
+
+def _shown(path: str) -> str:
+    """A caller's path, for a sentence: words, and nothing as long as a credential that strayed into it."""
+    words = (word if len(word) <= _LONGEST_WORD else "..." for word in path[:_PATH_SHOWN].split("/"))
+    return "/".join(words)
 
 
 async def _plain(reply: AsgiReply, status: int, body: bytes) -> None:
