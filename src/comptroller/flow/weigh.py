@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -11,8 +11,8 @@ from comptroller.core.budget.budget import Unit
 from comptroller.core.budget.scope import Attribute, Facts
 from comptroller.core.budget.tree import Window
 from comptroller.core.instant import to_datetime
-from comptroller.core.pricing.book import Rates
 from comptroller.core.pricing.estimate import Asked, Estimate, estimate
+from comptroller.core.pricing.tariff import Tariff
 from comptroller.core.refusal import Refusal
 from comptroller.flow.decide import Decision
 from comptroller.flow.gate import Gate
@@ -29,7 +29,7 @@ class Weighed:
     scope_facts: Facts
     windows: Sequence[Window]
     units: frozenset[Unit]  # in which hard budgets count it
-    rates: Mapping[str, Rates]
+    rates: Tariff
     bound: Estimate
     bounded: bool  # False: nothing bounds it, and no budget needs a bound
 
