@@ -108,4 +108,3 @@ def _missing(reach: Reach, rates: Rates) -> Iterator[str]:
     # Whoever takes more for a cache write takes still more for one that lasts.
     if reach.long_cache_writes and rates.cache_write is not None and rates.cache_write_1h is None:
         yield "cache writes that last an hour or longer (`cache_write_1h`)"
-
