@@ -30,7 +30,7 @@ class Supervisor:
             sender.sendto(state.encode(), self._address)
 
     async def keep_alive(self) -> None:
-        """Say twice in the manager's patience that we live: from the loop that calls run on, so that it means something."""
+        """Say twice in the manager's patience that we live; it means something, for it runs on the loop of the calls."""
         while self._address and self._patience_s:
             self.say("WATCHDOG=1")
             await asyncio.sleep(self._patience_s / 2)
