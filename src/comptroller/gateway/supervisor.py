@@ -30,7 +30,7 @@ class Supervisor:
             sender.sendto(state.encode(), self._address)
 
     async def keep_alive(self) -> None:
-        """Say twice in the manager's patience that we live; it means something, for it runs on the loop of the calls."""
+        """Say twice in the manager's patience that we live: that the loop of the calls goes round."""
         while self._address and self._patience_s:
             self.say("WATCHDOG=1")
             await asyncio.sleep(self._patience_s / 2)
