@@ -49,6 +49,10 @@ bench: $(VENV)/dev.stamp ## what a call costs on this machine, beside nginx; ARG
 .PHONY: bench-peers
 bench-peers: .venv-litellm/stamp ## install LiteLLM in an environment of its own, for `make bench` to measure beside ours
 
+.PHONY: fuzz
+fuzz: $(VENV)/dev.stamp ## ten minutes of broken requests at the data plane; ARGS="--help" for its options
+	@$(BIN)/python -m tests.fuzz $(ARGS)
+
 .PHONY: clients
 clients: $(VENV)/dev.stamp .venv-anthropic-old/stamp ## older SDKs, each in an environment of its own, against the gateway
 	@$(BIN)/python -m pytest tests/end_to_end/test_anthropic_old.py $(ARGS)

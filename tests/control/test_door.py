@@ -1,12 +1,13 @@
 """Who may come in at all, and how every error leaves."""
 
+import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
-from comptroller.control import api, tokens
+from comptroller.control import api, route, tokens
 from comptroller.control.door import host_name, is_loopback
 from tests.control.asgi import ADMIN, Admin, ask
 from tests.control.house import House, opened
@@ -243,6 +244,24 @@ async def test_a_wrong_method_is_told_the_right_ones(house: House, method: str) 
     said = await ask(door(house), method, "/api/v1/sessions")
     assert (said.status, said.code) == (405, "method_not_allowed")
     assert said.headers["allow"] == "GET, POST"
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(route, "BODY_TIMEOUT_S", 0.05)
+    sent: list[dict[str, Any]] = []
+
+    async def never() -> dict[str, Any]:
+        return await asyncio.get_running_loop().create_future()
+
+    async def keep(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    headers = [(b"host", b"localhost"), (b"authorization", f"Bearer {ADMIN}".encode())]
+    scope = {"type": "http", "method": "POST", "path": "/api/v1/sessions", "query_string": b"", "headers": headers}
+    scope |= {"scheme": "http", "client": ("127.0.0.1", 1), "http_version": "1.1", "root_path": ""}
+    await door(house)(scope, never, keep)
+    assert sent[0]["status"] == 408
+    assert b"body_timeout" in sent[1]["body"]
 
 
 async def test_every_answer_is_private_json(house: House) -> None:
