@@ -4,6 +4,7 @@ A thing counts as documented where its name, in backticks, begins a heading or t
 `budget_exhausted`, `providers.NAME.base_url`, `comptroller budgets`.
 """
 
+import inspect
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -77,6 +78,27 @@ def test_every_metric_is_documented() -> None:
     assert rows == {family.name: (family.kind, family.labels) for family in FAMILIES}
     asked = {re.sub(r"_(bucket|count|sum)$", "", name) for name in re.findall(r"\bcomptroller_\w+", page)}
     assert asked <= rows.keys(), f"an expression asks for what does not exist: {sorted(asked - rows.keys())}"
+
+
+def test_every_event_of_the_log_is_documented() -> None:
+    from comptroller.telemetry.events import EVENTS, SEVERITIES
+
+    page = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| (INFO|WARN|ERROR) \|", page, re.MULTILINE))
+    assert rows == {name: SEVERITIES[event.severity][1] for name, event in EVENTS.items()}
+
+
+def test_every_name_of_a_log_line_is_documented() -> None:
+    from comptroller.telemetry import attributes
+
+    told = set(re.findall(r'"((?:gen_ai|comptroller|server|error|http)\.[a-z_.]+)"', inspect.getsource(attributes)))
+    page = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
+    written: set[str] = set()
+    for cell in re.findall(r"^\| (`[a-z_]+\.[^|]*) \|", page, re.MULTILINE):
+        first, *more = re.findall(r"`([a-z_.]+)`", cell)
+        stem = first.split(".")[0 : 2 if first.startswith("gen_ai") else 1]
+        written |= {first, *(".".join(stem) + each if each.startswith(".") else each for each in more)}
+    assert written == told
 
 
 def test_links_between_documents_lead_somewhere() -> None:
