@@ -21,6 +21,7 @@ EventRow = tuple[object, ...]
 
 _NEWEST_EVENT = "SELECT id, at_ns, actor, verb, noun, key FROM events ORDER BY id DESC LIMIT 1"
 _EVENT = "SELECT id, at_ns, actor, verb, noun, key FROM events WHERE id = ?"
+_RESTORED_SINCE = "SELECT 1 FROM events WHERE id > ? AND verb = 'restore' LIMIT 1"
 _events = msgspec.msgpack.Decoder(list[Event])
 _held = msgspec.msgpack.Decoder(Held)
 
@@ -70,12 +71,21 @@ def _read(connection: sqlite3.Connection, event: EventRow | None) -> Present | N
     holds = [_held.decode(body) for (body,) in connection.execute("SELECT body FROM holds")]
     unfolded = fold(_unfolded(connection), Standing(calls={}, holds={h.attempt_id: h for h in holds}, bounds={}))
     return Present(
-        continues=event is not None and connection.execute(_EVENT, (event[0],)).fetchone() == event,
+        continues=event is not None and _continues(connection, event),
         epoch=int(meta.get("epoch", 0)),
         last_ns=max(int(meta.get("last_ns", 0)), unfolded.last_ns),
         registry_version=int(meta.get("registry_version", 0)),
         windows=_windows(connection, unfolded, holds),
     )
+
+
+def _continues(connection: sqlite3.Connection, event: EventRow) -> bool:
+    """Whether it went on from where the backup ends.
+
+    A store that came out of another restore since then has the same changes and may lack calls that the backup has.
+    """
+    same = connection.execute(_EVENT, (event[0],)).fetchone() == event
+    return same and connection.execute(_RESTORED_SINCE, (event[0],)).fetchone() is None
 
 
 def _unfolded(connection: sqlite3.Connection) -> Iterator[Event]:
