@@ -251,6 +251,16 @@ def test_the_name_in_a_host_header(host: str, name: str) -> None:
     assert host_name(host) == name
 
 
-@pytest.mark.parametrize(("name", "loopback"), [("127.1.2.3", True), ("::1", True), ("0.0.0.0", False), ("a", False)])
+@pytest.mark.parametrize(
+    ("name", "loopback"),
+    [
+        ("127.1.2.3", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("::ffff:10.0.0.1", False),
+        ("0.0.0.0", False),
+        ("a", False),
+    ],
+)
 def test_what_is_loopback(name: str, loopback: bool) -> None:
     assert is_loopback(name) is loopback

@@ -9,7 +9,7 @@ a browser sends one, is our own; the credential is the admin's.
 from __future__ import annotations
 
 from collections.abc import Collection
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 
 import msgspec
 from starlette.datastructures import Headers
@@ -112,9 +112,11 @@ def is_loopback(name: str) -> bool:
     if name == "localhost":
         return True
     try:
-        return ip_address(name).is_loopback
+        address = ip_address(name)
     except ValueError:
         return False
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None  # on a listener that takes both
+    return (mapped or address).is_loopback
 
 
 def problem_response(problem: ControlProblem) -> Response:

@@ -25,6 +25,11 @@ _FLAVOURS = {"openai_chat": "openai", "anthropic_messages": "anthropic"}
 Value = str | int | float | bool
 
 
+def of_client(request: CallerRequest) -> dict[str, Value]:
+    """Of whoever sends a request, before anybody knows who that is."""
+    return {} if request.address is None else {"client.address": request.address}
+
+
 def of_settled(request: CallerRequest, attempt: Attempt, settled: Settled) -> dict[str, Value]:
     """Of a call that took a hold."""
     reservation = attempt.reservation
