@@ -253,7 +253,9 @@ def test_names_that_callers_make_up_do_not_fill_the_memory(monkeypatch: pytest.M
     assert tree.drawn_by(facts(model="kept"), T0).windows[0].held == 5
 
 
-def test_more_windows_in_use_than_expected_are_not_looked_through_in_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_windows_in_use_than_expected_are_not_looked_through_in_every_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(tree_module, "_WINDOWS_MOST", 10)
     tree = BudgetTree([a_budget("each", per="identity")])
     for number in range(30):

@@ -95,7 +95,7 @@ async def test_a_store_that_goes_on_from_the_backup_lends_it_its_windows(tmp_pat
 
 
 async def test_a_store_that_was_restored_since_does_not_know_what_the_backup_knows(tmp_path: Path) -> None:
-    """Two backups with the same changes and other calls: what came out of the older one lacks what the newer one has."""
+    """Two backups with the same changes: what came out of the older one lacks calls that the newer one has."""
     state = tmp_path / "state"
     async with opened(state, budgets=BUDGETS) as house:
         older = back_up(state)
