@@ -111,6 +111,22 @@ async def test_the_credential(house: House, headers: dict[str, str], status: int
         assert ("www-authenticate" in said.headers) == (status == 401)
 
 
+@pytest.mark.parametrize(
+    "name", ["via", "x-client-ip", "True-Client-IP", "CF-Connecting-IP", "x-envoy-external-address", "x-original-url"]
+)
+async def test_other_signs_of_a_proxy(house: House, name: str) -> None:
+    said = await ask(door(house), "GET", STATUS, headers={name: "127.0.0.1"})
+    assert (said.status, said.code) == (403, "client_forbidden")
+
+
+@pytest.mark.parametrize(
+    ("site", "status"), [("same-origin", 200), ("none", 200), ("cross-site", 403), ("same-site", 403)]
+)
+async def test_a_page_of_another_site_may_not_even_ask(house: House, site: str, status: int) -> None:
+    """Browsers say so on every request, also where they send no Origin."""
+    assert (await ask(door(house), "GET", STATUS, headers={"sec-fetch-site": site})).status == status
+
+
 async def test_two_credentials_are_none(house: House) -> None:
     said = await ask(door(house), "GET", STATUS, headers=[("authorization", f"Bearer {ADMIN}")])
     assert said.code == "credential_missing"
