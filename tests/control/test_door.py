@@ -200,7 +200,7 @@ async def test_a_session_credential_administers_nothing(house: House) -> None:
         ("POST", "/api/v1/registry/plan", {"registry": "= 1"}, 422, "registry_invalid"),
         ("POST", "/api/v1/registry/plan", {"registry": "x = " + "[" * 5_000}, 422, "registry_invalid"),
         ("POST", "/api/v1/registry/apply", {"registry": "x = 1"}, 422, "registry_invalid"),
-        ("POST", "/api/v1/registry/apply", b"#" * (9 << 20), 413, "body_too_large"),
+        ("POST", "/api/v1/registry/apply", b"#" * (api.DOCUMENT_BYTES + 1), 413, "body_too_large"),
     ],
 )
 async def test_what_is_wrong_is_said(house: House, method: str, path: str, body: Any, status: int, code: str) -> None:
