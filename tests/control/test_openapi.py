@@ -7,6 +7,7 @@ from typing import Any, get_type_hints
 
 import jsonschema_rs
 import pytest
+import schemathesis
 
 from comptroller.control import api
 from comptroller.control.route import Route
@@ -125,6 +126,11 @@ async def test_a_name_in_the_document_is_one_thing(house: House) -> None:
     assert not [name for name in whole["components"]["schemas"] if not re.fullmatch(r"[A-Z]\w+", name)]
     names = [each["operationId"] for path in whole["paths"].values() for each in path.values()]
     assert len(set(names)) == len(names) == len(api.ROUTES)
+
+
+async def test_it_is_valid_openapi(house: House) -> None:
+    whole = (await ask(door(house), "GET", DOCUMENT)).body
+    schemathesis.openapi.from_dict(whole).validate()
 
 
 def validator(whole: Any, schema: Any) -> jsonschema_rs.Validator:

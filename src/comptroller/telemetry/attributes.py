@@ -69,7 +69,8 @@ def of_refused(dialect: str, call_id: str, refusal: Refusal, facts: CallFacts | 
         told.update(_of_facts(facts))
     told["error.type"] = refusal.code
     if refusal.limit is not None:
-        told["comptroller.limit"] = refusal.limit
+        # Without the instance, which may be a name that the caller made up.
+        told["comptroller.limit"] = refusal.limit.partition("[")[0]
     return told
 
 
