@@ -122,6 +122,11 @@ def test_the_command_beside_it_knows_it_by_its_certificate(secure: GatewayProces
     assert secure.cli("status")["serving"] is True
 
 
+def test_the_doctor_hears_it_on_both_planes(secure: GatewayProcess) -> None:
+    checks = {check["name"]: check for check in secure.cli("doctor")}
+    assert checks["store.gateway"]["state"] == "ok", checks["store.gateway"]
+
+
 def test_the_command_elsewhere_wants_somebody_to_vouch_for_it(secure: GatewayProcess, authority: Authority) -> None:
     away = {"COMPTROLLER_ADDR": f"https://127.0.0.1:{secure.admin_port}", "COMPTROLLER_TOKEN": secure.admin_token()}
     command = secure.elsewhere("status", env=away)

@@ -10,6 +10,8 @@ from comptroller.cli.options import AsJson, Config, chosen_config
 from comptroller.cli.said import Progress, write, write_json
 
 if TYPE_CHECKING:
+    import ssl
+
     from comptroller.doctor.check import Check
     from comptroller.settings import Settings
 
@@ -57,15 +59,28 @@ def _show(checks: list[Check]) -> None:
     write(f"{len(checks)} checks: {count(checks, 'fail')} failed, {count(checks, 'warn')} warnings.")
 
 
+def _any_name() -> ssl.SSLContext:
+    """Its certificate is for the public's name of it, and nothing secret is sent to ask whether it is ready."""
+    import ssl
+
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
 def _answers(settings: Settings) -> Check:
     """Whether the gateway says that it is ready, on both of its planes."""
     import http.client
+    from functools import partial
 
     from comptroller.doctor.check import fail, ok
 
     name = "store.gateway"
-    for plane in dict.fromkeys((settings.listen, settings.admin.listen)):
-        connection = http.client.HTTPConnection(plane.host, plane.port, timeout=_ANSWER_S)
+    planes = {settings.listen: settings.tls_cert, settings.admin.listen: settings.admin_cert}
+    for plane, cert in planes.items():
+        kind = http.client.HTTPConnection if cert is None else partial(http.client.HTTPSConnection, context=_any_name())
+        connection = kind(plane.host, plane.port, timeout=_ANSWER_S)
         try:
             connection.request("GET", "/readyz")
             status = connection.getresponse().status
