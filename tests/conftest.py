@@ -21,3 +21,9 @@ if not os.environ.get("CI"):
 def anyio_backend() -> tuple[str, dict[str, bool]]:
     """The loop that the gateway runs on."""
     return "asyncio", {"use_uvloop": True}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--admin-fuzz-s", type=int, default=15, metavar="SECONDS", help="how long schemathesis asks the admin plane"
+    )

@@ -30,6 +30,7 @@ from comptroller.core.budget.hold import WindowKey
 from comptroller.core.budget.tree import BudgetTree
 from comptroller.core.identity.identity import Organization
 from comptroller.core.instant import NANOS_PER_SECOND, format_instant
+from comptroller.core.money import format_usd
 from comptroller.core.pricing.book import PriceBook
 from comptroller.core.registry.build import build
 from comptroller.core.registry.registry import Registry
@@ -39,18 +40,22 @@ from comptroller.flow.live import LiveCalls
 from comptroller.gateway.clock import SystemClock
 from comptroller.gateway.door import Door
 from comptroller.gateway.egress import Egress
-from comptroller.gateway.log import Log
-from comptroller.gateway.providers import UnusableKey, build_providers, read_key
+from comptroller.gateway.providers import build_providers
 from comptroller.gateway.routes import Api, Routes
 from comptroller.gateway.serving import Listener
 from comptroller.settings import Address, Settings, SettingsError, load_settings, read_policies
 from comptroller.shipped import ShippedBook
 from comptroller.store.admin_token import open_admin_token
 from comptroller.store.keyring import open_keyring
-from comptroller.store.lock import Holder
+from comptroller.store.lock import OFFLINE, Holder
 from comptroller.store.open import open_store
 from comptroller.store.store import Store
+from comptroller.telemetry.call_lines import CallLines
+from comptroller.telemetry.library_lines import libraries_heard
+from comptroller.telemetry.line_writer import LineWriter
+from comptroller.telemetry.log import Log
 from comptroller.telemetry.loop_lag import watch_loop
+from comptroller.telemetry.observers import Observers
 from comptroller.telemetry.readings import Sources
 from comptroller.telemetry.tally import Tally
 from comptroller.wire import model_lists
@@ -76,6 +81,8 @@ _ANTHROPIC = Api(
 ROUTES = Routes(_CALLS, (_OPENAI, _ANTHROPIC))
 _HEALTH = frozenset({"/healthz", "/readyz"})
 _METRICS = "/metrics"
+_STANDARD_ERROR = 2
+_LOG_MOST_S = 2.0
 _FORGET_EVERY_S = 600.0
 _SLACK_NS = 3600 * NANOS_PER_SECOND
 _FLUSH_MOST_S = 10.0
@@ -95,6 +102,7 @@ class House:
 
     settings: Settings
     environ: Mapping[str, str]
+    log: Log
     store: Store
     gate: Gate
     office: Office
@@ -111,25 +119,33 @@ async def open_house(settings: Settings, environ: Mapping[str, str], *, listenin
 
     Raises StoreHeldError if another process owns the store, and what store and settings raise.
     """
-    listen = str(settings.listen) if listening else "nothing (offline command)"
+    listen = str(settings.listen) if listening else OFFLINE
     admin = str(settings.admin.listen) if listening else ""
     holder = Holder(os.getpid(), socket.gethostname(), format_instant(time.time_ns()), listen, admin)
     store = open_store(settings.state, durability=settings.durability, now_ns=time.time_ns(), holder=holder)
     house: House | None = None
-    log, tally = Log(), Tally(settings.metrics.label_sets)
+    lines = LineWriter(_STANDARD_ERROR)
+    log = Log(lines, least=settings.log.level, lines_per_s=settings.log.lines_per_s)
+    tally = Tally(settings.metrics.label_sets)
     try:
         store.start(tally.wrote)
         _say_recovered(store, log)
         house = await _join(settings, environ, store, log, tally, listening=listening)
         if listening:
             await _settle_in(house)
-        yield house
+            with libraries_heard(log):
+                yield house
+        else:
+            yield house
     finally:
         lost = await store.close(_FLUSH_MOST_S)
         if lost:
-            log.say("journal_unwritten", {"events": str(lost)})
+            log.say("journal_unwritten", {"comptroller.events": lost})
         if house is not None:
             house.lost = lost
+            if listening:
+                log.say("stopped", {"process.pid": os.getpid()})
+        lines.close(_LOG_MOST_S)
 
 
 async def _join(
@@ -142,7 +158,7 @@ async def _join(
     keyring = open_keyring(settings.state, current.organization.trust_domain, clock.now_ns())
     providers = build_providers(settings.providers, environ)
     for sentence in providers.warnings if listening else ():
-        log.say("provider", {"detail": sentence})
+        log.say("provider", {"message": sentence})
     sessions = {session.id: session for session in await store.live_sessions(clock.now_ns())}
     egress = Egress()
     gate = Gate(
@@ -157,7 +173,7 @@ async def _join(
         upstream=egress,
         live=LiveCalls(),
         limits=_limits(settings),
-        observer=tally,
+        observer=Observers(tally, CallLines(log, settings.log.calls)),
         warn=log.say,
     )
     facts = ProcessFacts(
@@ -175,8 +191,8 @@ async def _join(
 
     credential = open_admin_token(settings.state)
     admin = api.build(office, credential, {settings.admin.listen.host})
-    sources = Sources(gate, tally, store.journal, egress, log.lines, ready, __version__)
-    return House(settings, environ, store, gate, office, Door(gate, ROUTES, ready), admin, credential, sources)
+    sources = Sources(gate, tally, store.journal, egress, log.counts, ready, __version__)
+    return House(settings, environ, log, store, gate, office, Door(gate, ROUTES, ready), admin, credential, sources)
 
 
 def _limits(settings: Settings) -> Limits:
@@ -201,7 +217,8 @@ async def _posted(current: Registry, store: Store, sessions: Collection[str], no
 def _say_recovered(store: Store, log: Log) -> None:
     recovered = store.recovered
     if recovered.count:
-        log.say("recovered", {"calls": str(recovered.count), "amount_nanos": str(recovered.amount_nanos)})
+        charge_usd = format_usd(recovered.amount_nanos)
+        log.say("recovered", {"comptroller.calls": recovered.count, "comptroller.charge_usd": charge_usd})
 
 
 async def _settle_in(house: House) -> None:
@@ -254,8 +271,7 @@ async def _serve(settings: Settings, on_ready: OnReady | None) -> int:
             asyncio.create_task(watch_loop(house.sources.tally.loop_lag)),
         ]
         _calm_collector()
-        sys.stdout.write(f"comptroller listens on http://{settings.listen}, admin on http://{settings.admin.listen}\n")
-        sys.stdout.flush()
+        _say_started(house)
         if on_ready is not None:
             await on_ready(house)
         await stop.wait()
@@ -265,6 +281,19 @@ async def _serve(settings: Settings, on_ready: OnReady | None) -> int:
         await asyncio.gather(*(listener.stop() for listener in listeners))
         await house.gate.upstream.close()
     return 1 if house.lost else 0
+
+
+def _say_started(house: House) -> None:
+    listen, admin = str(house.settings.listen), str(house.settings.admin.listen)
+    version = house.gate.registry.version
+    listening = {
+        "comptroller.listen": listen,
+        "comptroller.admin.listen": admin,
+        "comptroller.registry.version": version,
+    }
+    house.log.say("started", {"service.version": __version__, "process.pid": os.getpid(), **listening})
+    sys.stdout.write(f"comptroller listens on http://{listen}, admin on http://{admin}\n")
+    sys.stdout.flush()
 
 
 def _calm_collector() -> None:
@@ -312,23 +341,11 @@ def _admin_plane(house: House) -> Asgi:
 
 
 def _metrics(house: House) -> Asgi:
-    from comptroller.telemetry.page import Page, ScrapeDoor  # noqa: PLC0415 - commands have no use for it, and it is slow
+    from comptroller.telemetry.page import Page, ScrapeDoor, scrape_token  # noqa: PLC0415 - slow, and for `serve` alone
 
     settings, page = house.settings, Page(house.sources)
     admin_door = AdminDoor(house.office, house.admin_credential, {settings.admin.listen.host}, page)
-    return ScrapeDoor(page, admin_door, _scrape_token(house))
-
-
-def _scrape_token(house: House) -> bytes | None:
-    source, warnings = house.settings.metrics.token, list[str]()
-    try:
-        return None if source is None else read_key("The scrape token", source, house.environ, warnings)
-    except UnusableKey as reason:
-        warnings.append(f"The scrape token opens nothing: {reason}.")
-        return None
-    finally:
-        for sentence in warnings:
-            house.gate.warn("metrics", {"detail": sentence})
+    return ScrapeDoor(page, admin_door, scrape_token(settings.metrics.token, house.environ, house.log))
 
 
 async def _drain(gate: Gate, drain_s: float, hurry: asyncio.Event) -> None:
@@ -339,7 +356,7 @@ async def _drain(gate: Gate, drain_s: float, hurry: asyncio.Event) -> None:
     hurried.cancel()
     cut = gate.live.cut(lambda _: True, "drained")
     if cut:
-        gate.warn("drained", {"cut": str(cut)})
+        gate.warn("drained", {"comptroller.calls": str(cut)})
     await asyncio.wait({quiet}, timeout=_CUT_MOST_S)
     quiet.cancel()
 

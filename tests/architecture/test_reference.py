@@ -4,6 +4,7 @@ A thing counts as documented where its name, in backticks, begins a heading or t
 `budget_exhausted`, `providers.NAME.base_url`, `comptroller budgets`.
 """
 
+import inspect
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +15,8 @@ import typer
 from tests.architecture.house import ROOT, published
 
 BEGINS = re.compile(r"^(?:#{2,6}|\|)\s*`([^`]+)`", re.MULTILINE)
+
+ADMIN_ROW = re.compile(r"^\| `(\w+ /api/v1/[^`]*)` \|([^|]*)\|", re.MULTILINE)
 
 
 def documented(page: str) -> set[str]:
@@ -41,8 +44,21 @@ def test_every_setting_is_documented() -> None:
 
 def test_every_route_is_documented() -> None:
     from comptroller.app import ROUTES
+    from comptroller.control import api
 
-    compare("api.md", {f"{method} {path}" for path, targets in ROUTES.table.items() for method in targets})
+    data = {f"{method} {path}" for path, targets in ROUTES.table.items() for method in targets}
+    compare("api.md", data | {f"{route.method} {route.whole_path}" for route in api.ROUTES})
+
+
+def test_every_field_that_the_admin_plane_takes_is_documented() -> None:
+    from comptroller.control import api
+
+    page = (ROOT / "docs" / "reference" / "api.md").read_text(encoding="utf-8")
+    rows = {name: set(re.findall(r"`(\w+)`", takes)) for name, takes in ADMIN_ROW.findall(page)}
+    for route in api.ROUTES:
+        kinds = [route.takes.query, *([route.takes.body] if route.takes.body is not None else [])]
+        fields = {field.encode_name for kind in kinds for field in msgspec.structs.fields(kind)}
+        assert rows[f"{route.method} {route.whole_path}"] == fields, f"{route.method} {route.whole_path}"
 
 
 def test_every_command_is_documented() -> None:
@@ -62,6 +78,27 @@ def test_every_metric_is_documented() -> None:
     assert rows == {family.name: (family.kind, family.labels) for family in FAMILIES}
     asked = {re.sub(r"_(bucket|count|sum)$", "", name) for name in re.findall(r"\bcomptroller_\w+", page)}
     assert asked <= rows.keys(), f"an expression asks for what does not exist: {sorted(asked - rows.keys())}"
+
+
+def test_every_event_of_the_log_is_documented() -> None:
+    from comptroller.telemetry.events import EVENTS, SEVERITIES
+
+    page = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| (INFO|WARN|ERROR) \|", page, re.MULTILINE))
+    assert rows == {name: SEVERITIES[event.severity][1] for name, event in EVENTS.items()}
+
+
+def test_every_name_of_a_log_line_is_documented() -> None:
+    from comptroller.telemetry import attributes
+
+    told = set(re.findall(r'"((?:gen_ai|comptroller|server|error|http)\.[a-z_.]+)"', inspect.getsource(attributes)))
+    page = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
+    written: set[str] = set()
+    for cell in re.findall(r"^\| (`[a-z_]+\.[^|]*) \|", page, re.MULTILINE):
+        first, *more = re.findall(r"`([a-z_.]+)`", cell)
+        stem = first.split(".")[0 : 2 if first.startswith("gen_ai") else 1]
+        written |= {first, *(".".join(stem) + each if each.startswith(".") else each for each in more)}
+    assert written == told
 
 
 def test_links_between_documents_lead_somewhere() -> None:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from comptroller.cli.holder import OFFLINE
-from comptroller.store.lock import Holder, StoreLock
+from comptroller.store.lock import OFFLINE, Holder, StoreLock
 from comptroller.store.open import LOCK
 from tests.cli.world import BUDGETS, MEMBERS, Typed, chat
 from tests.harness.configuration import budget, process, registry

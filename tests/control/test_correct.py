@@ -80,6 +80,25 @@ async def test_what_cannot_be_written_changes_nothing(tmp_path: Path, usd: int) 
         assert posted(house, "all") == {"": 50}
 
 
+@pytest.mark.parametrize("usd", [10**15 + 1, 10**21])
+async def test_a_charge_that_nobody_believes_changes_nothing(tmp_path: Path, usd: int) -> None:
+    """The books count nano-USD in 64 bits: an amount that they cannot hold must not reach the budgets either."""
+    async with opened(tmp_path, budgets=[ALL]) as house:
+        call_id = await house.spend(40)
+        with pytest.raises(ControlProblem, match="not believed"):
+            await put_right(house, call_id, usd)
+        assert posted(house, "all") == {"": 40}
+
+
+async def test_a_fault_on_the_way_to_the_books_changes_nothing(tmp_path: Path) -> None:
+    async with opened(tmp_path, budgets=[ALL]) as house:
+        call_id = await house.spend(40)
+        house.gate.journal = Broken(house.gate.journal, ZeroDivisionError("a fault of ours"))
+        with pytest.raises(ZeroDivisionError):
+            await put_right(house, call_id, 50)
+        assert posted(house, "all") == {"": 40}
+
+
 async def test_a_correction_after_a_restart_reaches_a_window_that_sleeps(tmp_path: Path) -> None:
     async with opened(tmp_path, budgets=[ALL]) as house:
         call_id = await house.spend(50)

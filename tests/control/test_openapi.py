@@ -84,6 +84,14 @@ async def test_every_answer_is_as_the_document_says(house: House, name: str) -> 
     assert said.body != [], "an empty list shows nothing"
 
 
+@pytest.mark.parametrize("name", KNOWN)
+async def test_every_route_wants_the_admin_credential(house: House, name: str) -> None:
+    method, _, path = name.partition(" ")
+    session = (await ask(door(house), "POST", "/api/v1/sessions", {"identity": "agent/ant"})).body["credential"]
+    for credential, status in ((None, 401), ("guess", 401), (session, 403)):
+        assert (await ask(door(house), method, f"/api/v1{path}", credential=credential)).status == status
+
+
 async def test_problems_are_as_the_document_says(house: House) -> None:
     app = door(house)
     whole = (await ask(app, "GET", DOCUMENT)).body

@@ -11,7 +11,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from comptroller.core.budget import tree as tree_module
 from comptroller.core.budget.budget import Budget, Mode
 from comptroller.core.budget.draw import Window
-from comptroller.core.budget.hold import Amounts, WindowKey
+from comptroller.core.budget.hold import EVERY, Amounts, WindowKey
 from comptroller.core.budget.scope import Facts
 from comptroller.core.budget.tree import BudgetTree, Hold, SettledTwiceError
 from comptroller.core.instant import NANOS_PER_SECOND
@@ -42,6 +42,22 @@ def test_a_call_draws_on_every_matching_budget_or_on_none() -> None:
     assert [w.held for w in draw.windows] == [0, 0]
     assert isinstance(tree.hold("h2", draw, Amounts(usd=100)), Hold)
     assert [w.held for w in draw.windows] == [100, 100]
+
+
+def test_what_is_posted_for_everybody_is_in_every_instance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a flood of made-up names does not fill the memory with windows that only have that."""
+    each = a_budget("each", per="model", limit=100)
+    start_ns = BudgetTree([each]).drawn_by(facts(), T0).windows[0].key.start_ns
+    saved = {WindowKey(each.key, EVERY, start_ns): 60, WindowKey(each.key, "large", start_ns): 10}
+    tree = BudgetTree([each], saved)
+    (large,) = tree.drawn_by(facts(), T0).windows
+    assert (large.posted, large.remaining) == (70, 30)
+    monkeypatch.setattr(tree_module, "_WINDOWS_MOST", 5)
+    for number in range(50):
+        (window,) = tree.drawn_by(facts(model=f"made-up-{number}"), T0).windows
+        assert window.posted == 60
+        assert len(tree.windows()) <= 7
+    assert tree.drawn_by(facts(), T0).windows == (large,)
 
 
 @pytest.mark.parametrize(

@@ -223,7 +223,7 @@ def test_a_store_that_another_program_locks_stops_everything_until_it_lets_go(
     with closing(sqlite3.connect(own.state / "comptroller.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         assert_nothing_is_sent(own, sandbox, credential)
-        assert "database is locked" in own.log()
+        eventually(lambda: "database is locked" in own.log())
         other.execute("ROLLBACK")
     eventually(lambda: works_again(own, credential))
     assert_books_equal_the_bill(own, sandbox)

@@ -230,7 +230,7 @@ def test_a_token_that_cannot_be_read_opens_nothing(sandbox_process: SandboxProce
     with GatewayProcess(tmp_path, settings, registry()) as gateway:
         assert scrape(gateway, credential="").status == 401
         assert scrape(gateway).status == 200
-        assert '"event": "metrics"' in gateway.log()
+        eventually(lambda: '"event.name": "metrics"' in gateway.log())
         (tmp_path / "scrape.token").write_text(f"{TOKEN}\n")
         gateway.restart()
         assert scrape(gateway, credential=TOKEN).status == 200

@@ -30,6 +30,9 @@ forbid (principal, action, resource) when { context.input_tokens > 1000 };
 @id("dear") @remedy("approval:finops") @reason("a call over ten cents needs finops")
 forbid (principal, action, resource) when { context.estimate_nanos > 100000000 };
 
+@id("small-services")
+forbid (principal == Identity::"service/blue", action, resource == Model::"sandbox-large");
+
 @id("sum") @reason("never evaluated")
 forbid (principal in Team::"broken", action, resource) when { context.estimate_nanos + 9223372036854775807 < 0 };
 """
@@ -104,7 +107,7 @@ def test_what_is_permitted_carries_the_policies_on_its_record(gateway: GatewayPr
     row = record(gateway, answer)
     assert (row["policies"], row["asked_model"], row["routed_by"]) == (["agents-may-call"], None, None)
     status = gateway.admin("GET", "/status")
-    assert (row["policy_version"], status["policies"]) == (status["policy_version"], 6)
+    assert (row["policy_version"], status["policies"]) == (status["policy_version"], 7)
     told = gateway.command("explain", row["id"]).stdout
     assert "policy agents-may-call" in told
     assert row["policy_version"] in told
@@ -187,6 +190,21 @@ def test_an_approval_is_asked_for_by_its_role(gateway: GatewayProcess) -> None:
     assert record(gateway, dear)["policies"] == ["dear"]
 
 
+def test_a_model_list_leaves_out_what_is_never_permitted_and_nothing_else(gateway: GatewayProcess) -> None:
+    def listed(name: str) -> list[str]:
+        with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=credential(gateway, name)) as client:
+            return [model.id for model in client.models.list()]
+
+    assert listed("agent/blue") == ["sandbox-large", "sandbox-small"]
+    assert listed("agent/red") == ["sandbox-large", "sandbox-small"]  # answered, though by the small one
+    assert listed("service/blue") == ["sandbox-small"]  # a condition stands in its way, and may change
+    with (
+        openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=credential(gateway, "service/blue")) as client,
+        pytest.raises(openai.NotFoundError),
+    ):
+        client.models.retrieve("sandbox-large")
+
+
 def test_a_policy_that_cannot_be_evaluated_denies(gateway: GatewayProcess) -> None:
     answer = ask(gateway, credential(gateway, "agent/broken"))
     assert (answer.status, answer.refusal["code"]) == (402, "policy_forbidden")
@@ -205,6 +223,7 @@ def test_why_not_is_answered_from_the_registry_in_force(gateway: GatewayProcess)
         "nowhere-to-go": "scope",
         "short-prompts": "holds",
         "dear": "holds",
+        "small-services": "scope",
         "sum": "scope",
     }
     said = gateway.command("policy", "explain", "service/blue", "sandbox-small").stdout

@@ -55,6 +55,36 @@ def test_a_table_of_decisions(changes: dict[str, Any], allowed: bool, by: tuple[
     assert verdict.default_deny == (not allowed and not by)
 
 
+EVER = """
+@id("team") permit (principal in Team::"search", action, resource) when { context.input_tokens < 10 };
+@id("own") permit (principal == Identity::"agent/poet", action, resource == Model::"small-1");
+@id("never") forbid (principal, action, resource == Model::"big");
+@id("small") @remedy("route:small") forbid (principal, action, resource in ModelClass::"mid");
+@id("asks") @remedy("approval:finops") forbid (principal, action, resource == Model::"small-2");
+@id("nights") forbid (principal, action, resource == Model::"free") when { context.session_age_s > 3600 };
+"""
+
+
+@pytest.mark.parametrize(
+    ("changes", "ever"),
+    [
+        ({"model": "small-1", "model_class": "small"}, True),  # sometimes: a condition may hold
+        ({"model": "big"}, False),  # forbidden, whatever is asked
+        ({"model": "mid-1", "model_class": "mid"}, True),  # answered, though by another model
+        ({"model": "small-2", "model_class": "small"}, True),  # once somebody approves
+        ({"model": "free", "model_class": ""}, True),  # not at all times
+        ({"model": "small-1", "model_class": "small", "team": "support"}, False),  # nothing permits
+        ({"model": "small-1", "model_class": "small", "team": "support", "identity": "agent/poet"}, True),
+        ({"model": "small-2", "model_class": "small", "team": "support", "identity": "agent/poet"}, False),
+    ],
+)
+def test_what_can_ever_be_permitted(changes: dict[str, Any], ever: bool) -> None:
+    asked = request(**changes)
+    found = policies(EVER, None)
+    assert found.may_ever(asked.principal, asked.resource) is ever
+    assert not (found.decide(asked).allowed and not ever)
+
+
 def test_what_a_forbid_says_comes_along() -> None:
     (policy,) = policies(SET).decide(request(estimate_nanos=2 * 10**9)).determining
     assert (policy.effect, policy.reason, str(policy.remedy)) == ("forbid", "over a dollar", "approval:finops")

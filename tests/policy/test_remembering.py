@@ -144,6 +144,18 @@ def test_a_remembered_decision_is_the_one_that_cedar_makes(text: str, asked: lis
         assert remembered == made, (text, changes)
 
 
+@settings(max_examples=100)
+@given(sets(), st.lists(st.tuples(requests(), lifted), min_size=2, max_size=25))
+def test_a_call_that_is_permitted_is_one_that_can_ever_be(text: str, asked: list[tuple[dict[str, Any], Any]]) -> None:
+    found = load_policies({"test.cedar": text}, TARGETS)
+    assume(isinstance(found, Policies))
+    assert isinstance(found, Policies)
+    for changes, suspended in asked:
+        question = request(**changes)
+        if found.evaluate(question, suspended & found.asking("finops")).allowed:
+            assert found.may_ever(question.principal, question.resource), (text, changes)
+
+
 def remembered(found: Policies) -> int:
     return len(found._decided)
 

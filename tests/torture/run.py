@@ -252,7 +252,7 @@ def _differences(shown: Sequence[Mapping[str, Any]], books: Books) -> list[str]:
 
 def _logged(log: str) -> Counter[str]:
     """The events in the gateway's log."""
-    return Counter(json.loads(line)["event"] for line in log.splitlines() if line.startswith("{"))
+    return Counter(json.loads(line)["event.name"] for line in log.splitlines() if line.startswith("{"))
 
 
 def _strange(log: str) -> list[str]:
@@ -276,7 +276,11 @@ def _clean(gateway: GatewayProcess) -> list[Verdict]:
     files = {path.name: path.read_bytes() for path in gateway.state.glob("comptroller.db*")}
     return [
         judge.clean("no secret in the log or the database", files | {"the log": log}, words),
-        judge.clean("no traceback in the log", {"the log": log}, {"a traceback": "Traceback", "a fault": '"fault"'}),
+        judge.clean(
+            "no traceback in the log",
+            {"the log": log},
+            {"a traceback": "Traceback", "a fault": '"fault"', "a fault beside": '"loop_fault"'},
+        ),
         judge.none_of("every line of the log is one of ours", _strange(gateway.log()), gateway.log().count("\n")),
     ]
 

@@ -8,6 +8,7 @@ import typer
 
 from comptroller.cli import keys, policy, sessions
 from comptroller.cli.apply import apply
+from comptroller.cli.backup import backup
 from comptroller.cli.bounds import bounds
 from comptroller.cli.budgets import budgets
 from comptroller.cli.calls import calls
@@ -21,6 +22,7 @@ from comptroller.cli.options import Config
 from comptroller.cli.plan import plan
 from comptroller.cli.prices import prices
 from comptroller.cli.reprice import reprice
+from comptroller.cli.restore import restore
 from comptroller.cli.resume import resume
 from comptroller.cli.said import note
 from comptroller.cli.sandbox import sandbox
@@ -54,7 +56,7 @@ for _section, _commands in {
     "Registry": (plan, apply, identities),
     "Sessions": (token,),
     "Spend": (budgets, calls, explain, correct, bounds, resume, findings, prices, reprice),
-    "Process": (status, version),
+    "Process": (status, backup, restore, version),
 }.items():
     for _command in _commands:
         app.command(rich_help_panel=_section)(_command)

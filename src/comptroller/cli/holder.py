@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from comptroller.cli.failure import CommandError
 
-OFFLINE = "nothing (offline command)"  # what app.py writes for a command that opened the store itself
+if TYPE_CHECKING:
+    from comptroller.store.lock import Held
 
 
 @contextmanager
@@ -17,6 +19,7 @@ def said_plainly(before: str = "") -> Generator[None]:
     from comptroller.control.problem import ControlProblem
     from comptroller.flow.journal import LedgerUnavailableError
     from comptroller.settings import SettingsError
+    from comptroller.store.backup import BackupError
     from comptroller.store.folder import StoreDamagedError
     from comptroller.store.lock import StoreHeldError
     from comptroller.store.migrate import SchemaUnknownError
@@ -29,47 +32,60 @@ def said_plainly(before: str = "") -> Generator[None]:
     except SettingsError as error:
         first, *details = str(error).splitlines()
         raise CommandError(first, "", [line.strip() for line in details]) from error
-    except (StoreHeldError, SchemaUnknownError, StoreDamagedError, SecretFileError, LedgerUnavailableError) as error:
+    except (BackupError, LedgerUnavailableError) as error:
+        raise CommandError(f"{before}{error}") from error
+    except (StoreHeldError, SchemaUnknownError, StoreDamagedError, SecretFileError) as error:
         raise CommandError(f"{before}{error}") from error
     except OSError as error:
         raise CommandError(f"{before}{error}") from error
+
+
+@contextmanager
+def alone_with(state: Path) -> Generator[bool]:
+    """Keep others out of a store that nobody holds; False where somebody does, who is left alone."""
+    import os
+    import socket
+    import time
+
+    from comptroller.core.instant import format_instant
+    from comptroller.store.lock import OFFLINE, Holder, StoreHeldError, StoreLock
+    from comptroller.store.open import LOCK
+
+    try:
+        holder = Holder(os.getpid(), socket.gethostname(), format_instant(time.time_ns()), OFFLINE)
+        lock = StoreLock.acquire(state / LOCK, holder)
+    except StoreHeldError:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 def holder_of(config: Path) -> str | None:
     """Who owns the store of this configuration now, as a sentence; None if nobody does."""
-    return _held(config)[0]
+    try:
+        held = _held(config)
+    except OSError as error:
+        return str(error)
+    return None if held is None else held.sentence
 
 
 def is_served(config: Path) -> bool:
     """Whether a gateway that listens owns the store: not nobody, nor a command, nor a gateway that is just starting."""
-    import msgspec
+    from comptroller.store.lock import OFFLINE
 
-    from comptroller.store.lock import Holder
-
-    sentence, content = _held(config)
-    if sentence is None:
-        return False
     try:
-        return msgspec.json.decode(content, type=Holder).listen != OFFLINE
-    except msgspec.MsgspecError:
+        held = _held(config)
+    except OSError:
         return False
+    return held is not None and held.holder is not None and held.holder.listen != OFFLINE
 
 
-def _held(config: Path) -> tuple[str | None, bytes]:
-    """Who owns the store, as a sentence, and the name it wrote into the lock."""
-    import os
-
+def _held(config: Path) -> Held | None:
     from comptroller.cli.target import read_settings
-    from comptroller.store.lock import Holder, StoreHeldError, StoreLock
+    from comptroller.store.lock import held_now
     from comptroller.store.open import LOCK
 
-    path = read_settings(config).state / LOCK
-    try:
-        if not path.exists():
-            return None, b""
-        StoreLock.acquire(path, Holder(os.getpid(), "this command", "now", OFFLINE)).release()
-    except StoreHeldError as error:
-        return str(error), path.read_bytes()
-    except OSError as error:
-        return str(error), b""
-    return None, b""
+    return held_now(read_settings(config).state / LOCK)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import typer
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_PROGRESS_EVERY_S = 2.0
 _DURATION = re.compile(r"(\d{1,9})([smhdw])", re.ASCII)
 
 
@@ -76,6 +77,20 @@ def note(text: str) -> None:
 def write(text: str) -> None:
     """One line of output."""
     sys.stdout.write(f"{printable(text)}\n")
+
+
+class Progress:
+    """How far long work is, on standard error: one line now and then, and none where it is done in a moment."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._next_at = time.monotonic() + _PROGRESS_EVERY_S
+
+    def __call__(self, doing: str, done: int, of_all: int) -> None:
+        """`done` of `of_all`, of whatever is counted."""
+        if time.monotonic() >= self._next_at:
+            self._next_at = time.monotonic() + _PROGRESS_EVERY_S
+            note(f"{self._what}: {doing}, {100 * done // max(1, of_all)} %")
 
 
 def write_json(body: bytes) -> None:

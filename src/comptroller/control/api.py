@@ -58,6 +58,7 @@ from comptroller.core.instant import from_datetime
 from comptroller.core.money import parse_usd
 
 ACTOR = "admin"  # the bootstrap credential; named admins come with logins
+_FARTHEST_NS = 1 << 63  # from 1970, either way: the books count nanoseconds in 64 bits
 DOCUMENT_BYTES = 8 * 1024 * 1024  # a registry of tens of thousands of identities
 
 
@@ -224,6 +225,9 @@ async def _no_route(scope: Scope, receive: Receive, send: Send) -> None:
 def _instant(text: str) -> int:
     """An RFC 3339 instant."""
     try:
-        return from_datetime(msgspec.convert(text, Annotated[datetime, msgspec.Meta(tz=True)]))
+        instant_ns = from_datetime(msgspec.convert(text, Annotated[datetime, msgspec.Meta(tz=True)]))
     except (msgspec.ValidationError, OverflowError) as error:
         raise invalid(f"{text!r} is not an instant.", "Write it as 2026-11-22T05:47:11Z.") from error
+    if not -_FARTHEST_NS <= instant_ns < _FARTHEST_NS:
+        raise invalid(f"{text} is too far from now to stand in the books.")
+    return instant_ns

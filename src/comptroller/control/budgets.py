@@ -9,7 +9,7 @@ import msgspec
 from comptroller.control.balances import standing_balances
 from comptroller.control.office import Office
 from comptroller.core.budget.budget import Budget, Unit
-from comptroller.core.budget.hold import Amounts, WindowKey
+from comptroller.core.budget.hold import EVERY, Amounts, WindowKey
 from comptroller.core.budget.scope import Scope
 from comptroller.core.budget.tree import Window
 from comptroller.core.budget.window import span_at
@@ -21,7 +21,7 @@ class BudgetRow(msgspec.Struct, frozen=True):
     """One window. Amounts are decimal strings where the unit is usd, else whole numbers."""
 
     name: str
-    instance: str  # "" for one pool, or for a budget `per` something that nobody has drawn on yet
+    instance: str  # "" for one pool, or for a budget `per` something that nobody has drawn on yet; "*" for all others
     scope: Scope
     per: str | None
     unit: Unit
@@ -64,9 +64,11 @@ def _windows(
     living = [w for w in office.gate.tree.windows() if w.key.budget == budget.key]
     over = {w.key for w in living if budget.per == "session" and w.key.instance not in sessions}
     shown = {w.key: w for w in living if w.held or (w.span.contains(now_ns) and w.key not in over)}
+    everybody = written.get(WindowKey(budget.key, EVERY, span.start_ns), Amounts()).of(budget.unit)
     for key, amounts in written.items():
         if key.budget == budget.key and key.start_ns == span.start_ns and key not in shown and key not in over:
-            shown[key] = Window(budget, key, span, posted=amounts.of(budget.unit))
+            of_all = 0 if key.instance == EVERY else everybody
+            shown[key] = Window(budget, key, span, posted=amounts.of(budget.unit) + of_all)
     if not any(key.start_ns == span.start_ns for key in shown):
         key = WindowKey(budget.key, "", span.start_ns)
         shown[key] = Window(budget, key, span)
@@ -77,7 +79,7 @@ def _row(window: Window) -> BudgetRow:
     budget, span = window.budget, window.span
     return BudgetRow(
         name=budget.name,
-        instance=window.key.instance,
+        instance="*" if window.key.instance == EVERY else window.key.instance,
         scope=budget.scope,
         per=budget.per,
         unit=budget.unit,

@@ -12,9 +12,11 @@ from comptroller.control.reason import read_reason
 from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.core.budget.scope import Attribute, Facts, instances
 from comptroller.core.budget.window import span_at
-from comptroller.core.money import format_usd
+from comptroller.core.money import NANOS_PER_USD, format_usd
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import CallFacts, Corrected
+
+MOST_CHARGE_USD = 1_000_000  # for one call: what the books add up stays well inside 64 bits
 
 
 class Correction(msgspec.Struct, frozen=True):
@@ -32,6 +34,8 @@ async def correct(office: Office, call_id: str, charge_nanos: int, reason: str, 
     """Post the difference in every window that counts the call; durable when this returns."""
     if charge_nanos < 0:
         raise invalid("A charge cannot be below zero.", "Give what the provider billed in the end, such as 0.0123.")
+    if charge_nanos > MOST_CHARGE_USD * NANOS_PER_USD:
+        raise invalid(f"A charge above {MOST_CHARGE_USD:_} USD for one call is not believed.", "Is the point in place?")
     words = read_reason(reason, "Name its source, such as the line of the provider's invoice.")
     async with office.changing:
         await _catch_up(office)
@@ -122,9 +126,11 @@ async def _post(office: Office, event: Corrected) -> None:
         tree.adjust(event.windows, delta)
     try:
         await office.gate.journal.commit(event)
-    except LedgerUnavailableError as error:
+    except Exception as error:
         if event.delta_nanos > 0:
             tree.adjust(event.windows, Amounts(usd=-event.delta_nanos))
-        raise ledger_unavailable(f"The correction was not written and nothing has changed: {error}.") from error
+        if isinstance(error, LedgerUnavailableError):
+            raise ledger_unavailable(f"The correction was not written and nothing has changed: {error}.") from error
+        raise
     if event.delta_nanos < 0:
         tree.adjust(event.windows, delta)

@@ -20,6 +20,7 @@ from comptroller.control.interfaces import AdminCredential
 from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem, ledger_unavailable
 from comptroller.core.identity.credential import ADMIN_PREFIX, PREFIX
+from comptroller.flow.fault import fault_facts
 from comptroller.flow.journal import LedgerUnavailableError
 
 PROBLEM = "application/problem+json"
@@ -55,7 +56,7 @@ class Door:
         except LedgerUnavailableError as error:
             await problem_response(ledger_unavailable(f"{error}."))(scope, receive, send)
         except Exception as error:
-            self._office.gate.warn("control_fault", _fault_facts(scope, error))
+            self._office.gate.warn("control_fault", {"url.path": scope["path"], **fault_facts(error)})
             if answered:
                 raise
             await problem_response(_fault())(scope, receive, send)
@@ -144,15 +145,6 @@ def _check_origin(scope: Scope, headers: Headers) -> None:
     own = f"{scope['scheme']}://{headers['host']}".lower()
     if any(origin.lower() != own for origin in headers.getlist("origin")):
         raise ControlProblem(403, "origin_forbidden", "A web page of another origin may not speak to the admin plane.")
-
-
-def _fault_facts(scope: Scope, error: BaseException) -> dict[str, str]:
-    """Where it failed, without values: a message could hold a secret."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else "unknown"
-    return {"path": scope["path"], "where": where, "error": type(error).__name__}
 
 
 def _fault() -> ControlProblem:

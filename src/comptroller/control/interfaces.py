@@ -77,11 +77,19 @@ class Spending(msgspec.Struct, frozen=True, kw_only=True):
     settled_before_ns: int  # only calls with settled_at_ns < this
 
 
+class Gap(msgspec.Struct, frozen=True):
+    """A stretch of time of whose calls the books know nothing, because the store was restored from a backup."""
+
+    from_ns: int
+    until_ns: int
+
+
 class RegistryState(msgspec.Struct, frozen=True):
     """The registry as it is installed. Version 0: nothing was ever applied."""
 
     version: int
     entries: Installed
+    gap: Gap | None = None
 
 
 class Installation(msgspec.Struct, frozen=True, kw_only=True):

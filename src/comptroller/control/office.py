@@ -43,4 +43,4 @@ class Office:
         try:
             await self.ledger.fold()
         except LedgerUnavailableError as error:
-            self.gate.warn("books_behind", {"detail": str(error)})
+            self.gate.warn("books_behind", {"message": str(error)})

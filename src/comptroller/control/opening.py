@@ -29,12 +29,14 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from comptroller.control.interfaces import Spending
+from comptroller.control.interfaces import Gap, Spending
 from comptroller.control.office import Office
 from comptroller.control.problem import conflict
 from comptroller.core.budget.budget import Budget, Unit
-from comptroller.core.budget.hold import Amounts, WindowKey
+from comptroller.core.budget.hold import Amounts, WindowKey, in_unit
 from comptroller.core.budget.window import Span, span_at
+from comptroller.core.instant import format_instant
+from comptroller.core.problem import Problem, join
 from comptroller.core.registry.registry import Registry
 from comptroller.flow.gate import Clock
 from comptroller.flow.records import Joined
@@ -60,15 +62,9 @@ class Opening:
         return {key: in_unit(amount, units[key.budget]) for key, amount in self.credits.items()}
 
 
-def in_unit(amount: int, unit: Unit) -> Amounts:
-    """An amount in one unit, nothing in the others."""
-    return Amounts(**{unit: amount})
-
-
 async def begin(office: Office, wanted: Registry) -> Opening:
     """Steps 1 and 2: count for the budgets that `wanted` adds, and find out what was spent before."""
-    installed = {budget.key for budget in office.gate.registry.budgets}
-    new = [budget for budget in wanted.budgets if budget.key not in installed]
+    new = _new(office.gate.registry.budgets, wanted.budgets)
     if not new:
         return Opening((), {}, 0, {})
     await office.ledger.fold()
@@ -78,6 +74,25 @@ async def begin(office: Office, wanted: Registry) -> Opening:
     for budget in new:
         await _read(office, opening, budget)
     return opening
+
+
+def warn_of_gap(in_force: Sequence[Budget], wanted: Sequence[Budget], gap: Gap, now_ns: int) -> Sequence[Problem]:
+    """New budgets that begin with too little, because the books know nothing of a part of their window."""
+    time = f"from {format_instant(gap.from_ns)} until {format_instant(gap.until_ns)}"
+    return [
+        Problem(
+            join("budgets", budget.name),
+            f"The books know nothing of calls {time} (a restore), so this budget may begin with less than was spent.",
+            "Lower its limit by what the provider billed in that time, until the window resets.",
+        )
+        for budget in _new(in_force, wanted)
+        if span_at(budget.window, budget.zone, now_ns).start_ns < gap.until_ns
+    ]
+
+
+def _new(in_force: Sequence[Budget], wanted: Sequence[Budget]) -> list[Budget]:
+    known = {budget.key for budget in in_force}
+    return [budget for budget in wanted if budget.key not in known]
 
 
 def abandon(office: Office) -> None:

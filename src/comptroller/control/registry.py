@@ -81,10 +81,16 @@ async def apply(
 
 async def _agreed(office: Office, state: RegistryState, text: str, policies: Mapping[str, str] | None) -> Plan:
     """What a document would change. On a thread: calls go on while a hundred thousand identities are read."""
-    providers, shipped = office.gate.providers, _shipped(office)
+    gate, shipped = office.gate, _shipped(office)
+    providers, in_force, now_ns = gate.providers, gate.registry.budgets, gate.clock.now_ns()
 
     def compare() -> Plan:
-        return plan_document(state, read(text, providers, _in_force(state, policies), state.entries, shipped))
+        found = plan_document(state, read(text, providers, _in_force(state, policies), state.entries, shipped))
+        if found.empty or state.gap is None:
+            return found
+        wanted = build(install(state.entries, found), state.version + 1, shipped).budgets
+        more = opening.warn_of_gap(in_force, wanted, state.gap, now_ns)
+        return msgspec.structs.replace(found, warnings=(*found.warnings, *more))
 
     return await asyncio.to_thread(compare)
 

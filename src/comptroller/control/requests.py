@@ -1,6 +1,7 @@
 """What may be sent to the admin plane: the queries and the bodies of its routes.
 
 What a type here rules out is refused with 400, and stands in the document; what it allows and cannot be is a 422.
+Bounds in `extra_json_schema` stand in the document too, and are refused by the noun, which says it better.
 """
 
 from __future__ import annotations
@@ -11,13 +12,22 @@ from typing import Annotated
 from msgspec import Meta
 
 from comptroller.control.calls import OutcomeWord
+from comptroller.control.reason import LONGEST_REASON
 from comptroller.control.route import Sent
 from comptroller.control.sessions import SESSIONS_SHOWN
+from comptroller.control.tokens import SHORTEST_LIFETIME_S
+from comptroller.core.identity.credential import DEFAULT_LIFETIME_S, LONGEST_LIFETIME_S
 
 ROWS_MOST = 10_000  # in one answer; `before` gets the next ones
 
 Limit = Annotated[int, Meta(ge=1, le=ROWS_MOST, description="How many rows at most.")]
-Reason = Annotated[str, Meta(description="One line of words for whoever asks later.")]
+Reason = Annotated[
+    str,
+    Meta(
+        description="One line of words for whoever asks later.",
+        extra_json_schema={"minLength": 1, "maxLength": LONGEST_REASON},
+    ),
+]
 IdentityId = Annotated[str, Meta(description="An identity of the registry.", examples=["agent/scout"])]
 Instant = Annotated[str, Meta(description="An instant (RFC 3339).", extra_json_schema={"format": "date-time"})]
 Usd = Annotated[str, Meta(description="A decimal amount of USD.", examples=["0.0123"])]
@@ -66,7 +76,16 @@ class ApplyQuery(Sent, frozen=True):
 
 class MintRequest(Sent, frozen=True):
     identity: IdentityId
-    lifetime_s: Annotated[int, Meta(description="How long the credential is good for.")] | None = None
+    lifetime_s: (
+        Annotated[
+            int,
+            Meta(
+                description=f"How long the credential is good for; left out: {DEFAULT_LIFETIME_S}.",
+                extra_json_schema={"minimum": SHORTEST_LIFETIME_S, "maximum": LONGEST_LIFETIME_S},
+            ),
+        ]
+        | None
+    ) = None
 
 
 class ReasonRequest(Sent, frozen=True):

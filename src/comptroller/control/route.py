@@ -114,12 +114,17 @@ class Place:
 def _query(request: Request, kind: type[T]) -> T:
     """The query string as this kind; each key at most once."""
     pairs = request.query_params.multi_items()
-    if len(dict(pairs)) != len(pairs):
+    given = dict(pairs)
+    if len(given) != len(pairs):
         raise _not_taken("A query parameter is given twice.")
     try:
-        return msgspec.convert(dict(pairs), kind, strict=False)
+        taken = msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
         raise _not_taken(f"The query is not valid: {error}.") from error
+    for name in given:
+        if getattr(taken, name) is None:  # the word null, which is no value of anything
+            raise _not_taken(f"The query is not valid: leave `{name}` out rather than give it as null.")
+    return taken
 
 
 async def _body(request: Request, kind: type[T], limit_bytes: int) -> T:

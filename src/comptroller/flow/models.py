@@ -1,10 +1,14 @@
-"""Models: which ones a caller can reach. A list is free: nothing is held, sent or recorded for it."""
+"""Models: which ones a caller can reach. A list is free: nothing is held, sent or recorded for it.
+
+A model that policies permit only sometimes is listed; one that they never permit to this caller is not.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from comptroller.core.policy.request import Resource
 from comptroller.core.pricing.estimate import ModelLimits
 from comptroller.core.refusal import Refusal
 from comptroller.flow.caller import Caller
@@ -56,7 +60,10 @@ def _reachable(gate: Gate, family: str, caller: Caller, name: str) -> Reachable 
     if model is None:
         return None
     provider = provider_for(gate, family, caller, model)
-    return None if isinstance(provider, Refusal) else Reachable(name, provider.name, model.limits)
+    if isinstance(provider, Refusal):
+        return None
+    may_ever = caller.registry.policies.may_ever(caller.principal, Resource(name, model.model_class or ""))
+    return Reachable(name, provider.name, model.limits) if may_ever else None
 
 
 def _unknown(name: str) -> Refusal:

@@ -60,7 +60,7 @@ async def make_durable(gate: Gate, reservation: Reservation, attempt: Attempt) -
             await written
             attempt.durable_ns = gate.clock.now_ns() - reservation.taken_at_ns
         except LedgerUnavailableError as error:
-            gate.warn("ledger_unavailable", {"call": reservation.call_id, "detail": str(error)})
+            gate.warn("ledger_unavailable", {"comptroller.call.id": reservation.call_id, "message": str(error)})
             attempt.unwritten()
             return False
         return True

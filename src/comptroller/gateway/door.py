@@ -12,6 +12,7 @@ from comptroller.core.refusal import Refusal
 from comptroller.flow.answer import refuse
 from comptroller.flow.call import govern
 from comptroller.flow.dialect import Dialect
+from comptroller.flow.fault import fault_facts
 from comptroller.flow.gate import Gate
 from comptroller.flow.models import reachable_model, reachable_models
 from comptroller.gateway.reply import AsgiReply
@@ -58,7 +59,7 @@ class Door:
         try:
             await govern(self._gate, dialect, call_id, request, reply)
         except Exception as error:  # noqa: BLE001 - the boundary: our fault is said kindly and logged without values
-            self._gate.warn("fault", {"call": call_id, "where": _place(error), "error": type(error).__name__})
+            self._gate.warn("fault", {"comptroller.call.id": call_id, **fault_facts(error)})
             refusal = Refusal(
                 code="internal_error",
                 sentence="The gateway failed on this call and stopped it.",
@@ -108,14 +109,6 @@ class Door:
             f"routes: {', '.join(calls)}.",
         )
         return await self._refuse(api, request, reply, refusal)
-
-
-def _place(error: BaseException) -> str:
-    """File and line of the innermost frame: facts without values, since a message could hold a secret."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else "unknown"
 
 
 async def _plain(reply: AsgiReply, status: int, body: bytes) -> None:

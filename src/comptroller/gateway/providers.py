@@ -1,32 +1,23 @@
-"""From settings to the providers that calls leave for: the only place where keys are read.
+"""From settings to the providers that calls leave for: the only place where their keys are read.
 
 A key is read once, at the start, and lives in the finished header alone. It is never part of a message.
 """
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import msgspec
 
 from comptroller.flow.gate import Provider
 from comptroller.flow.upstream import Origin, Timeouts
-from comptroller.settings import KeySource, ProviderSettings
-
-_MOST_KEY_BYTES = 8 * 1024
+from comptroller.settings import ProviderSettings, UnusableKey, read_key
 
 # The header that each family of APIs takes a key in.
 _CREDENTIALS: Mapping[str, Callable[[bytes], tuple[bytes, bytes]]] = {
     "openai": lambda key: (b"authorization", b"Bearer " + key),
     "anthropic": lambda key: (b"x-api-key", key),
 }
-
-
-class UnusableKey(Exception):
-    """There is no key to be had; the message says why, never what was found."""
 
 
 class Providers(msgspec.Struct, frozen=True):
@@ -73,33 +64,3 @@ def build_provider(name: str, settings: ProviderSettings, environ: Mapping[str, 
         output_limit_field=settings.output_limit_field,
         missing=missing,
     )
-
-
-def read_key(what: str, source: KeySource, environ: Mapping[str, str], warnings: list[str]) -> bytes:
-    """The key itself. Raises UnusableKey; what is worth a warning is added to `warnings`."""
-    if source.kind == "env":
-        found = environ.get(source.name)
-        if found is None:
-            raise UnusableKey(f"{source} is not set")
-        return _checked(found.encode("utf-8", "surrogateescape"), source)
-    path = Path(source.name)
-    try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            key = file.read(_MOST_KEY_BYTES + 1)
-    except OSError as error:
-        raise UnusableKey(f"{source} cannot be read ({error.strerror})") from None
-    if mode & stat.S_IROTH:
-        warnings.append(f"{what} is readable by everyone on this machine: chmod 600 {path}.")
-    return _checked(key, source)
-
-
-def _checked(key: bytes, source: KeySource) -> bytes:
-    key = key.strip(b" \t\r\n")
-    if not key:
-        raise UnusableKey(f"{source} is empty")
-    if len(key) > _MOST_KEY_BYTES:
-        raise UnusableKey(f"{source} holds more than a key can be")
-    if not all(0x21 <= byte <= 0x7E for byte in key):
-        raise UnusableKey(f"{source} holds characters that no key has")
-    return key

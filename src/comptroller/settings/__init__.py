@@ -1,5 +1,6 @@
 """comptroller.toml: every setting of the process. What they are is in `schema`, how they are read in `load`."""
 
+from comptroller.settings.keys import UnusableKey, read_key
 from comptroller.settings.load import SettingsError, load_settings, read_toml
 from comptroller.settings.policies import read_policies
 from comptroller.settings.schema import AdminSettings, LimitSettings, ProviderSettings, Settings
@@ -14,7 +15,9 @@ __all__ = [
     "ProviderSettings",
     "Settings",
     "SettingsError",
+    "UnusableKey",
     "load_settings",
+    "read_key",
     "read_policies",
     "read_toml",
 ]

@@ -28,6 +28,17 @@ class AdminSettings(msgspec.Struct, frozen=True, kw_only=True):
     listen: Address = Address("127.0.0.1", 8789)
 
 
+class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What is written to standard error, one JSON object a line."""
+
+    # Lines below it are counted and not written.
+    level: Literal["info", "warning", "error"] = "info"
+    # Which calls get a line. The books have every call; a line is for those that somebody may have to look at.
+    calls: Literal["none", "failed", "all"] = "failed"
+    # Of each event. A loop that is refused a thousand times a second fills no disk.
+    lines_per_s: Annotated[int, Meta(ge=1, le=1_000_000)] = 100
+
+
 class MetricsSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What a scraper of /metrics on the admin plane may see."""
 
@@ -117,6 +128,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # How long calls in flight may finish after SIGTERM; Kubernetes waits 30 unless told.
     drain_s: Annotated[float, Meta(ge=0, le=86_400)] = 60.0
     admin: AdminSettings = field(default_factory=AdminSettings)
+    log: LogSettings = field(default_factory=LogSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     providers: dict[str, ProviderSettings] = field(default_factory=dict[str, ProviderSettings])

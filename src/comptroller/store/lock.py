@@ -8,6 +8,8 @@ from pathlib import Path
 
 import msgspec
 
+OFFLINE = "nothing (offline command)"  # `listen` of a command that opened the store itself
+
 _READ_MOST = 4096
 
 
@@ -21,8 +23,35 @@ class Holder(msgspec.Struct, frozen=True):
     admin: str = ""  # where its admin plane listens; empty if it listens nowhere
 
 
+class Held(msgspec.Struct, frozen=True):
+    """That a store is held, in words for a person. `holder` is None while it has not written its name yet."""
+
+    holder: Holder | None
+    sentence: str
+
+
 class StoreHeldError(Exception):
     """Another process owns this store; the message names it."""
+
+
+def held_now(path: Path) -> Held | None:
+    """Who holds the lock at this moment; None: nobody.
+
+    Changes nothing: it asks for a shared lock, and lets go of it at once. Raises OSError if it cannot ask.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        content = os.pread(descriptor, _READ_MOST, 0)
+        return Held(_name_in(content), _refusal(path, content))
+    else:
+        return None
+    finally:
+        os.close(descriptor)
 
 
 class StoreLock:
@@ -59,10 +88,16 @@ class StoreLock:
             os.close(descriptor)
 
 
-def _refusal(path: Path, content: bytes) -> str:
+def _name_in(content: bytes) -> Holder | None:
     try:
-        holder = msgspec.json.decode(content, type=Holder)
+        return msgspec.json.decode(content, type=Holder)
     except msgspec.MsgspecError:  # it has the lock and has not written its name yet
+        return None
+
+
+def _refusal(path: Path, content: bytes) -> str:
+    holder = _name_in(content)
+    if holder is None:
         return f"The store {path.parent} is in use by another process, which is just starting."
     admin = f" and for operators on {holder.admin}" if holder.admin else ""
     return (

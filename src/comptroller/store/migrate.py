@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import StaticPool
 
-from comptroller.core.instant import to_datetime
+from comptroller.store.backup import take_backup
 
 _SCRIPTS = Path(__file__).parent / "migrations"
 
@@ -23,11 +22,13 @@ class SchemaUnknownError(Exception):
     """The store was written by a newer program, or is no store; the message says what to do."""
 
 
-def migrate(connection: sqlite3.Connection, path: Path, now_ns: int, scripts: Path = _SCRIPTS) -> Path | None:
+def migrate(
+    connection: sqlite3.Connection, path: Path, now_ns: int, scripts: Path = _SCRIPTS, *, keep: bool = True
+) -> Path | None:
     """Create the schema, or bring an older one up to date. Returns the backup that was made, if one was.
 
-    All steps are one transaction. Raises SchemaUnknownError for a newer schema, sqlite3.Error or OSError if
-    the backup or a step fails; the store is then as it was.
+    `keep`: back an older store up first. All steps are one transaction. Raises SchemaUnknownError for a newer
+    schema, BackupError, sqlite3.Error or OSError if the backup or a step fails; the store is then as it was.
     """
     directory = ScriptDirectory(str(scripts))
     head = directory.get_current_head()
@@ -38,9 +39,10 @@ def migrate(connection: sqlite3.Connection, path: Path, now_ns: int, scripts: Pa
     if current is not None and current not in known:
         raise SchemaUnknownError(
             f"The store {path} has schema {current}; this program knows up to {head}. It was written by a newer "
-            f"Comptroller: run that one, or put back a backup from {_backups(path)}."
+            f"Comptroller: run that one, or `comptroller restore` a backup that this one knows, such as from "
+            f"{_backups(path)}."
         )
-    backup = None if current is None else _back_up(connection, path, current, now_ns)
+    backup = None if current is None or not keep else take_backup(path, _backups(path), now_ns).path
     with _transaction(connection) as core:
         config = Config()
         config.set_main_option("script_location", str(scripts).replace("%", "%%"))
@@ -66,20 +68,6 @@ def _revision(connection: sqlite3.Connection, path: Path) -> str | None:
 
 def _backups(path: Path) -> Path:
     return path.parent / "backups"
-
-
-def _back_up(connection: sqlite3.Connection, path: Path, revision: str, now_ns: int) -> Path:
-    folder = _backups(path)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    moment = to_datetime(now_ns).strftime("%Y%m%dT%H%M%S%fZ")
-    target = folder / f"{path.stem}-{revision}-{moment}.db"
-    os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-    copy = sqlite3.connect(target)
-    try:
-        connection.backup(copy)
-    finally:
-        copy.close()
-    return target
 
 
 @contextmanager

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from comptroller.core.money import format_usd
 from comptroller.flow.records import Event, Finding, Held, Settled
-from comptroller.store import tables
+from comptroller.store import exchange, tables
+from comptroller.store.backup import DATABASE
 from comptroller.store.database import Database, Durability
 from comptroller.store.fold import fold, touched
 from comptroller.store.folder import Folder, StoreDamagedError, get_meta, raise_meta
@@ -15,19 +16,21 @@ from comptroller.store.lock import Holder, StoreLock
 from comptroller.store.migrate import migrate
 from comptroller.store.store import Recovered, Store
 
-DATABASE = "comptroller.db"
 LOCK = "store.lock"
 
 
 def open_store(state_dir: Path, *, durability: Durability, now_ns: int, holder: Holder) -> Store:
     """Take the store in `state_dir`, which is created (0700) if it is not there. Blocks on the disk.
 
-    `now_ns` dates what recovery writes. Raises StoreHeldError (lock.py), SchemaUnknownError (migrate.py),
-    StoreDamagedError (folder.py; whatever the database itself objects to is one) or OSError.
+    `now_ns` dates what recovery writes. A restore that was decided and cut off is finished first.
+
+    Raises StoreHeldError (lock.py), SchemaUnknownError (migrate.py), BackupError (backup.py), StoreDamagedError
+    (folder.py; whatever the database itself objects to is one) or OSError.
     """
     state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = StoreLock.acquire(state_dir / LOCK, holder)
     try:
+        exchange.finish(state_dir)
         database = Database(state_dir / DATABASE, durability)
         try:
             return _prepared(database, lock, now_ns)
@@ -44,10 +47,8 @@ def open_store(state_dir: Path, *, durability: Durability, now_ns: int, holder: 
 
 def _prepared(database: Database, lock: StoreLock, now_ns: int) -> Store:
     backup = migrate(database.connection, database.path, now_ns)
-    database.take_epoch()
-    folder = Folder(database)
-    folder.all_of(_newest_batch(database.connection))
-    recovered = _presume(database, now_ns)
+    folder = take_over(database)
+    recovered = presume(database, now_ns)
     return Store(
         database=database,
         folder=folder,
@@ -58,11 +59,19 @@ def _prepared(database: Database, lock: StoreLock, now_ns: int) -> Store:
     )
 
 
+def take_over(database: Database) -> Folder:
+    """Start a new epoch, and fold what the last one left in the journal."""
+    database.take_epoch()
+    folder = Folder(database)
+    folder.all_of(_newest_batch(database.connection))
+    return folder
+
+
 def _newest_batch(connection: sqlite3.Connection) -> int:
     return int(connection.execute("SELECT coalesce(max(seq), 0) FROM journal").fetchone()[0])
 
 
-def _presume(database: Database, now_ns: int) -> Recovered:
+def presume(database: Database, now_ns: int) -> Recovered:
     """Post every open hold in full: nobody knows what was billed for it, only that it was not more.
 
     All of them belong to older epochs, for ours has taken none yet. One durable step, so that dying in the

@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from comptroller.control.interfaces import Installation, RegistryState
+from comptroller.control.interfaces import Gap, Installation, RegistryState
 from comptroller.core.registry.entries import Entry, EntryKey, EntryKind, StoredEntry
 from comptroller.store import schema, tables
 from comptroller.store.folder import get_meta, raise_meta, set_meta
@@ -64,4 +64,9 @@ def registry_state(connection: sqlite3.Connection) -> RegistryState:
     entries: dict[EntryKey, StoredEntry] = {}
     for kind, key, body, disabled, at_ns in run(connection, wanted):
         entries[(msgspec.convert(kind, EntryKind), key)] = StoredEntry(_entry.decode(body), bool(disabled), at_ns)
-    return RegistryState(version=get_meta(connection, "registry_version"), entries=entries)
+    return RegistryState(get_meta(connection, "registry_version"), entries, _gap(connection))
+
+
+def _gap(connection: sqlite3.Connection) -> Gap | None:
+    until_ns = get_meta(connection, "gap_until_ns")
+    return Gap(get_meta(connection, "gap_from_ns"), until_ns) if until_ns else None

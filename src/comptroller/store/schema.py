@@ -13,7 +13,7 @@ metadata = MetaData()
 meta = Table(
     "meta",
     metadata,
-    Column("key", Text, primary_key=True),  # epoch, folded_seq, last_ns, registry_version
+    Column("key", Text, primary_key=True),  # epoch, folded_seq, last_ns, registry_version, gap_from_ns, gap_until_ns
     Column("value", BigInteger, nullable=False),
 )
 

@@ -27,7 +27,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from comptroller.core.budget.bounds import Bound
 from comptroller.core.budget.hold import Amounts, WindowKey
-from comptroller.flow.records import Change, Held
+from comptroller.flow.records import Change, Finding, Held
 from comptroller.store import schema
 from comptroller.store.fold import BoundKey, Outcome, Standing, Touched
 from comptroller.store.rows import NUMBER_MOST, CallRow, fit
@@ -147,7 +147,7 @@ def save(connection: sqlite3.Connection, outcome: Outcome) -> None:
     _END_HOLD.run_values(connection, [(attempt_id,) for attempt_id in outcome.ended_holds])
     add_to_balances(connection, outcome.posted)
     _SET_BOUND.run(connection, outcome.bounds)
-    _NEW_FINDING.run(connection, outcome.findings)
+    add_findings(connection, outcome.findings)
     add_changes(connection, outcome.changes)
 
 
@@ -158,6 +158,11 @@ def add_to_balances(connection: sqlite3.Connection, amounts: Mapping[WindowKey, 
         for key, more in amounts.items()
     ]
     _ADD_TO_BALANCE.run_values(connection, added)
+
+
+def add_findings(connection: sqlite3.Connection, findings: Iterable[Finding]) -> None:
+    """Append what a person should look at."""
+    _NEW_FINDING.run(connection, findings)
 
 
 def add_changes(connection: sqlite3.Connection, changes: Iterable[Change]) -> None:

@@ -7,7 +7,7 @@ opens it from anywhere that reaches the admin listener, and opens nothing else.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from hmac import compare_digest
 from math import isinf
@@ -20,8 +20,10 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from comptroller.settings import KeySource, UnusableKey, read_key
 from comptroller.telemetry.families import Family
 from comptroller.telemetry.histogram import Histogram
+from comptroller.telemetry.log import Log
 from comptroller.telemetry.readings import Measured, Reading, Sources, readings
 
 _OPEN_METRICS_VERSION = "version=1.0.0"
@@ -65,6 +67,19 @@ class ScrapeDoor:
             return False
         scheme, _, presented = values[0].partition(b" ")
         return scheme.lower() == b"bearer" and compare_digest(_digest(presented.strip()), self._digest)
+
+
+def scrape_token(source: KeySource | None, environ: Mapping[str, str], log: Log) -> bytes | None:
+    """The token that the settings name; one that cannot be read opens nothing, and the log says so."""
+    warnings: list[str] = []
+    try:
+        return None if source is None else read_key("The scrape token", source, environ, warnings)
+    except UnusableKey as reason:
+        warnings.append(f"The scrape token opens nothing: {reason}.")
+        return None
+    finally:
+        for sentence in warnings:
+            log.say("metrics", {"message": sentence})
 
 
 class _Collected:

@@ -25,6 +25,11 @@ TRANSITIONS: Mapping[HoldState, tuple[HoldState, ...]] = {
 }
 
 
+EVERY = "\x7f"
+"""The instance whose window is a part of every instance's: what was presumed for all of them after a restore.
+Not printable, so that nobody can be called so."""
+
+
 class Amounts(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """An amount in each unit: nano-USD, tokens, calls."""
 
@@ -37,9 +42,17 @@ class Amounts(msgspec.Struct, frozen=True, gc=False, array_like=True):
             return self.usd
         return self.tokens if unit == "tokens" else self.calls
 
+    def plus(self, other: Amounts) -> Amounts:
+        return Amounts(self.usd + other.usd, self.tokens + other.tokens, self.calls + other.calls)
+
     def exceeds(self, other: Amounts) -> bool:
         """True if any unit is above the other's: the bound was wrong."""
         return self.usd > other.usd or self.tokens > other.tokens or self.calls > other.calls
+
+
+def in_unit(amount: int, unit: Unit) -> Amounts:
+    """An amount in one unit, nothing in the others."""
+    return Amounts(**{unit: amount})
 
 
 class WindowKey(msgspec.Struct, frozen=True, gc=False, array_like=True):

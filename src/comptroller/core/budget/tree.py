@@ -14,7 +14,7 @@ import msgspec
 
 from comptroller.core.budget.budget import Budget, Unit
 from comptroller.core.budget.draw import Draw, Window
-from comptroller.core.budget.hold import Amounts, WindowKey
+from comptroller.core.budget.hold import EVERY, Amounts, WindowKey
 from comptroller.core.budget.scope import Facts, instances
 from comptroller.core.budget.window import Span, WindowKind, span_at
 
@@ -178,7 +178,11 @@ class BudgetTree:
 
     def _forget_untouched(self) -> None:
         """Drop windows that nothing was ever drawn on: callers choose the names of some instances (models)."""
-        self._forget(window for window in self._windows.values() if not window.posted and not window.held)
+        self._forget(
+            window
+            for window in self._windows.values()
+            if window.posted == self._for_everybody(window.key) and not window.held
+        )
 
     def _forget(self, windows: Iterable[Window]) -> None:
         self._drawn.clear()
@@ -192,8 +196,13 @@ class BudgetTree:
         key = WindowKey(budget_key, instance, span.start_ns)
         window = self._windows.get(key)
         if window is None:
-            window = self._windows[key] = Window(budget, key, span, posted=self._saved.pop(key, 0))
+            posted = self._saved.pop(key, 0) + self._for_everybody(key)
+            window = self._windows[key] = Window(budget, key, span, posted)
         return window
+
+    def _for_everybody(self, key: WindowKey) -> int:
+        """What is posted for every instance of the budget in this window."""
+        return self._saved.get(WindowKey(key.budget, EVERY, key.start_ns), 0)
 
     def _span(self, budget: Budget, now_ns: int) -> Span:
         cached = self._spans.get((budget.window, budget.time_zone))

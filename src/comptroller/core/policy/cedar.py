@@ -6,6 +6,7 @@ The text of the schema is `schema.cedarschema`, so that editors and other tools 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pkgutil import get_data
 
 import cedarpy
@@ -33,6 +34,13 @@ def parse_entities(document: str) -> Entities:
     Raises ValueError.
     """
     return Entities.from_json_str(document, _SCHEMA)  # pyright: ignore[reportUnknownMemberType]
+
+
+def without_conditions(policies: PolicySet) -> PolicySet:
+    """The same policies, about the same callers and models, whatever is asked."""
+    written = policies.to_pst()
+    bare = {name: replace(policy, clauses=()) for name, policy in written.static_policies.items()}
+    return PolicySet.from_pst(replace(written, static_policies=bare))
 
 
 def faults_of(policy: str) -> Sequence[str]:

@@ -9,12 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Sequence
 from collections.abc import Set as AbstractSet
+from functools import cached_property
 
+import msgspec
 from cedarpy import Decision, Entities, PolicySet
 
-from comptroller.core.policy.cedar import authorize
+from comptroller.core.policy.cedar import authorize, without_conditions
 from comptroller.core.policy.relevance import Relevance, UnknownConstructError
 from comptroller.core.policy.request import (
+    Context,
     PolicyRequest,
     Principal,
     Resource,
@@ -30,6 +33,7 @@ _SETS_KEPT = 64
 _POLICY = re.compile(r"`(policy\d+)`")
 
 NOTHING: frozenset[str] = frozenset()
+_SOME_CALL = Context(environment="", risk_tier="", data_classes=(), model_class="", provider="")
 
 
 class Policies:
@@ -91,6 +95,21 @@ class Policies:
             version=self.version,
         )
 
+    def may_ever(self, principal: Principal, resource: Resource) -> bool:
+        """Whether some call to this model can be permitted, whatever it asks, costs and when.
+
+        False only where no condition can change it: no permit is about this caller and model, or a forbid is that has
+        neither a condition nor a remedy.
+        """
+        return self._scopes.decide(PolicyRequest(principal, resource, _SOME_CALL)).allowed
+
+    @cached_property
+    def _scopes(self) -> Policies:
+        """The permits without their conditions, and the forbids that have none and that nothing lifts."""
+        permits = [_bare(policy) for policy in self.policies if policy.effect == "permit"]
+        forbids = [policy for policy in self.policies if policy.effect == "forbid" and policy.remedy is None]
+        return Policies([*permits, *(each for each in forbids if not _is_conditional(each.text))], self.version)
+
     def _entities_of(self, principal: Principal, resource: Resource) -> Entities:
         key = (principal, resource)
         found = self._entities.get(key)
@@ -121,3 +140,11 @@ class _Parsed:
             self.relevance: Relevance | None = Relevance(written.values())
         except UnknownConstructError:
             self.relevance = None
+
+
+def _is_conditional(text: str) -> bool:
+    return any(policy.clauses for policy in PolicySet.from_str(text).to_pst().static_policies.values())
+
+
+def _bare(policy: Policy) -> Policy:
+    return msgspec.structs.replace(policy, text=str(without_conditions(PolicySet.from_str(policy.text))))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Literal
 
 import msgspec
 from cedarpy import PolicySet
 
-from comptroller.core.policy.cedar import authorize
+from comptroller.core.policy.cedar import authorize, without_conditions
 from comptroller.core.policy.policies import Policies
 from comptroller.core.policy.request import PolicyRequest, cedar_request, entities
 from comptroller.core.policy.verdict import Policy
@@ -45,7 +44,5 @@ def _standing(policy: Policy, request: PolicyRequest) -> Standing:
         return Standing(policy, "error", found.errors[0].replace("`policy0`", f"`{policy.id}`"))
     if found.reasons:
         return Standing(policy, "holds")
-    written = alone.to_pst()
-    bare = {name: replace(each, clauses=()) for name, each in written.static_policies.items()}
-    in_scope = authorize(asked, PolicySet.from_pst(replace(written, static_policies=bare)), who_and_what)
+    in_scope = authorize(asked, without_conditions(alone), who_and_what)
     return Standing(policy, "conditions" if in_scope.diagnostics.reasons else "scope")

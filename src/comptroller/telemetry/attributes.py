@@ -1,0 +1,118 @@
+"""What is told of a call, by name: the one place that maps our words to those of OpenTelemetry.
+
+The GenAI conventions are in development and move; SCHEMA_URL says which ones these are. Whatever they have a name for
+is told by that name, all else as `comptroller.*`. Nothing here is content, a credential, or text that only a caller
+chose: the model of a refused request may be anything, so it is left to the books.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from comptroller.core.instant import NANOS_PER_SECOND
+from comptroller.core.money import format_usd
+from comptroller.core.refusal import Refusal
+from comptroller.flow.attempt import Attempt
+from comptroller.flow.door import CallerRequest
+from comptroller.flow.records import CallFacts, Settled
+
+SCHEMA_URL = "https://opentelemetry.io/schemas/gen-ai-dev/1.42.0-dev"
+OPERATION = "chat"  # what both dialects do, in the words of the conventions
+
+# Whose format the telemetry of a dialect has: not always who serves the model, which is comptroller.provider.
+_FLAVOURS = {"openai_chat": "openai", "anthropic_messages": "anthropic"}
+
+Value = str | int | float | bool
+
+
+def of_settled(request: CallerRequest, attempt: Attempt, settled: Settled) -> dict[str, Value]:
+    """Of a call that took a hold."""
+    reservation = attempt.reservation
+    decision, facts = reservation.decision, reservation.facts
+    told = _of_facts(facts)
+    told["gen_ai.request.model"] = decision.name
+    told["gen_ai.request.max_tokens"] = reservation.output_limit
+    if facts.stream:
+        told["gen_ai.request.stream"] = True
+    if reservation.estimate.choices != 1:
+        told["gen_ai.request.choice.count"] = reservation.estimate.choices
+    told["server.address"] = decision.provider.origin.host
+    told["server.port"] = decision.provider.origin.port
+    told["comptroller.provider"] = decision.provider.name
+    told["comptroller.outcome"] = settled.outcome
+    told["comptroller.end"] = settled.end
+    told["comptroller.charge_usd"] = format_usd(settled.posted.usd)
+    if settled.overrun:
+        told["comptroller.overrun"] = True
+    if facts.routed_by is not None:
+        told["comptroller.routed_by"] = facts.routed_by
+    if settled.served_model is not None:
+        told["gen_ai.response.model"] = settled.served_model
+    if settled.status is not None:
+        told["http.response.status_code"] = settled.status
+    if settled.outcome != "completed":
+        told["error.type"] = settled.outcome
+    _add_usage(told, settled)
+    _add_durations(told, request, attempt, settled)
+    return told
+
+
+def of_refused(dialect: str, call_id: str, refusal: Refusal, facts: CallFacts | None) -> dict[str, Value]:
+    """Of a request that was refused before anything was held."""
+    told: dict[str, Value] = {"comptroller.call.id": call_id, **_of_dialect(dialect)}
+    if facts is not None:
+        told.update(_of_facts(facts))
+    told["error.type"] = refusal.code
+    if refusal.limit is not None:
+        told["comptroller.limit"] = refusal.limit
+    return told
+
+
+def _of_facts(facts: CallFacts) -> dict[str, Value]:
+    told: dict[str, Value] = {
+        "comptroller.call.id": facts.call_id,
+        **_of_dialect(facts.dialect),
+        "gen_ai.conversation.id": facts.session,
+        "comptroller.identity": facts.identity,
+        "comptroller.team": facts.team,
+        "comptroller.environment": facts.environment,
+        "comptroller.session": facts.session,
+    }
+    if facts.kind == "agent":
+        told["gen_ai.agent.id"] = facts.identity
+    return told
+
+
+def _of_dialect(dialect: str) -> Mapping[str, str]:
+    return {
+        "gen_ai.operation.name": OPERATION,
+        "gen_ai.provider.name": _FLAVOURS.get(dialect, dialect),
+        "comptroller.dialect": dialect,
+    }
+
+
+def _add_usage(told: dict[str, Value], settled: Settled) -> None:
+    usage = settled.usage
+    if usage is None:
+        return
+    told["gen_ai.usage.input_tokens"] = usage.input_tokens
+    told["gen_ai.usage.output_tokens"] = usage.output_tokens
+    if usage.cached_tokens:
+        told["gen_ai.usage.cache_read.input_tokens"] = usage.cached_tokens
+    if usage.cache_write_tokens:
+        told["gen_ai.usage.cache_creation.input_tokens"] = usage.cache_write_tokens
+    if usage.reasoning_tokens:
+        told["gen_ai.usage.reasoning.output_tokens"] = usage.reasoning_tokens
+
+
+def _add_durations(told: dict[str, Value], request: CallerRequest, attempt: Attempt, settled: Settled) -> None:
+    before_ns = attempt.reservation.taken_at_ns - request.received_ns
+    told["comptroller.duration_s"] = _seconds(before_ns + settled.duration_ns)
+    if attempt.durable_ns is not None:
+        told["comptroller.admission_s"] = _seconds(before_ns + attempt.durable_ns)
+        if settled.first_byte_ns is not None:
+            told["comptroller.first_byte_s"] = _seconds(settled.first_byte_ns - attempt.durable_ns)
+
+
+def _seconds(duration_ns: int) -> float:
+    return round(duration_ns / NANOS_PER_SECOND, 6)

@@ -1,0 +1,42 @@
+"""Every event that a log line can tell of, how grave it is, and what it says. docs/observability.md has them all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Severity = Literal["info", "warning", "error"]
+
+SEVERITIES: Mapping[Severity, tuple[int, str]] = {  # rank, and the text that OpenTelemetry has for it
+    "info": (0, "INFO"),
+    "warning": (1, "WARN"),
+    "error": (2, "ERROR"),
+}
+
+
+@dataclass(frozen=True)
+class Event:
+    severity: Severity
+    says: str
+
+
+EVENTS: Mapping[str, Event] = {
+    "started": Event("info", "The gateway takes calls."),
+    "stopped": Event("info", "It has drained and closed its store."),
+    "call": Event("info", "A call that took a hold has ended; a warning if the provider failed, an error if we did."),
+    "refused": Event("info", "A request was refused before anything was held."),
+    "recovered": Event("warning", "A dead process had left holds open; they are charged as presumed."),
+    "drained": Event("warning", "The gateway stops and could not wait any longer: calls were cut and charged."),
+    "provider": Event("warning", "Something about a provider's settings or key."),
+    "metrics": Event("warning", "Something about the scrape token."),
+    "books_behind": Event("warning", "The store cannot be written, so what an operator sees may be old."),
+    "library": Event("warning", "What a library had to say: the HTTP server, mostly."),
+    "ledger_unavailable": Event("error", "A hold could not be written to disk, so its call was refused."),
+    "journal_unwritten": Event(
+        "error", "The gateway stopped and could not write everything; it is presumed at the next start."
+    ),
+    "fault": Event("error", "A bug of ours stopped a call. The line says where."),
+    "control_fault": Event("error", "A bug of ours stopped a request of an operator. The line says where."),
+    "loop_fault": Event("error", "A bug of ours beside any request. The line says where."),
+}

@@ -1,0 +1,26 @@
+"""Several observers as one."""
+
+from __future__ import annotations
+
+from comptroller.core.refusal import Refusal
+from comptroller.flow.attempt import Attempt
+from comptroller.flow.door import CallerRequest
+from comptroller.flow.observer import Observer
+from comptroller.flow.records import CallFacts, Settled
+
+
+class Observers:
+    """Implements flow.observer.Observer: tells each of them, in order."""
+
+    def __init__(self, *each: Observer) -> None:
+        self._each = each
+
+    def settled(self, request: CallerRequest, attempt: Attempt, settled: Settled) -> None:
+        for one in self._each:
+            one.settled(request, attempt, settled)
+
+    def refused(
+        self, request: CallerRequest, dialect: str, call_id: str, refusal: Refusal, facts: CallFacts | None
+    ) -> None:
+        for one in self._each:
+            one.refused(request, dialect, call_id, refusal, facts)
