@@ -50,6 +50,27 @@ def test_what_a_call_leaves_behind(typed: Typed, gateway: GatewayProcess) -> Non
     assert row["id"] in table[1]
 
 
+def test_spend_adds_up(typed: Typed, gateway: GatewayProcess) -> None:
+    chat(gateway, token(typed, gateway, "agent/ant"))
+    chat(gateway, token(typed, gateway, "agent/bee"), max_tokens=4000)
+    calls: list[dict[str, Any]] = typed.rows(gateway, "calls")
+    rows = {row["key"]: row for row in typed.rows(gateway, "spend", "--by", "identity")}
+    for name in ("agent/ant", "agent/bee"):
+        theirs = [row for row in calls if row["identity"] == name]
+        assert rows[name]["calls"] + rows[name]["refused"] == len(theirs)
+        assert rows[name]["refused"] == sum(row["outcome"] == "refused" for row in theirs)
+    title, *lines, total = typed.about(gateway, "spend", "--by", "team").splitlines()
+    assert title.split()[:4] == ["team", "calls", "refused", "in"]
+    assert {line.split()[0] for line in lines} == {"red", "blue"}
+    assert total.split()[:2] == ["total", str(sum(row["calls"] for row in rows.values()))]
+    assert [row["key"] for row in typed.rows(gateway, "spend", "--team", "blue", "--since", "1h")] == ["blue"]
+    assert "more; --limit" in typed("spend", "--by", "session", "--limit", "1", "--config", str(gateway.config)).stderr
+    nothing = typed.about(gateway, "spend", "--since", "2026-01-01", "--until", "2026-01-02")
+    assert "Nothing was spent or refused from 2026-01-01 00:00:00" in nothing
+    wrong = typed("spend", "--by", "colour", "--config", str(gateway.config))
+    assert (wrong.returncode, "'colour' is not one of team, owner" in wrong.stderr) == (2, True)
+
+
 def test_budgets_add_up(typed: Typed, gateway: GatewayProcess) -> None:
     chat(gateway, token(typed, gateway, "agent/ant"))
     rows = {(row["name"], row["instance"]): row for row in typed.rows(gateway, "budgets")}

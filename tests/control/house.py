@@ -1,5 +1,7 @@
 """An office with real parts: gate, store, keyring. Only calls are made by hand, verb by verb as flow/call.py does."""
 
+import asyncio
+import inspect
 import os
 import time
 from collections.abc import AsyncIterator
@@ -261,13 +263,19 @@ class Interrupted:
     def __getattr__(self, name: str) -> Any:
         asked = getattr(self._ledger, name)
 
-        async def answer(*arguments: Any, **named: Any) -> Any:
-            await self._happens(f"before {name}")
-            found = await asked(*arguments, **named)
-            await self._happens(f"after {name}")
-            return found
+        def question(*arguments: Any, **named: Any) -> Any:
+            # A plain function has made its cut when it returns: what happens "before" it is already too late for it.
+            begun = None if inspect.iscoroutinefunction(asked) else asyncio.ensure_future(asked(*arguments, **named))
 
-        return answer
+            async def answer() -> Any:
+                await self._happens(f"before {name}")
+                found = await (begun or asked(*arguments, **named))
+                await self._happens(f"after {name}")
+                return found
+
+            return answer()
+
+        return question
 
 
 class Broken:
@@ -282,8 +290,6 @@ class Broken:
         return self._journal.epoch
 
     def commit(self, event: Event) -> Any:
-        import asyncio
-
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         future.set_exception(self._error)
         return future

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from comptroller.control import correct, registry
+from comptroller.control import correct
 from comptroller.control.problem import ControlProblem
 from comptroller.flow.journal import LedgerUnavailableError
-from tests.control.house import House, Interrupted, OpenCall, document, opened, posted, written
+from tests.control.house import House, Interrupted, OpenCall, opened, posted, written
 from tests.harness.configuration import budget
 
 ALL = budget("all", "100.00 USD")
@@ -136,7 +136,7 @@ async def test_calls_that_go_on_meanwhile_are_counted_once(tmp_path: Path, seed:
         assert posted(house, "red") == {"": spent["agent/ant"]}
 
 
-@pytest.mark.parametrize("breaks_at", ["fold", "balances", "spent_by", "install"])
+@pytest.mark.parametrize("breaks_at", ["fold", "balances", "posted_so_far", "install"])
 async def test_what_cannot_be_installed_changes_nothing(tmp_path: Path, breaks_at: str) -> None:
     async with opened(tmp_path, budgets=[ALL]) as house:
         await house.spend(5)
@@ -160,20 +160,6 @@ async def test_what_cannot_be_installed_changes_nothing(tmp_path: Path, breaks_a
         assert [each.usd for each in (await written(house, "red")).values()] == [spent + 1]
 
 
-async def test_a_leaping_clock_installs_no_budget(tmp_path: Path) -> None:
-    async with opened(tmp_path, budgets=[ALL]) as house:
-        still = house.gate.clock.now_ns()
-
-        class Still:
-            def __getattr__(self, name: str) -> Any:
-                return lambda *_: "id_1" if name == "new_id" else still
-
-        house.gate.clock = Still()
-        with pytest.raises(ControlProblem, match="clock has just leaped"):
-            await registry.apply(house.office, document(budgets=[ALL, RED]), "test")
-        assert (await house.store.registry()).version == 1
-
-
 async def test_corrections_wait_for_the_change(tmp_path: Path) -> None:
     async with opened(tmp_path, budgets=[ALL]) as house:
         call_id = await house.spend(5)
@@ -181,7 +167,7 @@ async def test_corrections_wait_for_the_change(tmp_path: Path) -> None:
 
         async def ask(point: str) -> None:
             nonlocal asked
-            if point == "before spent_by":
+            if point == "before posted_so_far":
                 asked = house.office.changing.locked()
 
         house.office.ledger = Interrupted(house.store, ask)

@@ -94,8 +94,8 @@ def settled(number: int, *, attempt: int = 1, **other: Any) -> Settled:
     return Settled(**(known | other))
 
 
-def refused(number: int, **other: Any) -> Refused:
-    return Refused(facts(number, **other), Refusal("budget_exhausted", "The budget is spent.", "Ask its owner."))
+def refused(number: int, *, code: str = "budget_exhausted", **other: Any) -> Refused:
+    return Refused(facts(number, **other), Refusal(code, "The budget is spent.", "Ask its owner."))
 
 
 def corrected(number: int, *, was: int = CHARGE.usd, now: int) -> Corrected:

@@ -232,40 +232,6 @@ async def test_balances_of_some_budgets_and_windows(store: Store) -> None:
     assert await store.balances([]) == {}
 
 
-async def test_what_a_scope_spent(store: Store) -> None:
-    for number in range(8):
-        about = {"team": f"team-{number % 2}", "model_class": None if number == 6 else f"class-{number % 3}"}
-        store.journal.append(held(number, **about))
-        if number < 7:
-            store.journal.append(settled(number))
-    store.journal.append(corrected(2, now=CHARGE.usd + 50))
-    await store.fold()
-
-    async def spent(**wanted: Any) -> dict[str, tuple[int, int]]:
-        known: dict[str, Any] = {
-            "scope": {},
-            "per": None,
-            "start_ns": NOW_NS,
-            "end_ns": None,
-            "settled_before_ns": NOW_NS + 1000,
-        }
-        found = await store.spent_by(Spending(**(known | wanted)))
-        return {instance: (amounts.usd, amounts.calls) for instance, amounts in found.items()}
-
-    each = CHARGE.usd
-    assert await spent() == {"": (7 * each + 50, 7)}
-    assert await spent(per="team") == {"team-0": (4 * each + 50, 4), "team-1": (3 * each, 3)}
-    assert await spent(scope={"team": ("team-0",), "model_class": ("class-1", "class-2")}) == {"": (2 * each + 50, 2)}
-    assert await spent(per="model_class") == {
-        "class-0": (2 * each, 2),
-        "class-1": (2 * each, 2),
-        "class-2": (2 * each + 50, 2),
-    }
-    assert await spent(start_ns=NOW_NS + 2, end_ns=NOW_NS + 4) == {"": (2 * each + 50, 2)}
-    assert await spent(settled_before_ns=settled(3).at_ns) == {"": (3 * each + 50, 3)}
-    assert await spent(scope={"team": ("nobody",)}) == {}
-
-
 async def test_findings_and_bounds(store: Store) -> None:
     first = Finding(NOW_NS, "overrun", "call_1", "sandbox/large", "billed above its hold")
     second = Finding(NOW_NS + 1, "usage_missing", None, "gateway", "no usage")
@@ -290,16 +256,14 @@ async def test_findings_and_bounds(store: Store) -> None:
 async def test_many_at_once(store: Store) -> None:
     """Reads, jobs and commits side by side: each read sees whole transactions, and nobody waits for ever."""
     journal = store.journal
+    everything = Spending(scope={}, per=None, start_ns=0, end_ns=None)
 
     async def call(number: int) -> None:
         await journal.commit(held(number))
         journal.append(settled(number))
 
     async def look() -> None:
-        await store.fold()
-        spent = await store.spent_by(
-            Spending(scope={}, per=None, start_ns=0, end_ns=None, settled_before_ns=NOW_NS * 2)
-        )
+        (spent,) = await store.posted_so_far([everything])
         balances = await store.balances([MONTH.budget])
         assert spent.get("", Amounts()).usd <= balances.get(MONTH, Amounts()).usd
 

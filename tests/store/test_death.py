@@ -3,14 +3,17 @@
 import contextlib
 import json
 import random
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.architecture.house import ROOT
 from tests.store.samples import CHARGE, HOLD, held, rows_of, started
+from tests.store.test_rollups import assert_sums_are_right
 
 pytestmark = pytest.mark.processes
 DEATHS = 6
@@ -48,6 +51,8 @@ async def test_whatever_was_durable_is_there_after_kill_9(tmp_path: Path) -> Non
             money = posted * CHARGE.usd + len(presumed) * HOLD.usd
             assert rows_of(tmp_path, "SELECT DISTINCT usd FROM balances") == [(money,)]
             assert rows_of(tmp_path, "SELECT sum(charge_nanos) FROM calls") == [(money,)]
+            with closing(sqlite3.connect(tmp_path / "comptroller.db")) as connection:
+                assert_sums_are_right(connection)
     assert rows_of(tmp_path, "SELECT code FROM findings WHERE code != 'holds_presumed'") == []
     assert len(said["held"]) > 100
     assert len(said["settled"]) > 30

@@ -18,9 +18,9 @@ from comptroller.store.backup import read_backup
 from comptroller.store.database import Database
 from comptroller.store.lock import Holder, StoreHeldError, StoreLock
 from comptroller.store.migrate import SchemaUnknownError, migrate
+from tests.store.folding import SHIPPED, make_older_store
 from tests.store.samples import CHARGE, HOLD, MONTH, NOW_NS, SCOUT, held, open_at, rows_of, settled, started
 
-SHIPPED = Path(sys.modules[migrate.__module__].__file__ or "").parent / "migrations"
 NEWEST = max(path.stem[:4] for path in (SHIPPED / "versions").glob("[0-9]*.py"))
 NEWER = """
 import sqlalchemy as sa
@@ -184,20 +184,16 @@ def test_a_database_of_something_else_is_left_alone(tmp_path: Path) -> None:
 
 
 async def test_calls_of_the_first_schema_are_read_by_ours(tmp_path: Path) -> None:
-    async with started(tmp_path) as store:
+    async with started(tmp_path / "ours") as store:
         store.journal.append(held(1))
         store.journal.append(settled(1))
         await store.fold()
-    path = tmp_path / "comptroller.db"
-    with closing(sqlite3.connect(path)) as connection:
-        for column in ("policy_version", "policies", "asked_model", "routed_by", "other_meters"):
-            connection.execute(f"ALTER TABLE calls DROP COLUMN {column}")
-        connection.execute("DROP INDEX balances_budget_start")
-        connection.execute("CREATE INDEX balances_start ON balances (start_ns)")
-        connection.execute("UPDATE alembic_version SET version_num = '0001'")
-        connection.commit()
-    async with started(tmp_path) as store:
+    (tmp_path / "older").mkdir()
+    ours, older = (tmp_path / name / "comptroller.db" for name in ("ours", "older"))
+    make_older_store(older, "0001", calls_of=ours)
+    async with started(tmp_path / "older") as store:
         (record,) = await store.calls(CallFilter())
+        assert record.charge == CHARGE
         assert record.facts.policy_version is None
         assert record.facts.policies == ()
 

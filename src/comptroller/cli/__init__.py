@@ -27,6 +27,7 @@ from comptroller.cli.resume import resume
 from comptroller.cli.said import note
 from comptroller.cli.sandbox import sandbox
 from comptroller.cli.serve import serve
+from comptroller.cli.spend import spend
 from comptroller.cli.status import status
 from comptroller.cli.token import token
 from comptroller.cli.version import version
@@ -55,7 +56,7 @@ for _section, _commands in {
     "Run": (demo, serve, sandbox),
     "Registry": (plan, apply, identities),
     "Sessions": (token,),
-    "Spend": (budgets, calls, explain, correct, bounds, resume, findings, prices, reprice),
+    "Spend": (spend, budgets, calls, explain, correct, bounds, resume, findings, prices, reprice),
     "Process": (status, backup, restore, version),
 }.items():
     for _command in _commands:

@@ -32,11 +32,12 @@ from comptroller.control import (
     registry,
     reprice,
     sessions,
+    spend,
     status,
     tokens,
 )
 from comptroller.control.door import Door
-from comptroller.control.interfaces import AdminCredential, CallFilter
+from comptroller.control.interfaces import AdminCredential, CallFilter, SpendDimension
 from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem, invalid
 from comptroller.control.requests import (
@@ -52,6 +53,7 @@ from comptroller.control.requests import (
     ResumeRequest,
     RotateRequest,
     SessionsQuery,
+    SpendQuery,
 )
 from comptroller.control.route import PREFIX, Asked, NoQuery, Place, Plain, Route
 from comptroller.core.instant import from_datetime
@@ -107,6 +109,19 @@ async def _calls(office: Office, asked: Asked[CallsQuery, None]) -> Sequence[cal
         limit=query.limit,
     )
     return await calls.list_calls(office, wanted)
+
+
+async def _spend(office: Office, asked: Asked[SpendQuery, None]) -> spend.SpendAnswer:
+    """Who spent how much on what, over any stretch of time: sums, not calls."""
+    query = asked.query
+    since_ns = _instant(query.since) if query.since is not None else 0
+    until_ns = _instant(query.until) if query.until is not None else None
+    only: dict[SpendDimension, str] = {}
+    for name in spend.DIMENSIONS:
+        value = getattr(query, name, None)
+        if value is not None:
+            only[name] = value
+    return await spend.show_spend(office, query.by, since_ns, until_ns, query.limit, only)
 
 
 async def _explain(office: Office, asked: Plain) -> explain.Explanation:
@@ -200,6 +215,7 @@ ROUTES: Sequence[Route] = (
     Route("GET", "/identities", _identities),
     Route("GET", "/budgets", _budgets),
     Route("GET", "/calls", _calls, problems=(422,)),
+    Route("GET", "/spend", _spend, problems=(422,)),
     Route("GET", "/calls/{call}/explanation", _explain, problems=(404,)),
     Route("POST", "/calls/{call}/corrections", _correct, problems=(404, 409, 422)),
     Route("GET", "/sessions", _sessions),

@@ -6,7 +6,7 @@ newest state calls `fold` first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -72,9 +72,44 @@ class Spending(msgspec.Struct, frozen=True, kw_only=True):
 
     scope: Scope
     per: Attribute | None
-    start_ns: int  # calls whose facts say at_ns in [start_ns, end_ns)
+    start_ns: int  # of calls made in [start_ns, end_ns); both begin a quarter of an hour
     end_ns: int | None
-    settled_before_ns: int  # only calls with settled_at_ns < this
+
+
+SpendDimension = Literal["team", "owner", "identity", "environment", "session", "task", "model", "provider"]
+
+
+class SpendFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which calls a report is about, and what its lines are. All that is given must match."""
+
+    by: SpendDimension
+    since_ns: int
+    until_ns: int
+    only: Mapping[SpendDimension, str]
+    limit: int  # lines; those with the most spend first
+
+
+class Spend(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a report: the sums of calls that have ended, by what they were when they were made."""
+
+    key: str | None  # None: calls that have none, such as refused ones without a provider
+    calls: int
+    refused: int
+    overruns: int
+    input_tokens: int
+    output_tokens: int
+    charge_nanos: int  # exact charges
+    presumed_nanos: int  # what is posted beside them without knowing what was billed
+
+
+class SpendReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The lines of a report, and the stretch of time that they are about."""
+
+    since_ns: int  # not after the one that was asked for
+    until_ns: int  # not before it
+    lines: Sequence[Spend]
+    total: Spend
+    left_out: int  # lines beyond the limit, which are in the total
 
 
 class Gap(msgspec.Struct, frozen=True):
@@ -141,8 +176,15 @@ class Ledger(Protocol):
         """Newest first."""
         ...
 
-    async def spent_by(self, spending: Spending) -> Mapping[str, Amounts]:
-        """The sum of what is posted now for each instance, voided calls that count as calls included."""
+    def posted_so_far(self, wanted: Sequence[Spending]) -> Awaitable[Sequence[Mapping[str, Amounts]]]:
+        """What every event queued before this was called has posted, and no later one; an answer for each question.
+
+        The cut is made in the call itself, before anything is awaited.
+        """
+        ...
+
+    async def spend(self, wanted: SpendFilter) -> SpendReport:
+        """A report, from sums that are kept: what it costs does not depend on how many calls there were."""
         ...
 
     async def balances(self, budget_keys: Sequence[str], since_ns: int = 0) -> Mapping[WindowKey, Amounts]:

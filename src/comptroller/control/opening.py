@@ -2,47 +2,43 @@
 
 A budget that is new, or counts something else than before, must not begin at zero: that would give away
 what was already spent in its window. But calls settle all the time, so a sum that is read from the books
-is old when it arrives. Three steps, without stopping a single call:
+is old when it arrives. Two steps, without stopping a single call:
 
-1. *Count.* In one step without waiting, the tree gets the new budgets as counters that bind nothing, and
-   every open hold joins them. Let T be an instant after all earlier settlements and not after any later
-   one (our time never runs back, and a settlement reads its instant in the step in which it changes the
-   tree). From this step on, whatever is settled stands in the new windows: what is settled at T or later
-   was either still open (joined) or not yet held (drawn as usual).
-2. *Read.* The books are folded, so that all that was settled before T stands in them, and asked for just
-   that: calls with settled_at < T. Corrections cannot come in between: they wait for `Office.changing`.
-   So every settled call is in the tree or in the sum, and none is in both.
-3. *Open.* The sum is added to the balances in the store, in the transaction that installs the registry,
+1. *Count.* In one step without waiting, the tree gets the new budgets as counters that bind nothing, every
+   open hold joins them, and the books are asked for what everything journalled until now has posted. A call
+   that settles changes the tree and queues its event in one step, too: so every settlement is either before
+   this one, and in the answer, or after it, and in the new windows. Corrections cannot come in between: they
+   wait for `Office.changing`.
+2. *Open.* The sum is added to the balances in the store, in the transaction that installs the registry,
    and then, in the step that puts the new registry in force, to the windows in memory. Adding commutes
    with whatever is posted meanwhile, in memory and on disk.
 
+The answer comes from the sums that the books keep for reports. Windows begin where those do, and pruned
+calls stay in them: so it is exact however long ago the window began.
+
 A window may already know a part of the sum: its budget was installed before, and left. What was posted
-in it then (`known`) is taken off the sum; never below zero, because calls that are too old to be kept are
-missing in the sum and not in the window. After a crash between the steps the counters are rows that
+in it then (`known`) is taken off the sum. After a crash between the steps the counters are rows that
 nobody reads, and the next attempt finds them as `known`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 
 from comptroller.control.interfaces import Gap, Spending
 from comptroller.control.office import Office
-from comptroller.control.problem import conflict
 from comptroller.core.budget.budget import Budget, Unit
 from comptroller.core.budget.hold import Amounts, WindowKey, in_unit
 from comptroller.core.budget.window import Span, span_at
 from comptroller.core.instant import format_instant
 from comptroller.core.problem import Problem, join
 from comptroller.core.registry.registry import Registry
-from comptroller.flow.gate import Clock
 from comptroller.flow.records import Joined
 
 _UNBOUNDED = 2**62
-_READINGS = 10_000
 
 
 @dataclass(frozen=True)
@@ -50,10 +46,8 @@ class Opening:
     """New budgets that are being counted. `credits`: what their windows lack of what was already spent."""
 
     budgets: Sequence[Budget]
-    spans: Mapping[str, Span]  # by budget key
-    since_ns: int
     known: Mapping[WindowKey, int]
-    credits: dict[WindowKey, int] = field(default_factory=dict[WindowKey, int])
+    credits: Mapping[WindowKey, int]
 
     @property
     def rows(self) -> Mapping[WindowKey, Amounts]:
@@ -63,17 +57,24 @@ class Opening:
 
 
 async def begin(office: Office, wanted: Registry) -> Opening:
-    """Steps 1 and 2: count for the budgets that `wanted` adds, and find out what was spent before."""
+    """Step 1: count for the budgets that `wanted` adds, and find out what was spent before."""
     new = _new(office.gate.registry.budgets, wanted.budgets)
     if not new:
-        return Opening((), {}, 0, {})
+        return Opening((), {}, {})
     await office.ledger.fold()
     written = await office.ledger.balances([budget.key for budget in new])
-    opening = _count(office, new, written)
-    await office.ledger.fold()
-    for budget in new:
-        await _read(office, opening, budget)
-    return opening
+    # From here to the question nothing waits.
+    now_ns = office.gate.clock.now_ns()
+    spans = {budget.key: span_at(budget.window, budget.zone, now_ns) for budget in new}
+    known = _count(office, new, written, spans, now_ns)
+    spent = await office.ledger.posted_so_far([_question(budget, spans[budget.key]) for budget in new])
+    spent_in = {
+        WindowKey(budget.key, instance, spans[budget.key].start_ns): amounts.of(budget.unit)
+        for budget, by_instance in zip(new, spent, strict=True)
+        for instance, amounts in by_instance.items()
+    }
+    credited = {key: amount - known.get(key, 0) for key, amount in spent_in.items() if amount > known.get(key, 0)}
+    return Opening(new, known, credited)
 
 
 def warn_of_gap(in_force: Sequence[Budget], wanted: Sequence[Budget], gap: Gap, now_ns: int) -> Sequence[Problem]:
@@ -101,7 +102,7 @@ def abandon(office: Office) -> None:
 
 
 def complete(office: Office, wanted: Registry, opening: Opening) -> None:
-    """Step 3 in memory: the budgets of `wanted` are in force. Does not wait."""
+    """Step 2 in memory: the budgets of `wanted` are in force. Does not wait."""
     tree = office.gate.tree
     living = {window.key for window in tree.windows()}
     # Nothing was drawn on a window that is not in memory, so what it begins with is known exactly.
@@ -113,19 +114,23 @@ def complete(office: Office, wanted: Registry, opening: Opening) -> None:
             tree.adjust((key,), amounts)
 
 
-def _count(office: Office, new: Sequence[Budget], written: Mapping[WindowKey, Amounts]) -> Opening:
-    """Step 1. Does not wait."""
+def _count(
+    office: Office,
+    new: Sequence[Budget],
+    written: Mapping[WindowKey, Amounts],
+    spans: Mapping[str, Span],
+    now_ns: int,
+) -> Mapping[WindowKey, int]:
+    """Put counters into the tree; returns what their windows know already. Does not wait."""
     gate = office.gate
-    since_ns = _instant_after_all(gate.clock)
-    spans = {budget.key: span_at(budget.window, budget.zone, since_ns) for budget in new}
     units = _units(new)
     known = {key: amounts.of(units[key.budget]) for key, amounts in written.items() if _is_current(key, spans)}
     counters = [_counter(budget) for budget in new]
     gate.tree.replace(counters, known)
     known.update({window.key: window.posted for window in gate.tree.windows() if _is_current(window.key, spans)})
-    _join(office, since_ns)
+    _join(office, now_ns)
     gate.tree.replace((*gate.registry.budgets, *counters), {})
-    return Opening(new, spans, since_ns, known)
+    return known
 
 
 def _units(budgets: Iterable[Budget]) -> Mapping[str, Unit]:
@@ -152,31 +157,5 @@ def _join(office: Office, now_ns: int) -> None:
             gate.journal.append(Joined(call.hold_id, tuple(window.key for window in joined)))
 
 
-def _instant_after_all(clock: Clock) -> int:
-    """An instant after every earlier reading of the clock."""
-    before_ns = clock.now_ns()
-    for _ in range(_READINGS):
-        now_ns = clock.now_ns()
-        if now_ns > before_ns:
-            return now_ns
-    raise conflict(
-        "The wall clock has just leaped, and our time stands still until the leap has proved itself.",
-        "Do it again in a minute.",
-    )
-
-
-async def _read(office: Office, opening: Opening, budget: Budget) -> None:
-    """Step 2 for one budget."""
-    span = opening.spans[budget.key]
-    spending = Spending(
-        scope=budget.scope,
-        per=budget.per,
-        start_ns=span.start_ns,
-        end_ns=span.end_ns,
-        settled_before_ns=opening.since_ns,
-    )
-    for instance, spent in (await office.ledger.spent_by(spending)).items():
-        key = WindowKey(budget.key, instance, span.start_ns)
-        lacks = spent.of(budget.unit) - opening.known.get(key, 0)
-        if lacks > 0:
-            opening.credits[key] = lacks
+def _question(budget: Budget, span: Span) -> Spending:
+    return Spending(scope=budget.scope, per=budget.per, start_ns=span.start_ns, end_ns=span.end_ns)

@@ -12,6 +12,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from comptroller.control.calls import OutcomeWord
+from comptroller.control.interfaces import SpendDimension
 from comptroller.control.reason import LONGEST_REASON
 from comptroller.control.route import Sent
 from comptroller.control.sessions import SESSIONS_SHOWN
@@ -44,6 +45,22 @@ class CallsQuery(Sent, frozen=True):
     since: Instant | None = None
     before: Annotated[str, Meta(description="A call's id: only calls that stand after it, newest first.")] | None = None
     limit: Limit = 100
+
+
+class SpendQuery(Sent, frozen=True):
+    """Which calls, and what the rows are. All that is given must match."""
+
+    by: Annotated[SpendDimension, Meta(description="What the rows are.")] = "team"
+    since: Annotated[Instant, Meta(description="Left out: from the beginning.")] | None = None
+    until: Annotated[Instant, Meta(description="Left out: until now.")] | None = None
+    limit: Limit = ROWS_MOST
+    team: str | None = None
+    owner: str | None = None
+    identity: IdentityId | None = None
+    environment: str | None = None
+    session: str | None = None
+    model: str | None = None
+    provider: str | None = None
 
 
 class SessionsQuery(Sent, frozen=True):

@@ -9,6 +9,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 NANOS_PER_SECOND = 1_000_000_000
+QUARTER_HOUR_NS = 900 * NANOS_PER_SECOND  # every time zone in use begins its hours and days on one
+DAY_NS = 86_400 * NANOS_PER_SECOND
 JUMP_TOLERANCE_NS = 300 * NANOS_PER_SECOND
 AGREEMENT_NS = 60 * NANOS_PER_SECOND
 AGREEMENT_TOLERANCE_NS = 2 * NANOS_PER_SECOND

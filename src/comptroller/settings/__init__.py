@@ -3,8 +3,8 @@
 from comptroller.settings.keys import UnusableKey, read_key
 from comptroller.settings.load import SettingsError, load_settings, read_toml
 from comptroller.settings.policies import read_policies
-from comptroller.settings.schema import AdminSettings, LimitSettings, ProviderSettings, Settings
-from comptroller.settings.values import Address, BaseUrl, KeySource
+from comptroller.settings.schema import AdminSettings, LimitSettings, ProviderSettings, Settings, TraceSettings
+from comptroller.settings.values import Address, BaseUrl, KeySource, read_base_url
 
 __all__ = [
     "Address",
@@ -15,8 +15,10 @@ __all__ = [
     "ProviderSettings",
     "Settings",
     "SettingsError",
+    "TraceSettings",
     "UnusableKey",
     "load_settings",
+    "read_base_url",
     "read_key",
     "read_policies",
     "read_toml",

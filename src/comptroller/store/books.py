@@ -6,9 +6,9 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
-from sqlalchemy import ColumnElement, TextClause, func, literal, select, tuple_
+from sqlalchemy import ColumnElement, TextClause, select, tuple_
 
-from comptroller.control.interfaces import CallFilter, CallRecord, Spending
+from comptroller.control.interfaces import CallFilter, CallRecord
 from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
@@ -48,21 +48,6 @@ def calls(connection: sqlite3.Connection, wanted: CallFilter) -> Sequence[CallRe
         found += [_record(row) for row in ended if row.id not in still_open]
         found.sort(key=lambda record: (record.facts.at_ns, record.facts.call_id), reverse=True)
     return found[: wanted.limit]
-
-
-def spent_by(connection: sqlite3.Connection, spending: Spending) -> Mapping[str, Amounts]:
-    """What is posted now for calls whose own facts are in the scope; the ancestors of a chain are not looked at."""
-    column = literal("") if spending.per is None else _CALLS.c[spending.per]
-    sums = (func.sum(_CALLS.c.charge_nanos), func.sum(_CALLS.c.charge_tokens), func.sum(_CALLS.c.charge_calls))
-    statement = select(column, *sums).where(
-        _CALLS.c.at_ns >= spending.start_ns,
-        _CALLS.c.settled_at_ns < spending.settled_before_ns,
-        *(_CALLS.c[attribute].in_(values) for attribute, values in spending.scope.items()),
-    )
-    if spending.end_ns is not None:
-        statement = statement.where(_CALLS.c.at_ns < spending.end_ns)
-    found = run(connection, statement.group_by(column))
-    return {instance: Amounts(*amounts) for instance, *amounts in found if instance is not None}
 
 
 def balances(connection: sqlite3.Connection, budget_keys: Sequence[str], since_ns: int) -> Mapping[WindowKey, Amounts]:

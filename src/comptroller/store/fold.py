@@ -25,6 +25,7 @@ from comptroller.flow.records import (
     Settled,
 )
 from comptroller.store import rows
+from comptroller.store.rollups import Place, Rollup, Sums, contribution
 from comptroller.store.rows import CallRow
 
 BoundKey = tuple[str, str, str]
@@ -47,13 +48,14 @@ class Standing(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What shall stand there afterwards. `posted` is added to the balances; the lists are appended."""
+    """What shall stand there afterwards. `posted` is added to the balances, `spent` to what reports read."""
 
     new_calls: list[CallRow]
     changed_calls: list[CallRow]
     holds: list[Held]  # new ones, and those that joined more windows
     ended_holds: list[str]
     posted: Mapping[WindowKey, Amounts]
+    spent: Mapping[Place, Sums]
     bounds: list[Bound]
     findings: list[Finding]
     changes: list[Change]
@@ -103,6 +105,7 @@ def fold(events: Iterable[Event], standing: Standing) -> Outcome:
 class _Folding:
     def __init__(self, standing: Standing) -> None:
         self._standing = standing
+        self._contributed = {key: contribution(row) for key, row in standing.calls.items()}
         self._calls = dict(standing.calls)
         self._changed: dict[str, CallRow] = {}
         self._holds = dict(standing.holds)
@@ -141,11 +144,21 @@ class _Folding:
             holds=[held for key, held in self._holds.items() if held is not was_hold.get(key)],
             ended_holds=[key for key in was_hold if key not in self._holds],
             posted=_by_window(self._posted.values()),
+            spent=self._spent(),
             bounds=[bound for key, bound in self._bounds.items() if bound is not self._standing.bounds.get(key)],
             findings=self._findings,
             changes=self._changes,
             last_ns=self._last_ns,
         )
+
+    def _spent(self) -> Mapping[Place, Sums]:
+        rollup = Rollup()
+        for key, row in self._changed.items():
+            before = self._contributed.get(key)
+            if before is not None:
+                rollup.take_away(before)
+            rollup.add(contribution(row))
+        return rollup.changes()
 
     def _call(self, facts: CallFacts) -> CallRow:
         row = self._calls.get(facts.call_id)

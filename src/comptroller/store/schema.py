@@ -30,6 +30,29 @@ UNUSUAL = text("outcome != 'completed'")
 REFUSED = text("state = 'refused'")
 """The conditions of two partial indexes: SQLite uses them for a query that has the same words in it."""
 
+SPEND_DIMENSIONS = (
+    "organization",
+    "team",
+    "owner",
+    "environment",
+    "kind",
+    "identity",
+    "provider",
+    "model",
+    "model_class",
+)
+SPEND_SUMS = (
+    "calls",  # that went past their hold and have ended
+    "refused",
+    "overruns",
+    "input_tokens",
+    "output_tokens",
+    "charge_nanos",  # exact
+    "presumed_nanos",  # posted without knowing what was billed; not part of charge_nanos
+    "posted_tokens",  # as budgets in tokens and calls count them
+    "posted_calls",
+)
+
 calls = Table(
     "calls",  # what has ended: settled or refused. An open call stands in `holds` alone.
     metadata,
@@ -121,6 +144,33 @@ balances = Table(
     Column("tokens", BigInteger, nullable=False),
     Column("calls", BigInteger, nullable=False),
     Index("balances_budget_start", "budget", "start_ns"),  # the current windows, however many came before
+    sqlite_with_rowid=False,
+)
+
+spend_keys = Table(
+    "spend_keys",  # whose spend: what a call is counted under, said once
+    metadata,
+    Column("id", LargeBinary, primary_key=True),  # a digest of the rest (rollups.py)
+    *(Column(name, Text, nullable=False) for name in SPEND_DIMENSIONS),  # '' for what a call does not have
+    sqlite_with_rowid=False,
+)
+
+spend_recent = Table(
+    "spend_recent",  # what calls came to, by the quarter of an hour and the session in which they were made
+    metadata,
+    Column("start_ns", BigInteger, primary_key=True),
+    Column("key", LargeBinary, primary_key=True),
+    Column("session", Text, primary_key=True),
+    *(Column(name, BigInteger, nullable=False) for name in SPEND_SUMS),
+    sqlite_with_rowid=False,
+)
+
+spend_daily = Table(
+    "spend_daily",  # the same by day in UTC, and without sessions: never pruned
+    metadata,
+    Column("start_ns", BigInteger, primary_key=True),
+    Column("key", LargeBinary, primary_key=True),
+    *(Column(name, BigInteger, nullable=False) for name in SPEND_SUMS),
     sqlite_with_rowid=False,
 )
 

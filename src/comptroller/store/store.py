@@ -12,26 +12,36 @@
   raise LedgerUnavailableError and have written nothing.
 - Reads look at the tables on a connection of their own in a worker thread and never wait for the writer. They
   see what is folded, at most about a second old; `fold()` first, to see everything.
+- `posted_so_far` is a read whose moment is a place in the queue.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-from comptroller.control.interfaces import CallFilter, CallRecord, Installation, Ledger, RegistryState, Spending
+from comptroller.control.interfaces import (
+    CallFilter,
+    CallRecord,
+    Installation,
+    Ledger,
+    RegistryState,
+    SpendFilter,
+    Spending,
+    SpendReport,
+)
 from comptroller.core.budget.bounds import Bound
 from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.core.work.session import Session
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Change, Finding
-from comptroller.store import books, registry, sessions, tables
+from comptroller.store import books, registry, sessions, spend, tables
 from comptroller.store.database import Database
 from comptroller.store.folder import Folder
 from comptroller.store.journal import JournalWriter
@@ -139,8 +149,14 @@ class Store(Ledger):
     async def calls(self, wanted: CallFilter) -> Sequence[CallRecord]:
         return await self._read(lambda connection: books.calls(connection, wanted))
 
-    async def spent_by(self, spending: Spending) -> Mapping[str, Amounts]:
-        return await self._read(lambda connection: books.spent_by(connection, spending))
+    def posted_so_far(self, wanted: Sequence[Spending]) -> Awaitable[Sequence[Mapping[str, Amounts]]]:
+        # The writer opens the view when everything queued until now is folded and nothing later is; then
+        # another thread reads it, for as long as it takes.
+        view = self.journal.submit(lambda _: _view(self._uri))
+        return self._look(view, lambda connection: [spend.posted(connection, each) for each in wanted])
+
+    async def spend(self, wanted: SpendFilter) -> SpendReport:
+        return await self._read(lambda connection: spend.report(connection, wanted))
 
     async def balances(self, budget_keys: Sequence[str], since_ns: int = 0) -> Mapping[WindowKey, Amounts]:
         """What is posted in the windows of these budgets that began at `since_ns` or later."""
@@ -158,15 +174,36 @@ class Store(Ledger):
     async def changes(self, limit: int, noun: str | None = None, key: str | None = None) -> Sequence[Change]:
         return await self._read(lambda connection: books.changes(connection, limit, noun, key))
 
+    async def _look(self, view: Awaitable[sqlite3.Connection], question: Callable[[sqlite3.Connection], T]) -> T:
+        return await asyncio.to_thread(_answer, await view, question)
+
     async def _read(self, question: Callable[[sqlite3.Connection], T]) -> T:
-        return await asyncio.to_thread(_ask, self._uri, question)
+        return await asyncio.to_thread(lambda: _answer(_view(self._uri), question))
 
 
-def _ask(uri: str, question: Callable[[sqlite3.Connection], T]) -> T:
-    """One read, on a fresh connection that can only read: all its statements see the same moment."""
+def _view(uri: str) -> sqlite3.Connection:
+    """A fresh connection that can only read, and sees nothing but this moment."""
     try:
-        with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+        try:
             connection.execute("BEGIN")
-            return question(connection)
+            connection.execute("SELECT 1 FROM meta").fetchone()  # the moment is that of the first read
+        except BaseException:
+            connection.close()
+            raise
     except sqlite3.Error as error:
-        raise LedgerUnavailableError(f"the store cannot be read: {error}") from error
+        raise _unreadable(error) from error
+    return connection
+
+
+def _answer(view: sqlite3.Connection, question: Callable[[sqlite3.Connection], T]) -> T:
+    """One read, all statements of which see the same moment."""
+    with closing(view):
+        try:
+            return question(view)
+        except sqlite3.Error as error:
+            raise _unreadable(error) from error
+
+
+def _unreadable(error: sqlite3.Error) -> LedgerUnavailableError:
+    return LedgerUnavailableError(f"the store cannot be read: {error}")

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
+from msgspec.structs import astuple
 from sqlalchemy import (
     BindParameter,
     ColumnElement,
@@ -30,6 +31,7 @@ from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.flow.records import Change, Finding, Held
 from comptroller.store import schema
 from comptroller.store.fold import BoundKey, Outcome, Standing, Touched
+from comptroller.store.rollups import Place, Sums, by_day, key_of
 from comptroller.store.rows import NUMBER_MOST, CallRow, fit
 from comptroller.store.sql import Many, run, text_of
 
@@ -57,10 +59,10 @@ def _end_hold() -> Many:
     return Many(delete(schema.holds).where(schema.holds.c.attempt_id == bindparam("attempt_id")))
 
 
-def _add_to_balance() -> Many:
-    """Adds, and stops at what the column can keep: an overflow would turn the sum into a float."""
-    table = schema.balances
+def _add_to(table: Table) -> Many:
+    """Adds to the row of this key, and stops at what a column can keep: an overflow would turn the sum into a float."""
     statement = upsert(table)
+    key = [column.name for column in table.primary_key]
 
     most: ColumnElement[int] = literal_column(str(NUMBER_MOST))
     least: ColumnElement[int] = literal_column(str(-NUMBER_MOST))
@@ -68,8 +70,8 @@ def _add_to_balance() -> Many:
     def total(name: str) -> ColumnElement[int]:
         return func.max(least, func.min(most, table.c[name] + statement.excluded[name]))
 
-    totals = {name: total(name) for name in ("usd", "tokens", "calls")}
-    return Many(statement.on_conflict_do_update(index_elements=["budget", "instance", "start_ns"], set_=totals))
+    totals = {column.name: total(column.name) for column in table.columns if column.name not in key}
+    return Many(statement.on_conflict_do_update(index_elements=key, set_=totals))
 
 
 def _set_bound() -> Many:
@@ -88,7 +90,10 @@ _NEW_CALL = Many(insert(schema.calls))
 _CHANGE_CALL = _change_call()
 _SET_HOLD = _set_hold()
 _END_HOLD = _end_hold()
-_ADD_TO_BALANCE = _add_to_balance()
+_ADD_TO_BALANCE = _add_to(schema.balances)
+_NEW_SPEND_KEY = Many(upsert(schema.spend_keys).on_conflict_do_nothing())
+_ADD_TO_RECENT = _add_to(schema.spend_recent)
+_ADD_TO_DAILY = _add_to(schema.spend_daily)
 _SET_BOUND = _set_bound()
 _NEW_FINDING = _append(schema.findings)
 _NEW_CHANGE = _append(schema.events)
@@ -146,6 +151,7 @@ def save(connection: sqlite3.Connection, outcome: Outcome) -> None:
     _SET_HOLD.run_values(connection, holds)
     _END_HOLD.run_values(connection, [(attempt_id,) for attempt_id in outcome.ended_holds])
     add_to_balances(connection, outcome.posted)
+    _add_to_spend(connection, outcome.spent)
     _SET_BOUND.run(connection, outcome.bounds)
     add_findings(connection, outcome.findings)
     add_changes(connection, outcome.changes)
@@ -158,6 +164,21 @@ def add_to_balances(connection: sqlite3.Connection, amounts: Mapping[WindowKey, 
         for key, more in amounts.items()
     ]
     _ADD_TO_BALANCE.run_values(connection, added)
+
+
+def _add_to_spend(connection: sqlite3.Connection, spent: Mapping[Place, Sums]) -> None:
+    keys = {dimensions: key_of(dimensions) for dimensions in {place.dimensions for place in spent}}
+    _NEW_SPEND_KEY.run_values(connection, [(key, *dimensions) for dimensions, key in keys.items()])
+    recent = [(place.start_ns, keys[place.dimensions], place.session, *_fitting(sums)) for place, sums in spent.items()]
+    _ADD_TO_RECENT.run_values(connection, recent)
+    days = by_day(spent.items()).items()
+    _ADD_TO_DAILY.run_values(connection, [(start, keys[dims], *_fitting(sums)) for (start, dims), sums in days])
+
+
+def _fitting(sums: Sums) -> Iterable[int]:
+    numbers = astuple(sums)
+    fitting = max(numbers) <= NUMBER_MOST and min(numbers) >= -NUMBER_MOST
+    return numbers if fitting else map(fit, numbers)
 
 
 def add_findings(connection: sqlite3.Connection, findings: Iterable[Finding]) -> None:

@@ -1,0 +1,147 @@
+"""What calls came to, read from the sums that folds keep (rollups.py) and never from the calls themselves.
+
+Whole days in UTC come from one table, what is left of a stretch at its ends from the quarters of an hour in the
+other. A day of any time zone in use begins on a quarter of an hour, so it is summed exactly.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement, Subquery, Table, func, literal, select, union_all
+
+from comptroller.control.interfaces import Spend, SpendFilter, Spending, SpendReport
+from comptroller.core.budget.hold import Amounts
+from comptroller.core.instant import DAY_NS, QUARTER_HOUR_NS
+from comptroller.store import schema
+from comptroller.store.folder import get_meta
+from comptroller.store.sql import run
+
+RECENT_SINCE = "spend_recent_since_ns"  # in `meta`: the day with which the quarters of an hour begin
+
+_REPORTED = ("calls", "refused", "overruns", "input_tokens", "output_tokens", "charge_nanos", "presumed_nanos")
+_FOR_EVER_NS = 2**62 // DAY_NS * DAY_NS
+
+
+class Stretch(NamedTuple):
+    """A stretch of time in one of the two tables."""
+
+    table: Table
+    start_ns: int
+    end_ns: int
+
+
+def report(connection: sqlite3.Connection, wanted: SpendFilter) -> SpendReport:
+    """The lines with the most spend first, and the total of all."""
+    sessions = "session" in {wanted.by, *wanted.only}
+    recent_since_ns = get_meta(connection, RECENT_SINCE)
+    since_ns, until_ns = covered(wanted.since_ns, wanted.until_ns, recent_since_ns, sessions=sessions)
+    calls = _calls(stretches(since_ns, until_ns, sessions=sessions), sessions=sessions)
+    only = [_attribute(calls, name) == value for name, value in wanted.only.items()]
+    sums = [func.sum(calls.c[name]).label(name) for name in _REPORTED]
+    key = _attribute(calls, wanted.by)
+    lines = select(key.label("key"), *sums).where(*only).group_by(key).subquery()
+    totals = (func.count(), *(func.sum(lines.c[name]) for name in _REPORTED))
+    most_first = ((lines.c.charge_nanos + lines.c.presumed_nanos).desc(), lines.c.calls.desc(), lines.c.key)
+    statement = select(*(total.over() for total in totals), *lines.columns).order_by(*most_first).limit(wanted.limit)
+    found = run(connection, statement).fetchall()
+    count, *total = found[0][: len(totals)] if found else (0,) * len(totals)
+    return SpendReport(
+        since_ns=since_ns,
+        until_ns=until_ns,
+        lines=[_spend(*row[len(totals) :]) for row in found],
+        total=_spend("", *total),
+        left_out=count - len(found),
+    )
+
+
+def posted(connection: sqlite3.Connection, wanted: Spending) -> Mapping[str, Amounts]:
+    """What is posted for calls in a scope, by instance; the ancestors of a chain are not looked at."""
+    sessions = "session" in {wanted.per, *wanted.scope}
+    end_ns = _FOR_EVER_NS if wanted.end_ns is None else wanted.end_ns
+    since_ns, until_ns = covered(wanted.start_ns, end_ns, get_meta(connection, RECENT_SINCE), sessions=sessions)
+    calls = _calls(stretches(since_ns, until_ns, sessions=sessions), sessions=sessions)
+    only = [calls.c[name].in_(values) for name, values in wanted.scope.items()]
+    sums = (
+        func.sum(calls.c.charge_nanos + calls.c.presumed_nanos),
+        func.sum(calls.c.posted_tokens),
+        func.sum(calls.c.posted_calls),
+    )
+    instance: ColumnElement[str] = literal("") if wanted.per is None else calls.c[wanted.per]
+    found = run(connection, select(instance, *sums).where(*only).group_by(instance))
+    return {each: Amounts(*amounts) for each, *amounts in found if each or wanted.per is None}
+
+
+def covered(since_ns: int, until_ns: int, recent_since_ns: int, *, sessions: bool) -> tuple[int, int]:
+    """The shortest stretch around the one that is asked for whose sums are kept.
+
+    It begins and ends on a quarter of an hour, or, where those are pruned already, on a day in UTC. What a session
+    spent is kept for as long as the quarters are, and so begins with them.
+    """
+    if sessions:
+        return max(_floor(since_ns, QUARTER_HOUR_NS), recent_since_ns), _ceil(until_ns, QUARTER_HOUR_NS)
+    return (
+        _floor(since_ns, DAY_NS if since_ns < recent_since_ns else QUARTER_HOUR_NS),
+        _ceil(until_ns, DAY_NS if until_ns < recent_since_ns else QUARTER_HOUR_NS),
+    )
+
+
+def stretches(since_ns: int, until_ns: int, *, sessions: bool) -> Sequence[Stretch]:
+    """Where the sums of this stretch stand: days for what is whole days, quarters of an hour for its ends."""
+    first, last = _ceil(since_ns, DAY_NS), _floor(until_ns, DAY_NS)
+    if sessions or first >= last:
+        return [Stretch(schema.spend_recent, since_ns, until_ns)]
+    parts = (
+        Stretch(schema.spend_recent, since_ns, first),
+        Stretch(schema.spend_daily, first, last),
+        Stretch(schema.spend_recent, last, until_ns),
+    )
+    return [part for part in parts if part.start_ns < part.end_ns]
+
+
+def _calls(parts: Sequence[Stretch], *, sessions: bool) -> Subquery:
+    """Rows with every dimension and every sum, in these stretches."""
+    names = ("key", "session") if sessions else ("key",)
+    rows = union_all(
+        *(
+            select(*(part.table.c[name] for name in (*names, *schema.SPEND_SUMS))).where(
+                part.table.c.start_ns >= part.start_ns, part.table.c.start_ns < part.end_ns
+            )
+            for part in parts
+        )
+    ).subquery()
+    if not sessions:  # there are few keys and many rows of each: look each key up once
+        sums = (func.sum(rows.c[name]).label(name) for name in schema.SPEND_SUMS)
+        rows = select(rows.c.key, *sums).group_by(rows.c.key).subquery()
+    keys = schema.spend_keys
+    return select(keys, rows).join(keys, keys.c.id == rows.c.key).subquery()
+
+
+def _attribute(calls: Subquery, name: str) -> ColumnElement[str]:
+    return literal("") if name == "task" else calls.c[name]  # no session has declared a task yet
+
+
+def _spend(
+    key: str, calls: int, refused: int, overruns: int, input_tokens: int, output_tokens: int, *nanos: int
+) -> Spend:
+    charge_nanos, presumed_nanos = nanos
+    return Spend(
+        key=key or None,
+        calls=calls,
+        refused=refused,
+        overruns=overruns,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        charge_nanos=charge_nanos,
+        presumed_nanos=presumed_nanos,
+    )
+
+
+def _floor(instant_ns: int, step_ns: int) -> int:
+    return instant_ns // step_ns * step_ns
+
+
+def _ceil(instant_ns: int, step_ns: int) -> int:
+    return -(-instant_ns // step_ns) * step_ns

@@ -1,0 +1,135 @@
+"""The sums that reports read are the sums over the calls, whatever happened to them and wherever the fold was cut."""
+
+import sqlite3
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from comptroller.store import schema
+from comptroller.store.folder import Folder
+from tests.store.folding import Fresh, about, any_event, make_older_store, write
+from tests.store.samples import corrected, held, refused, settled, started
+
+QUARTER_NS, DAY_NS = 15 * 60 * 10**9, 24 * 3600 * 10**9
+KEYS = ", ".join(schema.SPEND_DIMENSIONS)
+SUMS = ", ".join(schema.SPEND_SUMS)
+
+Sums = dict[tuple[Any, ...], tuple[int, ...]]
+
+
+def kept(connection: sqlite3.Connection, table: str, *more: str) -> Sums:
+    """What a table says, by what it is counted under. A sum that came to nothing need not stand there."""
+    names = ", ".join(("start_ns", *more))
+    rows = connection.execute(f'SELECT {names}, {KEYS}, {SUMS} FROM {table} JOIN spend_keys ON id = "key"').fetchall()
+    split = len(more) + 1 + len(schema.SPEND_DIMENSIONS)
+    return {row[:split]: row[split:] for row in rows if any(row[split:])}
+
+
+def expected(connection: sqlite3.Connection, step_ns: int, *more: str) -> Sums:
+    """The same from the calls themselves, added up here."""
+    connection.row_factory = sqlite3.Row
+    found: dict[tuple[Any, ...], Counter[str]] = {}
+    for call in connection.execute("SELECT * FROM calls").fetchall():
+        of = {name: call[name] or "" for name in schema.SPEND_DIMENSIONS}
+        if call["refusal_code"] == "model_unknown":
+            of["model"] = ""
+        key = (call["at_ns"] // step_ns * step_ns, *(call[name] for name in more), *of.values())
+        sums = found.setdefault(key, Counter())
+        sums["refused" if call["state"] == "refused" else "calls"] += 1
+        doubtful = call["state"] == "presumed" and not call["corrected"]
+        sums["presumed_nanos" if doubtful else "charge_nanos"] += call["charge_nanos"] or 0
+        sums["posted_tokens"] += call["charge_tokens"] or 0
+        sums["posted_calls"] += call["charge_calls"] or 0
+        sums["overruns"] += call["overrun"] or 0
+        sums["input_tokens"] += call["input_tokens"] or 0
+        sums["output_tokens"] += call["output_tokens"] or 0
+    connection.row_factory = None
+    return {key: tuple(sums[name] for name in schema.SPEND_SUMS) for key, sums in found.items() if any(sums.values())}
+
+
+def assert_sums_are_right(connection: sqlite3.Connection) -> None:
+    assert kept(connection, "spend_recent", "session") == expected(connection, QUARTER_NS, "session")
+    assert kept(connection, "spend_daily") == expected(connection, DAY_NS)
+
+
+@settings(max_examples=100)
+@given(batches=st.lists(st.lists(any_event, max_size=8), max_size=8))
+def test_sums_are_the_sums_over_calls(template: Path, tmp_path_factory: pytest.TempPathFactory, batches: Any) -> None:
+    fresh = Fresh(template, tmp_path_factory.mktemp("sums"))
+    database = fresh()
+    folder = Folder(database)
+    for seq, events in enumerate(batches, start=1):
+        write(database, seq, events)
+        folder.all_of(seq)
+        assert_sums_are_right(database.connection)
+    fresh.close()
+
+
+def sums_of(connection: sqlite3.Connection, *names: str) -> tuple[int, ...]:
+    """These sums over everything."""
+    both = [
+        connection.execute(f"SELECT {', '.join(f'sum({name})' for name in names)} FROM {table}").fetchone()
+        for table in ("spend_recent", "spend_daily")
+    ]
+    assert both[0] == both[1]
+    return both[0]
+
+
+def test_a_correction_makes_a_presumed_charge_exact(fresh: Fresh) -> None:
+    database = fresh()
+    folder = Folder(database)
+    write(database, 1, [held(1), settled(1, end="presumed", usage=None)])
+    folder.all_of(1)
+    assert sums_of(database.connection, "calls", "charge_nanos", "presumed_nanos") == (1, 0, 2_000_000)
+    write(database, 2, [corrected(1, now=1_500_000)])
+    folder.all_of(2)
+    assert sums_of(database.connection, "calls", "charge_nanos", "presumed_nanos") == (1, 1_500_000, 0)
+
+
+def test_a_late_settlement_counts_when_its_call_was_made(fresh: Fresh) -> None:
+    database = fresh()
+    write(database, 1, [held(1), settled(1, at_ns=held(1).facts.at_ns + 3 * DAY_NS)])
+    Folder(database).all_of(1)
+    starts = database.connection.execute("SELECT start_ns FROM spend_recent").fetchall()
+    assert starts == [(held(1).facts.at_ns // QUARTER_NS * QUARTER_NS,)]
+
+
+def test_names_of_models_that_nobody_serves_make_no_lines(fresh: Fresh) -> None:
+    """Whoever has a credential can ask for any name."""
+    database = fresh()
+    write(database, 1, [refused(n, code="model_unknown", model=f"made-up-{n}", provider=None) for n in range(50)])
+    Folder(database).all_of(1)
+    assert database.connection.execute("SELECT count(*) FROM spend_keys").fetchone() == (1,)
+    assert sums_of(database.connection, "refused") == (50,)
+
+
+async def test_an_older_store_gets_its_sums_from_its_calls(fresh: Fresh, tmp_path: Path) -> None:
+    database = fresh()
+    for number in range(7):
+        ends = {"end": ("posted", "presumed", "voided")[number % 3], "overrun": number == 3}
+        events = [held(number, **about(number)), settled(number, **ends)] if number else [refused(0, **about(0))]
+        write(database, number + 1, events)
+    write(database, 8, [refused(7, code="model_unknown", model="made-up", provider=None), corrected(1, now=5)])
+    Folder(database).all_of(8)
+    folder = tmp_path / "older"
+    folder.mkdir()
+    make_older_store(folder / "comptroller.db", "0004", calls_of=database.path)
+    async with started(folder) as store:
+        assert store.backup is not None
+        with closing(sqlite3.connect(folder / "comptroller.db")) as connection:
+            assert_sums_are_right(connection)
+            for table, more in (("spend_recent", ["session"]), ("spend_daily", [])):
+                assert kept(connection, table, *more) == kept(database.connection, table, *more) != {}
+            keys = "SELECT * FROM spend_keys ORDER BY id"
+            assert connection.execute(keys).fetchall() == database.connection.execute(keys).fetchall()
+        # and a fold goes on where the migration ended
+        store.journal.append(held(2, attempt=2, **about(2, 2)))
+        store.journal.append(settled(2, attempt=2))
+        await store.fold()
+        with closing(sqlite3.connect(folder / "comptroller.db")) as connection:
+            assert_sums_are_right(connection)
