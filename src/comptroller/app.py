@@ -43,6 +43,7 @@ from comptroller.gateway.egress import Egress
 from comptroller.gateway.providers import build_providers
 from comptroller.gateway.routes import Api, Routes
 from comptroller.gateway.serving import Listener
+from comptroller.gateway.supervisor import Supervisor
 from comptroller.settings import Address, Settings, SettingsError, load_settings, read_policies
 from comptroller.shipped import ShippedBook
 from comptroller.store.admin_token import open_admin_token
@@ -253,7 +254,7 @@ async def offline(config: Path) -> AsyncGenerator[Asgi]:
 
 
 async def _serve(settings: Settings, on_ready: OnReady | None) -> int:
-    stop, hurry = asyncio.Event(), asyncio.Event()
+    stop, hurry, supervisor = asyncio.Event(), asyncio.Event(), Supervisor(os.environ)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: hurry.set() if stop.is_set() else stop.set())
@@ -264,12 +265,15 @@ async def _serve(settings: Settings, on_ready: OnReady | None) -> int:
         beside = [
             asyncio.create_task(_forget_past(house.gate)),
             asyncio.create_task(watch_loop(house.sources.tally.loop_lag)),
+            asyncio.create_task(supervisor.keep_alive()),
         ]
         _calm_collector()
         _say_started(house)
+        supervisor.say("READY=1")
         if on_ready is not None:
             await on_ready(house)
         await stop.wait()
+        supervisor.say("STOPPING=1")
         await _drain(house.gate, settings.drain_s, hurry)
         for task in beside:
             task.cancel()

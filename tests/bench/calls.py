@@ -10,7 +10,7 @@ import uvloop
 from tests.bench import litellm
 from tests.bench.figures import Aim, Figure, ratios
 from tests.bench.load import closed_loop
-from tests.bench.machine import cpu_ns, user_and_system_s, wait_quiet
+from tests.bench.machine import cpu_ns, user_and_system_s, wait_quiet, written_bytes
 from tests.bench.run import Bench
 from tests.bench.servers import DURABILITIES, Contestant
 
@@ -29,6 +29,7 @@ class Rounds:
     system_share: list[float] = field(default_factory=list[float])
     per_s: list[float] = field(default_factory=list[float])
     busy: list[float] = field(default_factory=list[float])
+    written_kib: list[float] = field(default_factory=list[float])
 
 
 def measure(bench: Bench) -> list[Figure]:
@@ -55,11 +56,12 @@ def in_turn(bench: Bench, contestants: Sequence[Contestant]) -> dict[str, Rounds
 
 
 def _round(contestant: Contestant, seconds: float, rounds: Rounds) -> None:
-    split, before = user_and_system_s(contestant.pid), cpu_ns(contestant.pid)
+    written, split, before = written_bytes(contestant.pid), user_and_system_s(contestant.pid), cpu_ns(contestant.pid)
     calls, took_s, at_end = _load(contestant, seconds)
     catch_up(contestant)
     after, later = cpu_ns(contestant.pid), user_and_system_s(contestant.pid)
     system_s = later[1] - split[1]
+    rounds.written_kib.append((written_bytes(contestant.pid) - written) / calls / 1024)
     rounds.cpu_us.append((after - before) / calls / 1e3)
     rounds.system_share.append(system_s / max(1e-9, sum(later) - sum(split)))
     rounds.per_s.append(calls / took_s)
@@ -94,6 +96,8 @@ def _figures(rounds: dict[str, Rounds]) -> list[Figure]:
         figures.append(
             Figure(PART, f"saturated: {name}", "calls/s", each.per_s, aim, f"with {median(each.busy):.0%} of its core")
         )
+    for name, each in rounds.items():
+        figures.append(Figure(PART, f"written per call, to files and sockets: {name}", "KiB", each.written_kib))
     for name, each in rounds.items():
         if name != "nginx" and "nginx" in rounds:
             times = ratios(each.cpu_us, rounds["nginx"].cpu_us)

@@ -125,6 +125,10 @@ def _loaded(bench: Bench, part: str, gateways: dict[str, GatewayProcess], sizes:
     rounds = calls.in_turn(bench, contestants)
     first = contestants[0].name
     figures = [Figure(part, f"CPU per call: {name}", "us", each.cpu_us) for name, each in rounds.items()]
+    figures += [
+        Figure(part, f"written per call, to files and sockets: {name}", "KiB", each.written_kib)
+        for name, each in rounds.items()
+    ]
     for each in contestants[1:]:
         times = ratios(rounds[each.name].cpu_us, rounds[first].cpu_us)
         figures.append(Figure(part, f"CPU per call, times that of {first}: {each.name}", "x", times, FLAT))

@@ -56,6 +56,12 @@ def user_and_system_s(pid: int) -> tuple[float, float]:
     return int(fields[11]) / tick, int(fields[12]) / tick
 
 
+def written_bytes(pid: int) -> int:
+    """What a process has handed to the system for writing so far: files and sockets (proc_pid_io(5), wchar)."""
+    fields = dict(line.split(": ") for line in Path(f"/proc/{pid}/io").read_text().splitlines())
+    return int(fields["wchar"])
+
+
 def wait_quiet(pid: int) -> None:
     """Wait until a process has done what it put off, so that its calls are charged with all they cost."""
     time.sleep(QUIET_AFTER_S)  # sleep: until the gateway takes up what it put off

@@ -10,7 +10,7 @@ from comptroller.control.api import build
 from comptroller.control.interfaces import CallFilter
 from comptroller.control.prices import show_prices
 from comptroller.control.problem import ControlProblem
-from comptroller.control.reprice import RepriceRow, reprice
+from comptroller.control.reprice import RepriceRow, joined, reprice
 from comptroller.core.instant import from_datetime
 from comptroller.core.pricing.charge import charge_nanos
 from comptroller.core.pricing.usage import COUNTS, Usage
@@ -138,13 +138,22 @@ async def test_what_cannot_be_compared_stands_apart(tmp_path: Path) -> None:
         assert (total.unpriced_calls, total.unpriced_usd) == (1, "0.003")
 
 
-async def test_many_calls_are_read_in_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("comptroller.control.reprice._PAGE", 3)
+async def test_many_calls_are_several_answers_that_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with opened(tmp_path) as house:
-        for _ in range(7):
-            call = await house.hold(50_000_000)
+        for number in range(7):
+            call = await house.hold(50_000_000, identity=("agent/ant", "agent/bee")[number % 2])
             call.settle(now(house, USAGE), usage=USAGE)
-        assert (await reprice(house.office, LONG_AGO, None, None)).total.calls == 7
+        await house.spend(1_000_000)
+        whole = await reprice(house.office, LONG_AGO, None, None)
+        assert (whole.total.calls, whole.total.presumed_calls, whole.next) == (7, 1, None)
+        monkeypatch.setattr("comptroller.control.reprice._PAGE", 2)
+        assert await reprice(house.office, LONG_AGO, None, None) == whole, "pages are not seen"
+        monkeypatch.setattr("comptroller.control.reprice._MOST_AT_ONCE", 4)
+        parts = [await reprice(house.office, LONG_AGO, None, None)]
+        while parts[-1].next is not None:
+            parts.append(await reprice(house.office, LONG_AGO, None, None, parts[-1].next))
+        assert len(parts) == 3
+        assert joined(parts) == whole
 
 
 async def test_rare_meters_survive_the_books(tmp_path: Path) -> None:

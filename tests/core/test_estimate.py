@@ -12,6 +12,7 @@ from comptroller.core.money import parse_usd
 from comptroller.core.pricing.book import Price, PriceBook, Rates
 from comptroller.core.pricing.charge import charge_nanos
 from comptroller.core.pricing.estimate import Asked, Estimate, ModelLimits, estimate
+from comptroller.core.pricing.tariff import Tariff
 from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
 
@@ -25,7 +26,9 @@ def asked(**given: object) -> Asked:
 
 def bound(request: Asked, limits: ModelLimits = LIMITS, rates: dict[str, Rates] | None = None, **given: bool) -> object:
     rates = {"default": LARGE} if rates is None else rates
-    return estimate(request, limits, rates, 10_000, money=given.get("money", True), metered=given.get("metered", True))
+    return estimate(
+        request, limits, Tariff(rates), 10_000, money=given.get("money", True), metered=given.get("metered", True)
+    )
 
 
 def sure(request: Asked, limits: ModelLimits = LIMITS, rates: dict[str, Rates] | None = None) -> Estimate:
@@ -139,7 +142,7 @@ def test_the_affordable_limit_is_the_largest_that_fits(
     rates: Rates, text: int, choices: int, extra: int, factor: int, remaining: int
 ) -> None:
     request = asked(text_tokens=text, choices=choices, extra_output_tokens=extra)
-    found = estimate(request, ModelLimits(5000), {"default": rates}, factor, money=True, metered=True)
+    found = estimate(request, ModelLimits(5000), Tariff({"default": rates}), factor, money=True, metered=True)
     assert isinstance(found, Estimate)
     fits = found.affordable_by_money(remaining)
     if fits >= 0:

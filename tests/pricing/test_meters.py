@@ -10,6 +10,7 @@ from comptroller.core.money import total_nanos
 from comptroller.core.pricing.charge import charge_lines, charge_nanos, unpriced
 from comptroller.core.pricing.estimate import Asked, Estimate, ModelLimits, estimate
 from comptroller.core.pricing.rates import FEES, METERS, Rates, Size, tier_name
+from comptroller.core.pricing.tariff import Tariff
 from comptroller.core.pricing.usage import COUNTS, Usage
 from comptroller.core.refusal import Refusal
 
@@ -74,7 +75,7 @@ def usages(draw: st.DrawFn, most_input: int, most_output: int) -> Usage:
 
 
 def bound(asked: Asked, rates: dict[str, Rates], factor_bp: int = 10_000) -> Estimate:
-    found = estimate(asked, ModelLimits(5_000, 4_000, 300), rates, factor_bp, money=True, metered=True)
+    found = estimate(asked, ModelLimits(5_000, 4_000, 300), Tariff(rates), factor_bp, money=True, metered=True)
     assert isinstance(found, Estimate), found
     return found
 
@@ -114,7 +115,7 @@ def test_a_request_of_text_is_held_at_the_dearest_rate_it_can_reach(
         for each in (tariff, *(s.rates for s in tariff.sizes))
         if each is tariff or each in longer(tariff, text)
     ]
-    found = estimate(asked, ModelLimits(5_000, 4_000, 300), rates, 10_000, money=True, metered=True)
+    found = estimate(asked, ModelLimits(5_000, 4_000, 300), Tariff(rates), 10_000, money=True, metered=True)
     if long_writes and any(each.cache_write is not None and each.cache_write_1h is None for each in reached):
         assert isinstance(found, Refusal)
         assert found.code == "price_unknown"
@@ -180,13 +181,19 @@ def test_an_hours_write_without_a_price_costs_what_other_writes_cost() -> None:
     assert charge_nanos(usage, Rates(1_000_000, 0, cache_write=3_000_000)) == 30
 
 
+def test_fees_are_held_beside_the_tokens() -> None:
+    rates = Rates(0, 0, request=5_000_000, web_search=7_000_000, file_search=11_000_000)
+    for asked, nanos in (({}, 5), ({"web_searches": 2}, 5 + 14), ({"file_searches": 3}, 5 + 33)):
+        assert bound(Asked("m", False, 1, **asked), {"default": rates}).amount_nanos(1) == nanos
+
+
 def test_a_fee_without_a_price_is_named() -> None:
     rates = Rates(1, 1, web_search=5)
     assert unpriced(Usage(1, 1, web_search_requests=1, file_search_requests=2), rates) == ("file searches",)
     assert unpriced(Usage(1, 1), Rates(1, 1)) == ()
     for asked in ({"web_searches": 1}, {"file_searches": 1}):
         request = Asked(model="m", stream=False, text_tokens=1, **asked)
-        found = estimate(request, ModelLimits(10), {"default": Rates(1, 1)}, 10_000, money=True, metered=True)
+        found = estimate(request, ModelLimits(10), Tariff({"default": Rates(1, 1)}), 10_000, money=True, metered=True)
         assert isinstance(found, Refusal)
         assert found.code == "price_unknown"
 

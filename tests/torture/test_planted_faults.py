@@ -25,7 +25,7 @@ class Planted(NamedTuple):
 FAULTS = {
     "cached tokens cost nothing": Planted(
         "core/pricing/charge.py",
-        'lines.append(("cache_read", max(0, cached), _or(at.cache_read, at.input)))',
+        'lines.append(("cache_read", cached, _or(at.cache_read, at.input)))',
         'lines.append(("cache_read", 0, _or(at.cache_read, at.input)))',
         "recorded = billed, where not presumed",
     ),

@@ -148,6 +148,11 @@ def test_what_else_is_read() -> None:
     assert (asked.choices, asked.service_tier, asked.stream, asked.usage_asked) == (128, "flex", True, True)
 
 
+def test_fast_is_billed_as_what_the_answer_calls_priority() -> None:
+    assert read(service_tier="fast").asked.possible_tiers == {"fast", "priority", "default"}
+    assert read(service_tier="flex").asked.possible_tiers is None
+
+
 # --- rewrite ------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from comptroller.cli.failure import CommandError
 from comptroller.cli.options import AsJson, Config
 from comptroller.cli.said import note, read_instant, write_json
 from comptroller.cli.table import Column, print_table
@@ -51,16 +52,25 @@ def reprice(
       comptroller reprice --since 7d
       comptroller reprice --since 2026-11-01T00:00 --identity agent/scout --json
     """
-    from comptroller.cli.transport import connect
-    from comptroller.control.reprice import Repricing
+    import msgspec
 
-    instant = read_instant(since).isoformat()
+    from comptroller.cli.transport import connect
+    from comptroller.control.reprice import Repricing, joined
+
+    parts: list[Repricing] = []
+    asked = {"since": read_instant(since).isoformat(), "identity": identity, "model": model}
     with connect(context, config) as api:
-        answer = api.get("reprice", since=instant, identity=identity, model=model)
+        while not parts or parts[-1].next is not None:
+            before = parts[-1].next if parts else None
+            parts.append(api.get("reprice", **asked, before=before).read(Repricing))
+            if parts[-1].version != parts[0].version:
+                raise CommandError("The price book was changed in the middle of this.", "Ask again.")
+            if parts[-1].next is not None:
+                note(f"{sum(part.total.calls for part in parts)} calls compared so far ...")
+    found = joined(parts)
     if as_json:
-        write_json(answer.body)
+        write_json(msgspec.json.encode(found))
         return
-    found = answer.read(Repricing)
     rows = [*found.rows, found.total] if len(found.rows) > 1 else found.rows
     print_table(_COLUMNS, [_cells(row) for row in rows], "No call was charged since then.")
     note(f"Price book {found.version}. Nothing was changed.")

@@ -188,9 +188,12 @@ async def _prices(office: Office, asked: Asked[PricesQuery, None]) -> prices.Pri
 
 
 async def _reprice(office: Office, asked: Asked[RepriceQuery, None]) -> reprice.Repricing:
-    """What today's price book would have charged for calls that are settled. Nothing is changed by asking."""
+    """What today's price book would have charged for calls that are settled. Nothing is changed by asking.
+
+    An answer is about 20,000 calls at most, the newest first. `next` says where the next one begins; add them up.
+    """
     query = asked.query
-    return await reprice.reprice(office, _instant(query.since), query.identity, query.model)
+    return await reprice.reprice(office, _instant(query.since), query.identity, query.model, query.before)
 
 
 async def _plan(office: Office, asked: Asked[NoQuery, DocumentsRequest]) -> registry.PlanRow:

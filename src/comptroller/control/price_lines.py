@@ -11,9 +11,9 @@ import msgspec
 
 from comptroller.control.interfaces import CallRecord
 from comptroller.core.instant import to_datetime
-from comptroller.core.money import format_usd, total_nanos
+from comptroller.core.money import format_usd
 from comptroller.core.pricing.book import PriceBook
-from comptroller.core.pricing.charge import charge_lines
+from comptroller.core.pricing.charge import charge_lines, charge_nanos
 from comptroller.core.pricing.rates import DEFAULT_TIER
 
 WORDS: Mapping[str, str] = {
@@ -55,7 +55,6 @@ def price_lines(record: CallRecord, book: PriceBook) -> Sequence[PriceLine]:
     )
     if rates is None:
         return ()
-    lines = charge_lines(usage, rates)
-    if total_nanos((line.units, line.rate) for line in lines) != charge.usd:
+    if charge_nanos(usage, rates) != charge.usd:
         return ()
-    return [PriceLine(WORDS[line.meter], line.units, format_usd(line.rate)) for line in lines]
+    return [PriceLine(WORDS[line.meter], line.units, format_usd(line.rate)) for line in charge_lines(usage, rates)]

@@ -7,7 +7,7 @@ several attempts (their usage is kept as a sum), and calls that today's book has
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -15,11 +15,12 @@ import msgspec
 from comptroller.control.interfaces import CallFilter, CallRecord
 from comptroller.control.office import Office
 from comptroller.core.instant import format_instant, to_datetime
-from comptroller.core.money import format_usd
+from comptroller.core.money import format_usd, parse_usd
 from comptroller.core.pricing.book import PriceBook
 from comptroller.core.pricing.charge import charge_nanos, unpriced
 from comptroller.core.pricing.rates import DEFAULT_TIER
 
+_MOST_AT_ONCE = 20_000
 _PAGE = 500  # a page is computed in one go, and calls wait for it
 
 
@@ -46,6 +47,7 @@ class Repricing(msgspec.Struct, frozen=True):
     version: str  # of the book that was used
     rows: Sequence[RepriceRow]
     total: RepriceRow
+    next: str | None = None  # there are older calls: ask again with this as `before`
 
 
 @dataclass
@@ -83,25 +85,52 @@ class _Group:
         )
 
 
-async def reprice(office: Office, since_ns: int, identity: str | None, model: str | None) -> Repricing:
-    """Recorded against repriced, by identity, provider and model; each call at the prices of its own day."""
+async def reprice(
+    office: Office, since_ns: int, identity: str | None, model: str | None, before: str | None = None
+) -> Repricing:
+    """Recorded against repriced, by identity, provider and model; each call at the prices of its own day.
+
+    The newest calls first, and so many that it takes seconds: `next` says where to go on.
+    """
     await office.catch_up()
     book = office.gate.registry.prices
     groups: dict[tuple[str, str, str], _Group] = {}
-    total = _Group()
-    before: str | None = None
-    while True:
+    total, read, more = _Group(), 0, True
+    while more and read < _MOST_AT_ONCE:
         wanted = CallFilter(identity=identity, model=model, since_ns=since_ns, before=before, limit=_PAGE)
         page = await office.ledger.calls(wanted)
         for record in page:
             key = (record.facts.identity, record.facts.provider or "", record.facts.model or "")
             if _was_charged(record):
                 _add(record, book, groups.setdefault(key, _Group()), total)
-        if len(page) < _PAGE:
-            break
-        before = page[-1].facts.call_id
+        more = len(page) == _PAGE
+        read += len(page)
+        before = page[-1].facts.call_id if page else before
     rows = [groups[key].row(*key) for key in sorted(groups)]
-    return Repricing(format_instant(since_ns), book.version, rows, total.row("", "", ""))
+    return Repricing(format_instant(since_ns), book.version, rows, total.row("", "", ""), before if more else None)
+
+
+def joined(parts: Sequence[Repricing]) -> Repricing:
+    """Several answers as one, without `next`. All must be of one version."""
+    rows: dict[tuple[str, str, str], RepriceRow] = {}
+    for row in (row for part in parts for row in part.rows):
+        key = (row.identity, row.provider, row.model)
+        rows[key] = _sum((rows[key], row)) if key in rows else row
+    return msgspec.structs.replace(
+        parts[0], rows=[rows[key] for key in sorted(rows)], total=_sum(part.total for part in parts), next=None
+    )
+
+
+def _sum(rows: Iterable[RepriceRow]) -> RepriceRow:
+    first, *others = rows
+    found = msgspec.structs.asdict(first)
+    for row in others:
+        for name, value in msgspec.structs.asdict(row).items():
+            if isinstance(value, int):
+                found[name] += value
+            elif name.endswith("_usd"):
+                found[name] = format_usd(parse_usd(found[name]) + parse_usd(value))
+    return RepriceRow(**found)
 
 
 def _was_charged(record: CallRecord) -> bool:

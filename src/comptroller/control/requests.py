@@ -83,6 +83,7 @@ class RepriceQuery(Sent, frozen=True):
     since: Instant
     identity: IdentityId | None = None
     model: str | None = None
+    before: Annotated[str, Meta(description="Only calls older than this one: the `next` of an answer.")] | None = None
 
 
 class ApplyQuery(Sent, frozen=True):

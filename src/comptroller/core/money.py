@@ -43,4 +43,7 @@ def total_nanos(lines: Iterable[tuple[int, int]]) -> int:
 
     Up, so that what we record is never below what was billed.
     """
-    return -(-sum(units * price for units, price in lines) // UNITS_PER_PRICE)
+    total = 0
+    for units, price in lines:
+        total += units * price
+    return -(-total // UNITS_PER_PRICE)

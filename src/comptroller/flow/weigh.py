@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import msgspec
 
 from comptroller.core.budget.draw import Draw
 from comptroller.core.budget.scope import Facts
 from comptroller.core.instant import to_datetime
-from comptroller.core.pricing.book import Rates
 from comptroller.core.pricing.estimate import Asked, Estimate, estimate
+from comptroller.core.pricing.tariff import Tariff
 from comptroller.core.refusal import Refusal
 from comptroller.flow.caller import Caller
 from comptroller.flow.decide import Decision
@@ -25,7 +23,7 @@ class Weighed(msgspec.Struct, frozen=True, gc=False):
     now_ns: int
     scope_facts: Facts
     draw: Draw
-    rates: Mapping[str, Rates]
+    rates: Tariff
     bound: Estimate
     bounded: bool  # False: nothing bounds it, and no budget needs a bound
 

@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from comptroller.core.pricing.rates import DEFAULT_TIER, Rates, Size
+from comptroller.core.pricing.tariff import Tariff
 
 __all__ = ["ALWAYS", "DEFAULT_TIER", "REGISTRY", "Price", "PriceBook", "Rates", "Shipped"]
 
@@ -67,9 +68,9 @@ class PriceBook:
         self.version = version
         self.shipped = shipped
         self._prices = tuple(prices)
-        self._found: dict[tuple[str, str, date], Mapping[str, Rates]] = {}
+        self._found: dict[tuple[str, str, date], Tariff] = {}
 
-    def rates(self, provider: str, model: str, day: date) -> Mapping[str, Rates]:
+    def rates(self, provider: str, model: str, day: date) -> Tariff:
         """The rates in force on a day by service tier; empty where the book knows no price."""
         key = (provider, model, day)
         found = self._found.get(key)
@@ -77,7 +78,7 @@ class PriceBook:
             if len(self._found) > _MOST_KEPT:
                 self._found.clear()
             lines = self.lines(provider, model, day)
-            found = self._found[key] = {tier: _joined(some) for tier, some in lines.items()}
+            found = self._found[key] = Tariff({tier: _joined(some) for tier, some in lines.items()})
         return found
 
     def lines(self, provider: str, model: str, day: date) -> Mapping[str, Sequence[Price]]:

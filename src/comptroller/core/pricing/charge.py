@@ -20,12 +20,12 @@ class Line(NamedTuple):
 
 def charge_nanos(usage: Usage, rates: Rates) -> int:
     """What this usage costs, in nano-USD, rounded up once."""
-    return total_nanos((units, rate) for _, units, rate in _lines(usage, rates.at(usage.input_tokens)))
+    return total_nanos([(units, rate) for _, units, rate in _lines(usage, rates.at(usage.input_tokens))])
 
 
 def charge_lines(usage: Usage, rates: Rates) -> list[Line]:
     """Every meter that is billed. They add up to the charge."""
-    return [Line(*line) for line in _lines(usage, rates.at(usage.input_tokens)) if line[1]]
+    return [Line(*line) for line in _lines(usage, rates.at(usage.input_tokens))]
 
 
 def unpriced(usage: Usage, rates: Rates, *, images_sent: bool = False) -> tuple[str, ...]:
@@ -48,7 +48,7 @@ def unpriced(usage: Usage, rates: Rates, *, images_sent: bool = False) -> tuple[
 
 
 def _lines(usage: Usage, at: Rates) -> list[tuple[str, int, int]]:
-    """(meter, units, rate in nano-USD per million units); some with no units.
+    """(meter, units, rate in nano-USD per million units), for each meter that counted something.
 
     The cache convention is explicit: cached, written, audio, image and video tokens are *inside* the input
     total, so each is taken out of it and billed at its own rate. A part that is said to be larger than what
@@ -64,32 +64,43 @@ def _lines(usage: Usage, at: Rates) -> list[tuple[str, int, int]]:
         cached -= usage.cached_audio_tokens + usage.cached_image_tokens
         plain_in -= _heard(usage) + _seen(usage) + usage.video_input_tokens
         plain_out -= usage.audio_output_tokens + usage.image_output_tokens
-    lines.append(("input", max(0, plain_in), at.input))
-    lines.append(("cache_read", max(0, cached), _or(at.cache_read, at.input)))
-    lines.append(("output", max(0, plain_out), at.output))
-    lines.append(("reasoning", thought, _or(at.reasoning, at.output)))
-    if at.request is not None:
+    if plain_in > 0:
+        lines.append(("input", plain_in, at.input))
+    if cached > 0:
+        lines.append(("cache_read", cached, _or(at.cache_read, at.input)))
+    if plain_out > 0:
+        lines.append(("output", plain_out, at.output))
+    if thought:
+        lines.append(("reasoning", thought, _or(at.reasoning, at.output)))
+    if at.request:
         lines.append(("request", 1, at.request))
-    lines.append(("web_search", usage.web_search_requests, at.web_search or 0))
-    lines.append(("file_search", usage.file_search_requests, at.file_search or 0))
+    if usage.web_search_requests:
+        lines.append(("web_search", usage.web_search_requests, at.web_search or 0))
+    if usage.file_search_requests:
+        lines.append(("file_search", usage.file_search_requests, at.file_search or 0))
     return lines
 
 
 def _writes(usage: Usage, at: Rates) -> Iterator[tuple[str, int, int]]:
     for_long, rate = usage.cache_write_1h_tokens, _or(at.cache_write, at.input)
-    yield "cache_write", max(0, usage.cache_write_tokens - for_long), rate
-    yield "cache_write_1h", for_long, _or(at.cache_write_1h, rate)
+    if usage.cache_write_tokens > for_long:
+        yield "cache_write", usage.cache_write_tokens - for_long, rate
+    if for_long:
+        yield "cache_write_1h", for_long, _or(at.cache_write_1h, rate)
 
 
-def _media(usage: Usage, at: Rates) -> Iterator[tuple[str, int, int]]:
+def _media(usage: Usage, at: Rates) -> list[tuple[str, int, int]]:
     cached = _or(at.cache_read, at.input)
-    yield "audio_input", _heard(usage), _or(at.audio_input, at.input)
-    yield "cache_read_audio", usage.cached_audio_tokens, _or(at.cache_read_audio, _or(at.audio_input, cached))
-    yield "image_input", _seen(usage), _or(at.image_input, at.input)
-    yield "cache_read_image", usage.cached_image_tokens, _or(at.cache_read_image, _or(at.image_input, cached))
-    yield "video_input", usage.video_input_tokens, _or(at.video_input, at.input)
-    yield "audio_output", usage.audio_output_tokens, _or(at.audio_output, at.output)
-    yield "image_output", usage.image_output_tokens, _or(at.image_output, at.output)
+    counted = (
+        ("audio_input", _heard(usage), _or(at.audio_input, at.input)),
+        ("cache_read_audio", usage.cached_audio_tokens, _or(at.cache_read_audio, _or(at.audio_input, cached))),
+        ("image_input", _seen(usage), _or(at.image_input, at.input)),
+        ("cache_read_image", usage.cached_image_tokens, _or(at.cache_read_image, _or(at.image_input, cached))),
+        ("video_input", usage.video_input_tokens, _or(at.video_input, at.input)),
+        ("audio_output", usage.audio_output_tokens, _or(at.audio_output, at.output)),
+        ("image_output", usage.image_output_tokens, _or(at.image_output, at.output)),
+    )
+    return [line for line in counted if line[1]]
 
 
 def _heard(usage: Usage) -> int:

@@ -7,12 +7,11 @@ no bound is said to have none.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-
 import msgspec
 
 from comptroller.core.money import UNITS_PER_PRICE
-from comptroller.core.pricing.rates import DEFAULT_TIER, Rates, tier_name
+from comptroller.core.pricing.rates import DEFAULT_TIER, tier_name
+from comptroller.core.pricing.tariff import Reach, Tariff
 from comptroller.core.refusal import Refusal
 
 FACTOR_ONE_BP = 10_000
@@ -106,16 +105,16 @@ class Estimate(msgspec.Struct, frozen=True):
 
 
 def estimate(
-    asked: Asked, limits: ModelLimits, rates: Mapping[str, Rates], factor_bp: int, *, money: bool, metered: bool
+    asked: Asked, limits: ModelLimits, tariff: Tariff, factor_bp: int, *, money: bool, metered: bool
 ) -> Estimate | Refusal:
     """The bound of a request, or why there is none.
 
     `money`: a budget in USD will be drawn, so a price is needed. `metered`: a budget in USD or tokens will
     be drawn, so a bound is needed. Without either, missing prices and bounds count as zero.
     """
-    possible = _possible_rates(asked, rates) if money else rates
-    if isinstance(possible, Refusal):
-        return possible
+    tiers = _possible_tiers(asked, tariff) if money else tariff.tiers
+    if isinstance(tiers, Refusal):
+        return tiers
     input_tokens = _input_bound(asked, limits)
     if asked.fees and metered:
         return _uncounted(asked.model, ", ".join(asked.fees))
@@ -123,69 +122,54 @@ def estimate(
         if metered:
             return input_tokens
         input_tokens = asked.text_tokens
-    every = list(_reachable(possible, -(-input_tokens * factor_bp // FACTOR_ONE_BP)))
-    missing = next((what for each in every for what in _missing(asked, each)), None)
-    if missing is not None and money:
-        return _price_missing(asked.model, missing)
+    dearest = tariff.dearest(tiers, _reach(asked), -(-input_tokens * factor_bp // FACTOR_ONE_BP))
+    if dearest.missing is not None and money:
+        return _price_missing(asked.model, dearest.missing)
     ceiling = limits.max_output_tokens
     wanted = ceiling if asked.output_limit is None else min(asked.output_limit, ceiling)
     least = MIN_OUTPUT_TOKENS if limits.min_output_tokens is None else limits.min_output_tokens
+    searches = asked.web_searches * dearest.web_search + asked.file_searches * dearest.file_search
     return Estimate(
         input_tokens=input_tokens,
         choices=asked.choices,
         wanted_output_tokens=wanted,
         least_output_tokens=max(1, min(wanted, least)),  # some servers take a limit of 0 for none
         extra_output_tokens=asked.extra_output_tokens,
-        input_rate=max((_input_rate(asked, each) for each in every), default=0),
-        output_rate=max((_output_rate(asked, each) for each in every), default=0),
+        input_rate=dearest.input,
+        output_rate=dearest.output,
         factor_bp=factor_bp,
-        fees=max((_fees(asked, each) for each in every), default=0),
+        fees=dearest.request + searches,
     )
 
 
-def _possible_rates(asked: Asked, rates: Mapping[str, Rates]) -> Mapping[str, Rates] | Refusal:
-    """The rates of every tier the request can be billed in: the one asked for, or the default it falls back to.
+def _possible_tiers(asked: Asked, tariff: Tariff) -> frozenset[str] | Refusal:
+    """Every priced tier that the request can be billed in: the one asked for, or the default it falls back to.
 
-    A request that leaves the tier open may be given any, so every priced tier counts.
+    A request that leaves the tier open may be given any.
     """
-    if not rates:
+    if not tariff:
         return _price_missing(asked.model, "its tokens")
-    possible = _possible_tiers(asked, rates)
-    if possible is None:
-        return _price_missing(asked.model, f"service tier {asked.service_tier!r}")
-    return possible
-
-
-def _missing(asked: Asked, rates: Rates) -> Iterator[str]:
-    """What the request asks for and no price is for, in words; a part that is billed as its whole is not among them."""
-    if asked.audio_input and rates.audio_input is None:
-        yield "audio input (`audio_input`)"
-    if asked.audio_output and rates.audio_output is None:
-        yield "audio output (`audio_output`)"
-    if asked.web_searches and rates.web_search is None:
-        yield "web searches (`web_search`)"
-    if asked.file_searches and rates.file_search is None:
-        yield "file searches (`file_search`)"
-    # Whoever takes more for a cache write takes still more for one that lasts.
-    if asked.long_cache_writes and rates.cache_write is not None and rates.cache_write_1h is None:
-        yield "cache writes that last an hour or longer (`cache_write_1h`)"
-
-
-def _possible_tiers(asked: Asked, rates: Mapping[str, Rates]) -> Mapping[str, Rates] | None:
-    """None: the tier that was asked for has no price."""
-    named = None if asked.service_tier in {None, "auto"} else tier_name(asked.service_tier or DEFAULT_TIER)
-    if named is not None and named not in rates:
-        return None
     possible = asked.possible_tiers
-    if possible is None:
-        possible = rates.keys() if named is None else {named, DEFAULT_TIER}
-    return {name: rates[name] for name in possible & rates.keys()} or rates
+    if asked.service_tier in {None, "auto"}:
+        known = tariff.tiers if possible is None else tariff.tiers & possible
+    else:
+        named = tier_name(asked.service_tier or DEFAULT_TIER)
+        if named not in tariff:
+            return _price_missing(asked.model, f"service tier {asked.service_tier!r}")
+        known = tariff.tiers & ({named, DEFAULT_TIER} if possible is None else possible)
+    return known or tariff.tiers
 
 
-def _reachable(possible: Mapping[str, Rates], most_input_tokens: int) -> Iterator[Rates]:
-    """Every rate that a prompt of at most this size can be billed at."""
-    for rates in possible.values():
-        yield from rates.up_to(most_input_tokens)
+def _reach(asked: Asked) -> Reach:
+    return Reach(
+        asked.audio_input,
+        asked.audio_output,
+        asked.images > 0,
+        bool(asked.unbounded),
+        asked.long_cache_writes,
+        asked.web_searches > 0,
+        asked.file_searches > 0,
+    )
 
 
 def _input_bound(asked: Asked, limits: ModelLimits) -> int | Refusal:
@@ -197,29 +181,6 @@ def _input_bound(asked: Asked, limits: ModelLimits) -> int | Refusal:
         return limits.context_window
     bound = asked.text_tokens + asked.images * (limits.max_image_tokens or 0) + limits.overhead_tokens
     return bound if limits.context_window is None else min(bound, limits.context_window)
-
-
-def _input_rate(asked: Asked, rates: Rates) -> int:
-    """The most that one token of input can cost. What is not in the body can be of any kind."""
-    dearest = max(rates.input, rates.cache_read or 0, rates.cache_write or 0)
-    if asked.long_cache_writes:
-        dearest = max(dearest, rates.cache_write_1h or 0)
-    if asked.audio_input or asked.unbounded:
-        dearest = max(dearest, rates.audio_input or 0, rates.cache_read_audio or 0)
-    if asked.images or asked.unbounded:
-        dearest = max(dearest, rates.image_input or 0, rates.cache_read_image or 0)
-    return max(dearest, rates.video_input or 0) if asked.unbounded else dearest
-
-
-def _output_rate(asked: Asked, rates: Rates) -> int:
-    """The most that one token of output can cost. A model that can draw may do so unasked."""
-    dearest = max(rates.output, rates.reasoning or 0, rates.image_output or 0)
-    return max(dearest, rates.audio_output or 0) if asked.audio_output else dearest
-
-
-def _fees(asked: Asked, rates: Rates) -> int:
-    searches = asked.web_searches * (rates.web_search or 0) + asked.file_searches * (rates.file_search or 0)
-    return (rates.request or 0) + searches
 
 
 def _price_missing(model: str, what: str) -> Refusal:
