@@ -23,7 +23,7 @@ run: $(VENV)/run.stamp ## start the gateway, a sandbox provider and a sample reg
 
 ##@ Check
 .PHONY: test
-test: $(VENV)/dev.stamp ## run the tests; ARGS="-k budget" picks some
+test: $(VENV)/dev.stamp .venv-anthropic-old/stamp ## run the tests; ARGS="-k budget" picks some
 	@$(BIN)/python -m pytest $(ARGS)
 
 .PHONY: lint
@@ -49,9 +49,9 @@ bench: $(VENV)/dev.stamp ## what a call costs on this machine, beside nginx; ARG
 .PHONY: bench-peers
 bench-peers: .venv-litellm/stamp ## install LiteLLM in an environment of its own, for `make bench` to measure beside ours
 
-.PHONY: clients
-clients: $(VENV)/dev.stamp .venv-anthropic-old/stamp ## older SDKs, each in an environment of its own, against the gateway
-	@$(BIN)/python -m pytest tests/end_to_end/test_anthropic_old.py $(ARGS)
+.PHONY: fuzz
+fuzz: $(VENV)/dev.stamp ## ten minutes of broken requests at the data plane; ARGS="--help" for its options
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 .PHONY: real
 real: $(VENV)/dev.stamp ## the gateway in front of a real local language model

@@ -37,6 +37,7 @@ from comptroller.core.registry.registry import Registry
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.gate import Gate, Limits
 from comptroller.flow.live import LiveCalls
+from comptroller.gateway.certificates import Certificate, read_certificates, renew_forever
 from comptroller.gateway.clock import SystemClock
 from comptroller.gateway.door import Door
 from comptroller.gateway.egress import Egress
@@ -186,9 +187,8 @@ async def _join(
     credential = open_admin_token(settings.state)
     admin = api.build(office, credential, {settings.admin.listen.host})
     sources = Sources(gate, telemetry.tally, store.journal, egress, telemetry.log.counts, ready, __version__)
-    return House(
-        settings, environ, telemetry, store, gate, office, Door(gate, ROUTES, ready), admin, credential, sources
-    )
+    door = Door(gate, ROUTES, ready, settings.trusted_proxies)
+    return House(settings, environ, telemetry, store, gate, office, door, admin, credential, sources)
 
 
 def _limits(settings: Settings) -> Limits:
@@ -254,12 +254,13 @@ async def offline(config: Path) -> AsyncGenerator[Asgi]:
 
 
 async def _serve(settings: Settings, on_ready: OnReady | None) -> int:
+    certificates = read_certificates(settings)
     stop, hurry, supervisor = asyncio.Event(), asyncio.Event(), Supervisor(os.environ)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: hurry.set() if stop.is_set() else stop.set())
     async with open_house(settings, os.environ, listening=True) as house:
-        listeners = _listeners(house)
+        listeners = _listeners(house, certificates)
         for listener in listeners:
             await listener.start()
         beside = [
@@ -267,6 +268,8 @@ async def _serve(settings: Settings, on_ready: OnReady | None) -> int:
             asyncio.create_task(watch_loop(house.sources.tally.loop_lag)),
             asyncio.create_task(supervisor.keep_alive()),
         ]
+        if certificates or not sys.stdin.isatty():  # else SIGHUP is a terminal that was closed: it ends the process
+            beside.append(asyncio.create_task(renew_forever(tuple(certificates.values()), house.telemetry.log.say)))
         _calm_collector()
         _say_started(house)
         supervisor.say("READY=1")
@@ -292,7 +295,7 @@ def _say_started(house: House) -> None:
         "comptroller.registry.version": version,
     }
     house.telemetry.log.say("started", {"service.version": __version__, "process.pid": os.getpid(), **listening})
-    sys.stdout.write(f"comptroller listens on http://{listen}, admin on http://{admin}\n")
+    sys.stdout.write(f"comptroller listens on {house.settings.url}, admin on {house.settings.admin_url}\n")
     sys.stdout.flush()
 
 
@@ -306,17 +309,19 @@ def _calm_collector() -> None:
     gc.set_threshold(_YOUNG_MOST, 20, 50)
 
 
-def _listeners(house: House) -> list[Listener]:
+def _listeners(house: House, certificates: Mapping[str, Certificate]) -> list[Listener]:
     """The data plane's and the admin plane's, or one for both if they share an address."""
     data, admin = house.settings.listen, house.settings.admin.listen
     limits = house.settings.limits
 
-    def listener(app: Asgi, at: Address) -> Listener:
-        return Listener(app, at.host, at.port, head_bytes=limits.header_bytes, stalled_s=limits.stalled_caller_s)
+    def listener(name: str, app: Asgi, at: Address) -> Listener:
+        tls = certificates[name].context if name in certificates else None
+        most, stalled_s = limits.header_bytes, limits.stalled_caller_s
+        return Listener(app, at.host, at.port, head_bytes=most, stalled_s=stalled_s, tls=tls)
 
-    if data == admin:
-        return [listener(_shared(house), data)]
-    return [listener(house.door, data), listener(_admin_plane(house), admin)]
+    if house.settings.shared:
+        return [listener("listen", _shared(house), data)]
+    return [listener("listen", house.door, data), listener("admin.listen", _admin_plane(house), admin)]
 
 
 def _shared(house: House) -> Asgi:

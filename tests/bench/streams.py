@@ -119,12 +119,12 @@ def _talking(
     cpu_us: dict[str, list[float]] = {each.name: [] for each in contestants}
     per_s: dict[str, list[float]] = {each.name: [] for each in contestants}
     for each in contestants:
-        uvloop.run(_listen(each, model, events, number, bench.warm_up_s))
+        uvloop.run(listen(each, model, events, number, bench.warm_up_s))
         catch_up(each)
     for turn in range(bench.rounds):
         for each in contestants:
             before, began = cpu_ns(each.pid), time.perf_counter()
-            heard = uvloop.run(_listen(each, model, events, number, bench.round_s))
+            heard = uvloop.run(listen(each, model, events, number, bench.round_s))
             took_s = time.perf_counter() - began
             catch_up(each)
             cpu_us[each.name].append((cpu_ns(each.pid) - before) / heard.events / 1e3)
@@ -140,7 +140,7 @@ def _talking(
     return figures
 
 
-async def _listen(contestant: Contestant, model: str, events: int, number: int, seconds: float) -> Heard:
+async def listen(contestant: Contestant, model: str, events: int, number: int, seconds: float) -> Heard:
     heard = Heard()
     listeners = await _connect(contestant, model, events, number, heard)
     await asyncio.sleep(seconds)  # sleep: how long the round lasts

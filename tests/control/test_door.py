@@ -1,12 +1,13 @@
 """Who may come in at all, and how every error leaves."""
 
+import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
-from comptroller.control import api, tokens
+from comptroller.control import api, route, tokens
 from comptroller.control.door import host_name, is_loopback
 from tests.control.asgi import ADMIN, Admin, ask
 from tests.control.house import House, opened
@@ -111,6 +112,22 @@ async def test_the_credential(house: House, headers: dict[str, str], status: int
         assert ("www-authenticate" in said.headers) == (status == 401)
 
 
+@pytest.mark.parametrize(
+    "name", ["via", "x-client-ip", "True-Client-IP", "CF-Connecting-IP", "x-envoy-external-address", "x-original-url"]
+)
+async def test_other_signs_of_a_proxy(house: House, name: str) -> None:
+    said = await ask(door(house), "GET", STATUS, headers={name: "127.0.0.1"})
+    assert (said.status, said.code) == (403, "client_forbidden")
+
+
+@pytest.mark.parametrize(
+    ("site", "status"), [("same-origin", 200), ("none", 200), ("cross-site", 403), ("same-site", 403)]
+)
+async def test_a_page_of_another_site_may_not_even_ask(house: House, site: str, status: int) -> None:
+    """Browsers say so on every request, also where they send no Origin."""
+    assert (await ask(door(house), "GET", STATUS, headers={"sec-fetch-site": site})).status == status
+
+
 async def test_two_credentials_are_none(house: House) -> None:
     said = await ask(door(house), "GET", STATUS, headers=[("authorization", f"Bearer {ADMIN}")])
     assert said.code == "credential_missing"
@@ -183,7 +200,7 @@ async def test_a_session_credential_administers_nothing(house: House) -> None:
         ("POST", "/api/v1/registry/plan", {"registry": "= 1"}, 422, "registry_invalid"),
         ("POST", "/api/v1/registry/plan", {"registry": "x = " + "[" * 5_000}, 422, "registry_invalid"),
         ("POST", "/api/v1/registry/apply", {"registry": "x = 1"}, 422, "registry_invalid"),
-        ("POST", "/api/v1/registry/apply", b"#" * (9 << 20), 413, "body_too_large"),
+        ("POST", "/api/v1/registry/apply", b"#" * (api.DOCUMENT_BYTES + 1), 413, "body_too_large"),
     ],
 )
 async def test_what_is_wrong_is_said(house: House, method: str, path: str, body: Any, status: int, code: str) -> None:
@@ -229,6 +246,24 @@ async def test_a_wrong_method_is_told_the_right_ones(house: House, method: str) 
     assert said.headers["allow"] == "GET, POST"
 
 
+async def test_a_body_that_does_not_come_is_not_waited_for(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(route, "BODY_TIMEOUT_S", 0.05)
+    sent: list[dict[str, Any]] = []
+
+    async def never() -> dict[str, Any]:
+        return await asyncio.get_running_loop().create_future()
+
+    async def keep(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    headers = [(b"host", b"localhost"), (b"authorization", f"Bearer {ADMIN}".encode())]
+    scope = {"type": "http", "method": "POST", "path": "/api/v1/sessions", "query_string": b"", "headers": headers}
+    scope |= {"scheme": "http", "client": ("127.0.0.1", 1), "http_version": "1.1", "root_path": ""}
+    await door(house)(scope, never, keep)
+    assert sent[0]["status"] == 408
+    assert b"body_timeout" in sent[1]["body"]
+
+
 async def test_every_answer_is_private_json(house: House) -> None:
     for path, media in ((STATUS, "application/json"), ("/api/v1/nothing", "application/problem+json")):
         said = await ask(door(house), "GET", path)
@@ -251,6 +286,16 @@ def test_the_name_in_a_host_header(host: str, name: str) -> None:
     assert host_name(host) == name
 
 
-@pytest.mark.parametrize(("name", "loopback"), [("127.1.2.3", True), ("::1", True), ("0.0.0.0", False), ("a", False)])
+@pytest.mark.parametrize(
+    ("name", "loopback"),
+    [
+        ("127.1.2.3", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("::ffff:10.0.0.1", False),
+        ("0.0.0.0", False),
+        ("a", False),
+    ],
+)
 def test_what_is_loopback(name: str, loopback: bool) -> None:
     assert is_loopback(name) is loopback

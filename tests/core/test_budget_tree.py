@@ -253,6 +253,20 @@ def test_names_that_callers_make_up_do_not_fill_the_memory(monkeypatch: pytest.M
     assert tree.drawn_by(facts(model="kept"), T0).windows[0].held == 5
 
 
+def test_more_windows_in_use_than_expected_are_not_looked_through_in_every_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tree_module, "_WINDOWS_MOST", 10)
+    tree = BudgetTree([a_budget("each", per="identity")])
+    for number in range(30):
+        draw = tree.drawn_by(facts(f"agent/{number}"), T0)
+        tree.hold(f"h{number}", draw, Amounts(usd=5))
+        tree.settle(f"h{number}", Amounts(usd=5))
+    known = tree.drawn_by(facts("agent/0"), T0)
+    tree.drawn_by(facts("agent/new"), T0)
+    assert tree.drawn_by(facts("agent/0"), T0) is known
+
+
 def test_the_windows_of_a_session_that_is_over_are_forgotten_but_not_under_an_open_hold() -> None:
     tree = BudgetTree([a_budget("each", per="session"), a_budget("pool")])
     for session in ("over", "held", "goes-on"):

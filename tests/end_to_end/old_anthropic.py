@@ -1,6 +1,7 @@
 """What an older `anthropic` package makes of the gateway, as JSON. Runs in that package's own environment.
 
-Arguments: the gateway's address, a credential, and a credential that has too little money.
+Arguments: the gateway's address, a credential, and a credential that has too little money. Or none: then the ways to
+be refused come as JSON (name, address, credential, what is asked), and what was raised for each goes out.
 """
 
 import json
@@ -53,5 +54,16 @@ def refusal(client: anthropic.Anthropic, given: Any) -> list[Any]:
     return ["nothing", 0, ""]
 
 
+def refusals(ways: list[Any]) -> None:
+    found: dict[str, Any] = {}
+    for name, url, credential, given in ways:
+        with anthropic.Anthropic(base_url=url, api_key=credential, max_retries=0) as client:
+            found[name] = refusal(client, {**GIVEN, **given})
+    print(json.dumps(found))
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if sys.argv[1:]:
+        main(*sys.argv[1:])
+    else:
+        refusals(json.load(sys.stdin))

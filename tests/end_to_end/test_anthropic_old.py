@@ -1,24 +1,39 @@
-"""An older `anthropic` package against the gateway. `make clients` installs it, in an environment of its own."""
+"""An older `anthropic` package against the gateway. `make test` installs it, in an environment of its own."""
 
 import json
+import os
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from comptroller.core.refusal import REFUSALS
 from tests.end_to_end.caller import mint, nanos
+from tests.end_to_end.refused import WAYS, refusing
 from tests.harness.gateway import GatewayProcess
 from tests.sandbox.process import SandboxProcess, charged
-
-pytestmark = pytest.mark.processes
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv-anthropic-old" / "bin" / "python"
 SCRIPT = Path(__file__).with_name("old_anthropic.py")
 OK_CALLS = 7
+RAISED = {
+    400: "BadRequestError",
+    401: "AuthenticationError",
+    402: "APIStatusError",
+    404: "NotFoundError",
+    408: "APIStatusError",
+    413: "RequestTooLargeError",
+} | dict.fromkeys((500, 502, 503, 504), "InternalServerError")
+PICTURE = {"type": "image", "source": {"type": "url", "url": "https://x.test/a.png"}}
+
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif(not PYTHON.exists() and not os.environ.get("CI"), reason="not installed: `make test` does it"),
+]
 
 
-@pytest.mark.skipif(not PYTHON.exists(), reason="not installed: `make clients`")
 def test_an_older_package_sees_what_the_current_one_does(gateway: GatewayProcess, sandbox: SandboxProcess) -> None:
     before = len(gateway.admin("GET", "/calls?limit=1000"))
     rich, poor = mint(gateway)["credential"], mint(gateway, "agent/poor")["credential"]
@@ -47,3 +62,19 @@ def test_an_older_package_sees_what_the_current_one_does(gateway: GatewayProcess
     assert len(gateway.admin("GET", "/calls?limit=1000")) == before + len(lines) + 3  # three refusals, once each
     exact = {f"{row['id']}.1": nanos(row["charge_usd"]) for row in rows if row["attempts"] and not row["presumed"]}
     assert charged(each for each in lines if each["client_request_id"] in exact) == sum(exact.values())
+
+
+def test_an_older_package_raises_every_refusal_with_our_text(sandbox: SandboxProcess, tmp_path: Path) -> None:
+    with refusing(tmp_path, sandbox) as world, ExitStack() as ways:
+        entered = {code: ways.enter_context(making(world)) for code, making in WAYS.items()}
+        asked = [
+            (code, way.url, way.credential, {"model": "sandbox-large"} | way.asked(PICTURE))
+            for code, way in entered.items()
+        ]
+        done = subprocess.run(
+            [PYTHON, SCRIPT], input=json.dumps(asked), capture_output=True, text=True, timeout=240, check=False
+        )
+    assert done.returncode == 0, done.stderr
+    for code, (kind, status, text) in json.loads(done.stdout).items():
+        assert (kind, status) == (RAISED[REFUSALS[code].status], REFUSALS[code].status), code
+        assert f"'code': '{code}'" in text

@@ -25,7 +25,7 @@ FREE = [
     if not isinstance(target, ModelCall)
 ]
 BODIES: dict[str, Any] = {"openai_chat": chat(), "anthropic_messages": chat(max_tokens=100)}
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "post")
 
 # What providers have beside, and what a client may try.
 ELSEWHERE = [
@@ -50,7 +50,20 @@ ELSEWHERE = [
     *("/v1/messages/count_tokens", "/v1/messages/batches", "/v1/complete", "/v1/skills", "/anthropic/v1/files"),
     *("/v1beta/models/m:generateContent", "/v1/models/m:generateContent", "/chat/completions", "/messages"),
     *("/v1/chat/completions/", "/v1/messages/", "/v1//messages", "/V1/messages", "/v1/messages%2f", "/v1/models/"),
-    *("/openai/v1/messages", "/anthropic/v1/chat/completions", "/sandbox/bill", "/api/v1/calls", "/", "*", "//"),
+    *("/openai/v1/messages", "/anthropic/v1/chat/completions", "/sandbox/bill", "/", "*", "//"),
+    *("/api/v1/calls", "/api/v1/openapi.json", "/metrics", "/console"),  # the admin plane listens elsewhere
+]
+
+# Other spellings of a path that can cost money: they lead where the path leads, or nowhere.
+SPELLED = [
+    "{}?a=b",
+    "http://elsewhere.example{}",
+    "//elsewhere.example{}",
+    "/.{}",
+    "/x/..{}",
+    "{};a=b",
+    "{}%00",
+    "%2F{}",
 ]
 
 
@@ -81,6 +94,20 @@ def test_none_of_them_sends_anything_without_a_credential_or_a_budget(
     poor = mint(gateway, "agent/poor")["credential"]
     body = BODIES[dialect] | {"max_tokens": 4000}
     assert ask(gateway, poor, body, path=path, method=method).status == 402
+    assert sandbox.requests() == []
+
+
+@pytest.mark.parametrize(("path", "method", "dialect"), CALLS)
+@pytest.mark.parametrize("spelled", [*SPELLED, "letters"])
+def test_another_spelling_of_its_path_is_no_way_around(
+    gateway: GatewayProcess, sandbox: SandboxProcess, path: str, method: str, dialect: str, spelled: str
+) -> None:
+    other = "".join(f"%{ord(each):02x}" if each == "s" else each for each in path)
+    target = other if spelled == "letters" else spelled.format(path)
+    poor = mint(gateway, "agent/poor")["credential"]
+    said = ask(gateway, poor, BODIES[dialect] | {"max_tokens": 4000}, path=target, method=method)
+    assert said.status in {400, 402, 404}, said
+    assert ask(gateway, None, BODIES[dialect], path=target, method=method).status in {400, 401, 404}
     assert sandbox.requests() == []
 
 
@@ -133,14 +160,16 @@ def test_a_route_that_is_free_sends_and_records_nothing(
     assert_free(alone, ear)
 
 
-@pytest.mark.parametrize("path", [*ELSEWHERE, *sorted({path for path, _, _ in EVERY if NAME not in path})])
+@pytest.mark.parametrize("path", [*ELSEWHERE, *sorted({path for path, _, _ in EVERY})])
 def test_every_other_way_is_refused(alone: GatewayProcess, ear: Ear, path: str) -> None:
+    """Every method that is not in the table, on every path that is and on those of other gateways and providers."""
     credential = mint(alone)["credential"]
+    target = path.replace(NAME, "/sandbox-large")
     for method in METHODS:
         if method in ROUTES.table.get(path, {}):
             continue
-        said = ask(alone, credential, BODIES["anthropic_messages"], path=path, method=method)
-        assert said.status in {400, 404, 405}, (method, path)
+        said = ask(alone, credential, BODIES["anthropic_messages"], path=target, method=method)
+        assert said.status in {400, 404, 405}, (method, target)
     assert_free(alone, ear)
 
 

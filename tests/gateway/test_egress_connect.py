@@ -14,7 +14,6 @@ from comptroller.gateway.egress_connect import tls_context
 from tests.gateway.egress_world import (
     LOOP_NAMES,
     LOOPS,
-    Authority,
     Talk,
     after_the_request,
     ask,
@@ -26,6 +25,7 @@ from tests.gateway.egress_world import (
     respond,
     within,
 )
+from tests.harness.authority import Authority
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 LONG = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"

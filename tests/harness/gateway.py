@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -52,19 +53,23 @@ class GatewayProcess:
         *,
         env: Mapping[str, str] | None = None,
         source: Path = SRC,
+        trust: ssl.SSLContext | None = None,
         before_exec: Callable[[], None] | None = None,
         program: Sequence[str] = ("-m", "comptroller"),
     ) -> None:
         self.folder = folder
         self.env = {KEY_VARIABLE: PROVIDER_KEY, **(env or {})}
         self._source = source
+        self._trust = trust
+        self._data_tls = "tls_cert" in process
+        self._admin_tls = "tls_cert" in process.get("admin", {})
         self._before_exec = before_exec
         self._program = program
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
         self.port, self.admin_port = _free_ports()
-        addresses = {"listen": f"127.0.0.1:{self.port}", "admin": {"listen": f"127.0.0.1:{self.admin_port}"}}
-        self.config.write_text(to_toml({**process, **addresses}))
+        admin = {**process.get("admin", {}), "listen": f"127.0.0.1:{self.admin_port}"}
+        self.config.write_text(to_toml({**process, "listen": f"127.0.0.1:{self.port}", "admin": admin}))
         self.write_registry(registry)
 
     def __enter__(self) -> Self:
@@ -80,7 +85,7 @@ class GatewayProcess:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'s' if self._data_tls else ''}://127.0.0.1:{self.port}"
 
     @property
     def config(self) -> Path:
@@ -138,7 +143,7 @@ class GatewayProcess:
     def ready(self) -> bool:
         """What /readyz says now, on both planes."""
         try:
-            return all(_request(port, "GET", "/readyz", None, {})[0] == 200 for port in (self.port, self.admin_port))
+            return all(ask("GET", "/readyz", None, {})[0] == 200 for ask in (self._ask_data, self._ask_admin))
         except OSError:
             return False
 
@@ -185,13 +190,13 @@ class GatewayProcess:
 
     def get(self, path: str) -> tuple[int, bytes]:
         """A GET on the data plane."""
-        return _request(self.port, "GET", path, None, {})
+        return self._ask_data("GET", path, None, {})
 
     def admin(self, method: str, path: str, body: Any = None) -> Any:
         """A request on the admin plane with the bootstrap credential; raises GatewayFailed for an error."""
         headers = {"Authorization": f"Bearer {self.admin_token()}", "Content-Type": "application/json"}
         content = None if body is None else json.dumps(body).encode()
-        status, answer = _request(self.admin_port, method, f"/api/v1{path}", content, headers)
+        status, answer = self._ask_admin(method, f"/api/v1{path}", content, headers)
         if not 200 <= status < 300:
             raise GatewayFailed(f"{method} {path}: {status} {answer.decode(errors='replace')}")
         return json.loads(answer)
@@ -216,6 +221,18 @@ class GatewayProcess:
         if check and done.returncode != 0:
             raise CommandFailed(arguments, done.returncode, f"{done.stdout}{done.stderr}\n{self.log()[-2000:]}")
         return done
+
+    def elsewhere(self, *arguments: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+        """`comptroller ARGUMENTS` without our comptroller.toml, with these variables."""
+        return subprocess.run(
+            [sys.executable, "-m", "comptroller", *arguments],
+            env=self.environment() | env,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_S,
+            check=False,
+            cwd=self.state,
+        )
 
     def cli(self, *arguments: str) -> Any:
         """The parsed output of a command that is asked for JSON."""
@@ -244,13 +261,25 @@ class GatewayProcess:
         path = os.pathsep.join(filter(None, [str(self._source), os.environ.get("PYTHONPATH")]))
         return dict(os.environ) | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"} | self.env
 
+    def _ask_data(self, *asked: Any) -> tuple[int, bytes]:
+        return _request(self.port, self._trust if self._data_tls else None, *asked)
+
+    def _ask_admin(self, *asked: Any) -> tuple[int, bytes]:
+        return _request(self.admin_port, self._trust if self._admin_tls else None, *asked)
+
     @property
     def _log_path(self) -> Path:
         return self.folder / "gateway.log"
 
 
-def _request(port: int, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=COMMAND_S)
+def _request(
+    port: int, tls: ssl.SSLContext | None, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+) -> tuple[int, bytes]:
+    connection = (
+        http.client.HTTPConnection("127.0.0.1", port, timeout=COMMAND_S)
+        if tls is None
+        else http.client.HTTPSConnection("127.0.0.1", port, timeout=COMMAND_S, context=tls)
+    )
     try:
         connection.request(method, path, body, dict(headers))
         with connection.getresponse() as response:

@@ -1,10 +1,19 @@
 """Every fault of a policy file is found when it is loaded, all at once, each with its line."""
 
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
 import pytest
 
+from comptroller.core.policy import load, remedy, targets
 from comptroller.core.policy.load import load_policies, warnings
 from comptroller.core.policy.policies import Policies
 from comptroller.core.policy.text import statements, version_of
+from comptroller.settings import SettingsError, read_policies
+from tests.architecture.house import calls, parse
 from tests.policy.samples import TARGETS, faults, policies
 
 PERMIT = "permit (principal, action, resource);"
@@ -25,6 +34,9 @@ FAULTY = [
     (f'@id("a") {PERMIT}\n\n@id("a") {FORBID}', "test.cedar:3: The id 'a' stands at test.cedar:1 already."),
     (f'@id("a") @reasn("x") {PERMIT}', "There is no annotation @reasn. Did you mean 'reason'?"),
     (f'@id("a") @reason("x\\ny") {PERMIT}', "@reason must be one line"),
+    (f'@id("a") @reason("{"x" * 501}") {PERMIT}', "@reason must be one line"),
+    (f'@id("{"a" * 101}") {PERMIT}', "is not an id."),
+    (f'@id("-a") {PERMIT}', "'-a' is not an id."),
     (f'@id("a") @remedy("route:small") {PERMIT}', "A remedy stands on a permit."),
     (f'@id("a") @remedy("small") {FORBID}', "'small' is not a remedy."),
     (f'@id("a") @remedy("rout:small") {FORBID}', "There is no remedy 'rout'. Did you mean 'route'?"),
@@ -69,6 +81,51 @@ FAULTY = [
 @pytest.mark.parametrize(("text", "said"), FAULTY)
 def test_every_fault_is_found(text: str, said: str) -> None:
     assert said in "\n".join(faults(text))
+
+
+def test_every_check_was_tried() -> None:
+    """Each place where a fault of a policy is made is one that the texts here come to."""
+    places = {
+        (module.__file__, call.lineno)
+        for module in (load, remedy, targets)
+        for name, call in calls(parse(Path(module.__file__)))
+        if name in {"Problem", "Fault"}
+    }
+    assert len(places) > 15, "this test has gone blind"
+    seen: set[tuple[str, int]] = set()
+
+    def look(frame: FrameType, event: str, argument: Any) -> Callable[..., Any]:
+        seen.add((frame.f_code.co_filename, frame.f_lineno))
+        return look
+
+    before = sys.gettrace()
+    sys.settrace(look)
+    try:
+        for text, _ in FAULTY:
+            faults(text)
+        test_faults_of_every_file_are_said()
+        test_a_route_to_a_name_that_is_a_model_and_a_class_is_refused()
+        test_a_set_that_permits_nothing_is_warned_about()
+    finally:
+        sys.settrace(before)
+    assert not places - seen
+
+
+def test_a_folder_of_policies_is_read_whole_or_not_at_all(tmp_path: Path) -> None:
+    assert read_policies(tmp_path / "nowhere") == {}
+    for name, content in (("b.cedar", FORBID), ("a.cedar", PERMIT), (".hidden.cedar", "x"), ("notes.txt", "x")):
+        (tmp_path / name).write_text(content)
+    assert read_policies(tmp_path) == {"a.cedar": PERMIT, "b.cedar": FORBID}
+    (tmp_path / "latin.cedar").write_bytes(b"// \xfc\n")
+    (tmp_path / "folder.cedar").mkdir()
+    with pytest.raises(SettingsError) as raised:
+        read_policies(tmp_path)
+    assert [problem.line for problem in raised.value.problems] == [
+        "folder.cedar: It cannot be read: Is a directory.",
+        "latin.cedar: It is not UTF-8.",
+    ]
+    with pytest.raises(SettingsError, match="not a folder"):
+        read_policies(tmp_path / "a.cedar")
 
 
 def test_all_faults_are_said_at_once_each_with_its_line() -> None:

@@ -1,6 +1,7 @@
 """comptroller.toml: defaults, every fault at once, and no secret repeated."""
 
 import contextlib
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -212,9 +213,47 @@ def test_plain_http_into_a_private_network_must_be_meant(file: Path) -> None:
     assert load(file, f"{text}\nprivate_network = true").providers["p"].private_network
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.5", "[::]", "203.0.113.9"])
+def test_beyond_this_machine_a_certificate_does_too(file: Path, host: str) -> None:
+    """Each plane its own."""
+    bare = f'listen = "{host}:1"\n[admin]\nlisten = "{host}:2"'
+    data, admin = problems(file, bare)
+    assert data.startswith("listen: ")
+    assert admin.startswith("admin.listen: ")
+    assert "Name tls_cert and tls_key" in data
+    assert "Name admin.tls_cert and admin.tls_key" in admin
+    (admin,) = problems(file, f"{PAIR}\n{bare}")
+    assert admin.startswith("admin.listen: ")
+    both = load(file, f"{PAIR}\n{bare}\n{PAIR}")
+    assert (both.url, both.admin_url) == (f"https://{host}:1", f"https://{host}:2")
+    assert (both.tls_cert, both.admin.tls_key) == (file.parent / "p", file.parent / "q")
+    shared = load(file, f'{PAIR}\nlisten = "{host}:1"\n[admin]\nlisten = "{host}:1"')
+    assert (shared.shared, shared.admin_cert, shared.admin_url) == (True, file.parent / "p", f"https://{host}:1")
+
+
+def test_a_proxy_in_front_of_a_shared_port_would_lead_to_the_admin_plane(file: Path) -> None:
+    text = 'trusted_proxies = ["127.0.0.1"]\nlisten = "127.0.0.1:1"\n[admin]\nlisten = "127.0.0.1:{}"'
+    (line,) = problems(file, text.format(1))
+    assert line.startswith("admin.listen: ")
+    assert "as if it were this machine" in line
+    assert load(file, text.format(2)).trusted_proxies == (ip_network("127.0.0.1/32"),)
+
+
+PAIR = 'tls_cert = "p"\ntls_key = "q"'
+
 PROBLEMS = [
     ("listn = 1", "listn: ", "Did you mean 'listen'?"),
-    ('tls_cert = "p"', "tls_cert: ", "does not exist yet"),
+    ('tls_cert = "p"', "tls_key: ", "missing, and tls_cert is nothing without it"),
+    ('tls_key = "p"', "tls_cert: ", "missing, and tls_key is nothing without it"),
+    ('[admin]\ntls_cert = "p"', "admin.tls_key: ", "missing, and tls_cert is nothing without it"),
+    ("tls_cert = 1\ntls_key = 'p'", "tls_cert: ", "text in quotes"),
+    ('tls = "terminated"\ntls_cert = "p"\ntls_key = "q"', "tls: ", "in front of the gateway or in it"),
+    ('listen = "127.0.0.1:1"\n[admin]\nlisten = "127.0.0.1:1"\n' + PAIR, "admin.tls_cert: ", "share one port"),
+    ('trusted_proxies = "10.0.0.1"', "trusted_proxies: ", "must be a list"),
+    ("trusted_proxies = [1]", "trusted_proxies: ", "text in quotes"),
+    ('trusted_proxies = ["10.0.0.1", "proxy"]', "trusted_proxies: ", "'proxy' is neither an address nor a range"),
+    ('trusted_proxies = ["10.0.0.1/8"]', "trusted_proxies: ", "has host bits set"),
+    ('trusted_proxies = ["10.0.0.0/33"]', "trusted_proxies: ", "neither an address nor a range"),
     ('tls = "off"', "tls: ", "'terminated'"),
     ("listen = 8787", "listen: ", "text in quotes"),
     ('listen = "8787"', "listen: ", "HOST:PORT"),

@@ -94,6 +94,22 @@ async def test_a_store_that_goes_on_from_the_backup_lends_it_its_windows(tmp_pat
     assert rows_of(done.replaced, "SELECT count(*) FROM calls") == [(4,)]
 
 
+async def test_a_store_that_was_restored_since_does_not_know_what_the_backup_knows(tmp_path: Path) -> None:
+    """Two backups with the same changes: what came out of the older one lacks calls that the newer one has."""
+    state = tmp_path / "state"
+    async with opened(state, budgets=BUDGETS) as house:
+        older = back_up(state)
+        await house.spend(USD)
+        await house.store.fold()
+        newer = back_up(state)
+    lose(state)
+    restore(state, older, "accept")
+    async with opened(state) as house:
+        await house.spend(USD // 2)
+    plan, _ = restore(state, newer, "presume")
+    assert (plan.replaced, plan.needs_choice) == ("other", True)
+
+
 async def test_calls_in_flight_when_the_backup_was_made_are_presumed(tmp_path: Path) -> None:
     state = tmp_path / "state"
     async with opened(state, budgets=BUDGETS) as house:

@@ -18,6 +18,7 @@ def said_plainly(before: str = "") -> Generator[None]:
     """Turn what opening a gateway's parts raises into a CommandError. `before` is put in front of its sentence."""
     from comptroller.control.problem import ControlProblem
     from comptroller.flow.journal import LedgerUnavailableError
+    from comptroller.gateway.certificates import CertificateError
     from comptroller.settings import SettingsError
     from comptroller.store.backup import BackupError
     from comptroller.store.folder import StoreDamagedError
@@ -36,6 +37,9 @@ def said_plainly(before: str = "") -> Generator[None]:
         raise CommandError(f"{before}{error}") from error
     except (StoreHeldError, SchemaUnknownError, StoreDamagedError, SecretFileError) as error:
         raise CommandError(f"{before}{error}") from error
+    except CertificateError as error:
+        hint = "The certificate and its key stand under tls_cert and tls_key in comptroller.toml."
+        raise CommandError(f"{before}{error}", hint) from error
     except OSError as error:
         raise CommandError(f"{before}{error}") from error
 

@@ -47,7 +47,7 @@ class _Words(NamedTuple):
 
 async def _welcome(house: app.House, words: _Words) -> None:
     minted = await mint(house.office, _AGENT, None, "demo")
-    base_url = f"http://{house.settings.listen}/v1"
+    base_url = f"{house.settings.url}/v1"
     sys.stdout.write(
         f"""
   The sandbox provider answers as sandbox-large and sandbox-small. {_real(house, "openai")} {_real(house, "anthropic")}
@@ -56,7 +56,7 @@ async def _welcome(house: app.House, words: _Words) -> None:
 
     export OPENAI_BASE_URL={base_url}
     export OPENAI_API_KEY={minted.credential}
-    export ANTHROPIC_BASE_URL=http://{house.settings.listen}
+    export ANTHROPIC_BASE_URL={house.settings.url}
     export ANTHROPIC_API_KEY={minted.credential}
 
   Any OpenAI or Anthropic SDK reads them. Or by hand:

@@ -31,6 +31,7 @@ class Target(NamedTuple):
     token: str | None
     config: Path | None
     timeout_s: float
+    cert: Path | None = None  # what the gateway beside us shows; None: without TLS, or as any authority vouches for
 
     @property
     def where(self) -> str:
@@ -46,8 +47,9 @@ def find_target(config: Path | None, environ: Mapping[str, str] = os.environ) ->
         return _by_address(address, environ.get(TOKEN), timeout_s)
     path = find_config(config, environ)
     settings = read_settings(path)
-    listen = settings.admin.listen
-    return Target("http", listen.host, listen.port, environ.get(TOKEN) or _token(settings), path, timeout_s)
+    listen, cert = settings.admin.listen, settings.admin_cert
+    token = environ.get(TOKEN) or _token(settings)
+    return Target("https" if cert else "http", listen.host, listen.port, token, path, timeout_s, cert)
 
 
 def find_config(config: Path | None, environ: Mapping[str, str] = os.environ) -> Path:

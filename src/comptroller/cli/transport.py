@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import socket
+import ssl
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +22,7 @@ import typer
 
 from comptroller.cli.failure import CommandError
 from comptroller.cli.options import chosen_config
+from comptroller.cli.secure import check_certificate, connection_to
 from comptroller.cli.target import Target, find_target
 
 T = TypeVar("T")
@@ -127,9 +129,11 @@ class _Online:
 
     def send(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
         credential = {"authorization": f"Bearer {self._target.token}"} if self._target.token else {}
-        kind = http.client.HTTPSConnection if self._target.scheme == "https" else http.client.HTTPConnection
-        connection = kind(self._target.host, self._target.port, timeout=self._target.timeout_s)
+        connection = connection_to(self._target)
         try:
+            connection.connect()
+            if self._target.cert is not None:
+                check_certificate(connection, self._target.cert)
             connection.request(method, target, body or None, {**headers, **credential})
             response = connection.getresponse()
             return Answer(response.status, response.read())
@@ -138,6 +142,11 @@ class _Online:
             raise CommandError(
                 f"The gateway on {self._target.where} did not answer within {waited}.{self._holder()}",
                 "What was asked may still happen: look before you ask again.",
+            ) from error
+        except ssl.SSLCertVerificationError as error:
+            raise CommandError(
+                f"Nobody vouches for the certificate of {self._target.where}: {error.verify_message}.",
+                "Name the authority that signed it: SSL_CERT_FILE=/path/to/authority.pem.",
             ) from error
         except (OSError, http.client.HTTPException) as error:
             raise CommandError(

@@ -61,7 +61,7 @@ from comptroller.core.money import parse_usd
 
 ACTOR = "admin"  # the bootstrap credential; named admins come with logins
 _FARTHEST_NS = 1 << 63  # from 1970, either way: the books count nanoseconds in 64 bits
-DOCUMENT_BYTES = 8 * 1024 * 1024  # a registry of tens of thousands of identities
+DOCUMENT_BYTES = 32 * 1024 * 1024  # a registry of a hundred thousand identities
 
 
 def build(office: Office, admin: AdminCredential, own_hosts: Collection[str] = ()) -> ASGIApp:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 
@@ -15,6 +17,8 @@ from comptroller.core.budget.tree import Window
 from comptroller.core.budget.window import span_at
 from comptroller.core.instant import format_instant
 from comptroller.core.money import format_usd
+
+T = TypeVar("T")
 
 
 class BudgetRow(msgspec.Struct, frozen=True):
@@ -47,7 +51,21 @@ async def list_budgets(office: Office) -> Sequence[BudgetRow]:
         written = await standing_balances(office.ledger, budgets, sessions, now_ns)
         # From here on nothing waits, so the windows in memory are one picture; the books add those that sleep.
         sessions, now_ns = _going_on(office), office.gate.clock.now_ns()
-        return [_row(window) for budget in budgets for window in _windows(office, budget, written, sessions, now_ns)]
+        living = _by_budget((window.key, window) for window in office.gate.tree.windows())
+        known = _by_budget(written.items())
+        return [
+            _row(window)
+            for budget in budgets
+            for window in _windows(budget, living[budget.key], known[budget.key], sessions, now_ns)
+        ]
+
+
+def _by_budget(items: Iterable[tuple[WindowKey, T]]) -> defaultdict[str, dict[WindowKey, T]]:
+    """In one pass: there can be very many."""
+    found: defaultdict[str, dict[WindowKey, T]] = defaultdict(dict)
+    for key, item in items:
+        found[key.budget][key] = item
+    return found
 
 
 def _going_on(office: Office) -> Collection[str]:
@@ -57,16 +75,19 @@ def _going_on(office: Office) -> Collection[str]:
 
 
 def _windows(
-    office: Office, budget: Budget, written: Mapping[WindowKey, Amounts], sessions: Collection[str], now_ns: int
+    budget: Budget,
+    living: Mapping[WindowKey, Window],
+    written: Mapping[WindowKey, Amounts],
+    sessions: Collection[str],
+    now_ns: int,
 ) -> Iterable[Window]:
     """The windows of one budget: past ones first, then by instance."""
     span = span_at(budget.window, budget.zone, now_ns)
-    living = [w for w in office.gate.tree.windows() if w.key.budget == budget.key]
-    over = {w.key for w in living if budget.per == "session" and w.key.instance not in sessions}
-    shown = {w.key: w for w in living if w.held or (w.span.contains(now_ns) and w.key not in over)}
+    over = {key for key in living if budget.per == "session" and key.instance not in sessions}
+    shown = {key: w for key, w in living.items() if w.held or (w.span.contains(now_ns) and key not in over)}
     everybody = written.get(WindowKey(budget.key, EVERY, span.start_ns), Amounts()).of(budget.unit)
     for key, amounts in written.items():
-        if key.budget == budget.key and key.start_ns == span.start_ns and key not in shown and key not in over:
+        if key.start_ns == span.start_ns and key not in shown and key not in over:
             of_all = 0 if key.instance == EVERY else everybody
             shown[key] = Window(budget, key, span, posted=amounts.of(budget.unit) + of_all)
     if not any(key.start_ns == span.start_ns for key in shown):

@@ -48,6 +48,7 @@ class CallRow(msgspec.Struct, frozen=True):
     policies: Sequence[str] = ()  # the determining ones
     asked_model: str | None = None  # where a policy routed the call to `model`
     routed_by: str | None = None  # that policy
+    client_address: str | None = None  # where the caller was, as far as it is known
 
 
 async def list_calls(office: Office, wanted: CallFilter) -> Sequence[CallRow]:
@@ -99,6 +100,7 @@ def call_row(record: CallRecord) -> CallRow:
         policies=facts.policies,
         asked_model=facts.asked_model,
         routed_by=facts.routed_by,
+        client_address=facts.client_address,
     )
 
 

@@ -9,7 +9,7 @@ a browser sends one, is our own; the credential is the admin's.
 from __future__ import annotations
 
 from collections.abc import Collection
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 
 import msgspec
 from starlette.datastructures import Headers
@@ -24,8 +24,15 @@ from comptroller.flow.fault import fault_facts
 from comptroller.flow.journal import LedgerUnavailableError
 
 PROBLEM = "application/problem+json"
-_HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
-_FORWARDED = frozenset({"forwarded", "x-real-ip", "via"})  # and x-forwarded-*: what a proxy adds
+_HEADERS = {
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "referrer-policy": "no-referrer",
+}
+# What proxies add. What stands in it is not looked at: somebody stands behind them, and that is enough.
+_FORWARDED = frozenset({"forwarded", "via", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "true-client-ip"})
+_FORWARDED_BEGIN = ("x-forwarded", "x-original-", "x-envoy-", "cf-", "cdn-")
 _WAY_IN = "Send `Authorization: Bearer` with the admin credential, which stands in the state folder."
 
 
@@ -112,9 +119,11 @@ def is_loopback(name: str) -> bool:
     if name == "localhost":
         return True
     try:
-        return ip_address(name).is_loopback
+        address = ip_address(name)
     except ValueError:
         return False
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None  # on a listener that takes both
+    return (mapped or address).is_loopback
 
 
 def problem_response(problem: ControlProblem) -> Response:
@@ -132,7 +141,9 @@ def _check_client(scope: Scope, headers: Headers) -> None:
     client = scope.get("client")
     if client is None or not is_loopback(client[0]):
         raise _not_here("The bootstrap admin credential works on this machine only.")
-    if any(name in _FORWARDED or name.startswith("x-forwarded-") for name in headers):
+    # nginx asks so unless it is told otherwise, and adds nothing by which it could be known; nobody else does.
+    old = scope.get("http_version") == "1.0"
+    if old or any(name in _FORWARDED or name.startswith(_FORWARDED_BEGIN) for name in headers):
         raise _not_here("This came through a proxy, and the bootstrap admin credential works on this machine only.")
 
 
@@ -142,6 +153,8 @@ def _not_here(message: str) -> ControlProblem:
 
 
 def _check_origin(scope: Scope, headers: Headers) -> None:
+    if any(site not in {"same-origin", "none"} for site in headers.getlist("sec-fetch-site")):
+        raise ControlProblem(403, "origin_forbidden", "A web page of another site may not speak to the admin plane.")
     own = f"{scope['scheme']}://{headers['host']}".lower()
     if any(origin.lower() != own for origin in headers.getlist("origin")):
         raise ControlProblem(403, "origin_forbidden", "A web page of another origin may not speak to the admin plane.")

@@ -25,12 +25,13 @@ _SCHEME = "adminCredential"
 
 # What each route can answer beside its own: the door, the books, and our own faults.
 _EVERYWHERE = (400, 401, 403, 500, 503)
-_WITH_BODY = (413, 415)
+_WITH_BODY = (408, 413, 415)
 _MEANINGS: Mapping[int, str] = {
     400: "The request is not as this document says.",
     401: "No credential was sent, or not the admin's.",
     403: "Not from this client, under this name, from this origin, or with a session credential.",
     404: "There is none of this name.",
+    408: "The body did not come in time.",
     409: "It does not fit the state of things now.",
     413: "The body is too long.",
     415: "The body is of another media type.",

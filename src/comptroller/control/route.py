@@ -6,13 +6,14 @@ made from it (openapi.py), so neither can say what the other does not.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Generic, Literal, TypeVar, get_args, get_type_hints
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
 from comptroller.control.door import json_response
@@ -21,6 +22,7 @@ from comptroller.control.problem import ControlProblem
 
 PREFIX = "/api/v1"
 BODY_BYTES = 64 * 1024
+BODY_TIMEOUT_S = 30.0  # operators' documents are small, and their lines are good
 JSON = "application/json"
 
 Q = TypeVar("Q")
@@ -139,14 +141,21 @@ async def _body(request: Request, kind: type[T], limit_bytes: int) -> T:
 
 
 async def read_body(request: Request, limit_bytes: int) -> bytes:
-    """The whole body, if it is not longer than this."""
+    """The whole body, if it is not longer than this and comes in time."""
     chunks: list[bytes] = []
     length = 0
-    async for chunk in request.stream():
-        length += len(chunk)
-        if length > limit_bytes:
-            raise ControlProblem(413, "body_too_large", f"The body is longer than {limit_bytes} bytes.")
-        chunks.append(chunk)
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            async for chunk in request.stream():
+                length += len(chunk)
+                if length > limit_bytes:
+                    raise ControlProblem(413, "body_too_large", f"The body is longer than {limit_bytes} bytes.")
+                chunks.append(chunk)
+    except TimeoutError as error:
+        message = f"The body did not arrive within {BODY_TIMEOUT_S:g} seconds."
+        raise ControlProblem(408, "body_timeout", message, "Send it again.") from error
+    except ClientDisconnect as error:
+        raise _not_taken("The body broke off.") from error
     return b"".join(chunks)
 
 

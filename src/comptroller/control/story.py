@@ -48,8 +48,9 @@ def tell(told: Told) -> list[str]:
 
 def _who(told: Told) -> Iterator[str]:
     facts = told.record.facts
+    place = f" from {facts.client_address}" if facts.client_address else ""
     yield (
-        f"At {format_instant(facts.at_ns)} the {facts.kind} {facts.identity} called "
+        f"At {format_instant(facts.at_ns)} the {facts.kind} {facts.identity} called{place} "
         f"(team {facts.team}, {facts.environment}); {facts.owner} answers for it."
     )
     session = told.session

@@ -53,9 +53,10 @@ async def _admit(
     if isinstance(decision, Refusal):
         return record_refusal(gate, request, dialect, call_id, caller, decision, body=body, asked=asked.asked)
     permit = seek_permit(gate, dialect, caller, decision, asked.asked)
-    reserved = (
-        permit.refusal if isinstance(permit, Denied) else reserve(gate, dialect, call_id, caller, permit, asked, body)
-    )
+    if isinstance(permit, Denied):
+        reserved = permit.refusal
+    else:
+        reserved = reserve(gate, dialect, call_id, caller, permit, asked, body, request.address)
     if isinstance(reserved, Refusal):
         ruling = permit.ruling
         return record_refusal(

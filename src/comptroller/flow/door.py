@@ -29,6 +29,11 @@ class CallerRequest(Protocol):
         """The query as it came, without the question mark."""
         ...
 
+    @property
+    def address(self) -> str | None:
+        """The network address of the caller, as far as it is known. For records; no limit and no policy reads it."""
+        ...
+
     async def body(self) -> bytes | Refusal:
         """The whole body, decompressed and bounded."""
         ...

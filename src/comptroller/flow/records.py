@@ -40,6 +40,7 @@ class CallFacts(msgspec.Struct, frozen=True, gc=False, array_like=True):
     policies: tuple[str, ...] = ()  # the policies that determined the decision
     asked_model: str | None = None  # as the caller named it, where a policy routed the call to `model`
     routed_by: str | None = None  # that policy
+    client_address: str | None = None  # where the caller was, as far as it is known
 
 
 class Ruling(msgspec.Struct, frozen=True, gc=False):

@@ -27,6 +27,7 @@ def reserve(
     permit: Permit,
     request: DialectRequest,
     body: bytes,
+    address: str | None,
 ) -> Reservation | Refusal:
     """Check every budget and draw on all of them, or on none. Does not wait: nothing can come in between."""
     weighed = permit.weighed
@@ -34,7 +35,7 @@ def reserve(
     number = attempt_id(call_id, 1)
     digest = gate.credentials.digest(body)
     asked, ruling = request.asked, permit.ruling
-    facts = call_facts(dialect, call_id, caller, weighed.now_ns, asked, decision, body, digest, ruling)
+    facts = call_facts(dialect, call_id, caller, weighed.now_ns, asked, decision, body, digest, address, ruling)
     limit = bound.wanted_output_tokens
     hold = gate.tree.hold(number, draw, _amounts(bound, limit))
     if isinstance(hold, Window):

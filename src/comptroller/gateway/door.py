@@ -5,7 +5,7 @@ Every route stands in `routes.py`, and those that can cost money lead to `govern
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
 from comptroller.core.refusal import Refusal
@@ -15,6 +15,7 @@ from comptroller.flow.dialect import Dialect
 from comptroller.flow.fault import fault_facts
 from comptroller.flow.gate import Gate
 from comptroller.flow.models import reachable_model, reachable_models
+from comptroller.gateway.proxies import Network
 from comptroller.gateway.reply import AsgiReply
 from comptroller.gateway.request import AsgiRequest, Bodies
 from comptroller.gateway.routes import Api, ModelCall, Routes
@@ -24,19 +25,25 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+_PATH_SHOWN = 200
+_LONGEST_WORD = 32
+
 
 class Door:
     """The ASGI application of the data plane."""
 
-    def __init__(self, gate: Gate, routes: Routes, ready: Callable[[], bool]) -> None:
+    def __init__(
+        self, gate: Gate, routes: Routes, ready: Callable[[], bool], trusted_proxies: Sequence[Network] = ()
+    ) -> None:
         self._gate = gate
+        self._trusted = trusted_proxies
         self._routes = routes
         self._ready = ready
         self._bodies = Bodies(gate.limits.bodies_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         reply = AsgiReply(scope, send)
-        request = AsgiRequest(scope, receive, self._gate.clock, self._gate.limits, self._bodies)
+        request = AsgiRequest(scope, receive, self._gate.clock, self._gate.limits, self._bodies, self._trusted)
         found = self._routes.find(scope["method"], scope["path"])
         if isinstance(found.target, ModelCall):
             await self._govern(found.target.dialect, request, reply)
@@ -93,7 +100,7 @@ class Door:
     async def _no_way(
         self, scope: Scope, api: Api, request: AsgiRequest, reply: AsgiReply, methods: tuple[str, ...]
     ) -> None:
-        method, path = scope["method"], scope["path"][:200]
+        method, path = scope["method"], _shown(scope["path"])
         if methods:
             refusal = Refusal(
                 code="method_not_allowed",
@@ -109,6 +116,12 @@ class Door:
             f"routes: {', '.join(calls)}.",
         )
         return await self._refuse(api, request, reply, refusal)
+
+
+def _shown(path: str) -> str:
+    """A caller's path, for a sentence: words, and nothing as long as a credential that strayed into it."""
+    words = (word if len(word) <= _LONGEST_WORD else "..." for word in path[:_PATH_SHOWN].split("/"))
+    return "/".join(words)
 
 
 async def _plain(reply: AsgiReply, status: int, body: bytes) -> None:

@@ -1,4 +1,5 @@
-"""uvicorn's HTTP protocol with what it leaves open: bounds on the request head and on callers that do not read.
+"""uvicorn's HTTP protocol with what it leaves open: bounds on the request head, on callers that do not read, and on
+those that hold a connection without asking anything.
 
 It also lends the application two things that ASGI does not have: to drop a connection at once, and to be called
 back when the caller hangs up, without a task that waits for it.
@@ -10,6 +11,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
@@ -18,7 +20,6 @@ from comptroller.gateway.reply import DROP_EXTENSION
 from comptroller.gateway.request import WATCH_EXTENSION
 
 HEADERS_MOST = 128
-HEAD_TIMEOUT_S = 15.0
 
 
 class HeadTooLargeError(Exception):
@@ -30,6 +31,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     head_bytes_most = 64 * 1024
     stalled_s = 60.0
+    waiting_s = 15.0  # for a whole head, and for the rest of a body that is not read any more
 
     def __init__(
         self,
@@ -41,7 +43,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._head_bytes = 0
         self._in_head = True
-        self._head_timer: asyncio.TimerHandle | None = None
+        self._waiting_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
         self._lost = False
         self._lent: dict[str, Callable[..., None]] = {}
@@ -49,10 +51,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
-        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, transport.abort)
+        self._waiting_timer = self.loop.call_later(self.waiting_s, transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_head_timer()
+        self._stop_waiting()
         self._stop_stall_timer()
         super().connection_lost(exc)
         self._lost = True
@@ -71,10 +73,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if not self._in_head:
-            self._stop_head_timer()
-        elif self._head_timer is None:
-            self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self.transport.abort)
+        # While a request is answered its own clocks run. All else that comes is a head, or leads to none.
+        if not self._in_head and not self.cycle.response_complete:
+            self._stop_waiting()
+        elif self._waiting_timer is None:
+            self._waiting_timer = self.loop.call_later(self.waiting_s, self.transport.abort)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -100,8 +103,19 @@ class BoundedProtocol(HttpToolsProtocol):
             raise HeadTooLargeError
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
+        if self.url[:1] != b"/":
+            self._take_authority()
         super().on_headers_complete()
+        self._in_head = False
+
+    def _take_authority(self) -> None:
+        """A target with a host in it: that counts, and the Host header does not (RFC 9112, section 3.2.2)."""
+        target = httptools.parse_url(self.url)
+        if target.host:
+            port = b":%d" % target.port if target.port else b""
+            host = b"[" + target.host + b"]" if b":" in target.host else target.host
+            self.headers[:] = [header for header in self.headers if header[0] != b"host"]
+            self.headers.append((b"host", host + port))
 
     def _drop(self) -> None:
         """End the connection at once, and tell uvicorn that nobody waits for the end of the answer any more."""
@@ -121,10 +135,10 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._head_bytes > self.head_bytes_most:
             raise HeadTooLargeError
 
-    def _stop_head_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+    def _stop_waiting(self) -> None:
+        if self._waiting_timer is not None:
+            self._waiting_timer.cancel()
+            self._waiting_timer = None
 
     def _stop_stall_timer(self) -> None:
         if self._stall_timer is not None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from comptroller.core.refusal import Refusal
 from comptroller.flow.gate import Clock, Limits
+from comptroller.gateway.proxies import Network, client_address
 
 WATCH_EXTENSION = "comptroller.watch"  # put into the scope by gateway/protocol.py
 KEY_SLOTS = frozenset({b"x-api-key", b"x-goog-api-key", b"api-key"})
@@ -42,6 +43,7 @@ class AsgiRequest:
         clock: Clock,
         limits: Limits,
         bodies: Bodies,
+        trusted: Sequence[Network],
     ) -> None:
         self._receive = receive
         self._clock = clock
@@ -52,6 +54,13 @@ class AsgiRequest:
         self.received_ns = 0
         self.headers: Sequence[tuple[bytes, bytes]] = tuple(scope["headers"])  # trailers come too late to count
         self.query: bytes = scope["query_string"]
+        self._peer: tuple[str, int] | None = scope.get("client")
+        self._trusted = trusted
+
+    @property
+    def address(self) -> str | None:
+        """Where the caller is, as far as is known: see proxies.py."""
+        return None if self._peer is None else client_address(self._peer[0], self.headers, self._trusted)
 
     @property
     def credentials(self) -> Sequence[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Generator
 from typing import Any
 
@@ -24,11 +25,14 @@ class _Server(uvicorn.Server):
 class Listener:
     """One bound socket and the server behind it."""
 
-    def __init__(self, app: Any, host: str, port: int, *, head_bytes: int, stalled_s: float) -> None:
+    def __init__(
+        self, app: Any, host: str, port: int, *, head_bytes: int, stalled_s: float, tls: ssl.SSLContext | None = None
+    ) -> None:
         protocol = type("Protocol", (BoundedProtocol,), {"head_bytes_most": head_bytes, "stalled_s": stalled_s})
         config = uvicorn.Config(
             app, log_config=None, access_log=False, lifespan="off", http=protocol, ws="none", interface="asgi3",
             proxy_headers=False, server_header=False, timeout_graceful_shutdown=_FINISH_S, backlog=4096,
+            ssl_context_factory=None if tls is None else lambda _config, _default: tls,
         )  # fmt: skip
         self._server = _Server(config)
         self._socket = _bind(host, port)

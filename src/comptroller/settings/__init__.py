@@ -4,7 +4,7 @@ from comptroller.settings.keys import UnusableKey, read_key
 from comptroller.settings.load import SettingsError, load_settings, read_toml
 from comptroller.settings.policies import read_policies
 from comptroller.settings.schema import AdminSettings, LimitSettings, ProviderSettings, Settings, TraceSettings
-from comptroller.settings.values import Address, BaseUrl, KeySource, read_base_url
+from comptroller.settings.values import Address, BaseUrl, KeySource, Networks, read_base_url
 
 __all__ = [
     "Address",
@@ -12,6 +12,7 @@ __all__ = [
     "BaseUrl",
     "KeySource",
     "LimitSettings",
+    "Networks",
     "ProviderSettings",
     "Settings",
     "SettingsError",

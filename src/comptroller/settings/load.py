@@ -17,9 +17,11 @@ from comptroller.settings.values import (
     Address,
     BaseUrl,
     KeySource,
+    Networks,
     read_address,
     read_base_url,
     read_key_source,
+    read_networks,
     read_path,
 )
 
@@ -65,6 +67,7 @@ _READERS: Mapping[Any, Callable[[object, Path], object]] = {
     Address: read_address,
     BaseUrl: read_base_url,
     KeySource: read_key_source,
+    Networks: read_networks,
     Path: read_path,
 }
 
@@ -94,13 +97,7 @@ def _values(
     return values
 
 
-# Settings of the design that do nothing yet. One that is ignored would be believed, so it is refused.
-_LATER = frozenset({"tls_cert", "tls_key", "trusted_proxies"})
-
-
 def _unknown(where: str, key: str, known: Collection[str]) -> Problem:
-    if key in _LATER:
-        return Problem(where, "This setting does not exist yet.", "Leave it out.")
     return Problem(where, "There is no such setting.", did_you_mean(key, known))
 
 
@@ -169,20 +166,46 @@ def _words(kind: Any) -> list[str]:
 
 def _contradictions(settings: Settings) -> list[Problem]:
     """What no single setting can know."""
-    found: list[Problem] = []
-    if settings.tls is None:
-        for where, address in (("listen", settings.listen), ("admin.listen", settings.admin.listen)):
-            if not address.loopback:
-                hint = "Put TLS in front and write tls = \"terminated\", or listen on '127.0.0.1:PORT'."
-                found.append(Problem(where, f"{address} is reachable from other machines, without TLS.", hint))
-    elif settings.listen == settings.admin.listen:
-        sentence = (
-            "What speaks TLS in front would hand the whole world on to the admin plane as if it were this machine."
-        )
-        hint = "Give [admin] listen a port of its own, and let nothing in front lead there."
-        found.append(Problem("admin.listen", sentence, hint))
+    found = _tls_contradictions(settings)
     for name, provider in settings.providers.items():
         found.extend(_provider_contradictions(join("providers", name), provider))
+    return found
+
+
+def _tls_contradictions(settings: Settings) -> list[Problem]:
+    admin = settings.admin
+    found = _half_pair("", settings.tls_cert, settings.tls_key) + _half_pair("admin.", admin.tls_cert, admin.tls_key)
+    if settings.tls is not None and settings.tls_cert is not None:
+        found.append(Problem("tls", "TLS ends either in front of the gateway or in it.", "Leave out tls, or tls_cert."))
+    if settings.shared:
+        found += _shared_contradictions(settings)
+    if settings.tls is None:
+        unsafe = "{} is reachable from other machines, without TLS."
+        hint = 'Name {}tls_cert and {}tls_key, write tls = "terminated" if TLS ends in front of the gateway, or '
+        hint += "listen on '127.0.0.1:PORT'."
+        if not settings.listen.loopback and settings.tls_cert is None:
+            found.append(Problem("listen", unsafe.format(settings.listen), hint.format("", "")))
+        if not admin.listen.loopback and settings.admin_cert is None:
+            found.append(Problem("admin.listen", unsafe.format(admin.listen), hint.format("admin.", "admin.")))
+    return found
+
+
+def _half_pair(table: str, cert: Path | None, key: Path | None) -> list[Problem]:
+    if (cert is None) == (key is None):
+        return []
+    missing, there = ("tls_key", "tls_cert") if key is None else ("tls_cert", "tls_key")
+    return [Problem(f"{table}{missing}", f"This is missing, and {there} is nothing without it.")]
+
+
+def _shared_contradictions(settings: Settings) -> list[Problem]:
+    found: list[Problem] = []
+    if settings.admin.tls_cert is not None:
+        sentence = "Both planes share one port, and its certificate is the tls_cert of the data plane."
+        found.append(Problem("admin.tls_cert", sentence, "Leave it out, or give [admin] listen a port of its own."))
+    if settings.tls is not None or settings.trusted_proxies:
+        sentence = "What stands in front would hand the whole world on to the admin plane as if it were this machine."
+        hint = "Give [admin] listen a port of its own, and let nothing in front lead there."
+        found.append(Problem("admin.listen", sentence, hint))
     return found
 
 

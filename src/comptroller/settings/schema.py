@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta, field
 
 from comptroller.core.identity.identity import Environment
-from comptroller.settings.values import Address, BaseUrl, KeySource
+from comptroller.settings.values import NO_NETWORKS, Address, BaseUrl, KeySource, Networks
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -26,6 +26,9 @@ class AdminSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     # Its own port, so that a network rule can keep it from agents; the same one as `listen` shares it.
     listen: Address = Address("127.0.0.1", 8789)
+    # Its own TLS. Not that of the data plane: the name is another, and so is who may have the key.
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
 
 
 class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,6 +131,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     listen: Address = Address("127.0.0.1", 8787)
     # "terminated": something in front speaks TLS, so listening beyond this machine is meant.
     tls: Literal["terminated"] | None = None
+    # The gateway's own TLS: certificate with its chain, and key, in PEM.
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    # Whose word on the caller's address counts. Nobody's, unless it is named.
+    trusted_proxies: Networks = NO_NETWORKS
     # Journal, signing keys, the admin credential. Readable by its owner alone.
     state: Path = Path(".comptroller")
     store: Literal["sqlite"] = "sqlite"
@@ -144,3 +152,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     providers: dict[str, ProviderSettings] = field(default_factory=dict[str, ProviderSettings])
+
+    @property
+    def shared(self) -> bool:
+        """Whether both planes are on one listener, which is that of the data plane then."""
+        return self.listen == self.admin.listen
+
+    @property
+    def url(self) -> str:
+        """Where the data plane is."""
+        return f"{'http' if self.tls_cert is None else 'https'}://{self.listen}"
+
+    @property
+    def admin_cert(self) -> Path | None:
+        """The certificate that the admin plane is reached with; None: without TLS."""
+        return self.tls_cert if self.shared else self.admin.tls_cert
+
+    @property
+    def admin_url(self) -> str:
+        """Where the admin plane is."""
+        return f"{'http' if self.admin_cert is None else 'https'}://{self.admin.listen}"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 from urllib.parse import SplitResult, urlsplit
 
 from comptroller.core.problem import Fault
@@ -53,6 +53,15 @@ class BaseUrl(NamedTuple):
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}{self.path_prefix}"
+
+
+class Networks(tuple[IPv4Network | IPv6Network, ...]):
+    """Addresses and ranges of addresses."""
+
+    __slots__ = ()
+
+
+NO_NETWORKS = Networks()
 
 
 class KeySource(NamedTuple):
@@ -121,6 +130,23 @@ def read_key_source(raw: object, folder: Path) -> KeySource:
     if kind == "file" and colon and name and "\0" not in name:
         return KeySource("file", str(read_path(name, folder)))
     raise Fault("This says neither which variable nor which file holds the key.", hint)
+
+
+def read_networks(raw: object, folder: Path) -> Networks:
+    """A list of addresses and of ranges in CIDR form."""
+    del folder
+    hint = "Write a list such as ['10.0.0.7', '10.1.0.0/16', 'fd00::/8']."
+    if not isinstance(raw, list):
+        raise Fault("This must be a list.", hint)
+    return Networks(_network(each, hint) for each in cast("list[object]", raw))
+
+
+def _network(raw: object, hint: str) -> IPv4Network | IPv6Network:
+    text = _text(raw, hint)
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise Fault(f"{text!r} is neither an address nor a range: {error}.", hint) from error
 
 
 def read_path(raw: object, folder: Path) -> Path:

@@ -101,6 +101,12 @@ def take_backup(source: Path, folder: Path, now_ns: int, progress: Progress = si
     return Backup(target, written)
 
 
+def discard_unfinished(folder: Path) -> None:
+    """Remove what backups that were cut off left in a folder where nobody else is making one."""
+    for draft in folder.glob(f".*{UNFINISHED}"):
+        shutil.rmtree(draft, ignore_errors=True)
+
+
 def read_backup(path: Path) -> Backup:
     """The backup in this folder, as its manifest says; `verify` holds it against its checksum. Raises BackupError."""
     try:

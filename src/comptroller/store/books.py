@@ -210,6 +210,7 @@ def _facts(row: CallRow) -> CallFacts:
         policies=unpack_names(row.policies),
         asked_model=row.asked_model,
         routed_by=row.routed_by,
+        client_address=row.client_address,
     )
 
 

@@ -13,7 +13,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import StaticPool
 
-from comptroller.store.backup import take_backup
+from comptroller.store.backup import discard_unfinished, take_backup
 
 _SCRIPTS = Path(__file__).parent / "migrations"
 
@@ -46,7 +46,10 @@ def migrate(
             f"Comptroller: run that one, or `comptroller restore` a backup that this one knows, such as from "
             f"{_backups(path)}."
         )
-    backup = None if current is None or not keep else take_backup(path, _backups(path), now_ns).path
+    backup = None
+    if current is not None and keep:
+        discard_unfinished(_backups(path))  # of a start that was ended in the middle of one
+        backup = take_backup(path, _backups(path), now_ns).path
     with _transaction(connection) as core:
         config = Config()
         config.set_main_option("script_location", str(scripts).replace("%", "%%"))

@@ -21,6 +21,7 @@ EventRow = tuple[object, ...]
 
 _NEWEST_EVENT = "SELECT id, at_ns, actor, verb, noun, key FROM events ORDER BY id DESC LIMIT 1"
 _EVENT = "SELECT id, at_ns, actor, verb, noun, key FROM events WHERE id = ?"
+_RESTORED_FROM_OLDER = "SELECT 1 FROM events WHERE id > ? AND verb = 'restore' AND key < ?"  # key: when it was made
 _events = msgspec.msgpack.Decoder(list[Event])
 _held = msgspec.msgpack.Decoder(Held)
 
@@ -46,8 +47,8 @@ def newest_event(connection: sqlite3.Connection) -> EventRow | None:
     return connection.execute(_NEWEST_EVENT).fetchone()
 
 
-def read_present(database: Path, event: EventRow | None) -> Present | Unreadable | None:
-    """The store in this file, held against a backup whose newest event is `event`; None: there is none.
+def read_present(database: Path, event: EventRow | None, made_at: str) -> Present | Unreadable | None:
+    """The store in this file, held against a backup made then, whose newest event is `event`; None: there is none.
 
     The caller holds the store's lock.
     """
@@ -56,12 +57,12 @@ def read_present(database: Path, event: EventRow | None) -> Present | Unreadable
     try:
         with reading(database, alone=True) as connection:
             fault = check_integrity(connection)
-            return _read(connection, event) if fault is None else Unreadable(fault)
+            return _read(connection, event, made_at) if fault is None else Unreadable(fault)
     except (sqlite3.Error, msgspec.MsgspecError, OSError) as error:
         return Unreadable(str(error))
 
 
-def _read(connection: sqlite3.Connection, event: EventRow | None) -> Present | None:
+def _read(connection: sqlite3.Connection, event: EventRow | None, made_at: str) -> Present | None:
     if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
         return None  # a file that a start has just made
     meta = dict(connection.execute("SELECT key, value FROM meta"))
@@ -70,12 +71,21 @@ def _read(connection: sqlite3.Connection, event: EventRow | None) -> Present | N
     holds = [_held.decode(body) for (body,) in connection.execute("SELECT body FROM holds")]
     unfolded = fold(_unfolded(connection), Standing(calls={}, holds={h.attempt_id: h for h in holds}, bounds={}))
     return Present(
-        continues=event is not None and connection.execute(_EVENT, (event[0],)).fetchone() == event,
+        continues=event is not None and _continues(connection, event, made_at),
         epoch=int(meta.get("epoch", 0)),
         last_ns=max(int(meta.get("last_ns", 0)), unfolded.last_ns),
         registry_version=int(meta.get("registry_version", 0)),
         windows=_windows(connection, unfolded, holds),
     )
+
+
+def _continues(connection: sqlite3.Connection, event: EventRow, made_at: str) -> bool:
+    """Whether it went on from where the backup ends.
+
+    A store that came out of an older backup may have the same changes and lack calls that this one has.
+    """
+    same = connection.execute(_EVENT, (event[0],)).fetchone() == event
+    return same and connection.execute(_RESTORED_FROM_OLDER, (event[0], made_at)).fetchone() is None
 
 
 def _unfolded(connection: sqlite3.Connection) -> Iterator[Event]:

@@ -95,7 +95,7 @@ class Restoring:
         take_over(database)
         settled = _balances(connection)
         recovered = presume(database, now_ns)
-        self._present = read_present(state_dir / DATABASE, event)
+        self._present = read_present(state_dir / DATABASE, event, self._manifest.made_at)
         self._last_ns = get_meta(connection, "last_ns")
         if isinstance(self._present, Present):
             self._last_ns = max(self._last_ns, self._present.last_ns)

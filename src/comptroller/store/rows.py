@@ -89,6 +89,7 @@ class CallRow(msgspec.Struct, gc=False):
     asked_model: str | None = None
     routed_by: str | None = None
     other_meters: str | None = None
+    client_address: str | None = None
 
 
 # Rare ones share a column.
@@ -189,6 +190,7 @@ def called(facts: CallFacts, state: CallState) -> CallRow:
         policies=pack_names(facts.policies) if facts.policies else None,
         asked_model=facts.asked_model,
         routed_by=facts.routed_by,
+        client_address=facts.client_address,
     )
 
 

@@ -117,6 +117,7 @@ calls = Table(
     Column("asked_model", Text),  # where a policy routed the call to `model`
     Column("routed_by", Text),  # that policy
     Column("other_meters", Text),  # JSON object: usage that has no column of its own; NULL: none
+    Column("client_address", Text),  # where the caller was, as far as it is known
     Index("calls_at", "at_ns"),
     Index("calls_identity_at", "identity", "at_ns"),
     Index("calls_session", "session"),

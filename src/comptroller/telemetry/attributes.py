@@ -25,6 +25,11 @@ _FLAVOURS = {"openai_chat": "openai", "anthropic_messages": "anthropic"}
 Value = str | int | float | bool
 
 
+def of_client(request: CallerRequest) -> dict[str, Value]:
+    """Of whoever sends a request, before anybody knows who that is."""
+    return {} if request.address is None else {"client.address": request.address}
+
+
 def of_settled(request: CallerRequest, attempt: Attempt, settled: Settled) -> dict[str, Value]:
     """Of a call that took a hold."""
     reservation = attempt.reservation
@@ -64,7 +69,8 @@ def of_refused(dialect: str, call_id: str, refusal: Refusal, facts: CallFacts | 
         told.update(_of_facts(facts))
     told["error.type"] = refusal.code
     if refusal.limit is not None:
-        told["comptroller.limit"] = refusal.limit
+        # Without the instance, which may be a name that the caller made up.
+        told["comptroller.limit"] = refusal.limit.partition("[")[0]
     return told
 
 

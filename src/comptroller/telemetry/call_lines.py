@@ -8,7 +8,7 @@ from comptroller.core.refusal import Refusal
 from comptroller.flow.attempt import Attempt
 from comptroller.flow.door import CallerRequest
 from comptroller.flow.records import CallFacts, Settled
-from comptroller.telemetry.attributes import Value, of_refused, of_settled
+from comptroller.telemetry.attributes import Value, of_client, of_refused, of_settled
 from comptroller.telemetry.events import Severity
 from comptroller.telemetry.log import Log
 from comptroller.telemetry.trace_context import trace_context
@@ -28,13 +28,13 @@ class CallLines:
     def settled(self, request: CallerRequest, attempt: Attempt, settled: Settled) -> None:
         if self._wanted == "all" or (self._wanted == "failed" and settled.outcome != "completed"):
             told = of_settled(request, attempt, settled)
-            self._log.say("call", {**_trace(request), **told}, _severity(settled.outcome))
+            self._log.say("call", {**_of_request(request), **told}, _severity(settled.outcome))
 
     def refused(
         self, request: CallerRequest, dialect: str, call_id: str, refusal: Refusal, facts: CallFacts | None
     ) -> None:
         if self._wanted != "none":
-            self._log.say("refused", {**_trace(request), **of_refused(dialect, call_id, refusal, facts)})
+            self._log.say("refused", {**_of_request(request), **of_refused(dialect, call_id, refusal, facts)})
 
 
 def _severity(outcome: str) -> Severity:
@@ -43,9 +43,9 @@ def _severity(outcome: str) -> Severity:
     return "warning" if outcome.startswith("provider_") and outcome != "provider_refused" else "info"
 
 
-def _trace(request: CallerRequest) -> dict[str, Value]:
-    """The caller's trace and span, by the names that OpenTelemetry has for logs."""
+def _of_request(request: CallerRequest) -> dict[str, Value]:
+    """The caller's trace and span, by the names that OpenTelemetry has for logs, and where it is."""
     found = trace_context(request.headers)
     if found is None:
-        return {}
-    return {"trace_id": found.trace_id, "span_id": found.span_id, "trace_flags": found.flags}
+        return of_client(request)
+    return {"trace_id": found.trace_id, "span_id": found.span_id, "trace_flags": found.flags, **of_client(request)}

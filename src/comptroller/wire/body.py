@@ -59,9 +59,12 @@ def read_object(body: bytes) -> dict[str, object] | Refusal:
     return value
 
 
+_MEND = "Correct that in the request, and send it again."
+
+
 def invalid(sentence: str, hint: str = "", param: str | None = None) -> Refusal:
-    """A refusal of the request itself."""
-    return Refusal(code="request_invalid", sentence=sentence, hint=hint, param=param)
+    """A refusal of the request itself. Where there is no better hint, the sentence says what to mend."""
+    return Refusal(code="request_invalid", sentence=sentence, hint=hint or _MEND, param=param)
 
 
 def is_object(value: object) -> TypeGuard[dict[str, object]]:

@@ -49,6 +49,7 @@ class BudgetTree:
         self._holds: dict[str, Hold] = {}
         self._spans: dict[tuple[WindowKind, str], Span] = {}
         self._drawn: dict[tuple[str, ...], Draw] = {}  # by the key of facts
+        self._swept_over = 0
 
     @property
     def budgets(self) -> Sequence[Budget]:
@@ -90,8 +91,9 @@ class BudgetTree:
         return draw
 
     def _find_drawn(self, facts: Facts, now_ns: int) -> Draw:
-        if len(self._windows) > _WINDOWS_MOST:
+        if len(self._windows) > max(_WINDOWS_MOST, self._swept_over):
             self._forget_untouched()
+            self._swept_over = 2 * len(self._windows)  # those are in use: not before there are as many again
         return Draw(
             self._window(budget, key, instance, now_ns)
             for budget, key in self._keyed
@@ -185,9 +187,11 @@ class BudgetTree:
         )
 
     def _forget(self, windows: Iterable[Window]) -> None:
-        self._drawn.clear()
         touched = {id(window) for hold in self._holds.values() for window in hold.windows}
-        for key in [window.key for window in windows if id(window) not in touched]:
+        forgotten = [window.key for window in windows if id(window) not in touched]
+        if forgotten:
+            self._drawn.clear()
+        for key in forgotten:
             del self._windows[key]
             self._saved.pop(key, None)
 

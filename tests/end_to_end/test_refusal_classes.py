@@ -1,0 +1,127 @@
+"""Every code of core/refusal.py as both current SDKs meet it on a real socket: the exception, its text, its retries."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+
+import anthropic
+import openai
+import pytest
+
+from comptroller.core.refusal import REFUSALS
+from tests.end_to_end.refused import WAYS, Refusing, Way, refusing
+from tests.sandbox.process import SandboxProcess
+
+pytestmark = pytest.mark.processes
+
+ASK: Any = [{"role": "user", "content": "Tell me about holds."}]
+GIVEN: Mapping[str, Any] = {"model": "sandbox-large", "messages": ASK, "max_tokens": 400}
+PICTURES: Mapping[str, Any] = {
+    "openai": {"type": "image_url", "image_url": {"url": "https://x.test/a.png"}},
+    "anthropic": {"type": "image", "source": {"type": "url", "url": "https://x.test/a.png"}},
+}
+
+
+class Sdk(NamedTuple):
+    """One SDK, and what it raises for a status."""
+
+    package: Any
+    base: str
+    call: Callable[[Any, Mapping[str, Any]], object]
+    no_credential: Mapping[str, Any]
+    no_route: Callable[[Any], object]
+    wrong_method: Callable[[Any], object]
+    raises: Mapping[int, str]
+
+
+SDKS = {
+    "openai": Sdk(
+        openai,
+        "/v1",
+        lambda client, given: client.chat.completions.create(**given),
+        {"Authorization": openai.Omit()},
+        lambda client: client.responses.create(model="sandbox-large", input="Hello"),
+        lambda client: client.chat.completions.list(),
+        {400: "BadRequestError", 401: "AuthenticationError", 404: "NotFoundError"}
+        | dict.fromkeys((402, 405, 408, 413), "APIStatusError")
+        | dict.fromkeys((500, 502, 503, 504), "InternalServerError"),
+    ),
+    "anthropic": Sdk(
+        anthropic,
+        "",
+        lambda client, given: client.messages.create(**given),
+        {"Authorization": anthropic.Omit()},
+        lambda client: client.messages.count_tokens(model="sandbox-large", messages=ASK),
+        lambda client: client.get("/v1/messages", cast_to=object),
+        {
+            400: "BadRequestError",
+            401: "AuthenticationError",
+            402: "PaymentRequiredError",
+            404: "NotFoundError",
+            405: "APIStatusError",
+            408: "RequestTimeoutError",
+            413: "ContentTooLargeError",
+            500: "InternalServerError",
+            502: "InternalServerError",
+            503: "ServiceUnavailableError",
+            504: "GatewayTimeoutError",
+        },
+    ),
+}
+BESIDE = {"route_unknown", "method_not_allowed", "credential_missing"}  # not what is asked, but how
+RETRY_AFTER = {"gateway_busy": 1, "ledger_unavailable": 5, "draining": 5}  # seconds
+REACHES_A_PROVIDER = {"provider_credential_rejected"}
+
+
+@pytest.fixture(scope="module")
+def world(sandbox_process: SandboxProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Refusing]:
+    with refusing(tmp_path_factory.mktemp("refusing"), sandbox_process) as made:
+        yield made
+
+
+def test_every_code_is_met() -> None:
+    assert set(REFUSALS) == WAYS.keys() | BESIDE
+
+
+@pytest.mark.parametrize("code", REFUSALS)
+@pytest.mark.parametrize("name", SDKS)
+def test_a_refusal_is_raised_as_it_should_be_and_retried_only_where_that_helps(
+    world: Refusing, code: str, name: str
+) -> None:
+    sdk, kind = SDKS[name], REFUSALS[code]
+    world.sandbox.clear_faults()
+    world.sandbox.reset_bill()
+    with WAYS[code](world) if code in WAYS else nullcontext(world.by()) as way:
+        before = world.sandbox.count()
+        refused = refusal_of(sdk, code, way, retries=0 if code in RETRY_AFTER else 1)
+        sent = world.sandbox.count() - before
+    assert (type(refused).__name__, refused.status_code) == (sdk.raises[kind.status], kind.status), (
+        refused.response.text
+    )
+    headers, body = refused.response.headers, refused.response.json()
+    said = body["error"]["comptroller"]
+    assert said["code"] == headers["x-comptroller-refusal"] == code
+    assert said["sentence"] in str(refused)
+    assert said["hint"], said
+    assert said["hint"] in str(refused)
+    assert headers.get("x-should-retry") == (None if kind.transient else "false")
+    assert headers.get("retry-after") == (str(RETRY_AFTER[code]) if code in RETRY_AFTER else None)
+    asked_again = refused.response.request.headers["x-stainless-retry-count"]
+    assert asked_again == ("1" if kind.transient and code not in RETRY_AFTER else "0")
+    assert sent == (1 if code in REACHES_A_PROVIDER else 0)
+
+
+def refusal_of(sdk: Sdk, code: str, way: Way, *, retries: int) -> Any:
+    """What the SDK raises."""
+    given = {**GIVEN, **way.asked(PICTURES[sdk.package.__name__])}
+    if code == "credential_missing":
+        given["extra_headers"] = sdk.no_credential
+    ways = {"route_unknown": sdk.no_route, "method_not_allowed": sdk.wrong_method}
+    act = ways.get(code, lambda connected: sdk.call(connected, given))
+    client = sdk.package.OpenAI if sdk.package is openai else sdk.package.Anthropic
+    with (
+        client(base_url=way.url + sdk.base, api_key=way.credential, max_retries=retries) as connected,
+        pytest.raises(sdk.package.APIStatusError) as raised,
+    ):
+        act(connected)
+    return raised.value

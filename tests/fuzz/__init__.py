@@ -1,0 +1,1 @@
+"""Fuzz of the data plane's doors."""

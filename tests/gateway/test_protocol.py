@@ -1,0 +1,179 @@
+"""A connection that leads nowhere is not kept, and a target with a host in it names the host."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from comptroller.gateway.protocol import BoundedProtocol
+from comptroller.gateway.serving import Listener
+
+PATIENCE_S = 30.0
+WAITING_S = 0.3
+HEAD = b"POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n"
+
+
+async def refusing(scope: Any, receive: Any, send: Any) -> None:
+    """Answers without a look at the body, as the data plane does without a credential."""
+    names = [[name.decode(), value.decode()] for name, value in scope["headers"]]
+    body = json.dumps([scope["path"], names]).encode()
+    headers = [(b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 401, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+class Slow:
+    """Answers when it is told to; reads the whole body first."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+        self.asked = asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        self.asked.set()
+        await self.go.wait()
+        await refusing(scope, receive, send)
+
+
+@asynccontextmanager
+async def listening(app: Callable[..., Awaitable[None]]) -> AsyncIterator[int]:
+    listener = Listener(app, "127.0.0.1", 0, head_bytes=4096, stalled_s=PATIENCE_S)
+    await listener.start()
+    try:
+        yield listener.port
+    finally:
+        await listener.stop()
+
+
+class Caller:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    async def say(self, *pieces: bytes) -> None:
+        for piece in pieces:
+            self._writer.write(piece)
+            await self._writer.drain()
+
+    async def answer(self) -> tuple[bytes, Any]:
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        length = next(int(line[16:]) for line in head.split(b"\r\n") if line.startswith(b"content-length: "))
+        return head[:12], json.loads(await self._reader.readexactly(length))
+
+    async def closed(self) -> None:
+        """Until the gateway hangs up; the test fails if it does not."""
+        async with asyncio.timeout(PATIENCE_S):
+            try:
+                while await self._reader.read(65_536):
+                    pass
+            except ConnectionError:
+                pass
+
+    async def drip(self, piece: bytes) -> None:
+        """Say the same again and again until the gateway hangs up."""
+        ended = asyncio.ensure_future(self.closed())
+        while not ended.done():
+            try:
+                await self.say(piece)
+            except ConnectionError:
+                break
+            await asyncio.sleep(WAITING_S / 10)  # sleep: the drip of a slow caller
+        await ended
+
+
+@asynccontextmanager
+async def calling(port: int) -> AsyncIterator[Caller]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield Caller(reader, writer)
+    finally:
+        writer.close()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BoundedProtocol, "waiting_s", WAITING_S)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    ("said", "drip"),
+    [
+        ([], b""),
+        ([b"POST /x HT"], b""),
+        ([b"POST /x HTTP/1.1\r\n"], b"x: y\r\n"),
+        ([b"POST /x HTTP/1.1\r\nx: "], b"y"),
+        ([], b"\r\n"),
+        ([HEAD % 10**9], b"x"),  # the rest of a body that nobody reads
+        ([b"POST /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"], b"1\r\nx\r\n"),
+        ([b"POST /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\n"], b"x: y\r\n"),
+        ([HEAD % 5, b"hel", b"lo"], b"\r\n"),  # after its end, line ends that lead to no head
+        ([HEAD % 5, b"hello", b"GE"], b"T"),
+    ],
+)
+async def test_a_connection_that_leads_nowhere_is_closed(said: list[bytes], drip: bytes) -> None:
+    async with listening(refusing) as port, calling(port) as caller:
+        await caller.say(*said)
+        if any(b"\r\n\r\n" in piece for piece in said):
+            assert (await caller.answer())[0] == b"HTTP/1.1 401"
+        await caller.drip(drip)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_request_that_is_being_answered_is_not_hurried() -> None:
+    app = Slow()
+    async with listening(app) as port, calling(port) as caller:
+        await caller.say(HEAD % 5, b"hel")
+        await asyncio.sleep(2 * WAITING_S)  # sleep: longer than a connection may wait for a head
+        await caller.say(b"lo")
+        await app.asked.wait()
+        await asyncio.sleep(2 * WAITING_S)  # sleep: the same, for the answer
+        app.go.set()
+        assert (await caller.answer())[0] == b"HTTP/1.1 401"
+        await caller.say(HEAD % 0)
+        assert (await caller.answer())[0] == b"HTTP/1.1 401"
+
+
+async def test_a_body_that_comes_after_the_refusal_does_not_spoil_the_next_request() -> None:
+    late = b"GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n"
+    async with listening(refusing) as port, calling(port) as caller:
+        await caller.say(HEAD % len(late))
+        assert (await caller.answer())[0] == b"HTTP/1.1 401"
+        await caller.say(late, b"POST /next HTTP/1.1\r\nhost: a\r\n\r\n")
+        _, (path, _) = await caller.answer()
+        assert path == "/next"
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "host"),
+    [
+        (b"/x?y=http://evil.example/", "/x", ["mine"]),
+        (b"http://evil.example/x", "/x", ["evil.example"]),
+        (b"http://evil.example:81/x", "/x", ["evil.example:81"]),
+        (b"https://[::1]:8/x", "/x", ["[::1]:8"]),
+        (b"HTTP://Evil.Example/x", "/x", ["Evil.Example"]),
+        (b"http://127.0.0.1@evil.example/x", "/x", ["evil.example"]),
+        (b"//evil.example/x", "//evil.example/x", ["mine"]),
+        (b"*", "*", ["mine"]),
+    ],
+)
+async def test_a_target_with_a_host_counts_and_the_header_does_not(target: bytes, path: str, host: list[str]) -> None:
+    """RFC 9112, section 3.2.2."""
+    async with listening(refusing) as port, calling(port) as caller:
+        await caller.say(b"OPTIONS " + target + b" HTTP/1.1\r\nhost: mine\r\nHOST: mine too\r\n\r\n")
+        _, (found, headers) = await caller.answer()
+        assert found == path
+        hosts = [value for name, value in headers if name == "host"]
+        assert hosts == (host if host != ["mine"] else ["mine", "mine too"])
+
+
+@pytest.mark.parametrize("target", [b"evil.example:443", b"http://", b"http:///x", b"mailto:a@b", b"\xff", b"?x"])
+async def test_a_target_without_a_path_is_no_request(target: bytes) -> None:
+    async with listening(refusing) as port, calling(port) as caller:
+        await caller.say(b"GET " + target + b" HTTP/1.1\r\nhost: a\r\n\r\n")
+        assert (await caller._reader.readuntil(b"\r\n"))[:12] == b"HTTP/1.1 400"
+        await caller.closed()
