@@ -8,10 +8,11 @@ import msgspec
 
 from comptroller.control.office import Office
 from comptroller.control.problem import invalid, not_found
+from comptroller.core.budget.draw import ALL_LEFT_BP
 from comptroller.core.money import parse_usd
 from comptroller.core.policy.policies import Policies
 from comptroller.core.policy.remedy import Kind
-from comptroller.core.policy.request import ALL_LEFT_BP, Context, PolicyRequest, Principal, Resource, long
+from comptroller.core.policy.request import Context, PolicyRequest, Principal, Resource, long
 from comptroller.core.policy.verdict import Verdict, next_step
 from comptroller.core.policy.why import BEARINGS, Standing, standings
 from comptroller.core.problem import did_you_mean

@@ -109,7 +109,9 @@ async def _pass_on(
     dialect: Dialect, reply: Reply, reservation: Reservation, attempt: Attempt, receipt: Receipt
 ) -> None:
     body, exchange = attempt.answer_body or b"", attempt.exchange
-    mask = _mask(reservation, attempt)
+    # Errors are looked through thoroughly, and answers without usage too: some providers send errors with a 200.
+    key = reservation.decision.provider.mask
+    mask = key.plain if receipt.usage is not None else key.thorough
     body = mask(body)
     served = attempt.served_model or reservation.decision.name
     headers = passed_headers(dialect, exchange, mask) if exchange is not None else []
@@ -119,12 +121,6 @@ async def _pass_on(
         headers.append((b"x-comptroller-error-source", b"provider"))
     await reply.start(attempt.status or 502, headers)
     await reply.finish(body)
-
-
-def _mask(reservation: Reservation, attempt: Attempt) -> Callable[[bytes], bytes]:
-    """Errors are looked through thoroughly, and answers without usage too: some providers send errors with a 200."""
-    mask = reservation.decision.provider.mask
-    return mask.plain if attempt.usage is not None else mask.thorough
 
 
 def _remaining(reservation: Reservation) -> str | None:

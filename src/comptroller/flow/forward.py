@@ -76,9 +76,12 @@ def _upstream_request(attempt: Attempt, request: CallerRequest) -> UpstreamReque
 
 
 def _passed_headers(dialect: Dialect, request: CallerRequest) -> list[tuple[bytes, bytes]]:
-    passed = [(name, value) for name, value in request.headers if name in dialect.request_headers]
-    said = {name for name, _ in passed}
-    return [*passed, *(header for header in dialect.default_headers if header[0] not in said)]
+    allowed = dialect.request_headers
+    passed = [header for header in request.headers if header[0] in allowed]
+    if dialect.default_headers:
+        said = {name for name, _ in passed}
+        passed += [header for header in dialect.default_headers if header[0] not in said]
+    return passed
 
 
 def _passed_query(dialect: Dialect, query: bytes) -> str:
@@ -98,9 +101,11 @@ async def _exchange(gate: Gate, attempt: Attempt, exchange: Exchange) -> None:
     if attempt.phase != "answering":
         attempt.answer_body = await exchange.read(_ERROR_BODY_BYTES)
         attempt.end("provider_refused" if attempt.phase == "refused" else "provider_error", f"HTTP {exchange.status}")
-    elif _header(exchange, b"content-encoding") not in {b"", b"identity"}:
+        return
+    said = dict(exchange.headers)
+    if said.get(b"content-encoding", b"").strip().lower() not in {b"", b"identity"}:
         attempt.end("provider_malformed", "the answer is compressed although that was not asked for")
-    elif _header(exchange, b"content-type").startswith(b"text/event-stream"):
+    elif said.get(b"content-type", b"").strip().lower().startswith(b"text/event-stream"):
         await _stream(attempt, exchange)
     else:
         await _whole(gate, attempt, exchange)
@@ -156,7 +161,3 @@ async def _read_on(gate: Gate, attempt: Attempt, exchange: Exchange) -> None:
 
 def _completed(attempt: Attempt) -> None:
     attempt.end("client_gone" if attempt.unheard else "completed")
-
-
-def _header(exchange: Exchange, wanted: bytes) -> bytes:
-    return next((value.strip().lower() for name, value in exchange.headers if name == wanted), b"")

@@ -16,11 +16,14 @@ from comptroller.flow.outcome import Outcome
 
 
 class Line:
-    """Guards a block of one task: `with line:` ends early, without an error, when the line is cut."""
+    """Guards blocks of one task: `with line:` ends early, without an error, when the line is cut."""
+
+    __slots__ = ("_cancelled", "_inside", "_task", "reason")
 
     def __init__(self) -> None:
         self.reason: Outcome | None = None
-        self._task: asyncio.Task[object] | None = None
+        self._task: asyncio.Task[object] | None = None  # of the first block
+        self._inside = False
         self._cancelled = False
 
     def cut(self, reason: Outcome) -> None:
@@ -28,33 +31,36 @@ class Line:
         if self.reason is not None:
             return
         self.reason = reason
-        if self._task is not None:
-            self._cancelled = True
-            self._task.cancel()
+        if self._inside:
+            self._cancel()
 
     def renew(self) -> None:
         """Forget the reason, once its block has ended, so that another block can be guarded."""
         self.reason = None
 
     def __enter__(self) -> Line:
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("a line guards a task")
-        self._task = task
+        if self._task is None:
+            self._task = asyncio.current_task()
+        self._inside = True
         if self.reason is not None:
-            self._cancelled = True
-            task.cancel()
+            self._cancel()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        task, self._task = self._task, None
-        if not self._cancelled or task is None:
+        self._inside = False
+        if not self._cancelled or self._task is None:
             return False
         self._cancelled = False
-        still_cancelled = task.uncancel() > 0
+        still_cancelled = self._task.uncancel() > 0
         return isinstance(error, asyncio.CancelledError) and not still_cancelled
+
+    def _cancel(self) -> None:
+        if self._task is None:
+            raise RuntimeError("a line guards a task")
+        self._cancelled = True
+        self._task.cancel()
 
 
 class LiveCall:

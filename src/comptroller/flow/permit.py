@@ -11,7 +11,7 @@ import msgspec
 from comptroller.core.instant import NANOS_PER_SECOND
 from comptroller.core.policy.policies import NOTHING
 from comptroller.core.policy.remedy import Kind, Step
-from comptroller.core.policy.request import ALL_LEFT_BP, LARGEST_LONG, Context, PolicyRequest, Resource, long
+from comptroller.core.policy.request import LARGEST_LONG, Context, PolicyRequest, Resource, long
 from comptroller.core.policy.verdict import Policy, Verdict, next_step
 from comptroller.core.pricing.estimate import Asked, Estimate, estimate
 from comptroller.core.refusal import Refusal
@@ -88,7 +88,7 @@ def policy_request(gate: Gate, caller: Caller, weighed: Weighed) -> PolicyReques
         input_tokens=input_tokens,
         output_limit=long(weighed.bound.wanted_output_tokens),
         session_age_s=max(0, weighed.now_ns - opened_ns) // NANOS_PER_SECOND,
-        budget_left_bp=_budget_left_bp(weighed),
+        budget_left_bp=weighed.draw.left_bp(),
     )
     return PolicyRequest(caller.principal, Resource(decision.name, model_class), context)
 
@@ -106,17 +106,6 @@ def _known_bounds(weighed: Weighed) -> tuple[int, int]:
 
 def _nanos(bound: Estimate) -> int:
     return long(bound.amount_nanos(bound.wanted_output_tokens))
-
-
-def _budget_left_bp(weighed: Weighed) -> int:
-    """How much the tightest hard budget has left, in hundredths of a percent of its limit."""
-    left = ALL_LEFT_BP
-    for windows in weighed.draw.hard.values():
-        for window in windows:
-            limit = window.budget.limit
-            share = (limit - window.posted - window.held) * ALL_LEFT_BP // limit if limit else 0
-            left = min(left, share)
-    return max(0, left)
 
 
 def _route(gate: Gate, dialect: Dialect, caller: Caller, target: str, asked: Asked) -> Weighed | Refusal:

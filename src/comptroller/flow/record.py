@@ -126,7 +126,7 @@ def _settled(gate: Gate, reservation: Reservation, attempt: Attempt, receipt: Re
         outcome=attempt.outcome,
         detail=attempt.detail,
         status=attempt.status,
-        usage=attempt.usage,
+        usage=receipt.usage,
         served_model=attempt.served_model,
         service_tier=receipt.tier,
         priced=receipt.priced,

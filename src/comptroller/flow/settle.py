@@ -21,6 +21,7 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
     """How a call was settled."""
 
     settlement: Settlement
+    usage: Usage | None  # the provider's own final report
     tier: str | None
     priced: bool
     overrun: bool
@@ -48,7 +49,7 @@ def settle(gate: Gate, reservation: Reservation, attempt: Attempt) -> Receipt:
         *_doubts(gate, reservation, attempt, done, tier, rates),
     )
     priced = bool(reservation.rates) and not reservation.request.asked.fees
-    return Receipt(done, tier, priced, overrun, events)
+    return Receipt(done, usage, tier, priced, overrun, events)
 
 
 def _billed(reservation: Reservation, usage: Usage | None) -> tuple[str, Rates | None]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import cached_property
 
 import msgspec
 
@@ -72,6 +73,11 @@ class Egress:
         await asyncio.gather(*self._connecting, return_exceptions=True)
         await asyncio.sleep(0)  # transports end on the loop's next turn
 
+    @cached_property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Asked for once: in each of its many uses it would cost a system call."""
+        return asyncio.get_running_loop()
+
     def enter(self, exchange: _Exchange) -> bool:
         """From here on the clock runs for this exchange, until it leaves. False after `close`."""
         if not self._closed:
@@ -86,7 +92,7 @@ class Egress:
             self._tls = self._make_tls()  # once, at first need: loading a trust store takes tens of milliseconds
         self.opened += 1
         tls = self._tls if site.origin.scheme == "https" else None
-        task = asyncio.get_running_loop().create_task(connect(site.origin, tls, lambda: Connection(site), timeout_s))
+        task = self.loop.create_task(connect(site.origin, tls, lambda: Connection(site), timeout_s))
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
         return task
@@ -100,12 +106,12 @@ class Egress:
             if self._timer is not None:
                 self._timer.cancel()
             self._wakes_at = when
-            self._timer = asyncio.get_running_loop().call_at(when, self._sweep)
+            self._timer = self.loop.call_at(when, self._sweep)
 
     def _sweep(self) -> None:
         self._timer, self._wakes_at = None, NEVER
         # Event loops count in milliseconds: what is due within one is due.
-        due = asyncio.get_running_loop().time() + 0.001
+        due = self.loop.time() + 0.001
         for exchange in tuple(self._active):
             if exchange.deadline <= due:
                 exchange.expire(due)
@@ -133,7 +139,7 @@ class _Exchange:
 
     __slots__ = (
         "_body", "_buffer_limit_bytes", "_connecting", "_connection", "_egress", "_failure", "_finished", "_head",
-        "_on_overflow", "_phase", "_read_limit", "_reader", "_site", "_started", "_streaming", "_timeouts",
+        "_loop", "_on_overflow", "_phase", "_read_limit", "_reader", "_site", "_started", "_streaming", "_timeouts",
         "_total_deadline", "_waiter", "deadline", "headers", "status", "written",
     )  # fmt: skip
 
@@ -150,6 +156,7 @@ class _Exchange:
         self.written = False
         self.deadline = NEVER  # seconds on the loop's clock
         self._egress = egress
+        self._loop = egress.loop
         self._site = site
         self._timeouts = request.timeouts
         self._body = request.body
@@ -179,7 +186,7 @@ class _Exchange:
         if not self._finished and not self._egress.enter(self):
             self._fail("connect", "the gateway is shutting down")
         self._raise_failure()
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         self._total_deadline = now + self._timeouts.total_s
         self._write(self._site.take(now) or await self._connect())
         # A failure behind the head belongs to whoever reads the body: the bytes between are worth money.
@@ -298,14 +305,14 @@ class _Exchange:
 
     def _enter_phase(self, phase: FailureKind, lasts_s: float) -> None:
         self._phase = phase
-        self.deadline = min(asyncio.get_running_loop().time() + lasts_s, self._total_deadline)
+        self.deadline = min(self._loop.time() + lasts_s, self._total_deadline)
         self._egress.wake_by(self.deadline)
 
     def _gained(self) -> None:
         """Body bytes came, and more are to come."""
         unread = self._reader.unread
         # Later than before, so the timer that is set still comes early enough.
-        self.deadline = min(asyncio.get_running_loop().time() + self._timeouts.idle_s, self._total_deadline)
+        self.deadline = min(self._loop.time() + self._timeouts.idle_s, self._total_deadline)
         if self._read_limit is not None:
             if unread > self._read_limit:
                 self._wake()
@@ -320,7 +327,7 @@ class _Exchange:
         """Until something happened. Returns at once after the end."""
         if self._finished:
             return
-        waiter = self._waiter = asyncio.get_running_loop().create_future()
+        waiter = self._waiter = self._loop.create_future()
         try:
             await waiter
         finally:
@@ -337,7 +344,7 @@ class _Exchange:
         clean = self._reader.clean and connection.alive
         # An answer that overtook its request leaves the rest of the request in the way of the next.
         if clean and not connection.transport.get_write_buffer_size():
-            self._site.park(connection, asyncio.get_running_loop().time(), self._reader.keep_alive_s)
+            self._site.park(connection, self._loop.time(), self._reader.keep_alive_s)
         else:
             connection.abort()
 

@@ -37,14 +37,13 @@ def request_head(method: str, target: str, host_line: bytes, headers: Headers, b
         raise ValueError("not a method that is sent to providers")
     if _TARGET.fullmatch(target) is None:
         raise ValueError("a request path must start with / and be printable ASCII without spaces")
-    lines = [f"{method} {target} HTTP/1.1".encode(), host_line]
+    names = [name for name, _ in headers]
+    if not all(map(_may_send, names)):
+        name = next(name for name in names if not _may_send(name))
+        raise ValueError(f"request header {name!r} is not lower-case, not a token, or the egress's own")
+    lines = [f"{method} {target} HTTP/1.1".encode(), host_line, *[b"%b: %b" % header for header in headers], b"\r\n"]
     if body_length or method not in ("GET", "HEAD"):
-        lines.append(b"content-length: %d" % body_length)
-    for name, value in headers:
-        if not _may_send(name):
-            raise ValueError(f"request header {name!r} is not lower-case, not a token, or the egress's own")
-        lines.append(name + b": " + value)
-    lines.append(b"\r\n")
+        lines.insert(2, b"content-length: %d" % body_length)
     head = b"\r\n".join(lines)
     # One look at the whole instead of one at each value: a line end that we did not join in is somebody's.
     ends = len(lines)

@@ -35,6 +35,7 @@ class ModelCall:
 Free = Literal["models", "model", "hello", "healthy", "ready"]
 Target = ModelCall | Free
 NAME = "/{name}"  # at the end of a path: any name
+OTHERWISE = "*"  # among methods: any that the path does not take
 
 
 class Found(NamedTuple):
@@ -63,15 +64,14 @@ class Routes:
             **free,
             **{path: {"POST": ModelCall(dialect)} for path, dialect in calls.items()},
         }
+        self._found = {path: _found(targets) for path, targets in self.table.items()}
         self._named = [path.removesuffix(NAME) + "/" for path in free if path.endswith(NAME)]
 
     def find(self, method: str, path: str) -> Found:
         """Where a request leads."""
-        targets = self.table.get(path)
-        if targets is not None:
-            target = targets.get(method)
-            # A call to where a greeting is answered is a wrong base URL: there is no such route.
-            return Found(target, () if "hello" in targets.values() else tuple(targets))
+        by_method = self._found.get(path)
+        if by_method is not None:
+            return by_method.get(method) or by_method[OTHERWISE]
         for begin in self._named:
             if path.startswith(begin) and len(path) > len(begin) and method == "GET":
                 return Found("model", ("GET",), path[len(begin) :])
@@ -84,3 +84,10 @@ class Routes:
                 return api
         names = {name for name, _ in headers}
         return next((api for api in self.apis if api.header in names), self.apis[0])
+
+
+def _found(targets: Mapping[str, Target]) -> Mapping[str, Found]:
+    """What is found on a path, by method."""
+    # A call to where a greeting is answered is a wrong base URL: there is no such route.
+    methods = () if "hello" in targets.values() else tuple(targets)
+    return {method: Found(target, methods) for method, target in targets.items()} | {OTHERWISE: Found(None, methods)}

@@ -64,7 +64,9 @@ class Outcome(msgspec.Struct, frozen=True):
 
 def instant_of(event: Event) -> int:
     """When it happened; 0 where the event does not say."""
-    if isinstance(event, Held | Refused):
+    if isinstance(event, Held):
+        return event.facts.at_ns
+    if isinstance(event, Refused):
         return event.facts.at_ns
     return 0 if isinstance(event, Joined) else event.at_ns
 
@@ -108,6 +110,7 @@ class _Folding:
         self._changed: dict[str, CallRow] = {}
         self._holds = dict(standing.holds)
         self._posted: dict[bytes, _Posting] = {}
+        self._packed: dict[int, tuple[bytes, tuple[WindowKey, ...]]] = {}  # by the tuple's identity; kept alive here
         self._bounds = dict(standing.bounds)
         self._findings: list[Finding] = []
         self._changes: list[Change] = []
@@ -166,13 +169,17 @@ class _Folding:
 
     def _settled(self, event: Settled) -> None:
         """The money is posted whatever else is known: a record too many is corrected, one too few is lost."""
-        packed = rows.pack_windows(event.windows)
+        packed = self._pack(event.windows)
         self._post(packed, event.windows, event.posted)
         held = self._holds.pop(event.attempt_id, None)
         if held is not None:
-            row = self._call(held.facts)
-            rows.hold(row, held)
-            rows.settle(row, event, packed)
+            row = self._calls.get(held.facts.call_id)
+            if row is None:
+                row = self._calls[held.facts.call_id] = rows.ended(held, event, packed)
+            else:
+                rows.hold(row, held)
+                rows.settle(row, event, packed)
+            self._changed[row.id] = row
         elif event.posted != _NOTHING:
             sentence = f"Attempt {event.attempt_id} was settled without an open hold; its charge was posted."
             self._findings.append(Finding(event.at_ns, "settled_without_hold", event.call_id, "gateway", sentence))
@@ -185,7 +192,7 @@ class _Folding:
 
     def _corrected(self, event: Corrected) -> None:
         delta = Amounts(usd=rows.fit(event.delta_nanos))
-        self._post(rows.pack_windows(event.windows), event.windows, delta)
+        self._post(self._pack(event.windows), event.windows, delta)
         self._changes.append(rows.correction(event))
         row = self._calls.get(event.call_id)
         if row is not None:
@@ -196,6 +203,13 @@ class _Folding:
         key = (event.provider, event.model, event.dialect)
         self._changes.append(rows.bound_change(event, self._bounds.get(key)))
         self._bounds[key] = Bound(*key, event.overruns, event.factor_bp, event.quarantined, event.last_overrun_ns)
+
+    def _pack(self, windows: tuple[WindowKey, ...]) -> bytes:
+        """Calls of one caller mostly share one tuple: it is packed once."""
+        known = self._packed.get(id(windows))
+        if known is None:
+            known = self._packed[id(windows)] = (rows.pack_windows(windows), windows)
+        return known[0]
 
     def _post(self, packed: bytes, windows: tuple[WindowKey, ...], amounts: Amounts) -> None:
         """Calls of one caller draw on the same windows: add up for each set of windows first."""

@@ -19,7 +19,7 @@ from comptroller.store import tables
 from comptroller.store.database import Database
 from comptroller.store.fold import fold, touched
 
-EVENTS_AT_ONCE = 100  # a few milliseconds, for which a commit may have to wait
+EVENTS_AT_ONCE = 200  # a few milliseconds, for which a commit may have to wait
 _REMEMBERED_MOST = 20_000  # events; more wait only if folding fails
 
 _READ = "SELECT seq, body FROM journal WHERE seq > ? AND seq <= ? ORDER BY seq"

@@ -1,7 +1,8 @@
 """The journal as the event loop sees it: events go in, futures come out.
 
-Everything here runs on the loop; the writer's thread is behind a queue and answers with one callback for
-each batch. An event is encoded when it is queued, so that one that cannot be encoded fails alone.
+Everything here runs on the loop; the writer's thread is behind a queue. What one turn of the loop brings is handed
+over together, and answered with one callback for each batch: waking a thread costs more than writing an event.
+An event is encoded when it comes, so that one that cannot be encoded fails alone.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ class JournalWriter(Journal):
         self._database = database
         self._encode = msgspec.msgpack.Encoder().encode
         self._queue: Queue = queue.SimpleQueue()
+        self._gathered: list[Entry] = []  # in this turn of the loop
+        self._waiting = 0  # events that are not answered
         self._offers = 0
         self._owed = 0  # appended events that are not on disk
         self._jobs: set[Job] = set()
@@ -77,7 +80,7 @@ class JournalWriter(Journal):
     @property
     def queued(self) -> int:
         """How many events and jobs wait for the writer."""
-        return self._queue.qsize()
+        return self._waiting + len(self._jobs)
 
     @property
     def unfolded(self) -> int:
@@ -99,7 +102,7 @@ class JournalWriter(Journal):
         if self._closed:
             future.set_exception(LedgerUnavailableError(_CLOSED))
         else:
-            self._queue.put(Entry(event, self._encode(event), instant_of(event), "commit", future))
+            self._gather(Entry(event, self._encode(event), instant_of(event), "commit", future))
         return future
 
     def append(self, event: Event) -> None:
@@ -109,14 +112,14 @@ class JournalWriter(Journal):
             return
         encoded = self._encode(event)
         self._owed += 1
-        self._queue.put(Entry(event, encoded, instant_of(event), "append"))
+        self._gather(Entry(event, encoded, instant_of(event), "append"))
 
     def offer(self, event: Event) -> None:
         if self._closed or self._offers >= OFFERS_MOST:
             self.dropped += 1
             return
         self._offers += 1
-        self._queue.put(Entry(event, self._encode(event), instant_of(event), "offer"))
+        self._gather(Entry(event, self._encode(event), instant_of(event), "offer"))
 
     def submit(self, step: Callable[[sqlite3.Connection], T] | None) -> asyncio.Future[T]:
         """Run a step in a durable transaction, once all before it is written and folded. None: only that.
@@ -129,6 +132,7 @@ class JournalWriter(Journal):
         else:
             job = Job(step, future)
             self._jobs.add(job)
+            self._hand_over()
             self._queue.put(job)
         return future
 
@@ -140,11 +144,23 @@ class JournalWriter(Journal):
         """
         if not self._closed:
             self._closed = True
+            self._hand_over()
             self._queue.put(Stop(time.monotonic() + timeout_s))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(self._ended), timeout_s + _STOP_GRACE_S)
             self._thread.join()  # its last act was to say so
         return self._owed
+
+    def _gather(self, entry: Entry) -> None:
+        if not self._gathered:
+            self._loop.call_soon(self._hand_over)
+        self._gathered.append(entry)
+        self._waiting += 1
+
+    def _hand_over(self) -> None:
+        if self._gathered:
+            self._queue.put(self._gathered)
+            self._gathered = []
 
     def _work(self) -> None:
         """The thread. Whatever ends it, nobody is left waiting."""
@@ -162,6 +178,7 @@ class JournalWriter(Journal):
         return call
 
     def _written(self, entries: list[Entry]) -> None:
+        self._waiting -= len(entries)
         for entry in entries:
             future = entry.future
             if future is not None:
@@ -173,6 +190,7 @@ class JournalWriter(Journal):
                 self._offers -= 1
 
     def _given_up(self, entries: list[Entry], trouble: str) -> None:
+        self._waiting -= len(entries)
         for entry in entries:
             future = entry.future
             if future is not None:
@@ -197,12 +215,13 @@ class JournalWriter(Journal):
     def _end(self) -> None:
         """The thread is gone: orderly, or by a fault of ours. Everything that still waits fails."""
         self._closed = True
-        left = list(self._writer.unwritten())
+        left = [*self._writer.unwritten(), *self._gathered]
+        self._gathered = []
         with contextlib.suppress(queue.Empty):
             while True:
                 item = self._queue.get_nowait()
-                if isinstance(item, Entry):
-                    left.append(item)
+                if isinstance(item, list):
+                    left += item
         self._given_up(left, _CLOSED)
         for job in tuple(self._jobs):
             self._job_failed(job, LedgerUnavailableError(_CLOSED))

@@ -1,7 +1,7 @@
 """The one thread that writes: group commit of queued events, jobs between them, folds when there is time.
 
-    queue:  event event event JOB event event ...
-            `------- one row, one sync ------'
+    queue:  events events events JOB events events ...
+            `-- one row, one sync --'
 
 Whatever is queued when the thread looks is written as one row. If that fails, the events that somebody
 waits for are given up and their callers told; those that must not be lost stay at the head, in order, and
@@ -19,6 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import msgspec
+
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Event
 from comptroller.store.database import Database, FencedError, is_unavailable
@@ -31,9 +33,8 @@ BACK_OFF_FIRST_S = 0.05
 BACK_OFF_MOST_S = 1.0
 
 
-@dataclass(slots=True)
-class Entry:
-    """One encoded event in the queue."""
+class Entry(msgspec.Struct, eq=False, gc=False):
+    """One encoded event."""
 
     event: Event
     body: bytes
@@ -57,7 +58,8 @@ class Stop:
     deadline: float
 
 
-Queue = queue.SimpleQueue[Entry | Job | Stop]
+Queue = queue.SimpleQueue[list[Entry] | Job | Stop]
+"""Events come in the lists that one turn of the loop has gathered."""
 
 
 @dataclass(frozen=True)
@@ -123,10 +125,10 @@ class Writer:
         taken = 0
         try:
             item = self._incoming.get(timeout=self._patience_s())
-            while isinstance(item, Entry):
-                self._pending.append(item)
-                taken += 1
-                if taken == BATCH_MOST:
+            while isinstance(item, list):
+                self._pending += item
+                taken += len(item)
+                if taken >= BATCH_MOST:
                     return
                 item = self._incoming.get_nowait()
         except queue.Empty:

@@ -7,7 +7,8 @@ parser could read differently would be bounded by one reading and billed by anot
 from __future__ import annotations
 
 import json
-from typing import TypeGuard, cast
+from itertools import chain
+from typing import Any, TypeGuard, cast
 
 import msgspec
 
@@ -88,8 +89,8 @@ def shown(text: str) -> str:
 
 
 def _too_costly(body: bytes) -> Refusal | None:
-    if _marks(body) <= MOST_MARKS and len(body) <= MOST_NUMBER_BYTES:
-        return None
+    if len(body) <= MOST_MARKS or (len(body) <= MOST_NUMBER_BYTES and _marks(body) <= MOST_MARKS):
+        return None  # it cannot have more marks than bytes
     outside = _outside_of_texts(body)
     if outside is None or _marks(outside) > MOST_MARKS:
         return invalid(
@@ -132,14 +133,10 @@ def _too_deep() -> Refusal:
 
 def _levels_exceed(value: object) -> bool:
     """Level by level, so that no depth can exhaust our own stack."""
-    level: list[dict[str, object] | list[object]] = [cast("dict[str, object]", value)]
+    level: list[Any] = [value]
     for _ in range(MOST_LEVELS):
-        level = [
-            cast("dict[str, object] | list[object]", child)
-            for parent in level
-            for child in (parent.values() if type(parent) is dict else parent)
-            if type(child) in _CONTAINERS
-        ]
+        inside = chain.from_iterable([each.values() if each.__class__ is dict else each for each in level])
+        level = [each for each in inside if each.__class__ in _CONTAINERS]
         if not level:
             return False
     return True

@@ -15,6 +15,7 @@ from comptroller.core.budget.budget import Budget, Unit
 from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.core.budget.window import Span
 
+ALL_LEFT_BP = 10_000
 UNITS: tuple[Unit, ...] = get_args(Unit)
 _NEVER_NS = 2**63
 
@@ -37,7 +38,7 @@ class Window(msgspec.Struct, gc=False):
 class Draw:
     """The windows of one call."""
 
-    __slots__ = ("by_unit", "hard", "keys", "shadow", "shown", "units", "until_ns", "windows")
+    __slots__ = ("_limits", "_shut", "by_unit", "hard", "keys", "shadow", "shown", "units", "until_ns", "windows")
 
     def __init__(self, windows: Iterable[Window]) -> None:
         self.windows = tuple(windows)
@@ -47,6 +48,9 @@ class Draw:
         self.shadow = tuple(window for window in self.windows if window.budget.mode == "shadow")
         self.shown = tuple(window for window in self.hard.get("usd", ()) if window.budget.visible == "caller")
         self.units = frozenset(self.hard)  # in which it is counted and enforced
+        limits = [(window, window.budget.limit) for windows in self.hard.values() for window in windows]
+        self._limits = tuple((window, limit) for window, limit in limits if limit)
+        self._shut = len(self._limits) < len(limits)  # one of them allows nothing
         ends = (window.span.end_ns for window in self.windows if window.span.end_ns is not None)
         self.until_ns = min(ends, default=_NEVER_NS)  # from then on another window is current
 
@@ -57,6 +61,13 @@ class Draw:
             amount = amounts.of(unit)
             short += [w for w in windows if w.budget.limit - w.posted - w.held < amount]
         return min(short, key=lambda w: w.remaining * 10_000 // max(1, w.budget.limit), default=None)
+
+    def left_bp(self) -> int:
+        """How much the tightest hard window has left, in hundredths of a percent of its limit."""
+        if self._shut:
+            return 0
+        left = [(limit - window.posted - window.held) * ALL_LEFT_BP // limit for window, limit in self._limits]
+        return max(0, min(left, default=ALL_LEFT_BP))
 
     def tightest(self, unit: Unit) -> Window | None:
         """The hard window of this unit with the least left."""

@@ -9,11 +9,13 @@ A property test holds cached decisions against evaluated ones.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
+from operator import attrgetter
+from typing import Any
 
 from cedarpy import pst
 
-from comptroller.core.policy.request import LONGS, PolicyRequest, Principal, Resource
+from comptroller.core.policy.request import LONGS, Context, PolicyRequest, Principal, Resource
 
 _MIRRORED: dict[str, str] = {
     "less": "greater",
@@ -49,8 +51,10 @@ class Relevance:
         self._whole = reading.whole
         self._attributes = reading.attributes
         exact = reading.exact
-        self._exact = tuple(sorted(exact))
-        self._cuts = tuple((name, sorted(cuts)) for name, cuts in sorted(reading.cuts.items()) if name not in exact)
+        cuts = {name: sorted(cuts) for name, cuts in sorted(reading.cuts.items()) if name not in exact}
+        self._cuts = tuple(cuts.values())
+        self._cut_values = _values_of(cuts)
+        self._exact_values = _values_of(sorted(exact))
 
     def key(self, request: PolicyRequest) -> Hashable:
         """Requests with the same key get the same decision."""
@@ -61,10 +65,7 @@ class Relevance:
             request.resource if "resource" in self._whole else self._resource(request.resource),
             context
             if "context" in self._whole
-            else (
-                tuple([bisect_right(cuts, getattr(context, name)) for name, cuts in self._cuts]),
-                tuple([getattr(context, name) for name in self._exact]),
-            ),
+            else (tuple(map(bisect_right, self._cuts, self._cut_values(context))), self._exact_values(context)),
         )
 
     def _principal(self, principal: Principal) -> Hashable:
@@ -82,6 +83,14 @@ class Relevance:
             resource.model_class if resource.model_class in self._classes else None,
             resource.name if ("resource", "name") in self._attributes or resource.name in self._models else None,
         )
+
+
+def _values_of(names: Iterable[str]) -> Callable[[Context], tuple[Any, ...]]:
+    """Reads these values of a context, as a tuple also where there are fewer than two."""
+    several = tuple(names)
+    if len(several) > 1:
+        return attrgetter(*several)
+    return lambda context: tuple(getattr(context, name) for name in several)
 
 
 def mentioned(policy: pst.Template) -> frozenset[str]:

@@ -8,10 +8,10 @@ from typing import Literal, get_origin
 import msgspec
 from cedarpy import Entities
 
+from comptroller.core.budget.draw import ALL_LEFT_BP
 from comptroller.core.policy.cedar import parse_entities
 
 LARGEST_LONG = 2**63 - 1
-ALL_LEFT_BP = 10_000
 
 Action = Literal["model.call"]
 

@@ -35,6 +35,7 @@ _TEXT_PARTS = frozenset({"text", "input_text", "output_text", "refusal"})
 _CACHE_KEYS = frozenset({"cache_control", "prompt_cache_breakpoint", "prompt_cache_options"})
 _TEXT_PART_KEYS = frozenset({"type", "text", "refusal"}) | _CACHE_KEYS
 _TEXT_KEYS = frozenset({"role", "name", "tool_call_id", "refusal", "reasoning", "reasoning_content"})
+_PLAIN_KEYS = _TEXT_KEYS | {"content"}  # texts under these are text
 # Answers of models that come back in the next request: they may name addresses, and nobody fetches those.
 _ECHOED_KEYS = frozenset({"tool_calls", "function_call", "annotations", "reasoning_details", "cache_control"})
 # Some parsers (Go's) match keys without regard to case: they would take "Type" for "type".
@@ -68,10 +69,13 @@ class Contents:
         for message in messages:
             self.read_cache_marks(message)
             for key, value in message.items():
-                self._message_field(key, value)
+                if not (isinstance(value, str) and key in _PLAIN_KEYS):
+                    self._message_field(key, value)
 
     def read_cache_marks(self, marked: Mapping[str, object]) -> None:
         """How long the prompt up to here is to be kept: OpenAI's way to say it, and that of resold Anthropic models."""
+        if _CACHE_KEYS.isdisjoint(marked):
+            return
         for key in _CACHE_KEYS & marked.keys():
             mark = marked[key]
             self.long_cache = self.long_cache or (is_object(mark) and mark.get("ttl") not in _SHORT_LIVED)
@@ -162,16 +166,16 @@ class Contents:
             self._add("audio in this format")
 
     def _echoed(self, value: object) -> None:
-        if is_array(value):
-            for each in value:
-                self._echoed(each)
-        elif is_object(value):
-            kind = value.get("type")
-            if isinstance(kind, str) and _PARTS.get(kind) == "image":
-                self.images += 1
-            for each in value.values():
-                if not isinstance(each, str):
-                    self._echoed(each)
+        waiting = [value]
+        while waiting:
+            each = waiting.pop()
+            if is_object(each):
+                kind = each.get("type")
+                if isinstance(kind, str) and _PARTS.get(kind) == "image":
+                    self.images += 1
+                waiting += each.values()
+            elif is_array(each):
+                waiting += each
 
     def _check_case(self, key: str) -> None:
         if key not in _WATCHED_KEYS and key.casefold() in _WATCHED_KEYS:
