@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from comptroller.cli.options import AsJson, Config
-from comptroller.cli.said import note, read_instant, write_json
+from comptroller.cli.said import note, read_instant, say_instant, write_json
 from comptroller.cli.table import Column, print_table
 
 if TYPE_CHECKING:
@@ -54,15 +55,17 @@ def reprice(
     from comptroller.cli.transport import connect
     from comptroller.control.reprice import Repricing
 
-    instant = read_instant(since).isoformat()
+    instant = read_instant(since)
     with connect(context, config) as api:
-        answer = api.get("reprice", since=instant, identity=identity, model=model)
+        answer = api.get("reprice", since=instant.isoformat(), identity=identity, model=model)
     if as_json:
         write_json(answer.body)
         return
     found = answer.read(Repricing)
     rows = [*found.rows, found.total] if len(found.rows) > 1 else found.rows
     print_table(_COLUMNS, [_cells(row) for row in rows], "No call was charged since then.")
+    if datetime.fromisoformat(found.since) > instant:
+        note(f"Calls are kept since {say_instant(found.since)} only; older ones are not in it.")
     note(f"Price book {found.version}. Nothing was changed.")
 
 

@@ -119,6 +119,10 @@ class Gap(msgspec.Struct, frozen=True):
     until_ns: int
 
 
+Prunable = Literal["calls", "findings", "sessions", "spend_recent"]
+"""Records that are kept for a while only."""
+
+
 class RegistryState(msgspec.Struct, frozen=True):
     """The registry as it is installed. Version 0: nothing was ever applied."""
 
@@ -195,6 +199,25 @@ class Ledger(Protocol):
         self, budget_keys: Sequence[str], session_ids: Sequence[str]
     ) -> Mapping[WindowKey, Amounts]:
         """What is posted in the windows that these budgets have for these sessions."""
+        ...
+
+    async def kept_since(self) -> Mapping[Prunable, int]:
+        """From when on records are kept; what is older is gone, or about to be. 0: nothing was ever pruned."""
+        ...
+
+    async def older(self, what: Prunable, before_ns: int) -> int:
+        """How many there are from before this instant."""
+        ...
+
+    async def keep_since(self, what: Prunable, since_ns: int, change: Change) -> None:
+        """Say from when on records are kept, and write the event of it, in one transaction."""
+        ...
+
+    async def prune(self, what: Prunable, most: int) -> int:
+        """Delete at most so many that are older than what is kept; returns how many. One transaction.
+
+        A call with an open hold is not deleted, however old it is.
+        """
         ...
 
     async def findings(self, limit: int, call_id: str | None = None) -> Sequence[Finding]:

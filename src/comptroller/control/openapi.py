@@ -32,6 +32,7 @@ _MEANINGS: Mapping[int, str] = {
     403: "Not from this client, under this name, from this origin, or with a session credential.",
     404: "There is none of this name.",
     409: "It does not fit the state of things now.",
+    410: "It was pruned.",
     413: "The body is too long.",
     415: "The body is of another media type.",
     422: "It is understood and cannot be.",

@@ -84,8 +84,12 @@ class _Group:
 
 
 async def reprice(office: Office, since_ns: int, identity: str | None, model: str | None) -> Repricing:
-    """Recorded against repriced, by identity, provider and model; each call at the prices of its own day."""
+    """Recorded against repriced, by identity, provider and model; each call at the prices of its own day.
+
+    What is pruned already is not in it: the answer says since when it is.
+    """
     await office.catch_up()
+    since_ns = max(since_ns, (await office.ledger.kept_since())["calls"])
     book = office.gate.registry.prices
     groups: dict[tuple[str, str, str], _Group] = {}
     total = _Group()

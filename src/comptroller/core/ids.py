@@ -6,6 +6,7 @@ import re
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base32: no letter that reads as a digit
 _RANDOM_BITS = 74
+_CHARACTERS = 26
 
 _IDENTITY = re.compile(r"[a-z]+(?:/[A-Za-z0-9._~-]{1,64}){1,8}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}", re.ASCII)
@@ -16,10 +17,21 @@ def make_id(prefix: str, instant_ns: int, entropy: int) -> str:
     """`prefix_` and 26 characters that sort by time: 48 bits of milliseconds, then 74 random bits (as UUIDv7)."""
     value = ((instant_ns // 1_000_000) & ((1 << 48) - 1)) << _RANDOM_BITS | entropy & ((1 << _RANDOM_BITS) - 1)
     characters: list[str] = []
-    for _ in range(26):
+    for _ in range(_CHARACTERS):
         characters.append(_ALPHABET[value & 31])
         value >>= 5
     return f"{prefix}_{''.join(reversed(characters))}"
+
+
+def made_at_ns(name: str) -> int | None:
+    """The instant in an id, cut to milliseconds; None for what is no id."""
+    _, _, characters = name.rpartition("_")
+    if len(characters) != _CHARACTERS or not set(characters) <= set(_ALPHABET):
+        return None
+    value = 0
+    for character in characters:
+        value = value << 5 | _ALPHABET.index(character)
+    return (value >> _RANDOM_BITS & ((1 << 48) - 1)) * 1_000_000
 
 
 def attempt_id(call_id: str, number: int) -> str:

@@ -3,7 +3,7 @@
 from comptroller.settings.keys import UnusableKey, read_key
 from comptroller.settings.load import SettingsError, load_settings, read_toml
 from comptroller.settings.policies import read_policies
-from comptroller.settings.schema import AdminSettings, LimitSettings, ProviderSettings, Settings
+from comptroller.settings.schema import AdminSettings, LimitSettings, ProviderSettings, RetentionSettings, Settings
 from comptroller.settings.values import Address, BaseUrl, KeySource
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "KeySource",
     "LimitSettings",
     "ProviderSettings",
+    "RetentionSettings",
     "Settings",
     "SettingsError",
     "UnusableKey",

@@ -196,6 +196,7 @@ findings = Table(
     Column("subject", Text, nullable=False),
     Column("sentence", Text, nullable=False),
     Index("findings_call", "call_id"),
+    Index("findings_at", "at_ns"),
 )
 
 events = Table(

@@ -31,6 +31,7 @@ from comptroller.control.interfaces import (
     CallRecord,
     Installation,
     Ledger,
+    Prunable,
     RegistryState,
     SpendFilter,
     Spending,
@@ -41,7 +42,7 @@ from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.core.work.session import Session
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Change, Finding
-from comptroller.store import books, registry, sessions, spend, tables
+from comptroller.store import books, registry, retention, sessions, spend, tables
 from comptroller.store.database import Database
 from comptroller.store.folder import Folder
 from comptroller.store.journal import JournalWriter
@@ -167,6 +168,18 @@ class Store(Ledger):
     ) -> Mapping[WindowKey, Amounts]:
         """What is posted in the windows that these budgets have for these sessions."""
         return await self._read(lambda connection: books.session_balances(connection, budget_keys, session_ids))
+
+    async def kept_since(self) -> Mapping[Prunable, int]:
+        return await self._read(retention.kept_since)
+
+    async def older(self, what: Prunable, before_ns: int) -> int:
+        return await self._read(lambda connection: retention.older(connection, what, before_ns))
+
+    async def keep_since(self, what: Prunable, since_ns: int, change: Change) -> None:
+        await self.journal.submit(lambda connection: retention.keep_since(connection, what, since_ns, change))
+
+    async def prune(self, what: Prunable, most: int) -> int:
+        return await self.journal.submit(lambda connection: retention.prune(connection, what, most))
 
     async def findings(self, limit: int, call_id: str | None = None) -> Sequence[Finding]:
         return await self._read(lambda connection: books.findings(connection, limit, call_id))
