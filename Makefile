@@ -61,7 +61,8 @@ real: $(VENV)/dev.stamp ## the gateway in front of a real local language model
 .PHONY: lock
 lock: $(VENV)/dev.stamp ## write the hash-pinned locks anew; ARGS=--upgrade takes new versions
 	@$(call compile,run,--group build)
-	@$(call compile,dev,--group dev --constraints requirements/run.txt)
+	@$(call compile,otel,--group build --extra otel --constraints requirements/run.txt)
+	@$(call compile,dev,--group dev --extra otel --constraints requirements/otel.txt)
 	@$(BIN)/uv pip compile --group pyproject.toml:anthropic-old $(LOCKED) --output-file requirements/anthropic-old.txt $(ARGS)
 	@$(BIN)/uv pip compile --group pyproject.toml:litellm $(LOCKED) --output-file requirements/litellm.txt $(ARGS)
 	@echo "requirements/*.txt are up to date"

@@ -50,14 +50,10 @@ from comptroller.store.keyring import open_keyring
 from comptroller.store.lock import OFFLINE, Holder
 from comptroller.store.open import open_store
 from comptroller.store.store import Store
-from comptroller.telemetry.call_lines import CallLines
 from comptroller.telemetry.library_lines import libraries_heard
-from comptroller.telemetry.line_writer import LineWriter
-from comptroller.telemetry.log import Log
 from comptroller.telemetry.loop_lag import watch_loop
-from comptroller.telemetry.observers import Observers
 from comptroller.telemetry.readings import Sources
-from comptroller.telemetry.tally import Tally
+from comptroller.telemetry.telemetry import Telemetry, trace_faults
 from comptroller.wire import model_lists
 from comptroller.wire.anthropic_messages import AnthropicMessages
 from comptroller.wire.openai_chat import OpenAIChat
@@ -81,8 +77,6 @@ _ANTHROPIC = Api(
 ROUTES = Routes(_CALLS, (_OPENAI, _ANTHROPIC))
 _HEALTH = frozenset({"/healthz", "/readyz"})
 _METRICS = "/metrics"
-_STANDARD_ERROR = 2
-_LOG_MOST_S = 2.0
 _FORGET_EVERY_S = 600.0
 _SLACK_NS = 3600 * NANOS_PER_SECOND
 _FLUSH_MOST_S = 10.0
@@ -102,7 +96,7 @@ class House:
 
     settings: Settings
     environ: Mapping[str, str]
-    log: Log
+    telemetry: Telemetry
     store: Store
     gate: Gate
     office: Office
@@ -124,13 +118,12 @@ async def open_house(settings: Settings, environ: Mapping[str, str], *, listenin
     holder = Holder(os.getpid(), socket.gethostname(), format_instant(time.time_ns()), listen, admin)
     store = open_store(settings.state, durability=settings.durability, now_ns=time.time_ns(), holder=holder)
     house: House | None = None
-    lines = LineWriter(_STANDARD_ERROR)
-    log = Log(lines, least=settings.log.level, lines_per_s=settings.log.lines_per_s)
-    tally = Tally(settings.metrics.label_sets)
+    telemetry = Telemetry(settings)
+    log = telemetry.log
     try:
-        store.start(tally.wrote)
-        _say_recovered(store, log)
-        house = await _join(settings, environ, store, log, tally, listening=listening)
+        store.start(telemetry.tally.wrote)
+        _say_recovered(store, telemetry)
+        house = await _join(settings, environ, store, telemetry, listening=listening)
         if listening:
             await _settle_in(house)
             with libraries_heard(log):
@@ -145,11 +138,11 @@ async def open_house(settings: Settings, environ: Mapping[str, str], *, listenin
             house.lost = lost
             if listening:
                 log.say("stopped", {"process.pid": os.getpid()})
-        lines.close(_LOG_MOST_S)
+        telemetry.close()
 
 
 async def _join(
-    settings: Settings, environ: Mapping[str, str], store: Store, log: Log, tally: Tally, *, listening: bool
+    settings: Settings, environ: Mapping[str, str], store: Store, telemetry: Telemetry, *, listening: bool
 ) -> House:
     installed = await store.registry()
     shipped = _shipped(settings)
@@ -158,7 +151,7 @@ async def _join(
     keyring = open_keyring(settings.state, current.organization.trust_domain, clock.now_ns())
     providers = build_providers(settings.providers, environ)
     for sentence in providers.warnings if listening else ():
-        log.say("provider", {"message": sentence})
+        telemetry.log.say("provider", {"message": sentence})
     sessions = {session.id: session for session in await store.live_sessions(clock.now_ns())}
     egress = Egress()
     gate = Gate(
@@ -173,8 +166,8 @@ async def _join(
         upstream=egress,
         live=LiveCalls(),
         limits=_limits(settings),
-        observer=Observers(tally, CallLines(log, settings.log.calls)),
-        warn=log.say,
+        observer=telemetry.observer(egress, environ, __version__, clock.now_ns),
+        warn=telemetry.log.say,
     )
     facts = ProcessFacts(
         version=__version__,
@@ -191,8 +184,10 @@ async def _join(
 
     credential = open_admin_token(settings.state)
     admin = api.build(office, credential, {settings.admin.listen.host})
-    sources = Sources(gate, tally, store.journal, egress, log.counts, ready, __version__)
-    return House(settings, environ, log, store, gate, office, Door(gate, ROUTES, ready), admin, credential, sources)
+    sources = Sources(gate, telemetry.tally, store.journal, egress, telemetry.log.counts, ready, __version__)
+    return House(
+        settings, environ, telemetry, store, gate, office, Door(gate, ROUTES, ready), admin, credential, sources
+    )
 
 
 def _limits(settings: Settings) -> Limits:
@@ -214,11 +209,11 @@ async def _posted(current: Registry, store: Store, sessions: Collection[str], no
     return {key: amounts.of(units[key.budget]) for key, amounts in balances.items()}
 
 
-def _say_recovered(store: Store, log: Log) -> None:
+def _say_recovered(store: Store, telemetry: Telemetry) -> None:
     recovered = store.recovered
     if recovered.count:
         charge_usd = format_usd(recovered.amount_nanos)
-        log.say("recovered", {"comptroller.calls": recovered.count, "comptroller.charge_usd": charge_usd})
+        telemetry.log.say("recovered", {"comptroller.calls": recovered.count, "comptroller.charge_usd": charge_usd})
 
 
 async def _settle_in(house: House) -> None:
@@ -244,7 +239,7 @@ async def _record_start(house: House) -> None:
 def serve(config: Path, *, on_ready: OnReady | None = None) -> int:
     """Run the gateway until SIGTERM or SIGINT, then drain. Returns the exit code."""
     settings = load_settings(config)
-    faults = _shipped(settings).check()
+    faults = (*_shipped(settings).check(), *trace_faults(settings.traces, os.environ))
     if faults:
         raise SettingsError(config, faults)
     return uvloop.run(_serve(settings, on_ready))
@@ -280,6 +275,7 @@ async def _serve(settings: Settings, on_ready: OnReady | None) -> int:
         for task in beside:
             task.cancel()
         await asyncio.gather(*(listener.stop() for listener in listeners))
+        await house.telemetry.flush()
         await house.gate.upstream.close()
     return 1 if house.lost else 0
 
@@ -292,7 +288,7 @@ def _say_started(house: House) -> None:
         "comptroller.admin.listen": admin,
         "comptroller.registry.version": version,
     }
-    house.log.say("started", {"service.version": __version__, "process.pid": os.getpid(), **listening})
+    house.telemetry.log.say("started", {"service.version": __version__, "process.pid": os.getpid(), **listening})
     sys.stdout.write(f"comptroller listens on http://{listen}, admin on http://{admin}\n")
     sys.stdout.flush()
 
@@ -346,7 +342,7 @@ def _metrics(house: House) -> Asgi:
 
     settings, page = house.settings, Page(house.sources)
     admin_door = AdminDoor(house.office, house.admin_credential, {settings.admin.listen.host}, page)
-    return ScrapeDoor(page, admin_door, scrape_token(settings.metrics.token, house.environ, house.log))
+    return ScrapeDoor(page, admin_door, scrape_token(settings.metrics.token, house.environ, house.telemetry.log))
 
 
 async def _drain(gate: Gate, drain_s: float, hurry: asyncio.Event) -> None:

@@ -10,6 +10,7 @@ from tests.architecture.house import ROOT
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 RUN = PROJECT["project"]["dependencies"]
 BUILD = PROJECT["dependency-groups"]["build"]
+EXTRAS = [one for extra in PROJECT["project"]["optional-dependencies"].values() for one in extra]
 DEV = [one for one in PROJECT["dependency-groups"]["dev"] if isinstance(one, str)]
 
 
@@ -34,19 +35,23 @@ def test_every_package_is_pinned_by_hash(lock: str) -> None:
     )
 
 
-@pytest.mark.parametrize(("lock", "wanted"), [("run.txt", RUN + BUILD), ("dev.txt", RUN + BUILD + DEV)])
+@pytest.mark.parametrize(
+    ("lock", "wanted"),
+    [("run.txt", RUN + BUILD), ("otel.txt", RUN + BUILD + EXTRAS), ("dev.txt", RUN + BUILD + EXTRAS + DEV)],
+)
 def test_the_lock_has_what_the_project_asks_for(lock: str, wanted: list[str]) -> None:
     missing = {name_of(one) for one in wanted} - locked(lock).keys()
     assert not missing, f"{lock} is older than pyproject.toml, run `make lock`: {missing}"
 
 
-def test_both_locks_agree() -> None:
-    run, dev = locked("run.txt"), locked("dev.txt")
-    assert {name for name in run if dev.get(name, "").split()[:1] != run[name].split()[:1]} == set()
+@pytest.mark.parametrize(("less", "more"), [("run.txt", "otel.txt"), ("otel.txt", "dev.txt")])
+def test_the_locks_agree(less: str, more: str) -> None:
+    few, many = locked(less), locked(more)
+    assert {name for name in few if many.get(name, "").split()[:1] != few[name].split()[:1]} == set()
 
 
 def test_every_dependency_has_its_reason() -> None:
     record = (ROOT / "docs" / "decisions" / "0001-dependencies.md").read_text(encoding="utf-8")
     reasons = {name_of(one) for one in re.findall(r"^\| `([\w.-]+)` \|", record, re.MULTILINE)}
-    wanted = {name_of(one) for one in RUN + BUILD + DEV}
+    wanted = {name_of(one) for one in RUN + BUILD + EXTRAS + DEV}
     assert reasons == wanted, f"no reason given: {wanted - reasons}; no longer a dependency: {reasons - wanted}"

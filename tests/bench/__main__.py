@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
@@ -13,6 +14,7 @@ from rich.console import Console
 from tests.bench import calls, growth, latency, litellm, machine, profile, streams
 from tests.bench.figures import Figure
 from tests.bench.load import LoadFailed
+from tests.bench.page import publish
 from tests.bench.report import document, show
 from tests.bench.run import Bench
 from tests.bench.servers import nginx_program, provider
@@ -38,13 +40,16 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="bench-", dir=chosen.folder) as scratch:
         facts = machine.facts(Path(scratch), cores)
         cores.pin_others()
-        with provider(cores) as port:
-            bench = _bench(chosen, Path(scratch), cores, port, console)
+        with provider(cores) as port, ExitStack() as stack:
+            bench = _bench(chosen, Path(scratch), cores, port, console, stack)
             figures, failed = _measure(bench, chosen.parts or list(PARTS))
     command = f'make bench ARGS="{" ".join(sys.argv[1:])}"'
     show(figures, facts, command, console)
+    found = document(figures, facts, command)
     if chosen.json is not None:
-        chosen.json.write_text(json.dumps(document(figures, facts, command), indent=2) + "\n")
+        chosen.json.write_text(json.dumps(found, indent=2) + "\n")
+    if chosen.publish is not None:
+        publish(found, chosen.publish)
     for sentence in failed:
         console.print(f"[red]FAILED[/red] {sentence}", highlight=False)
     return 1 if failed else 0
@@ -65,7 +70,9 @@ def _measure(bench: Bench, parts: Sequence[str]) -> tuple[list[Figure], list[str
     return figures, failed
 
 
-def _bench(chosen: argparse.Namespace, scratch: Path, cores: machine.Cores, port: int, console: Console) -> Bench:
+def _bench(
+    chosen: argparse.Namespace, scratch: Path, cores: machine.Cores, port: int, console: Console, stack: ExitStack
+) -> Bench:
     quick = bool(chosen.quick)
     return Bench(
         folder=scratch,
@@ -80,6 +87,7 @@ def _bench(chosen: argparse.Namespace, scratch: Path, cores: machine.Cores, port
         past_calls=chosen.calls or (2_000 if quick else 1_000_000),
         kept=chosen.keep,
         say=lambda line: console.print(line, highlight=False),
+        stack=stack,
     )
 
 
@@ -103,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
         "--folder", type=Path, help="where states stand meanwhile (default: where the system puts them)"
     )
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the store of `records` here for the next run")
+    parser.add_argument("--publish", type=Path, metavar="DOCS", help="write the tables of DOCS/performance.md anew")
     return parser
 
 

@@ -12,7 +12,7 @@ from tests.bench.figures import Aim, Figure, ratios
 from tests.bench.load import closed_loop
 from tests.bench.machine import cpu_ns, user_and_system_s, wait_quiet
 from tests.bench.run import Bench
-from tests.bench.servers import DURABILITIES, Contestant, comptroller, nginx, nginx_program
+from tests.bench.servers import DURABILITIES, Contestant
 
 PART = "calls"
 CONNECTIONS = 64
@@ -32,17 +32,12 @@ class Rounds:
 
 
 def measure(bench: Bench) -> list[Figure]:
+    contestants = [*map(bench.ours, DURABILITIES), *bench.nginx()]
     with ExitStack() as stack:
-        port = bench.provider_port
-        contestants = [
-            stack.enter_context(comptroller(bench.folder / durability, port, bench.cores, durability=durability))
-            for durability in DURABILITIES
-        ]
-        if nginx_program() is not None:
-            contestants.append(stack.enter_context(nginx(bench.folder / "nginx", port, bench.cores)))
         if litellm.installed() and not bench.quick:
             bench.say("  starting LiteLLM")
-            contestants.append(stack.enter_context(litellm.litellm(bench.folder / "litellm", port, bench.cores)))
+            started = litellm.litellm(bench.folder / "litellm", bench.provider_port, bench.cores)
+            contestants.append(stack.enter_context(started))
         return _figures(in_turn(bench, contestants))
 
 

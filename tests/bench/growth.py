@@ -54,7 +54,7 @@ def measure_records(bench: Bench) -> list[Figure]:
 
 
 def _with_past(bench: Bench, identities: int, past: int) -> GatewayProcess:
-    """A running gateway whose store has so many calls; it is kept for the next run where that was asked for."""
+    """A gateway, not started, whose store has so many calls; it is kept for the next run where that was asked for."""
     folder = bench.folder if bench.kept is None or not past else bench.kept
     folder /= f"past-{identities}-{past}-{_schema()}"
     whole = folder / "whole"
@@ -68,7 +68,6 @@ def _with_past(bench: Bench, identities: int, past: int) -> GatewayProcess:
             write_history(gateway.state, past, bench.say)
             bench.say(f"  wrote {past:,} calls in {time.monotonic() - began:.0f} s")
         whole.touch()
-    _start(gateway)
     return gateway
 
 
@@ -91,7 +90,8 @@ def _starts(part: str, what: str, gateway: GatewayProcess, bench: Bench, aim: Ai
     taken_s: list[float] = []
     cpu_s: list[float] = []
     for _ in range(STARTS_QUICK if bench.quick else STARTS):
-        gateway.sigterm()
+        if gateway.running:
+            gateway.sigterm()
         taken_s.append(_start(gateway))
         cpu_s.append(cpu_ns(gateway.pid) / 1e9)
     bench.say(f"  start with {what}: {taken_s[-1]:.1f} s, {cpu_s[-1]:.1f} s of CPU")

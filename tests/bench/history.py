@@ -30,7 +30,7 @@ from tests.store import samples
 
 HOURS = 30 * 24
 HOUR_NS = 3_600_000_000_000
-AT_WORK = 1_000  # identities in an hour
+CALLS_A_SESSION = 14
 _CACHE_KIB = 2_000_000
 _SAY_EVERY_S = 15.0
 _pack = msgspec.msgpack.Encoder().encode
@@ -62,7 +62,7 @@ def write_history(state: Path, calls: int, say: Callable[[str], None]) -> None:
 def _hour(
     database: Database, current: Registry, everybody: Sequence[Identity], at_ns: int, number: int, chance: random.Random
 ) -> Iterator[Event]:
-    at_work = chance.sample(everybody, min(AT_WORK, len(everybody), number))
+    at_work = chance.sample(everybody, min(len(everybody), -(-number // CALLS_A_SESSION)))
     tree = BudgetTree(current.budgets, {})
     opened = [_session(identity, at_ns, chance) for identity in at_work]
     with database.transaction() as connection:
@@ -94,7 +94,7 @@ def _pattern(
         "session": session.id,
     }
     scope = Facts((node,), {"provider": "bench", "model": model, "model_class": "standard"})
-    windows: tuple[WindowKey, ...] = tuple(window.key for window in tree.drawn_by(scope, at_ns))
+    windows: tuple[WindowKey, ...] = tuple(window.key for window in tree.drawn_by(scope, at_ns).windows)
     held = samples.held(
         0, windows=windows, **node, chain=(identity.id,), model=model, provider="bench", model_class="standard"
     )

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import uvloop
 from tests.bench.figures import Aim, Figure
 from tests.bench.load import Load, open_loop
 from tests.bench.run import Bench
-from tests.bench.servers import DURABILITIES, Contestant, comptroller, nginx, nginx_program
+from tests.bench.servers import DURABILITIES, Contestant
 
 PART = "latency"
 RATE_PER_S = 100.0
@@ -35,17 +35,9 @@ class Rounds:
 
 
 def measure(bench: Bench) -> list[Figure]:
-    with ExitStack() as stack:
-        port = bench.provider_port
-        ways = [Contestant("direct", port, ["nobody"], os.getpid())]
-        ways += [
-            stack.enter_context(comptroller(bench.folder / f"latency-{each}", port, bench.cores, durability=each))
-            for each in DURABILITIES
-        ]
-        if nginx_program() is not None:
-            ways.append(stack.enter_context(nginx(bench.folder / "latency-nginx", port, bench.cores)))
-        sync = stack.enter_context(_syncs(bench.folder / "synced"))
-        return _figures(*_in_turn(bench, ways, sync))
+    direct = Contestant("direct", bench.provider_port, ["nobody"], os.getpid())
+    with _syncs(bench.folder / "synced") as sync:
+        return _figures(*_in_turn(bench, [direct, *map(bench.ours, DURABILITIES), *bench.nginx()], sync))
 
 
 def _in_turn(bench: Bench, ways: list[Contestant], sync: Callable[[], Rounds]) -> tuple[dict[str, Rounds], Rounds]:

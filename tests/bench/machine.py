@@ -5,9 +5,7 @@ import platform
 import shutil
 import sqlite3
 import subprocess
-import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import uvloop
 
 from comptroller import __version__
 
+_ROOT = Path(__file__).resolve().parents[2]
 QUIET_NS = 1_500_000  # in POLL_S: timers that tick in an idle process
 QUIET_AFTER_S = 1.0  # the gateway folds its journal when about a second has passed
 QUIET_MOST_S = 8.0
@@ -91,6 +90,7 @@ def facts(folder: Path, cores: Cores) -> dict[str, str]:
         "sqlite": sqlite3.sqlite_version,
         "uvloop": uvloop.__version__,
         "nginx": _nginx(),
+        "LiteLLM": _litellm(),
         "comptroller": f"{__version__}{_commit()}",
     }
 
@@ -117,16 +117,13 @@ def _nginx() -> str:
     return said.stderr.strip().rpartition("/")[2]
 
 
+def _litellm() -> str:
+    installed = sorted((_ROOT / ".venv-litellm").glob("lib/python*/site-packages/litellm-*.dist-info"))
+    return installed[0].name.removeprefix("litellm-").removesuffix(".dist-info") if installed else "not installed"
+
+
 def _commit() -> str:
-    root = Path(__file__).resolve().parents[2]
     said = subprocess.run(
-        ["git", "-C", str(root), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
+        ["git", "-C", str(_ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
     )
     return f" at {said.stdout.strip()}" if said.returncode == 0 else ""
-
-
-Pin = Callable[[], None]
-
-
-def python() -> str:
-    return sys.executable

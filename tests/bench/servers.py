@@ -128,10 +128,18 @@ def nginx(folder: Path, provider_port: int, cores: Cores) -> Iterator[Contestant
     master = subprocess.Popen(command, preexec_fn=cores.pin_measured)  # noqa: PLW1509 - no threads of ours fork here
     try:
         wait_listening(port, master)
-        worker = int(Path(f"/proc/{master.pid}/task/{master.pid}/children").read_text().split()[0])
-        yield Contestant("nginx", port, ["nobody"], worker)
+        yield Contestant("nginx", port, ["nobody"], _worker(master))
     finally:
         end(master)
+
+
+def _worker(master: subprocess.Popen[bytes]) -> int:
+    """The process that does the work. Its master listens before it is there."""
+    children = Path(f"/proc/{master.pid}/task/{master.pid}/children")
+    until = time.monotonic() + START_S
+    while not (found := children.read_text().split()) and time.monotonic() < until:
+        time.sleep(_POLL_S)  # sleep: polling another process
+    return int(found[0])
 
 
 def _nginx_conf(folder: Path, port: int, provider_port: int) -> str:

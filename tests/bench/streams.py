@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from statistics import median
 from typing import cast
@@ -104,24 +103,13 @@ class Listener(asyncio.Protocol):
 
 
 def measure(bench: Bench) -> list[Figure]:
-    with ExitStack() as stack:
-        port = bench.provider_port
-        ours = stack.enter_context(comptroller(bench.folder / "streams", port, bench.cores))
-        contestants = [ours]
-        if nginx_program() is not None:
-            contestants.append(stack.enter_context(nginx(bench.folder / "streams-nginx", port, bench.cores)))
-        talking = [
-            *_talking(bench, contestants, "bench-burst", BURST_EVENTS + _LAST, BURSTS, f"{BURSTS} back to back"),
-            *_talking(
-                bench,
-                contestants,
-                "bench-paced",
-                PACED_EVENTS + _LAST,
-                PACED,
-                f"{PACED} at {PACED_EVENTS_PER_S} events/s",
-            ),
-        ]
-    return talking + _silent(bench)
+    contestants = [bench.ours("power"), *bench.nginx()]
+    paced = f"{PACED} at {PACED_EVENTS_PER_S} events/s"
+    return [
+        *_talking(bench, contestants, "bench-burst", BURST_EVENTS + _LAST, BURSTS, f"{BURSTS} back to back"),
+        *_talking(bench, contestants, "bench-paced", PACED_EVENTS + _LAST, PACED, paced),
+        *_silent(bench),
+    ]
 
 
 def _talking(

@@ -31,7 +31,7 @@ def test_a_backup_prints_where_it_is(typed: Typed, gateway: GatewayProcess, tmp_
     assert done.returncode == 0
     (made,) = (tmp_path / "made").iterdir()
     assert done.stdout == f"{made}\n"
-    assert "open holds, registry version 1" in done.stderr
+    assert "open holds 0, registry version 1" in done.stderr
     found = typed.rows(gateway, "backup", str(tmp_path / "made"))
     assert found["path"] != str(made)
     assert json.loads((Path(found["path"]) / "manifest.json").read_text()) == {
@@ -61,7 +61,7 @@ def test_a_restore_is_shown_and_asked_for(typed: Typed, stopped: GatewayProcess,
     unasked = typed("restore", made, "--reason", "a drill", "--config", str(stopped.config))
     assert unasked.returncode == 1
     assert "there is nobody to ask" in unasked.stderr
-    assert "1 calls, registry version" in unasked.stdout
+    assert "calls 1, registry version" in unasked.stdout
     assert "The store there goes on from it until" in unasked.stdout
     shown = typed.about(stopped, "restore", made, "--reason", "a drill", "--yes")
     assert "Every session has ended; mint new credentials." in shown

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
 from comptroller.core.budget import tree as tree_module
-from comptroller.core.budget.budget import Budget
+from comptroller.core.budget.budget import Budget, Mode
+from comptroller.core.budget.draw import Window
 from comptroller.core.budget.hold import EVERY, Amounts, WindowKey
 from comptroller.core.budget.scope import Facts
-from comptroller.core.budget.tree import BudgetTree, Hold, SettledTwiceError, Window
+from comptroller.core.budget.tree import BudgetTree, Hold, SettledTwiceError
 from comptroller.core.instant import NANOS_PER_SECOND
 
 HOUR = 3600 * NANOS_PER_SECOND
@@ -33,29 +35,29 @@ def facts(identity: str = "agent/a", team: str = "red", model: str = "large", se
 
 def test_a_call_draws_on_every_matching_budget_or_on_none() -> None:
     tree = BudgetTree([a_budget("all", limit=1000), a_budget("red", scope={"team": ("red",)}, limit=100)])
-    windows = tree.drawn_by(facts(), T0)
-    refused = tree.hold("h1", windows, Amounts(usd=101))
+    draw = tree.drawn_by(facts(), T0)
+    refused = tree.hold("h1", draw, Amounts(usd=101))
     assert isinstance(refused, Window)
     assert refused.budget.name == "red"
-    assert [w.held for w in windows] == [0, 0]
-    assert isinstance(tree.hold("h2", windows, Amounts(usd=100)), Hold)
-    assert [w.held for w in windows] == [100, 100]
+    assert [w.held for w in draw.windows] == [0, 0]
+    assert isinstance(tree.hold("h2", draw, Amounts(usd=100)), Hold)
+    assert [w.held for w in draw.windows] == [100, 100]
 
 
 def test_what_is_posted_for_everybody_is_in_every_instance(monkeypatch: pytest.MonkeyPatch) -> None:
     """And a flood of made-up names does not fill the memory with windows that only have that."""
     each = a_budget("each", per="model", limit=100)
-    start_ns = BudgetTree([each]).drawn_by(facts(), T0)[0].key.start_ns
+    start_ns = BudgetTree([each]).drawn_by(facts(), T0).windows[0].key.start_ns
     saved = {WindowKey(each.key, EVERY, start_ns): 60, WindowKey(each.key, "large", start_ns): 10}
     tree = BudgetTree([each], saved)
-    (large,) = tree.drawn_by(facts(), T0)
+    (large,) = tree.drawn_by(facts(), T0).windows
     assert (large.posted, large.remaining) == (70, 30)
     monkeypatch.setattr(tree_module, "_WINDOWS_MOST", 5)
     for number in range(50):
-        (window,) = tree.drawn_by(facts(model=f"made-up-{number}"), T0)
+        (window,) = tree.drawn_by(facts(model=f"made-up-{number}"), T0).windows
         assert window.posted == 60
         assert len(tree.windows()) <= 7
-    assert tree.drawn_by(facts(), T0) == [large]
+    assert tree.drawn_by(facts(), T0).windows == (large,)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +74,7 @@ def test_what_is_posted_for_everybody_is_in_every_instance(monkeypatch: pytest.M
 )
 def test_scopes(scope: dict[str, tuple[str, ...]], matches: bool) -> None:
     tree = BudgetTree([a_budget("b", scope=scope)])
-    assert bool(tree.drawn_by(facts(), T0)) is matches
+    assert bool(tree.drawn_by(facts(), T0).windows) is matches
 
 
 def test_all_attributes_of_a_scope_must_match_at_one_node_and_a_budget_is_drawn_once() -> None:
@@ -82,7 +84,7 @@ def test_all_attributes_of_a_scope_must_match_at_one_node_and_a_budget_is_drawn_
     mixed = a_budget("mixed", scope={"team": ("red",), "identity": ("agent/child",)})
     each = a_budget("each", per="identity")
     tree = BudgetTree([a_budget("all"), mixed, each])
-    assert [(w.budget.name, w.key.instance) for w in tree.drawn_by(chain, T0)] == [
+    assert [(w.budget.name, w.key.instance) for w in tree.drawn_by(chain, T0).windows] == [
         ("all", ""),
         ("each", "agent/child"),
         ("each", "agent/parent"),
@@ -94,34 +96,44 @@ def test_a_call_settles_in_the_window_it_was_reserved_in() -> None:
     before = tree.drawn_by(facts(), T0)
     tree.hold("h", before, Amounts(usd=400))
     after = tree.drawn_by(facts(), T0 + HOUR)
-    assert after[0].remaining == 1000
+    assert after.windows[0].remaining == 1000
     tree.settle("h", Amounts(usd=300))
-    assert (before[0].posted, after[0].posted) == (300, 0)
+    assert (before.windows[0].posted, after.windows[0].posted) == (300, 0)
 
 
 def test_a_registry_change_is_seen_by_facts_that_were_seen_before() -> None:
     tree = BudgetTree([a_budget("b")])
-    assert [w.budget.name for w in tree.drawn_by(facts(), T0)] == ["b"]
+    assert [w.budget.name for w in tree.drawn_by(facts(), T0).windows] == ["b"]
     tree.replace([a_budget("b", limit=7), a_budget("c")], {})
-    assert [(w.budget.name, w.budget.limit) for w in tree.drawn_by(facts(), T0)] == [("b", 7), ("c", 1000)]
+    assert [(w.budget.name, w.budget.limit) for w in tree.drawn_by(facts(), T0).windows] == [("b", 7), ("c", 1000)]
+
+
+def test_a_registry_change_is_seen_by_open_holds() -> None:
+    """What was sorted when the hold was taken is sorted anew."""
+    tree = BudgetTree([a_budget("b"), a_budget("s", mode="shadow")])
+    hold = tree.hold("h", tree.drawn_by(facts(), T0), Amounts(usd=5))
+    assert isinstance(hold, Hold)
+    assert [w.budget.name for w in hold.draw.shown] == ["b"]
+    tree.replace([a_budget("b", visible="operator"), a_budget("s")], {})
+    assert [w.budget.name for w in hold.draw.shown] == ["s"]
+    assert [w.budget.name for w in hold.draw.shadow] == []
 
 
 def test_a_lowered_limit_admits_nothing_new_and_an_overrun_is_recorded() -> None:
     tree = BudgetTree([a_budget("b", limit=1000)])
-    windows = tree.drawn_by(facts(), T0)
-    tree.hold("h", windows, Amounts(usd=500))
+    tree.hold("h", tree.drawn_by(facts(), T0), Amounts(usd=500))
     tree.settle("h", Amounts(usd=700))  # billed above the hold
     tree.replace([a_budget("b", limit=600)], {})
-    windows = tree.drawn_by(facts(), T0)
-    assert windows[0].remaining == -100
-    assert isinstance(tree.hold("h2", windows, Amounts(usd=1)), Window)
+    draw = tree.drawn_by(facts(), T0)
+    assert draw.windows[0].remaining == -100
+    assert isinstance(tree.hold("h2", draw, Amounts(usd=1)), Window)
 
 
 def test_shadow_budgets_count_and_do_not_refuse() -> None:
     tree = BudgetTree([a_budget("s", mode="shadow", limit=10)])
-    windows = tree.drawn_by(facts(), T0)
-    assert isinstance(tree.hold("h", windows, Amounts(usd=500)), Hold)
-    assert windows[0].remaining == -490
+    draw = tree.drawn_by(facts(), T0)
+    assert isinstance(tree.hold("h", draw, Amounts(usd=500)), Hold)
+    assert draw.windows[0].remaining == -490
 
 
 def test_a_changed_scope_is_another_count_and_a_changed_limit_is_not() -> None:
@@ -150,6 +162,7 @@ class TreeMachine(RuleBasedStateMachine):
         self.held: dict[str, tuple[Amounts, list[tuple[WindowKey, str]]]] = {}
         self.posted: list[tuple[Amounts, list[tuple[WindowKey, str]]]] = []
         self.overrun = False
+        self.unbound = False
 
     @rule(
         target=open_holds,
@@ -161,12 +174,13 @@ class TreeMachine(RuleBasedStateMachine):
     def hold(self, who: str, team: str, usd: int, tokens: int) -> str:
         self.count += 1
         name, amounts = f"h{self.count}", Amounts(usd, tokens, 1)
-        windows = self.tree.drawn_by(facts(who, team), self.now)
-        fits = all(amounts.of(w.budget.unit) <= w.remaining for w in windows)
-        outcome = self.tree.hold(name, windows, amounts)
+        draw = self.tree.drawn_by(facts(who, team), self.now)
+        binding = [w for w in draw.windows if w.budget.mode == "hard"]
+        fits = all(amounts.of(w.budget.unit) <= w.remaining for w in binding)
+        outcome = self.tree.hold(name, draw, amounts)
         assert isinstance(outcome, Hold) is fits
         if fits:
-            self.held[name] = (amounts, [(w.key, w.budget.unit) for w in windows])
+            self.held[name] = (amounts, [(w.key, w.budget.unit) for w in draw.windows])
         return name
 
     @rule(name=consumes(open_holds), part=st.floats(0, 1), over=st.booleans())
@@ -192,8 +206,11 @@ class TreeMachine(RuleBasedStateMachine):
     def what_is_past_is_forgotten(self) -> None:
         self.tree.forget_past(self.now, ())
 
-    @rule()
-    def same_budgets_again(self) -> None:
+    @rule(mode=st.sampled_from(["hard", "shadow"]), chosen=st.integers(0, 10))
+    def a_budget_binds_or_does_not(self, mode: Mode, chosen: int) -> None:
+        self.unbound = self.unbound or mode == "shadow"
+        place = chosen % len(self.budgets)
+        self.budgets[place] = msgspec.structs.replace(self.budgets[place], mode=mode)
         self.tree.replace(self.budgets, {})
 
     @invariant()
@@ -206,7 +223,8 @@ class TreeMachine(RuleBasedStateMachine):
     @invariant()
     def nothing_is_overdrawn_but_by_an_overrun(self) -> None:
         for window in self.tree.windows():
-            assert self.overrun or window.posted + window.held <= window.budget.limit
+            free = self.overrun or self.unbound
+            assert free or window.posted + window.held <= window.budget.limit
 
     @invariant()
     def open_holds_are_the_ones_we_know(self) -> None:
@@ -219,9 +237,9 @@ TestTreeMachine.settings = settings(max_examples=150, stateful_step_count=40, de
 
 def test_a_correction_reaches_a_window_that_is_not_in_memory() -> None:
     tree = BudgetTree([a_budget("b", limit=1000)])
-    (window,) = BudgetTree([a_budget("b")]).drawn_by(facts(), T0)
+    (window,) = BudgetTree([a_budget("b")]).drawn_by(facts(), T0).windows
     tree.adjust([window.key], Amounts(usd=600))
-    assert tree.drawn_by(facts(), T0)[0].remaining == 400
+    assert tree.drawn_by(facts(), T0).windows[0].remaining == 400
 
 
 def test_names_that_callers_make_up_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,7 +250,7 @@ def test_names_that_callers_make_up_do_not_fill_the_memory(monkeypatch: pytest.M
     for number in range(100):
         tree.drawn_by(facts(model=f"made-up-{number}"), T0)
     assert len(tree.windows()) <= 12
-    assert tree.drawn_by(facts(model="kept"), T0)[0].held == 5
+    assert tree.drawn_by(facts(model="kept"), T0).windows[0].held == 5
 
 
 def test_the_windows_of_a_session_that_is_over_are_forgotten_but_not_under_an_open_hold() -> None:

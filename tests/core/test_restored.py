@@ -88,7 +88,7 @@ def test_a_window_that_nobody_has_drawn_on_yet_is_presumed_all_the_same() -> Non
     added = presumed(missing((each,), {}, NOW_NS))
     assert added == {key(each, EVERY): Amounts(calls=7)}
     tree = BudgetTree((each,), {k: amounts.calls for k, amounts in added.items()})
-    (window,) = tree.drawn_by(NOBODY, NOW_NS)
+    (window,) = tree.drawn_by(NOBODY, NOW_NS).windows
     assert (window.posted, window.remaining) == (7, 0)
 
 
@@ -106,7 +106,7 @@ def test_presumed_windows_show_their_limit_or_what_is_known(limit: int, own: dic
     tree = BudgetTree((each,), {k: amounts.usd for k, amounts in posted.items()})
     for name in (*own, "agent/new"):
         facts = Facts(({"organization": "acme", "identity": name},), {})
-        (window,) = tree.drawn_by(facts, NOW_NS)
+        (window,) = tree.drawn_by(facts, NOW_NS).windows
         assert window.posted == max(limit, own.get(name, 0))
 
 

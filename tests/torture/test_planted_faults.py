@@ -49,8 +49,8 @@ FAULTS = {
     ),
     "half is posted in the windows": Planted(
         "core/budget/tree.py",
-        "window.posted += posted.of(window.budget.unit)",
-        "window.posted += posted.of(window.budget.unit) // 2",
+        "window.posted += charged",
+        "window.posted += charged // 2",
         "posted = sum of calls in scope",
     ),
 }

@@ -14,6 +14,7 @@ from comptroller.cli.budgets import budgets
 from comptroller.cli.calls import calls
 from comptroller.cli.correct import correct
 from comptroller.cli.demo import demo
+from comptroller.cli.doctor import doctor
 from comptroller.cli.explain import explain
 from comptroller.cli.failure import FAILED, CommandError
 from comptroller.cli.findings import findings
@@ -57,7 +58,7 @@ for _section, _commands in {
     "Registry": (plan, apply, identities),
     "Sessions": (token,),
     "Spend": (spend, budgets, calls, explain, correct, bounds, resume, findings, prices, reprice),
-    "Process": (status, backup, restore, version),
+    "Process": (status, doctor, backup, restore, version),
 }.items():
     for _command in _commands:
         app.command(rich_help_panel=_section)(_command)

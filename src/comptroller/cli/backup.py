@@ -45,6 +45,6 @@ def backup(context: typer.Context, folder: Folder, as_json: AsJson = False, conf
     write(str(made.path))
     found = made.manifest
     note(
-        f"{found.calls} calls, {found.open_holds} open holds, registry version {found.registry_version}, schema "
+        f"calls {found.calls}, open holds {found.open_holds}, registry version {found.registry_version}, schema "
         f"{found.schema}, {found.bytes / 1_048_576:.1f} MiB. Keep it on another disk."
     )

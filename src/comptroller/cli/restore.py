@@ -86,7 +86,7 @@ def _show(plan: RestorePlan) -> None:
     """What would come back, for a person."""
     backup = plan.manifest
     write(
-        f"A backup of {say_instant(backup.made_at)} ({say_relative(backup.made_at)}): {backup.calls} calls, registry "
+        f"A backup of {say_instant(backup.made_at)} ({say_relative(backup.made_at)}): calls {backup.calls}, registry "
         f"version {backup.registry_version}, schema {backup.schema}, epoch {backup.epoch}."
     )
     write(_say_replaced(plan))

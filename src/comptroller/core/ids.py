@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base32: no letter that reads as a digit
+_PAIRS = tuple(first + second for first in _ALPHABET for second in _ALPHABET)  # ten bits each
+_SHIFTS = tuple(range(120, -1, -10))
 _RANDOM_BITS = 74
 _CHARACTERS = 26
 
@@ -16,11 +18,7 @@ _TRUST_DOMAIN = re.compile(r"[a-z0-9][a-z0-9._-]{0,254}", re.ASCII)
 def make_id(prefix: str, instant_ns: int, entropy: int) -> str:
     """`prefix_` and 26 characters that sort by time: 48 bits of milliseconds, then 74 random bits (as UUIDv7)."""
     value = ((instant_ns // 1_000_000) & ((1 << 48) - 1)) << _RANDOM_BITS | entropy & ((1 << _RANDOM_BITS) - 1)
-    characters: list[str] = []
-    for _ in range(_CHARACTERS):
-        characters.append(_ALPHABET[value & 31])
-        value >>= 5
-    return f"{prefix}_{''.join(reversed(characters))}"
+    return f"{prefix}_{''.join([_PAIRS[value >> shift & 1023] for shift in _SHIFTS])}"
 
 
 def made_at_ns(name: str) -> int | None:

@@ -48,6 +48,11 @@ class TimeKeeper:
         self._candidate_since_ns = 0
 
     @property
+    def last_ns(self) -> int:
+        """The instant that was used last."""
+        return self._now_ns
+
+    @property
     def leaping(self) -> bool:
         """True while a leap of the wall clock is not yet believed."""
         return self._candidate_ns is not None
@@ -55,7 +60,9 @@ class TimeKeeper:
     def now(self, wall_ns: int, monotonic_ns: int) -> int:
         """The instant to use, from one reading of each clock (nanoseconds)."""
         offset_ns = wall_ns - monotonic_ns
-        if self._believes(offset_ns, monotonic_ns):
+        known_ns = self._offset_ns
+        steady = known_ns is not None and -JUMP_TOLERANCE_NS <= offset_ns - known_ns <= JUMP_TOLERANCE_NS
+        if steady or self._believes(offset_ns, monotonic_ns):
             self._offset_ns = offset_ns
             self._candidate_ns = None
             self._now_ns = max(wall_ns, self._now_ns + 1)
@@ -64,7 +71,7 @@ class TimeKeeper:
         return self._now_ns
 
     def _believes(self, offset_ns: int, monotonic_ns: int) -> bool:
-        if self._offset_ns is None or abs(offset_ns - self._offset_ns) <= JUMP_TOLERANCE_NS:
+        if self._offset_ns is None:
             return True
         candidate = self._candidate_ns
         if candidate is None or abs(offset_ns - candidate) > AGREEMENT_TOLERANCE_NS:

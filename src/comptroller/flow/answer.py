@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from comptroller.core.budget.budget import format_amount
+from comptroller.core.budget.draw import least_left
 from comptroller.core.budget.hold import HoldEnd
 from comptroller.core.money import format_usd
 from comptroller.core.refusal import Refusal
@@ -128,9 +129,7 @@ def _mask(reservation: Reservation, attempt: Attempt) -> Callable[[bytes], bytes
 
 def _remaining(reservation: Reservation) -> str | None:
     """What is left in the tightest budget in USD that the caller may see."""
-    hard = [w for w in reservation.hold.windows if w.budget.unit == "usd" and w.budget.mode == "hard"]
-    seen = [w for w in hard if w.budget.visible == "caller"]
-    tightest = min(seen, key=lambda window: window.remaining, default=None)
+    tightest = least_left(reservation.hold.draw.shown)
     return None if tightest is None else format_amount(max(0, tightest.remaining), "usd")
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 from comptroller.core.refusal import Refusal
 from comptroller.flow.answer import answer, refuse
 from comptroller.flow.attempt import Attempt, live_call
+from comptroller.flow.caller import Caller
 from comptroller.flow.decide import decide, standing
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.door import CallerRequest, Reply
 from comptroller.flow.forward import forward
 from comptroller.flow.gate import Gate
-from comptroller.flow.identify import Caller, identify, renewed
+from comptroller.flow.identify import identify, renewed
 from comptroller.flow.permit import Denied, seek_permit
 from comptroller.flow.record import record_refusal, record_settlement
 from comptroller.flow.reservation import Reservation

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from comptroller.core.budget.bounds import Bound
 from comptroller.core.identity.identity import may_act
 from comptroller.core.refusal import Refusal
 from comptroller.core.registry.registry import Model
+from comptroller.flow.caller import Caller
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.gate import Gate, Provider
-from comptroller.flow.identify import Caller
 
 
-@dataclass(frozen=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True, gc=False):
     """Yes: this model by its entry, on this provider, with this standing of its bound."""
 
     name: str  # of the model, as it is called
@@ -40,8 +39,10 @@ def standing(gate: Gate, caller: Caller) -> Refusal | None:
             sentence=f"The session {caller.claims.session} was ended{why}.",
             hint=f"Get a new credential: `comptroller token {caller.identity.id}`.",
         )
-    until_ns = caller.registry.answerable_until(caller.identity)
-    return may_act(caller.identity, until_ns, gate.clock.expiry_ns())
+    now_ns = gate.clock.expiry_ns()
+    if now_ns < caller.acts_until_ns:
+        return None
+    return may_act(caller.identity, caller.registry.answerable_until(caller.identity), now_ns)
 
 
 def decide(gate: Gate, dialect: Dialect, caller: Caller, name: str) -> Decision | Refusal:

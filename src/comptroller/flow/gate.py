@@ -19,6 +19,7 @@ from comptroller.core.identity.credential import Claims
 from comptroller.core.refusal import Refusal
 from comptroller.core.registry.registry import Registry
 from comptroller.core.work.session import Session
+from comptroller.flow.caller import Caller
 from comptroller.flow.journal import Journal
 from comptroller.flow.key_mask import KeyMask
 from comptroller.flow.live import LiveCalls
@@ -106,4 +107,5 @@ class Gate:
     limits: Limits
     observer: Observer
     warn: Callable[[str, Mapping[str, str]], None]  # a log line: event, fields; never a secret
+    callers: dict[str, Caller] = field(default_factory=dict)  # remembered, by their credentials' ids (flow/identify.py)
     draining: bool = False

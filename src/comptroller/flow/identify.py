@@ -2,47 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import msgspec
 
-from comptroller.core.budget.scope import Attribute
-from comptroller.core.identity.credential import Claims
-from comptroller.core.identity.identity import Identity
-from comptroller.core.policy.request import Principal
 from comptroller.core.refusal import Refusal
-from comptroller.core.registry.registry import Registry
+from comptroller.flow.caller import Caller
 from comptroller.flow.gate import Gate
 
-
-@dataclass(frozen=True)
-class Caller:
-    """A caller whose credential is good: the registry's identity and the signed claims."""
-
-    identity: Identity
-    claims: Claims
-    registry: Registry  # the version this call is governed by, from beginning to end
-
-    @property
-    def node(self) -> Mapping[Attribute, str]:
-        """What budget scopes see of it: one node of the chain."""
-        identity = self.identity
-        return {
-            "organization": self.registry.organization.name,
-            "team": identity.team,
-            "owner": identity.owner,
-            "environment": identity.environment,
-            "kind": identity.kind,
-            "identity": identity.id,
-            "session": self.claims.session,
-        }
-
-    @property
-    def principal(self) -> Principal:
-        """What policies see of it."""
-        identity = self.identity
-        return Principal(identity.id, identity.kind, identity.team, identity.owner, self.registry.organization.name)
+_CALLERS_KEPT = 50_000
 
 
 def renewed(gate: Gate, caller: Caller) -> Caller:
@@ -56,7 +24,11 @@ def renewed(gate: Gate, caller: Caller) -> Caller:
 
 
 def identify(gate: Gate, credentials: Sequence[str]) -> Caller | Refusal:
-    """The caller behind the presented credentials, or why there is none."""
+    """The caller behind the presented credentials, or why there is none.
+
+    A caller is remembered as long as the registry is the same. Its credential's time is looked at here and its
+    session's end in `standing`, on every call.
+    """
     if not credentials:
         return Refusal(
             code="credential_missing",
@@ -73,6 +45,11 @@ def identify(gate: Gate, credentials: Sequence[str]) -> Caller | Refusal:
     if isinstance(claims, Refusal):
         return claims
     registry = gate.registry
+    known = gate.callers.get(claims.credential_id)
+    if known is not None:
+        if known.registry is registry and known.claims == claims:
+            return known
+        gate.callers.clear()  # the registry is another: they all belong to the last one
     identity = registry.identities.get(claims.identity)
     if identity is None:
         return Refusal(
@@ -80,4 +57,7 @@ def identify(gate: Gate, credentials: Sequence[str]) -> Caller | Refusal:
             sentence=f"The identity {claims.identity} is not in the registry.",
             hint="Ask whoever runs the gateway to register it in registry.toml and run `comptroller apply`.",
         )
-    return Caller(identity, claims, registry)
+    if len(gate.callers) >= _CALLERS_KEPT:
+        gate.callers.clear()
+    caller = gate.callers[claims.credential_id] = Caller(identity, claims, registry)
+    return caller

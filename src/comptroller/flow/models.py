@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from comptroller.core.policy.request import Resource
 from comptroller.core.pricing.estimate import ModelLimits
 from comptroller.core.refusal import Refusal
+from comptroller.flow.caller import Caller
 from comptroller.flow.decide import provider_for, standing
 from comptroller.flow.gate import Gate
-from comptroller.flow.identify import Caller, identify
+from comptroller.flow.identify import identify
 
 _WILD = frozenset("*?[")
 

@@ -6,7 +6,7 @@ and is weighed anew, an approval has to be asked for. After each step the polici
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from comptroller.core.instant import NANOS_PER_SECOND
 from comptroller.core.policy.policies import NOTHING
@@ -15,24 +15,22 @@ from comptroller.core.policy.request import ALL_LEFT_BP, LARGEST_LONG, Context, 
 from comptroller.core.policy.verdict import Policy, Verdict, next_step
 from comptroller.core.pricing.estimate import Asked, Estimate, estimate
 from comptroller.core.refusal import Refusal
+from comptroller.flow.caller import Caller
 from comptroller.flow.decide import Decision, decide
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.gate import Gate
-from comptroller.flow.identify import Caller
 from comptroller.flow.records import Ruling
 from comptroller.flow.weigh import Weighed, weigh
 
 
-@dataclass(frozen=True)
-class Permit:
+class Permit(msgspec.Struct, frozen=True, gc=False):
     """Yes: this call, to the model that was decided on in the end."""
 
     weighed: Weighed
     ruling: Ruling
 
 
-@dataclass(frozen=True)
-class Denied:
+class Denied(msgspec.Struct, frozen=True, gc=False):
     """No, and by which policies."""
 
     refusal: Refusal
@@ -99,7 +97,7 @@ def _known_bounds(weighed: Weighed) -> tuple[int, int]:
     """The estimate in nano-USD and the input in tokens. What nobody knows is the largest number: no rule misses it."""
     bound = weighed.bound
     input_tokens = long(bound.input_tokens) if weighed.bounded else LARGEST_LONG
-    if "usd" in weighed.units:
+    if "usd" in weighed.draw.units:
         return _nanos(bound), input_tokens
     limits, factor_bp = weighed.decision.model.limits, weighed.decision.bound.factor_bp
     priced = estimate(weighed.asked, limits, weighed.rates, factor_bp, money=True, metered=True)
@@ -113,12 +111,12 @@ def _nanos(bound: Estimate) -> int:
 def _budget_left_bp(weighed: Weighed) -> int:
     """How much the tightest hard budget has left, in hundredths of a percent of its limit."""
     left = ALL_LEFT_BP
-    for window in weighed.windows:
-        budget = window.budget
-        if budget.mode == "hard":
-            remaining = max(0, window.remaining)
-            left = min(left, remaining * ALL_LEFT_BP // budget.limit if budget.limit else 0)
-    return left
+    for windows in weighed.draw.hard.values():
+        for window in windows:
+            limit = window.budget.limit
+            share = (limit - window.posted - window.held) * ALL_LEFT_BP // limit if limit else 0
+            left = min(left, share)
+    return max(0, left)
 
 
 def _route(gate: Gate, dialect: Dialect, caller: Caller, target: str, asked: Asked) -> Weighed | Refusal:

@@ -6,11 +6,11 @@ from comptroller.core.pricing.estimate import Asked
 from comptroller.core.refusal import Refusal
 from comptroller.flow.answer import failure
 from comptroller.flow.attempt import Attempt
+from comptroller.flow.caller import Caller
 from comptroller.flow.decide import Decision
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.door import CallerRequest
 from comptroller.flow.gate import Gate
-from comptroller.flow.identify import Caller
 from comptroller.flow.records import CallFacts, Held, Refused, Ruling, Settled
 from comptroller.flow.reservation import Reservation
 from comptroller.flow.settle import Receipt

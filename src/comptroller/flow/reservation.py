@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from comptroller.core.budget.hold import WindowKey
 from comptroller.core.budget.scope import Facts
 from comptroller.core.budget.tree import Hold
 from comptroller.core.pricing.book import Rates
 from comptroller.core.pricing.estimate import Estimate
+from comptroller.flow.caller import Caller
 from comptroller.flow.decide import Decision
 from comptroller.flow.dialect import DialectRequest
-from comptroller.flow.identify import Caller
 from comptroller.flow.records import CallFacts
 
 
-@dataclass(frozen=True)
-class Reservation:
+class Reservation(msgspec.Struct, frozen=True, gc=False):
     """One attempt's hold with the facts it was taken on."""
 
     call_id: str
@@ -44,4 +44,4 @@ class Reservation:
     @property
     def drawn(self) -> tuple[WindowKey, ...]:
         """The rows of the ledger that the hold is drawn on; a registry change may add some."""
-        return tuple(window.key for window in self.hold.windows)
+        return self.hold.draw.keys

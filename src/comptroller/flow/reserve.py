@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from comptroller.core.budget.budget import format_amount, label, say_amount
+from comptroller.core.budget.draw import Draw, Window
 from comptroller.core.budget.hold import Amounts
-from comptroller.core.budget.tree import Window
 from comptroller.core.ids import attempt_id
 from comptroller.core.instant import format_instant
 from comptroller.core.pricing.estimate import Estimate
 from comptroller.core.refusal import Refusal
 from comptroller.flow.attempt import Attempt
+from comptroller.flow.caller import Caller
 from comptroller.flow.dialect import Dialect, DialectRequest
 from comptroller.flow.gate import Gate
-from comptroller.flow.identify import Caller
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.permit import Permit
 from comptroller.flow.record import call_facts, record_hold
@@ -32,21 +30,24 @@ def reserve(
 ) -> Reservation | Refusal:
     """Check every budget and draw on all of them, or on none. Does not wait: nothing can come in between."""
     weighed = permit.weighed
-    decision, windows, bound = weighed.decision, weighed.windows, weighed.bound
-    limit, binding = _affordable(gate, windows, bound)
-    if limit < bound.least_output_tokens and binding is not None:
-        return _too_dear(binding, bound, limit)
-    amounts = Amounts(bound.amount_nanos(limit), bound.tokens(limit), 1)
+    decision, draw, bound = weighed.decision, weighed.draw, weighed.bound
     number = attempt_id(call_id, 1)
     digest = gate.credentials.digest(body)
     asked, ruling = request.asked, permit.ruling
     facts = call_facts(dialect, call_id, caller, weighed.now_ns, asked, decision, body, digest, ruling)
-    hold = gate.tree.hold(number, windows, amounts)
+    limit = bound.wanted_output_tokens
+    hold = gate.tree.hold(number, draw, _amounts(bound, limit))
     if isinstance(hold, Window):
-        return _exhausted(hold, amounts.of(hold.budget.unit), None)
+        limit, binding = _affordable(draw, bound)
+        if limit < bound.least_output_tokens and binding is not None:
+            return _too_dear(binding, bound, limit)
+        amounts = _amounts(bound, limit)
+        hold = gate.tree.hold(number, draw, amounts)
+        if isinstance(hold, Window):
+            return _exhausted(hold, amounts.of(hold.budget.unit), None)
     return Reservation(
         call_id, number, facts, weighed.scope_facts, caller, decision, request, weighed.rates, bound, limit, hold,
-        _shadowed(windows), weighed.now_ns, weighed.bounded,
+        _shadowed(draw), weighed.now_ns, weighed.bounded,
     )  # fmt: skip
 
 
@@ -67,10 +68,14 @@ async def make_durable(gate: Gate, reservation: Reservation, attempt: Attempt) -
     return False
 
 
-def _affordable(gate: Gate, windows: Sequence[Window], bound: Estimate) -> tuple[int, Window | None]:
+def _amounts(bound: Estimate, output_limit: int) -> Amounts:
+    return Amounts(bound.amount_nanos(output_limit), bound.tokens(output_limit), 1)
+
+
+def _affordable(draw: Draw, bound: Estimate) -> tuple[int, Window | None]:
     """The binding output limit per choice, and the window that made it lower than what was wanted."""
     limit, binding = bound.wanted_output_tokens, None
-    money, tokens = gate.tree.tightest(windows, "usd"), gate.tree.tightest(windows, "tokens")
+    money, tokens = draw.tightest("usd"), draw.tightest("tokens")
     if money is not None:
         fits = bound.affordable_by_money(money.remaining)
         if fits < limit:
@@ -82,9 +87,9 @@ def _affordable(gate: Gate, windows: Sequence[Window], bound: Estimate) -> tuple
     return limit, binding
 
 
-def _shadowed(windows: Sequence[Window]) -> tuple[str, ...]:
+def _shadowed(draw: Draw) -> tuple[str, ...]:
     """The shadow budgets that are overdrawn by this hold: in hard mode they would have refused it."""
-    return tuple(label(w.budget.name, w.key.instance) for w in windows if w.budget.mode == "shadow" and w.remaining < 0)
+    return tuple(label(w.budget.name, w.key.instance) for w in draw.shadow if w.remaining < 0)
 
 
 def _too_dear(window: Window, bound: Estimate, fits: int) -> Refusal:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from comptroller.core.budget.hold import Amounts
 from comptroller.core.budget.settlement import Settlement, settlement
@@ -17,8 +17,7 @@ from comptroller.flow.reservation import Reservation
 _ANSWERED = frozenset({"completed", "client_gone", "provider_malformed"})
 
 
-@dataclass(frozen=True)
-class Receipt:
+class Receipt(msgspec.Struct, frozen=True, gc=False):
     """How a call was settled."""
 
     settlement: Settlement

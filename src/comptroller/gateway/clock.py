@@ -23,8 +23,7 @@ class SystemClock:
         return self._keeper.now(time.time_ns(), time.monotonic_ns())
 
     def expiry_ns(self) -> int:
-        wall_ns = time.time_ns()
-        return max(wall_ns, self._keeper.now(wall_ns, time.monotonic_ns()))
+        return max(time.time_ns(), self._keeper.last_ns)
 
     def new_id(self, prefix: str) -> str:
         return make_id(prefix, self.now_ns(), self._chance.getrandbits(80))

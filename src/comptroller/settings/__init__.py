@@ -3,8 +3,15 @@
 from comptroller.settings.keys import UnusableKey, read_key
 from comptroller.settings.load import SettingsError, load_settings, read_toml
 from comptroller.settings.policies import read_policies
-from comptroller.settings.schema import AdminSettings, LimitSettings, ProviderSettings, RetentionSettings, Settings
-from comptroller.settings.values import Address, BaseUrl, KeySource
+from comptroller.settings.schema import (
+    AdminSettings,
+    LimitSettings,
+    ProviderSettings,
+    RetentionSettings,
+    Settings,
+    TraceSettings,
+)
+from comptroller.settings.values import Address, BaseUrl, KeySource, read_base_url
 
 __all__ = [
     "Address",
@@ -16,8 +23,10 @@ __all__ = [
     "RetentionSettings",
     "Settings",
     "SettingsError",
+    "TraceSettings",
     "UnusableKey",
     "load_settings",
+    "read_base_url",
     "read_key",
     "read_policies",
     "read_toml",

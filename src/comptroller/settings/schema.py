@@ -39,6 +39,17 @@ class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
     lines_per_s: Annotated[int, Meta(ge=1, le=1_000_000)] = 100
 
 
+class TraceSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Spans for OpenTelemetry. They need the extra: pip install 'comptroller[otel]'."""
+
+    # "otlp": sent as protobuf over HTTP. A switch of its own, because many platforms set the variables everywhere.
+    exporter: Literal["none", "otlp"] = "none"
+    # The base to which /v1/traces is added. Left out: as the standard OTEL_* variables say, else this machine.
+    endpoint: BaseUrl | None = None
+    # Whether the name may lead to an address of a private network, and be spoken to in plain http.
+    private_network: bool = False
+
+
 class MetricsSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What a scraper of /metrics on the admin plane may see."""
 
@@ -146,6 +157,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     drain_s: Annotated[float, Meta(ge=0, le=86_400)] = 60.0
     admin: AdminSettings = field(default_factory=AdminSettings)
     log: LogSettings = field(default_factory=LogSettings)
+    traces: TraceSettings = field(default_factory=TraceSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)

@@ -250,13 +250,30 @@ def open_keyring(folder: Path, trust_domain: str, now_ns: int) -> Keyring:
         create_secret(path, msgspec.json.encode(made))
         content = read_secret(path, _LONGEST_FILE_BYTES) or b""
     try:
-        stored = msgspec.json.decode(content, type=_StoredKeys)
-        if stored.format != _FORMAT or not stored.keys or not 16 <= len(stored.digest_key) <= 64:
-            raise ValueError
-        return Keyring(path, stored, trust_domain)
+        return Keyring(path, _read_keys(path, content), trust_domain)
     except (ValueError, KeyError, TypeError, JoseError):  # its causes hold keys, so they are not kept
-        sentence = f"{path} does not hold signing keys as this version writes them: restore it or remove it."
-        raise SecretFileError(sentence) from None
+        raise _strange(path) from None
+
+
+def newest_key_made_ns(folder: Path) -> int | None:
+    """When the key that signs was made; None where there are no keys. Changes nothing. Raises SecretFileError."""
+    path = folder / FILE_NAME
+    content = read_secret(path, _LONGEST_FILE_BYTES)
+    return None if content is None else _read_keys(path, content).keys[-1].created_at_ns
+
+
+def _read_keys(path: Path, content: bytes) -> _StoredKeys:
+    try:
+        stored = msgspec.json.decode(content, type=_StoredKeys)
+    except ValueError:  # its causes hold keys, so they are not kept
+        raise _strange(path) from None
+    if stored.format != _FORMAT or not stored.keys or not 16 <= len(stored.digest_key) <= 64:
+        raise _strange(path)
+    return stored
+
+
+def _strange(path: Path) -> SecretFileError:
+    return SecretFileError(f"{path} does not hold signing keys as this version writes them: restore it or remove it.")
 
 
 def _make_key(now_ns: int) -> _StoredKey:

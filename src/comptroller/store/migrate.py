@@ -22,6 +22,11 @@ class SchemaUnknownError(Exception):
     """The store was written by a newer program, or is no store; the message says what to do."""
 
 
+def known_schemas(scripts: Path = _SCRIPTS) -> list[str]:
+    """The schemas that this program can open, the newest first."""
+    return [script.revision for script in ScriptDirectory(str(scripts)).walk_revisions()]
+
+
 def migrate(
     connection: sqlite3.Connection, path: Path, now_ns: int, scripts: Path = _SCRIPTS, *, keep: bool = True
 ) -> Path | None:
@@ -30,12 +35,11 @@ def migrate(
     `keep`: back an older store up first. All steps are one transaction. Raises SchemaUnknownError for a newer
     schema, BackupError, sqlite3.Error or OSError if the backup or a step fails; the store is then as it was.
     """
-    directory = ScriptDirectory(str(scripts))
-    head = directory.get_current_head()
+    known = known_schemas(scripts)
+    head = known[0]
     current = _revision(connection, path)
     if current == head:
         return None
-    known = [script.revision for script in directory.walk_revisions()]
     if current is not None and current not in known:
         raise SchemaUnknownError(
             f"The store {path} has schema {current}; this program knows up to {head}. It was written by a newer "

@@ -59,7 +59,7 @@ def of_settled(request: CallerRequest, attempt: Attempt, settled: Settled) -> di
 
 def of_refused(dialect: str, call_id: str, refusal: Refusal, facts: CallFacts | None) -> dict[str, Value]:
     """Of a request that was refused before anything was held."""
-    told: dict[str, Value] = {"comptroller.call.id": call_id, **_of_dialect(dialect)}
+    told: dict[str, Value] = {"comptroller.call.id": call_id, "comptroller.dialect": dialect}
     if facts is not None:
         told.update(_of_facts(facts))
     told["error.type"] = refusal.code

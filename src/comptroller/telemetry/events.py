@@ -30,6 +30,7 @@ EVENTS: Mapping[str, Event] = {
     "drained": Event("warning", "The gateway stops and could not wait any longer: calls were cut and charged."),
     "provider": Event("warning", "Something about a provider's settings or key."),
     "metrics": Event("warning", "Something about the scrape token."),
+    "traces": Event("warning", "Spans could not be delivered; they are lost, calls are not."),
     "books_behind": Event("warning", "The store cannot be written, so what an operator sees may be old."),
     "library": Event("warning", "What a library had to say: the HTTP server, mostly."),
     "ledger_unavailable": Event("error", "A hold could not be written to disk, so its call was refused."),

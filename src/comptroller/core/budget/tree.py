@@ -13,32 +13,17 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from comptroller.core.budget.budget import Budget, Unit
+from comptroller.core.budget.draw import Draw, Window
 from comptroller.core.budget.hold import EVERY, Amounts, WindowKey
 from comptroller.core.budget.scope import Facts, instances
 from comptroller.core.budget.window import Span, WindowKind, span_at
 
 _DRAWN_MOST = 50_000
 _WINDOWS_MOST = 200_000
-_NEVER_NS = 2**63
 
 
 class SettledTwiceError(Exception):
     """A hold was ended that is not open: a fault of ours, never a caller's."""
-
-
-class Window(msgspec.Struct, gc=False):
-    """One budget's counter for one instance and one span. Amounts in the budget's unit."""
-
-    budget: Budget
-    key: WindowKey
-    span: Span
-    posted: int = 0
-    held: int = 0
-
-    @property
-    def remaining(self) -> int:
-        """What may still be held; below zero after an overrun or a lowered limit."""
-        return self.budget.limit - self.posted - self.held
 
 
 class Hold(msgspec.Struct, gc=False):
@@ -46,10 +31,11 @@ class Hold(msgspec.Struct, gc=False):
 
     id: str
     amounts: Amounts
-    windows: list[Window]
+    draw: Draw
 
-
-_NOTHING_DRAWN: tuple[int, Sequence[Window]] = (0, ())
+    @property
+    def windows(self) -> Sequence[Window]:
+        return self.draw.windows
 
 
 class BudgetTree:
@@ -62,7 +48,7 @@ class BudgetTree:
         self._windows: dict[WindowKey, Window] = {}
         self._holds: dict[str, Hold] = {}
         self._spans: dict[tuple[WindowKind, str], Span] = {}
-        self._drawn: dict[tuple[str, ...], tuple[int, Sequence[Window]]] = {}  # what facts draw on, and until when
+        self._drawn: dict[tuple[str, ...], Draw] = {}  # by the key of facts
 
     @property
     def budgets(self) -> Sequence[Budget]:
@@ -92,55 +78,38 @@ class BudgetTree:
             if budget is not None and key.start_ns == self._span(budget, now_ns).start_ns:
                 yield budget, budget.limit - posted
 
-    def drawn_by(self, facts: Facts, now_ns: int) -> Sequence[Window]:
+    def drawn_by(self, facts: Facts, now_ns: int) -> Draw:
         """The current windows of every budget whose scope matches, each once."""
-        until_ns, windows = self._drawn.get(facts.key, _NOTHING_DRAWN)
-        if now_ns >= until_ns:
-            windows = self._find_drawn(facts, now_ns)
+        draw = self._drawn.get(facts.key)
+        if draw is None or now_ns >= draw.until_ns:
+            draw = self._find_drawn(facts, now_ns)
             if facts.key:
                 if len(self._drawn) >= _DRAWN_MOST:
                     self._drawn.clear()
-                ends = (window.span.end_ns for window in windows if window.span.end_ns is not None)
-                self._drawn[facts.key] = (min(ends, default=_NEVER_NS), windows)
-        return windows
+                self._drawn[facts.key] = draw
+        return draw
 
-    def _find_drawn(self, facts: Facts, now_ns: int) -> list[Window]:
+    def _find_drawn(self, facts: Facts, now_ns: int) -> Draw:
         if len(self._windows) > _WINDOWS_MOST:
             self._forget_untouched()
-        return [
+        return Draw(
             self._window(budget, key, instance, now_ns)
             for budget, key in self._keyed
             for instance in instances(budget.per, budget.scope, facts)
-        ]
-
-    def units_drawn(self, windows: Iterable[Window]) -> frozenset[Unit]:
-        """The units in which these windows are counted and enforced."""
-        return frozenset(window.budget.unit for window in windows)
-
-    def binding(self, windows: Iterable[Window], amounts: Amounts) -> Window | None:
-        """The hard window that has too little left for these amounts: the one with the smallest share left."""
-        short = [w for w in windows if w.budget.mode == "hard" and amounts.of(w.budget.unit) > w.remaining]
-        return min(short, key=lambda w: w.remaining * 10_000 // max(1, w.budget.limit), default=None)
-
-    def tightest(self, windows: Iterable[Window], unit: Unit) -> Window | None:
-        """The hard window of this unit with the least left."""
-        return min(
-            (w for w in windows if w.budget.mode == "hard" and w.budget.unit == unit),
-            key=lambda w: w.remaining,
-            default=None,
         )
 
-    def hold(self, hold_id: str, windows: Sequence[Window], amounts: Amounts) -> Hold | Window:
+    def hold(self, hold_id: str, draw: Draw, amounts: Amounts) -> Hold | Window:
         """Take a hold on all windows, or on none: then the window that binds is returned."""
         if hold_id in self._holds:
             raise SettledTwiceError(f"hold {hold_id} is already open")
-        short = self.binding(windows, amounts)
+        short = draw.binding(amounts)
         if short is not None:
             return short
-        hold = Hold(hold_id, amounts, list(windows))
-        for window in windows:
-            window.held += amounts.of(window.budget.unit)
-        self._holds[hold_id] = hold
+        hold = self._holds[hold_id] = Hold(hold_id, amounts, draw)
+        for unit, windows in draw.by_unit.items():
+            amount = amounts.of(unit)
+            for window in windows:
+                window.held += amount
         return hold
 
     def settle(self, hold_id: str, posted: Amounts) -> Hold:
@@ -151,9 +120,11 @@ class BudgetTree:
         hold = self._holds.pop(hold_id, None)
         if hold is None:
             raise SettledTwiceError(f"hold {hold_id} is not open")
-        for window in hold.windows:
-            window.held -= hold.amounts.of(window.budget.unit)
-            window.posted += posted.of(window.budget.unit)
+        for unit, windows in hold.draw.by_unit.items():
+            held, charged = hold.amounts.of(unit), posted.of(unit)
+            for window in windows:
+                window.held -= held
+                window.posted += charged
         return hold
 
     def adjust(self, keys: Iterable[WindowKey], delta: Amounts) -> None:
@@ -177,6 +148,8 @@ class BudgetTree:
         by_key = {budget.key: budget for budget in self._budgets}
         for window in self._windows.values():
             window.budget = by_key.get(window.key.budget, window.budget)
+        for hold in self._holds.values():
+            hold.draw = Draw(hold.windows)
         for key, amount in posted.items():
             if key not in self._windows:
                 self._saved[key] = amount
@@ -184,10 +157,10 @@ class BudgetTree:
     def join(self, hold: Hold, facts: Facts, now_ns: int) -> Sequence[Window]:
         """Draw an open hold on windows of budgets that came after it; returns those."""
         already = {window.key for window in hold.windows}
-        joined = [w for w in self.drawn_by(facts, now_ns) if w.key not in already]
+        joined = [w for w in self.drawn_by(facts, now_ns).windows if w.key not in already]
         for window in joined:
             window.held += hold.amounts.of(window.budget.unit)
-        hold.windows.extend(joined)
+        hold.draw = Draw((*hold.windows, *joined))
         return joined
 
     def forget_past(self, now_ns: int, sessions: Container[str]) -> None:

@@ -74,6 +74,14 @@ def owner_ends_ns(identity: Identity, answerable_until_ns: int) -> int | None:
     return None if answerable_until_ns == FOREVER_NS else answerable_until_ns + _grace_ns(identity)
 
 
+def acts_until_ns(identity: Identity, answerable_until_ns: int) -> int:
+    """The instant from which `may_act` says why not; 0 if it does so already, FOREVER_NS if nothing will make it."""
+    if identity.disabled:
+        return 0
+    ends = (expiry_ends_ns(identity), owner_ends_ns(identity, answerable_until_ns))
+    return min((end for end in ends if end is not None), default=FOREVER_NS)
+
+
 def may_act(identity: Identity, answerable_until_ns: int, now_ns: int) -> Refusal | None:
     """None if the identity may act now. `answerable_until_ns`: see Registry.answerable_until."""
     if identity.disabled:

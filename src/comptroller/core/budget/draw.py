@@ -1,0 +1,83 @@
+"""What a call draws on: windows, and these sorted once by all that every call asks of them.
+
+Whoever draws on the same windows shares one `Draw`. What is sorted here (mode, unit, visibility) changes only with
+the registry, and the tree sorts anew then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import get_args
+
+import msgspec
+
+from comptroller.core.budget.budget import Budget, Unit
+from comptroller.core.budget.hold import Amounts, WindowKey
+from comptroller.core.budget.window import Span
+
+UNITS: tuple[Unit, ...] = get_args(Unit)
+_NEVER_NS = 2**63
+
+
+class Window(msgspec.Struct, gc=False):
+    """One budget's counter for one instance and one span. Amounts in the budget's unit."""
+
+    budget: Budget
+    key: WindowKey
+    span: Span
+    posted: int = 0
+    held: int = 0
+
+    @property
+    def remaining(self) -> int:
+        """What may still be held; below zero after an overrun or a lowered limit."""
+        return self.budget.limit - self.posted - self.held
+
+
+class Draw:
+    """The windows of one call."""
+
+    __slots__ = ("by_unit", "hard", "keys", "shadow", "shown", "units", "until_ns", "windows")
+
+    def __init__(self, windows: Iterable[Window]) -> None:
+        self.windows = tuple(windows)
+        self.keys: tuple[WindowKey, ...] = tuple(window.key for window in self.windows)
+        self.by_unit = _by_unit(self.windows)
+        self.hard = _by_unit(window for window in self.windows if window.budget.mode == "hard")
+        self.shadow = tuple(window for window in self.windows if window.budget.mode == "shadow")
+        self.shown = tuple(window for window in self.hard.get("usd", ()) if window.budget.visible == "caller")
+        self.units = frozenset(self.hard)  # in which it is counted and enforced
+        ends = (window.span.end_ns for window in self.windows if window.span.end_ns is not None)
+        self.until_ns = min(ends, default=_NEVER_NS)  # from then on another window is current
+
+    def binding(self, amounts: Amounts) -> Window | None:
+        """The hard window that has too little left for these amounts: the one with the smallest share left."""
+        short: list[Window] = []
+        for unit, windows in self.hard.items():
+            amount = amounts.of(unit)
+            short += [w for w in windows if w.budget.limit - w.posted - w.held < amount]
+        return min(short, key=lambda w: w.remaining * 10_000 // max(1, w.budget.limit), default=None)
+
+    def tightest(self, unit: Unit) -> Window | None:
+        """The hard window of this unit with the least left."""
+        return least_left(self.hard.get(unit, ()))
+
+
+def least_left(windows: Iterable[Window]) -> Window | None:
+    """The window with the least left."""
+    tightest, least = None, 0
+    for window in windows:
+        remaining = window.budget.limit - window.posted - window.held
+        if tightest is None or remaining < least:
+            tightest, least = window, remaining
+    return tightest
+
+
+def _by_unit(windows: Iterable[Window]) -> Mapping[Unit, tuple[Window, ...]]:
+    known = tuple(windows)
+    found: dict[Unit, tuple[Window, ...]] = {}
+    for unit in UNITS:
+        some = tuple(window for window in known if window.budget.unit == unit)
+        if some:
+            found[unit] = some
+    return found
