@@ -195,10 +195,10 @@ class Ledger(Protocol):
         """What is posted in every known window of these budgets (Budget.key) that began at `since_ns` or later."""
         ...
 
-    async def session_balances(
-        self, budget_keys: Sequence[str], session_ids: Sequence[str]
+    async def instance_balances(
+        self, budget_keys: Sequence[str], instances: Sequence[str]
     ) -> Mapping[WindowKey, Amounts]:
-        """What is posted in the windows that these budgets have for these sessions."""
+        """What is posted in every known window that these budgets have for these instances."""
         ...
 
     async def kept_since(self) -> Mapping[Prunable, int]:

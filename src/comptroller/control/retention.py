@@ -25,8 +25,8 @@ from comptroller.settings import RetentionSettings
 
 FIRST_S = 900.0  # by then a machine that started with a wrong clock has been told the time
 EVERY_S = 3600.0
-_AT_ONCE = 100  # records in one step: a few milliseconds
-_PAUSE_S = 0.25
+_AT_ONCE = 25  # records in one step: a few milliseconds
+_PAUSE_S = 0.1
 _PAUSE_TIMES = 9  # the pause after a step is at least so many times as long as the step took
 
 _NOUN = "records"

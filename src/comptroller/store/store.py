@@ -163,11 +163,11 @@ class Store(Ledger):
         """What is posted in the windows of these budgets that began at `since_ns` or later."""
         return await self._read(lambda connection: books.balances(connection, budget_keys, since_ns))
 
-    async def session_balances(
-        self, budget_keys: Sequence[str], session_ids: Sequence[str]
+    async def instance_balances(
+        self, budget_keys: Sequence[str], instances: Sequence[str]
     ) -> Mapping[WindowKey, Amounts]:
-        """What is posted in the windows that these budgets have for these sessions."""
-        return await self._read(lambda connection: books.session_balances(connection, budget_keys, session_ids))
+        """What is posted in every known window that these budgets have for these instances."""
+        return await self._read(lambda connection: books.instance_balances(connection, budget_keys, instances))
 
     async def kept_since(self) -> Mapping[Prunable, int]:
         return await self._read(retention.kept_since)
