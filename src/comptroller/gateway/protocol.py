@@ -30,6 +30,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     head_bytes_most = 64 * 1024
     stalled_s = 60.0
+    idle_s = 5.0  # between the end of an answer and the next request
     waiting_s = 15.0  # for a whole head, and for the rest of a body that is not read any more
 
     def __init__(
@@ -94,15 +95,15 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._in_head:
             return  # a trailer: whoever stands in front of us has judged the head only
+        # Called some fifteen times a request: what uvicorn does with a header stands here, and not behind another call.
         headers = self.headers
-        self._head_bytes += len(name) + len(value)
-        if self._head_bytes > self.head_bytes_most or len(headers) == HEADERS_MOST:
-            raise HeadTooLargeError
-        # What uvicorn does with a header, here: it is called some fifteen times a request.
         name = name.lower()
+        headers.append((name, value))
+        self._head_bytes += len(name) + len(value)
+        if self._head_bytes > self.head_bytes_most or len(headers) > HEADERS_MOST:
+            raise HeadTooLargeError
         if name == b"expect":
             self.expect_100_continue = value.lower() == b"100-continue"
-        headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         if self.url[:1] != b"/":
@@ -122,7 +123,7 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         self._idle_since = self.loop.time()
         if self._idle_timer is None:
-            self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._close_if_idle)
+            self._idle_timer = self.loop.call_later(self.idle_s, self._close_if_idle)
 
     def _take_authority(self) -> None:
         """A target with a host in it: that counts, and the Host header does not (RFC 9112, section 3.2.2)."""
@@ -144,7 +145,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._idle_timer = None
         if not self.cycle.response_complete or self._waiting_timer is not None:
             return  # a request is under way or on its way; the end of its answer sets this timer again
-        left_s = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        left_s = self._idle_since + self.idle_s - self.loop.time()
         if left_s > 0:
             self._idle_timer = self.loop.call_later(left_s, self._close_if_idle)
         else:
