@@ -168,7 +168,11 @@ def test_every_event_that_is_said_is_known() -> None:
     """A line of an event that nobody declared would be a KeyError at the worst moment."""
     said: set[str] = set()
     for module in modules():
+        if "doctor/" in module or module.endswith("supervisor.py"):
+            continue  # they say other things: checks, and words for systemd
         for name, call in calls(parse(SRC / module)):
+            if name == "supervisor.say":
+                continue
             if name.rsplit(".", 1)[-1] in {"say", "warn"} and call.args and hasattr(call.args[0], "value"):
                 said.add(call.args[0].value)  # type: ignore[attr-defined]
     assert said == EVENTS.keys()

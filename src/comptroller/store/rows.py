@@ -257,7 +257,7 @@ def ended(held: Held, event: Settled, windows: bytes) -> CallRow:
         served_model=event.served_model, service_tier=event.service_tier, priced=event.priced, overrun=event.overrun,
         first_byte_ns=event.first_byte_ns, duration_ns=event.duration_ns, windows=windows,
         policy_version=facts.policy_version, policies=pack_names(facts.policies) if facts.policies else None,
-        asked_model=facts.asked_model, routed_by=facts.routed_by,
+        asked_model=facts.asked_model, routed_by=facts.routed_by, client_address=facts.client_address,
     )  # fmt: skip
     if usage is not None:
         row.input_tokens, row.output_tokens = usage.input_tokens, usage.output_tokens
