@@ -9,7 +9,7 @@ import pytest
 
 from comptroller.gateway.channel import Channel, channel_of
 from comptroller.gateway.reply import AsgiReply
-from tests.gateway.connection import calling, listening
+from tests.gateway.connection import PATIENCE_S, calling, listening
 
 POST = b"POST /%d HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n"
 HEADERS = [(b"content-type", b"application/json")]
@@ -21,12 +21,14 @@ class App:
     def __init__(self) -> None:
         self.channels: list[Channel] = []
         self.at_once: list[bytes | None] = []
+        self.came = asyncio.Event()
         self.go = asyncio.Event()
         self.go.set()
 
     async def __call__(self, scope: Any, receive: Callable[[], Awaitable[Any]], send: Any) -> None:
         channel = channel_of(scope)
         self.channels.append(channel)
+        self.came.set()
         self.at_once.append(channel.body())
         await self.go.wait()
         body = json.dumps([scope["path"], []]).encode()
@@ -47,14 +49,14 @@ async def test_a_body_in_pieces_is_not_whole_until_its_end() -> None:
     app.go.clear()
     async with listening(app) as port, calling(port) as caller:
         await caller.say(POST % 1)
-        while not app.channels:
-            await asyncio.sleep(0.01)  # sleep: until the request is there
+        await app.came.wait()
         await caller.say(b"{")
         await asyncio.sleep(0.05)  # sleep: until the first half has come
         assert app.channels[0].body() is None
         await caller.say(b"}")
-        while (whole := app.channels[0].body()) is None:
-            await asyncio.sleep(0.01)  # sleep: until the rest has come
+        async with asyncio.timeout(PATIENCE_S):
+            while (whole := app.channels[0].body()) is None:
+                await asyncio.sleep(0.01)  # noqa: ASYNC110 - sleep: nothing is told when the rest has come
         app.go.set()
         await caller.answer()
     assert (app.at_once, whole) == ([None], b"{}")
