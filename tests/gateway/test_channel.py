@@ -55,8 +55,8 @@ async def test_a_body_in_pieces_is_not_whole_until_its_end() -> None:
         assert app.channels[0].body() is None
         await caller.say(b"}")
         async with asyncio.timeout(PATIENCE_S):
-            while (whole := app.channels[0].body()) is None:
-                await asyncio.sleep(0.01)  # noqa: ASYNC110 - sleep: nothing is told when the rest has come
+            while (whole := app.channels[0].body()) is None:  # noqa: ASYNC110 - nothing is told when the rest has come
+                await asyncio.sleep(0.01)
         app.go.set()
         await caller.answer()
     assert (app.at_once, whole) == ([None], b"{}")
