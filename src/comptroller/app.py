@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 import socket
@@ -37,6 +36,7 @@ from comptroller.core.registry.registry import Registry
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.gate import Gate, Limits
 from comptroller.flow.live import LiveCalls
+from comptroller.gateway import collector
 from comptroller.gateway.certificates import Certificate, read_certificates, renew_forever
 from comptroller.gateway.clock import SystemClock
 from comptroller.gateway.door import Door
@@ -83,7 +83,6 @@ _FORGET_EVERY_S = 600.0
 _SLACK_NS = 3600 * NANOS_PER_SECOND
 _FLUSH_MOST_S = 10.0
 _CUT_MOST_S = 10.0  # a cut call settles at once; more means a fault
-_YOUNG_MOST = 20_000  # containers made and not yet let go; a hundred calls in flight have about so many
 _NOBODY = Organization("unnamed", "unnamed.invalid")
 
 Asgi = Callable[..., Any]
@@ -125,9 +124,11 @@ async def open_house(settings: Settings, environ: Mapping[str, str], *, listenin
     try:
         store.start(telemetry.tally.wrote)
         _say_recovered(store, telemetry)
-        house = await _join(settings, environ, store, telemetry, listening=listening)
+        with collector.at_rest():
+            house = await _join(settings, environ, store, telemetry, listening=listening)
+            if listening:
+                await _settle_in(house)
         if listening:
-            await _settle_in(house)
             with libraries_heard(log):
                 yield house
         else:
@@ -270,7 +271,7 @@ async def _serve(settings: Settings, on_ready: OnReady | None) -> int:
         ]
         if certificates or not sys.stdin.isatty():  # else SIGHUP is a terminal that was closed: it ends the process
             beside.append(asyncio.create_task(renew_forever(tuple(certificates.values()), house.telemetry.log.say)))
-        _calm_collector()
+        collector.calm()
         _say_started(house)
         supervisor.say("READY=1")
         if on_ready is not None:
@@ -297,16 +298,6 @@ def _say_started(house: House) -> None:
     house.telemetry.log.say("started", {"service.version": __version__, "process.pid": os.getpid(), **listening})
     sys.stdout.write(f"comptroller listens on {house.settings.url}, admin on {house.settings.admin_url}\n")
     sys.stdout.flush()
-
-
-def _calm_collector() -> None:
-    """Look seldom for rings of objects, and never among those of the start: Python's collector is for nothing else.
-
-    A call leaves none (tests/end_to_end/test_rings.py), and looking for them was a fifth of what it cost.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_YOUNG_MOST, 20, 50)
 
 
 def _listeners(house: House, certificates: Mapping[str, Certificate]) -> list[Listener]:

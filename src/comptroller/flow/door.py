@@ -51,6 +51,10 @@ class Reply(Protocol):
         """True once the status has been sent: an error can then only be said in the stream."""
         ...
 
+    async def respond(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
+        """The whole answer; its length is among the headers."""
+        ...
+
     async def start(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None: ...
 
     async def send(self, chunk: bytes) -> None:

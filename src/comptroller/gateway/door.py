@@ -15,6 +15,7 @@ from comptroller.flow.dialect import Dialect
 from comptroller.flow.fault import fault_facts
 from comptroller.flow.gate import Gate
 from comptroller.flow.models import reachable_model, reachable_models
+from comptroller.gateway.channel import channel_of
 from comptroller.gateway.proxies import Network
 from comptroller.gateway.reply import AsgiReply
 from comptroller.gateway.request import AsgiRequest, Bodies
@@ -42,8 +43,9 @@ class Door:
         self._bodies = Bodies(gate.limits.bodies_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        reply = AsgiReply(scope, send)
-        request = AsgiRequest(scope, receive, self._gate.clock, self._gate.limits, self._bodies, self._trusted)
+        channel, gate = channel_of(scope), self._gate
+        reply = AsgiReply(channel, send)
+        request = AsgiRequest(scope, receive, channel, gate.clock, gate.limits, self._bodies, self._trusted)
         found = self._routes.find(scope["method"], scope["path"])
         if isinstance(found.target, ModelCall):
             await self._govern(found.target.dialect, request, reply)
@@ -138,5 +140,4 @@ async def _plain(reply: AsgiReply, status: int, body: bytes) -> None:
 
 
 async def _respond(reply: AsgiReply, status: int, kind: bytes, body: bytes) -> None:
-    await reply.start(status, [(b"content-type", kind), (b"content-length", str(len(body)).encode())])
-    await reply.finish(body)
+    await reply.respond(status, [(b"content-type", kind), (b"content-length", str(len(body)).encode())], body)
