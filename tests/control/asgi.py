@@ -4,8 +4,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from comptroller.gateway.request import WATCH_EXTENSION
-
 ADMIN = "cptradm_" + "of-this-test"
 
 
@@ -66,7 +64,6 @@ async def ask(
         "headers": [(name.lower().encode(), value.encode()) for name, value in pairs if value],
         "client": client,
         "server": ("127.0.0.1", 8789),
-        "extensions": {WATCH_EXTENSION: lambda _: None},
     }
     await app(scope, receive, send)
     start, *rest = sent
