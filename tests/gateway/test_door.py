@@ -9,6 +9,7 @@ import pytest
 
 from comptroller.app import ROUTES
 from comptroller.control import tokens
+from comptroller.control.caller_api import CallerApi
 from comptroller.gateway.door import Door
 from comptroller.gateway.routes import Api, Routes
 from tests.control.house import House, opened
@@ -26,7 +27,7 @@ LISTS = ("/v1/models", "/v1/models/sandbox-large", "/openai/v1/models", "/anthro
 async def get(house: House, path: str, ready: Callable[[], bool]) -> tuple[bytes, bytes]:
     """Head and body of what a door says whose lists of models are broken."""
     minted = await tokens.mint(house.office, "agent/ant", 600, "admin")
-    async with listening(Door(house.gate, FAULTY, ready)) as port, calling(port) as caller:
+    async with listening(Door(house.gate, FAULTY, ready, CallerApi(house.office))) as port, calling(port) as caller:
         key = minted.credential.encode()
         await caller.say(
             b"GET %b HTTP/1.1\r\nhost: a\r\nx-api-key: %b\r\nconnection: close\r\n\r\n" % (path.encode(), key)
