@@ -19,13 +19,14 @@ import msgspec
 import uvloop
 
 from comptroller import __version__
-from comptroller.control import api, caller_api, process_changes, registry
+from comptroller.control import api, caller_api, process_changes, registry, sessions
 from comptroller.control.balances import standing_balances
 from comptroller.control.door import Door as AdminDoor
 from comptroller.control.interfaces import AdminCredential
 from comptroller.control.office import Office, ProcessFacts
 from comptroller.core.budget.budget import Unit
-from comptroller.core.budget.hold import WindowKey
+from comptroller.core.budget.hold import NOTHING, WindowKey
+from comptroller.core.budget.meter import LEDGER_KEY, ledger_key
 from comptroller.core.budget.tree import BudgetTree
 from comptroller.core.identity.identity import Organization
 from comptroller.core.instant import NANOS_PER_SECOND, format_instant
@@ -80,6 +81,7 @@ ROUTES = Routes(_CALLS, (_OPENAI, _ANTHROPIC), [(route.method, route.path) for r
 _HEALTH = frozenset({"/healthz", "/readyz"})
 _METRICS = "/metrics"
 _FORGET_EVERY_S = 600.0
+_END_EVERY_S = 1.0
 _SLACK_NS = 3600 * NANOS_PER_SECOND
 _FLUSH_MOST_S = 10.0
 _CUT_MOST_S = 10.0  # a cut call settles at once; more means a fault
@@ -155,15 +157,15 @@ async def _join(
     providers = build_providers(settings.providers, environ)
     for sentence in providers.warnings if listening else ():
         telemetry.log.say("provider", {"message": sentence})
-    sessions = {session.id: session for session in await store.live_sessions(clock.now_ns())}
+    live = {session.id: session for session in await store.live_sessions(clock.now_ns())}
     egress = Egress()
     gate = Gate(
         clock=clock,
         registry=current,
         providers=providers.by_name,
-        sessions=sessions,
+        sessions={},
         credentials=keyring,
-        tree=BudgetTree(current.budgets, await _posted(current, store, sessions, clock.now_ns())),
+        tree=BudgetTree(current.budgets, await _posted(current, store, live, clock.now_ns())),
         bounds={(b.provider, b.model, b.dialect): b for b in await store.bounds()},
         journal=store.journal,
         upstream=egress,
@@ -172,6 +174,9 @@ async def _join(
         observer=telemetry.observer(egress, environ, __version__, clock.now_ns),
         warn=telemetry.log.say,
     )
+    spent = await store.session_balances([LEDGER_KEY], sorted(live))
+    for session in live.values():
+        gate.open_session(session, spent.get(ledger_key(session.id), NOTHING))
     facts = ProcessFacts(
         version=__version__,
         pid=os.getpid(),
@@ -205,10 +210,10 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-async def _posted(current: Registry, store: Store, sessions: Collection[str], now_ns: int) -> dict[WindowKey, int]:
+async def _posted(current: Registry, store: Store, live: Collection[str], now_ns: int) -> dict[WindowKey, int]:
     """What is posted in every window of these budgets that may still be current, in the budget's unit."""
     units: dict[str, Unit] = {budget.key: budget.unit for budget in current.budgets}
-    balances = await standing_balances(store, current.budgets, sessions, now_ns)
+    balances = await standing_balances(store, current.budgets, live, now_ns)
     return {key: amounts.of(units[key.budget]) for key, amounts in balances.items()}
 
 
@@ -267,6 +272,7 @@ async def _serve(settings: Settings, on_ready: OnReady | None) -> int:
             await listener.start()
         beside = [
             asyncio.create_task(_forget_past(house.gate)),
+            asyncio.create_task(_end_past(house.office)),
             asyncio.create_task(watch_loop(house.sources.tally.loop_lag)),
             asyncio.create_task(supervisor.keep_alive()),
         ]
@@ -358,13 +364,20 @@ async def _drain(gate: Gate, drain_s: float, hurry: asyncio.Event) -> None:
     quiet.cancel()
 
 
+async def _end_past(office: Office) -> None:
+    """End sessions that are idle or have run for as long as they may."""
+    while True:
+        await asyncio.sleep(_END_EVERY_S)
+        await sessions.end_past(office)
+
+
 async def _forget_past(gate: Gate) -> None:
     """Now and then, let go of what has ended: sessions past their expiry, windows that nobody can draw on."""
     while True:
         await asyncio.sleep(_FORGET_EVERY_S)
-        expired = [s.id for s in gate.sessions.values() if s.expires_at_ns <= gate.clock.expiry_ns() - _SLACK_NS]
-        for session_id in expired:
-            del gate.sessions[session_id]
+        expired = [s for s in gate.sessions.values() if s.expires_at_ns <= gate.clock.expiry_ns() - _SLACK_NS]
+        for session in expired:
+            gate.forget_session(session)
         going_on = {session.id for session in gate.sessions.values() if session.ended_at_ns is None}
         gate.tree.forget_past(gate.clock.now_ns(), going_on)
 

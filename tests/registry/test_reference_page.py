@@ -16,6 +16,7 @@ SECTIONS = {
     "`[teams.NAME]`": document._TEAM,
     '`[owners."NAME"]`': document._OWNER,
     '`[identities."KIND/NAME"]`': document._IDENTITY,
+    "`[bounds.KIND]`, `[profiles.NAME]`": document._BOUNDS,
     '`[models."PATTERN"]`': document._MODEL,
     "`[[prices]]`": document._PRICE,
     "`[[budgets]]`": document._BUDGET,

@@ -14,11 +14,15 @@ import msgspec
 
 from comptroller.core.problem import Problem
 
-EntryKind = Literal["organization", "team", "owner", "identity", "model", "price", "budget", "policy"]
+EntryKind = Literal[
+    "organization", "team", "owner", "bounds", "profile", "identity", "model", "price", "budget", "policy"
+]
 KINDS: tuple[EntryKind, ...] = (
     "organization",
     "team",
     "owner",
+    "bounds",  # of sessions, by the kind of their identity
+    "profile",
     "identity",
     "model",
     "price",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import Literal
 
 import msgspec
@@ -15,8 +16,11 @@ from comptroller.core.policy.policies import Policies
 from comptroller.core.policy.targets import is_name
 from comptroller.core.pricing.book import PriceBook
 from comptroller.core.pricing.estimate import ModelLimits
+from comptroller.core.work.bounds import SHIPPED, Bounds
 
 OutputLimitField = Literal["max_completion_tokens", "max_tokens"]
+
+NO_PROFILES: Mapping[str, Mapping[str, int | None]] = MappingProxyType({})
 
 
 class Model(msgspec.Struct, frozen=True):
@@ -46,6 +50,8 @@ class Registry:
         prices: PriceBook,
         budgets: tuple[Budget, ...],
         policies: Policies | None = None,  # None: the built-in set
+        bounds: Mapping[str, Bounds] = SHIPPED,  # of sessions, by the kind of their identity
+        profiles: Mapping[str, Mapping[str, int | None]] = NO_PROFILES,  # the bounds that each of them sets
     ) -> None:
         self.version = version
         self.organization = organization
@@ -56,6 +62,8 @@ class Registry:
         self.prices = prices
         self.budgets = budgets
         self.policies = built_in() if policies is None else policies
+        self.bounds = bounds
+        self.profiles = profiles
         self._matched: dict[str, Model | None] = {}
 
     def answerable_until(self, identity: Identity) -> int:
@@ -64,6 +72,10 @@ class Registry:
         """
         people = (self.owners.get(name) for name in (identity.owner, identity.deputy) if name is not None)
         return max((_until_ns(person) for person in people if person is not None), default=0)
+
+    def ceiling(self, identity: Identity, profile: str | None) -> Bounds:
+        """The widest bounds that a session of this identity may have; a profile stands over its kind."""
+        return msgspec.structs.replace(self.bounds[identity.kind], **self.profiles.get(profile or "", {}))
 
     def model(self, name: str) -> Model | None:
         """The entry that serves a model name: an exact name, else the longest matching pattern.
