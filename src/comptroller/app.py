@@ -19,7 +19,7 @@ import msgspec
 import uvloop
 
 from comptroller import __version__
-from comptroller.control import api, process_changes, registry
+from comptroller.control import api, caller_api, process_changes, registry
 from comptroller.control.balances import standing_balances
 from comptroller.control.door import Door as AdminDoor
 from comptroller.control.interfaces import AdminCredential
@@ -77,7 +77,7 @@ _ANTHROPIC = Api(
     model_lists.anthropic_page,
     model_lists.anthropic_entry,
 )
-ROUTES = Routes(_CALLS, (_OPENAI, _ANTHROPIC))
+ROUTES = Routes(_CALLS, (_OPENAI, _ANTHROPIC), [(route.method, route.path) for route in caller_api.ROUTES])
 _HEALTH = frozenset({"/healthz", "/readyz"})
 _METRICS = "/metrics"
 _FORGET_EVERY_S = 600.0
@@ -182,6 +182,7 @@ async def _join(
         listen=str(settings.listen) if listening else None,
         durability=settings.durability,
         store=str(settings.state),
+        url=settings.known_as,
     )
     office = Office(gate=gate, ledger=store, issuer=keyring, process=facts)
 
@@ -191,7 +192,7 @@ async def _join(
     credential = open_admin_token(settings.state)
     admin = api.build(office, credential, {settings.admin.listen.host})
     sources = Sources(gate, telemetry.tally, store.journal, egress, telemetry.log.counts, ready, __version__)
-    door = Door(gate, ROUTES, ready, settings.trusted_proxies)
+    door = Door(gate, ROUTES, ready, caller_api.CallerApi(office), settings.trusted_proxies)
     return House(settings, environ, telemetry, store, gate, office, door, admin, credential, sources)
 
 

@@ -238,6 +238,11 @@ class Issuer(Protocol):
         """The keys that verify; the last one signs."""
         ...
 
+    @property
+    def public_keys(self) -> Sequence[Mapping[str, str]]:
+        """Those keys as public JWKs (RFC 7517)."""
+        ...
+
     def issue(self, claims: Claims) -> str:
         """A signed credential that says this. Raises ValueError for claims that would not verify."""
         ...

@@ -21,6 +21,7 @@ class ProcessFacts(msgspec.Struct, frozen=True, kw_only=True):
     listen: str | None  # None: offline, no data plane is served
     durability: str
     store: str  # where it is, without any password
+    url: str = ""  # of the data plane, as callers know it
     holder: str = ""  # who owns the store: host and process
 
 
