@@ -19,7 +19,7 @@ import msgspec
 import uvloop
 
 from comptroller import __version__
-from comptroller.control import api, caller_api, process_changes, registry, sessions
+from comptroller.control import api, caller_api, process_changes, registry, timed
 from comptroller.control.balances import standing_balances
 from comptroller.control.door import Door as AdminDoor
 from comptroller.control.interfaces import AdminCredential
@@ -29,11 +29,12 @@ from comptroller.core.budget.hold import NOTHING, WindowKey
 from comptroller.core.budget.meter import LEDGER_KEY, ledger_key
 from comptroller.core.budget.tree import BudgetTree
 from comptroller.core.identity.identity import Organization
-from comptroller.core.instant import NANOS_PER_SECOND, format_instant
+from comptroller.core.instant import format_instant
 from comptroller.core.money import format_usd
 from comptroller.core.pricing.book import PriceBook
 from comptroller.core.registry.build import build
 from comptroller.core.registry.registry import Registry
+from comptroller.core.work.stop import Stops
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.gate import Gate, Limits
 from comptroller.flow.live import LiveCalls
@@ -80,9 +81,6 @@ _ANTHROPIC = Api(
 ROUTES = Routes(_CALLS, (_OPENAI, _ANTHROPIC), [(route.method, route.path) for route in caller_api.ROUTES])
 _HEALTH = frozenset({"/healthz", "/readyz"})
 _METRICS = "/metrics"
-_FORGET_EVERY_S = 600.0
-_END_EVERY_S = 1.0
-_SLACK_NS = 3600 * NANOS_PER_SECOND
 _FLUSH_MOST_S = 10.0
 _CUT_MOST_S = 10.0  # a cut call settles at once; more means a fault
 _NOBODY = Organization("unnamed", "unnamed.invalid")
@@ -158,6 +156,7 @@ async def _join(
     for sentence in providers.warnings if listening else ():
         telemetry.log.say("provider", {"message": sentence})
     live = {session.id: session for session in await store.live_sessions(clock.now_ns())}
+    stops = Stops(await store.stops_in_force())
     egress = Egress()
     gate = Gate(
         clock=clock,
@@ -173,6 +172,7 @@ async def _join(
         limits=_limits(settings),
         observer=telemetry.observer(egress, environ, __version__, clock.now_ns),
         warn=telemetry.log.say,
+        stops=stops,
     )
     spent = await store.session_balances([LEDGER_KEY], sorted(live))
     for session in live.values():
@@ -271,8 +271,8 @@ async def _serve(settings: Settings, on_ready: OnReady | None) -> int:
         for listener in listeners:
             await listener.start()
         beside = [
-            asyncio.create_task(_forget_past(house.gate)),
-            asyncio.create_task(_end_past(house.office)),
+            asyncio.create_task(timed.forget_past(house.gate)),
+            asyncio.create_task(timed.end_past(house.office)),
             asyncio.create_task(watch_loop(house.sources.tally.loop_lag)),
             asyncio.create_task(supervisor.keep_alive()),
         ]
@@ -362,24 +362,6 @@ async def _drain(gate: Gate, drain_s: float, hurry: asyncio.Event) -> None:
         gate.warn("drained", {"comptroller.calls": str(cut)})
     await asyncio.wait({quiet}, timeout=_CUT_MOST_S)
     quiet.cancel()
-
-
-async def _end_past(office: Office) -> None:
-    """End sessions that are idle or have run for as long as they may."""
-    while True:
-        await asyncio.sleep(_END_EVERY_S)
-        await sessions.end_past(office)
-
-
-async def _forget_past(gate: Gate) -> None:
-    """Now and then, let go of what has ended: sessions past their expiry, windows that nobody can draw on."""
-    while True:
-        await asyncio.sleep(_FORGET_EVERY_S)
-        expired = [s for s in gate.sessions.values() if s.expires_at_ns <= gate.clock.expiry_ns() - _SLACK_NS]
-        for session in expired:
-            gate.forget_session(session)
-        going_on = {session.id for session in gate.sessions.values() if session.ended_at_ns is None}
-        gate.tree.forget_past(gate.clock.now_ns(), going_on)
 
 
 def _shipped(settings: Settings) -> ShippedBook:

@@ -42,6 +42,7 @@ class Status(msgspec.Struct, frozen=True):
     active_sessions: int
     live_calls: int
     open_holds: int
+    stops: int  # in force
     quarantined: Sequence[str]
     key_ids: Sequence[str]  # of the keys that verify credentials; the last one signs
     warnings: Sequence[str]
@@ -75,6 +76,7 @@ async def show_status(office: Office) -> Status:
         active_sessions=sum(s.goes_on(expiry_ns) for s in gate.sessions.values()),
         live_calls=len(gate.live),
         open_holds=len(gate.tree.holds),
+        stops=len(gate.stops),
         quarantined=[bound.name for _, bound in sorted(gate.bounds.items()) if bound.quarantined],
         key_ids=office.issuer.key_ids,
         warnings=[f"{row.id}: {warning}" for row in list_identities(office) for warning in row.warnings],

@@ -11,6 +11,7 @@ from comptroller.core.instant import NANOS_PER_SECOND
 from comptroller.core.policy.request import Principal
 from comptroller.core.registry.registry import Registry
 from comptroller.core.work.session import Session
+from comptroller.core.work.stop import Acting, stop_keys
 from comptroller.flow.runs import Pulse
 
 _FACTS_KEPT = 100  # names of models come from callers
@@ -39,6 +40,7 @@ class Caller:
         "pulses",
         "registry",
         "session",
+        "stop_keys",
     )
 
     def __init__(
@@ -67,6 +69,13 @@ class Caller:
         # What budget scopes see of it.
         self.chain: tuple[Node, ...] = tuple(
             _node(organization, each, of) for each, of in zip(lineage, identities, strict=True)
+        )
+        self.stop_keys = stop_keys(
+            [
+                Acting(each.id, of.id, of.owner, of.team, each.tenant)
+                for each, of in zip(lineage, identities, strict=True)
+            ],
+            claims.credential_id,
         )
         self.principal = Principal(identity.id, identity.kind, identity.team, identity.owner, organization)
         self._facts: dict[tuple[str, str], Facts] = {}
