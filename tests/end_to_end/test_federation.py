@@ -25,6 +25,8 @@ pytestmark = pytest.mark.processes
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 DOWN = "http://127.0.0.1:9"  # nobody listens there
 CLAIMS = {"sub": "workload-1"}
+SPIRE = "spiffe://prod.acme.example"
+SVID_KEY = jwk.ECKey.generate_key("P-256")
 
 
 @pytest.fixture(scope="module")
@@ -45,15 +47,26 @@ def federated(
         "agent/bee": identity("blue", federated=[by(subject=["workload-2", "both"], stage="live")]),
         "agent/cat": identity("blue", federated=[by(subject="both", region="eu")]),
         "agent/old": identity("blue", expires=date(2020, 1, 1), federated=[by(subject="old")]),
+        "agent/spy": identity("blue", federated=[{"issuer": "spire", "subject": f"{SPIRE}/agents/spy"}]),
         "agent/far": identity("blue", federated=[{"issuer": "down", "subject": "anybody"}]),
     }
     issuers = {
         "main": {"kind": "oidc", "url": issuer.url, "audience": AUDIENCE, "algorithms": ["RS256", "ES256"]},
         "down": {"kind": "oidc", "url": DOWN, "audience": AUDIENCE},
+        "spire": {
+            "kind": "spiffe",
+            "url": SPIRE,
+            "audience": AUDIENCE,
+            "algorithms": ["ES256"],
+            "keys": "file:bundle.json",
+        },
     }
+    folder = tmp_path_factory.mktemp("federated")
+    bundle = {"keys": [SVID_KEY.as_dict(private=False) | {"kid": "svid", "use": "jwt-svid"}], "spiffe_sequence": 1}
+    (folder / "bundle.json").write_text(json.dumps(bundle))
     files = process(sandbox_process.url)
     known = registry([budget("all", "10.00 USD")], identities, issuers=issuers)
-    with GatewayProcess(tmp_path_factory.mktemp("federated"), files, known) as running:
+    with GatewayProcess(folder, files, known) as running:
         yield running
         assert "Traceback" not in running.log()
 
@@ -121,6 +134,37 @@ def test_a_rule_can_be_about_any_claims_and_a_list_fits_by_one_element(
     assert said["identity"] == "agent/ant"
     said = opened(bearer(federated, issuer.token(sub="workload-2", stage="live")))
     assert said["identity"] == "agent/bee"
+
+
+def svid(**changes: Any) -> str:
+    claims = {"sub": f"{SPIRE}/agents/spy", "aud": [AUDIENCE], "exp": int(time.time()) + 300} | changes
+    return jwt.encode({"alg": "ES256", "kid": "svid", "typ": "JWT"}, claims, SVID_KEY, algorithms=["ES256"])
+
+
+@pytest.mark.parametrize("more", [{}, {"iss": "https://spire.example"}])
+def test_a_workload_of_a_trust_domain_needs_no_issuer_claim(federated: GatewayProcess, more: dict[str, str]) -> None:
+    assert opened(bearer(federated, svid(**more)))["identity"] == "agent/spy"
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"sub": f"{SPIRE}/agents/other"}, "identity_unmatched"),
+        ({"sub": "spiffe://other.example/agents/spy"}, "issuer_unknown"),
+        ({"sub": "workload-1"}, "issuer_unknown"),
+        ({"aud": ["https://other.example"]}, "token_invalid"),
+        ({"exp": 1}, "token_invalid"),
+        ({"exp": None}, "token_invalid"),
+    ],
+)
+def test_a_workload_of_another_is_refused(federated: GatewayProcess, changes: dict[str, Any], code: str) -> None:
+    assert error(bearer(federated, svid(**changes)))["code"] == code
+
+
+def test_an_issuer_speaks_for_nobody_else(federated: GatewayProcess, issuer: IssuerProcess) -> None:
+    """What one issuer signs is never held against the keys or the rules of another."""
+    assert error(bearer(federated, svid(iss=issuer.url, sub="workload-1")))["code"] == "token_invalid"
+    assert error(bearer(federated, issuer.token(sub=f"{SPIRE}/agents/spy")))["code"] == "identity_unmatched"
 
 
 def test_the_credential_can_be_asked_to_be_short(federated: GatewayProcess, issuer: IssuerProcess) -> None:

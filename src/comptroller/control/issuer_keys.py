@@ -79,9 +79,9 @@ class IssuerKeys:
             for other in [each for each in self._kept if each.name == issuer.name]:
                 del self._kept[other]  # as a registry before this one had it
             kept = self._kept[issuer] = _Kept()
-        if self._due(kept, key_id):
-            async with kept.asking:
-                if self._due(kept, key_id):
+        if self._wanted(kept, key_id):
+            async with kept.asking:  # whoever comes while it is asked waits for what it says
+                if self._wanted(kept, key_id) and self._now_s() - kept.tried_s >= REFETCH_S:
                     await self._refresh(issuer, kept)
         if self._now_s() - kept.fetched_s > BELIEVE_S:
             return Untrusted(
@@ -96,10 +96,8 @@ class IssuerKeys:
             f"Get a fresh token; a new key of an issuer is known here after at most {REFETCH_S:g} s.",
         )
 
-    def _due(self, kept: _Kept, key_id: str) -> bool:
-        now_s = self._now_s()
-        wanted = _named(kept.keys, key_id) is None or now_s - kept.fetched_s > KEEP_S
-        return wanted and now_s - kept.tried_s >= REFETCH_S
+    def _wanted(self, kept: _Kept, key_id: str) -> bool:
+        return _named(kept.keys, key_id) is None or self._now_s() - kept.fetched_s > KEEP_S
 
     async def _refresh(self, issuer: TrustedIssuer, kept: _Kept) -> None:
         kept.tried_s = self._now_s()

@@ -150,7 +150,7 @@ def _check_issuer(where: str, entry: Entry) -> Iterator[Problem]:
     if spiffe != (entry.get("kind") == "spiffe"):
         hint = "Write spiffe://TRUST-DOMAIN for kind spiffe, and an address for any other."
         yield Problem(join(where, "url"), "This does not go with the issuer's kind.", hint)
-    if spiffe and entry.get("keys") == DISCOVERY:
+    elif spiffe and entry.get("keys") == DISCOVERY:
         hint = "Name its trust bundle: 'file:PATH' or an address."
         yield Problem(join(where, "keys"), "A trust domain has no discovery.", hint)
 
