@@ -34,6 +34,7 @@ from comptroller.core.money import format_usd
 from comptroller.core.pricing.book import PriceBook
 from comptroller.core.registry.build import build
 from comptroller.core.registry.registry import Registry
+from comptroller.core.work.stop import Stops
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.gate import Gate, Limits
 from comptroller.flow.live import LiveCalls
@@ -156,6 +157,7 @@ async def _join(
     providers = build_providers(settings.providers, environ)
     for sentence in providers.warnings if listening else ():
         telemetry.log.say("provider", {"message": sentence})
+    stops = Stops(await store.stops_in_force())
     sessions = {session.id: session for session in await store.live_sessions(clock.now_ns())}
     egress = Egress()
     gate = Gate(
@@ -172,6 +174,7 @@ async def _join(
         limits=_limits(settings),
         observer=telemetry.observer(egress, environ, __version__, clock.now_ns),
         warn=telemetry.log.say,
+        stops=stops,
     )
     facts = ProcessFacts(
         version=__version__,

@@ -20,6 +20,7 @@ from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
 from comptroller.core.registry.build import build
 from comptroller.core.registry.registry import Registry
+from comptroller.core.work.stop import Acting, Stops, stop_keys
 from comptroller.flow.gate import Gate, Limits, Provider
 from comptroller.flow.journal import Journal, LedgerUnavailableError
 from comptroller.flow.live import Line, LiveCall, LiveCalls
@@ -106,7 +107,8 @@ class House:
         amounts = Amounts(usd, tokens, 1)
         hold = gate.tree.hold(f"{call_id}.1", gate.tree.drawn_by(scope, now_ns), amounts)
         assert isinstance(hold, Hold), hold
-        live = LiveCall(call_id, hold.id, identity, facts.session, scope, Line())
+        keys = stop_keys([Acting(facts.session, identity, known.owner, known.team)], "crd_by_hand")
+        live = LiveCall(call_id, hold.id, identity, facts.session, scope, Line(), stop_keys=keys)
         gate.live.add(live)
         await gate.journal.commit(
             Held(
@@ -234,6 +236,7 @@ async def _joined(store: Store, journal: Journal, clock: SystemClock, keyring: K
         live=LiveCalls(),
         limits=LIMITS,
         observer=Tally(100),
+        stops=Stops(await store.stops_in_force()),
         warn=lambda event, fields: warnings.append((event, dict(fields))),
     )
     facts = ProcessFacts(

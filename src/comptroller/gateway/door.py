@@ -22,7 +22,7 @@ from comptroller.gateway.channel import channel_of
 from comptroller.gateway.proxies import Network
 from comptroller.gateway.reply import AsgiReply
 from comptroller.gateway.request import AsgiRequest, Bodies
-from comptroller.gateway.routes import Api, ModelCall, Routes
+from comptroller.gateway.routes import Api, Found, ModelCall, Routes
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -64,6 +64,31 @@ class Door:
             await self._govern(found.target.dialect, request, reply)
             return
         api = self._routes.api_of(scope["path"], scope["headers"])
+        try:
+            await self._serve_free(found, scope, api, request, reply)
+        except Exception as error:  # noqa: BLE001 - the boundary, as below
+            await self._say_fault(api.dialect, self._gate.clock.new_id("call"), error, reply)
+
+    async def _govern(self, dialect: Dialect, request: AsgiRequest, reply: AsgiReply) -> None:
+        call_id = self._gate.clock.new_id("call")
+        try:
+            await govern(self._gate, dialect, call_id, request, reply)
+        except Exception as error:  # noqa: BLE001 - the boundary: our fault is said kindly and logged without values
+            await self._say_fault(dialect, call_id, error, reply)
+        finally:
+            request.release()
+
+    async def _say_fault(self, dialect: Dialect, call_id: str, error: Exception, reply: AsgiReply) -> None:
+        self._gate.warn("fault", {"comptroller.call.id": call_id, **fault_facts(error)})
+        refusal = Refusal(
+            code="internal_error",
+            sentence="The gateway failed on this call and stopped it.",
+            hint=f"Give {call_id} to whoever runs the gateway.",
+        )
+        if not reply.finished:
+            await refuse(dialect, reply, call_id, refusal)
+
+    async def _serve_free(self, found: Found, scope: Scope, api: Api, request: AsgiRequest, reply: AsgiReply) -> None:
         match found.target:
             case "models" | "model":
                 await self._list(api, request, reply, found.name)
@@ -75,24 +100,8 @@ class Door:
                 await _plain(reply, 200, b"ok\n")
             case "ready":
                 await (_plain(reply, 200, b"ready\n") if self._ready() else _plain(reply, 503, b"not ready\n"))
-            case None:
+            case _:
                 await self._no_way(scope, api, request, reply, found.methods)
-
-    async def _govern(self, dialect: Dialect, request: AsgiRequest, reply: AsgiReply) -> None:
-        call_id = self._gate.clock.new_id("call")
-        try:
-            await govern(self._gate, dialect, call_id, request, reply)
-        except Exception as error:  # noqa: BLE001 - the boundary: our fault is said kindly and logged without values
-            self._gate.warn("fault", {"comptroller.call.id": call_id, **fault_facts(error)})
-            refusal = Refusal(
-                code="internal_error",
-                sentence="The gateway failed on this call and stopped it.",
-                hint=f"Give {call_id} to whoever runs the gateway.",
-            )
-            if not reply.finished:
-                await refuse(dialect, reply, call_id, refusal)
-        finally:
-            request.release()
 
     async def _caller(self, method: str, path: str, request: AsgiRequest, reply: AsgiReply) -> None:
         """What is asked beside calls."""
