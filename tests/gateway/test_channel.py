@@ -56,7 +56,7 @@ async def test_a_body_in_pieces_is_not_whole_until_its_end() -> None:
         await caller.say(b"}")
         async with asyncio.timeout(PATIENCE_S):
             while (whole := app.channels[0].body()) is None:  # noqa: ASYNC110 - nothing is told when the rest has come
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.01)  # sleep: the pause of a poll
         app.go.set()
         await caller.answer()
     assert (app.at_once, whole) == ([None], b"{}")

@@ -86,7 +86,8 @@ class Attempt:
 
     def end_by_cut(self) -> None:
         """The line was cut: its reason is how the attempt ended."""
-        self.end(self.line.reason or "fault")
+        said = self.line.said
+        self.end(self.line.reason or "fault", "" if said is None else said.sentence)
 
     def caller_left(self) -> None:
         """The caller hung up. Stop, if that stops the bill; else read on for a while to learn it."""
@@ -120,5 +121,6 @@ def live_call(reservation: Reservation, attempt: Attempt) -> LiveCall:
         facts.session,
         reservation.scope_facts,
         attempt.line,
+        stop_keys=reservation.caller.stop_keys,
         stream=facts.stream,
     )
