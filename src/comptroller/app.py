@@ -23,6 +23,7 @@ from comptroller.control import api, caller_api, process_changes, registry
 from comptroller.control.balances import standing_balances
 from comptroller.control.door import Door as AdminDoor
 from comptroller.control.interfaces import AdminCredential
+from comptroller.control.issuer_keys import IssuerKeys
 from comptroller.control.office import Office, ProcessFacts
 from comptroller.core.budget.budget import Unit
 from comptroller.core.budget.hold import WindowKey
@@ -33,6 +34,7 @@ from comptroller.core.money import format_usd
 from comptroller.core.pricing.book import PriceBook
 from comptroller.core.registry.build import build
 from comptroller.core.registry.registry import Registry
+from comptroller.core.work.stop import Stops
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.gate import Gate, Limits
 from comptroller.flow.live import LiveCalls
@@ -155,6 +157,7 @@ async def _join(
     providers = build_providers(settings.providers, environ)
     for sentence in providers.warnings if listening else ():
         telemetry.log.say("provider", {"message": sentence})
+    stops = Stops(await store.stops_in_force())
     sessions = {session.id: session for session in await store.live_sessions(clock.now_ns())}
     egress = Egress()
     gate = Gate(
@@ -171,6 +174,7 @@ async def _join(
         limits=_limits(settings),
         observer=telemetry.observer(egress, environ, __version__, clock.now_ns),
         warn=telemetry.log.say,
+        stops=stops,
     )
     facts = ProcessFacts(
         version=__version__,
@@ -181,7 +185,8 @@ async def _join(
         store=str(settings.state),
         url=settings.known_as,
     )
-    office = Office(gate=gate, ledger=store, issuer=keyring, process=facts)
+    issuer_keys = IssuerKeys(egress, settings.registry.parent)
+    office = Office(gate=gate, ledger=store, issuer=keyring, process=facts, issuer_keys=issuer_keys)
 
     def ready() -> bool:
         return not gate.draining and store.journal.healthy

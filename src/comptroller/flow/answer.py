@@ -152,6 +152,8 @@ def failure(reservation: Reservation, attempt: Attempt, end: HoldEnd) -> Refusal
         code, happened = _FAILURES[attempt.outcome]
         sentence = f"The provider {provider} {happened}."
         return Refusal(code=code, sentence=sentence, hint=f"{_CONSEQUENCES[end]} You can send the call again.")
+    if attempt.outcome == "stopped" and attempt.line.said is not None:
+        return attempt.line.said
     return _own_failure(reservation, attempt.outcome)
 
 
