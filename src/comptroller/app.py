@@ -23,6 +23,7 @@ from comptroller.control import api, caller_api, process_changes, registry, time
 from comptroller.control.balances import standing_balances
 from comptroller.control.door import Door as AdminDoor
 from comptroller.control.interfaces import AdminCredential
+from comptroller.control.issuer_keys import IssuerKeys
 from comptroller.control.office import Office, ProcessFacts
 from comptroller.core.budget.budget import Unit
 from comptroller.core.budget.hold import NOTHING, WindowKey
@@ -186,7 +187,8 @@ async def _join(
         store=str(settings.state),
         url=settings.known_as,
     )
-    office = Office(gate=gate, ledger=store, issuer=keyring, process=facts)
+    issuer_keys = IssuerKeys(egress, settings.registry.parent)
+    office = Office(gate=gate, ledger=store, issuer=keyring, process=facts, issuer_keys=issuer_keys)
 
     def ready() -> bool:
         return not gate.draining and store.journal.healthy

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from comptroller.control import registry
+from comptroller.control.issuer_keys import IssuerKeys
 from comptroller.control.office import Office, ProcessFacts
 from comptroller.core.budget.hold import NOTHING, Amounts, WindowKey
 from comptroller.core.budget.meter import LEDGER_KEY, ledger_key
@@ -252,7 +253,8 @@ async def _joined(store: Store, journal: Journal, clock: SystemClock, keyring: K
     facts = ProcessFacts(
         version="0", pid=os.getpid(), started_at_ns=clock.now_ns(), listen=None, durability="process", store="here"
     )
-    return House(Office(gate=gate, ledger=store, issuer=keyring, process=facts), store, keyring, warnings)
+    keys = IssuerKeys(gate.upstream, Path())
+    return House(Office(gate, store, keyring, facts, keys), store, keyring, warnings)
 
 
 def posted(house: House, name: str) -> dict[str, int]:

@@ -142,3 +142,27 @@ async def test_a_target_without_a_path_is_no_request(target: bytes) -> None:
         await caller.say(b"GET " + target + b" HTTP/1.1\r\nhost: a\r\n\r\n")
         assert (await caller._reader.readuntil(b"\r\n"))[:12] == b"HTTP/1.1 400"
         await caller.closed()
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [b"GET /" + b"x" * 5000 + b" HTTP/1.1\r\nhost: a\r\n\r\n"],
+        [b"GET / HTTP/1.1\r\nhost: a\r\n" + b"x: y\r\n" * 200 + b"\r\n"],
+        [b"GET / HTTP/1.1\r\nhost: a\r\nx: ", *[b"y" * 1000] * 6],  # one header that never ends
+        [b"GET / HTTP/1.1\r\nhost: a\r\n\r\nGET / HTTP/1.1\r\nx: ", *[b"y" * 1000] * 6],
+    ],
+)
+async def test_a_head_beyond_its_bounds_is_refused_before_it_ends(pieces: list[bytes]) -> None:
+    async with listening(refusing) as port, calling(port) as caller:
+        for piece in pieces:
+            await caller.say(piece)
+            await asyncio.sleep(0.01)  # sleep: so that the pieces come apart
+        assert b"HTTP/1.1 400" in await caller.everything()
+
+
+async def test_bytes_of_a_body_do_not_count_as_head() -> None:
+    async with listening(refusing) as port, calling(port) as caller:
+        for _ in range(3):
+            await caller.say(HEAD % 6000 + b"x" * 6000)
+            assert (await caller.answer())[0] == b"HTTP/1.1 401"

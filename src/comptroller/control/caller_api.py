@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from comptroller.control import credentials, metadata
+from comptroller.control import credentials, exchange, metadata
 from comptroller.control.caller_route import Asked, CallerRoute, OAuthError, json_answer
 from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem, ledger_unavailable
@@ -20,6 +20,7 @@ from comptroller.flow.fault import fault_facts
 from comptroller.flow.journal import LedgerUnavailableError
 
 ROUTES: Sequence[CallerRoute] = (
+    CallerRoute("POST", "/oauth/token", exchange.exchange),
     CallerRoute("POST", "/oauth/introspect", credentials.introspect),
     CallerRoute("POST", "/oauth/revoke", credentials.revoke),
     CallerRoute("GET", metadata.SERVER_PATH, metadata.describe_server),
@@ -101,17 +102,18 @@ def _problem(path: str, problem: ControlProblem) -> Answered:
             problem.hint,
             status=400 if problem.status in {409, 422} else problem.status,
             headers=problem.headers,
+            code=problem.code,
         )
-        return _said(error, problem.code)
+        return _said(error)
     answer = json_answer(problem.body, problem.status)
     kind = (b"content-type", b"application/problem+json")
     return msgspec.structs.replace(answer, headers=[kind, *answer.headers[1:], *_header_lines(problem.headers)])
 
 
-def _said(error: OAuthError, code: str = "") -> Answered:
+def _said(error: OAuthError) -> Answered:
     # RFC 6749 allows no quotation mark and no backslash in a description.
     words = "".join(c if " " <= c <= "~" and c not in '"\\' else "?" for c in error.description)
-    answer = json_answer(_OAuthBody(error.error, words, code, error.hint), error.status)
+    answer = json_answer(_OAuthBody(error.error, words, error.code, error.hint), error.status)
     return msgspec.structs.replace(answer, headers=[*answer.headers, *_header_lines(error.headers)])
 
 

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from comptroller.control.office import Office
-from comptroller.control.problem import ControlProblem
+from comptroller.control.problem import NO_HEADERS, ControlProblem
 from comptroller.core.refusal import Refusal
 from comptroller.flow.caller import Caller
 from comptroller.flow.decide import standing
@@ -48,7 +48,7 @@ class CallerRoute:
 
 
 class OAuthError(Exception):
-    """An expected no below /oauth (RFC 6749 section 5.2). `hint` is ours and says what to do."""
+    """An expected no below /oauth (RFC 6749 section 5.2). `code` and `hint` are ours: what it is, and what to do."""
 
     def __init__(
         self,
@@ -56,15 +56,17 @@ class OAuthError(Exception):
         description: str,
         hint: str = "",
         *,
+        code: str = "",
         status: int = 400,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> None:
         super().__init__(description)
         self.error = error
         self.description = description
         self.hint = hint
+        self.code = code
         self.status = status
-        self.headers = headers or {}
+        self.headers = headers
 
 
 def json_answer(value: object, status: int = 200, kept: bytes = b"no-store") -> Answered:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from comptroller.control.caller_route import Asked, json_answer
+from comptroller.control.exchange import ACCEPTED
 from comptroller.control.office import Office
 from comptroller.flow.door import Answered
 
@@ -17,10 +18,13 @@ class ServerMetadata(msgspec.Struct, frozen=True):
     """RFC 8414 section 2."""
 
     issuer: str
+    token_endpoint: str
     introspection_endpoint: str
     revocation_endpoint: str
     jwks_uri: str
     response_types_supported: tuple[str, ...] = ()  # mandatory, and we have no authorization endpoint
+    grant_types_supported: tuple[str, ...] = tuple(dict.fromkeys(each.grant for each in ACCEPTED))
+    token_endpoint_auth_methods_supported: tuple[str, ...] = ("none",)  # the token itself says who asks
     introspection_endpoint_auth_methods_supported: tuple[str, ...] = ("Bearer",)
     revocation_endpoint_auth_methods_supported: tuple[str, ...] = ("none",)
 
@@ -32,6 +36,7 @@ async def describe_server(office: Office, asked: Asked) -> Answered:
     return json_answer(
         ServerMetadata(
             issuer=url,
+            token_endpoint=f"{url}/oauth/token",
             introspection_endpoint=f"{url}/oauth/introspect",
             revocation_endpoint=f"{url}/oauth/revoke",
             jwks_uri=url + KEYS_PATH,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from comptroller.control.interfaces import Issuer, Ledger
+from comptroller.control.issuer_keys import IssuerKeys
 from comptroller.flow.gate import Gate
 from comptroller.flow.journal import LedgerUnavailableError
 
@@ -37,6 +38,7 @@ class Office:
     ledger: Ledger
     issuer: Issuer
     process: ProcessFacts
+    issuer_keys: IssuerKeys
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def catch_up(self) -> None:

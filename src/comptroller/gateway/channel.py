@@ -7,7 +7,7 @@ usual case is left to uvicorn. Whoever takes it out of the scope with `channel_o
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
@@ -21,11 +21,12 @@ EXTENSION = "comptroller.channel"
 class Channel:
     """Lent to the application by the protocol (protocol.py)."""
 
-    __slots__ = ("_cycle", "_protocol")
+    __slots__ = ("_cycle", "_protocol", "named")
 
-    def __init__(self, protocol: BoundedProtocol, cycle: RequestResponseCycle) -> None:
+    def __init__(self, protocol: BoundedProtocol, cycle: RequestResponseCycle, named: Mapping[bytes, bytes]) -> None:
         self._protocol = protocol
         self._cycle = cycle
+        self.named = named  # the headers of the request by name; of those that came twice, the last
 
     def body(self) -> bytes | None:
         """The whole body, if all of it has come: then nothing is left to be received. Else None."""

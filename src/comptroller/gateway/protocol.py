@@ -8,7 +8,8 @@ timer each instead of one for every answer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 import httptools
@@ -74,7 +75,12 @@ class BoundedProtocol(HttpToolsProtocol):
         super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
+        if self._in_head:
+            self._head_bytes += len(data)
         super().data_received(data)
+        if self._in_head and self._head_bytes > self.head_bytes_most and not self.transport.is_closing():
+            self.send_400_response("The request head is too long.")
+            return
         # While a request is answered its own clocks run. All else that comes is a head, or leads to none.
         if not self._in_head and not self.cycle.response_complete:
             self._stop_waiting()
@@ -86,31 +92,25 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._in_head = True
 
-    def on_url(self, url: bytes) -> None:
-        self._head_bytes += len(url)
-        if self._head_bytes > self.head_bytes_most:
-            raise HeadTooLargeError
-        super().on_url(url)
-
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._in_head:
-            return  # a trailer: whoever stands in front of us has judged the head only
-        # Called some fifteen times a request: what uvicorn does with a header stands here, and not behind another call.
-        headers = self.headers
-        name = name.lower()
-        headers.append((name, value))
-        self._head_bytes += len(name) + len(value)
-        if self._head_bytes > self.head_bytes_most or len(headers) > HEADERS_MOST:
-            raise HeadTooLargeError
-        if name == b"expect":
-            self.expect_100_continue = value.lower() == b"100-continue"
+        """Called some fifteen times a request, so it does no more than it must: the head is judged when it is whole.
+
+        What comes later is a trailer: whoever stands in front of us has judged the head only.
+        """
+        if self._in_head:
+            self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
+        headers = self.headers
+        if len(headers) > HEADERS_MOST or len(self.url) + _size(headers) > self.head_bytes_most:
+            raise HeadTooLargeError
+        named = dict(headers)
+        self.expect_100_continue = named.get(b"expect", b"").lower() == b"100-continue"
         if self.url[:1] != b"/":
             self._take_authority()
         super().on_headers_complete()
         self._in_head = False
-        self.scope["extensions"] = {EXTENSION: Channel(self, self.cycle)}  # type: ignore[typeddict-unknown-key,typeddict-item]
+        self.scope["extensions"] = {EXTENSION: Channel(self, self.cycle, named)}  # type: ignore[typeddict-unknown-key,typeddict-item]
 
     def on_response_complete(self) -> None:
         """As uvicorn's; but its timer for idle connections is made anew after every answer, and this one is not."""
@@ -160,3 +160,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._stall_timer is not None:
             self._stall_timer.cancel()
             self._stall_timer = None
+
+
+def _size(headers: Sequence[tuple[bytes, bytes]]) -> int:
+    """The bytes of all names and values."""
+    return sum(map(len, chain.from_iterable(headers)))

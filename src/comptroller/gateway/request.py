@@ -67,20 +67,27 @@ class AsgiRequest:
     @property
     def credentials(self) -> Sequence[str]:
         """Each different value presented in any slot, once."""
-        slots = [header for header in self.headers if header[0] in _SLOTS]
+        named = self._channel.named
+        if len(named) == len(self.headers):  # nothing was said twice
+            slots = [(name, named[name]) for name in _SLOTS if name in named]
+        else:
+            slots = [header for header in self.headers if header[0] in _SLOTS]
         found = dict.fromkeys(_bearer(value) if name == b"authorization" else value.strip() for name, value in slots)
         return [value.decode("latin-1") for value in found if value]
 
     async def body(self) -> bytes | Refusal:
         """The whole body, decompressed; bounded in bytes before and after, and in time."""
-        named = dict(self.headers)
+        named = self._channel.named
+        whole = self._channel.body()
+        if whole is not None and b"content-encoding" not in named:
+            self.received_ns = self._clock.now_ns()
+            return self._judged(whole)
         encoding = named.get(b"content-encoding", b"").strip().lower()
         if encoding not in {b"", b"identity", b"gzip"}:
             return _invalid("The content-encoding of this body is not supported.", "Send it plain or as gzip.")
         declared = named.get(b"content-length", b"").strip()
         if declared.isdigit() and int(declared) > self._limits.body_bytes:
             return self._too_large()
-        whole = self._channel.body()
         raw = await self._rest() if whole is None else self._judged(whole)
         self.received_ns = self._clock.now_ns()
         if isinstance(raw, Refusal) or encoding != b"gzip":

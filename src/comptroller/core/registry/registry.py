@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from comptroller.core.budget.budget import Budget
+from comptroller.core.identity.federation import Federation
 from comptroller.core.identity.identity import FOREVER_NS, Identity, Organization, Owner, Team
 from comptroller.core.policy.load import built_in
 from comptroller.core.policy.policies import Policies
@@ -52,6 +53,7 @@ class Registry:
         policies: Policies | None = None,  # None: the built-in set
         bounds: Mapping[str, Bounds] = SHIPPED,  # of sessions, by the kind of their identity
         profiles: Mapping[str, Mapping[str, int | None]] = NO_PROFILES,  # the bounds that each of them sets
+        federation: Federation | None = None,  # None: nobody's tokens are believed
     ) -> None:
         self.version = version
         self.organization = organization
@@ -61,6 +63,7 @@ class Registry:
         self.models = models
         self.prices = prices
         self.budgets = budgets
+        self.federation = Federation() if federation is None else federation
         self.policies = built_in() if policies is None else policies
         self.bounds = bounds
         self.profiles = profiles
