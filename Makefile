@@ -13,7 +13,7 @@ ARGS ?=
 
 # A copied or moved tree, or a Python that is gone, would run another tree's code: start over.
 ifneq ($(shell $(BIN)/python -c '' 2>/dev/null && cat $(VENV)/tree 2>/dev/null),$(CURDIR))
-$(shell rm -f $(VENV)/tree $(VENV)/run.stamp $(VENV)/dev.stamp)
+$(shell rm -f $(VENV)/tree $(VENV)/*.locked $(VENV)/*.stamp)
 endif
 
 ##@ Use
@@ -59,7 +59,7 @@ real: $(VENV)/dev.stamp ## the gateway in front of a real local language model
 
 ##@ Keep
 .PHONY: lock
-lock: $(VENV)/dev.stamp ## write the hash-pinned locks anew; ARGS=--upgrade takes new versions
+lock: $(VENV)/dev.locked ## write the hash-pinned locks anew; ARGS=--upgrade takes new versions
 	@$(call compile,run,--group build)
 	@$(call compile,otel,--group build --extra otel --constraints requirements/run.txt)
 	@$(call compile,dev,--group dev --extra otel --constraints requirements/otel.txt)
@@ -88,11 +88,14 @@ LOCKED := --quiet --python $(BIN)/python --universal --python-version 3.11 --gen
 	--only-binary :all: --emit-build-options --custom-compile-command "make lock"
 compile = $(BIN)/uv pip compile pyproject.toml $(2) $(LOCKED) --output-file requirements/$(1).txt $(ARGS)
 
-define install
+define install-locked
 	@echo "installing requirements/$(1).txt into $(VENV); this happens once"
 	@$(PIP) install -qq --require-hashes --no-deps -r requirements/$(1).txt
+endef
+
+define install-ours
 	@$(PIP) install -qq --no-build-isolation --no-deps -e .
-	@$(PIP) check >/dev/null || $(PIP) check
+	@$(PIP) check >/dev/null || { $(PIP) check; echo "If pyproject.toml asks for more than the locks have: make lock" >&2; exit 1; }
 endef
 
 $(VENV)/tree:
@@ -102,12 +105,21 @@ $(VENV)/tree:
 	@$(PYTHON) -m venv --clear $(VENV)
 	@printf '%s' "$(CURDIR)" >$@
 
-$(VENV)/run.stamp: requirements/run.txt pyproject.toml | $(VENV)/tree
-	$(call install,run)
+# In two steps: `make lock` needs what the locks name, and not our own package, which may ask for what they do not name yet.
+$(VENV)/run.locked: requirements/run.txt | $(VENV)/tree
+	$(call install-locked,run)
 	@touch $@
 
-$(VENV)/dev.stamp: requirements/dev.txt requirements/run.txt pyproject.toml | $(VENV)/tree
-	$(call install,dev)
+$(VENV)/run.stamp: $(VENV)/run.locked pyproject.toml
+	$(call install-ours)
+	@touch $@
+
+$(VENV)/dev.locked: requirements/dev.txt requirements/run.txt | $(VENV)/tree
+	$(call install-locked,dev)
+	@touch $(VENV)/run.locked $@
+
+$(VENV)/dev.stamp: $(VENV)/dev.locked pyproject.toml
+	$(call install-ours)
 	@touch $(VENV)/run.stamp $@
 
 # Clients of yesterday and other gateways: each in an environment of its own, from a lock of its own.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 import socket
@@ -20,10 +19,11 @@ import msgspec
 import uvloop
 
 from comptroller import __version__
-from comptroller.control import api, process_changes, registry, retention
+from comptroller.control import api, caller_api, process_changes, registry, retention
 from comptroller.control.balances import standing_balances
 from comptroller.control.door import Door as AdminDoor
 from comptroller.control.interfaces import AdminCredential
+from comptroller.control.issuer_keys import IssuerKeys
 from comptroller.control.office import Office, ProcessFacts
 from comptroller.core.budget.budget import Unit
 from comptroller.core.budget.hold import WindowKey
@@ -34,9 +34,11 @@ from comptroller.core.money import format_usd
 from comptroller.core.pricing.book import PriceBook
 from comptroller.core.registry.build import build
 from comptroller.core.registry.registry import Registry
+from comptroller.core.work.stop import Stops
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.gate import Gate, Limits
 from comptroller.flow.live import LiveCalls
+from comptroller.gateway import collector
 from comptroller.gateway.certificates import Certificate, read_certificates, renew_forever
 from comptroller.gateway.clock import SystemClock
 from comptroller.gateway.door import Door
@@ -76,14 +78,13 @@ _ANTHROPIC = Api(
     model_lists.anthropic_page,
     model_lists.anthropic_entry,
 )
-ROUTES = Routes(_CALLS, (_OPENAI, _ANTHROPIC))
+ROUTES = Routes(_CALLS, (_OPENAI, _ANTHROPIC), [(route.method, route.path) for route in caller_api.ROUTES])
 _HEALTH = frozenset({"/healthz", "/readyz"})
 _METRICS = "/metrics"
 _FORGET_EVERY_S = 600.0
 _SLACK_NS = 3600 * NANOS_PER_SECOND
 _FLUSH_MOST_S = 10.0
 _CUT_MOST_S = 10.0  # a cut call settles at once; more means a fault
-_YOUNG_MOST = 20_000  # containers made and not yet let go; a hundred calls in flight have about so many
 _NOBODY = Organization("unnamed", "unnamed.invalid")
 
 Asgi = Callable[..., Any]
@@ -125,9 +126,11 @@ async def open_house(settings: Settings, environ: Mapping[str, str], *, listenin
     try:
         store.start(telemetry.tally.wrote)
         _say_recovered(store, telemetry)
-        house = await _join(settings, environ, store, telemetry, listening=listening)
+        with collector.at_rest():
+            house = await _join(settings, environ, store, telemetry, listening=listening)
+            if listening:
+                await _settle_in(house)
         if listening:
-            await _settle_in(house)
             with libraries_heard(log):
                 yield house
         else:
@@ -154,6 +157,7 @@ async def _join(
     providers = build_providers(settings.providers, environ)
     for sentence in providers.warnings if listening else ():
         telemetry.log.say("provider", {"message": sentence})
+    stops = Stops(await store.stops_in_force())
     sessions = {session.id: session for session in await store.live_sessions(clock.now_ns())}
     egress = Egress()
     gate = Gate(
@@ -170,6 +174,7 @@ async def _join(
         limits=_limits(settings),
         observer=telemetry.observer(egress, environ, __version__, clock.now_ns),
         warn=telemetry.log.say,
+        stops=stops,
     )
     facts = ProcessFacts(
         version=__version__,
@@ -178,8 +183,10 @@ async def _join(
         listen=str(settings.listen) if listening else None,
         durability=settings.durability,
         store=str(settings.state),
+        url=settings.known_as,
     )
-    office = Office(gate=gate, ledger=store, issuer=keyring, process=facts)
+    issuer_keys = IssuerKeys(egress, settings.registry.parent)
+    office = Office(gate=gate, ledger=store, issuer=keyring, process=facts, issuer_keys=issuer_keys)
 
     def ready() -> bool:
         return not gate.draining and store.journal.healthy
@@ -187,7 +194,7 @@ async def _join(
     credential = open_admin_token(settings.state)
     admin = api.build(office, credential, {settings.admin.listen.host})
     sources = Sources(gate, telemetry.tally, store.journal, egress, telemetry.log.counts, ready, __version__)
-    door = Door(gate, ROUTES, ready, settings.trusted_proxies)
+    door = Door(gate, ROUTES, ready, caller_api.CallerApi(office), settings.trusted_proxies)
     return House(settings, environ, telemetry, store, gate, office, door, admin, credential, sources)
 
 
@@ -271,7 +278,7 @@ async def _serve(settings: Settings, on_ready: OnReady | None) -> int:
         ]
         if certificates or not sys.stdin.isatty():  # else SIGHUP is a terminal that was closed: it ends the process
             beside.append(asyncio.create_task(renew_forever(tuple(certificates.values()), house.telemetry.log.say)))
-        _calm_collector()
+        collector.calm()
         _say_started(house)
         supervisor.say("READY=1")
         if on_ready is not None:
@@ -298,16 +305,6 @@ def _say_started(house: House) -> None:
     house.telemetry.log.say("started", {"service.version": __version__, "process.pid": os.getpid(), **listening})
     sys.stdout.write(f"comptroller listens on {house.settings.url}, admin on {house.settings.admin_url}\n")
     sys.stdout.flush()
-
-
-def _calm_collector() -> None:
-    """Look seldom for rings of objects, and never among those of the start: Python's collector is for nothing else.
-
-    A call leaves none (tests/end_to_end/test_rings.py), and looking for them was a fifth of what it cost.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_YOUNG_MOST, 20, 50)
 
 
 def _listeners(house: House, certificates: Mapping[str, Certificate]) -> list[Listener]:

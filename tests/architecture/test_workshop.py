@@ -1,7 +1,10 @@
 """Dependencies are few, pinned, and each has its reason."""
 
 import re
+import shutil
+import subprocess
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -55,3 +58,20 @@ def test_every_dependency_has_its_reason() -> None:
     reasons = {name_of(one) for one in re.findall(r"^\| `([\w.-]+)` \|", record, re.MULTILINE)}
     wanted = {name_of(one) for one in RUN + BUILD + EXTRAS + DEV}
     assert reasons == wanted, f"no reason given: {wanted - reasons}; no longer a dependency: {reasons - wanted}"
+
+
+def would_run(tree: Path, goal: str) -> str:
+    done = subprocess.run(["make", "-n", goal], cwd=tree, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def test_a_new_dependency_can_be_locked_before_it_is_installed(tmp_path: Path) -> None:
+    """Our own package asks for it, and the locks do not have it yet: installing the package has to wait for them."""
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "requirements", tmp_path / "requirements")
+    locking = would_run(tmp_path, "lock")
+    assert "--require-hashes --no-deps -r requirements/dev.txt" in locking
+    assert "uv pip compile pyproject.toml" in locking
+    assert "-e ." not in locking
+    assert "-e ." in would_run(tmp_path, "lint")

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -33,6 +34,9 @@ NO_NGINX = "There is no nginx, so nothing is compared with it. On Debian: apt-ge
 
 def main() -> int:
     chosen = _parser().parse_args()
+    if not hasattr(os, "sched_setaffinity"):
+        sys.stderr.write("The bench pins processes to cores and reads /proc: it runs on Linux only.\n")
+        return 1
     console = Console(soft_wrap=False, width=160 if not sys.stdout.isatty() else None)
     cores = machine.pick_cores()
     for missing in ([] if nginx_program() else [NO_NGINX]) + ([] if litellm.installed() else [litellm.MISSING]):

@@ -1,6 +1,7 @@
 """What grows when the registry and the past grow: the CPU of a call, and the time of a start."""
 
 import os
+import shutil
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -56,10 +57,10 @@ def measure_records(bench: Bench) -> list[Figure]:
 def _with_past(bench: Bench, identities: int, past: int) -> GatewayProcess:
     """A gateway, not started, whose store has so many calls; it is kept for the next run where that was asked for."""
     folder = bench.folder if bench.kept is None or not past else bench.kept
-    folder /= f"past-{identities}-{past}-{_schema()}"
-    whole = folder / "whole"
+    folder /= f"past-{identities}-{past}"
+    schema = folder / "schema"  # of the store, once it is whole
     gateway = gateway_process(folder, bench.provider_port, bench.cores, identities=identities)
-    if not whole.exists():
+    if not schema.exists():
         bench.say(f"  installing {identities:,} identities")
         _start(gateway)
         gateway.sigterm()
@@ -67,12 +68,18 @@ def _with_past(bench: Bench, identities: int, past: int) -> GatewayProcess:
             began = time.monotonic()
             write_history(gateway.state, past, bench.say)
             bench.say(f"  wrote {past:,} calls in {time.monotonic() - began:.0f} s")
-        whole.touch()
+        schema.write_text(_schema())
+    elif schema.read_text() != _schema():
+        took_s = _start(gateway)
+        gateway.sigterm()
+        shutil.rmtree(gateway.state / "backups")
+        bench.say(f"  brought the kept store from schema {schema.read_text()} to {_schema()} in {took_s:.0f} s")
+        schema.write_text(_schema())
     return gateway
 
 
 def _schema() -> str:
-    """The newest migration: a kept store of an older schema would be upgraded first, which is another measurement."""
+    """The newest migration. To bring a kept store there is another measurement than to start."""
     versions = Path(__file__).resolve().parents[2] / "src" / "comptroller" / "store" / "migrations" / "versions"
     return max(path.stem for path in versions.glob("[0-9]*.py"))
 

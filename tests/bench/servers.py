@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CALLERS = 10
 DURABILITIES = ("power", "process")
 COMMAND = ("-m", "comptroller")
-START_S = 600.0
+START_S = 3600.0  # a store of ten million calls may have to be upgraded first
 _POLL_S = 0.02
 _NGINX = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
 

@@ -131,7 +131,7 @@ def test_the_other_lists(typed: Typed, gateway: GatewayProcess) -> None:
     assert typed.rows(gateway, "bounds") == []
     assert typed.about(gateway, "bounds") == "No model was ever billed above its bound.\n"
     assert typed.rows(gateway, "findings") == []
-    refused = typed("resume", "sandbox/sandbox-large", "--reason", "x", "--config", str(gateway.config))
+    refused = typed("resume", "bound", "sandbox/sandbox-large", "--reason", "x", "--config", str(gateway.config))
     assert (refused.returncode, "Nothing is known against" in refused.stderr) == (1, True)
     status = typed.rows(gateway, "status")
     assert (status["serving"], status["ledger"], status["listen"]) == (True, "ok", f"127.0.0.1:{gateway.port}")
@@ -140,13 +140,40 @@ def test_the_other_lists(typed: Typed, gateway: GatewayProcess) -> None:
     assert typed.rows(gateway, "version") == {"version": status["version"]}
 
 
+def test_stopping_and_resuming(typed: Typed, gateway: GatewayProcess) -> None:
+    credential = typed.about(gateway, "token", "human/dana").strip()
+    typo = typed("suspend", "identity", "human/dna", "--reason", "x", "--config", str(gateway.config))
+    assert (typo.returncode, "Did you mean 'human/dana'?" in typo.stderr) == (1, True)
+    assert typed.about(gateway, "stops") == "Nothing is stopped.\n"
+    said = typed.about(gateway, "suspend", "identity", "human/dana", "--reason", "on leave")
+    assert said == "identity human/dana is suspended; calls cut off: 0\n"
+    assert "was stopped before, by admin at" in typed.about(
+        gateway, "suspend", "identity", "human/dana", "--reason", "x"
+    )
+    status, body, _ = chat(gateway, credential)
+    assert (status, body["error"]["code"]) == (402, "identity_suspended")
+    (row,) = typed.rows(gateway, "stops")
+    assert (row["value"], row["reason"], row["lifted_at"]) == ("human/dana", "on leave", None)
+    assert "stopped      1:" in typed.about(gateway, "status")
+    resumed = typed.about(gateway, "resume", "identity", "human/dana", "--reason", "back")
+    assert resumed == "identity human/dana is stopped no longer\n"
+    assert chat(gateway, credential)[0] == 200
+    assert "lifted by admin" in typed.about(gateway, "stops", "--all")
+    unknown = typed("suspend", "model", "gpt-99", "--reason", "x", "--config", str(gateway.config))
+    assert (unknown.returncode, "No entry of the registry serves" in unknown.stderr) == (0, True)
+    typed.about(gateway, "resume", "model", "gpt-99", "--reason", "x")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         ["budgets"],
         ["token"],
         ["token", "agent/ant", "--lifetime", "soon"],
-        ["resume", "sandbox", "--reason", "x"],
+        ["resume", "bound", "sandbox", "--reason", "x"],
+        ["resume", "sandbox/sandbox-large", "--reason", "x"],
+        ["suspend", "teams", "red", "--reason", "x"],
+        ["suspend", "team", "red"],
         ["calls", "--since", "yesterday"],
         ["calls", "--limit", "0"],
         ["sessions", "end", "ses_1"],

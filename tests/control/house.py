@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from comptroller.control import registry
+from comptroller.control.issuer_keys import IssuerKeys
 from comptroller.control.office import Office, ProcessFacts
 from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.core.budget.scope import Facts
@@ -19,6 +20,7 @@ from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
 from comptroller.core.registry.build import build
 from comptroller.core.registry.registry import Registry
+from comptroller.core.work.stop import Acting, Stops, stop_keys
 from comptroller.flow.gate import Gate, Limits, Provider
 from comptroller.flow.journal import Journal, LedgerUnavailableError
 from comptroller.flow.live import Line, LiveCall, LiveCalls
@@ -111,7 +113,8 @@ class House:
         amounts = Amounts(usd, tokens, 1)
         hold = gate.tree.hold(f"{call_id}.1", gate.tree.drawn_by(scope, now_ns), amounts)
         assert isinstance(hold, Hold), hold
-        live = LiveCall(call_id, hold.id, identity, facts.session, scope, Line())
+        keys = stop_keys([Acting(facts.session, identity, known.owner, known.team)], "crd_by_hand")
+        live = LiveCall(call_id, hold.id, identity, facts.session, scope, Line(), stop_keys=keys)
         gate.live.add(live)
         await gate.journal.commit(
             Held(
@@ -239,12 +242,14 @@ async def _joined(store: Store, journal: Journal, clock: SystemClock, keyring: K
         live=LiveCalls(),
         limits=LIMITS,
         observer=Tally(100),
+        stops=Stops(await store.stops_in_force()),
         warn=lambda event, fields: warnings.append((event, dict(fields))),
     )
     facts = ProcessFacts(
         version="0", pid=os.getpid(), started_at_ns=clock.now_ns(), listen=None, durability="process", store="here"
     )
-    return House(Office(gate=gate, ledger=store, issuer=keyring, process=facts), store, keyring, warnings)
+    keys = IssuerKeys(gate.upstream, Path())
+    return House(Office(gate, store, keyring, facts, keys), store, keyring, warnings)
 
 
 def posted(house: House, name: str) -> dict[str, int]:

@@ -9,13 +9,15 @@ import pytest
 from comptroller.control import correct
 from comptroller.control.explain import Explanation, explain
 from comptroller.control.problem import ControlProblem
+from comptroller.control.spend import show_spend
+from comptroller.core.budget.hold import Amounts
 from comptroller.core.money import parse_usd
 from comptroller.core.pricing.charge import charge_nanos
 from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
 from comptroller.flow.outcome import OUTCOMES
-from comptroller.flow.records import Finding
-from tests.control.house import House, OpenCall, opened
+from comptroller.flow.records import Finding, Settled
+from tests.control.house import House, OpenCall, opened, written
 from tests.harness.configuration import SANDBOX_PRICES, budget
 
 LIMITS = [budget("all", "100.00 USD"), budget("each", "9.00 USD", "day", per="identity")]
@@ -141,3 +143,41 @@ async def test_an_unknown_call(tmp_path: Path) -> None:
 
 def test_the_prices_of_the_test_are_the_sandbox_ones() -> None:
     assert SANDBOX_PRICES["sandbox-large"] == ("3.00", "15.00", "0.30", "3.75", "6.00")
+
+
+async def test_a_settlement_whose_hold_nobody_knows_is_in_every_book(tmp_path: Path) -> None:
+    """It can be explained, found, reported and corrected like any call, but for whose it was."""
+    async with opened(tmp_path, budgets=LIMITS) as house:
+        call = await house.hold(5_000, tokens=10)
+        call.settle(5_000, usage=USAGE)
+        await house.store.fold()
+        stray = Settled(
+            attempt_id="call_stray.1",
+            call_id="call_stray",
+            at_ns=call.facts.at_ns,
+            end="posted",
+            posted=Amounts(7_000, 20, 1),
+            windows=tuple(window.key for window in call.hold.windows),
+            outcome="completed",
+            detail="",
+            status=200,
+            usage=USAGE,
+            served_model=None,
+            service_tier=None,
+            priced=True,
+            overrun=False,
+            first_byte_ns=None,
+            duration_ns=1,
+        )
+        await house.gate.journal.commit(stray)
+        found, told = await story(house, "call_stray")
+        assert "who made this call, and for what, is not known" in told
+        assert "charged 0.000007 USD" in told
+        assert "Finding settled_without_hold" in told
+        assert (found.call.identity, found.call.charge_usd) == ("", "0.000007")
+        assert (await written(house, "all")).popitem()[1].usd == 12_000
+        report = await show_spend(house.office, "team", 0, None, 10, {})
+        assert {row.key: row.posted_usd for row in report.rows} == {"red": "0.000005", None: "0.000007"}
+        await correct.correct(house.office, "call_stray", 6_000, "the invoice", "test")
+        assert (await written(house, "all")).popitem()[1].usd == 11_000
+        assert (await show_spend(house.office, "team", 0, None, 10, {})).total.posted_usd == "0.000011"

@@ -9,7 +9,7 @@ import jsonschema_rs
 import pytest
 import schemathesis
 
-from comptroller.control import api
+from comptroller.control import api, stops
 from comptroller.control.route import Route
 from comptroller.core.budget.bounds import Bound
 from comptroller.core.pricing.usage import Usage
@@ -35,6 +35,7 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House
         house.gate.journal.offer(Finding(at_ns, "usage_missing", None, "sandbox/sandbox-large", "No report."))
         bound = Bound("sandbox", "sandbox-large", "openai_chat", 4, 20_000, quarantined=True, last_overrun_ns=at_ns)
         house.gate.bounds["sandbox", "sandbox-large", "openai_chat"] = bound
+        await stops.suspend(house.office, "model", "old-*", "it is out of date", "test")
         yield house
 
 
@@ -51,6 +52,9 @@ ASKED: Mapping[str, tuple[str, Any]] = {
     "GET /sessions": ("all=true", None),
     "POST /sessions": ("", {"identity": "agent/ant"}),
     "POST /sessions/{session}/end": ("", {"reason": "runaway"}),
+    "GET /stops": ("all=true", None),
+    "POST /stops": ("", {"scope": "team", "value": "blue", "reason": "a leak"}),
+    "POST /stops/resume": ("", {"scope": "model", "value": "old-*", "reason": "it is needed once more"}),
     "GET /bounds": ("", None),
     "POST /bounds/resume": ("", {"provider": "sandbox", "model": "sandbox-large", "reason": "seen to"}),
     "POST /keys/rotate": ("", {"reason": "routine"}),

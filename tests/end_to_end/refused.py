@@ -32,13 +32,14 @@ IDENTITIES = {
     "service/nobody": identity("red", "service"),
     "agent/gone": identity("red"),
     "agent/late": identity("red"),
+    "agent/halted": identity("red"),
     "agent/orphan": identity("blue"),
 }
 BUDGETS = [
     budget("acme-all", "100.00 USD"),
     budget("poor-day", "0.0001 USD", "day", scope={"identity": "agent/poor"}, visible="caller"),
 ]
-PLAIN = ("forbidden", "asked-for", "short", "unbounded", "nowhere", "mute")
+PLAIN = ("forbidden", "asked-for", "short", "unbounded", "nowhere", "mute", "halted")
 
 A_PICTURE = "a picture"
 
@@ -65,6 +66,14 @@ class Refusing:
         ended = mint(gateway)
         gateway.admin("POST", f"/sessions/{ended['session']}/end", {"reason": "the test is over"})
         brief = mint(gateway, lifetime_s=1)
+        self.credential_stopped, self.session_stopped = mint(gateway), mint(gateway)
+        for scope, value in {
+            "credential": self.credential_stopped["credential"],
+            "session": self.session_stopped["session"],
+            "identity": "agent/halted",
+            "model": "halted",
+        }.items():
+            gateway.admin("POST", "/stops", {"scope": scope, "value": value, "reason": "an incident"})
         self.ended, self.expired = str(ended["credential"]), str(brief["credential"])
         self._overrun()
         gateway.write_registry(the_registry(later=True))
@@ -193,6 +202,14 @@ def _stopping(world: Refusing) -> Iterator[Way]:
 
 
 @contextmanager
+def _everything_stopped(world: Refusing) -> Iterator[Way]:
+    asked = {"scope": "everything", "reason": "an incident"}
+    world.gateway.admin("POST", "/stops", asked)
+    yield world.by()
+    world.gateway.admin("POST", "/stops/resume", asked)
+
+
+@contextmanager
 def _faulty(world: Refusing) -> Iterator[Way]:
     """A gateway with a fault of its own: one line of a copy of it divides by zero."""
     source = world.folder / "faulty-source"
@@ -217,6 +234,10 @@ WAYS: Mapping[str, Making] = {
     "credential_invalid": simply(lambda world: Way(world.gateway.url, "sk-" + "of-nobody")),
     "credential_expired": simply(lambda world: Way(world.gateway.url, world.expired)),
     "session_ended": simply(lambda world: Way(world.gateway.url, world.ended)),
+    "credential_suspended": simply(lambda world: Way(world.gateway.url, world.credential_stopped["credential"])),
+    "session_suspended": simply(lambda world: Way(world.gateway.url, world.session_stopped["credential"])),
+    "identity_suspended": simply(lambda world: world.by("agent/halted")),
+    "gateway_suspended": _everything_stopped,
     "identity_unknown": simply(lambda world: world.by("agent/gone")),
     "identity_expired": simply(lambda world: world.by("agent/late")),
     "owner_missing": simply(lambda world: world.by("agent/orphan")),
@@ -225,6 +246,7 @@ WAYS: Mapping[str, Making] = {
     "gateway_busy": simply(lambda world: world.by(messages=_text(MIB + MIB // 2))),
     "request_invalid": simply(lambda world: world.by(messages=[])),
     "model_unknown": simply(lambda world: world.by(model="nobody-serves-this")),
+    "model_suspended": simply(lambda world: world.by(model="halted")),
     "provider_unavailable": simply(lambda world: world.by("agent/walled")),
     "model_quarantined": simply(lambda world: world.by(model="sandbox-small")),
     "price_unknown": simply(lambda world: world.by(model="unpriced")),

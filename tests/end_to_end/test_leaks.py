@@ -1,4 +1,4 @@
-"""Planted secrets stay where they belong: not at another provider, in no log, record, metric, error, row or backup."""
+"""Planted secrets stay where they belong: not at another provider, in no log, record, metric, span, error, backup."""
 
 import json
 import os
@@ -12,6 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.end_to_end.caller import Said, ask, chat, eventually, mint
+from tests.harness.collector import CollectorServer
 from tests.harness.configuration import budget, identity, model, process, provider, registry
 from tests.harness.gateway import GatewayProcess
 from tests.harness.recorder import Recorder, respond, stream
@@ -34,6 +35,7 @@ def made_up(what: str) -> str:
 class World:
     gateway: GatewayProcess
     upstreams: Mapping[str, Recorder]  # by the name of the provider
+    collector: CollectorServer
     secrets: dict[str, str]
     answers: list[Said] = field(default_factory=list)
 
@@ -47,14 +49,17 @@ class World:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     keys = {name: made_up(f"key-of-{name}") for name in ("prod", "test")}
     env = {f"KEY_{name.upper()}": key for name, key in keys.items()} | {SCRAPE: made_up("scrape")}
+    of_collector = made_up("collector")
+    env |= {"OTEL_EXPORTER_OTLP_HEADERS": f"x-key={of_collector}", "OTEL_BSP_SCHEDULE_DELAY": "50"}
     identities = {
         "agent/prod": identity("red", environment="production"),
         "agent/test": identity("red", environment="testing"),
     }
-    with Recorder() as prod, Recorder() as test:
+    with Recorder() as prod, Recorder() as test, CollectorServer() as collector:
         upstreams = {"prod": prod, "test": test}
         environments = {"prod": ["production"], "test": ["testing"]}
-        settings = process(prod.url, metrics={"token": f"env:{SCRAPE}"}, log={"calls": "all"})
+        traces = {"exporter": "otlp", "endpoint": collector.url}
+        settings = process(prod.url, metrics={"token": f"env:{SCRAPE}"}, log={"calls": "all"}, traces=traces)
         settings["providers"] = {
             name: provider(each.url, api_key=f"env:KEY_{name.upper()}", environments=environments[name])
             for name, each in upstreams.items()
@@ -62,8 +67,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         models = {"sandbox-*": model("prod", "test")}
         known = registry([budget("all", "1000.00 USD")], identities, models)
         with GatewayProcess(tmp_path_factory.mktemp("leaks"), settings, known, env=env) as gateway:
-            secrets = {f"the key of {name}": key for name, key in keys.items()} | {"the scrape token": env[SCRAPE]}
-            yield World(gateway, upstreams, secrets)
+            secrets = {f"the key of {name}": key for name, key in keys.items()}
+            secrets |= {"the scrape token": env[SCRAPE], "the key of the collector": of_collector}
+            yield World(gateway, upstreams, collector, secrets)
             assert "Traceback" not in gateway.log()
 
 
@@ -162,6 +168,13 @@ def metrics(gateway: GatewayProcess, token: str) -> bytes:
     return page
 
 
+def spans(world: World) -> Iterator[tuple[str, bytes]]:
+    """What the collector got, as it came: once the span of the last answer is there, those of all others are."""
+    world.collector.span_of(world.answers[-1].call_id)
+    for place, body in enumerate(world.collector.bodies):
+        yield f"batch {place} of spans", body
+
+
 def backup(gateway: GatewayProcess, folder: Path) -> Iterator[tuple[str, bytes]]:
     gateway.command("backup", str(folder))
     for path in sorted(folder.rglob("*")):
@@ -175,6 +188,11 @@ def test_planted_secrets_stay_where_they_belong(world: World, tmp_path: Path) ->
     for said in world.answers:
         assert_none(f"the answer {said.status}", json.dumps(said.headers).encode() + said.body, secrets)
     for place, content in admin_words(world):
+        assert_none(place, content, secrets)
+    told = dict(spans(world))
+    assert b"agent/prod" in b"".join(told.values()), "the look at the spans is not blind"
+    assert all(headers["x-key"] == secrets["the key of the collector"] for _, headers, _ in world.collector.requests)
+    for place, content in told.items():
         assert_none(place, content, secrets)
     kept = dict(backup(gateway, tmp_path / "backups"))
     assert any(b"agent/prod" in content for content in kept.values()), "the look at the backup is not blind"

@@ -55,6 +55,14 @@ class Caller:
         installed = to_toml({**(text or START), **changes})
         self.gateway.admin("POST", "/registry/apply", {"registry": installed, "policies": policies})
 
+    def suspend(self, scope: str, value: str) -> None:
+        self.gateway.admin("POST", "/stops", {"scope": scope, "value": value, "reason": "a test"})
+
+    def resume_all(self) -> None:
+        for stop in self.gateway.admin("GET", "/stops"):
+            asked = {"scope": stop["scope"], "value": stop["value"], "reason": "the test is over"}
+            self.gateway.admin("POST", "/stops/resume", asked)
+
     def close(self) -> None:
         self._connection.close()
 
@@ -71,6 +79,7 @@ def caller(shared: GatewayProcess) -> Iterator[Caller]:
     caller = Caller(shared)
     yield caller
     caller.apply()
+    caller.resume_all()
     caller.close()
 
 
@@ -110,6 +119,14 @@ CHANGES: dict[str, tuple[Callable[[Caller], None], str]] = {
         lambda c: c.gateway.admin("POST", f"/sessions/{c.minted['session']}/end", {"reason": "a test"}),
         "session_ended",
     ),
+    "its session is suspended": (lambda c: c.suspend("session", c.minted["session"]), "session_suspended"),
+    "its credential is suspended": (lambda c: c.suspend("credential", c.minted["credential"]), "credential_suspended"),
+    "its identity is suspended": (lambda c: c.suspend("identity", "agent/ant"), "identity_suspended"),
+    "its owner is suspended": (lambda c: c.suspend("owner", "red-lead@acme.example"), "identity_suspended"),
+    "its team is suspended": (lambda c: c.suspend("team", "red"), "identity_suspended"),
+    "its model is suspended": (lambda c: c.suspend("model", "sandbox-l*"), "model_suspended"),
+    "its provider is suspended": (lambda c: c.suspend("provider", "sandbox"), "model_suspended"),
+    "everything is suspended": (lambda c: c.suspend("everything", ""), "gateway_suspended"),
 }
 
 
@@ -119,6 +136,16 @@ def test_the_next_call_is_refused_when(what: str, caller: Caller) -> None:
     change(caller)
     caller.ask()
     assert caller.code == code
+
+
+def test_the_next_call_works_when_its_stop_is_lifted(caller: Caller) -> None:
+    for scope, value in (("session", caller.minted["session"]), ("team", "red"), ("model", "*"), ("everything", "")):
+        caller.suspend(scope, value)
+        caller.ask()
+        assert caller.code is not None
+        caller.resume_all()
+        caller.ask()
+        assert caller.code is None
 
 
 def test_the_next_call_costs_what_it_costs_now(caller: Caller) -> None:

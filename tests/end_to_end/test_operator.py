@@ -179,10 +179,10 @@ def test_overruns_are_named_stop_the_model_and_a_person_resumes_it(
     own.restart()
     stopped = ask(own, ant, chat(max_tokens=10))
     assert (stopped.status, stopped.code) == (402, "model_quarantined")
-    assert "comptroller resume sandbox/sandbox-large" in stopped.error["message"]
+    assert "comptroller resume bound sandbox/sandbox-large" in stopped.error["message"]
     assert ask(own, ant, chat(model="sandbox-small", max_tokens=10)).status == 200  # nothing wider is frozen
     assert "quarantined" in own.command("bounds").stdout
-    own.command("resume", "sandbox/sandbox-large", "--reason", "the provider mended it")
+    own.command("resume", "bound", "sandbox/sandbox-large", "--reason", "the provider mended it")
     assert typed.rows(own, "bounds")[0]["quarantined"] is False
     again = ask(own, ant, chat(max_tokens=10))
     assert again.status == 200

@@ -1,6 +1,7 @@
 """Every route of the door: one that can cost money holds and charges, and no other can."""
 
 import json
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,8 +23,9 @@ CALLS = [(path, method, target.dialect.name) for path, method, target in EVERY i
 FREE = [
     (path.replace(NAME, "/sandbox-large"), method)
     for path, method, target in EVERY
-    if not isinstance(target, ModelCall)
+    if not isinstance(target, ModelCall) and target != "caller"
 ]
+BESIDE = [(re.sub(r"{\w+}", "anything", path), method) for path, method, target in EVERY if target == "caller"]
 BODIES: dict[str, Any] = {"openai_chat": chat(), "anthropic_messages": chat(max_tokens=100)}
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "post")
 
@@ -51,6 +53,14 @@ ELSEWHERE = [
     *("/v1beta/models/m:generateContent", "/v1/models/m:generateContent", "/chat/completions", "/messages"),
     *("/v1/chat/completions/", "/v1/messages/", "/v1//messages", "/V1/messages", "/v1/messages%2f", "/v1/models/"),
     *("/openai/v1/messages", "/anthropic/v1/chat/completions", "/sandbox/bill", "/", "*", "//"),
+    *(
+        "/oauth/",
+        "/oauth/token/x",
+        "/oauth/authorize",
+        "/.well-known/",
+        "/.well-known/openid-configuration",
+        "/comptroller/v1",
+    ),
     *("/api/v1/calls", "/api/v1/openapi.json", "/metrics", "/console"),  # the admin plane listens elsewhere
 ]
 
@@ -157,6 +167,20 @@ def test_a_route_that_is_free_sends_and_records_nothing(
     for given in (credential, None):
         said = ask(alone, given, BODIES["anthropic_messages"], path=path, method=method)
         assert said.status == (200 if given is not None or "/models" not in path else 401)
+    assert_free(alone, ear)
+
+
+@pytest.mark.parametrize(("path", "method"), BESIDE)
+@pytest.mark.parametrize("form", [False, True])
+def test_what_callers_ask_beside_calls_sends_and_records_nothing(
+    alone: GatewayProcess, ear: Ear, path: str, method: str, form: bool
+) -> None:
+    kind = {"content-type": "application/x-www-form-urlencoded"} if form else {}
+    for given in (mint(alone)["credential"], None):
+        body = b"token=x&grant_type=x" if form else BODIES["anthropic_messages"]
+        said = ask(alone, given, body, path=path, method=method, headers=kind)
+        assert said.status in {200, 400, 401, 403, 404}, said
+        assert b"x-comptroller-call-id" not in said.headers
     assert_free(alone, ear)
 
 

@@ -2,17 +2,15 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
 from comptroller.gateway.protocol import BoundedProtocol
-from comptroller.gateway.serving import Listener
+from tests.gateway.connection import calling, listening
 
-PATIENCE_S = 30.0
 WAITING_S = 0.3
+IDLE_S = 1.0
 HEAD = b"POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n"
 
 
@@ -38,60 +36,6 @@ class Slow:
         self.asked.set()
         await self.go.wait()
         await refusing(scope, receive, send)
-
-
-@asynccontextmanager
-async def listening(app: Callable[..., Awaitable[None]]) -> AsyncIterator[int]:
-    listener = Listener(app, "127.0.0.1", 0, head_bytes=4096, stalled_s=PATIENCE_S)
-    await listener.start()
-    try:
-        yield listener.port
-    finally:
-        await listener.stop()
-
-
-class Caller:
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
-
-    async def say(self, *pieces: bytes) -> None:
-        for piece in pieces:
-            self._writer.write(piece)
-            await self._writer.drain()
-
-    async def answer(self) -> tuple[bytes, Any]:
-        head = await self._reader.readuntil(b"\r\n\r\n")
-        length = next(int(line[16:]) for line in head.split(b"\r\n") if line.startswith(b"content-length: "))
-        return head[:12], json.loads(await self._reader.readexactly(length))
-
-    async def closed(self) -> None:
-        """Until the gateway hangs up; the test fails if it does not."""
-        async with asyncio.timeout(PATIENCE_S):
-            try:
-                while await self._reader.read(65_536):
-                    pass
-            except ConnectionError:
-                pass
-
-    async def drip(self, piece: bytes) -> None:
-        """Say the same again and again until the gateway hangs up."""
-        ended = asyncio.ensure_future(self.closed())
-        while not ended.done():
-            try:
-                await self.say(piece)
-            except ConnectionError:
-                break
-            await asyncio.sleep(WAITING_S / 10)  # sleep: the drip of a slow caller
-        await ended
-
-
-@asynccontextmanager
-async def calling(port: int) -> AsyncIterator[Caller]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        yield Caller(reader, writer)
-    finally:
-        writer.close()
 
 
 @pytest.fixture
@@ -138,6 +82,27 @@ async def test_a_request_that_is_being_answered_is_not_hurried() -> None:
         assert (await caller.answer())[0] == b"HTTP/1.1 401"
 
 
+async def test_a_connection_is_idle_from_the_end_of_its_last_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BoundedProtocol, "idle_s", IDLE_S)
+    app = Slow()
+    app.go.set()
+    async with listening(app) as port, calling(port) as caller:
+        for _ in range(4):
+            await caller.say(HEAD % 0)
+            assert (await caller.answer())[0] == b"HTTP/1.1 401"
+            await asyncio.sleep(0.4 * IDLE_S)  # sleep: shorter than a connection may be idle
+        app.go.clear()
+        await caller.say(HEAD % 0)
+        await asyncio.sleep(2 * IDLE_S)  # sleep: longer, but it waits for us
+        app.go.set()
+        assert (await caller.answer())[0] == b"HTTP/1.1 401"
+        await caller.say((HEAD % 0)[:-2])
+        await asyncio.sleep(2 * IDLE_S)  # sleep: longer, but the next head is on its way
+        await caller.say(b"\r\n")
+        assert (await caller.answer())[0] == b"HTTP/1.1 401"
+        await caller.closed()
+
+
 async def test_a_body_that_comes_after_the_refusal_does_not_spoil_the_next_request() -> None:
     late = b"GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n"
     async with listening(refusing) as port, calling(port) as caller:
@@ -177,3 +142,27 @@ async def test_a_target_without_a_path_is_no_request(target: bytes) -> None:
         await caller.say(b"GET " + target + b" HTTP/1.1\r\nhost: a\r\n\r\n")
         assert (await caller._reader.readuntil(b"\r\n"))[:12] == b"HTTP/1.1 400"
         await caller.closed()
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [b"GET /" + b"x" * 5000 + b" HTTP/1.1\r\nhost: a\r\n\r\n"],
+        [b"GET / HTTP/1.1\r\nhost: a\r\n" + b"x: y\r\n" * 200 + b"\r\n"],
+        [b"GET / HTTP/1.1\r\nhost: a\r\nx: ", *[b"y" * 1000] * 6],  # one header that never ends
+        [b"GET / HTTP/1.1\r\nhost: a\r\n\r\nGET / HTTP/1.1\r\nx: ", *[b"y" * 1000] * 6],
+    ],
+)
+async def test_a_head_beyond_its_bounds_is_refused_before_it_ends(pieces: list[bytes]) -> None:
+    async with listening(refusing) as port, calling(port) as caller:
+        for piece in pieces:
+            await caller.say(piece)
+            await asyncio.sleep(0.01)  # sleep: so that the pieces come apart
+        assert b"HTTP/1.1 400" in await caller.everything()
+
+
+async def test_bytes_of_a_body_do_not_count_as_head() -> None:
+    async with listening(refusing) as port, calling(port) as caller:
+        for _ in range(3):
+            await caller.say(HEAD % 6000 + b"x" * 6000)
+            assert (await caller.answer())[0] == b"HTTP/1.1 401"

@@ -34,6 +34,7 @@ class CollectorServer:
 
     def __init__(self, answers: Sequence[int] = ()) -> None:
         self.requests: list[tuple[str, dict[str, str], int]] = []  # path, headers, status answered
+        self.bodies: list[bytes] = []
         self._answers = deque(answers)
         self._spans: list[Received] = []
         self._changed = threading.Condition()
@@ -74,6 +75,7 @@ class CollectorServer:
         with self._changed:
             status = self._answers.popleft() if self._answers else 200
             self.requests.append((path, headers, status))
+            self.bodies.append(body)
             if status == 200:
                 self._spans.extend(_decoded(body))
             self._changed.notify_all()

@@ -118,12 +118,18 @@ def registries(draw: st.DrawFn) -> dict[str, Any]:
         },
         "teams": {name: draw(table({}, {"cost_center": st.sampled_from(("CC 1", "CC 2"))})) for name in teams},
         "owners": {name: {"team": draw(one_team)} for name in owners},
-        "identities": {name: draw(identity) for name in identities},
+        "issuers": {"main": {"kind": "oidc", "url": "https://a.example", "audience": draw(st.sampled_from(NAMES))}},
+        "identities": {name: draw(identity) | draw(_federated(name)) for name in identities},
         "models": {name: draw(model) for name in models},
     }
     raw["prices"] = draw(st.lists(_price(models), max_size=4, unique_by=_price_key))
     raw["budgets"] = draw(st.lists(_budget(raw), max_size=4, unique_by=lambda budget: budget["name"]))
     return raw
+
+
+def _federated(name: str) -> st.SearchStrategy[dict[str, Any]]:
+    rule = table({"issuer": st.just("main"), "subject": st.just(name)}, {"role": st.sampled_from(("x", "y"))})
+    return table({}, {"federated": st.lists(rule, max_size=1)})
 
 
 def _price(models: list[str]) -> st.SearchStrategy[dict[str, Any]]:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from comptroller.core.budget.scope import ATTRIBUTES
-from comptroller.core.registry import document
+from comptroller.core.registry import document, issuers
+from comptroller.core.registry.fields import Field
 from tests.registry.documents import read
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "registry.md").read_text(encoding="utf-8")
@@ -15,7 +16,8 @@ SECTIONS = {
     "`[organization]`": document._ORGANIZATION,
     "`[teams.NAME]`": document._TEAM,
     '`[owners."NAME"]`': document._OWNER,
-    '`[identities."KIND/NAME"]`': document._IDENTITY,
+    "`[issuers.NAME]`": issuers.ISSUER,
+    '`[identities."KIND/NAME"]`': (*document._IDENTITY, Field(issuers.FEDERATED, str)),
     '`[models."PATTERN"]`': document._MODEL,
     "`[[prices]]`": document._PRICE,
     "`[[budgets]]`": document._BUDGET,

@@ -43,8 +43,8 @@ def bound(overruns: int, factor_bp: int) -> BoundChanged:
     return BoundChanged(NOW_NS, "gateway", "", "sandbox", "large", "openai_chat", overruns, factor_bp, overruns > 2)
 
 
-# Any event in any order, sensible or not: attempts settled twice, joined before they are held, refused after.
-any_event: st.SearchStrategy[Event] = st.one_of(
+# Holds and their ends in any order, sensible or not: attempts settled twice, or before they are held.
+money_event: st.SearchStrategy[Event] = st.one_of(
     st.builds(
         lambda n, a, w, h: held(n, attempt=a, windows=w, amounts=h, **about(n, a)),
         numbers,
@@ -61,6 +61,11 @@ any_event: st.SearchStrategy[Event] = st.one_of(
         st.sampled_from(["posted", "presumed", "voided"]),
         st.booleans(),
     ),
+)
+
+# Any event in any order: joined before they are held, refused after.
+any_event: st.SearchStrategy[Event] = st.one_of(
+    money_event,
     st.builds(lambda n, w: Joined(f"call_{n:026d}.1", w), numbers, window_sets),
     st.builds(
         lambda n, code: refused(n, code=code, **about(n)),

@@ -14,7 +14,7 @@ from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.flow.records import Held, Joined, Settled
 from comptroller.store.folder import Folder, StoreDamagedError, get_meta
 from tests.store.folding import WINDOWS, Fresh, any_event, write
-from tests.store.samples import HOLD, MONTH, SCOUT, held, open_at, rows_of, settled
+from tests.store.samples import HOLD, MONTH, SCOUT, corrected, held, open_at, rows_of, settled
 
 TABLES = ("calls", "holds", "balances", "bounds", "findings", "events")
 SPEND = ("spend_recent", "spend_daily")
@@ -118,10 +118,35 @@ def test_attempts_of_one_call_add_up(fresh: Fresh) -> None:
     assert row == [("posted", 2, 2_000_000, 2, 200)]
 
 
+ROWS = "SELECT id, identity, state, attempts, charge_nanos, charge_tokens, outcome FROM calls"
+SUMS = "SELECT sum(calls), sum(charge_nanos) FROM spend_daily"
+
+
+def test_an_attempt_that_is_settled_twice_is_a_charge_too_many_in_all_books(fresh: Fresh) -> None:
+    """So that one correction mends all of them: what its row says is what its windows hold."""
+    database = fresh()
+    folder = Folder(database)
+    write(database, 1, [held(1), settled(1), settled(1)])
+    folder.all_of(1)
+    assert database.connection.execute(ROWS).fetchall() == [
+        (settled(1).call_id, "agent/scout", "posted", 1, 4_000_000, 1_400, "completed")
+    ]
+    assert database.connection.execute("SELECT usd FROM balances").fetchall() == [(4_000_000,), (4_000_000,)]
+    assert database.connection.execute(SUMS).fetchall() == [(1, 4_000_000)]
+    write(database, 2, [corrected(1, was=4_000_000, now=2_000_000)])
+    folder.all_of(2)
+    assert database.connection.execute("SELECT usd FROM balances").fetchall() == [(2_000_000,), (2_000_000,)]
+    assert database.connection.execute(SUMS).fetchall() == [(1, 2_000_000)]
+
+
 def test_a_settlement_without_a_hold_is_posted_and_found(fresh: Fresh) -> None:
     database = fresh()
     write(database, 1, [settled(1)])
     Folder(database).all_of(1)
+    assert database.connection.execute(ROWS).fetchall() == [
+        (settled(1).call_id, "", "posted", 0, 2_000_000, 700, "completed")
+    ]
+    assert database.connection.execute(SUMS).fetchall() == [(1, 2_000_000)]
     assert database.connection.execute("SELECT code, call_id FROM findings").fetchall() == [
         ("settled_without_hold", settled(1).call_id)
     ]

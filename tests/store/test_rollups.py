@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from comptroller.core.budget.hold import Amounts
+from comptroller.flow.records import Event, Settled
 from comptroller.store import schema
 from comptroller.store.folder import Folder
-from tests.store.folding import Fresh, about, any_event, make_older_store, write
+from tests.store.folding import Fresh, about, any_event, make_older_store, money_event, write
 from tests.store.samples import corrected, held, refused, settled, started
 
 QUARTER_NS, DAY_NS = 15 * 60 * 10**9, 24 * 3600 * 10**9
@@ -36,7 +38,7 @@ def expected(connection: sqlite3.Connection, step_ns: int, *more: str) -> Sums:
     found: dict[tuple[Any, ...], Counter[str]] = {}
     for call in connection.execute("SELECT * FROM calls").fetchall():
         of = {name: call[name] or "" for name in schema.SPEND_DIMENSIONS}
-        if call["refusal_code"] == "model_unknown":
+        if not (call["charge_nanos"] or call["charge_tokens"]):
             of["model"] = ""
         key = (call["at_ns"] // step_ns * step_ns, *(call[name] for name in more), *of.values())
         sums = found.setdefault(key, Counter())
@@ -99,13 +101,66 @@ def test_a_late_settlement_counts_when_its_call_was_made(fresh: Fresh) -> None:
     assert starts == [(held(1).facts.at_ns // QUARTER_NS * QUARTER_NS,)]
 
 
-def test_names_of_models_that_nobody_serves_make_no_lines(fresh: Fresh) -> None:
-    """Whoever has a credential can ask for any name."""
+UNSENT = {"end": "voided", "posted": Amounts(calls=1), "usage": None}
+
+
+@pytest.mark.parametrize(
+    ("events", "counted"),
+    [
+        (lambda n, name: [refused(n, code="model_unknown", model=name, provider=None)], (0, 50)),
+        (lambda n, name: [refused(n, code="budget_exhausted", model=name, provider=None)], (0, 50)),
+        (lambda n, name: [held(n, model=name), settled(n, status=404, **UNSENT)], (50, 0)),
+    ],
+    ids=["nothing serves it", "a pattern does, and the call is refused", "a pattern does, and the provider does not"],
+)
+def test_made_up_names_of_models_make_no_lines(fresh: Fresh, events: Any, counted: tuple[int, int]) -> None:
+    """Whoever has a credential can ask for any name, at no cost."""
     database = fresh()
-    write(database, 1, [refused(n, code="model_unknown", model=f"made-up-{n}", provider=None) for n in range(50)])
+    write(database, 1, [event for n in range(50) for event in events(n, f"made-up-{n}")])
     Folder(database).all_of(1)
     assert database.connection.execute("SELECT count(*) FROM spend_keys").fetchone() == (1,)
-    assert sums_of(database.connection, "refused") == (50,)
+    assert database.connection.execute("SELECT count(*) FROM spend_daily").fetchone() == (1,)
+    assert sums_of(database.connection, "calls", "refused") == counted
+
+
+def test_a_name_that_something_was_billed_for_is_a_line(fresh: Fresh) -> None:
+    """Presumed, or without a price, too."""
+    database = fresh()
+    folder = Folder(database)
+    write(database, 1, [held(1, model="one"), settled(1, end="presumed", usage=None)])
+    write(database, 2, [held(2, model="two"), settled(2, posted=Amounts(tokens=5, calls=1), priced=False)])
+    write(
+        database,
+        3,
+        [held(3, model="three"), settled(3, **UNSENT), held(3, attempt=2, model="four"), settled(3, attempt=2)],
+    )
+    folder.all_of(3)
+    models = database.connection.execute('SELECT model FROM spend_daily JOIN spend_keys ON id = "key" ORDER BY 1')
+    assert models.fetchall() == [("four",), ("one",), ("two",)]
+    assert_sums_are_right(database.connection)
+
+
+Posting = st.lists(st.lists(money_event, max_size=8), max_size=8)
+
+
+@settings(max_examples=100)
+@given(batches=Posting)
+def test_what_is_posted_in_windows_stands_in_the_sums(
+    template: Path, tmp_path_factory: pytest.TempPathFactory, batches: list[list[Event]]
+) -> None:
+    """Attempts that were settled twice, or without a hold that anybody knows, too."""
+    fresh = Fresh(template, tmp_path_factory.mktemp("posted"))
+    database = fresh()
+    folder = Folder(database)
+    for seq, events in enumerate(batches, start=1):
+        write(database, seq, events)
+        folder.all_of(seq)
+    posted = [event.posted for events in batches for event in events if isinstance(event, Settled)]
+    usd, *others = sums_of(database.connection, "charge_nanos + presumed_nanos", "posted_tokens", "posted_calls")
+    assert (usd or 0) == sum(each.usd for each in posted)
+    assert [each or 0 for each in others] == [sum(each.tokens for each in posted), sum(each.calls for each in posted)]
+    assert_sums_are_right(database.connection)
+    fresh.close()
 
 
 async def test_an_older_store_gets_its_sums_from_its_calls(fresh: Fresh, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.schema import CreateIndex
 
 from comptroller.core.work.session import Session
+from comptroller.core.work.stop import Stop
 from comptroller.flow.records import Change, Finding
 from comptroller.store import schema
 from comptroller.store.rows import CallRow
@@ -48,6 +49,7 @@ def test_the_migrations_are_one_chain() -> None:
 def test_rows_have_the_columns_of_their_table() -> None:
     assert list(CallRow.__struct_fields__) == [column.name for column in schema.calls.columns]
     assert list(Session.__struct_fields__) == [column.name for column in schema.sessions.columns]
+    assert list(Stop.__struct_fields__) == [column.name for column in schema.stops.columns]
     assert list(Change.__struct_fields__) == [c.name for c in schema.events.columns if c.name != "id"]
     assert list(Finding.__struct_fields__) == [c.name for c in schema.findings.columns if c.name != "id"]
 

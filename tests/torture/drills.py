@@ -67,7 +67,8 @@ async def quarantine(gateway: GatewayProcess, office: AdminOffice) -> Verdict:
     overruns: list[dict[str, Any]] = [{"fault": "overrun", "by": beyond} for beyond in _BEYOND]
     said: list[int | str] = [await _status(gateway.port, credential, control) for control in (*overruns, {})]
     standing = [bound["quarantined"] for bound in await office.bounds() if bound["model"] == _MODEL]
-    done = await asyncio.to_thread(gateway.command, "resume", f"{STEADY}/{_MODEL}", "--reason", "drill", check=False)
+    typed = ("resume", "bound", f"{STEADY}/{_MODEL}", "--reason", "drill")
+    done = await asyncio.to_thread(gateway.command, *typed, check=False)
     said += [f"exit {done.returncode}", await _status(gateway.port, credential, {})]
     expected = [200, 200, 200, 402, "exit 0", 200]
     wrong = [f"{said}; bounds say {standing}"] if said != expected or standing != [True] else []

@@ -1,6 +1,7 @@
 """One run: start everything, let clients and chaos loose for a while, wait until it is quiet, judge."""
 
 import asyncio
+import contextlib
 import json
 import time
 from collections import Counter
@@ -26,6 +27,7 @@ QUIET_S = 40.0
 AFTERWARDS_S = 100.0
 LAST_CALLS_S = 10.0
 POLL_S = 0.1
+LONGER_MOST_S = 90.0
 SAMPLE_EVERY_S = 1.0
 SAMPLES_MOST = 60
 PROGRESS_EVERY_S = 3.0
@@ -34,6 +36,8 @@ CLIENTS_A_SESSION = 3
 DRAIN_S = 1.0
 
 Say = Callable[[str], None]
+Enough = Callable[[Counter[str], Told], bool]
+"""Asked with how calls ended, by their outcomes, and with what callers were told."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Options:
     durability: str = "power"
     source: Path = SRC
     brief: bool = False  # no drills and no last restart
+    enough: Enough | None = None  # it goes on until this is so; for a while
 
 
 @dataclass
@@ -79,6 +84,7 @@ class Run:
         self._pictures: list[str] = []
         self._samples = 0
         self._memory = Memory()
+        self._enough = asyncio.Event()
         self._stop = asyncio.Event()
 
     async def go(self) -> Result:
@@ -126,6 +132,8 @@ class Run:
     async def _end(self, clients: Sequence[asyncio.Task[None]]) -> None:
         """Start nothing new; a little later all who are still there hang up at once."""
         await asyncio.sleep(self.options.seconds)  # sleep: how long the run lasts
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._enough.wait(), 0 if self.options.enough is None else LONGER_MOST_S)
         self._stop.set()
         await asyncio.wait(clients, timeout=min(LAST_CALLS_S, self.options.seconds / 5))
         for client in clients:
@@ -137,6 +145,8 @@ class Run:
         while await goes_on(self._stop, every_s):
             books = await asyncio.to_thread(read_books, gateway.state)
             self._samples += 1
+            if self.options.enough is not None and self.options.enough(outcomes(books), self.result.told):
+                self._enough.set()
             self._pictures += judge.picture(books, bounded=self.mode != "overrun")
 
     async def _weigh(self, gateway: GatewayProcess) -> None:
@@ -207,8 +217,7 @@ class Run:
 
     def _count(self, books: Books, sandbox: SandboxProcess) -> None:
         result = self.result
-        for call in books.calls.values():
-            result.outcomes[call.outcome or call.state] += 1
+        result.outcomes = outcomes(books)
         recorded = sum(call.charge.usd for call in books.attempts())
         presumed = sum(call.charge.usd for call in books.attempts() if call.state == "presumed")
         result.facts |= {
@@ -235,6 +244,11 @@ class Run:
             "manners": ", ".join(f"{n} {name}" for name, n in told.manners.most_common()),
             "logged": ", ".join(f"{n} {event}" for event, n in _logged(gateway.log()).most_common()),
         }
+
+
+def outcomes(books: Books) -> Counter[str]:
+    """How calls ended so far, and how many are open."""
+    return Counter(call.outcome or call.state for call in books.calls.values())
 
 
 def _differences(shown: Sequence[Mapping[str, Any]], books: Books) -> list[str]:

@@ -30,6 +30,8 @@ from comptroller.cli.sandbox import sandbox
 from comptroller.cli.serve import serve
 from comptroller.cli.spend import spend
 from comptroller.cli.status import status
+from comptroller.cli.stops import stops
+from comptroller.cli.suspend import suspend
 from comptroller.cli.token import token
 from comptroller.cli.version import version
 
@@ -57,7 +59,8 @@ for _section, _commands in {
     "Run": (demo, serve, sandbox),
     "Registry": (plan, apply, identities),
     "Sessions": (token,),
-    "Spend": (spend, budgets, calls, explain, correct, bounds, resume, findings, prices, reprice),
+    "Stop": (suspend, resume, stops),
+    "Spend": (spend, budgets, calls, explain, correct, bounds, findings, prices, reprice),
     "Process": (status, doctor, backup, restore, version),
 }.items():
     for _command in _commands:

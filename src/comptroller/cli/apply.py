@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
 
 import typer
 
 from comptroller.cli.failure import CommandError
-from comptroller.cli.options import AsJson, Config
+from comptroller.cli.options import AsJson, Config, Yes
 from comptroller.cli.registry_file import File, Folder, read_documents, show_plan
 from comptroller.cli.said import write, write_json
-
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
 def apply(

@@ -21,7 +21,7 @@ _COLUMNS = (
 def bounds(context: typer.Context, as_json: AsJson = False, config: Config = None) -> None:
     """List models that were billed above their bound.
 
-    After repeats such a model is quarantined: refused until somebody has looked (`comptroller resume`).
+    After repeats such a model is quarantined: refused until somebody has looked (`comptroller resume bound`).
 
     \b
     Example:

@@ -19,8 +19,24 @@ Config = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else.")]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it is written down.")]
 
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+ScopeOfStop = Annotated[str, typer.Argument(metavar="SCOPE", help="What kind of thing it is.")]
+ValueOfStop = Annotated[str, typer.Argument(metavar="[VALUE]", help="Which one; nothing for everything.")]
+
 
 def chosen_config(context: typer.Context, config: Path | None) -> Path | None:
     """The --config that was given: the one after the command's name, else the one before it."""
     before = context.obj if isinstance(context.obj, Path) else None
     return config if config is not None else before
+
+
+def check_scope(scope: str, *others: str) -> None:
+    """Raise typer.BadParameter for a word that is no scope of a stop. `others`: words that are good, too."""
+    from typing import get_args
+
+    from comptroller.core.problem import did_you_mean
+    from comptroller.core.work.stop import StopScope
+
+    known = (*get_args(StopScope), *others)
+    if scope not in known:
+        raise typer.BadParameter(f"There is no scope {scope!r}. {did_you_mean(scope, known)}".rstrip())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from comptroller.cli.failure import CommandError
-from comptroller.cli.options import AsJson, Config, Reason, chosen_config
+from comptroller.cli.options import AsJson, Config, Reason, Yes, chosen_config
 from comptroller.cli.said import Progress, note, say_instant, say_relative, write, write_json
 from comptroller.cli.table import Column, print_table
 
@@ -26,7 +26,6 @@ Unknown = Annotated[
         "reset. accept: go on as of the backup; what was left in them then may be spent twice.",
     ),
 ]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 _COLUMNS = (
     Column("budget"),

@@ -49,6 +49,8 @@ def _lines(found: Status) -> Iterator[tuple[str, str]]:
     yield "identities", f"{found.identities}, active sessions {found.active_sessions}"
     yield "keys", f"{', '.join(found.key_ids)}: the last one signs"
     yield "in flight", f"{found.live_calls} calls, {found.open_holds} holds"
+    if found.stops:
+        yield "stopped", f"{found.stops}: `comptroller stops` lists them"
     for name in found.quarantined:
         yield "quarantined", f"{name}: see `comptroller bounds`"
     for provider in found.providers:

@@ -34,6 +34,7 @@ from comptroller.control import (
     sessions,
     spend,
     status,
+    stops,
     tokens,
 )
 from comptroller.control.door import Door
@@ -54,6 +55,8 @@ from comptroller.control.requests import (
     RotateRequest,
     SessionsQuery,
     SpendQuery,
+    StopRequest,
+    StopsQuery,
 )
 from comptroller.control.route import PREFIX, Asked, NoQuery, Place, Plain, Route
 from comptroller.core.instant import from_datetime
@@ -155,6 +158,23 @@ async def _end_session(office: Office, asked: Asked[NoQuery, ReasonRequest]) -> 
     return await sessions.end_session(office, asked.path["session"], asked.body.reason, ACTOR)
 
 
+async def _stops(office: Office, asked: Asked[StopsQuery, None]) -> Sequence[stops.StopRow]:
+    """What is stopped now, newest first: by a person (suspend) or a rule (quarantine)."""
+    return await stops.list_stops(office, every=asked.query.all, limit=asked.query.limit)
+
+
+async def _suspend(office: Office, asked: Asked[NoQuery, StopRequest]) -> stops.StopMade:
+    """Stop something at once: its next call is refused, its calls in flight are cut. Twice does no more than once."""
+    sent = asked.body
+    return await stops.suspend(office, sent.scope, sent.value, sent.reason, ACTOR)
+
+
+async def _resume_stop(office: Office, asked: Asked[NoQuery, StopRequest]) -> stops.StopRow:
+    """Lift a stop: the next call works again, unless another stop or rule says no."""
+    sent = asked.body
+    return await stops.resume(office, sent.scope, sent.value, sent.reason, ACTOR)
+
+
 async def _bounds(office: Office, asked: Plain) -> Sequence[bounds.BoundRow]:
     """Every provider and model that was ever billed above its hold."""
     return bounds.list_bounds(office)
@@ -224,6 +244,9 @@ ROUTES: Sequence[Route] = (
     Route("GET", "/sessions", _sessions),
     Route("POST", "/sessions", _mint, problems=(404, 409, 422)),
     Route("POST", "/sessions/{session}/end", _end_session, problems=(404, 422)),
+    Route("GET", "/stops", _stops),
+    Route("POST", "/stops", _suspend, problems=(404, 422)),
+    Route("POST", "/stops/resume", _resume_stop, problems=(409, 422)),
     Route("GET", "/bounds", _bounds),
     Route("POST", "/bounds/resume", _resume, problems=(404, 409, 422)),
     Route("POST", "/keys/rotate", _rotate, problems=(422,)),

@@ -15,8 +15,10 @@ from comptroller.core.identity.identity import WARN_DAYS, Identity, expiry_ends_
 from comptroller.core.ids import spiffe_id
 from comptroller.core.instant import format_instant, to_datetime
 from comptroller.core.registry.registry import Registry
+from comptroller.core.work.stop import Acting, stop_keys
+from comptroller.flow.gate import Gate
 
-IdentityState = Literal["active", "expired", "disabled", "ownerless"]
+IdentityState = Literal["active", "suspended", "expired", "disabled", "ownerless"]
 
 _STATES: dict[str, IdentityState] = {
     "identity_unknown": "disabled",
@@ -47,12 +49,18 @@ def list_identities(office: Office) -> Sequence[IdentityRow]:
     now_ns = gate.clock.expiry_ns()
     active = Counter(s.identity for s in gate.sessions.values() if session_state(s, now_ns) == "active")
     registry = gate.registry
-    return [_row(registry, registry.identities[key], now_ns, active[key]) for key in sorted(registry.identities)]
+    found = (registry.identities[key] for key in sorted(registry.identities))
+    return [_row(registry, each, _state(gate, each, now_ns), now_ns, active[each.id]) for each in found]
 
 
-def _row(registry: Registry, identity: Identity, now_ns: int, sessions: int) -> IdentityRow:
-    no = may_act(identity, registry.answerable_until(identity), now_ns)
-    state = _STATES[no.code] if no is not None else "active"
+def _state(gate: Gate, identity: Identity, now_ns: int) -> IdentityState:
+    if gate.stops.applies(stop_keys([Acting(None, identity.id, identity.owner, identity.team)])) is not None:
+        return "suspended"
+    no = may_act(identity, gate.registry.answerable_until(identity), now_ns)
+    return _STATES[no.code] if no is not None else "active"
+
+
+def _row(registry: Registry, identity: Identity, state: IdentityState, now_ns: int, sessions: int) -> IdentityRow:
     return IdentityRow(
         id=identity.id,
         spiffe_id=spiffe_id(registry.organization.trust_domain, identity.id),

@@ -18,6 +18,7 @@ from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
 from comptroller.core.registry.entries import EntryKey, Installed, StoredEntry
 from comptroller.core.work.session import Session
+from comptroller.core.work.stop import Stop
 from comptroller.flow.records import CallFacts, Change, Finding
 
 CallState = Literal["open", "posted", "presumed", "voided", "refused"]
@@ -174,6 +175,21 @@ class Ledger(Protocol):
         """The same for many at once, each with its own event; one that has ended stays as it ended."""
         ...
 
+    async def write_stop(self, stop: Stop, change: Change) -> None:
+        """Write a stop and its event in one transaction; one that is written already stays, and nothing is added."""
+        ...
+
+    async def lift_stop(self, lifted: Stop, made: Change, change: Change) -> None:
+        """Write that a stop was lifted, and the event of that, in one transaction.
+
+        `made`: the event of its making, for a stop that could not be written when it was made.
+        """
+        ...
+
+    async def stops(self, limit: int) -> Sequence[Stop]:
+        """Newest first, lifted ones too."""
+        ...
+
     async def session(self, session_id: str) -> Session | None: ...
 
     async def sessions(self, identity: str | None, limit: int) -> Sequence[Session]:
@@ -256,6 +272,11 @@ class Issuer(Protocol):
     @property
     def key_ids(self) -> Sequence[str]:
         """The keys that verify; the last one signs."""
+        ...
+
+    @property
+    def public_keys(self) -> Sequence[Mapping[str, str]]:
+        """Those keys as public JWKs (RFC 7517)."""
         ...
 
     def issue(self, claims: Claims) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from comptroller.control.interfaces import Issuer, Ledger
+from comptroller.control.issuer_keys import IssuerKeys
 from comptroller.core.work.session import Session
 from comptroller.flow.gate import Gate
 from comptroller.flow.journal import LedgerUnavailableError
@@ -23,6 +24,7 @@ class ProcessFacts(msgspec.Struct, frozen=True, kw_only=True):
     listen: str | None  # None: offline, no data plane is served
     durability: str
     store: str  # where it is, without any password
+    url: str = ""  # of the data plane, as callers know it
     holder: str = ""  # who owns the store: host and process
 
 
@@ -38,6 +40,7 @@ class Office:
     ledger: Ledger
     issuer: Issuer
     process: ProcessFacts
+    issuer_keys: IssuerKeys
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def going_on(self) -> Mapping[str, Session]:

@@ -16,8 +16,10 @@ from comptroller.control.interfaces import SpendDimension
 from comptroller.control.reason import LONGEST_REASON
 from comptroller.control.route import Sent
 from comptroller.control.sessions import SESSIONS_SHOWN
+from comptroller.control.stops import STOPS_SHOWN
 from comptroller.control.tokens import SHORTEST_LIFETIME_S
 from comptroller.core.identity.credential import DEFAULT_LIFETIME_S, LONGEST_LIFETIME_S
+from comptroller.core.work.stop import StopScope
 
 ROWS_MOST = 10_000  # in one answer; `before` gets the next ones
 
@@ -69,6 +71,11 @@ class SessionsQuery(Sent, frozen=True):
     limit: Limit = SESSIONS_SHOWN
 
 
+class StopsQuery(Sent, frozen=True):
+    all: Annotated[bool, Meta(description="What was lifted, too.")] = False
+    limit: Limit = STOPS_SHOWN
+
+
 class LimitQuery(Sent, frozen=True):
     limit: Limit = 100
 
@@ -108,6 +115,20 @@ class MintRequest(Sent, frozen=True):
 
 class ReasonRequest(Sent, frozen=True):
     reason: Reason
+
+
+class StopRequest(Sent, frozen=True):
+    """What is stopped, or whose stop is lifted."""
+
+    scope: StopScope
+    reason: Reason
+    value: Annotated[
+        str,
+        Meta(
+            description="Its id or name; of models a pattern with * and ?, too; a credential by its id or itself; "
+            "left out for everything."
+        ),
+    ] = ""
 
 
 class CorrectRequest(Sent, frozen=True):

@@ -43,6 +43,7 @@ class Status(msgspec.Struct, frozen=True):
     active_sessions: int
     live_calls: int
     open_holds: int
+    stops: int  # in force
     quarantined: Sequence[str]
     key_ids: Sequence[str]  # of the keys that verify credentials; the last one signs
     warnings: Sequence[str]
@@ -76,6 +77,7 @@ async def show_status(office: Office) -> Status:
         active_sessions=sum(session_state(s, expiry_ns) == "active" for s in gate.sessions.values()),
         live_calls=len(gate.live),
         open_holds=len(gate.tree.holds),
+        stops=len(gate.stops),
         quarantined=[bound.name for _, bound in sorted(gate.bounds.items()) if bound.quarantined],
         key_ids=office.issuer.key_ids,
         warnings=[f"{row.id}: {warning}" for row in list_identities(office) for warning in row.warnings],

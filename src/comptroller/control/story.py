@@ -37,6 +37,8 @@ class Told(msgspec.Struct, frozen=True):
 
 def tell(told: Told) -> list[str]:
     """One call from beginning to end."""
+    if not told.record.facts.identity:
+        return [*_nobody(told.record), *_charge(told), *_afterwards(told)]
     sentences = [*_who(told), *_what(told.record)]
     if told.record.refusal is not None:
         return [*sentences, *_refusal(told, told.record.refusal)]
@@ -44,6 +46,11 @@ def tell(told: Told) -> list[str]:
     if told.record.state == "open":
         return [*sentences, "It is still in flight: its charge is not known yet, and the hold stands until it is."]
     return [*sentences, *_answer(told.record), *_charge(told), *_afterwards(told)]
+
+
+def _nobody(record: CallRecord) -> Iterator[str]:
+    at = format_instant(record.facts.at_ns)
+    yield f"Its end came to the books at {at}, and its hold never did: who made this call, and for what, is not known."
 
 
 def _who(told: Told) -> Iterator[str]:

@@ -11,6 +11,7 @@ from comptroller.core.identity.identity import Identity, expiry_ends_ns, may_act
 from comptroller.core.instant import NANOS_PER_SECOND, format_instant
 from comptroller.core.problem import did_you_mean
 from comptroller.core.work.session import Session
+from comptroller.core.work.stop import Acting, refusal_of, stop_keys
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Change
 
@@ -69,6 +70,9 @@ def _identity(office: Office, identity_id: str) -> Identity:
     if identity is None:
         hint = did_you_mean(identity_id, registry.identities) or "`comptroller identities` lists them."
         raise not_found(f"There is no identity {identity_id!r} in the registry.", hint)
+    stop = office.gate.stops.applies(stop_keys([Acting(None, identity.id, identity.owner, identity.team)]))
+    if stop is not None:
+        raise refused(refusal_of(stop))
     no = may_act(identity, registry.answerable_until(identity), office.gate.clock.expiry_ns())
     if no is not None:
         raise refused(no)

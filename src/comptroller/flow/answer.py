@@ -58,8 +58,7 @@ async def refuse(dialect: Dialect, reply: Reply, call_id: str, refusal: Refusal,
         headers.append((b"retry-after", str(refusal.retry_after_s).encode()))
     if not refusal.kind.transient:
         headers.append((b"x-should-retry", b"false"))
-    await reply.start(refusal.status, headers)
-    await reply.finish(body)
+    await reply.respond(refusal.status, headers, body)
 
 
 async def answer(dialect: Dialect, reply: Reply, reservation: Reservation, attempt: Attempt, receipt: Receipt) -> None:
@@ -119,8 +118,7 @@ async def _pass_on(
     headers.append((b"content-length", str(len(body)).encode()))
     if attempt.phase != "answering":
         headers.append((b"x-comptroller-error-source", b"provider"))
-    await reply.start(attempt.status or 502, headers)
-    await reply.finish(body)
+    await reply.respond(attempt.status or 502, headers, body)
 
 
 def _remaining(reservation: Reservation) -> str | None:
@@ -154,6 +152,8 @@ def failure(reservation: Reservation, attempt: Attempt, end: HoldEnd) -> Refusal
         code, happened = _FAILURES[attempt.outcome]
         sentence = f"The provider {provider} {happened}."
         return Refusal(code=code, sentence=sentence, hint=f"{_CONSEQUENCES[end]} You can send the call again.")
+    if attempt.outcome == "stopped" and attempt.line.said is not None:
+        return attempt.line.said
     return _own_failure(reservation, attempt.outcome)
 
 

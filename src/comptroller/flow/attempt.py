@@ -20,25 +20,27 @@ from comptroller.flow.upstream import Exchange
 class Attempt:
     """The progress of one attempt: how far it got, what was seen, and how it ended."""
 
+    # How it stands at first: on the class, since most of it stays so in most calls.
+    exchange: Exchange | None = None
+    outcome: Outcome = "fault"  # stands if nothing else is said
+    detail = ""
+    status: int | None = None  # what the provider answered
+    answer_body: bytes | None = None  # a whole answer, not yet sent
+    answer: Answer | None = None
+    meter: Meter | None = None
+    durable_ns: int | None = None  # when the hold was on disk, after it was taken
+    first_byte_ns: int | None = None  # likewise
+    journalled = False  # the hold is on its way to disk; if it fails there, it never will be
+    unheard = False  # the caller is gone; the answer is read on only for its usage
+    _phase: Phase = "held"
+    _deadline: asyncio.TimerHandle | None = None
+
     def __init__(self, gate: Gate, dialect: Dialect, reservation: Reservation, reply: Reply) -> None:
         self.line = Line()
         self.dialect = dialect
         self.reservation = reservation
         self.reply = reply
-        self.exchange: Exchange | None = None
-        self.outcome: Outcome = "fault"  # stands if nothing else is said
-        self.detail = ""
-        self.status: int | None = None  # what the provider answered
-        self.answer_body: bytes | None = None  # a whole answer, not yet sent
-        self.answer: Answer | None = None
-        self.meter: Meter | None = None
-        self.durable_ns: int | None = None  # when the hold was on disk, after it was taken
-        self.first_byte_ns: int | None = None  # likewise
-        self.journalled = False  # the hold is on its way to disk; if it fails there, it never will be
-        self.unheard = False  # the caller is gone; the answer is read on only for its usage
-        self._phase: Phase = "held"
         self._hangup_s = gate.limits.finish_after_hangup_s
-        self._deadline: asyncio.TimerHandle | None = None
 
     @property
     def phase(self) -> Phase:
@@ -84,7 +86,8 @@ class Attempt:
 
     def end_by_cut(self) -> None:
         """The line was cut: its reason is how the attempt ended."""
-        self.end(self.line.reason or "fault")
+        said = self.line.said
+        self.end(self.line.reason or "fault", "" if said is None else said.sentence)
 
     def caller_left(self) -> None:
         """The caller hung up. Stop, if that stops the bill; else read on for a while to learn it."""
@@ -118,5 +121,6 @@ def live_call(reservation: Reservation, attempt: Attempt) -> LiveCall:
         facts.session,
         reservation.scope_facts,
         attempt.line,
+        stop_keys=reservation.caller.stop_keys,
         stream=facts.stream,
     )

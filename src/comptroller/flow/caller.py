@@ -9,6 +9,7 @@ from comptroller.core.identity.credential import Claims
 from comptroller.core.identity.identity import Identity, acts_until_ns
 from comptroller.core.policy.request import Principal
 from comptroller.core.registry.registry import Registry
+from comptroller.core.work.stop import Acting, stop_keys
 
 _FACTS_KEPT = 100  # names of models come from callers
 
@@ -16,7 +17,7 @@ _FACTS_KEPT = 100  # names of models come from callers
 class Caller:
     """A caller whose credential is good. Remembered between calls, so nothing in it may change or end on its own."""
 
-    __slots__ = ("_facts", "acts_until_ns", "chain", "claims", "identity", "principal", "registry")
+    __slots__ = ("_facts", "acts_until_ns", "chain", "claims", "identity", "principal", "registry", "stop_keys")
 
     def __init__(self, identity: Identity, claims: Claims, registry: Registry) -> None:
         organization = registry.organization.name
@@ -34,6 +35,8 @@ class Caller:
         self.registry = registry  # the version this call is governed by, from beginning to end
         self.acts_until_ns = acts_until_ns(identity, registry.answerable_until(identity))
         self.chain = (node,)  # what budget scopes see of it
+        acting = Acting(claims.session, identity.id, identity.owner, identity.team)
+        self.stop_keys = stop_keys((acting,), claims.credential_id)
         self.principal = Principal(identity.id, identity.kind, identity.team, identity.owner, organization)
         self._facts: dict[tuple[str, str], Facts] = {}
 

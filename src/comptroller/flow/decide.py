@@ -8,6 +8,7 @@ from comptroller.core.budget.bounds import Bound
 from comptroller.core.identity.identity import may_act
 from comptroller.core.refusal import Refusal
 from comptroller.core.registry.registry import Model
+from comptroller.core.work.stop import Stop, refusal_of
 from comptroller.flow.caller import Caller
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.gate import Gate, Provider
@@ -39,6 +40,9 @@ def standing(gate: Gate, caller: Caller) -> Refusal | None:
             sentence=f"The session {caller.claims.session} was ended{why}.",
             hint=f"Get a new credential: `comptroller token {caller.identity.id}`.",
         )
+    stop = gate.stops.applies(caller.stop_keys)
+    if stop is not None:
+        return refusal_of(stop)
     now_ns = gate.clock.expiry_ns()
     if now_ns < caller.acts_until_ns:
         return None
@@ -55,6 +59,9 @@ def decide(gate: Gate, dialect: Dialect, caller: Caller, name: str) -> Decision 
             hint="Check its name, or ask whoever runs the gateway to add it under [models] in registry.toml.",
             param="model",
         )
+    stop = gate.stops.applies_to_model(name)
+    if stop is not None:
+        return refusal_of(stop)
     provider = provider_for(gate, dialect.family, caller, model)
     if isinstance(provider, Refusal):
         return provider
@@ -64,15 +71,16 @@ def decide(gate: Gate, dialect: Dialect, caller: Caller, name: str) -> Decision 
         return Refusal(
             code="model_quarantined",
             sentence=f"{bound.name} was billed above its upper bound {bound.overruns} times and is stopped.",
-            hint=f"Use another model; an operator reopens it with `comptroller resume {provider.name}/{name}`.",
+            hint=f"Use another model; an operator reopens it with `comptroller resume bound {provider.name}/{name}`.",
         )
     return Decision(name, model, provider, bound)
 
 
 def provider_for(gate: Gate, family: str, caller: Caller, model: Model) -> Provider | Refusal:
-    """The first provider of a model that speaks this family and has a key for the caller's environment."""
+    """The first provider of a model that is not stopped, speaks this family and has a key for the environment."""
     environment = caller.identity.environment
     reasons: list[str] = []
+    stopped: Stop | None = None
     for name in model.providers:
         provider = gate.providers.get(name)
         if provider is None:
@@ -83,8 +91,12 @@ def provider_for(gate: Gate, family: str, caller: Caller, model: Model) -> Provi
             reasons.append(f"{name} has no key for {environment}")
         elif provider.missing is not None:
             reasons.append(f"{name} has no usable key")
+        elif (stop := gate.stops.applies_to_provider(name)) is not None:
+            stopped = stopped or stop
         else:
             return provider
+    if stopped is not None:
+        return refusal_of(stopped)
     return Refusal(
         code="provider_unavailable",
         sentence=f"No provider serves {model.pattern!r} for the environment {environment}: {'; '.join(reasons)}.",

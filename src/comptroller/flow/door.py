@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import msgspec
+
 from comptroller.core.refusal import Refusal
 
 
@@ -51,6 +53,10 @@ class Reply(Protocol):
         """True once the status has been sent: an error can then only be said in the stream."""
         ...
 
+    async def respond(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
+        """The whole answer; its length is among the headers."""
+        ...
+
     async def start(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None: ...
 
     async def send(self, chunk: bytes) -> None:
@@ -61,4 +67,20 @@ class Reply(Protocol):
 
     def drop(self) -> None:
         """Close the connection at once, whatever is still unsent."""
+        ...
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """A whole answer to a request that is no call."""
+
+    status: int
+    headers: Sequence[tuple[bytes, bytes]]
+    body: bytes
+
+
+class CallerApi(Protocol):
+    """What callers can ask beside calls: `/oauth/...`, `/.well-known/...`, `/comptroller/v1/...`."""
+
+    async def __call__(self, method: str, path: str, request: CallerRequest) -> Answered:
+        """The answer, errors and faults of ours too: nothing is raised."""
         ...

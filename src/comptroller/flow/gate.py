@@ -19,6 +19,7 @@ from comptroller.core.identity.credential import Claims
 from comptroller.core.refusal import Refusal
 from comptroller.core.registry.registry import Registry
 from comptroller.core.work.session import Session
+from comptroller.core.work.stop import Stops
 from comptroller.flow.caller import Caller
 from comptroller.flow.journal import Journal
 from comptroller.flow.key_mask import KeyMask
@@ -108,4 +109,5 @@ class Gate:
     observer: Observer
     warn: Callable[[str, Mapping[str, str]], None]  # a log line: event, fields; never a secret
     callers: dict[str, Caller] = field(default_factory=dict)  # remembered, by their credentials' ids (flow/identify.py)
+    stops: Stops = field(default_factory=Stops)  # replaced as a whole (control/stops.py), asked on every call
     draining: bool = False

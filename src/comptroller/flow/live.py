@@ -1,6 +1,6 @@
 """The calls in flight, and the one way to interrupt them.
 
-A `Line` is the off switch of one call. Whoever has a reason (the caller hung up, a session was ended,
+A `Line` is the off switch of one call. Whoever has a reason (the caller hung up, somebody stopped it,
 the gateway drains, a buffer is full) cuts the line; the call's own task then leaves the guarded block at
 the await where it stands, and settles. It works as `asyncio.timeout` does, with a reason.
 """
@@ -8,35 +8,38 @@ the await where it stands, and settles. It works as `asyncio.timeout` does, with
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 
 from comptroller.core.budget.scope import Facts
+from comptroller.core.refusal import Refusal
+from comptroller.core.work.stop import StopKey
 from comptroller.flow.outcome import Outcome
 
 
 class Line:
     """Guards blocks of one task: `with line:` ends early, without an error, when the line is cut."""
 
-    __slots__ = ("_cancelled", "_inside", "_task", "reason")
+    __slots__ = ("_cancelled", "_inside", "_task", "reason", "said")
 
     def __init__(self) -> None:
         self.reason: Outcome | None = None
+        self.said: Refusal | None = None  # what the caller is told, where the reason alone does not say it
         self._task: asyncio.Task[object] | None = None  # of the first block
         self._inside = False
         self._cancelled = False
 
-    def cut(self, reason: Outcome) -> None:
+    def cut(self, reason: Outcome, said: Refusal | None = None) -> None:
         """End the guarded block now, or as soon as it is entered. The first reason stands."""
         if self.reason is not None:
             return
-        self.reason = reason
+        self.reason, self.said = reason, said
         if self._inside:
             self._cancel()
 
     def renew(self) -> None:
         """Forget the reason, once its block has ended, so that another block can be guarded."""
-        self.reason = None
+        self.reason = self.said = None
 
     def __enter__(self) -> Line:
         if self._task is None:
@@ -67,7 +70,16 @@ class LiveCall:
     """One call between its hold and its settlement."""
 
     def __init__(
-        self, call_id: str, hold_id: str, identity: str, session: str, facts: Facts, line: Line, *, stream: bool = False
+        self,
+        call_id: str,
+        hold_id: str,
+        identity: str,
+        session: str,
+        facts: Facts,
+        line: Line,
+        *,
+        stop_keys: Sequence[StopKey],
+        stream: bool = False,
     ) -> None:
         self.call_id = call_id
         self.hold_id = hold_id
@@ -75,6 +87,7 @@ class LiveCall:
         self.session = session
         self.facts = facts
         self.line = line
+        self.stop_keys = stop_keys
         self.stream = stream
 
 
@@ -102,11 +115,11 @@ class LiveCalls:
                 if not future.done():
                     future.set_result(None)
 
-    def cut(self, chosen: Callable[[LiveCall], bool], reason: Outcome) -> int:
-        """Cut every chosen call; returns how many."""
+    def cut(self, chosen: Callable[[LiveCall], bool], reason: Outcome, said: Refusal | None = None) -> int:
+        """Cut every chosen call; returns how many. `said`: what their callers are told."""
         calls = [call for call in self._calls.values() if chosen(call)]
         for call in calls:
-            call.line.cut(reason)
+            call.line.cut(reason, said)
         return len(calls)
 
     async def quiet(self) -> None:

@@ -32,7 +32,7 @@ OUTCOMES: Mapping[Outcome, str] = {
     "provider_malformed": "the provider's answer is not valid for its dialect",
     "client_gone": "the caller hung up",
     "client_slow": "the caller read too slowly and was cut off",
-    "stopped": "a person ended its session, or stopped its identity, while the call was in flight",
+    "stopped": "somebody stopped it, or ended its session, while it was in flight",
     "drained": "the gateway shut down and could not wait any longer",
     "ledger_unavailable": "the hold could not be written to disk; nothing was sent",
     "fault": "an error in the gateway itself",

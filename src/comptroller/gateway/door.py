@@ -8,23 +8,28 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
+import msgspec
+
 from comptroller.core.refusal import Refusal
 from comptroller.flow.answer import refuse
 from comptroller.flow.call import govern
 from comptroller.flow.dialect import Dialect
+from comptroller.flow.door import CallerApi
 from comptroller.flow.fault import fault_facts
 from comptroller.flow.gate import Gate
 from comptroller.flow.models import reachable_model, reachable_models
+from comptroller.gateway.channel import channel_of
 from comptroller.gateway.proxies import Network
 from comptroller.gateway.reply import AsgiReply
 from comptroller.gateway.request import AsgiRequest, Bodies
-from comptroller.gateway.routes import Api, ModelCall, Routes
+from comptroller.gateway.routes import Api, Found, ModelCall, Routes
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+CALLER_BODY_BYTES = 64 * 1024  # of a request that is no call: tokens and small documents
 _PATH_SHOWN = 200
 _LONGEST_WORD = 32
 
@@ -33,49 +38,79 @@ class Door:
     """The ASGI application of the data plane."""
 
     def __init__(
-        self, gate: Gate, routes: Routes, ready: Callable[[], bool], trusted_proxies: Sequence[Network] = ()
+        self,
+        gate: Gate,
+        routes: Routes,
+        ready: Callable[[], bool],
+        caller_api: CallerApi,
+        trusted_proxies: Sequence[Network] = (),
     ) -> None:
         self._gate = gate
+        self._caller_api = caller_api
+        smaller = min(CALLER_BODY_BYTES, gate.limits.body_bytes)
+        self._caller_limits = msgspec.structs.replace(gate.limits, body_bytes=smaller)
         self._trusted = trusted_proxies
         self._routes = routes
         self._ready = ready
         self._bodies = Bodies(gate.limits.bodies_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        reply = AsgiReply(scope, send)
-        request = AsgiRequest(scope, receive, self._gate.clock, self._gate.limits, self._bodies, self._trusted)
+        channel, gate = channel_of(scope), self._gate
+        reply = AsgiReply(channel, send)
         found = self._routes.find(scope["method"], scope["path"])
+        limits = gate.limits if found.target != "caller" else self._caller_limits
+        request = AsgiRequest(scope, receive, channel, gate.clock, limits, self._bodies, self._trusted)
         if isinstance(found.target, ModelCall):
             await self._govern(found.target.dialect, request, reply)
             return
         api = self._routes.api_of(scope["path"], scope["headers"])
-        match found.target:
-            case "models" | "model":
-                await self._list(api, request, reply, found.name)
-            case "hello":
-                await _plain(reply, 200, b"")
-            case "healthy":
-                await _plain(reply, 200, b"ok\n")
-            case "ready":
-                await (_plain(reply, 200, b"ready\n") if self._ready() else _plain(reply, 503, b"not ready\n"))
-            case None:
-                await self._no_way(scope, api, request, reply, found.methods)
+        try:
+            await self._serve_free(found, scope, api, request, reply)
+        except Exception as error:  # noqa: BLE001 - the boundary, as below
+            await self._say_fault(api.dialect, self._gate.clock.new_id("call"), error, reply)
 
     async def _govern(self, dialect: Dialect, request: AsgiRequest, reply: AsgiReply) -> None:
         call_id = self._gate.clock.new_id("call")
         try:
             await govern(self._gate, dialect, call_id, request, reply)
         except Exception as error:  # noqa: BLE001 - the boundary: our fault is said kindly and logged without values
-            self._gate.warn("fault", {"comptroller.call.id": call_id, **fault_facts(error)})
-            refusal = Refusal(
-                code="internal_error",
-                sentence="The gateway failed on this call and stopped it.",
-                hint=f"Give {call_id} to whoever runs the gateway.",
-            )
-            if not reply.finished:
-                await refuse(dialect, reply, call_id, refusal)
+            await self._say_fault(dialect, call_id, error, reply)
         finally:
             request.release()
+
+    async def _say_fault(self, dialect: Dialect, call_id: str, error: Exception, reply: AsgiReply) -> None:
+        self._gate.warn("fault", {"comptroller.call.id": call_id, **fault_facts(error)})
+        refusal = Refusal(
+            code="internal_error",
+            sentence="The gateway failed on this call and stopped it.",
+            hint=f"Give {call_id} to whoever runs the gateway.",
+        )
+        if not reply.finished:
+            await refuse(dialect, reply, call_id, refusal)
+
+    async def _serve_free(self, found: Found, scope: Scope, api: Api, request: AsgiRequest, reply: AsgiReply) -> None:
+        match found.target:
+            case "models" | "model":
+                await self._list(api, request, reply, found.name)
+            case "hello":
+                await _plain(reply, 200, b"")
+            case "caller":
+                await self._caller(scope["method"], scope["path"], request, reply)
+            case "healthy":
+                await _plain(reply, 200, b"ok\n")
+            case "ready":
+                await (_plain(reply, 200, b"ready\n") if self._ready() else _plain(reply, 503, b"not ready\n"))
+            case _:
+                await self._no_way(scope, api, request, reply, found.methods)
+
+    async def _caller(self, method: str, path: str, request: AsgiRequest, reply: AsgiReply) -> None:
+        """What is asked beside calls."""
+        try:
+            said = await self._caller_api(method, path, request)
+        finally:
+            request.release()
+        length = (b"content-length", str(len(said.body)).encode())
+        await reply.respond(said.status, [*said.headers, length], said.body)
 
     async def _list(self, api: Api, request: AsgiRequest, reply: AsgiReply, name: str) -> None:
         """The models that a caller can reach, or one of them."""
@@ -129,5 +164,4 @@ async def _plain(reply: AsgiReply, status: int, body: bytes) -> None:
 
 
 async def _respond(reply: AsgiReply, status: int, kind: bytes, body: bytes) -> None:
-    await reply.start(status, [(b"content-type", kind), (b"content-length", str(len(body)).encode())])
-    await reply.finish(body)
+    await reply.respond(status, [(b"content-type", kind), (b"content-length", str(len(body)).encode())], body)

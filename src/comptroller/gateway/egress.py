@@ -137,11 +137,22 @@ class _Exchange:
     stays readable, since a provider will have billed it.
     """
 
-    __slots__ = (
-        "_body", "_buffer_limit_bytes", "_connecting", "_connection", "_egress", "_failure", "_finished", "_head",
-        "_loop", "_on_overflow", "_phase", "_read_limit", "_reader", "_site", "_started", "_streaming", "_timeouts",
-        "_total_deadline", "_waiter", "deadline", "headers", "status", "written",
-    )  # fmt: skip
+    # How it stands at first: on the class, since most of it is never set in most exchanges.
+    status = 0
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    written = False
+    deadline = NEVER  # seconds on the loop's clock
+    _connection: Connection | None = None
+    _connecting: asyncio.Task[Connection] | None = None
+    _waiter: asyncio.Future[None] | None = None
+    _phase: FailureKind = "connect"
+    _total_deadline = NEVER
+    _read_limit: int | None = None
+    _streaming = False
+    _started = False
+    _finished = False
+    _failure: tuple[FailureKind, str] | None = None
+    _on_overflow: Callable[[], None] | None
 
     def __init__(
         self,
@@ -151,10 +162,6 @@ class _Exchange:
         buffer_limit_bytes: int,
         on_overflow: Callable[[], None],
     ) -> None:
-        self.status = 0
-        self.headers: Sequence[tuple[bytes, bytes]] = ()
-        self.written = False
-        self.deadline = NEVER  # seconds on the loop's clock
         self._egress = egress
         self._loop = egress.loop
         self._site = site
@@ -165,17 +172,7 @@ class _Exchange:
         )
         self._reader = ResponseReader(egress.limits.max_head_bytes, no_body=request.method == "HEAD")
         self._buffer_limit_bytes = buffer_limit_bytes
-        self._on_overflow: Callable[[], None] | None = on_overflow
-        self._connection: Connection | None = None
-        self._connecting: asyncio.Task[Connection] | None = None
-        self._waiter: asyncio.Future[None] | None = None
-        self._phase: FailureKind = "connect"
-        self._total_deadline = NEVER
-        self._read_limit: int | None = None
-        self._streaming = False
-        self._started = False
-        self._finished = False
-        self._failure: tuple[FailureKind, str] | None = None
+        self._on_overflow = on_overflow
 
     # What the caller does.
 

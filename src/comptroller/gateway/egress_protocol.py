@@ -153,28 +153,25 @@ class ResponseReader:
     the end of the connection. Interim (1xx) heads are skipped.
     """
 
-    __slots__ = (
-        "_chunked", "_head", "_head_bytes", "_left", "_max_head_bytes", "_no_body", "_persistent", "_pieces",
-        "clean", "complete", "head_done", "headers", "keep_alive_s", "received", "status", "unread",
-    )  # fmt: skip
+    # How it stands at first: on the class, since most of it is never set for most responses.
+    status = 0
+    head_done = False
+    complete = False
+    clean = False  # complete, may be followed by another exchange, and nothing followed uninvited
+    keep_alive_s: int | None = None  # the server's own word on how long it keeps idle connections
+    received = 0  # body bytes so far, transfer coding removed
+    unread = 0  # of these, not yet taken
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    _head: bytearray | None = None  # unfinished
+    _head_bytes = 0  # of finished interim heads
+    _persistent = False
+    _left: int | None = None  # of a body of known length
+    _chunked: _ChunkedBody | None = None
 
     def __init__(self, max_head_bytes: int, *, no_body: bool = False) -> None:
-        self.status = 0
-        self.headers: list[tuple[bytes, bytes]] = []
-        self.head_done = False
-        self.complete = False
-        self.clean = False  # complete, may be followed by another exchange, and nothing followed uninvited
-        self.keep_alive_s: int | None = None  # the server's own word on how long it keeps idle connections
-        self.received = 0  # body bytes so far, transfer coding removed
-        self.unread = 0  # of these, not yet taken
         self._pieces: list[bytes] = []
-        self._head = bytearray()  # of an unfinished head
-        self._head_bytes = 0  # of finished interim heads
         self._max_head_bytes = max_head_bytes
         self._no_body = no_body
-        self._persistent = False
-        self._left: int | None = None  # of a body of known length
-        self._chunked: _ChunkedBody | None = None
 
     @property
     def declared_left(self) -> int:
@@ -205,31 +202,30 @@ class ResponseReader:
         return taken
 
     def _feed_head(self, data: bytes) -> None:
-        if self._head:
+        if self._head is not None:
             searched = max(0, len(self._head) - 3)
             self._head += data
             if self._head.find(b"\r\n\r\n", searched) < 0:
-                self._judge_unfinished_head(searched)
+                self._judge_unfinished_head(self._head, searched)
                 return
-            data = bytes(self._head)
+            data, self._head = bytes(self._head), None
         while not self.head_done:
             end = data.find(b"\r\n\r\n") + 4
             if end < 4:
                 self._head = bytearray(data)
-                self._judge_unfinished_head(0)
+                self._judge_unfinished_head(self._head, 0)
                 return
             self._head_bytes += end
             self._check_head_bound(self._head_bytes)
             self._parse_head(data[:end])
             data = data[end:]
-        self._head.clear()
         if data or self._left == 0:
             self._feed_body(data)
 
-    def _judge_unfinished_head(self, searched: int) -> None:
-        self._check_head_bound(self._head_bytes + len(self._head))
+    def _judge_unfinished_head(self, head: bytearray, searched: int) -> None:
+        self._check_head_bound(self._head_bytes + len(head))
         # Say at once what could otherwise only run into the timeout: another protocol, or bare line feeds.
-        if not b"HTTP/1.".startswith(bytes(self._head[:7])) or self._head.find(b"\n\n", searched) >= 0:
+        if not b"HTTP/1.".startswith(bytes(head[:7])) or head.find(b"\n\n", searched) >= 0:
             raise ProtocolViolation("not an HTTP/1 response")
 
     def _check_head_bound(self, size: int) -> None:

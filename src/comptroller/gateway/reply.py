@@ -5,19 +5,26 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
-DROP_EXTENSION = "comptroller.drop"  # put into the scope by gateway/protocol.py
+from comptroller.gateway.channel import Channel
 
 
 class AsgiReply:
     """Implements flow.door.Reply."""
 
-    def __init__(
-        self, scope: MutableMapping[str, Any], send: Callable[[MutableMapping[str, Any]], Awaitable[None]]
-    ) -> None:
-        self._scope = scope
+    __slots__ = ("_channel", "_send", "finished", "started")
+
+    def __init__(self, channel: Channel, send: Callable[[MutableMapping[str, Any]], Awaitable[None]]) -> None:
+        self._channel = channel
         self._send = send
         self.started = False
         self.finished = False
+
+    async def respond(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
+        if self._channel.respond(status, headers, body):
+            self.started = self.finished = True
+        else:
+            await self.start(status, headers)
+            await self.finish(body)
 
     async def start(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
@@ -32,6 +39,4 @@ class AsgiReply:
 
     def drop(self) -> None:
         self.finished = True
-        drop = self._scope.get("extensions", {}).get(DROP_EXTENSION)
-        if drop is not None:
-            drop()
+        self._channel.drop()

@@ -9,10 +9,11 @@ from typing import Any
 
 from comptroller.core.refusal import Refusal
 from comptroller.flow.gate import Clock, Limits
+from comptroller.gateway.channel import Channel
 from comptroller.gateway.proxies import Network, client_address
 
-WATCH_EXTENSION = "comptroller.watch"  # put into the scope by gateway/protocol.py
-KEY_SLOTS = frozenset({b"x-api-key", b"x-goog-api-key", b"api-key"})
+_KEY_SLOTS = frozenset({b"x-api-key", b"x-goog-api-key", b"api-key"})
+_SLOTS = _KEY_SLOTS | {b"authorization"}
 _GZIP = 16 + zlib.MAX_WBITS
 
 
@@ -40,14 +41,15 @@ class AsgiRequest:
         self,
         scope: MutableMapping[str, Any],
         receive: Callable[[], Awaitable[MutableMapping[str, Any]]],
+        channel: Channel,
         clock: Clock,
         limits: Limits,
         bodies: Bodies,
         trusted: Sequence[Network],
     ) -> None:
         self._receive = receive
+        self._channel = channel
         self._clock = clock
-        self._watch: Callable[[Callable[[], None] | None], None] = scope["extensions"][WATCH_EXTENSION]
         self._limits = limits
         self._bodies = bodies
         self._taken = 0
@@ -65,32 +67,28 @@ class AsgiRequest:
     @property
     def credentials(self) -> Sequence[str]:
         """Each different value presented in any slot, once."""
-        found: dict[str, None] = {}
-        for name, value in self.headers:
-            if name == b"authorization":
-                found[_bearer(value)] = None
-            elif name in KEY_SLOTS:
-                found[value.strip().decode("latin-1")] = None
-        found.pop("", None)
-        return list(found)
+        named = self._channel.named
+        if len(named) == len(self.headers):  # nothing was said twice
+            slots = [(name, named[name]) for name in _SLOTS if name in named]
+        else:
+            slots = [header for header in self.headers if header[0] in _SLOTS]
+        found = dict.fromkeys(_bearer(value) if name == b"authorization" else value.strip() for name, value in slots)
+        return [value.decode("latin-1") for value in found if value]
 
     async def body(self) -> bytes | Refusal:
         """The whole body, decompressed; bounded in bytes before and after, and in time."""
-        encoding = self._header(b"content-encoding").lower()
+        named = self._channel.named
+        whole = self._channel.body()
+        if whole is not None and b"content-encoding" not in named:
+            self.received_ns = self._clock.now_ns()
+            return self._judged(whole)
+        encoding = named.get(b"content-encoding", b"").strip().lower()
         if encoding not in {b"", b"identity", b"gzip"}:
             return _invalid("The content-encoding of this body is not supported.", "Send it plain or as gzip.")
-        declared = self._header(b"content-length")
+        declared = named.get(b"content-length", b"").strip()
         if declared.isdigit() and int(declared) > self._limits.body_bytes:
             return self._too_large()
-        try:
-            async with asyncio.timeout(self._limits.body_timeout_s):
-                raw = await self._collect()
-        except TimeoutError:
-            return Refusal(
-                code="body_timeout",
-                sentence=f"The request body did not arrive within {self._limits.body_timeout_s:g} seconds.",
-                hint="Send it again.",
-            )
+        raw = await self._rest() if whole is None else self._judged(whole)
         self.received_ns = self._clock.now_ns()
         if isinstance(raw, Refusal) or encoding != b"gzip":
             return raw
@@ -102,10 +100,26 @@ class AsgiRequest:
         self._taken = 0
 
     def watch(self, on_gone: Callable[[], None]) -> None:
-        self._watch(on_gone)
+        self._channel.watch(on_gone)
 
     def unwatch(self) -> None:
-        self._watch(None)
+        self._channel.unwatch()
+
+    def _judged(self, whole: bytes) -> bytes | Refusal:
+        if len(whole) > self._limits.body_bytes:
+            return self._too_large()
+        return whole if self._take(len(whole)) else _BUSY
+
+    async def _rest(self) -> bytes | Refusal:
+        try:
+            async with asyncio.timeout(self._limits.body_timeout_s):
+                return await self._collect()
+        except TimeoutError:
+            return Refusal(
+                code="body_timeout",
+                sentence=f"The request body did not arrive within {self._limits.body_timeout_s:g} seconds.",
+                hint="Send it again.",
+            )
 
     async def _collect(self) -> bytes | Refusal:
         pieces: list[bytes] = []
@@ -150,9 +164,6 @@ class AsgiRequest:
             hint="Send a shorter conversation, or images by URL.",
         )
 
-    def _header(self, wanted: bytes) -> bytes:
-        return next((value.strip() for name, value in self.headers if name == wanted), b"")
-
 
 _BUSY = Refusal(
     code="gateway_busy",
@@ -162,9 +173,9 @@ _BUSY = Refusal(
 )
 
 
-def _bearer(value: bytes) -> str:
+def _bearer(value: bytes) -> bytes:
     scheme, _, token = value.strip().partition(b" ")
-    return (token if scheme.lower() == b"bearer" else value).strip().decode("latin-1")
+    return (token if scheme.lower() == b"bearer" else value).strip()
 
 
 def _invalid(sentence: str, hint: str) -> Refusal:

@@ -1,6 +1,7 @@
 """The routes of the data plane, as one table: what is not in it leads nowhere.
 
-A `ModelCall` is governed and is the only kind that can cost money. Everything else is free.
+A `ModelCall` is governed and is the only kind that can cost money. Everything else is free. What callers can ask
+beside calls ("caller") stands behind this door and is answered by whoever `app.py` gives to it.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ class ModelCall:
     dialect: Dialect
 
 
-Free = Literal["models", "model", "hello", "healthy", "ready"]
+Free = Literal["models", "model", "hello", "healthy", "ready", "caller"]
 Target = ModelCall | Free
 NAME = "/{name}"  # at the end of a path: any name
+CALLER_PATHS = ("/oauth/", "/.well-known/", "/comptroller/")  # all of it is the caller API's to answer
 OTHERWISE = "*"  # among methods: any that the path does not take
 
 
@@ -46,10 +48,16 @@ class Found(NamedTuple):
     name: str = ""
 
 
+_CALLER = Found("caller")
+
+
 class Routes:
     """Finds the target of a path and a method."""
 
-    def __init__(self, calls: Mapping[str, Dialect], apis: Sequence[Api]) -> None:
+    def __init__(
+        self, calls: Mapping[str, Dialect], apis: Sequence[Api], caller: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        """`caller`: (method, path) of every route of the caller API; what is in braces is a name."""
         self.apis = tuple(apis)
         free: dict[str, dict[str, Target]] = {
             "/": {"HEAD": "hello"},  # what coding agents ask before anything else
@@ -60,11 +68,14 @@ class Routes:
         for prefix in ("", *(f"/{api.family}" for api in apis)):
             free[f"{prefix}/v1/models"] = {"GET": "models"}
             free[f"{prefix}/v1/models{NAME}"] = {"GET": "model"}
-        self.table: Mapping[str, Mapping[str, Target]] = {
-            **free,
-            **{path: {"POST": ModelCall(dialect)} for path, dialect in calls.items()},
-        }
-        self._found = {path: _found(targets) for path, targets in self.table.items()}
+        beside: dict[str, dict[str, Target]] = {}
+        for method, path in caller:
+            if not path.startswith(CALLER_PATHS):
+                raise ValueError(f"{path} is not where the caller API is: {CALLER_PATHS}")
+            beside.setdefault(path, {})[method] = "caller"
+        governed: dict[str, dict[str, Target]] = {path: {"POST": ModelCall(dialect)} for path, dialect in calls.items()}
+        self._found = {path: _found(targets) for path, targets in {**free, **governed}.items()}
+        self.table: Mapping[str, Mapping[str, Target]] = {**free, **beside, **governed}
         self._named = [path.removesuffix(NAME) + "/" for path in free if path.endswith(NAME)]
 
     def find(self, method: str, path: str) -> Found:
@@ -72,6 +83,8 @@ class Routes:
         by_method = self._found.get(path)
         if by_method is not None:
             return by_method.get(method) or by_method[OTHERWISE]
+        if path.startswith(CALLER_PATHS):
+            return _CALLER
         for begin in self._named:
             if path.startswith(begin) and len(path) > len(begin) and method == "GET":
                 return Found("model", ("GET",), path[len(begin) :])

@@ -167,6 +167,9 @@ def _words(kind: Any) -> list[str]:
 def _contradictions(settings: Settings) -> list[Problem]:
     """What no single setting can know."""
     found = _tls_contradictions(settings)
+    if settings.public_url is not None and settings.public_url.path_prefix:
+        sentence = "The gateway answers at the root of a host: its address has no path."
+        found.append(Problem("public_url", sentence, "Write it as 'https://HOST'."))
     for name, provider in settings.providers.items():
         found.extend(_provider_contradictions(join("providers", name), provider))
     return found

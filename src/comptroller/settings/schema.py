@@ -158,6 +158,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tls_key: Path | None = None
     # Whose word on the caller's address counts. Nobody's, unless it is named.
     trusted_proxies: Networks = NO_NETWORKS
+    # How callers know the gateway, where that is not `listen`: what its metadata says of itself.
+    public_url: BaseUrl | None = None
     # Journal, signing keys, the admin credential. Readable by its owner alone.
     state: Path = Path(".comptroller")
     store: Literal["sqlite"] = "sqlite"
@@ -185,6 +187,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def url(self) -> str:
         """Where the data plane is."""
         return f"{'http' if self.tls_cert is None else 'https'}://{self.listen}"
+
+    @property
+    def known_as(self) -> str:
+        """Where callers find the data plane."""
+        return self.url if self.public_url is None else self.public_url.text
 
     @property
     def admin_cert(self) -> Path | None:

@@ -50,6 +50,13 @@ class BaseUrl(NamedTuple):
             return False
         return address.is_loopback or address.is_private
 
+    @property
+    def text(self) -> str:
+        """As people write it: without the port that goes without saying."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        port = "" if self.port == {"http": 80, "https": 443}[self.scheme] else f":{self.port}"
+        return f"{self.scheme}://{host}{port}{self.path_prefix}"
+
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}{self.path_prefix}"

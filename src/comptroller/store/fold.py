@@ -181,7 +181,12 @@ class _Folding:
                 rows.settle(row, event, packed)
             self._changed[row.id] = row
         elif event.posted != _NOTHING:
-            sentence = f"Attempt {event.attempt_id} was settled without an open hold; its charge was posted."
+            row = self._calls.get(event.call_id)
+            if row is None:
+                row = self._calls[event.call_id] = rows.unheld(event)
+            rows.settle(row, event, packed)
+            self._changed[row.id] = row
+            sentence = f"Attempt {event.attempt_id} was settled without an open hold; its charge was added."
             self._findings.append(Finding(event.at_ns, "settled_without_hold", event.call_id, "gateway", sentence))
 
     def _joined(self, event: Joined) -> None:

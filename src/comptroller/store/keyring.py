@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 
@@ -82,6 +82,8 @@ class _SigningKey:
         self.stored = stored
         self.key = OKPKey.import_key({**stored.key})
         self.header = {"alg": ALGORITHM, "typ": TOKEN_TYPE, "kid": stored.kid}
+        public = {name: str(value) for name, value in self.key.as_dict(private=False).items()}
+        self.public = {**public, "kid": stored.kid, "alg": ALGORITHM, "use": "sig"}
         self.header_segment = self.sign(b"{}").partition(".")[0]
 
     def sign(self, payload: bytes) -> str:
@@ -124,6 +126,11 @@ class Keyring:
     def key_ids(self) -> tuple[str, ...]:
         """The ids of the keys that verify; the last one signs."""
         return tuple(key.stored.kid for key in self._keys.values())
+
+    @property
+    def public_keys(self) -> Sequence[Mapping[str, str]]:
+        """The keys that verify, as public JWKs (RFC 7517, RFC 8037); the last one signs."""
+        return [key.public for key in self._keys.values()]
 
     def issue(self, claims: Claims) -> str:
         """A signed credential. Instants are cut to whole seconds: the expiry down, so it never lasts longer than asked.

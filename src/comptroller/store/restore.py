@@ -4,8 +4,8 @@
         restoring.plan                                           # what comes back, and what it may lack
         restoring.complete("presume", reason="the disk died")    # or leave: nothing has changed
 
-Every session ends, signing keys and the admin credential stay with the store that was replaced, the epoch is a
-new one, and no window shows less than is known (docs/decisions/0006).
+Every session ends, stops stay, signing keys and the admin credential stay with the store that was replaced, the
+epoch is a new one, and no window shows less than is known (docs/decisions/0006).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from comptroller.core.budget.restored import Missing, UnknownSpend, carried, mis
 from comptroller.core.instant import format_instant, from_datetime, to_datetime
 from comptroller.core.registry.build import build
 from comptroller.flow.records import Change, Finding
-from comptroller.store import exchange, registry, schema, sessions, tables
+from comptroller.store import exchange, registry, schema, sessions, stops, tables
 from comptroller.store.backup import (
     DATABASE,
     Backup,
@@ -121,6 +121,7 @@ class Restoring:
             tables.add_to_balances(connection, self._known)
             tables.add_to_balances(connection, unknown)
             self._end_sessions(connection)
+            self._carry_stops(connection)
             self._number(connection)
             self._record(connection, choice if self.plan.needs_choice else None, words)
             epoch = get_meta(connection, "epoch")
@@ -158,6 +159,18 @@ class Restoring:
             run(connection, update(table).where(table.c.id == session.id).values(ended))
         changes = [Change(self._now_ns, "restore", "end", "session", session.id, why) for session in self._sessions]
         tables.add_changes(connection, changes)
+
+    def _carry_stops(self, connection: sqlite3.Connection) -> None:
+        """What the replaced store had stopped stays so, and so does what the backup had, whoever lifted it since."""
+        if not isinstance(self._present, Present):
+            return
+        found = self._present.stops
+        why = [f"{stop.reason} (stopped by {stop.actor} in the store that was replaced)" for stop in found]
+        changes = [
+            Change(self._now_ns, "restore", stop.kind, stop.scope, stop.value, words)
+            for stop, words in zip(found, why, strict=True)
+        ]
+        stops.carry(connection, found, changes)
 
     def _number(self, connection: sqlite3.Connection) -> None:
         """Numbers that the replaced store has used are not used again; the books get a gap, which `apply` knows."""

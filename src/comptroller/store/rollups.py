@@ -64,8 +64,8 @@ def contribution(row: CallRow) -> tuple[Place, Sums]:
     refused = row.state == "refused"
     posted = row.charge_nanos or 0
     presumed = row.state == "presumed" and not row.corrected
-    # Callers may ask for any name: one that nothing serves is theirs alone, and no line in a report.
-    model = "" if row.refusal_code == "model_unknown" else row.model or ""
+    # Callers may ask for any name, and an entry like "gpt-*" takes any: one that came to nothing makes no line.
+    model = row.model or "" if row.charge_nanos or row.charge_tokens else ""
     place = Place(
         row.at_ns // QUARTER_HOUR_NS * QUARTER_HOUR_NS,
         row.session,

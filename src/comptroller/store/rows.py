@@ -268,6 +268,15 @@ def ended(held: Held, event: Settled, windows: bytes) -> CallRow:
     return row
 
 
+def unheld(event: Settled) -> CallRow:
+    """The row of a call of which nothing is known but that it was settled."""
+    return CallRow(
+        id=event.call_id, at_ns=event.at_ns, dialect="", identity="", kind="", owner="", team="", environment="",
+        organization="", session="", chain=pack_names(()), registry_version=0, model=None, provider=None,
+        model_class=None, price_version=None, stream=False, body_bytes=0, body_digest=None, state="refused",
+    )  # fmt: skip
+
+
 def correct(row: CallRow, event: Corrected) -> None:
     """The call's charge is now another."""
     if row.original_charge_nanos is None:

@@ -235,6 +235,25 @@ sessions = Table(
     Index("sessions_identity", "identity", "opened_at_ns"),
 )
 
+IN_FORCE = text("lifted_at_ns IS NULL")
+
+stops = Table(
+    "stops",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("scope", Text, nullable=False),
+    Column("value", Text, nullable=False),  # '' for everything
+    Column("kind", Text, nullable=False),  # suspend, quarantine
+    Column("at_ns", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("lifted_at_ns", BigInteger),  # NULL: in force
+    Column("lifted_by", Text),
+    Column("lifted_reason", Text),
+    # One of a kind at a time, and what is in force is found among all that ever was.
+    Index("stops_in_force", "scope", "value", unique=True, sqlite_where=IN_FORCE),
+)
+
 registry_entries = Table(
     "registry_entries",
     metadata,

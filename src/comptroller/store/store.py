@@ -7,9 +7,9 @@
 
 `journal` is what the story needs (flow/journal.py): `commit`, `append`, `offer`. The rest is `async`:
 
-- Writes (`open_session`, `end_session`, `install`) are jobs of the thread that writes the journal, so that one
-  connection writes everything in the order in which it was asked to. They are durable when they return, or
-  raise LedgerUnavailableError and have written nothing.
+- Writes (`open_session`, `end_session`, `write_stop`, `install`) are jobs of the thread that writes the journal, so
+  that one connection writes everything in the order in which it was asked to. They are durable when they return,
+  or raise LedgerUnavailableError and have written nothing.
 - Reads look at the tables on a connection of their own in a worker thread and never wait for the writer. They
   see what is folded, at most about a second old; `fold()` first, to see everything.
 - `posted_so_far` is a read whose moment is a place in the queue.
@@ -42,9 +42,10 @@ from comptroller.control.interfaces import (
 from comptroller.core.budget.bounds import Bound
 from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.core.work.session import Session
+from comptroller.core.work.stop import Stop
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Change, Finding
-from comptroller.store import books, registry, retention, sessions, spend, tables
+from comptroller.store import books, registry, retention, sessions, spend, stops, tables
 from comptroller.store.database import Database
 from comptroller.store.folder import Folder
 from comptroller.store.journal import JournalWriter
@@ -126,6 +127,12 @@ class Store(Ledger):
     async def end_sessions(self, ended: Sequence[tuple[Session, Change]]) -> None:
         await self.journal.submit(lambda connection: [sessions.end_session(connection, *each) for each in ended])
 
+    async def write_stop(self, stop: Stop, change: Change) -> None:
+        await self.journal.submit(lambda connection: stops.write_stop(connection, stop, change))
+
+    async def lift_stop(self, lifted: Stop, made: Change, change: Change) -> None:
+        await self.journal.submit(lambda connection: stops.lift_stop(connection, lifted, made, change))
+
     async def install(self, installation: Installation) -> None:
         await self.journal.submit(lambda connection: registry.install(connection, installation))
 
@@ -138,6 +145,13 @@ class Store(Ledger):
     async def live_sessions(self, now_ns: int) -> Sequence[Session]:
         """Those that are neither ended nor expired."""
         return await self._read(lambda connection: sessions.live_sessions(connection, now_ns))
+
+    async def stops(self, limit: int) -> Sequence[Stop]:
+        return await self._read(lambda connection: stops.list_stops(connection, limit))
+
+    async def stops_in_force(self) -> Sequence[Stop]:
+        """The oldest first."""
+        return await self._read(stops.stops_in_force)
 
     async def registry(self) -> RegistryState:
         return await self._read(registry.registry_state)

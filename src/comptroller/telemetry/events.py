@@ -44,5 +44,8 @@ EVENTS: Mapping[str, Event] = {
     ),
     "fault": Event("error", "A bug of ours stopped a call. The line says where."),
     "control_fault": Event("error", "A bug of ours stopped a request of an operator. The line says where."),
+    "caller_fault": Event(
+        "error", "A bug of ours stopped a request of a caller that was no call. The line says where."
+    ),
     "loop_fault": Event("error", "A bug of ours beside any request. The line says where."),
 }

@@ -7,9 +7,9 @@ redirects and proxies and judges no address.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
+from threading import Event
 
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan
@@ -23,6 +23,7 @@ _AGAIN = frozenset({429, 502, 503, 504})  # by the OTLP specification
 _PAUSE_S = 1.0
 _TIMEOUTS = Timeouts(connect_s=5.0, first_byte_s=10.0, idle_s=10.0, total_s=10.0)
 _ANSWER_BYTES = 64 * 1024
+_STOPPED = "the gateway has stopped"
 
 
 class CollectorExporter(SpanExporter):
@@ -33,7 +34,9 @@ class CollectorExporter(SpanExporter):
         self._collector = collector
         self._lost = lost  # told why, and how many spans
         self._loop = asyncio.get_running_loop()
-        self._stopped = False
+        self._closing = Event()
+        self._given_up = False
+        self._sent: Future[int] | None = None
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         body = encode_spans(spans).SerializeToString()
@@ -42,29 +45,40 @@ class CollectorExporter(SpanExporter):
             again, why = self._try(body)
             if not why:
                 return SpanExportResult.SUCCESS
-            if last or not again or self._stopped:
+            if last or not again or self._closing.wait(_PAUSE_S):  # on a thread of its own
                 break
-            time.sleep(_PAUSE_S)  # on a thread of its own
         self._lost(why, len(spans))
         return SpanExportResult.FAILURE
 
     def shutdown(self) -> None:
-        self._stopped = True
+        """What waits is tried once more, and nothing is tried again."""
+        self._closing.set()
+
+    def give_up(self) -> None:
+        """End what is on its way and begin nothing more, so that nobody waits for a collector that is silent."""
+        self._given_up = True
+        self._closing.set()
+        if self._sent is not None:
+            self._sent.cancel()
 
     def _try(self, body: bytes) -> tuple[bool, str]:
         """Whether another try may help, and why this one failed; empty if it did not."""
+        if self._given_up:
+            return False, _STOPPED
         sending = self._send(body)
         try:
-            sent: Future[int] = asyncio.run_coroutine_threadsafe(sending, self._loop)
+            self._sent = sent = asyncio.run_coroutine_threadsafe(sending, self._loop)
         except RuntimeError:
             sending.close()
-            return False, "the gateway has stopped"
+            return False, _STOPPED
+        if self._given_up:  # since we looked: whoever gave up may not have seen this one
+            sent.cancel()
         try:
             status = sent.result(_TIMEOUTS.total_s + 5.0)
         except UpstreamFailure as failure:
             return True, str(failure)
-        except (TimeoutError, asyncio.CancelledError):
-            return False, "the gateway has stopped"
+        except (TimeoutError, CancelledError):
+            return False, _STOPPED
         return status in _AGAIN, "" if 200 <= status < 300 else f"HTTP {status}"
 
     async def _send(self, body: bytes) -> int:

@@ -65,7 +65,10 @@ class Spans:
         """Deliver what waits, for at most a few seconds: whoever stops a gateway waits for its calls, not for these."""
         self._exporter.shutdown()  # no second tries
         ending = asyncio.get_running_loop().run_in_executor(None, self._provider.shutdown)
-        await asyncio.wait({ending}, timeout=_CLOSE_MOST_S)
+        delivered, _ = await asyncio.wait({ending}, timeout=_CLOSE_MOST_S)
+        if not delivered:
+            self._exporter.give_up()
+            await ending  # at once now: the end of the process would wait for its threads anyway
 
     def _lost(self, why: str, spans: int) -> None:
         self._log.say("traces", {"message": why, "comptroller.spans": spans})

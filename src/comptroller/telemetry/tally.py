@@ -8,6 +8,7 @@ and `most` bounds how many sets of them there can be whatever the registry holds
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import compress
 from operator import attrgetter
 
 from comptroller.core.pricing.usage import Usage
@@ -92,9 +93,9 @@ class Tally:
             account.presumed_nanos += settled.posted.usd
         usage = settled.usage
         if usage is not None:
-            for meter, count in zip(METERS, _counts(usage), strict=False):
-                if count:
-                    account.tokens[meter] += count
+            counts = _counts(usage)
+            for meter, count in compress(zip(METERS, counts, strict=False), counts):  # most of them are zero
+                account.tokens[meter] += count
         elif settled.posted.tokens:
             account.tokens["presumed"] += settled.posted.tokens
         durable_ns = attempt.durable_ns

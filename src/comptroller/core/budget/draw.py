@@ -43,7 +43,8 @@ class Draw:
     def __init__(self, windows: Iterable[Window]) -> None:
         self.windows = tuple(windows)
         self.keys: tuple[WindowKey, ...] = tuple(window.key for window in self.windows)
-        self.by_unit = _by_unit(self.windows)
+        by_unit = _by_unit(self.windows)
+        self.by_unit = tuple(by_unit.get(unit, ()) for unit in UNITS)  # as amounts are in order
         self.hard = _by_unit(window for window in self.windows if window.budget.mode == "hard")
         self.shadow = tuple(window for window in self.windows if window.budget.mode == "shadow")
         self.shown = tuple(window for window in self.hard.get("usd", ()) if window.budget.visible == "caller")
@@ -60,7 +61,7 @@ class Draw:
         for unit, windows in self.hard.items():
             amount = amounts.of(unit)
             short += [w for w in windows if w.budget.limit - w.posted - w.held < amount]
-        return min(short, key=lambda w: w.remaining * 10_000 // max(1, w.budget.limit), default=None)
+        return min(short, key=_share_left) if short else None
 
     def left_bp(self) -> int:
         """How much the tightest hard window has left, in hundredths of a percent of its limit."""
@@ -72,6 +73,10 @@ class Draw:
     def tightest(self, unit: Unit) -> Window | None:
         """The hard window of this unit with the least left."""
         return least_left(self.hard.get(unit, ()))
+
+
+def _share_left(window: Window) -> int:
+    return window.remaining * ALL_LEFT_BP // max(1, window.budget.limit)
 
 
 def least_left(windows: Iterable[Window]) -> Window | None:

@@ -11,6 +11,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from zoneinfo import ZoneInfo
 
 import msgspec
+from msgspec.structs import astuple
 
 from comptroller.core.budget.budget import Budget, Unit
 from comptroller.core.budget.draw import Draw, Window
@@ -108,8 +109,7 @@ class BudgetTree:
         if short is not None:
             return short
         hold = self._holds[hold_id] = Hold(hold_id, amounts, draw)
-        for unit, windows in draw.by_unit.items():
-            amount = amounts.of(unit)
+        for windows, amount in zip(draw.by_unit, astuple(amounts), strict=True):
             for window in windows:
                 window.held += amount
         return hold
@@ -122,8 +122,7 @@ class BudgetTree:
         hold = self._holds.pop(hold_id, None)
         if hold is None:
             raise SettledTwiceError(f"hold {hold_id} is not open")
-        for unit, windows in hold.draw.by_unit.items():
-            held, charged = hold.amounts.of(unit), posted.of(unit)
+        for windows, held, charged in zip(hold.draw.by_unit, astuple(hold.amounts), astuple(posted), strict=True):
             for window in windows:
                 window.held -= held
                 window.posted += charged

@@ -28,6 +28,7 @@ from comptroller.core.registry.entries import (
     string,
 )
 from comptroller.core.registry.fields import parse_limit
+from comptroller.core.registry.issuers import build_federation
 from comptroller.core.registry.policy_files import installed_files, load_installed
 from comptroller.core.registry.registry import Model, Registry
 
@@ -52,6 +53,7 @@ def build(installed: Installed, version: int, shipped: Shipped | None = None) ->
         models={key: _model(key, stored) for key, stored in of["model"]},
         prices=_price_book([stored.value for _, stored in of["price"] if not stored.disabled], shipped),
         budgets=tuple(_budget(key, stored.value) for key, stored in of["budget"] if not stored.disabled),
+        federation=build_federation(of["issuer"], of["federation"]),
         policies=load_installed(installed_files(installed)),
     )
 

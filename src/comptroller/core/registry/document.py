@@ -17,7 +17,7 @@ from comptroller.core.ids import is_identity_id, is_trust_domain
 from comptroller.core.pricing.book import Shipped
 from comptroller.core.pricing.rates import DEFAULT_TIER, tier_name
 from comptroller.core.problem import Fault, Problem, did_you_mean, join
-from comptroller.core.registry import fields
+from comptroller.core.registry import fields, issuers
 from comptroller.core.registry.entries import (
     NOTHING,
     ORGANIZATION,
@@ -147,10 +147,11 @@ _BUDGET = (
 _TABLES: tuple[tuple[str, EntryKind, Reader, tuple[Field, ...]], ...] = (
     ("teams", "team", fields.name, _TEAM),
     ("owners", "owner", fields.name, _OWNER),
+    ("issuers", "issuer", fields.name, issuers.ISSUER),
     ("identities", "identity", _identity_id, _IDENTITY),
     ("models", "model", fields.pattern, _MODEL),
 )
-SECTIONS = ("organization", "teams", "owners", "identities", "models", "prices", "budgets")
+SECTIONS = ("organization", "teams", "owners", "issuers", "identities", "models", "prices", "budgets")
 
 
 def read_document(
@@ -174,7 +175,10 @@ def read_document(
         for key, table in _tables(section, raw, problems):
             place = places[kind, key] = join(section, key)
             _check_key(place, key, read_key, problems)
-            entries[kind, key] = read_table(place, table, known, problems)
+            if kind == "identity":
+                for found in issuers.read_rules(key, place, table, entries, problems):
+                    _add(*found, entries, places, problems)
+            entries[kind, key] = read_table(place, issuers.without_rules(table), known, problems)
     for place, entry in _list("prices", raw, _PRICE, problems):
         key = price_key(entry) if {"model", "from"} <= entry.keys() else place
         _add(("price", key), entry, place, entries, places, problems)
@@ -183,6 +187,7 @@ def read_document(
         _add(("budget", string(entry, "name") or place), entry, place, entries, places, problems)
     _check_contents(entries, places, problems)
     problems.extend(check_references(entries, places, installed))
+    problems.extend(issuers.check_rules(entries, places))
     if problems:
         return problems
     for (kind, _), entry in entries.items():

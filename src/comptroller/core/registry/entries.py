@@ -14,12 +14,16 @@ import msgspec
 
 from comptroller.core.problem import Problem
 
-EntryKind = Literal["organization", "team", "owner", "identity", "model", "price", "budget", "policy"]
+EntryKind = Literal[
+    "organization", "team", "owner", "issuer", "identity", "federation", "model", "price", "budget", "policy"
+]
 KINDS: tuple[EntryKind, ...] = (
     "organization",
     "team",
     "owner",
+    "issuer",
     "identity",
+    "federation",  # one way to be an identity: by a token of an issuer with certain claims
     "model",
     "price",
     "budget",

@@ -22,6 +22,11 @@ from comptroller.core.registry.entries import (
 )
 from comptroller.core.registry.policy_files import say_policies, text_of
 
+_IN_THE_KEY: Mapping[EntryKind, frozenset[str]] = {
+    "price": frozenset({"model", "provider", "service_tier", "from", "over_input_tokens"}),
+    "federation": frozenset({"identity", "issuer", "claims"}),
+}
+
 Verb = Literal["add", "change", "disable", "enable"]
 
 
@@ -118,8 +123,8 @@ def _warnings(changes: tuple[EntryChange, ...]) -> Iterator[Problem]:
 
 
 def _say_entry(kind: EntryKind, entry: Entry) -> str:
-    """The fields of a new entry; those of a price's key are said already."""
-    said = {"model", "provider", "service_tier", "from", "over_input_tokens"} if kind == "price" else set[str]()
+    """The fields of a new entry; what its key says is said already."""
+    said = _IN_THE_KEY.get(kind, frozenset())
     return ", ".join(f"{name} {_say(value)}" for name, value in entry.items() if name not in said)
 
 

@@ -26,6 +26,7 @@ from comptroller.core.registry.entries import (
 # Field of an entry that holds the key of another entry.
 _REFERENCES: tuple[tuple[EntryKind, str, EntryKind], ...] = (
     ("owner", "team", "team"),
+    ("federation", "issuer", "issuer"),
     ("identity", "team", "team"),
     ("identity", "owner", "owner"),
     ("identity", "deputy", "owner"),

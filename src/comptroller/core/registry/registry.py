@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from comptroller.core.budget.budget import Budget
+from comptroller.core.identity.federation import Federation
 from comptroller.core.identity.identity import FOREVER_NS, Identity, Organization, Owner, Team
 from comptroller.core.policy.load import built_in
 from comptroller.core.policy.policies import Policies
@@ -46,6 +47,7 @@ class Registry:
         prices: PriceBook,
         budgets: tuple[Budget, ...],
         policies: Policies | None = None,  # None: the built-in set
+        federation: Federation | None = None,  # None: nobody's tokens are believed
     ) -> None:
         self.version = version
         self.organization = organization
@@ -55,6 +57,7 @@ class Registry:
         self.models = models
         self.prices = prices
         self.budgets = budgets
+        self.federation = Federation() if federation is None else federation
         self.policies = built_in() if policies is None else policies
         self._matched: dict[str, Model | None] = {}
 

@@ -36,6 +36,8 @@ _TOP_LEVEL = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ENCODER = msgspec.json.Encoder()
 _LIMIT_FIELDS = ("max_completion_tokens", "max_tokens")
 _RENDERED_AS_JSON = ("tools", "functions")
+# Plain fields that bound something and that few requests have: without any of them there is nothing more to read.
+_RARE = frozenset({*_RENDERED_AS_JSON, "service_tier", "modalities", "audio", "n", "prediction", "stream_options"})
 _CASE = "Write it in lower case: some servers read other spellings as the same field, and others do not."
 
 
@@ -83,10 +85,15 @@ def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], body_byte
     contents.read_messages(_messages(request))
     if contents.misspelt is not None:
         raise Invalid(f"The key {shown(contents.misspelt)} is not written as the API writes it.", "messages", _CASE)
-    stream, tier = boolean(request, "stream"), word(request, "service_tier", "auto")
-    modalities = _modalities(request)
-    model = model_name(request)
+    stream, model = boolean(request, "stream"), model_name(request)
     contents.read_cache_marks(request)
+    limit, text_tokens = _output_limit(request), body_bytes - contents.image_bytes
+    if not switches and _RARE.isdisjoint(request) and not searches(model):
+        return Asked(
+            model, stream, text_tokens, contents.images, 1, limit, audio_input=contents.audio,
+            long_cache_writes=contents.long_cache, unbounded=contents.unbounded,
+        )  # fmt: skip
+    tier, modalities = word(request, "service_tier", "auto"), _modalities(request)
     beside = (*((SEARCH,) if searches(model) else ()), *_tools(request, contents))
     outside = (*contents.unbounded, *(switch.words for switch in switches), *beside)
     fees = (*(switch.words for switch in switches if switch.fees), *beside)
@@ -95,10 +102,10 @@ def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], body_byte
     return Asked(
         model=model,
         stream=stream,
-        text_tokens=body_bytes - contents.image_bytes + sum(map(punctuation, map(fields.get, _RENDERED_AS_JSON))),
+        text_tokens=text_tokens + sum(map(punctuation, map(fields.get, _RENDERED_AS_JSON))),
         images=contents.images,
         choices=_whole_number(request, "n", MOST_CHOICES) or 1,
-        output_limit=_output_limit(request),
+        output_limit=limit,
         extra_output_tokens=_prediction(request),
         audio_input=contents.audio,
         audio_output="audio" in modalities or request.get("audio") is not None,
@@ -114,6 +121,8 @@ def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], body_byte
 def _read_names(request: dict[str, object], contents: Contents) -> list[ServerSide]:
     """Check the names of all fields; returns the switches that are on."""
     switches: list[ServerSide] = []
+    if request.keys() <= PLAIN_FIELDS:
+        return switches
     for name, value in request.items():
         if name in PLAIN_FIELDS:
             continue
@@ -150,8 +159,8 @@ def _tools(request: dict[str, object], contents: Contents) -> tuple[str, ...]:
 
 
 def _output_limit(request: dict[str, object]) -> int | None:
-    limits = [_whole_number(request, name, None) for name in _LIMIT_FIELDS]
-    return min((limit for limit in limits if limit is not None), default=None)
+    limits = [limit for name in _LIMIT_FIELDS if (limit := _whole_number(request, name, None)) is not None]
+    return min(limits) if limits else None
 
 
 def _whole_number(request: dict[str, object], name: str, most: int | None) -> int | None:

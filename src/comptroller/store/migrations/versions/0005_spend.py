@@ -44,7 +44,8 @@ _FILL_RECENT = """
             at_ns / 900000000000 * 900000000000 AS start_ns,
             session, organization, team, owner, environment, kind, identity,
             coalesce(provider, '') AS provider,
-            CASE WHEN refusal_code IS 'model_unknown' THEN '' ELSE coalesce(model, '') END AS model,
+            CASE WHEN coalesce(charge_nanos, 0) != 0 OR coalesce(charge_tokens, 0) != 0
+                THEN coalesce(model, '') ELSE '' END AS model,
             coalesce(model_class, '') AS model_class,
             sum(state != 'refused') AS calls,
             sum(state = 'refused') AS refused,

@@ -1,0 +1,121 @@
+"""What callers ask beside calls, as one table: `/oauth/...`, `/.well-known/...` and `/comptroller/v1/...`.
+
+It stands on the data plane, behind the same door and bounds as calls (gateway/door.py), and costs nothing. To add a
+route: write its act (caller_route.py says how) beside the noun that it is about, give it a line in the table and a row
+in docs/reference/api.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from comptroller.control import credentials, exchange, metadata
+from comptroller.control.caller_route import Asked, CallerRoute, OAuthError, json_answer
+from comptroller.control.office import Office
+from comptroller.control.problem import ControlProblem, ledger_unavailable
+from comptroller.flow.door import Answered, CallerRequest
+from comptroller.flow.fault import fault_facts
+from comptroller.flow.journal import LedgerUnavailableError
+
+ROUTES: Sequence[CallerRoute] = (
+    CallerRoute("POST", "/oauth/token", exchange.exchange),
+    CallerRoute("POST", "/oauth/introspect", credentials.introspect),
+    CallerRoute("POST", "/oauth/revoke", credentials.revoke),
+    CallerRoute("GET", metadata.SERVER_PATH, metadata.describe_server),
+    CallerRoute("GET", metadata.KEYS_PATH, metadata.show_keys),
+)
+OAUTH = "/oauth/"
+# How a problem of the control plane is said below /oauth, by its status; all else is the request's fault.
+_ERRORS: Mapping[int, str] = {
+    401: "invalid_client",
+    403: "access_denied",
+    409: "invalid_grant",
+    500: "server_error",
+    503: "temporarily_unavailable",
+}
+
+
+class _OAuthBody(msgspec.Struct, frozen=True, omit_defaults=True):
+    """RFC 6749 section 5.2, and beside it our code and way on."""
+
+    error: str
+    error_description: str
+    code: str = ""
+    hint: str = ""
+
+
+class CallerApi:
+    """Implements flow.door.CallerApi."""
+
+    def __init__(self, office: Office) -> None:
+        self._office = office
+        self._places: dict[tuple[str, ...], dict[str, CallerRoute]] = {}
+        for route in ROUTES:
+            self._places.setdefault(tuple(route.path.split("/")), {})[route.method] = route
+
+    async def __call__(self, method: str, path: str, request: CallerRequest) -> Answered:
+        try:
+            route, names = self._find(method, path)
+            return await route.act(self._office, Asked(names, request))
+        except OAuthError as error:
+            return _said(error)
+        except ControlProblem as problem:
+            return _problem(path, problem)
+        except LedgerUnavailableError as error:
+            return _problem(path, ledger_unavailable(f"{error}."))
+        except Exception as error:  # noqa: BLE001 - the boundary: our fault is said kindly and logged without values
+            self._office.gate.warn("caller_fault", fault_facts(error))
+            return _problem(path, ControlProblem(500, "internal_error", "The gateway failed on this request."))
+
+    def _find(self, method: str, path: str) -> tuple[CallerRoute, Mapping[str, str]]:
+        parts = tuple(path.split("/"))
+        exact = self._places.get(parts)
+        places = [exact] if exact is not None else [at for form, at in self._places.items() if _fits(form, parts)]
+        if not places:
+            hint = "The caller API is /oauth/, /.well-known/ and /comptroller/v1/ (docs/reference/api.md)."
+            raise ControlProblem(404, "route_unknown", "There is no such route here.", hint)
+        route = places[0].get(method)
+        if route is None:
+            methods = sorted(places[0])
+            sentence = f"This route takes {' or '.join(methods)}."
+            raise ControlProblem(405, "method_not_allowed", sentence, headers={"allow": ", ".join(methods)})
+        return route, _names(route.path.split("/"), parts)
+
+
+def _fits(form: Sequence[str], parts: Sequence[str]) -> bool:
+    return len(form) == len(parts) and all(
+        name == part or (name.startswith("{") and part) for name, part in zip(form, parts, strict=True)
+    )
+
+
+def _names(form: Sequence[str], parts: Sequence[str]) -> Mapping[str, str]:
+    return {name[1:-1]: part for name, part in zip(form, parts, strict=True) if name.startswith("{")}
+
+
+def _problem(path: str, problem: ControlProblem) -> Answered:
+    if path.startswith(OAUTH):
+        error = OAuthError(
+            _ERRORS.get(problem.status, "invalid_request"),
+            problem.message,
+            problem.hint,
+            status=400 if problem.status in {409, 422} else problem.status,
+            headers=problem.headers,
+            code=problem.code,
+        )
+        return _said(error)
+    answer = json_answer(problem.body, problem.status)
+    kind = (b"content-type", b"application/problem+json")
+    return msgspec.structs.replace(answer, headers=[kind, *answer.headers[1:], *_header_lines(problem.headers)])
+
+
+def _said(error: OAuthError) -> Answered:
+    # RFC 6749 allows no quotation mark and no backslash in a description.
+    words = "".join(c if " " <= c <= "~" and c not in '"\\' else "?" for c in error.description)
+    answer = json_answer(_OAuthBody(error.error, words, error.code, error.hint), error.status)
+    return msgspec.structs.replace(answer, headers=[*answer.headers, *_header_lines(error.headers)])
+
+
+def _header_lines(headers: Mapping[str, str]) -> Sequence[tuple[bytes, bytes]]:
+    return [(name.encode(), value.encode()) for name, value in headers.items()]

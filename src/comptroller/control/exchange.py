@@ -1,0 +1,132 @@
+"""The token endpoint (RFC 6749 section 3.2): a token of a trusted issuer in, a session credential out.
+
+What is accepted stands in ACCEPTED, and nothing else is: a combination that nobody thought about is not a way in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from comptroller.control import tokens
+from comptroller.control.caller_route import Asked, OAuthError, json_answer, read_form
+from comptroller.control.office import Office
+from comptroller.control.proof import Proof, prove
+from comptroller.core.identity.credential import AUDIENCE
+from comptroller.core.identity.federation import Untrusted
+from comptroller.core.instant import NANOS_PER_SECOND
+from comptroller.flow.door import Answered
+
+TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - a name
+JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+JWT = "urn:ietf:params:oauth:token-type:jwt"
+ID_TOKEN = "urn:ietf:params:oauth:token-type:id_token"  # noqa: S105 - a name
+ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - a name
+FEDERATED_LIFETIME_S = 3600  # whoever can exchange once can do it again
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """One combination that opens a session. None: the parameter is left out."""
+
+    grant: str
+    subject_token_type: str | None
+    actor_token_type: str | None
+    audiences: Sequence[str]  # AUDIENCE, or the gateway's own address; it may be left out
+    gives: str
+
+
+_OWN = (AUDIENCE, "public_url")
+ACCEPTED: Sequence[Accepted] = (
+    Accepted(TOKEN_EXCHANGE, JWT, None, _OWN, "a session of the identity that a JWT of a trusted issuer stands for"),
+    Accepted(TOKEN_EXCHANGE, ID_TOKEN, None, _OWN, "the same, of an ID token"),
+    Accepted(JWT_BEARER, None, None, _OWN, "the same, of a JWT sent as `assertion`"),
+)
+
+
+class TokenAnswer(msgspec.Struct, frozen=True):
+    """RFC 6749 section 5.1 and RFC 8693 section 2.2.1; `identity` and `session` are ours."""
+
+    access_token: str
+    expires_in: int
+    identity: str
+    session: str
+    issued_token_type: str = ACCESS_TOKEN
+    token_type: str = "Bearer"  # noqa: S105 - a kind of token
+
+
+async def exchange(office: Office, asked: Asked) -> Answered:
+    """A session credential for whoever proves to be an identity of the registry."""
+    if office.gate.draining:
+        sentence, after = "The gateway is shutting down and opens no sessions.", {"retry-after": "5"}
+        raise OAuthError("temporarily_unavailable", sentence, "Try again.", status=503, headers=after)
+    form = await read_form(asked.request)
+    grant = _accepted(office, form)
+    token = form.get("assertion" if grant.grant == JWT_BEARER else "subject_token")
+    if token is None:
+        name = "assertion" if grant.grant == JWT_BEARER else "subject_token"
+        raise OAuthError("invalid_request", f"The parameter `{name}` is missing.", "Send the issuer's token there.")
+    proof, identity = await _identified(office, token, grant)
+    actor = f"{proof.issuer.name}:{proof.subject}"
+    minted = await tokens.mint(office, identity, _lifetime_s(form), actor)
+    return json_answer(TokenAnswer(minted.credential, minted.lifetime_s, minted.identity, minted.session))
+
+
+def _accepted(office: Office, form: Mapping[str, str]) -> Accepted:
+    """The line of the table that this request is."""
+    grant = form.get("grant_type")
+    of_grant = [each for each in ACCEPTED if each.grant == grant]
+    if not of_grant:
+        known = ", ".join(dict.fromkeys(each.grant for each in ACCEPTED))
+        error = "invalid_request" if grant is None else "unsupported_grant_type"
+        raise OAuthError(error, "This grant type is not accepted here.", f"Send `grant_type` as one of: {known}.")
+    kinds = (form.get("subject_token_type"), form.get("actor_token_type"))
+    found = next((each for each in of_grant if (each.subject_token_type, each.actor_token_type) == kinds), None)
+    if found is None or ("actor_token" in form) != (found.actor_token_type is not None):
+        hint = "What is accepted stands in docs/federation.md, as a table."
+        raise OAuthError("invalid_request", "This combination of token types is not accepted.", hint)
+    _check_target(office, form, found)
+    return found
+
+
+def _check_target(office: Office, form: Mapping[str, str], accepted: Accepted) -> None:
+    known = {office.process.url if each == "public_url" else each for each in accepted.audiences}
+    if any(form.get(name, AUDIENCE) not in known for name in ("audience", "resource")):
+        raise OAuthError(
+            "invalid_target",
+            "Credentials are issued for this gateway only.",
+            f"Leave `audience` out, or send {AUDIENCE}.",
+        )
+    if form.get("requested_token_type", ACCESS_TOKEN) not in {ACCESS_TOKEN, JWT}:
+        raise OAuthError("invalid_request", "This type of token is not issued.", "Leave `requested_token_type` out.")
+    if "scope" in form:
+        raise OAuthError("invalid_scope", "There are no scopes here.", "Leave `scope` out.")
+
+
+async def _identified(office: Office, token: str, accepted: Accepted) -> tuple[Proof, str]:
+    federation = office.gate.registry.federation
+    now_s = office.gate.clock.expiry_ns() // NANOS_PER_SECOND
+    proof = await prove(token, federation, office.issuer_keys, now_s)
+    if isinstance(proof, Untrusted):
+        raise _said(proof, accepted)
+    identity = federation.identity_of(proof.issuer, proof.claims)
+    if isinstance(identity, Untrusted):
+        raise _said(identity, accepted)
+    return proof, identity
+
+
+def _said(no: Untrusted, accepted: Accepted) -> OAuthError:
+    """A token that is not believed: RFC 7523 section 3.1 and RFC 8693 section 2.2.2 have different words for it."""
+    if no.retry_after_s is not None:
+        after = {"retry-after": str(no.retry_after_s)}
+        return OAuthError("temporarily_unavailable", no.sentence, no.hint, code=no.code, status=503, headers=after)
+    error = "invalid_grant" if accepted.grant == JWT_BEARER else "invalid_request"
+    return OAuthError(error, no.sentence, no.hint, code=no.code)
+
+
+def _lifetime_s(form: Mapping[str, str]) -> int:
+    """How long the credential is to work: `lifetime_s`, which is ours."""
+    text = form.get("lifetime_s", str(FEDERATED_LIFETIME_S))
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise OAuthError("invalid_request", "`lifetime_s` is no number of seconds.", "Send it as digits, such as 3600.")
+    return int(text)

@@ -1,0 +1,170 @@
+"""Whose tokens are believed, and which identity a token of theirs stands for.
+
+A rule says: who has a token of this issuer with exactly these claims is this identity. There are no patterns. A token
+that fits rules of no identity, or of two, stands for nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import ip_address
+from typing import Literal, NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+
+IssuerKind = Literal["oidc", "kubernetes", "github", "spiffe"]
+Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]
+"""Of a signature that a public key verifies: no `none`, and no HMAC, whose key would be that public key."""
+
+SPIFFE = "spiffe://"
+DISCOVERY = "discovery"
+FILE = "file:"
+
+UNTRUSTED: Mapping[str, str] = {
+    "token_malformed": "what was sent is no signed JWT, or is too long",
+    "issuer_unknown": "no issuer of the registry has signed it",
+    "issuer_unavailable": "the issuer's keys cannot be had now",
+    "token_invalid": "its signature, algorithm, audience or time is not what the registry asks for",
+    "identity_unmatched": "it is genuine, and stands for no identity",
+    "identity_ambiguous": "it is genuine, and stands for more than one identity",
+}
+"""Why a token of an issuer opens no session: every code, with what it means."""
+
+
+class Untrusted(msgspec.Struct, frozen=True):
+    """One such no, without any of the token in it. `retry_after_s`: waiting may mend it."""
+
+    code: str
+    sentence: str
+    hint: str
+    retry_after_s: int | None = None
+
+
+class TrustedIssuer(msgspec.Struct, frozen=True, kw_only=True):
+    """Whoever signs tokens that the organization believes."""
+
+    name: str
+    kind: IssuerKind
+    url: str  # exactly as `iss` has it; of kind spiffe, the trust domain as spiffe://NAME
+    audience: str  # must be among those in `aud`
+    algorithms: tuple[Algorithm, ...]
+    keys: str  # DISCOVERY, the URL of a JWK set, or FILE and the path of one
+    private_network: bool = False
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """One way to be an identity: each of these claims has one of these values."""
+
+    identity: str
+    issuer: str  # its name
+    claims: Mapping[str, tuple[str, ...]]
+
+
+class Location(NamedTuple):
+    """An address that keys may be fetched from."""
+
+    scheme: Literal["http", "https"]
+    host: str
+    port: int
+    path: str  # with the query
+
+    @property
+    def loopback(self) -> bool:
+        if self.host == "localhost":
+            return True
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+class Federation:
+    """The issuers and rules of one version of the registry."""
+
+    def __init__(self, issuers: Iterable[TrustedIssuer] = (), rules: Iterable[Rule] = ()) -> None:
+        self.issuers = {issuer.name: issuer for issuer in issuers}
+        self._by_url = {issuer.url: issuer for issuer in self.issuers.values()}
+        # Each rule stands under one of its claims, so that a token meets only those that it may fit.
+        self._rules: dict[tuple[str, str, str], list[Rule]] = {}
+        self._looked_at: dict[str, set[str]] = {}
+        for rule in rules:
+            name = "sub" if "sub" in rule.claims else min(rule.claims)
+            self._looked_at.setdefault(rule.issuer, set()).add(name)
+            for value in rule.claims[name]:
+                self._rules.setdefault((rule.issuer, name, value), []).append(rule)
+
+    def issuer_of(self, claims: Mapping[str, object]) -> TrustedIssuer | None:
+        """Who must have signed a token that says this. Nothing of it is believed before that signature holds."""
+        issuer, subject = claims.get("iss"), claims.get("sub")
+        found = self._by_url.get(issuer) if isinstance(issuer, str) else None
+        if found is None and isinstance(subject, str) and subject.startswith(SPIFFE):  # a JWT-SVID needs no `iss`
+            return self._by_url.get(SPIFFE + subject.removeprefix(SPIFFE).partition("/")[0])
+        return found
+
+    def identity_of(self, issuer: TrustedIssuer, claims: Mapping[str, object]) -> str | Untrusted:
+        """The one identity that genuine claims of this issuer stand for."""
+        found = {rule.identity for rule in self._candidates(issuer.name, claims) if fits(rule, claims)}
+        if len(found) == 1:
+            return found.pop()
+        subject = claims.get("sub")
+        who = f"The token of {issuer.name} for the subject {subject}"
+        if not found:
+            return Untrusted(
+                "identity_unmatched",
+                f"{who} stands for no identity.",
+                "Give an identity of the registry a `federated` entry with its claims and run `comptroller apply`.",
+            )
+        return Untrusted(
+            "identity_ambiguous",
+            f"{who} stands for {len(found)} identities: {', '.join(sorted(found))}.",
+            "Change their `federated` entries so that only one of them fits, and run `comptroller apply`.",
+        )
+
+    def _candidates(self, issuer: str, claims: Mapping[str, object]) -> Iterable[Rule]:
+        for name in self._looked_at.get(issuer, ()):
+            for value in texts(claims.get(name)):
+                yield from self._rules.get((issuer, name, value), ())
+
+
+def fits(rule: Rule, claims: Mapping[str, object]) -> bool:
+    """Whether each claim of the rule is there with one of its values; of a list, one element is enough."""
+    return all(not set(texts(claims.get(name))).isdisjoint(wanted) for name, wanted in rule.claims.items())
+
+
+def covers(wider: Rule, narrower: Rule) -> bool:
+    """Whether every token that fits the second rule fits the first one too."""
+    return wider.issuer == narrower.issuer and all(
+        name in narrower.claims and set(narrower.claims[name]) <= set(values) for name, values in wider.claims.items()
+    )
+
+
+def texts(value: object) -> Sequence[str]:
+    """A claim as the texts that a rule can name: of a list, each element; of anything deeper, none."""
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, bool):
+        return ("true" if value else "false",)
+    if isinstance(value, int):
+        return (str(value),)
+    if isinstance(value, list):
+        return [each for each in value if isinstance(each, str)]  # pyright: ignore[reportUnknownVariableType]
+    return ()
+
+
+def read_location(text: str) -> Location | None:
+    """An address of https, or of http on this machine; None for anything else."""
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        return None
+    host = parts.hostname or ""
+    clean = text.isascii() and text.isprintable() and " " not in text and "\\" not in text
+    if not clean or not host or "@" in parts.netloc or parts.fragment:
+        return None
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    if parts.scheme == "https":
+        return Location("https", host, 443 if port is None else port, path)
+    found = Location("http", host, 80 if port is None else port, path)
+    return found if parts.scheme == "http" and found.loopback else None
