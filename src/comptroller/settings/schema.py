@@ -26,6 +26,8 @@ class AdminSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     # Its own port, so that a network rule can keep it from agents; the same one as `listen` shares it.
     listen: Address = Address("127.0.0.1", 8789)
+    # "terminated": something in front of this plane speaks TLS. What stands before the data plane says nothing of it.
+    tls: Literal["terminated"] | None = None
     # Its own TLS. Not that of the data plane: the name is another, and so is who may have the key.
     tls_cert: Path | None = None
     tls_key: Path | None = None
