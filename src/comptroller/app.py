@@ -175,7 +175,7 @@ async def _join(
         warn=telemetry.log.say,
         stops=stops,
     )
-    spent = await store.session_balances([LEDGER_KEY], sorted(live))
+    spent = await store.instance_balances([LEDGER_KEY], sorted(live))
     for session in live.values():
         gate.open_session(session, spent.get(ledger_key(session.id), NOTHING))
     facts = ProcessFacts(

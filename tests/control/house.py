@@ -247,7 +247,7 @@ async def _joined(store: Store, journal: Journal, clock: SystemClock, keyring: K
         warn=lambda event, fields: warnings.append((event, dict(fields))),
     )
     live = await store.live_sessions(clock.now_ns())
-    spent = await store.session_balances([LEDGER_KEY], [session.id for session in live])
+    spent = await store.instance_balances([LEDGER_KEY], [session.id for session in live])
     for session in live:
         gate.open_session(session, spent.get(ledger_key(session.id), NOTHING))
     facts = ProcessFacts(
