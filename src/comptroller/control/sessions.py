@@ -10,6 +10,7 @@ import msgspec
 from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem, not_found
 from comptroller.control.reason import LONGEST_REASON, read_reason
+from comptroller.control.stops import stop_of
 from comptroller.core.instant import format_instant
 from comptroller.core.work.session import STATES, Session, SessionOutcome, SessionState, state_of
 from comptroller.flow.journal import LedgerUnavailableError
@@ -173,4 +174,5 @@ def _state(office: Office, session: Session) -> SessionState:
     """What a session is now."""
     meter = office.gate.tree.meter(session.id)
     exhausted = meter is not None and meter.exhausted
-    return state_of(session, office.gate.clock.expiry_ns(), exhausted=exhausted)
+    suspended = stop_of(office.gate, session) is not None
+    return state_of(session, office.gate.clock.expiry_ns(), exhausted=exhausted, suspended=suspended)
