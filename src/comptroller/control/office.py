@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from comptroller.control.guesses import Guesses
 from comptroller.control.interfaces import Issuer, Ledger
 from comptroller.control.issuer_keys import IssuerKeys
 from comptroller.flow.gate import Gate
@@ -39,6 +40,7 @@ class Office:
     issuer: Issuer
     process: ProcessFacts
     issuer_keys: IssuerKeys
+    guesses: Guesses = field(default_factory=Guesses)
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def catch_up(self) -> None:

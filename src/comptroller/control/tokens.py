@@ -37,7 +37,7 @@ async def mint(office: Office, identity_id: str, lifetime_s: int | None, actor: 
     gate = office.gate
     if gate.draining:
         raise conflict("The gateway is shutting down and mints nothing.", "Try again when it is back.")
-    identity = _identity(office, identity_id)
+    identity = acting_identity(office, identity_id)
     issued_ns = gate.clock.expiry_ns()
     session = Session(
         id=gate.clock.new_id("ses"),
@@ -63,7 +63,7 @@ async def mint(office: Office, identity_id: str, lifetime_s: int | None, actor: 
     )
 
 
-def _identity(office: Office, identity_id: str) -> Identity:
+def acting_identity(office: Office, identity_id: str) -> Identity:
     """The identity, if it is registered and may act now."""
     registry = office.gate.registry
     identity = registry.identities.get(identity_id)
