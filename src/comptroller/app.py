@@ -19,7 +19,7 @@ import msgspec
 import uvloop
 
 from comptroller import __version__
-from comptroller.control import api, caller_api, process_changes, registry
+from comptroller.control import api, caller_api, process_changes, registry, retention
 from comptroller.control.balances import standing_balances
 from comptroller.control.door import Door as AdminDoor
 from comptroller.control.interfaces import AdminCredential
@@ -272,6 +272,7 @@ async def _serve(settings: Settings, on_ready: OnReady | None) -> int:
             await listener.start()
         beside = [
             asyncio.create_task(_forget_past(house.gate)),
+            asyncio.create_task(retention.keep(house.office, settings.retention)),
             asyncio.create_task(watch_loop(house.sources.tally.loop_lag)),
             asyncio.create_task(supervisor.keep_alive()),
         ]

@@ -78,7 +78,13 @@ class House:
     # Calls, by hand.
 
     async def hold(
-        self, usd: int, *, tokens: int = 10, identity: str = "agent/ant", model: str = "sandbox-large"
+        self,
+        usd: int,
+        *,
+        tokens: int = 10,
+        identity: str = "agent/ant",
+        model: str = "sandbox-large",
+        session: str = "ses_by_hand",
     ) -> "OpenCall":
         """Take a hold that draws on whatever is in force, and see it on disk."""
         gate = self.gate
@@ -94,7 +100,7 @@ class House:
             team=known.team,
             environment=known.environment,
             organization=gate.registry.organization.name,
-            session="ses_by_hand",
+            session=session,
             chain=(identity,),
             registry_version=gate.registry.version,
             model=model,

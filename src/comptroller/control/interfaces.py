@@ -121,6 +121,22 @@ class Gap(msgspec.Struct, frozen=True):
     until_ns: int
 
 
+Prunable = Literal["calls", "presumed", "findings", "sessions", "spend_recent"]
+"""Records that are kept for a while only. `calls`: all but those whose charge was presumed."""
+
+
+Place = tuple[object, ...]
+"""How far a walk through old records came: an age, and whatever tells records of that age apart."""
+
+
+class Pruned(msgspec.Struct, frozen=True):
+    """One step of letting go."""
+
+    deleted: int
+    place: Place | None  # None: there is nothing more that is old
+    took_ns: int  # for so long it kept the thread that writes
+
+
 class RegistryState(msgspec.Struct, frozen=True):
     """The registry as it is installed. Version 0: nothing was ever applied."""
 
@@ -222,10 +238,30 @@ class Ledger(Protocol):
         """What is posted in every known window of these budgets (Budget.key) that began at `since_ns` or later."""
         ...
 
-    async def session_balances(
-        self, budget_keys: Sequence[str], session_ids: Sequence[str]
+    async def instance_balances(
+        self, budget_keys: Sequence[str], instances: Sequence[str]
     ) -> Mapping[WindowKey, Amounts]:
-        """What is posted in the windows that these budgets have for these sessions."""
+        """What is posted in every known window that these budgets have for these instances."""
+        ...
+
+    async def kept_since(self) -> Mapping[Prunable, int]:
+        """From when on records are kept; what is older is gone, or about to be. 0: nothing was ever pruned."""
+        ...
+
+    async def has_older(self, what: Prunable, before_ns: int) -> bool:
+        """Whether there is any from before this instant."""
+        ...
+
+    async def keep_since(self, what: Prunable, since_ns: int, change: Change) -> None:
+        """Say from when on records are kept, and write the event of it, in one transaction."""
+        ...
+
+    async def prune(self, what: Prunable, after: Place | None, most: int) -> Pruned:
+        """Look at so many of those that are older than what is kept, beyond this place, and delete them.
+
+        A call with an open hold is not deleted, however old it is. One step, all of it or nothing; it may be undone by
+        a power cut, and is then done again.
+        """
         ...
 
     async def findings(self, limit: int, call_id: str | None = None) -> Sequence[Finding]:

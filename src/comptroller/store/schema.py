@@ -28,7 +28,8 @@ journal = Table(
 
 UNUSUAL = text("outcome != 'completed'")
 REFUSED = text("state = 'refused'")
-"""The conditions of two partial indexes: SQLite uses them for a query that has the same words in it."""
+PRESUMED = text("state = 'presumed'")
+"""The conditions of three partial indexes: SQLite uses them for a query that has the same words in it."""
 
 SPEND_DIMENSIONS = (
     "organization",
@@ -124,6 +125,7 @@ calls = Table(
     # What went wrong is rare and asked for: found without looking through what went well, which pays nothing.
     Index("calls_unusual", "outcome", "at_ns", sqlite_where=UNUSUAL),
     Index("calls_refused", "at_ns", sqlite_where=REFUSED),
+    Index("calls_presumed", "at_ns", sqlite_where=PRESUMED),
 )
 
 holds = Table(
@@ -197,6 +199,7 @@ findings = Table(
     Column("subject", Text, nullable=False),
     Column("sentence", Text, nullable=False),
     Index("findings_call", "call_id"),
+    Index("findings_at", "at_ns"),
 )
 
 events = Table(

@@ -17,9 +17,10 @@ from comptroller.core.budget.hold import Amounts
 from comptroller.core.instant import DAY_NS, QUARTER_HOUR_NS
 from comptroller.store import schema
 from comptroller.store.folder import get_meta
+from comptroller.store.retention import since_key
 from comptroller.store.sql import run
 
-RECENT_SINCE = "spend_recent_since_ns"  # in `meta`: the day with which the quarters of an hour begin
+_RECENT_SINCE = since_key("spend_recent")
 
 _REPORTED = ("calls", "refused", "overruns", "input_tokens", "output_tokens", "charge_nanos", "presumed_nanos")
 _FOR_EVER_NS = 2**62 // DAY_NS * DAY_NS
@@ -36,7 +37,7 @@ class Stretch(NamedTuple):
 def report(connection: sqlite3.Connection, wanted: SpendFilter) -> SpendReport:
     """The lines with the most spend first, and the total of all."""
     sessions = "session" in {wanted.by, *wanted.only}
-    recent_since_ns = get_meta(connection, RECENT_SINCE)
+    recent_since_ns = get_meta(connection, _RECENT_SINCE)
     since_ns, until_ns = covered(wanted.since_ns, wanted.until_ns, recent_since_ns, sessions=sessions)
     calls = _calls(stretches(since_ns, until_ns, sessions=sessions), sessions=sessions)
     only = [_attribute(calls, name) == value for name, value in wanted.only.items()]
@@ -61,7 +62,7 @@ def posted(connection: sqlite3.Connection, wanted: Spending) -> Mapping[str, Amo
     """What is posted for calls in a scope, by instance; the ancestors of a chain are not looked at."""
     sessions = "session" in {wanted.per, *wanted.scope}
     end_ns = _FOR_EVER_NS if wanted.end_ns is None else wanted.end_ns
-    since_ns, until_ns = covered(wanted.start_ns, end_ns, get_meta(connection, RECENT_SINCE), sessions=sessions)
+    since_ns, until_ns = covered(wanted.start_ns, end_ns, get_meta(connection, _RECENT_SINCE), sessions=sessions)
     calls = _calls(stretches(since_ns, until_ns, sessions=sessions), sessions=sessions)
     only = [calls.c[name].in_(values) for name, values in wanted.scope.items()]
     sums = (

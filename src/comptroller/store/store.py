@@ -31,6 +31,9 @@ from comptroller.control.interfaces import (
     CallRecord,
     Installation,
     Ledger,
+    Place,
+    Prunable,
+    Pruned,
     RegistryState,
     SpendFilter,
     Spending,
@@ -43,7 +46,7 @@ from comptroller.core.work.session import Session
 from comptroller.core.work.stop import Stop
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Change, Finding
-from comptroller.store import books, registry, secrets, sessions, spend, stops, tables
+from comptroller.store import books, registry, retention, secrets, sessions, spend, stops, tables
 from comptroller.store.database import Database
 from comptroller.store.folder import Folder
 from comptroller.store.journal import JournalWriter
@@ -189,11 +192,26 @@ class Store(Ledger):
         """What is posted in the windows of these budgets that began at `since_ns` or later."""
         return await self._read(lambda connection: books.balances(connection, budget_keys, since_ns))
 
-    async def session_balances(
-        self, budget_keys: Sequence[str], session_ids: Sequence[str]
+    async def instance_balances(
+        self, budget_keys: Sequence[str], instances: Sequence[str]
     ) -> Mapping[WindowKey, Amounts]:
-        """What is posted in the windows that these budgets have for these sessions."""
-        return await self._read(lambda connection: books.session_balances(connection, budget_keys, session_ids))
+        """What is posted in every known window that these budgets have for these instances."""
+        return await self._read(lambda connection: books.instance_balances(connection, budget_keys, instances))
+
+    async def kept_since(self) -> Mapping[Prunable, int]:
+        return await self._read(retention.kept_since)
+
+    async def has_older(self, what: Prunable, before_ns: int) -> bool:
+        return await self._read(lambda connection: retention.has_older(connection, what, before_ns))
+
+    async def keep_since(self, what: Prunable, since_ns: int, change: Change) -> None:
+        await self.journal.submit(lambda connection: retention.keep_since(connection, what, since_ns, change))
+
+    async def prune(self, what: Prunable, after: Place | None, most: int) -> Pruned:
+        step, took_ns = await self.journal.submit_loose(
+            lambda connection: retention.prune(connection, what, after, most)
+        )
+        return Pruned(step.deleted, step.place, took_ns)
 
     async def findings(self, limit: int, call_id: str | None = None) -> Sequence[Finding]:
         return await self._read(lambda connection: books.findings(connection, limit, call_id))
