@@ -44,6 +44,16 @@ async def test_a_secret_that_was_taken_back_stays_so_and_says_who_did_it_first(t
         assert changes == [("revoke", "dana"), ("issue", "dana")]
 
 
+async def test_whoever_has_found_a_secret_can_have_it_taken_back_by_itself(tmp_path: Path) -> None:
+    async with opened(tmp_path) as house:
+        issued = await issue_secret(house.office, "agent/ant", DAY_S, "dana")
+        assert (await revoke_secret(house.office, issued.secret, "it was in a chat", "dana")).id == issued.id
+        strange = "cptrsec_" + "0" * 26 + issued.secret[-44:]
+        with pytest.raises(ControlProblem) as said:
+            await revoke_secret(house.office, strange, "it was in a chat", "dana")
+        assert strange not in str(said.value), "what may be a secret is not repeated"
+
+
 @pytest.mark.parametrize("expires_s", [0, -1, 90 * DAY_S + 1])
 async def test_a_secret_ends_within_ninety_days(tmp_path: Path, expires_s: int) -> None:
     async with opened(tmp_path) as house:

@@ -17,7 +17,9 @@ Identity = Annotated[str, typer.Argument(metavar="IDENTITY", help="Such as agent
 OfIdentity = Annotated[str | None, typer.Option("--identity", metavar="ID", help="Only secrets of this identity.")]
 Every = Annotated[bool, typer.Option("--all", help="Those that ended or were taken back, too.")]
 Expires = Annotated[str, typer.Option(metavar="DURATION", help="When it ends: 12h, 30d; at most 90d.")]
-SecretId = Annotated[str, typer.Argument(metavar="SECRET", help="Its id; `comptroller secrets` lists them.")]
+SecretId = Annotated[
+    str, typer.Argument(metavar="SECRET", help="Its id (`comptroller secrets` lists them), or itself.")
+]
 
 _COLUMNS = (Column("secret"), Column("identity"), Column("state"), Column("made"), Column("ends"), Column("made by"))
 

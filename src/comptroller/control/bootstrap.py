@@ -14,6 +14,7 @@ from comptroller.control.reason import read_reason
 from comptroller.control.tokens import acting_identity
 from comptroller.core.identity.secret import (
     LONGEST_SECRET_LIFE_S,
+    SECRET_PREFIX,
     BootstrapSecret,
     SecretState,
     secret_id_of,
@@ -89,11 +90,15 @@ async def list_secrets(
 
 
 async def revoke_secret(office: Office, secret_id: str, reason: str, actor: str) -> SecretRow:
-    """Take a secret back. Sessions that were opened with it go on: end them where they should not."""
+    """Take a secret back, by its id, or by itself for whoever has found one.
+
+    Sessions that were opened with it go on: end them where they should not.
+    """
     words = read_reason(reason, "Say why, for whoever asks later.")
-    found = await office.ledger.secret(secret_id)
+    found = await office.ledger.secret(secret_id_of(secret_id) or secret_id)
     if found is None:
-        raise not_found(f"There is no secret {secret_id!r}.", "`comptroller secrets` lists them.")
+        shown = "" if secret_id.startswith(SECRET_PREFIX) else f" {secret_id!r}"
+        raise not_found(f"There is no secret{shown}.", "`comptroller secrets` lists them.")
     now_ns = office.gate.clock.now_ns()
     if found.revoked_at_ns is None:
         found = msgspec.structs.replace(found, revoked_at_ns=now_ns, revoked_by=actor, revoked_reason=words)
