@@ -168,12 +168,8 @@ class Ledger(Protocol):
         """Write a session and the event of its opening in one transaction."""
         ...
 
-    async def end_session(self, session: Session, change: Change) -> None:
-        """Write the end that `session` carries and its event in one transaction."""
-        ...
-
     async def end_sessions(self, ended: Sequence[tuple[Session, Change]]) -> None:
-        """The same for many at once, each with its own event; one that has ended stays as it ended."""
+        """Write the end that each session carries with its event in one transaction; one that has ended stays so."""
         ...
 
     async def write_stop(self, stop: Stop, change: Change) -> None:

@@ -146,6 +146,8 @@ balances = Table(
     Column("usd", BigInteger, nullable=False),
     Column("tokens", BigInteger, nullable=False),
     Column("calls", BigInteger, nullable=False),
+    Column("thinking_tokens", BigInteger, nullable=False, server_default=text("0")),
+    Column("tool_calls", BigInteger, nullable=False, server_default=text("0")),
     Index("balances_budget_start", "budget", "start_ns"),  # the current windows, however many came before
     sqlite_with_rowid=False,
 )
@@ -231,6 +233,21 @@ sessions = Table(
     Column("ended_at_ns", BigInteger),
     Column("ended_by", Text),
     Column("ended_reason", Text),
+    Column("parent", Text),
+    Column("root", Text, nullable=False, server_default=text("''")),  # '': itself
+    Column("depth", Integer, nullable=False, server_default=text("0")),
+    Column("child", Text),  # the name of an ephemeral child
+    Column("subject", Text),
+    Column("tenant", Text),
+    Column("task_type", Text),
+    Column("task", Text),
+    Column("workflow", Text),
+    Column("profile", Text),
+    Column("bounds", Text, nullable=False, server_default=text("'{}'")),  # JSON object; what it lacks is unbounded
+    Column("models", Text),  # JSON list of patterns; NULL: all that its identity may use
+    Column("tools", Text),  # the same
+    Column("outcome", Text),
+    Index("sessions_root", "root", sqlite_where=text("root != ''")),
     Index("sessions_expires", "expires_at_ns"),
     Index("sessions_identity", "identity", "opened_at_ns"),
 )

@@ -7,7 +7,7 @@
 
 `journal` is what the story needs (flow/journal.py): `commit`, `append`, `offer`. The rest is `async`:
 
-- Writes (`open_session`, `end_session`, `write_stop`, `install`) are jobs of the thread that writes the journal, so
+- Writes (`open_session`, `end_sessions`, `write_stop`, `install`) are jobs of the thread that writes the journal, so
   that one connection writes everything in the order in which it was asked to. They are durable when they return,
   or raise LedgerUnavailableError and have written nothing.
 - Reads look at the tables on a connection of their own in a worker thread and never wait for the writer. They
@@ -121,9 +121,6 @@ class Store(Ledger):
 
     async def open_session(self, session: Session, change: Change) -> None:
         await self.journal.submit(lambda connection: sessions.open_session(connection, session, change))
-
-    async def end_session(self, session: Session, change: Change) -> None:
-        await self.journal.submit(lambda connection: sessions.end_session(connection, session, change))
 
     async def end_sessions(self, ended: Sequence[tuple[Session, Change]]) -> None:
         await self.journal.submit(lambda connection: [sessions.end_session(connection, *each) for each in ended])
