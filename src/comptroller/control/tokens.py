@@ -63,7 +63,7 @@ async def _open(office: Office, request: OpenRequest, actor: str, *, most_s: int
     gate = office.gate
     if gate.draining:
         raise conflict("The gateway is shutting down and mints nothing.", "Try again when it is back.")
-    identity = _identity(office, request.identity)
+    identity = acting_identity(office, request.identity)
     issued_ns = gate.clock.expiry_ns()
     lifetime_s = _lifetime_s(request.lifetime_s)
     bounds = _bounds(office, identity, request)
@@ -111,7 +111,7 @@ def _bounds(office: Office, identity: Identity, request: OpenRequest) -> Bounds:
     return narrowed(ceiling, request.bounds)
 
 
-def _identity(office: Office, identity_id: str) -> Identity:
+def acting_identity(office: Office, identity_id: str) -> Identity:
     """The identity, if it is registered and may act now."""
     registry = office.gate.registry
     identity = registry.identities.get(identity_id)
