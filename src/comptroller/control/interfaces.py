@@ -14,6 +14,7 @@ import msgspec
 from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.core.budget.scope import Attribute, Scope
 from comptroller.core.identity.credential import Claims
+from comptroller.core.identity.secret import BootstrapSecret
 from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
 from comptroller.core.registry.entries import EntryKey, Installed, StoredEntry
@@ -211,6 +212,20 @@ class Ledger(Protocol):
 
     async def sessions(self, identity: str | None, limit: int) -> Sequence[Session]:
         """Newest first, ended and expired ones too."""
+        ...
+
+    async def write_secret(self, secret: BootstrapSecret, change: Change) -> None:
+        """Write a bootstrap secret, as its digest, and the event of its issue in one transaction."""
+        ...
+
+    async def revoke_secret(self, revoked: BootstrapSecret, change: Change) -> None:
+        """Write that it was taken back, and the event, in one transaction; one that was before stays as it was."""
+        ...
+
+    async def secret(self, secret_id: str) -> BootstrapSecret | None: ...
+
+    async def secrets(self, identity: str | None, limit: int | None) -> Sequence[BootstrapSecret]:
+        """Newest first; without a limit, all that were not taken back."""
         ...
 
     async def registry(self) -> RegistryState: ...

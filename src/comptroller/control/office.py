@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from comptroller.control.guesses import Guesses
 from comptroller.control.interfaces import Issuer, Ledger
 from comptroller.control.issuer_keys import IssuerKeys
 from comptroller.core.work.session import Session
@@ -41,6 +42,7 @@ class Office:
     issuer: Issuer
     process: ProcessFacts
     issuer_keys: IssuerKeys
+    guesses: Guesses = field(default_factory=Guesses)
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def going_on(self) -> Mapping[str, Session]:

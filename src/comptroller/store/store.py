@@ -41,11 +41,12 @@ from comptroller.control.interfaces import (
 )
 from comptroller.core.budget.bounds import Bound
 from comptroller.core.budget.hold import Amounts, WindowKey
+from comptroller.core.identity.secret import BootstrapSecret
 from comptroller.core.work.session import Session
 from comptroller.core.work.stop import Stop
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Change, Finding
-from comptroller.store import books, registry, retention, sessions, spend, stops, tables
+from comptroller.store import books, registry, retention, secrets, sessions, spend, stops, tables
 from comptroller.store.database import Database
 from comptroller.store.folder import Folder
 from comptroller.store.journal import JournalWriter
@@ -132,6 +133,18 @@ class Store(Ledger):
 
     async def lift_stop(self, lifted: Stop, made: Change, change: Change) -> None:
         await self.journal.submit(lambda connection: stops.lift_stop(connection, lifted, made, change))
+
+    async def write_secret(self, secret: BootstrapSecret, change: Change) -> None:
+        await self.journal.submit(lambda connection: secrets.write_secret(connection, secret, change))
+
+    async def revoke_secret(self, revoked: BootstrapSecret, change: Change) -> None:
+        await self.journal.submit(lambda connection: secrets.revoke_secret(connection, revoked, change))
+
+    async def secret(self, secret_id: str) -> BootstrapSecret | None:
+        return await self._read(lambda connection: secrets.secret_of(connection, secret_id))
+
+    async def secrets(self, identity: str | None, limit: int | None) -> Sequence[BootstrapSecret]:
+        return await self._read(lambda connection: secrets.list_secrets(connection, identity, limit))
 
     async def install(self, installation: Installation) -> None:
         await self.journal.submit(lambda connection: registry.install(connection, installation))

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase, translate
 from shlex import quote
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -20,6 +20,7 @@ from comptroller.core.instant import format_instant
 from comptroller.core.refusal import Refusal
 
 StopScope = Literal["credential", "session", "identity", "owner", "team", "tenant", "model", "provider", "everything"]
+STOP_SCOPES: tuple[StopScope, ...] = get_args(StopScope)
 StopKind = Literal["suspend", "quarantine"]  # a person's, a rule's
 
 StopKey = tuple[StopScope, str]
