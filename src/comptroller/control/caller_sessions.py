@@ -14,7 +14,7 @@ from comptroller.control import session_changes, sessions, tokens
 from comptroller.control.caller_route import Asked, caller_of, json_answer, problem_of, read_json
 from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem, not_found
-from comptroller.control.session_requests import ChildSent, CloseSent, NarrowSent, RenewSent, open_request
+from comptroller.control.session_requests import ChildSent, CloseSent, IssueSent, NarrowSent, RenewSent, open_request
 from comptroller.control.session_rows import SessionRow, row_of
 from comptroller.control.tokens import Minted
 from comptroller.core.refusal import Refusal
@@ -59,6 +59,15 @@ async def close(office: Office, asked: Asked) -> Answered:
     session = _within(office, caller, asked)
     sent = await read_json(asked.request, CloseSent)
     return json_answer(await sessions.close_session(office, session.id, sent.outcome, sent.reason, caller.names[0]))
+
+
+async def issue(office: Office, asked: Asked) -> Answered:
+    """Another credential for it, before the last one ends: it shares everything with that."""
+    caller = caller_of(office, asked.request)
+    session = _within(office, caller, asked)
+    sent = await read_json(asked.request, IssueSent)
+    minted = await tokens.fresh_credential(office, session.id, sent.lifetime_s, caller.names[0])
+    return json_answer(_opened(office, minted), 201)
 
 
 async def narrow(office: Office, asked: Asked) -> Answered:

@@ -185,6 +185,10 @@ class Ledger(Protocol):
         """Write what of an open session can change (bounds, models, tools, expiry) and the event in one transaction."""
         ...
 
+    async def record(self, change: Change) -> None:
+        """Write what was done, where nothing else is to be written. Raises LedgerUnavailableError."""
+        ...
+
     async def end_sessions(self, ended: Sequence[tuple[Session, Change]]) -> None:
         """Write the end that each session carries with its event in one transaction; one that has ended stays so."""
         ...

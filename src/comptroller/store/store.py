@@ -125,6 +125,9 @@ class Store(Ledger):
     async def change_session(self, session: Session, change: Change) -> None:
         await self.journal.submit(lambda connection: sessions.change_session(connection, session, change))
 
+    async def record(self, change: Change) -> None:
+        await self.journal.submit(lambda connection: tables.add_changes(connection, [change]))
+
     async def end_sessions(self, ended: Sequence[tuple[Session, Change]]) -> None:
         await self.journal.submit(lambda connection: [sessions.end_session(connection, *each) for each in ended])
 
