@@ -19,17 +19,18 @@ import msgspec
 import uvloop
 
 from comptroller import __version__
-from comptroller.control import api, caller_api, process_changes, registry
+from comptroller.control import api, caller_api, process_changes, registry, retention, timed
 from comptroller.control.balances import standing_balances
 from comptroller.control.door import Door as AdminDoor
 from comptroller.control.interfaces import AdminCredential
 from comptroller.control.issuer_keys import IssuerKeys
 from comptroller.control.office import Office, ProcessFacts
 from comptroller.core.budget.budget import Unit
-from comptroller.core.budget.hold import WindowKey
+from comptroller.core.budget.hold import NOTHING, WindowKey
+from comptroller.core.budget.meter import LEDGER_KEY, ledger_key
 from comptroller.core.budget.tree import BudgetTree
 from comptroller.core.identity.identity import Organization
-from comptroller.core.instant import NANOS_PER_SECOND, format_instant
+from comptroller.core.instant import format_instant
 from comptroller.core.money import format_usd
 from comptroller.core.pricing.book import PriceBook
 from comptroller.core.registry.build import build
@@ -81,8 +82,6 @@ _ANTHROPIC = Api(
 ROUTES = Routes(_CALLS, (_OPENAI, _ANTHROPIC), [(route.method, route.path) for route in caller_api.ROUTES])
 _HEALTH = frozenset({"/healthz", "/readyz"})
 _METRICS = "/metrics"
-_FORGET_EVERY_S = 600.0
-_SLACK_NS = 3600 * NANOS_PER_SECOND
 _FLUSH_MOST_S = 10.0
 _CUT_MOST_S = 10.0  # a cut call settles at once; more means a fault
 _NOBODY = Organization("unnamed", "unnamed.invalid")
@@ -157,16 +156,16 @@ async def _join(
     providers = build_providers(settings.providers, environ)
     for sentence in providers.warnings if listening else ():
         telemetry.log.say("provider", {"message": sentence})
+    live = {session.id: session for session in await store.live_sessions(clock.now_ns())}
     stops = Stops(await store.stops_in_force())
-    sessions = {session.id: session for session in await store.live_sessions(clock.now_ns())}
     egress = Egress()
     gate = Gate(
         clock=clock,
         registry=current,
         providers=providers.by_name,
-        sessions=sessions,
+        sessions={},
         credentials=keyring,
-        tree=BudgetTree(current.budgets, await _posted(current, store, sessions, clock.now_ns())),
+        tree=BudgetTree(current.budgets, await _posted(current, store, live, clock.now_ns())),
         bounds={(b.provider, b.model, b.dialect): b for b in await store.bounds()},
         journal=store.journal,
         upstream=egress,
@@ -176,6 +175,9 @@ async def _join(
         warn=telemetry.log.say,
         stops=stops,
     )
+    spent = await store.instance_balances([LEDGER_KEY], sorted(live))
+    for session in live.values():
+        gate.open_session(session, spent.get(ledger_key(session.id), NOTHING))
     facts = ProcessFacts(
         version=__version__,
         pid=os.getpid(),
@@ -210,10 +212,10 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-async def _posted(current: Registry, store: Store, sessions: Collection[str], now_ns: int) -> dict[WindowKey, int]:
+async def _posted(current: Registry, store: Store, live: Collection[str], now_ns: int) -> dict[WindowKey, int]:
     """What is posted in every window of these budgets that may still be current, in the budget's unit."""
     units: dict[str, Unit] = {budget.key: budget.unit for budget in current.budgets}
-    balances = await standing_balances(store, current.budgets, sessions, now_ns)
+    balances = await standing_balances(store, current.budgets, live, now_ns)
     return {key: amounts.of(units[key.budget]) for key, amounts in balances.items()}
 
 
@@ -271,7 +273,9 @@ async def _serve(settings: Settings, on_ready: OnReady | None) -> int:
         for listener in listeners:
             await listener.start()
         beside = [
-            asyncio.create_task(_forget_past(house.gate)),
+            asyncio.create_task(timed.forget_past(house.gate)),
+            asyncio.create_task(timed.end_past(house.office)),
+            asyncio.create_task(retention.keep(house.office, settings.retention)),
             asyncio.create_task(watch_loop(house.sources.tally.loop_lag)),
             asyncio.create_task(supervisor.keep_alive()),
         ]
@@ -361,17 +365,6 @@ async def _drain(gate: Gate, drain_s: float, hurry: asyncio.Event) -> None:
         gate.warn("drained", {"comptroller.calls": str(cut)})
     await asyncio.wait({quiet}, timeout=_CUT_MOST_S)
     quiet.cancel()
-
-
-async def _forget_past(gate: Gate) -> None:
-    """Now and then, let go of what has ended: sessions past their expiry, windows that nobody can draw on."""
-    while True:
-        await asyncio.sleep(_FORGET_EVERY_S)
-        expired = [s.id for s in gate.sessions.values() if s.expires_at_ns <= gate.clock.expiry_ns() - _SLACK_NS]
-        for session_id in expired:
-            del gate.sessions[session_id]
-        going_on = {session.id for session in gate.sessions.values() if session.ended_at_ns is None}
-        gate.tree.forget_past(gate.clock.now_ns(), going_on)
 
 
 def _shipped(settings: Settings) -> ShippedBook:

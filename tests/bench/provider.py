@@ -2,7 +2,8 @@
 
 `python -m tests.bench.provider` prints its port. What is answered depends on the model that is asked for:
 `bench-answer` gets a whole answer; `bench-burst` a stream as fast as it can be sent; `bench-paced` one of 50 events
-a second; `bench-open` a stream that says one word and then nothing more.
+a second; `bench-drip` one of ten words a second that never ends; `bench-open` a stream that says one word and then
+nothing more.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ import uvloop
 BURST_EVENTS = 200
 PACED_EVENTS_PER_S = 50
 PACED_EVENTS = 100
+DRIPS_PER_S = 10
 _PHASES = 7  # streams that begin together do not speak at the same instant
 
 MARK = b"All accounts balance."
@@ -69,6 +71,7 @@ LAST = (
     + _chunk(b"data: [DONE]\n\n")
     + b"0\r\n\r\n"
 )
+_WITHOUT_END = 1_000_000_000  # words
 _seen = count()
 
 
@@ -110,6 +113,9 @@ class Provider(asyncio.Protocol):
             self._transport.write(STREAM_HEAD + FIRST)
             pause_s = 1 / PACED_EVENTS_PER_S
             self._next(PACED_EVENTS - 1, pause_s, first_s=pause_s * (next(_seen) % _PHASES) / _PHASES)
+        elif b'"bench-drip"' in request:
+            self._transport.write(STREAM_HEAD + FIRST)
+            self._next(_WITHOUT_END, 1 / DRIPS_PER_S, first_s=next(_seen) % _PHASES / _PHASES / DRIPS_PER_S)
         else:
             self._transport.write(STREAM_HEAD + FIRST)
 

@@ -16,6 +16,7 @@ WANTED = {
     "calls": "CPU per call: comptroller, power",
     "latency": "added p50 above a sync: comptroller, power",
     "streams": "100 open, memory of each: comptroller, power",
+    "stops": "200 streams of an identity, until the last byte, p99",
     "identities": "CPU per call, times that of 10 identities: 1,000 identities",
     "records": "start-up with 2,000 calls, 1,000 identities",
     "profile": "Python functions entered per call",

@@ -9,7 +9,7 @@ from typing import Any
 from tests.harness.configuration import Table, budget, identity, model, process, provider, registry
 
 TEAMS = 10
-MODELS = ("bench-answer", "bench-burst", "bench-paced", "bench-open")
+MODELS = ("bench-answer", "bench-burst", "bench-paced", "bench-drip", "bench-open")
 PATIENCE_S = 3600.0
 
 # Every unit, every kind of window, every kind of scope; each call of this world draws on all twelve.

@@ -13,7 +13,8 @@ from typing import Any
 from comptroller.control import registry
 from comptroller.control.issuer_keys import IssuerKeys
 from comptroller.control.office import Office, ProcessFacts
-from comptroller.core.budget.hold import Amounts, WindowKey
+from comptroller.core.budget.hold import NOTHING, Amounts, WindowKey
+from comptroller.core.budget.meter import LEDGER_KEY, ledger_key
 from comptroller.core.budget.scope import Facts
 from comptroller.core.budget.tree import BudgetTree, Hold
 from comptroller.core.pricing.usage import Usage
@@ -78,7 +79,13 @@ class House:
     # Calls, by hand.
 
     async def hold(
-        self, usd: int, *, tokens: int = 10, identity: str = "agent/ant", model: str = "sandbox-large"
+        self,
+        usd: int,
+        *,
+        tokens: int = 10,
+        identity: str = "agent/ant",
+        model: str = "sandbox-large",
+        session: str = "ses_by_hand",
     ) -> "OpenCall":
         """Take a hold that draws on whatever is in force, and see it on disk."""
         gate = self.gate
@@ -94,7 +101,7 @@ class House:
             team=known.team,
             environment=known.environment,
             organization=gate.registry.organization.name,
-            session="ses_by_hand",
+            session=session,
             chain=(identity,),
             registry_version=gate.registry.version,
             model=model,
@@ -116,7 +123,7 @@ class House:
                 facts=facts,
                 epoch=gate.journal.epoch,
                 amounts=amounts,
-                windows=tuple(window.key for window in hold.windows),
+                windows=hold.draw.keys,
                 input_tokens_bound=4,
                 output_limit=6,
                 asked_output_limit=None,
@@ -164,7 +171,7 @@ class OpenCall:
             at_ns=now_ns,
             end=end,
             posted=posted,
-            windows=tuple(window.key for window in self.hold.windows),
+            windows=self.hold.draw.keys,
             outcome=outcome,
             detail="",
             status=200,
@@ -227,7 +234,7 @@ async def _joined(store: Store, journal: Journal, clock: SystemClock, keyring: K
         clock=clock,
         registry=current,
         providers={"sandbox": SANDBOX},
-        sessions={session.id: session for session in await store.live_sessions(clock.now_ns())},
+        sessions={},
         credentials=keyring,
         tree=BudgetTree(current.budgets, {key: each.of(units[key.budget]) for key, each in balances.items()}),
         bounds={(each.provider, each.model, each.dialect): each for each in await store.bounds()},
@@ -239,6 +246,10 @@ async def _joined(store: Store, journal: Journal, clock: SystemClock, keyring: K
         stops=Stops(await store.stops_in_force()),
         warn=lambda event, fields: warnings.append((event, dict(fields))),
     )
+    live = await store.live_sessions(clock.now_ns())
+    spent = await store.instance_balances([LEDGER_KEY], [session.id for session in live])
+    for session in live:
+        gate.open_session(session, spent.get(ledger_key(session.id), NOTHING))
     facts = ProcessFacts(
         version="0", pid=os.getpid(), started_at_ns=clock.now_ns(), listen=None, durability="process", store="here"
     )

@@ -57,6 +57,9 @@ ASKED: Mapping[str, tuple[str, Any]] = {
     "POST /stops/resume": ("", {"scope": "model", "value": "old-*", "reason": "it is needed once more"}),
     "GET /bounds": ("", None),
     "POST /bounds/resume": ("", {"provider": "sandbox", "model": "sandbox-large", "reason": "seen to"}),
+    "GET /secrets": ("all=true", None),
+    "POST /secrets": ("", {"identity": "agent/bee", "expires_s": 3600}),
+    "POST /secrets/{secret}/revoke": ("", {"reason": "it was in a chat"}),
     "POST /keys/rotate": ("", {"reason": "routine"}),
     "GET /findings": ("", None),
     "GET /changes": ("", None),
@@ -79,9 +82,10 @@ async def test_every_answer_is_as_the_document_says(house: House, name: str) -> 
     whole = (await ask(app, "GET", DOCUMENT)).body
     call = (await ask(app, "GET", "/api/v1/calls?outcome=completed")).body[0]["id"]
     session = (await ask(app, "POST", "/api/v1/sessions", {"identity": "agent/bee"})).body["session"]
+    issued = (await ask(app, "POST", "/api/v1/secrets", {"identity": "agent/bee", "expires_s": 60})).body["id"]
     method, _, path = name.partition(" ")
     query, body = ASKED[name]
-    target = f"/api/v1{path.replace('{call}', call).replace('{session}', session)}?{query}"
+    target = f"/api/v1{path.replace('{call}', call).replace('{session}', session).replace('{secret}', issued)}?{query}"
     said = await ask(app, method, target, b"" if body is None else body)
     assert said.status == 200, said.body
     schema = whole["paths"][f"/api/v1{path}"][method.lower()]["responses"]["200"]["content"]["application/json"]

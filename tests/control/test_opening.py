@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from comptroller.control import correct
+from comptroller.control import correct, tokens
 from comptroller.control.problem import ControlProblem
+from comptroller.control.sessions import end_session
 from comptroller.flow.journal import LedgerUnavailableError
 from tests.control.house import House, Interrupted, OpenCall, opened, posted, written
 from tests.harness.configuration import budget
@@ -134,6 +135,19 @@ async def test_calls_that_go_on_meanwhile_are_counted_once(tmp_path: Path, seed:
             spent[call.facts.identity] += 1
         assert [each.usd for each in (await written(house, "red")).values()] == [spent["agent/ant"]]
         assert posted(house, "red") == {"": spent["agent/ant"]}
+
+
+async def test_a_budget_for_each_session_begins_with_those_that_go_on(tmp_path: Path) -> None:
+    """Of however many there ever were: nothing can be spent in the others any more."""
+    async with opened(tmp_path, budgets=[ALL]) as house:
+        over, lives = [await tokens.mint(house.office, "agent/ant", None, "test") for _ in range(2)]
+        for session, usd in ((over.session, 5), (lives.session, 7), (lives.session, 11)):
+            await house.spend(usd, session=session)
+        await end_session(house.office, over.session, "done", "test")
+        done = await house.apply(budgets=[ALL, budget("each", "1.00 USD", per="session")])
+        assert done.opened == [f"each[{lives.session}] begins with 0.000000018 USD already spent"]
+        await house.spend(1, session=lives.session)
+        assert posted(house, "each") == {lives.session: 19}
 
 
 @pytest.mark.parametrize("breaks_at", ["fold", "balances", "posted_so_far", "install"])

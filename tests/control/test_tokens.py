@@ -97,8 +97,7 @@ async def test_a_draining_gateway_mints_nothing(tmp_path: Path) -> None:
 async def test_ending_stops_memory_first_and_then_the_books(tmp_path: Path) -> None:
     async with opened(tmp_path) as house:
         minted = await tokens.mint(house.office, "agent/ant", None, "admin")
-        call = await house.hold(10)
-        call.live.session = minted.session
+        call = await house.hold(10, session=minted.session)
         other = await house.hold(10)
         seen: list[str] = []
 
@@ -108,7 +107,7 @@ async def test_ending_stops_memory_first_and_then_the_books(tmp_path: Path) -> N
 
         house.office.ledger = Interrupted(house.store, look)
         done = await sessions.end_session(house.office, minted.session, " runaway loop ", "admin")
-        assert seen[0] == "before end_session: ended, stopped"
+        assert seen[0] == "before end_sessions: ended, stopped"
         assert (done.cut_calls, done.already_ended, done.session.state) == (1, False, "ended")
         assert other.live.line.reason is None
         again = await sessions.end_session(house.office, minted.session, "again", "admin")
@@ -125,7 +124,7 @@ async def test_a_stop_that_cannot_be_written_stands_and_can_be_tried_again(tmp_p
         minted = await tokens.mint(house.office, "agent/ant", None, "admin")
 
         async def full(point: str) -> None:
-            if point == "before end_session":
+            if point == "before end_sessions":
                 raise LedgerUnavailableError("disk full")
 
         house.office.ledger = Interrupted(house.store, full)

@@ -6,10 +6,12 @@ import resource
 import shutil
 import socket
 import sqlite3
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from comptroller.core.instant import format_instant
 from comptroller.doctor import clock, disk, machine
 from comptroller.store.lock import Holder
 from tests.cli.world import BUDGETS, MEMBERS, Typed, chat
+from tests.harness.authority import Authority, Files
 from tests.harness.configuration import KEY_VARIABLE, budget, process, registry
 from tests.harness.gateway import PROVIDER_KEY, GatewayProcess
 from tests.sandbox.process import SandboxProcess
@@ -216,9 +219,25 @@ def set_mode(name: str, mode: int) -> Callable[[Path], None]:
     return lambda folder: (folder / "state" / name).chmod(mode)
 
 
+def a_store_that_was_replaced(folder: Path) -> None:
+    """Three days ago."""
+    kept = folder / "state" / "replaced-20261119T000000Z"
+    kept.mkdir(mode=0o700)
+    (kept / DATABASE).write_bytes(b"x" * 3 * 1_048_576)
+    os.utime(kept, ns=(time.time_ns() - 3 * DAY_NS,) * 2)
+
+
+def a_backup_before_a_migration(folder: Path) -> None:
+    kept = folder / "state" / "backups" / "comptroller-20261119T000000Z"
+    kept.mkdir(mode=0o700, parents=True)
+    (kept / DATABASE).write_bytes(b"x" * 2 * 1_048_576)
+
+
 @pytest.mark.parametrize(
     ("plant", "expected", "says"),
     [
+        (a_store_that_was_replaced, {"store.kept": "warn"}, "replaced-20261119T000000Z (3.0 MiB, 3 days old)"),
+        (a_backup_before_a_migration, {"store.kept": "warn"}, "backups/comptroller-20261119T000000Z (2.0 MiB, today)"),
         (rewrite("comptroller.toml", "drain_s", "drain"), {"settings": "fail"}, "There is no such setting"),
         (rewrite("registry.toml", "[organization]", "[organisation]"), {"files.registry": "fail"}, "organisation"),
         (lambda folder: (folder / "registry.toml").unlink(), {"files.registry": "warn"}, "There is no registry file"),
@@ -260,6 +279,86 @@ def test_what_is_planted_is_found(
     assert any(says in found[name][1] for name in expected), [found[name] for name in expected]
     assert snapshot(patient) == before, "and it is as it was"
     assert PROVIDER_KEY not in str(found)
+
+
+def test_what_is_kept_can_be_removed_as_it_says(typed: Typed, patient: Path) -> None:
+    a_store_that_was_replaced(patient)
+    a_backup_before_a_migration(patient)
+    code, found = examine(typed, patient)
+    state, sentence, hint = found["store.kept"]
+    assert (code, state) == (0, "warn")
+    assert "5.0 MiB" in sentence
+    _, _, command = hint.partition("`")
+    command, _, rest = command.partition("`")
+    assert "comptroller backup" in rest, "and how to have a copy before"
+    subprocess.run(command, shell=True, check=True)
+    code, found = examine(typed, patient)
+    assert found["store.kept"][0] == "ok"
+    assert found["store.integrity"][0] == "ok"
+
+
+# Certificates.
+
+
+def days(count: float) -> timedelta:
+    return timedelta(days=count)
+
+
+def serve_with(folder: Path, files: Files, table: str = "") -> None:
+    """The settings name this pair, for a plane."""
+    pair = "".join(f"{name} = {json.dumps(value)}\n" for name, value in files.settings.items())
+    path = folder / "comptroller.toml"
+    path.write_text(pair + path.read_text() if not table else path.read_text().replace(table, f"{table}\n{pair}", 1))
+
+
+@pytest.mark.parametrize(
+    ("left", "state", "says"),
+    [
+        (days(90), "ok", "is good until"),
+        (days(29.5), "warn", "for 29 days"),
+        (days(6.5), "warn", "for 6 days"),
+        (days(0.9), "warn", "for less than a day"),
+        (days(-0.01), "fail", "ended"),
+    ],
+)
+def test_a_certificate_that_ends(
+    typed: Typed, patient: Path, tmp_path: Path, left: timedelta, state: str, says: str
+) -> None:
+    files = Authority(tmp_path).issue("gateway", "127.0.0.1", begins=days(-30), ends=left)
+    files.key.chmod(0o600)
+    serve_with(patient, files)
+    code, found = examine(typed, patient)
+    assert (code, found["tls.listen"][0]) == (int(state == "fail"), state)
+    assert says in found["tls.listen"][1]
+    assert ("today" in found["tls.listen"][2]) is ("less than a day" in says)
+
+
+def another_key(files: Files, authority: Authority) -> None:
+    files.key.write_bytes(authority.issue("other", "127.0.0.1").key.read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("plant", "state", "says"),
+    [
+        (lambda files, authority: None, "ok", "is good until"),
+        (another_key, "fail", "is not the key of the certificate"),
+        (lambda files, authority: files.key.unlink(), "fail", "cannot be read: No such file"),
+        (lambda files, authority: files.cert.write_text("nothing"), "fail", "holds no certificate"),
+        (lambda files, authority: files.key.chmod(0o644), "warn", "everyone on this machine can read"),
+    ],
+)
+def test_a_pair_that_cannot_be_served(
+    typed: Typed, patient: Path, tmp_path: Path, plant: Callable[[Files, Authority], None], state: str, says: str
+) -> None:
+    authority = Authority(tmp_path)
+    files = authority.issue("admin", "127.0.0.1", ends=days(365))
+    files.key.chmod(0o600)
+    plant(files, authority)
+    serve_with(patient, files, "[admin]")
+    code, found = examine(typed, patient)
+    assert (code, found["tls.admin.listen"][0]) == (int(state == "fail"), state)
+    assert says in found["tls.admin.listen"][1]
+    assert "tls.listen" not in found
 
 
 def test_a_gateway_that_hangs_is_found(

@@ -28,6 +28,7 @@ POLICIES = """
 IDENTITIES = {
     "agent/ant": identity("red"),
     "agent/poor": identity("red"),
+    "agent/brief": identity("red", profile="brief"),
     "agent/walled": identity("red", environment="production"),
     "service/nobody": identity("red", "service"),
     "agent/gone": identity("red"),
@@ -120,7 +121,7 @@ def the_registry(*, later: bool = False) -> Table:
         **{name: model(name if name in {"nowhere", "mute"} else "sandbox") for name in PLAIN},
         "unbounded": {"providers": ["sandbox"]},
     }
-    made = registry(BUDGETS, members, models)
+    made = registry(BUDGETS, members, models, profiles={"brief": {"usd": "0.0001"}})
     first_day = made["prices"][0]["from"]
     made["prices"] += [{"model": name, "from": first_day, "input": "1.00", "output": "1.00"} for name in PLAIN]
     if later:
@@ -255,6 +256,7 @@ WAYS: Mapping[str, Making] = {
     "no_permit": simply(lambda world: world.by("service/nobody")),
     "approval_required": simply(lambda world: world.by(model="asked-for")),
     "context_too_large": simply(lambda world: world.by(model="short")),
+    "session_limit": simply(lambda world: world.by("agent/brief")),
     "budget_exhausted": simply(lambda world: world.by("agent/poor")),
     "ledger_unavailable": _disk_full,
     "draining": _stopping,

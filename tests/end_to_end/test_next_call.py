@@ -22,7 +22,7 @@ pytestmark = pytest.mark.processes
 
 BUDGETS = [budget("all", "100.00 USD"), budget("own", "100.00 USD", per="identity", visible="caller")]
 MEMBERS = {"agent/ant": identity("red"), "agent/bee": identity("blue")}
-START = registry(BUDGETS, MEMBERS)
+START = registry(BUDGETS, MEMBERS, bounds={"agent": {"usd": "unbounded"}})  # or each session shows what it has left
 BODY = chat("the same each time", max_tokens=10, sandbox={"output_tokens": 10})
 
 

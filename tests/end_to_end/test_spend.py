@@ -1,17 +1,21 @@
 """Reports of spend, with the sandbox's own bill as the judge."""
 
+import shutil
+import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.end_to_end.caller import Row, ask, chat, mint, nanos, rest_of, stream
+from comptroller.core.ids import make_id
+from tests.end_to_end.caller import Row, ask, chat, eventually, mint, nanos, rest_of, stream
 from tests.harness.configuration import budget, identity, process, registry
 from tests.harness.gateway import GatewayProcess
-from tests.sandbox.process import SandboxProcess, charged
+from tests.sandbox.process import SRC, SandboxProcess, charged
 
 pytestmark = pytest.mark.processes
 
@@ -144,3 +148,52 @@ def test_a_call_belongs_to_the_team_and_owner_of_its_time(own: GatewayProcess) -
     own.command("apply", "--yes")
     (red,) = [each for each in own.budgets() if each["name"] == "red"]
     assert red["posted"] == spent(own, "team")["red"]["charge_usd"]
+
+
+def test_what_is_too_old_goes_by_itself(tmp_path: Path, sandbox: SandboxProcess) -> None:
+    """The job of a running gateway, with its first quarter of an hour cut out of the source."""
+    source = tmp_path / "source"
+    shutil.copytree(SRC, source, ignore=shutil.ignore_patterns("__pycache__"))
+    job = source / "comptroller" / "control" / "retention.py"
+    at_once = job.read_text().replace("FIRST_S = 900.0", "FIRST_S = 0.0")
+    assert at_once != job.read_text()
+    job.write_text(at_once)
+    lifelong = [budget("life", "100.00 USD")]
+    files = process(sandbox.url, retention={"calls_days": 90, "spend_recent_days": 90})
+    with GatewayProcess(tmp_path / "own", files, registry(lifelong, MEMBERS), source=source) as own:
+        ant = mint(own)["credential"]
+        call_id = ask(own, ant, chat("long ago", max_tokens=20)).call_id
+        before = spent(own, "team"), own.budgets()
+        assert own.sigterm() == 0
+        old_id = grown_old(own.state / "comptroller.db", call_id, days=91)
+        own.start()
+        assert ask(own, ant, chat("today", max_tokens=20)).status == 200
+        eventually(lambda: [row for row in own.admin("GET", "/changes") if row["noun"] == "records"])
+        eventually(lambda: len(own.calls()) == 1)
+        for command in (["explain", old_id], ["correct", old_id, "--charge", "1", "--reason", "the invoice"]):
+            done = own.command(*command, check=False)
+            assert (done.returncode, done.stdout) == (1, "")
+            assert f"error: {old_id} is from 20" in done.stderr
+            assert "not kept any more since 20" in done.stderr
+            assert "(retention.calls_days = 90)" in done.stderr
+        repriced = own.command("reprice", "--since", "200d")
+        assert "Calls are kept since" in repriced.stderr
+        eventually(lambda: "records_pruned" in own.log())
+        told = own.command("spend", "--by", "session", "--since", "200d")
+        assert "not kept for longer (retention.spend_recent_days)" in told.stderr
+        (row,), (budget_row,) = spent(own, "team").values(), own.budgets()
+        assert row["posted_usd"] == budget_row["posted"]
+        assert nanos(row["posted_usd"]) == int(sandbox.total()["charge_nanos"]) > nanos(before[0]["red"]["posted_usd"])
+        assert "Traceback" not in own.log()
+
+
+def grown_old(database: Path, call_id: str, days: int) -> str:
+    """Make the only call in this store so old; returns its id, which says how old a call is."""
+    age_ns = days * 24 * 3600 * 10**9
+    with closing(sqlite3.connect(database)) as connection, connection:
+        ((at_ns,),) = connection.execute("SELECT at_ns FROM calls").fetchall()
+        old_id = make_id("call", at_ns - age_ns, 1)
+        connection.execute("UPDATE calls SET id = ?, at_ns = at_ns - ? WHERE id = ?", (old_id, age_ns, call_id))
+        for table in ("spend_recent", "spend_daily"):
+            connection.execute(f"UPDATE {table} SET start_ns = start_ns - ?", (age_ns,))
+    return old_id

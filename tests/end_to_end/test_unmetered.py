@@ -21,7 +21,9 @@ def unmetered(tmp_path: Path, sandbox: SandboxProcess) -> Iterator[GatewayProces
     models = {"sandbox-*": model("sandbox", max_image_tokens=None, context_window=None)}
     models["sandbox-*"] = {key: value for key, value in models["sandbox-*"].items() if value is not None}
     budgets = [budget("calls", "100 calls"), budget("watched", "0.01 USD", mode="shadow")]
-    with GatewayProcess(tmp_path, process(sandbox.url), registry(budgets, models=models)) as gateway:
+    with GatewayProcess(
+        tmp_path, process(sandbox.url), registry(budgets, models=models, bounds={"agent": {"usd": "unbounded"}})
+    ) as gateway:
         yield gateway
 
 

@@ -70,6 +70,17 @@ CLASSES = ("frontier", "small")
 AMOUNTS = st.sampled_from(("0", "0.0375", "3.00", "15", "0.000000001"))
 
 
+BOUNDS = st.fixed_dictionaries(
+    {},
+    optional={
+        "usd": AMOUNTS | st.just("unbounded"),
+        "model_calls": st.integers(0, 1_000) | st.just("unbounded"),
+        "wall_clock_s": st.integers(0, 86_400),
+        "depth": st.integers(0, 5),
+    },
+)
+
+
 def some(values: st.SearchStrategy[Any] | tuple[str, ...], *, most: int = 3) -> st.SearchStrategy[list[Any]]:
     each = st.sampled_from(values) if isinstance(values, tuple) else values
     return st.lists(each, min_size=1, max_size=most, unique=True)
@@ -121,6 +132,8 @@ def registries(draw: st.DrawFn) -> dict[str, Any]:
         "issuers": {"main": {"kind": "oidc", "url": "https://a.example", "audience": draw(st.sampled_from(NAMES))}},
         "identities": {name: draw(identity) | draw(_federated(name)) for name in identities},
         "models": {name: draw(model) for name in models},
+        "bounds": draw(st.dictionaries(st.sampled_from(("agent", "human")), BOUNDS, max_size=2)),
+        "profiles": draw(st.dictionaries(st.sampled_from(("coding", "support")), BOUNDS, max_size=2)),
     }
     raw["prices"] = draw(st.lists(_price(models), max_size=4, unique_by=_price_key))
     raw["budgets"] = draw(st.lists(_budget(raw), max_size=4, unique_by=lambda budget: budget["name"]))

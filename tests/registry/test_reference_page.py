@@ -18,6 +18,7 @@ SECTIONS = {
     '`[owners."NAME"]`': document._OWNER,
     "`[issuers.NAME]`": issuers.ISSUER,
     '`[identities."KIND/NAME"]`': (*document._IDENTITY, Field(issuers.FEDERATED, str)),
+    "`[bounds.KIND]`, `[profiles.NAME]`": document._BOUNDS,
     '`[models."PATTERN"]`': document._MODEL,
     "`[[prices]]`": document._PRICE,
     "`[[budgets]]`": document._BUDGET,

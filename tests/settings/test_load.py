@@ -145,10 +145,25 @@ def test_listening_beyond_this_machine_must_be_meant(file: Path, listen: str) ->
 def test_behind_a_proxy_the_admin_plane_has_an_address_of_its_own(file: Path, listen: str) -> None:
     """What the proxy hands on to us comes from this machine: it must not reach the bootstrap credential's plane."""
     shared = f'listen = "{listen}"\ntls = "terminated"\n[admin]\nlisten = "{listen}"'
-    (line,) = problems(file, shared)
-    assert line.startswith("admin.listen: ")
-    assert load(file, shared.replace('8787"\ntls', '8786"\ntls')).tls == "terminated"
+    found = problems(file, shared)
+    assert any(line.startswith("admin.listen: What stands in front") for line in found)
+    apart = shared.replace(f'[admin]\nlisten = "{listen}"', '[admin]\nlisten = "127.0.0.1:8786"')
+    assert load(file, apart).tls == "terminated"
     assert load(file, 'listen = "127.0.0.1:8787"\n[admin]\nlisten = "127.0.0.1:8787"').tls is None
+
+
+def test_what_stands_before_the_data_plane_says_nothing_of_the_admin_plane(file: Path) -> None:
+    """A balancer in front of the agents' port is not in front of the operators'."""
+    both = 'listen = "0.0.0.0:8787"\n{}\n[admin]\nlisten = "0.0.0.0:8789"\n{}'
+    for data in ('tls = "terminated"', PAIR):
+        (line,) = problems(file, both.format(data, ""))
+        assert line.startswith("admin.listen: 0.0.0.0:8789 is reachable from other machines, without TLS.")
+        assert "admin.tls_cert" in line
+        assert '[admin] tls = "terminated"' in line
+        assert load(file, both.format(data, PAIR)).admin.tls is None
+        assert load(file, both.format(data, 'tls = "terminated"')).admin.tls == "terminated"
+    (line,) = problems(file, both.format("", 'tls = "terminated"'))
+    assert line.startswith("listen: "), "nor the other way round"
 
 
 @pytest.mark.parametrize(
@@ -249,6 +264,13 @@ PROBLEMS = [
     ("tls_cert = 1\ntls_key = 'p'", "tls_cert: ", "text in quotes"),
     ('tls = "terminated"\ntls_cert = "p"\ntls_key = "q"', "tls: ", "in front of the gateway or in it"),
     ('listen = "127.0.0.1:1"\n[admin]\nlisten = "127.0.0.1:1"\n' + PAIR, "admin.tls_cert: ", "share one port"),
+    ('[admin]\ntls = "terminated"\n' + PAIR, "admin.tls: ", "in front of the admin plane or in it"),
+    ('[admin]\ntls = "on"', "admin.tls: ", "'terminated'"),
+    (
+        'listen = "127.0.0.1:1"\n[admin]\nlisten = "127.0.0.1:1"\ntls = "terminated"',
+        "admin.listen: ",
+        "as if it were this machine",
+    ),
     ('trusted_proxies = "10.0.0.1"', "trusted_proxies: ", "must be a list"),
     ("trusted_proxies = [1]", "trusted_proxies: ", "text in quotes"),
     ('trusted_proxies = ["10.0.0.1", "proxy"]', "trusted_proxies: ", "'proxy' is neither an address nor a range"),

@@ -51,12 +51,12 @@ async def test_a_session_and_its_event_are_one_step(store: Store) -> None:
 async def test_a_session_ends_once(store: Store) -> None:
     await store.open_session(SESSION, change(1))
     ended = msgspec.structs.replace(SESSION, ended_at_ns=NOW_NS + 5, ended_by="admin", ended_reason="leaked")
-    await store.end_session(ended, change(2, verb="end"))
-    await store.end_session(msgspec.structs.replace(ended, ended_by="another"), change(3, verb="end"))
+    await store.end_sessions([(ended, change(2, verb="end"))])
+    await store.end_sessions([(msgspec.structs.replace(ended, ended_by="another"), change(3, verb="end"))])
     assert await store.session("ses_1") == ended
     assert await store.changes(10) == [change(2, verb="end"), change(1)]
     with pytest.raises(LookupError):
-        await store.end_session(msgspec.structs.replace(ended, id="ses_9"), change(4))
+        await store.end_sessions([(msgspec.structs.replace(ended, id="ses_9"), change(4))])
 
 
 async def test_sessions_newest_first_and_the_live_ones(store: Store) -> None:
@@ -65,7 +65,7 @@ async def test_sessions_newest_first_and_the_live_ones(store: Store) -> None:
         opened = Session(f"ses_{number}", identity, "cred", NOW_NS + number, NOW_NS + 100 * number, "admin")
         await store.open_session(opened, change(number))
     ended = Session("ses_3", "agent/scout", "cred", NOW_NS + 3, NOW_NS + 300, "admin", NOW_NS + 9, "admin", "done")
-    await store.end_session(ended, change(9))
+    await store.end_sessions([(ended, change(9))])
     assert [session.id for session in await store.sessions(None, 3)] == ["ses_3", "ses_2", "ses_1"]
     assert [session.id for session in await store.sessions("agent/scout", 9)] == ["ses_3", "ses_1"]
     assert [session.id for session in await store.live_sessions(NOW_NS + 150)] == ["ses_2"]

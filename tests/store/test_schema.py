@@ -7,14 +7,17 @@ from pathlib import Path
 import msgspec
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 from sqlalchemy.schema import CreateIndex
 
+from comptroller.core.identity.secret import BootstrapSecret
 from comptroller.core.work.session import Session
 from comptroller.core.work.stop import Stop
 from comptroller.flow.records import Change, Finding
 from comptroller.store import schema
 from comptroller.store.rows import CallRow
+from tests.store.folding import SHIPPED
 from tests.store.samples import NOW_NS, open_at, rows_of
 
 
@@ -32,10 +35,23 @@ def test_the_migrations_make_the_schema(tmp_path: Path) -> None:
     engine.dispose()
 
 
+def test_the_migrations_are_one_chain() -> None:
+    """Two that were written side by side would each leave out what the other one does."""
+    steps = ScriptDirectory(str(SHIPPED))
+    assert len(steps.get_heads()) == 1
+    assert len(steps.get_bases()) == 1
+    chain = list(steps.walk_revisions())[::-1]
+    assert [step.revision for step in chain] == [f"{number:04d}" for number in range(1, len(chain) + 1)]
+    assert [step.down_revision for step in chain] == [None, *(step.revision for step in chain[:-1])]
+    files = sorted(path.name for path in (SHIPPED / "versions").glob("*.py"))
+    assert [Path(step.path).name for step in chain] == files, "and each file says in its name which step it is"
+
+
 def test_rows_have_the_columns_of_their_table() -> None:
     assert list(CallRow.__struct_fields__) == [column.name for column in schema.calls.columns]
     assert list(Session.__struct_fields__) == [column.name for column in schema.sessions.columns]
     assert list(Stop.__struct_fields__) == [column.name for column in schema.stops.columns]
+    assert list(BootstrapSecret.__struct_fields__) == [column.name for column in schema.secrets.columns]
     assert list(Change.__struct_fields__) == [c.name for c in schema.events.columns if c.name != "id"]
     assert list(Finding.__struct_fields__) == [c.name for c in schema.findings.columns if c.name != "id"]
 

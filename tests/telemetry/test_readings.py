@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from comptroller.control import stops
 from comptroller.core.budget.scope import Facts
 from comptroller.gateway.egress import Egress
 from comptroller.telemetry import families
@@ -92,3 +93,11 @@ async def test_calls_go_on_while_many_windows_are_looked_at(house: House) -> Non
     assert (await remaining(house))["each"] == 1.0
     task.cancel()
     assert turns >= 6
+
+
+async def test_stops_are_counted_by_what_they_stop(house: House) -> None:
+    for scope, value in (("team", "red"), ("team", "blue"), ("everything", "")):
+        await stops.suspend(house.office, scope, value, "a test", "dana")  # type: ignore[arg-type]
+    counted = {labels["scope"]: number for labels, number in await read(house, families.STOPS)}
+    assert {scope: number for scope, number in counted.items() if number} == {"team": 2, "everything": 1}
+    assert counted["identity"] == 0

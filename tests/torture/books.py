@@ -67,6 +67,21 @@ class Call:
         return self.state in {"posted", "presumed", "voided"}
 
 
+class Stopped(NamedTuple):
+    """One stop: of what, and how long it was in force."""
+
+    scope: str
+    value: str
+    from_ns: int
+    until_ns: int | None
+
+    def forbids(self, call: Call) -> bool:
+        """Whether a call that was let in at its instant should not have been."""
+        if not self.from_ns < call.at_ns or (self.until_ns is not None and call.at_ns > self.until_ns):
+            return False
+        return self.scope == "everything" or call.facts[self.scope] == self.value
+
+
 @dataclass(frozen=True)
 class Books:
     """One picture of the store, read in one transaction."""
@@ -77,6 +92,7 @@ class Books:
     findings: Sequence[tuple[str, str | None, str]]  # code, call, sentence
     bounds: Sequence[tuple[str, int, bool]]  # provider/model, overruns, quarantined
     limits: Mapping[str, tuple[str, int]]  # by budget's name: unit, limit; hard ones only
+    stops: Sequence[Stopped]
     journalled: int  # batches that are not folded yet
 
     def attempts(self) -> Iterable[Call]:
@@ -97,10 +113,11 @@ def read_books(state: Path) -> Books:
         findings = db.execute("SELECT code, call_id, sentence FROM findings").fetchall()
         bounds = db.execute("SELECT provider || '/' || model, overruns, quarantined FROM bounds").fetchall()
         entries = db.execute("SELECT key, body FROM registry_entries WHERE kind = 'budget' AND disabled = 0").fetchall()
+        stops = [Stopped(*row) for row in db.execute("SELECT scope, value, at_ns, lifted_at_ns FROM stops")]
         journalled = db.execute("SELECT count(*) FROM journal").fetchone()[0]
     calls |= {call.id: call for call in holds.values()}
     limits = {name: _limit(json.loads(body)) for name, body in entries if json.loads(body)["mode"] == "hard"}
-    return Books(calls, holds, balances, findings, [(b, o, bool(q)) for b, o, q in bounds], limits, journalled)
+    return Books(calls, holds, balances, findings, [(b, o, bool(q)) for b, o, q in bounds], limits, stops, journalled)
 
 
 def _call(row: tuple[Any, ...]) -> Call:

@@ -1,4 +1,4 @@
-"""What happens to the gateway itself: kills, orderly stops, raised limits, ended sessions, resumed models."""
+"""What happens to the gateway itself: kills, orderly ends, raised limits, ended sessions, stops, resumed models."""
 
 import asyncio
 import contextlib
@@ -18,6 +18,7 @@ from tests.torture.world import Mode
 RAISE_EVERY_S = 1.2
 END_EVERY_S = 0.7
 SOAK_END_EVERY_S = 20.0
+STOP_EVERY_S = 0.8
 RESUME_EVERY_S = 0.8
 AGAIN_S = 0.2
 LONGEST_TROUBLE_S = 3.0
@@ -52,11 +53,13 @@ class Chaos:
             group.create_task(_every(RAISE_EVERY_S, stop, self._office.raise_limits))
             group.create_task(_every(END_EVERY_S, stop, self._office.end_some_session))
             group.create_task(self._make_trouble(stop))
+            if self._mode != "overrun":  # there we must hear the end of every answer
+                group.create_task(_every(STOP_EVERY_S, stop, self._office.stop_something))
             if self._mode == "overrun":
                 group.create_task(_every(RESUME_EVERY_S, stop, self._office.resume_all))
             if self._mode in {"kill", "term"}:
                 group.create_task(self._stop_and_start(stop))
-        return None
+        return await _in_the_end(self._office.lift_stops)
 
     async def _make_trouble(self, stop: asyncio.Event) -> None:
         """Now and then a locked store, or a process that stands still."""
@@ -146,6 +149,15 @@ async def _every(seconds: float, stop: asyncio.Event, act: Callable[[], Awaitabl
             wait_s = seconds
         except Unavailable:
             wait_s = AGAIN_S
+
+
+async def _in_the_end(act: Callable[[], Awaitable[None]]) -> None:
+    """Until it is done: the run itself has an end."""
+    while True:
+        try:
+            return await act()
+        except Unavailable:
+            await asyncio.sleep(AGAIN_S)  # sleep: until the gateway is back
 
 
 def _freeze(pid: int, seconds: float) -> None:

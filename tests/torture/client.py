@@ -134,8 +134,10 @@ class Client:
         refusal = headers.get("x-comptroller-refusal")
         if refusal is not None:
             told.refusals[refusal] += 1
-            if refusal == "budget_exhausted":
-                await asyncio.sleep(_REFUSED_S)  # sleep: who has no money left comes back a little later
+            if refusal == "budget_exhausted" or refusal.endswith("_suspended"):
+                await asyncio.sleep(
+                    _REFUSED_S
+                )  # sleep: who has no money left, or was stopped, comes back a little later
             if refusal in {"session_ended", "credential_expired"}:
                 self._sessions.forget(step.session)
         if status == 500 and "x-comptroller-error-source" not in headers:

@@ -244,6 +244,13 @@ def overruns(books: Books, bill: Sequence[Billed]) -> list[Verdict]:
     ]
 
 
+def stopped(books: Books) -> Verdict:
+    """Nothing was let in while it was stopped, by the gateway's own clock."""
+    calls = [*books.attempts()]
+    wrong = [f"{_says(call, 0)} while {each}" for each in books.stops for call in calls if each.forbids(call)]
+    return judge("nothing passes while it is stopped", wrong, f"{len(books.stops)} stops", f"{len(wrong)} passed")
+
+
 def headers_told(books: Books, charges: Mapping[str, str]) -> Verdict:
     """The charge that a caller was told is the one in the books, unless the gateway died before it was written."""
     wrong: list[str] = []

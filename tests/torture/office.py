@@ -1,4 +1,4 @@
-"""What operators do while the run goes on, over the admin plane: mint, end sessions, raise limits, resume models."""
+"""What operators do while the run goes on, over the admin plane: mint, end sessions, stop and resume, raise limits."""
 
 import asyncio
 import json
@@ -8,9 +8,19 @@ from typing import Any
 
 from tests.harness.gateway import GatewayProcess
 from tests.harness.toml import to_toml
-from tests.torture.world import FIRST_LIMITS, Mode, first_limits, raised, registry_table
+from tests.torture.world import (
+    FIRST_LIMITS,
+    IDENTITIES,
+    STEADY,
+    VISIBLE_MODEL,
+    Mode,
+    first_limits,
+    raised,
+    registry_table,
+)
 
 PATIENCE_S = 30.0
+LONGEST_STOP_S = 0.4
 _AGAIN_S = 0.1
 _PAGE = 10_000
 _LATE_AFTER = 2  # raises before the late budget comes
@@ -24,7 +34,7 @@ class AdminOffice:
     """One operator. Every act may meet a gateway that is down."""
 
     def __init__(self, gateway: GatewayProcess, seed: int, mode: Mode) -> None:
-        self.minted = self.ended = self.raises = self.resumed = 0
+        self.minted = self.ended = self.stops = self.raises = self.resumed = 0
         self.forgotten: list[str] = []
         self._gateway = gateway
         self._dice = random.Random(f"{seed}/{mode}/office")
@@ -52,6 +62,31 @@ class AdminOffice:
         session = self._sessions.pop(self._dice.randrange(len(self._sessions)))
         await self._ask("POST", f"/sessions/{session}/end", {"reason": "torture"})
         self.ended += 1
+
+    async def stop_something(self) -> None:
+        """Stop what is in use, and lift that a moment later."""
+        await self.lift_stops()
+        scopes = {
+            "session": self._dice.choice(self._sessions) if self._sessions else None,
+            "identity": self._dice.choice(list(IDENTITIES)),
+            "team": "blue",
+            "model": VISIBLE_MODEL,
+            "provider": STEADY,
+            "everything": "",
+        }
+        scope, value = self._dice.choice([each for each in scopes.items() if each[1] is not None])
+        lasts_s = self._dice.uniform(0.05, LONGEST_STOP_S)
+        await self._ask("POST", "/stops", {"scope": scope, "value": value, "reason": "torture"})
+        self.stops += 1
+        await asyncio.sleep(lasts_s)  # sleep: how long it is stopped
+        await self.lift_stops()
+
+    async def lift_stops(self) -> None:
+        """Those that an earlier try left, too."""
+        for stop in await self._ask("GET", "/stops"):
+            if stop["scope"] != "bound":
+                wanted = {"scope": stop["scope"], "value": stop["value"], "reason": "torture"}
+                await self._ask("POST", "/stops/resume", wanted)
 
     async def raise_limits(self) -> None:
         """Raise what is nearly used up, by a share that the seed says; the third time a new budget comes with it."""

@@ -193,6 +193,7 @@ class Run:
             *judge.settled_once(books),
             *judge.sums(books, rows),
             judge.none_of("every picture taken on the way adds up", self._pictures, self._samples),
+            judge.stopped(books),
             judge.headers_told(books, told.charges),
             judge.none_of("callers heard nothing that must not be said", told.wrong, told.steps),
             judge.none_of(
@@ -236,6 +237,7 @@ class Run:
             "troubles": ", ".join(f"{n} {kind}" for kind, n in chaos.troubles.items()),
             "sessions minted, ended": f"{office.minted}, {office.ended}",
             "limits raised": str(office.raises),
+            "stops": str(office.stops),
             "models resumed": str(office.resumed),
             "broken connections": str(told.broken),
             "faults answered": ", ".join(f"{n} {name}" for name, n in told.faults.most_common()),

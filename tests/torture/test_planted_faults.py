@@ -41,6 +41,12 @@ FAULTS = {
         '("answering", False): "voided",',
         "voided calls were not billed",
     ),
+    "a stop is forgotten": Planted(
+        "flow/decide.py",
+        "stop = gate.stops.applies(caller.stop_keys)",
+        "stop = None if gate.stops else gate.stops.applies(caller.stop_keys)",
+        "nothing passes while it is stopped",
+    ),
     "the tail is forgotten": Planted(
         "flow/settle.py",
         "output = came + provider.tail_tokens * bound.choices",

@@ -32,11 +32,9 @@ def chosen_config(context: typer.Context, config: Path | None) -> Path | None:
 
 def check_scope(scope: str, *others: str) -> None:
     """Raise typer.BadParameter for a word that is no scope of a stop. `others`: words that are good, too."""
-    from typing import get_args
-
     from comptroller.core.problem import did_you_mean
-    from comptroller.core.work.stop import StopScope
+    from comptroller.core.work.stop import STOP_SCOPES
 
-    known = (*get_args(StopScope), *others)
+    known = (*STOP_SCOPES, *others)
     if scope not in known:
         raise typer.BadParameter(f"There is no scope {scope!r}. {did_you_mean(scope, known)}".rstrip())

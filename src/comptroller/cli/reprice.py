@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from comptroller.cli.failure import CommandError
 from comptroller.cli.options import AsJson, Config
-from comptroller.cli.said import note, read_instant, write_json
+from comptroller.cli.said import note, read_instant, say_instant, write_json
 from comptroller.cli.table import Column, print_table
 
 if TYPE_CHECKING:
@@ -57,8 +58,9 @@ def reprice(
     from comptroller.cli.transport import connect
     from comptroller.control.reprice import Repricing, joined
 
+    instant = read_instant(since)
     parts: list[Repricing] = []
-    asked = {"since": read_instant(since).isoformat(), "identity": identity, "model": model}
+    asked = {"since": instant.isoformat(), "identity": identity, "model": model}
     with connect(context, config) as api:
         while not parts or parts[-1].next is not None:
             before = parts[-1].next if parts else None
@@ -73,6 +75,8 @@ def reprice(
         return
     rows = [*found.rows, found.total] if len(found.rows) > 1 else found.rows
     print_table(_COLUMNS, [_cells(row) for row in rows], "No call was charged since then.")
+    if datetime.fromisoformat(found.since) > instant:
+        note(f"Calls are kept since {say_instant(found.since)} only; older ones are not in it.")
     note(f"Price book {found.version}. Nothing was changed.")
 
 

@@ -97,7 +97,7 @@ def _print(found: SpendAnswer, asked: datetime) -> None:
         return
     note(f"From {span}, local time.")
     if datetime.fromisoformat(found.since) > asked:
-        note("What single sessions spent is not kept for longer.")
+        note("What single sessions spent is not kept for longer (retention.spend_recent_days).")
     if found.left_out:
         note(f"The total has {found.left_out} more; --limit N shows more of them.")
     if found.by == "task" and found.rows[0].key is None:

@@ -17,6 +17,7 @@ from starlette import routing
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from comptroller.control import (
+    bootstrap,
     bounds,
     budgets,
     calls,
@@ -53,6 +54,8 @@ from comptroller.control.requests import (
     RepriceQuery,
     ResumeRequest,
     RotateRequest,
+    SecretRequest,
+    SecretsQuery,
     SessionsQuery,
     SpendQuery,
     StopRequest,
@@ -186,6 +189,22 @@ async def _resume(office: Office, asked: Asked[NoQuery, ResumeRequest]) -> Seque
     return await bounds.resume(office, sent.provider, sent.model, sent.reason, ACTOR)
 
 
+async def _secrets(office: Office, asked: Asked[SecretsQuery, None]) -> Sequence[bootstrap.SecretRow]:
+    """The bootstrap secrets that can be used, newest first."""
+    query = asked.query
+    return await bootstrap.list_secrets(office, query.identity, every=query.all, limit=query.limit)
+
+
+async def _issue_secret(office: Office, asked: Asked[NoQuery, SecretRequest]) -> bootstrap.IssuedSecret:
+    """Issue a bootstrap secret for an identity, which is shown this once."""
+    return await bootstrap.issue_secret(office, asked.body.identity, asked.body.expires_s, ACTOR)
+
+
+async def _revoke_secret(office: Office, asked: Asked[NoQuery, ReasonRequest]) -> bootstrap.SecretRow:
+    """Take a bootstrap secret back. Sessions that it opened go on."""
+    return await bootstrap.revoke_secret(office, asked.path["secret"], asked.body.reason, ACTOR)
+
+
 async def _rotate(office: Office, asked: Asked[NoQuery, RotateRequest]) -> keys.Rotation:
     """Sign session credentials with a new key from now on."""
     return await keys.rotate(office, asked.body.reason, ACTOR, distrust_old=asked.body.distrust_old)
@@ -239,8 +258,8 @@ ROUTES: Sequence[Route] = (
     Route("GET", "/budgets", _budgets),
     Route("GET", "/calls", _calls, problems=(422,)),
     Route("GET", "/spend", _spend, problems=(422,)),
-    Route("GET", "/calls/{call}/explanation", _explain, problems=(404,)),
-    Route("POST", "/calls/{call}/corrections", _correct, problems=(404, 409, 422)),
+    Route("GET", "/calls/{call}/explanation", _explain, problems=(404, 410)),
+    Route("POST", "/calls/{call}/corrections", _correct, problems=(404, 409, 410, 422)),
     Route("GET", "/sessions", _sessions),
     Route("POST", "/sessions", _mint, problems=(404, 409, 422)),
     Route("POST", "/sessions/{session}/end", _end_session, problems=(404, 422)),
@@ -249,6 +268,9 @@ ROUTES: Sequence[Route] = (
     Route("POST", "/stops/resume", _resume_stop, problems=(409, 422)),
     Route("GET", "/bounds", _bounds),
     Route("POST", "/bounds/resume", _resume, problems=(404, 409, 422)),
+    Route("GET", "/secrets", _secrets),
+    Route("POST", "/secrets", _issue_secret, problems=(404, 409, 422)),
+    Route("POST", "/secrets/{secret}/revoke", _revoke_secret, problems=(404, 422)),
     Route("POST", "/keys/rotate", _rotate, problems=(422,)),
     Route("GET", "/findings", _findings),
     Route("GET", "/changes", _changes),

@@ -15,8 +15,8 @@ class Balances(Protocol):
 
     async def balances(self, budget_keys: Sequence[str], since_ns: int = 0) -> Mapping[WindowKey, Amounts]: ...
 
-    async def session_balances(
-        self, budget_keys: Sequence[str], session_ids: Sequence[str]
+    async def instance_balances(
+        self, budget_keys: Sequence[str], instances: Sequence[str]
     ) -> Mapping[WindowKey, Amounts]: ...
 
 
@@ -28,7 +28,7 @@ async def standing_balances(
     Of each budget only the current windows are read, and of one that has a window for each session only theirs: all
     that ever were are too many.
     """
-    found = dict(await ledger.session_balances([b.key for b in budgets if b.per == "session"], sorted(sessions)))
+    found = dict(await ledger.instance_balances([b.key for b in budgets if b.per == "session"], sorted(sessions)))
     for start_ns, keys in _by_start((b for b in budgets if b.per != "session"), now_ns).items():
         found |= await ledger.balances(keys, start_ns)
     return found

@@ -47,10 +47,10 @@ async def list_budgets(office: Office) -> Sequence[BudgetRow]:
     async with office.changing:  # no budget comes or goes in between, and no correction
         await office.catch_up()
         budgets = office.gate.registry.budgets
-        sessions, now_ns = _going_on(office), office.gate.clock.now_ns()
+        sessions, now_ns = office.going_on(), office.gate.clock.now_ns()
         written = await standing_balances(office.ledger, budgets, sessions, now_ns)
         # From here on nothing waits, so the windows in memory are one picture; the books add those that sleep.
-        sessions, now_ns = _going_on(office), office.gate.clock.now_ns()
+        sessions, now_ns = office.going_on(), office.gate.clock.now_ns()
         living = _by_budget((window.key, window) for window in office.gate.tree.windows())
         known = _by_budget(written.items())
         return [
@@ -66,12 +66,6 @@ def _by_budget(items: Iterable[tuple[WindowKey, T]]) -> defaultdict[str, dict[Wi
     for key, item in items:
         found[key.budget][key] = item
     return found
-
-
-def _going_on(office: Office) -> Collection[str]:
-    """The sessions that can still spend."""
-    now_ns = office.gate.clock.expiry_ns()
-    return {session.id for session in office.gate.sessions.values() if session.goes_on(now_ns)}
 
 
 def _windows(

@@ -10,6 +10,7 @@ import msgspec
 from comptroller.control.interfaces import CallFilter, CallRecord
 from comptroller.control.office import Office
 from comptroller.control.problem import not_found
+from comptroller.control.retention import pruned
 from comptroller.core.instant import format_instant
 from comptroller.core.money import format_usd
 from comptroller.flow.outcome import Outcome
@@ -58,11 +59,11 @@ async def list_calls(office: Office, wanted: CallFilter) -> Sequence[CallRow]:
 
 
 async def find_call(office: Office, call_id: str) -> CallRecord:
-    """One call, as the books have it now."""
+    """One call, as the books have it now. Raises ControlProblem for one that they do not have, or not any more."""
     await office.catch_up()
     record = await office.ledger.call(call_id)
     if record is None:
-        raise not_found(
+        raise await pruned(office.ledger, call_id) or not_found(
             f"There is no call {call_id!r} in the books.",
             "`comptroller calls` lists them; an answer names its own in the header x-comptroller-call-id.",
         )

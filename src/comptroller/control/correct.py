@@ -91,12 +91,12 @@ async def _counted_in(office: Office, record: CallRecord) -> tuple[WindowKey, ..
     facts = record.facts
     drawn = {key.budget for key in record.windows}
     later = [budget for budget in office.gate.registry.budgets if budget.key not in drawn]
-    known = await office.ledger.balances([budget.key for budget in later])
-    began = (
+    began = [
         WindowKey(budget.key, instance, span_at(budget.window, budget.zone, facts.at_ns).start_ns)
         for budget in later
         for instance in instances(budget.per, budget.scope, _scope_facts(facts))
-    )
+    ]
+    known = await office.ledger.instance_balances([key.budget for key in began], list({key.instance for key in began}))
     return (*record.windows, *(key for key in began if key in known))
 
 

@@ -1,4 +1,4 @@
-"""The token endpoint (RFC 6749 section 3.2): a token of a trusted issuer in, a session credential out.
+"""The token endpoint (RFC 6749 section 3.2): a token of a trusted issuer or a bootstrap secret in, a credential out.
 
 What is accepted stands in ACCEPTED, and nothing else is: a combination that nobody thought about is not a way in.
 """
@@ -10,15 +10,18 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from comptroller.control import tokens
-from comptroller.control.caller_route import Asked, OAuthError, json_answer, read_form
+from comptroller.control.bootstrap import secret_that_holds
+from comptroller.control.caller_route import Asked, OAuthError, json_answer, read_client, read_form
+from comptroller.control.guesses import GUESS_WINDOW_S, MOST_GUESSES
 from comptroller.control.office import Office
-from comptroller.control.proof import Proof, prove
+from comptroller.control.proof import prove
 from comptroller.core.identity.credential import AUDIENCE
 from comptroller.core.identity.federation import Untrusted
 from comptroller.core.instant import NANOS_PER_SECOND
-from comptroller.flow.door import Answered
+from comptroller.flow.door import Answered, CallerRequest
 
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - a name
+CLIENT_CREDENTIALS = "client_credentials"
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 JWT = "urn:ietf:params:oauth:token-type:jwt"
 ID_TOKEN = "urn:ietf:params:oauth:token-type:id_token"  # noqa: S105 - a name
@@ -41,6 +44,7 @@ ACCEPTED: Sequence[Accepted] = (
     Accepted(TOKEN_EXCHANGE, JWT, None, _OWN, "a session of the identity that a JWT of a trusted issuer stands for"),
     Accepted(TOKEN_EXCHANGE, ID_TOKEN, None, _OWN, "the same, of an ID token"),
     Accepted(JWT_BEARER, None, None, _OWN, "the same, of a JWT sent as `assertion`"),
+    Accepted(CLIENT_CREDENTIALS, None, None, _OWN, "a session of the identity that a bootstrap secret is of"),
 )
 
 
@@ -61,13 +65,11 @@ async def exchange(office: Office, asked: Asked) -> Answered:
         sentence, after = "The gateway is shutting down and opens no sessions.", {"retry-after": "5"}
         raise OAuthError("temporarily_unavailable", sentence, "Try again.", status=503, headers=after)
     form = await read_form(asked.request)
-    grant = _accepted(office, form)
-    token = form.get("assertion" if grant.grant == JWT_BEARER else "subject_token")
-    if token is None:
-        name = "assertion" if grant.grant == JWT_BEARER else "subject_token"
-        raise OAuthError("invalid_request", f"The parameter `{name}` is missing.", "Send the issuer's token there.")
-    proof, identity = await _identified(office, token, grant)
-    actor = f"{proof.issuer.name}:{proof.subject}"
+    accepted = _accepted(office, form)
+    if accepted.grant == CLIENT_CREDENTIALS:
+        identity, actor = await _by_secret(office, asked.request, form)
+    else:
+        identity, actor = await _by_token(office, form, accepted)
     minted = await tokens.mint(office, identity, _lifetime_s(form), actor)
     return json_answer(TokenAnswer(minted.credential, minted.lifetime_s, minted.identity, minted.session))
 
@@ -103,7 +105,26 @@ def _check_target(office: Office, form: Mapping[str, str], accepted: Accepted) -
         raise OAuthError("invalid_scope", "There are no scopes here.", "Leave `scope` out.")
 
 
-async def _identified(office: Office, token: str, accepted: Accepted) -> tuple[Proof, str]:
+async def _by_secret(office: Office, request: CallerRequest, form: Mapping[str, str]) -> tuple[str, str]:
+    """The identity whose bootstrap secret was sent (RFC 6749 section 4.4), and how the record names who asked."""
+    identity, secret = read_client(request, form)
+    found = await secret_that_holds(office, identity, secret)
+    if found is None:
+        sentence = f"This secret was sent wrongly more than {MOST_GUESSES} times in a minute."
+        after = {"retry-after": str(GUESS_WINDOW_S)}
+        raise OAuthError("temporarily_unavailable", sentence, "Wait a minute.", status=429, headers=after)
+    if isinstance(found, str):
+        hint = "An operator issues one with `comptroller secrets issue IDENTITY`."
+        raise OAuthError("invalid_client", found, hint, status=401, headers={"www-authenticate": "Basic"})
+    return found.identity, f"secret:{found.id}"
+
+
+async def _by_token(office: Office, form: Mapping[str, str], accepted: Accepted) -> tuple[str, str]:
+    """The identity that the token of an issuer stands for, and how the record names who asked."""
+    name = "assertion" if accepted.grant == JWT_BEARER else "subject_token"
+    token = form.get(name)
+    if token is None:
+        raise OAuthError("invalid_request", f"The parameter `{name}` is missing.", "Send the issuer's token there.")
     federation = office.gate.registry.federation
     now_s = office.gate.clock.expiry_ns() // NANOS_PER_SECOND
     proof = await prove(token, federation, office.issuer_keys, now_s)
@@ -112,7 +133,7 @@ async def _identified(office: Office, token: str, accepted: Accepted) -> tuple[P
     identity = federation.identity_of(proof.issuer, proof.claims)
     if isinstance(identity, Untrusted):
         raise _said(identity, accepted)
-    return proof, identity
+    return identity, f"{proof.issuer.name}:{proof.subject}"
 
 
 def _said(no: Untrusted, accepted: Accepted) -> OAuthError:

@@ -10,7 +10,6 @@ from typing import Literal
 import msgspec
 
 from comptroller.control.office import Office
-from comptroller.control.sessions import session_state
 from comptroller.core.identity.identity import WARN_DAYS, Identity, expiry_ends_ns, may_act, owner_ends_ns
 from comptroller.core.ids import spiffe_id
 from comptroller.core.instant import format_instant, to_datetime
@@ -47,7 +46,7 @@ def list_identities(office: Office) -> Sequence[IdentityRow]:
     """Every identity of the registry, by id."""
     gate = office.gate
     now_ns = gate.clock.expiry_ns()
-    active = Counter(s.identity for s in gate.sessions.values() if session_state(s, now_ns) == "active")
+    active = Counter(s.identity for s in gate.sessions.values() if s.goes_on(now_ns))
     registry = gate.registry
     found = (registry.identities[key] for key in sorted(registry.identities))
     return [_row(registry, each, _state(gate, each, now_ns), now_ns, active[each.id]) for each in found]

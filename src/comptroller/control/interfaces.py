@@ -14,6 +14,7 @@ import msgspec
 from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.core.budget.scope import Attribute, Scope
 from comptroller.core.identity.credential import Claims
+from comptroller.core.identity.secret import BootstrapSecret
 from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
 from comptroller.core.registry.entries import EntryKey, Installed, StoredEntry
@@ -120,6 +121,22 @@ class Gap(msgspec.Struct, frozen=True):
     until_ns: int
 
 
+Prunable = Literal["calls", "presumed", "findings", "sessions", "spend_recent"]
+"""Records that are kept for a while only. `calls`: all but those whose charge was presumed."""
+
+
+Place = tuple[object, ...]
+"""How far a walk through old records came: an age, and whatever tells records of that age apart."""
+
+
+class Pruned(msgspec.Struct, frozen=True):
+    """One step of letting go."""
+
+    deleted: int
+    place: Place | None  # None: there is nothing more that is old
+    took_ns: int  # for so long it kept the thread that writes
+
+
 class RegistryState(msgspec.Struct, frozen=True):
     """The registry as it is installed. Version 0: nothing was ever applied."""
 
@@ -151,12 +168,8 @@ class Ledger(Protocol):
         """Write a session and the event of its opening in one transaction."""
         ...
 
-    async def end_session(self, session: Session, change: Change) -> None:
-        """Write the end that `session` carries and its event in one transaction."""
-        ...
-
     async def end_sessions(self, ended: Sequence[tuple[Session, Change]]) -> None:
-        """The same for many at once, each with its own event; one that has ended stays as it ended."""
+        """Write the end that each session carries with its event in one transaction; one that has ended stays so."""
         ...
 
     async def write_stop(self, stop: Stop, change: Change) -> None:
@@ -178,6 +191,20 @@ class Ledger(Protocol):
 
     async def sessions(self, identity: str | None, limit: int) -> Sequence[Session]:
         """Newest first, ended and expired ones too."""
+        ...
+
+    async def write_secret(self, secret: BootstrapSecret, change: Change) -> None:
+        """Write a bootstrap secret, as its digest, and the event of its issue in one transaction."""
+        ...
+
+    async def revoke_secret(self, revoked: BootstrapSecret, change: Change) -> None:
+        """Write that it was taken back, and the event, in one transaction; one that was before stays as it was."""
+        ...
+
+    async def secret(self, secret_id: str) -> BootstrapSecret | None: ...
+
+    async def secrets(self, identity: str | None, limit: int | None) -> Sequence[BootstrapSecret]:
+        """Newest first; without a limit, all that were not taken back."""
         ...
 
     async def registry(self) -> RegistryState: ...
@@ -207,10 +234,30 @@ class Ledger(Protocol):
         """What is posted in every known window of these budgets (Budget.key) that began at `since_ns` or later."""
         ...
 
-    async def session_balances(
-        self, budget_keys: Sequence[str], session_ids: Sequence[str]
+    async def instance_balances(
+        self, budget_keys: Sequence[str], instances: Sequence[str]
     ) -> Mapping[WindowKey, Amounts]:
-        """What is posted in the windows that these budgets have for these sessions."""
+        """What is posted in every known window that these budgets have for these instances."""
+        ...
+
+    async def kept_since(self) -> Mapping[Prunable, int]:
+        """From when on records are kept; what is older is gone, or about to be. 0: nothing was ever pruned."""
+        ...
+
+    async def has_older(self, what: Prunable, before_ns: int) -> bool:
+        """Whether there is any from before this instant."""
+        ...
+
+    async def keep_since(self, what: Prunable, since_ns: int, change: Change) -> None:
+        """Say from when on records are kept, and write the event of it, in one transaction."""
+        ...
+
+    async def prune(self, what: Prunable, after: Place | None, most: int) -> Pruned:
+        """Look at so many of those that are older than what is kept, beyond this place, and delete them.
+
+        A call with an open hold is not deleted, however old it is. One step, all of it or nothing; it may be undone by
+        a power cut, and is then done again.
+        """
         ...
 
     async def findings(self, limit: int, call_id: str | None = None) -> Sequence[Finding]:

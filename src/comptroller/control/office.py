@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgspec
 
+from comptroller.control.guesses import Guesses
 from comptroller.control.interfaces import Issuer, Ledger
 from comptroller.control.issuer_keys import IssuerKeys
+from comptroller.core.work.session import Session
 from comptroller.flow.gate import Gate
 from comptroller.flow.journal import LedgerUnavailableError
 
@@ -39,7 +42,13 @@ class Office:
     issuer: Issuer
     process: ProcessFacts
     issuer_keys: IssuerKeys
+    guesses: Guesses = field(default_factory=Guesses)
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def going_on(self) -> Mapping[str, Session]:
+        """The sessions that can still spend, by id."""
+        now_ns = self.gate.clock.expiry_ns()
+        return {each.id: each for each in self.gate.sessions.values() if each.goes_on(now_ns)}
 
     async def catch_up(self) -> None:
         """Let the books show all that has happened. A store that cannot be written can still be read."""

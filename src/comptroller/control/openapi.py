@@ -33,6 +33,7 @@ _MEANINGS: Mapping[int, str] = {
     404: "There is none of this name.",
     408: "The body did not come in time.",
     409: "It does not fit the state of things now.",
+    410: "It was pruned.",
     413: "The body is too long.",
     415: "The body is of another media type.",
     422: "It is understood and cannot be.",

@@ -23,11 +23,12 @@ nobody reads, and the next attempt finds them as `known`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
+from comptroller.control.balances import standing_balances
 from comptroller.control.interfaces import Gap, Spending
 from comptroller.control.office import Office
 from comptroller.core.budget.budget import Budget, Unit
@@ -62,19 +63,15 @@ async def begin(office: Office, wanted: Registry) -> Opening:
     if not new:
         return Opening((), {}, {})
     await office.ledger.fold()
-    written = await office.ledger.balances([budget.key for budget in new])
+    written = await standing_balances(office.ledger, new, office.going_on(), office.gate.clock.now_ns())
     # From here to the question nothing waits.
-    now_ns = office.gate.clock.now_ns()
+    sessions, now_ns = office.going_on(), office.gate.clock.now_ns()
     spans = {budget.key: span_at(budget.window, budget.zone, now_ns) for budget in new}
     known = _count(office, new, written, spans, now_ns)
-    spent = await office.ledger.posted_so_far([_question(budget, spans[budget.key]) for budget in new])
-    spent_in = {
-        WindowKey(budget.key, instance, spans[budget.key].start_ns): amounts.of(budget.unit)
-        for budget, by_instance in zip(new, spent, strict=True)
-        for instance, amounts in by_instance.items()
-    }
-    credited = {key: amount - known.get(key, 0) for key, amount in spent_in.items() if amount > known.get(key, 0)}
-    return Opening(new, known, credited)
+    first_ns = min((session.opened_at_ns for session in sessions.values()), default=now_ns)
+    questions = [_question(budget, spans[budget.key], first_ns) for budget in new]
+    spent = await office.ledger.posted_so_far(questions)
+    return Opening(new, known, _lacking(new, spans, known, spent, sessions))
 
 
 def warn_of_gap(in_force: Sequence[Budget], wanted: Sequence[Budget], gap: Gap, now_ns: int) -> Sequence[Problem]:
@@ -157,5 +154,25 @@ def _join(office: Office, now_ns: int) -> None:
             gate.journal.append(Joined(call.hold_id, tuple(window.key for window in joined)))
 
 
-def _question(budget: Budget, span: Span) -> Spending:
-    return Spending(scope=budget.scope, per=budget.per, start_ns=span.start_ns, end_ns=span.end_ns)
+def _lacking(
+    new: Sequence[Budget],
+    spans: Mapping[str, Span],
+    known: Mapping[WindowKey, int],
+    spent: Sequence[Mapping[str, Amounts]],
+    sessions: Collection[str],
+) -> Mapping[WindowKey, int]:
+    """What was spent in each window and is not known there. In sessions that are over nothing can be spent any more."""
+    found: dict[WindowKey, int] = {}
+    for budget, by_instance in zip(new, spent, strict=True):
+        for instance, amounts in by_instance.items():
+            key = WindowKey(budget.key, instance, spans[budget.key].start_ns)
+            lacks = amounts.of(budget.unit) - known.get(key, 0)
+            if lacks > 0 and (budget.per != "session" or instance in sessions):
+                found[key] = lacks
+    return found
+
+
+def _question(budget: Budget, span: Span, first_ns: int) -> Spending:
+    """What was spent in a window. Of sessions only those count that go on; the first was opened at `first_ns`."""
+    start_ns = max(span.start_ns, first_ns) if budget.per == "session" else span.start_ns
+    return Spending(scope=budget.scope, per=budget.per, start_ns=start_ns, end_ns=span.end_ns)

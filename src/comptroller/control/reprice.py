@@ -90,9 +90,11 @@ async def reprice(
 ) -> Repricing:
     """Recorded against repriced, by identity, provider and model; each call at the prices of its own day.
 
-    The newest calls first, and so many that it takes seconds: `next` says where to go on.
+    The newest calls first, and so many that it takes seconds: `next` says where to go on. What is
+    pruned already is not in it: the answer says since when it is.
     """
     await office.catch_up()
+    since_ns = max(since_ns, (await office.ledger.kept_since())["calls"])
     book = office.gate.registry.prices
     groups: dict[tuple[str, str, str], _Group] = {}
     total, read, more = _Group(), 0, True

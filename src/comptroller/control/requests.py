@@ -11,6 +11,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from comptroller.control.bootstrap import SECRETS_SHOWN
 from comptroller.control.calls import OutcomeWord
 from comptroller.control.interfaces import SpendDimension
 from comptroller.control.reason import LONGEST_REASON
@@ -19,6 +20,7 @@ from comptroller.control.sessions import SESSIONS_SHOWN
 from comptroller.control.stops import STOPS_SHOWN
 from comptroller.control.tokens import SHORTEST_LIFETIME_S
 from comptroller.core.identity.credential import DEFAULT_LIFETIME_S, LONGEST_LIFETIME_S
+from comptroller.core.identity.secret import LONGEST_SECRET_LIFE_S
 from comptroller.core.work.stop import StopScope
 
 ROWS_MOST = 10_000  # in one answer; `before` gets the next ones
@@ -111,6 +113,23 @@ class MintRequest(Sent, frozen=True):
         ]
         | None
     ) = None
+
+
+class SecretsQuery(Sent, frozen=True):
+    identity: IdentityId | None = None
+    all: Annotated[bool, Meta(description="Those that ended or were taken back, too.")] = False
+    limit: Limit = SECRETS_SHOWN
+
+
+class SecretRequest(Sent, frozen=True):
+    identity: IdentityId
+    expires_s: Annotated[
+        int,
+        Meta(
+            description="How long it can be used.",
+            extra_json_schema={"minimum": 1, "maximum": LONGEST_SECRET_LIFE_S},
+        ),
+    ]
 
 
 class ReasonRequest(Sent, frozen=True):

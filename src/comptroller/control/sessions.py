@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import msgspec
 
 from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem, not_found
-from comptroller.control.reason import read_reason
+from comptroller.control.reason import LONGEST_REASON, read_reason
+from comptroller.control.stops import stop_of
 from comptroller.core.instant import format_instant
-from comptroller.core.work.session import Session
+from comptroller.core.work.session import STATES, Session, SessionOutcome, SessionState, state_of
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Change
 
-SessionState = Literal["active", "ended", "expired"]
 SESSIONS_SHOWN = 200
 
 
@@ -31,6 +30,7 @@ class SessionRow(msgspec.Struct, frozen=True):
     ended_at: str | None
     ended_by: str | None
     ended_reason: str | None
+    outcome: SessionOutcome | None
 
 
 class SessionEnd(msgspec.Struct, frozen=True):
@@ -38,6 +38,7 @@ class SessionEnd(msgspec.Struct, frozen=True):
 
     session: SessionRow
     cut_calls: int
+    ended_below: int = 0  # open sessions below it, which ended with it
     already_ended: bool = False
 
 
@@ -51,11 +52,11 @@ async def list_sessions(
     found |= {s.id: s for s in office.gate.sessions.values() if identity is None or s.identity == identity}
     live = Counter(call.session for call in office.gate.live)
     rows = [_row(office, session, live) for session in sorted(found.values(), key=_newest, reverse=True)]
-    return [row for row in rows if every or row.state == "active"][:limit]
+    return [row for row in rows if every or not STATES[row.state].final][:limit]
 
 
 async def end_session(office: Office, session_id: str, reason: str, actor: str) -> SessionEnd:
-    """Stop a session: in memory and in flight first, then in the books.
+    """Stop a session and all below it: in memory and in flight first, then in the books.
 
     If the books cannot be written the stop stands as long as this process lives, and the error is said.
     """
@@ -66,11 +67,10 @@ async def end_session(office: Office, session_id: str, reason: str, actor: str) 
         raise not_found(f"There is no session {session_id!r}.", "`comptroller sessions` lists them.")
     if await _is_written(office, session):
         return SessionEnd(_row(office, session, {}), cut_calls=0, already_ended=True)
-    ended = session if session.ended_at_ns is not None else _ended(session, gate.clock.now_ns(), actor, words)
-    gate.sessions[session_id] = ended
-    cut = gate.live.cut(lambda call: call.session == session_id, "stopped")
+    ended = _end_in_memory(office, session, actor, words, "stopped")
+    cut = gate.live.cut(lambda call: session_id in call.facts.sessions, "stopped")
     try:
-        await office.ledger.end_session(ended, _event(ended))
+        await office.ledger.end_sessions([(each, _event(each)) for each in ended])
     except LedgerUnavailableError as error:
         raise ControlProblem(
             503,
@@ -78,15 +78,49 @@ async def end_session(office: Office, session_id: str, reason: str, actor: str) 
             f"The session {session_id} is stopped in this process, but the stop could not be written: {error}.",
             "It would be open again after a restart: mend the store, then end the session again.",
         ) from error
-    return SessionEnd(_row(office, ended, {}), cut_calls=cut)
+    return SessionEnd(_row(office, ended[0], {}), cut_calls=cut, ended_below=len(ended) - 1)
+
+
+async def end_past(office: Office) -> None:
+    """End what is idle or past its wall-clock bound, calls in flight included. What is past its bound needs no row."""
+    gate = office.gate
+    now_ns = gate.clock.expiry_ns()
+    over = list(gate.runs.past(now_ns))
+    idle = [session for session in over if session.goes_on(now_ns)]
+    ended = {
+        each.id: each
+        for session in idle
+        for each in _end_in_memory(office, session, "gateway", f"idle for {session.bounds.idle_s} s", "idle")
+    }
+    gone = {session.id for session in over}
+    if gone:
+        gate.live.cut(lambda call: not gone.isdisjoint(call.facts.sessions), "stopped")
+    if ended:
+        try:
+            await office.ledger.end_sessions([(each, _event(each)) for each in ended.values()])
+        except LedgerUnavailableError as error:  # they stay ended here, and are idle again after a start
+            gate.warn("ledger_unavailable", {"message": f"idle sessions ended, but that is not written: {error}"})
+
+
+def _end_in_memory(
+    office: Office, session: Session, actor: str, reason: str, outcome: SessionOutcome
+) -> Sequence[Session]:
+    """The session and what is open below it, ended: itself first. One that has ended stays as it ended."""
+    gate = office.gate
+    now_ns, at_ns = gate.clock.expiry_ns(), gate.clock.now_ns()
+    below = [each for each in gate.runs.descendants(session.id) if each.goes_on(now_ns)]
+    first = session if session.ended_at_ns is not None else _ended(session, at_ns, actor, reason, outcome)
+    ended = [first, *(_ended(each, at_ns, actor, f"{session.id} above it ended: {reason}", outcome) for each in below)]
+    gate.sessions.update({each.id: each for each in ended})
+    return ended
 
 
 def stop_every_session(office: Office, reason: str, actor: str) -> Sequence[tuple[Session, Change]]:
     """Stop every active session in memory; returns them with their events, to be written."""
     gate = office.gate
     at_ns, now_ns = gate.clock.now_ns(), gate.clock.expiry_ns()
-    active = [session for session in gate.sessions.values() if session_state(session, now_ns) == "active"]
-    ended = [_ended(session, at_ns, actor, reason) for session in active]
+    active = [session for session in gate.sessions.values() if session.goes_on(now_ns)]
+    ended = [_ended(session, at_ns, actor, reason, "stopped") for session in active]
     gate.sessions.update({session.id: session for session in ended})
     return [(session, _event(session)) for session in ended]
 
@@ -99,8 +133,10 @@ async def _is_written(office: Office, session: Session) -> bool:
     return written is not None and written.ended_at_ns is not None
 
 
-def _ended(session: Session, at_ns: int, actor: str, reason: str) -> Session:
-    return msgspec.structs.replace(session, ended_at_ns=at_ns, ended_by=actor, ended_reason=reason)
+def _ended(session: Session, at_ns: int, actor: str, reason: str, outcome: SessionOutcome) -> Session:
+    return msgspec.structs.replace(
+        session, ended_at_ns=at_ns, ended_by=actor, ended_reason=reason[:LONGEST_REASON], outcome=outcome
+    )
 
 
 def _event(ended: Session) -> Change:
@@ -122,7 +158,7 @@ def _row(office: Office, session: Session, live: Mapping[str, int]) -> SessionRo
     return SessionRow(
         id=session.id,
         identity=session.identity,
-        state=session_state(session, office.gate.clock.expiry_ns()),
+        state=_state(office, session),
         opened_at=format_instant(session.opened_at_ns),
         expires_at=format_instant(session.expires_at_ns),
         minted_by=session.minted_by,
@@ -130,11 +166,13 @@ def _row(office: Office, session: Session, live: Mapping[str, int]) -> SessionRo
         ended_at=format_instant(session.ended_at_ns) if session.ended_at_ns is not None else None,
         ended_by=session.ended_by,
         ended_reason=session.ended_reason,
+        outcome=session.outcome,
     )
 
 
-def session_state(session: Session, now_ns: int) -> SessionState:
-    """What a session is at this instant."""
-    if session.ended_at_ns is not None:
-        return "ended"
-    return "expired" if now_ns >= session.expires_at_ns else "active"
+def _state(office: Office, session: Session) -> SessionState:
+    """What a session is now."""
+    meter = office.gate.tree.meter(session.id)
+    exhausted = meter is not None and meter.exhausted
+    suspended = stop_of(office.gate, session) is not None
+    return state_of(session, office.gate.clock.expiry_ns(), exhausted=exhausted, suspended=suspended)

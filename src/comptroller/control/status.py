@@ -8,7 +8,6 @@ import msgspec
 
 from comptroller.control.identities import list_identities
 from comptroller.control.office import Office
-from comptroller.control.sessions import session_state
 from comptroller.core.instant import NANOS_PER_SECOND, format_instant
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.upstream import Origin
@@ -74,7 +73,7 @@ async def show_status(office: Office) -> Status:
         policy_version=gate.registry.policies.version,
         policies=0 if gate.registry.policies.built_in else len(gate.registry.policies.policies),
         identities=len(gate.registry.identities),
-        active_sessions=sum(session_state(s, expiry_ns) == "active" for s in gate.sessions.values()),
+        active_sessions=sum(s.goes_on(expiry_ns) for s in gate.sessions.values()),
         live_calls=len(gate.live),
         open_holds=len(gate.tree.holds),
         stops=len(gate.stops),

@@ -26,7 +26,7 @@ REFUSALS: Mapping[str, Kind] = {
     "credential_missing": Kind(401, "no credential in any slot"),
     "credential_invalid": Kind(401, "the credential is not one of ours, or two different ones were sent"),
     "credential_expired": Kind(401, "the credential is past its expiry"),
-    "session_ended": Kind(402, "the session of this credential was ended"),
+    "session_ended": Kind(402, "the session of this credential was ended, or has run for as long as it may"),
     "credential_suspended": Kind(402, "this credential is suspended"),
     "session_suspended": Kind(402, "the session, or one that started it, is suspended"),
     "identity_suspended": Kind(402, "the identity, its owner, its team or its tenant is suspended"),
@@ -48,6 +48,7 @@ REFUSALS: Mapping[str, Kind] = {
     "no_permit": Kind(402, "no policy permits this call"),
     "approval_required": Kind(402, "a policy wants a person to approve this call"),
     "context_too_large": Kind(413, "the request has more input than a policy allows"),
+    "session_limit": Kind(402, "a bound of the session, or of one above it, has too little left for this request"),
     "budget_exhausted": Kind(402, "a budget has too little left for this request"),
     "ledger_unavailable": Kind(503, "the gateway cannot write its journal", transient=True),
     "draining": Kind(503, "the gateway is shutting down", transient=True),
@@ -65,7 +66,7 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
     sentence: str
     hint: str
     limit: str | None = None  # the budget or bound that binds
-    unit: str | None = None  # usd, tokens or calls
+    unit: str | None = None  # usd, tokens, calls, thinking_tokens or tool_calls
     remaining: str | None = None  # in `unit`: decimal USD or a whole number
     needed: str | None = None
     resets_at: str | None = None  # RFC 3339

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from comptroller.doctor import clock, credentials, disk, files, machine, providers, store
+from comptroller.doctor import certificates, clock, credentials, disk, files, machine, providers, store
 from comptroller.doctor.check import Check, fail, ok
 from comptroller.settings import Settings, SettingsError, load_settings
 from comptroller.store.checkup import check_up
@@ -26,7 +26,7 @@ async def examine(config: Path, environ: Mapping[str, str], answers: Answers, pr
     except SettingsError as error:
         sentence = " ".join((str(error).splitlines()[0], *(problem.line for problem in error.problems)))
         return [fail("settings", sentence, "Mend the file: docs/reference/settings.md."), *machine.check_machine(None)]
-    checks = [ok("settings", f"{config} is right.")]
+    checks = [ok("settings", f"{config} is right."), *certificates.check_certificates(settings, time.time_ns())]
     if not settings.state.exists():
         checks.append(ok("store.holder", f"There is no state folder {settings.state} yet: the first start makes it."))
         checks += files.check_files(settings, None)
@@ -48,6 +48,7 @@ def _examine_state(settings: Settings, answers: Answers, progress: Progress) -> 
         found = check_up(state, progress)
         checks += store.check_store(found, held, now_ns)
         checks.append(store.check_leftovers(state))
+        checks.append(store.check_kept(state, now_ns))
         checks += files.check_files(settings, found.registry)
         checks += clock.check_clock(now_ns, found.last_ns, _serving(held))
         checks += disk.check_disk(state, found.database_bytes, settings.durability)

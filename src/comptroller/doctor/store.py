@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from comptroller.core.instant import NANOS_PER_SECOND
+from comptroller.core.instant import DAY_NS, NANOS_PER_SECOND
 from comptroller.doctor.check import Check, fail, ok, say_bytes, warn
-from comptroller.store.checkup import Checkup
+from comptroller.store.checkup import Checkup, kept_stores
 from comptroller.store.lock import OFFLINE, Held
 
 _LAG_WARN_S, _LAG_FAIL_S = 30, 300
@@ -57,6 +58,34 @@ def check_leftovers(state_dir: Path) -> Check:
     if (state_dir / ".restore").exists():
         return warn(name, "A restore was decided and cut off.", "The next start of the gateway finishes it.")
     return ok(name, "Nothing is left half done.")
+
+
+def check_kept(state_dir: Path, now_ns: int) -> Check:
+    """Older stores that nobody removes: those that a restore replaced, and the backups before migrations."""
+    name = "store.kept"
+    kept = [(path, _size(path), path.stat().st_mtime_ns) for path in kept_stores(state_dir)]
+    if not kept:
+        return ok(name, "No older store is kept.")
+    each = ", ".join(
+        f"{path.relative_to(state_dir)} ({say_bytes(size)}, {_age(now_ns - at_ns)})" for path, size, at_ns in kept
+    )
+    remove = shlex.join(["rm", "-r", *(str(path) for path, _, _ in kept)])
+    return warn(
+        name,
+        f"Older stores are kept, {say_bytes(sum(size for _, size, _ in kept))} in all: {each}.",
+        f"Once nobody needs a way back to them: `{remove}`. No `comptroller backup` has them: copy what shall be kept.",
+    )
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _age(age_ns: int) -> str:
+    days = age_ns // DAY_NS
+    if days < 1:
+        return "today"
+    return "1 day old" if days == 1 else f"{days} days old"
 
 
 def _schema(found: Checkup) -> Check:

@@ -72,6 +72,7 @@ async def _carry_out(
     attempt = Attempt(gate, dialect, reservation, reply)
     live = live_call(reservation, attempt)
     try:
+        reservation.caller.at_work(reservation.taken_at_ns)
         gate.live.add(live)
         request.watch(attempt.caller_left)
         if await make_durable(gate, reservation, attempt):
@@ -83,5 +84,6 @@ async def _carry_out(
         finally:
             request.unwatch()
             gate.live.remove(live)
+            reservation.caller.at_rest(gate.clock.now_ns())
             attempt.close()
     await answer(dialect, reply, reservation, attempt, receipt)

@@ -2,43 +2,95 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from comptroller.core.budget.scope import Attribute, Facts
 from comptroller.core.identity.credential import Claims
-from comptroller.core.identity.identity import Identity, acts_until_ns
+from comptroller.core.identity.identity import FOREVER_NS, Identity, acts_until_ns
+from comptroller.core.instant import NANOS_PER_SECOND
 from comptroller.core.policy.request import Principal
 from comptroller.core.registry.registry import Registry
+from comptroller.core.work.session import Session
 from comptroller.core.work.stop import Acting, stop_keys
+from comptroller.flow.runs import Pulse
 
 _FACTS_KEPT = 100  # names of models come from callers
 
+Node = Mapping[Attribute, str]
+
 
 class Caller:
-    """A caller whose credential is good. Remembered between calls, so nothing in it may change or end on its own."""
+    """A caller whose credential is good. Remembered between calls, so nothing in it may change or end on its own.
 
-    __slots__ = ("_facts", "acts_until_ns", "chain", "claims", "identity", "principal", "registry", "stop_keys")
+    What a call asks of the whole chain is computed here, once.
+    """
 
-    def __init__(self, identity: Identity, claims: Claims, registry: Registry) -> None:
+    __slots__ = (
+        "_facts",
+        "acts_until_ns",
+        "chain",
+        "claims",
+        "ends_at_ns",
+        "identities",
+        "identity",
+        "idle_ns",
+        "lineage",
+        "names",
+        "principal",
+        "pulses",
+        "registry",
+        "session",
+        "stop_keys",
+    )
+
+    def __init__(
+        self,
+        claims: Claims,
+        registry: Registry,
+        lineage: Sequence[Session],
+        identities: Sequence[Identity],
+        pulses: Sequence[Pulse],
+    ) -> None:
+        """`lineage`: the acting session, its parent, ..., the root; `identities` and `pulses`: theirs."""
+        identity, session = identities[0], lineage[0]
         organization = registry.organization.name
-        node: Mapping[Attribute, str] = {
-            "organization": organization,
-            "team": identity.team,
-            "owner": identity.owner,
-            "environment": identity.environment,
-            "kind": identity.kind,
-            "identity": identity.id,
-            "session": claims.session,
-        }
+        idle_s = session.bounds.idle_s
         self.identity = identity
         self.claims = claims
         self.registry = registry  # the version this call is governed by, from beginning to end
-        self.acts_until_ns = acts_until_ns(identity, registry.answerable_until(identity))
-        self.chain = (node,)  # what budget scopes see of it
-        acting = Acting(claims.session, identity.id, identity.owner, identity.team)
-        self.stop_keys = stop_keys((acting,), claims.credential_id)
+        self.session = session  # as it was when the caller was remembered
+        self.lineage = tuple(each.id for each in lineage)
+        self.names = tuple(each.name for each in lineage)  # the chain, for people
+        self.identities = tuple(dict.fromkeys(identities))
+        self.pulses = tuple(pulses)
+        self.idle_ns = FOREVER_NS if idle_s is None else idle_s * NANOS_PER_SECOND
+        self.ends_at_ns = min(each.expires_at_ns for each in lineage)
+        self.acts_until_ns = min(acts_until_ns(each, registry.answerable_until(each)) for each in self.identities)
+        # What budget scopes see of it.
+        self.chain: tuple[Node, ...] = tuple(
+            _node(organization, each, of) for each, of in zip(lineage, identities, strict=True)
+        )
+        self.stop_keys = stop_keys(
+            [
+                Acting(each.id, of.id, of.owner, of.team, each.tenant)
+                for each, of in zip(lineage, identities, strict=True)
+            ],
+            claims.credential_id,
+        )
         self.principal = Principal(identity.id, identity.kind, identity.team, identity.owner, organization)
         self._facts: dict[tuple[str, str], Facts] = {}
+
+    def at_work(self, now_ns: int) -> None:
+        """A call of it begins: none of its sessions is idle."""
+        for pulse in self.pulses:
+            pulse.at_ns = now_ns
+            pulse.live += 1
+
+    def at_rest(self, now_ns: int) -> None:
+        """That call has ended."""
+        for pulse in self.pulses:
+            pulse.at_ns = now_ns
+            pulse.live -= 1
 
     def facts(self, provider: str, model: str, model_class: str | None) -> Facts:
         """What budget scopes see of a call of this caller. A registry has one class for each name of a model."""
@@ -52,3 +104,24 @@ class Caller:
             key = (self.identity.id, self.claims.session, provider, model)
             found = self._facts[provider, model] = Facts(self.chain, call, key)
         return found
+
+
+def _node(organization: str, session: Session, identity: Identity) -> Node:
+    node: dict[Attribute, str] = {
+        "organization": organization,
+        "team": identity.team,
+        "owner": identity.owner,
+        "environment": identity.environment,
+        "kind": identity.kind,
+        "identity": identity.id,
+        "session": session.id,
+    }
+    declared: dict[Attribute, str | None] = {
+        "subject": session.subject,
+        "tenant": session.tenant,
+        "task": session.task_key,
+        "task_type": session.task_type,
+        "workflow": session.workflow,
+    }
+    node.update({name: value for name, value in declared.items() if value is not None})
+    return node

@@ -6,6 +6,7 @@ import msgspec
 
 from comptroller.core.budget.bounds import Bound
 from comptroller.core.identity.identity import may_act
+from comptroller.core.instant import format_instant
 from comptroller.core.refusal import Refusal
 from comptroller.core.registry.registry import Model
 from comptroller.core.work.stop import Stop, refusal_of
@@ -35,18 +36,28 @@ def standing(gate: Gate, caller: Caller) -> Refusal | None:
     session = gate.sessions.get(caller.claims.session)
     if session is None or session.ended_at_ns is not None:
         why = f" by {session.ended_by}: {session.ended_reason}" if session is not None else ""
-        return Refusal(
-            code="session_ended",
-            sentence=f"The session {caller.claims.session} was ended{why}.",
-            hint=f"Get a new credential: `comptroller token {caller.identity.id}`.",
-        )
+        return _over(caller, f"was ended{why}")
     stop = gate.stops.applies(caller.stop_keys)
     if stop is not None:
         return refusal_of(stop)
     now_ns = gate.clock.expiry_ns()
+    if now_ns >= caller.ends_at_ns:
+        return _over(caller, f"has run for as long as it may, until {format_instant(caller.ends_at_ns)}")
+    if now_ns - caller.pulses[0].at_ns >= caller.idle_ns and gate.runs.is_idle(session, now_ns):
+        return _over(caller, f"has been idle for {session.bounds.idle_s} s, and that ends it")
     if now_ns < caller.acts_until_ns:
         return None
-    return may_act(caller.identity, caller.registry.answerable_until(caller.identity), now_ns)
+    registry = caller.registry
+    noes = (may_act(identity, registry.answerable_until(identity), now_ns) for identity in caller.identities)
+    return next((no for no in noes if no is not None), None)
+
+
+def _over(caller: Caller, why: str) -> Refusal:
+    return Refusal(
+        code="session_ended",
+        sentence=f"The session {caller.claims.session} {why}.",
+        hint=f"Get a new credential: `comptroller token {caller.identity.id}`.",
+    )
 
 
 def decide(gate: Gate, dialect: Dialect, caller: Caller, name: str) -> Decision | Refusal:

@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from comptroller.core.budget.bounds import Bound
+from comptroller.core.budget.hold import NOTHING, Amounts
 from comptroller.core.budget.tree import BudgetTree
 from comptroller.core.identity.credential import Claims
 from comptroller.core.refusal import Refusal
@@ -25,6 +26,7 @@ from comptroller.flow.journal import Journal
 from comptroller.flow.key_mask import KeyMask
 from comptroller.flow.live import LiveCalls
 from comptroller.flow.observer import Observer
+from comptroller.flow.runs import Runs
 from comptroller.flow.upstream import Origin, Timeouts, Upstream
 
 
@@ -110,4 +112,27 @@ class Gate:
     warn: Callable[[str, Mapping[str, str]], None]  # a log line: event, fields; never a secret
     callers: dict[str, Caller] = field(default_factory=dict)  # remembered, by their credentials' ids (flow/identify.py)
     stops: Stops = field(default_factory=Stops)  # replaced as a whole (control/stops.py), asked on every call
+    runs: Runs = field(init=False)
     draining: bool = False
+
+    def __post_init__(self) -> None:
+        self.runs = Runs(self.sessions)
+
+    def open_session(self, session: Session, posted: Amounts = NOTHING) -> None:
+        """A session may spend from now on. `posted`: what it has spent already."""
+        self.sessions[session.id] = session
+        self.tree.open_session(session.id, session.bounds, posted)
+        self.runs.begin(session, self.clock.expiry_ns())
+
+    def change_session(self, session: Session) -> None:
+        """Its bounds are others from now on, for calls in flight too."""
+        self.sessions[session.id] = session
+        self.tree.bind_session(session.id, session.bounds)
+        self.runs.rearm(session)
+        self.callers.clear()  # what was remembered of its whole tree
+
+    def forget_session(self, session: Session) -> None:
+        """It is over and nobody asks for it any more."""
+        del self.sessions[session.id]
+        self.tree.close_session(session.id)
+        self.runs.forget(session)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
-
+from comptroller.core.identity.credential import Claims
+from comptroller.core.identity.identity import Identity
 from comptroller.core.refusal import Refusal
+from comptroller.core.work.session import Session
 from comptroller.flow.caller import Caller
 from comptroller.flow.gate import Gate
 
@@ -14,20 +15,17 @@ _CALLERS_KEPT = 50_000
 
 
 def renewed(gate: Gate, caller: Caller) -> Caller:
-    """The same caller as the registry knows it now; one that is gone from it stands as disabled."""
-    if gate.registry is caller.registry:
+    """The same caller as registry and sessions know it now; one that is gone from the registry stands as disabled."""
+    if gate.callers.get(caller.claims.credential_id) is caller and gate.registry is caller.registry:
         return caller
-    identity = gate.registry.identities.get(caller.identity.id)
-    if identity is None:
-        identity = msgspec.structs.replace(caller.identity, disabled=True)
-    return Caller(identity, caller.claims, gate.registry)
+    return _caller(gate, caller.claims)
 
 
 def identify(gate: Gate, credentials: Sequence[str]) -> Caller | Refusal:
     """The caller behind the presented credentials, or why there is none.
 
-    A caller is remembered as long as the registry is the same. Its credential's time is looked at here and its
-    session's end in `standing`, on every call.
+    A caller is remembered as long as the registry and the sessions' bounds are the same. Its credential's time is
+    looked at here and its session's end in `standing`, on every call.
     """
     if not credentials:
         return Refusal(
@@ -50,8 +48,7 @@ def identify(gate: Gate, credentials: Sequence[str]) -> Caller | Refusal:
         if known.registry is registry and known.claims == claims:
             return known
         gate.callers.clear()  # the registry is another: they all belong to the last one
-    identity = registry.identities.get(claims.identity)
-    if identity is None:
+    if claims.identity not in registry.identities:
         return Refusal(
             code="identity_unknown",
             sentence=f"The identity {claims.identity} is not in the registry.",
@@ -59,5 +56,26 @@ def identify(gate: Gate, credentials: Sequence[str]) -> Caller | Refusal:
         )
     if len(gate.callers) >= _CALLERS_KEPT:
         gate.callers.clear()
-    caller = gate.callers[claims.credential_id] = Caller(identity, claims, registry)
+    caller = gate.callers[claims.credential_id] = _caller(gate, claims)
     return caller
+
+
+def _caller(gate: Gate, claims: Claims) -> Caller:
+    """What the registry and the sessions of its chain say now."""
+    session, now_ns = gate.sessions.get(claims.session), gate.clock.expiry_ns()
+    lineage = [_gone(claims)] if session is None else gate.runs.lineage(session)
+    identities = [_identity(gate, each.identity) for each in lineage]
+    pulses = [gate.runs.pulse(each.id, now_ns) for each in lineage]
+    return Caller(claims, gate.registry, lineage, identities, pulses)
+
+
+def _gone(claims: Claims) -> Session:
+    """A session that nobody knows any more: `standing` refuses it."""
+    opened_at_ns, expires_at_ns = claims.issued_at_ns, claims.expires_at_ns
+    return Session(claims.session, claims.identity, claims.credential_id, opened_at_ns, expires_at_ns, claims.minted_by)
+
+
+def _identity(gate: Gate, identity_id: str) -> Identity:
+    """As the registry has it; one that it does not have stands as disabled, whoever answered for it."""
+    known = gate.registry.identities.get(identity_id)
+    return known or Identity(identity_id, "agent", "", "", "", "experimentation", disabled=True)

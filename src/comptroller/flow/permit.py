@@ -74,8 +74,6 @@ def seek_permit(gate: Gate, dialect: Dialect, caller: Caller, decision: Decision
 def policy_request(gate: Gate, caller: Caller, weighed: Weighed) -> PolicyRequest:
     """All that policies may know of this call."""
     identity, decision = caller.identity, weighed.decision
-    session = gate.sessions.get(caller.claims.session)
-    opened_ns = weighed.now_ns if session is None else session.opened_at_ns
     model_class = decision.model.model_class or ""
     estimate_nanos, input_tokens = _known_bounds(weighed)
     context = Context(
@@ -87,7 +85,7 @@ def policy_request(gate: Gate, caller: Caller, weighed: Weighed) -> PolicyReques
         estimate_nanos=estimate_nanos,
         input_tokens=input_tokens,
         output_limit=long(weighed.bound.wanted_output_tokens),
-        session_age_s=max(0, weighed.now_ns - opened_ns) // NANOS_PER_SECOND,
+        session_age_s=max(0, weighed.now_ns - caller.session.opened_at_ns) // NANOS_PER_SECOND,
         budget_left_bp=weighed.draw.left_bp(),
     )
     return PolicyRequest(caller.principal, Resource(decision.name, model_class), context)

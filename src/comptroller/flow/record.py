@@ -43,7 +43,7 @@ def call_facts(  # noqa: PLR0913, PLR0917 - a call has many facts
         environment=identity.environment,
         organization=registry.organization.name,
         session=caller.claims.session,
-        chain=(identity.id,),
+        chain=caller.names,
         registry_version=registry.version,
         model=decision.name if decision else asked.model if asked else None,
         provider=decision.provider.name if decision else None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from comptroller.core.budget.budget import format_amount, label, say_amount
 from comptroller.core.budget.draw import Draw, Window
 from comptroller.core.budget.hold import Amounts
+from comptroller.core.budget.meter import COUNTED, is_session_bound
 from comptroller.core.ids import attempt_id
 from comptroller.core.instant import format_instant
 from comptroller.core.pricing.estimate import Estimate
@@ -70,13 +71,13 @@ async def make_durable(gate: Gate, reservation: Reservation, attempt: Attempt) -
 
 
 def _amounts(bound: Estimate, output_limit: int) -> Amounts:
-    return Amounts(bound.amount_nanos(output_limit), bound.tokens(output_limit), 1)
+    return Amounts(bound.amount_nanos(output_limit), bound.tokens(output_limit), 1, bound.thinking_tokens(output_limit))
 
 
 def _affordable(draw: Draw, bound: Estimate) -> tuple[int, Window | None]:
     """The binding output limit per choice, and the window that made it lower than what was wanted."""
     limit, binding = bound.wanted_output_tokens, None
-    money, tokens = draw.tightest("usd"), draw.tightest("tokens")
+    money, tokens, thinking = draw.tightest("usd"), draw.tightest("tokens"), draw.tightest("thinking_tokens")
     if money is not None:
         fits = bound.affordable_by_money(money.remaining)
         if fits < limit:
@@ -85,6 +86,10 @@ def _affordable(draw: Draw, bound: Estimate) -> tuple[int, Window | None]:
         fits = bound.affordable_by_tokens(tokens.remaining)
         if fits < limit:
             limit, binding = fits, tokens
+    if thinking is not None:
+        fits = bound.affordable_by_thinking(thinking.remaining)
+        if fits < limit:
+            limit, binding = fits, thinking
     return limit, binding
 
 
@@ -95,12 +100,13 @@ def _shadowed(draw: Draw) -> tuple[str, ...]:
 
 def _too_dear(window: Window, bound: Estimate, fits: int) -> Refusal:
     least = bound.least_output_tokens
-    needed = bound.amount_nanos(least) if window.budget.unit == "usd" else bound.tokens(least)
-    return _exhausted(window, needed, max(0, fits))
+    return _exhausted(window, _amounts(bound, least).of(window.budget.unit), max(0, fits))
 
 
 def _exhausted(window: Window, needed: int, largest_output: int | None) -> Refusal:
     """A refusal that says which budget binds; amounts only where the caller may see them."""
+    if is_session_bound(window.budget):
+        return _session_exhausted(window, needed, largest_output)
     budget, key = window.budget, window.key
     name = label(budget.name, key.instance)
     resets_at = format_instant(window.span.end_ns) if window.span.end_ns is not None else None
@@ -115,6 +121,28 @@ def _exhausted(window: Window, needed: int, largest_output: int | None) -> Refus
         needed=format_amount(needed, budget.unit) if visible else None,
         resets_at=resets_at,
         largest_output_tokens=largest_output if visible else None,
+    )
+
+
+def _session_exhausted(window: Window, needed: int, largest_output: int | None) -> Refusal:
+    """The same for a bound of a session of the chain: there is nothing to wait for, and a way to get more."""
+    unit, session = window.budget.unit, window.key.instance
+    left = max(0, window.remaining)
+    bound = COUNTED[unit].removesuffix("_nanos")
+    more = "open a new session for new work, or ask whoever runs the gateway for a wider bound"
+    fits = window.held and window.budget.limit - window.posted >= needed
+    return Refusal(
+        code="session_limit",
+        sentence=f"The session {session} has {say_amount(left, unit)} left of its "
+        f"{say_amount(window.budget.limit, unit)} ({format_amount(window.posted, unit)} spent, "
+        f"{format_amount(window.held, unit)} held by calls in flight); "
+        f"this call needs up to {say_amount(needed, unit)}.",
+        hint=f"It fits once calls in flight have finished, or {more}." if fits else f"You can {more}.",
+        limit=f"session.{bound}",
+        unit=unit,
+        remaining=format_amount(left, unit),
+        needed=format_amount(needed, unit),
+        largest_output_tokens=largest_output,
     )
 
 

@@ -73,10 +73,10 @@ def _exact(reservation: Reservation, usage: Usage | None, rates: Rates | None) -
     if usage is None:
         return None
     if not reservation.rates:
-        return Amounts(0, usage.total_tokens, 1)
+        return Amounts(0, usage.total_tokens, 1, usage.reasoning_tokens)
     if rates is None or _unpriced(reservation, usage, rates):
         return None
-    return Amounts(charge_nanos(usage, rates), usage.total_tokens, 1)
+    return Amounts(charge_nanos(usage, rates), usage.total_tokens, 1, usage.reasoning_tokens)
 
 
 def _unpriced(reservation: Reservation, usage: Usage, rates: Rates) -> tuple[str, ...]:
@@ -95,7 +95,7 @@ def _seen(reservation: Reservation, attempt: Attempt) -> Amounts | None:
     came = attempt.meter.seen_output_tokens if attempt.meter is not None else 0
     bound = reservation.estimate
     output = came + provider.tail_tokens * bound.choices
-    return Amounts(bound.cost_nanos(output), bound.raised(bound.input_tokens + output), 1)
+    return Amounts(bound.cost_nanos(output), bound.raised(bound.input_tokens + output), 1, bound.raised(output))
 
 
 def _overrun_events(

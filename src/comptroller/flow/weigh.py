@@ -37,7 +37,7 @@ def weigh(gate: Gate, caller: Caller, decision: Decision, asked: Asked) -> Weigh
     draw = gate.tree.drawn_by(scope_facts, now_ns)
     rates = caller.registry.prices.rates(decision.provider.name, decision.name, to_datetime(now_ns).date())
     money = "usd" in draw.units
-    metered = money or "tokens" in draw.units
+    metered = money or "tokens" in draw.units or "thinking_tokens" in draw.units
     sizes = (asked, decision.model.limits, rates, decision.bound.factor_bp)
     bound = estimate(*sizes, money=money, metered=True)
     bounded = not isinstance(bound, Refusal)

@@ -94,15 +94,21 @@ class Certificate:
         connection.context = self._served.context
 
 
-def read_certificates(settings: Settings) -> Mapping[str, Certificate]:
-    """The certificates of both planes, by the setting that says where it is listened. Raises CertificateError."""
+def pairs_of(settings: Settings) -> Mapping[str, Pair]:
+    """The pairs of both planes, by the setting that says where it is listened; those that have one."""
     admin = settings.admin
     pairs = {"listen": (settings.tls_cert, settings.tls_key), "admin.listen": (admin.tls_cert, admin.tls_key)}
-    return {
-        name: Certificate(name, Pair(cert, key))
-        for name, (cert, key) in pairs.items()
-        if cert is not None and key is not None
-    }
+    return {name: Pair(cert, key) for name, (cert, key) in pairs.items() if cert is not None and key is not None}
+
+
+def read_certificates(settings: Settings) -> Mapping[str, Certificate]:
+    """The certificates of both planes, by the setting that says where it is listened. Raises CertificateError."""
+    return {name: Certificate(name, pair) for name, pair in pairs_of(settings).items()}
+
+
+def good_until(pair: Pair, now: datetime) -> datetime:
+    """When the certificate of a pair ends. Raises CertificateError if the pair could not be served now."""
+    return _open(pair, now).ends
 
 
 async def renew_forever(certificates: Sequence[Certificate], say: Say) -> None:

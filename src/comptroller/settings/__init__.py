@@ -3,7 +3,14 @@
 from comptroller.settings.keys import UnusableKey, read_key
 from comptroller.settings.load import SettingsError, load_settings, read_toml
 from comptroller.settings.policies import read_policies
-from comptroller.settings.schema import AdminSettings, LimitSettings, ProviderSettings, Settings, TraceSettings
+from comptroller.settings.schema import (
+    AdminSettings,
+    LimitSettings,
+    ProviderSettings,
+    RetentionSettings,
+    Settings,
+    TraceSettings,
+)
 from comptroller.settings.values import Address, BaseUrl, KeySource, Networks, read_base_url
 
 __all__ = [
@@ -14,6 +21,7 @@ __all__ = [
     "LimitSettings",
     "Networks",
     "ProviderSettings",
+    "RetentionSettings",
     "Settings",
     "SettingsError",
     "TraceSettings",

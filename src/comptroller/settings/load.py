@@ -178,19 +178,28 @@ def _contradictions(settings: Settings) -> list[Problem]:
 def _tls_contradictions(settings: Settings) -> list[Problem]:
     admin = settings.admin
     found = _half_pair("", settings.tls_cert, settings.tls_key) + _half_pair("admin.", admin.tls_cert, admin.tls_key)
+    either = "TLS ends either in front of the {} or in it."
     if settings.tls is not None and settings.tls_cert is not None:
-        found.append(Problem("tls", "TLS ends either in front of the gateway or in it.", "Leave out tls, or tls_cert."))
+        found.append(Problem("tls", either.format("gateway"), "Leave out tls, or tls_cert."))
+    if admin.tls is not None and admin.tls_cert is not None:
+        found.append(Problem("admin.tls", either.format("admin plane"), "Leave out tls, or tls_cert."))
     if settings.shared:
         found += _shared_contradictions(settings)
-    if settings.tls is None:
-        unsafe = "{} is reachable from other machines, without TLS."
-        hint = 'Name {}tls_cert and {}tls_key, write tls = "terminated" if TLS ends in front of the gateway, or '
-        hint += "listen on '127.0.0.1:PORT'."
-        if not settings.listen.loopback and settings.tls_cert is None:
-            found.append(Problem("listen", unsafe.format(settings.listen), hint.format("", "")))
-        if not admin.listen.loopback and settings.admin_cert is None:
-            found.append(Problem("admin.listen", unsafe.format(admin.listen), hint.format("admin.", "admin.")))
+    if settings.tls is None and settings.tls_cert is None:
+        hint = 'Name tls_cert and tls_key, write tls = "terminated" if TLS ends in front of the gateway, or '
+        found += _in_the_clear("listen", settings.listen, hint)
+    if admin.tls is None and settings.admin_cert is None:
+        hint = "Name admin.tls_cert and admin.tls_key, "
+        hint += 'write [admin] tls = "terminated" if TLS ends in front of this plane, too, or '
+        found += _in_the_clear("admin.listen", admin.listen, hint)
     return found
+
+
+def _in_the_clear(setting: str, at: Address, hint: str) -> list[Problem]:
+    if at.loopback:
+        return []
+    sentence = f"{at} is reachable from other machines, without TLS."
+    return [Problem(setting, sentence, f"{hint}listen on '127.0.0.1:PORT'.")]
 
 
 def _half_pair(table: str, cert: Path | None, key: Path | None) -> list[Problem]:
@@ -205,7 +214,7 @@ def _shared_contradictions(settings: Settings) -> list[Problem]:
     if settings.admin.tls_cert is not None:
         sentence = "Both planes share one port, and its certificate is the tls_cert of the data plane."
         found.append(Problem("admin.tls_cert", sentence, "Leave it out, or give [admin] listen a port of its own."))
-    if settings.tls is not None or settings.trusted_proxies:
+    if settings.tls is not None or settings.admin.tls is not None or settings.trusted_proxies:
         sentence = "What stands in front would hand the whole world on to the admin plane as if it were this machine."
         hint = "Give [admin] listen a port of its own, and let nothing in front lead there."
         found.append(Problem("admin.listen", sentence, hint))

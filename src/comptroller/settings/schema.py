@@ -26,6 +26,8 @@ class AdminSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     # Its own port, so that a network rule can keep it from agents; the same one as `listen` shares it.
     listen: Address = Address("127.0.0.1", 8789)
+    # "terminated": something in front of this plane speaks TLS. What stands before the data plane says nothing of it.
+    tls: Literal["terminated"] | None = None
     # Its own TLS. Not that of the data plane: the name is another, and so is who may have the key.
     tls_cert: Path | None = None
     tls_key: Path | None = None
@@ -124,6 +126,28 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
         return f"{url.scheme}://{url.host}{url.path_prefix}" if known_by_name else None
 
 
+Days = Annotated[int, Meta(ge=1, le=36_500)]
+
+
+class RetentionSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """For how many days records are kept. Balances, daily sums of spend, changes and the registry are kept for good."""
+
+    # 13 months: this month beside the same one a year ago, and an invoice of last year with its calls beside it. A call
+    # takes about 1.1 KB of disk.
+    calls_days: Days = 400
+    # 18 months: the accounts of a year are audited in the middle of the next, and a presumed charge waits for its bill
+    # until then. At least 100: a month's bill comes in the next one, and can be disputed for 60 days. Never shorter
+    # than `calls_days`.
+    presumed_days: Annotated[int, Meta(ge=100, le=36_500)] = 550
+    # They are few, and a yearly review reads them.
+    findings_days: Days = 400
+    # From the expiry of their credential: as long as the calls whose story they are part of.
+    sessions_days: Days = 400
+    # Spend by session and quarter of an hour: a month against the same month a year ago, in any time zone. The
+    # longest window of a budget is 31 days, and a new budget begins with what was spent in its window.
+    spend_recent_days: Annotated[int, Meta(ge=35, le=36_500)] = 400
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The process. Paths are absolute once they are read."""
 
@@ -153,6 +177,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     traces: TraceSettings = field(default_factory=TraceSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
     providers: dict[str, ProviderSettings] = field(default_factory=dict[str, ProviderSettings])
 
     @property

@@ -58,13 +58,13 @@ def balances(connection: sqlite3.Connection, budget_keys: Sequence[str], since_n
     return found
 
 
-def session_balances(
-    connection: sqlite3.Connection, budget_keys: Sequence[str], sessions: Sequence[str]
+def instance_balances(
+    connection: sqlite3.Connection, budget_keys: Sequence[str], instances: Sequence[str]
 ) -> Mapping[WindowKey, Amounts]:
-    """What is posted in the windows that these budgets have for these sessions, of however many there ever were."""
+    """What is posted in every window that these budgets have for these instances, of however many there are."""
     found: dict[WindowKey, Amounts] = {}
     for key in budget_keys:
-        for part in _parts(sessions):
+        for part in _parts(instances):
             found |= _balances(connection, _BALANCES.c.budget == key, _BALANCES.c.instance.in_(part))
     return found
 

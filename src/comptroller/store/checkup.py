@@ -11,8 +11,9 @@ import msgspec
 
 from comptroller.control.interfaces import RegistryState
 from comptroller.store.backup import DATABASE, reading
+from comptroller.store.exchange import REPLACED
 from comptroller.store.lock import held_now
-from comptroller.store.migrate import known_schemas
+from comptroller.store.migrate import BACKUPS, known_schemas
 from comptroller.store.open import LOCK
 from comptroller.store.registry import registry_state
 
@@ -41,6 +42,11 @@ class Checkup(msgspec.Struct, frozen=True, kw_only=True):
     open_holds: int = 0
     database_bytes: int = 0
     log_bytes: int = 0
+
+
+def kept_stores(state_dir: Path) -> list[Path]:
+    """Older stores that no program of ours removes: backed up before a migration, or replaced by a restore."""
+    return [*sorted((state_dir / BACKUPS).glob("comptroller-*")), *sorted(state_dir.glob(f"{REPLACED}*"))]
 
 
 def check_up(state_dir: Path, progress: Progress) -> Checkup:

@@ -21,8 +21,9 @@ from comptroller.store.keyring import FILE_NAME as SIGNING_KEYS
 PART = ".restore.part"
 DECIDED = ".restore"
 
+REPLACED = "replaced-"  # what the folder of a store that was replaced begins with
+
 _ASIDE = "aside"
-_REPLACED = "replaced-"
 # The log leaves before its database: at no instant does one lie beside a database that is not its own.
 _OURS = (f"{DATABASE}-wal", f"{DATABASE}-shm", f"{DATABASE}-journal", SIGNING_KEYS, ADMIN_TOKEN, DATABASE)
 
@@ -37,7 +38,7 @@ def new_part(state_dir: Path) -> Path:
 
 def aside_of(state_dir: Path, moment: str) -> Path:
     """Where a store is moved that is replaced at this moment."""
-    return state_dir / f"{_REPLACED}{moment}"
+    return state_dir / f"{REPLACED}{moment}"
 
 
 def decide(state_dir: Path, moment: str) -> Path:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from comptroller.core.budget.bounds import Bound
-from comptroller.core.budget.hold import Amounts, WindowKey
+from comptroller.core.budget.hold import NOTHING, Amounts, WindowKey
 from comptroller.flow.records import (
     BoundChanged,
     CallFacts,
@@ -180,7 +180,7 @@ class _Folding:
                 rows.hold(row, held)
                 rows.settle(row, event, packed)
             self._changed[row.id] = row
-        elif event.posted != _NOTHING:
+        elif event.posted != NOTHING:
             row = self._calls.get(event.call_id)
             if row is None:
                 row = self._calls[event.call_id] = rows.unheld(event)
@@ -218,7 +218,7 @@ class _Folding:
 
     def _post(self, packed: bytes, windows: tuple[WindowKey, ...], amounts: Amounts) -> None:
         """Calls of one caller draw on the same windows: add up for each set of windows first."""
-        if amounts == _NOTHING:
+        if amounts == NOTHING:
             return
         posting = self._posted.get(packed)
         if posting is None:
@@ -226,9 +226,8 @@ class _Folding:
         posting.usd += amounts.usd
         posting.tokens += amounts.tokens
         posting.calls += amounts.calls
-
-
-_NOTHING = Amounts()
+        posting.thinking_tokens += amounts.thinking_tokens
+        posting.tool_calls += amounts.tool_calls
 
 
 class _Posting(msgspec.Struct, gc=False):
@@ -236,12 +235,22 @@ class _Posting(msgspec.Struct, gc=False):
     usd: int = 0
     tokens: int = 0
     calls: int = 0
+    thinking_tokens: int = 0
+    tool_calls: int = 0
+
+    def plus(self, other: Amounts) -> Amounts:
+        return Amounts(
+            self.usd + other.usd,
+            self.tokens + other.tokens,
+            self.calls + other.calls,
+            self.thinking_tokens + other.thinking_tokens,
+            self.tool_calls + other.tool_calls,
+        )
 
 
 def _by_window(postings: Iterable[_Posting]) -> dict[WindowKey, Amounts]:
     sums: dict[WindowKey, Amounts] = {}
     for more in postings:
         for key in more.windows:
-            so_far = sums.get(key, _NOTHING)
-            sums[key] = Amounts(so_far.usd + more.usd, so_far.tokens + more.tokens, so_far.calls + more.calls)
+            sums[key] = more.plus(sums.get(key, NOTHING))
     return sums

@@ -127,14 +127,25 @@ class JournalWriter(Journal):
         The future has the step's result or its exception, or LedgerUnavailableError: then nothing has happened.
         """
         future: asyncio.Future[T] = self._loop.create_future()
+        self._submit(Job(step, future))
+        return future
+
+    def submit_loose(self, step: Callable[[sqlite3.Connection], T]) -> asyncio.Future[tuple[T, int]]:
+        """The same for a step that is just done again if a power cut takes it (Database.transaction).
+
+        Beside its result, the future has the nanoseconds for which the step and its commit kept the thread.
+        """
+        future: asyncio.Future[tuple[T, int]] = self._loop.create_future()
+        self._submit(Job(step, future, loose=True))
+        return future
+
+    def _submit(self, job: Job) -> None:
         if self._closed:
-            future.set_exception(LedgerUnavailableError(_CLOSED))
+            job.future.set_exception(LedgerUnavailableError(_CLOSED))
         else:
-            job = Job(step, future)
             self._jobs.add(job)
             self._hand_over()
             self._queue.put(job)
-        return future
 
     async def close(self, timeout_s: float) -> int:
         """Write and fold what is queued, end the thread and close its connection. Returns how many events were lost.

@@ -15,6 +15,8 @@ from sqlalchemy.pool import StaticPool
 
 from comptroller.store.backup import discard_unfinished, take_backup
 
+BACKUPS = "backups"  # the folder beside a store for what was made before migrations
+
 _SCRIPTS = Path(__file__).parent / "migrations"
 
 
@@ -74,7 +76,7 @@ def _revision(connection: sqlite3.Connection, path: Path) -> str | None:
 
 
 def _backups(path: Path) -> Path:
-    return path.parent / "backups"
+    return path.parent / BACKUPS
 
 
 @contextmanager

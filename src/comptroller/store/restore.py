@@ -153,7 +153,7 @@ class Restoring:
     def _end_sessions(self, connection: sqlite3.Connection) -> None:
         """Their credentials are void by the new keys already; here is the record of it."""
         why = f"the store was restored from a backup of {self._manifest.made_at}"
-        ended = {"ended_at_ns": self._now_ns, "ended_by": "restore", "ended_reason": why}
+        ended = {"ended_at_ns": self._now_ns, "ended_by": "restore", "ended_reason": why, "outcome": "stopped"}
         table = schema.sessions
         for session in self._sessions:
             run(connection, update(table).where(table.c.id == session.id).values(ended))

@@ -11,6 +11,7 @@ from operator import attrgetter
 from typing import Literal
 
 import msgspec
+from msgspec.structs import astuple
 
 from comptroller.core.budget.bounds import Bound
 from comptroller.core.budget.hold import Amounts, WindowKey
@@ -128,14 +129,14 @@ def fit(number: int) -> int:
 
 
 def fit_amounts(amounts: Amounts) -> Amounts:
-    return Amounts(fit(amounts.usd), fit(amounts.tokens), fit(amounts.calls))
+    return Amounts(*map(fit, astuple(amounts)))
 
 
 def fit_held(event: Held) -> Held:
     """The event with numbers that the tables can keep: nearly always itself."""
     amounts, asked = event.amounts, event.asked_output_limit
     bounds = (event.input_tokens_bound, event.output_limit, asked or 0, event.choices, event.factor_bp)
-    if max(amounts.usd, amounts.tokens, amounts.calls, *bounds) <= NUMBER_MOST:
+    if max(amounts.usd, amounts.tokens, amounts.calls, amounts.thinking_tokens, *bounds) <= NUMBER_MOST:
         return event
     return msgspec.structs.replace(
         event,
@@ -152,7 +153,7 @@ def fit_settled(event: Settled) -> Settled:
     """The event with numbers that the tables can keep: a provider may report any number."""
     posted, usage = event.posted, event.usage
     counted = (0,) if usage is None else _counts(usage)
-    numbers = (posted.usd, posted.tokens, posted.calls, event.status or 0, *counted)
+    numbers = (posted.usd, posted.tokens, posted.calls, posted.thinking_tokens, event.status or 0, *counted)
     if max(numbers) <= NUMBER_MOST and min(numbers) >= -NUMBER_MOST:
         return event
     return msgspec.structs.replace(

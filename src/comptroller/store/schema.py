@@ -28,7 +28,8 @@ journal = Table(
 
 UNUSUAL = text("outcome != 'completed'")
 REFUSED = text("state = 'refused'")
-"""The conditions of two partial indexes: SQLite uses them for a query that has the same words in it."""
+PRESUMED = text("state = 'presumed'")
+"""The conditions of three partial indexes: SQLite uses them for a query that has the same words in it."""
 
 SPEND_DIMENSIONS = (
     "organization",
@@ -124,6 +125,7 @@ calls = Table(
     # What went wrong is rare and asked for: found without looking through what went well, which pays nothing.
     Index("calls_unusual", "outcome", "at_ns", sqlite_where=UNUSUAL),
     Index("calls_refused", "at_ns", sqlite_where=REFUSED),
+    Index("calls_presumed", "at_ns", sqlite_where=PRESUMED),
 )
 
 holds = Table(
@@ -144,6 +146,8 @@ balances = Table(
     Column("usd", BigInteger, nullable=False),
     Column("tokens", BigInteger, nullable=False),
     Column("calls", BigInteger, nullable=False),
+    Column("thinking_tokens", BigInteger, nullable=False, server_default=text("0")),
+    Column("tool_calls", BigInteger, nullable=False, server_default=text("0")),
     Index("balances_budget_start", "budget", "start_ns"),  # the current windows, however many came before
     sqlite_with_rowid=False,
 )
@@ -197,6 +201,7 @@ findings = Table(
     Column("subject", Text, nullable=False),
     Column("sentence", Text, nullable=False),
     Index("findings_call", "call_id"),
+    Index("findings_at", "at_ns"),
 )
 
 events = Table(
@@ -228,6 +233,21 @@ sessions = Table(
     Column("ended_at_ns", BigInteger),
     Column("ended_by", Text),
     Column("ended_reason", Text),
+    Column("parent", Text),
+    Column("root", Text, nullable=False, server_default=text("''")),  # '': itself
+    Column("depth", Integer, nullable=False, server_default=text("0")),
+    Column("child", Text),  # the name of an ephemeral child
+    Column("subject", Text),
+    Column("tenant", Text),
+    Column("task_type", Text),
+    Column("task", Text),
+    Column("workflow", Text),
+    Column("profile", Text),
+    Column("bounds", Text, nullable=False, server_default=text("'{}'")),  # JSON object; what it lacks is unbounded
+    Column("models", Text),  # JSON list of patterns; NULL: all that its identity may use
+    Column("tools", Text),  # the same
+    Column("outcome", Text),
+    Index("sessions_root", "root", sqlite_where=text("root != ''")),
     Index("sessions_expires", "expires_at_ns"),
     Index("sessions_identity", "identity", "opened_at_ns"),
 )
@@ -249,6 +269,20 @@ stops = Table(
     Column("lifted_reason", Text),
     # One of a kind at a time, and what is in force is found among all that ever was.
     Index("stops_in_force", "scope", "value", unique=True, sqlite_where=IN_FORCE),
+)
+
+secrets = Table(
+    "secrets",  # of identities, to show at /oauth/token; few, and only their digests
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("identity", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("created_at_ns", BigInteger, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("expires_at_ns", BigInteger, nullable=False),
+    Column("revoked_at_ns", BigInteger),
+    Column("revoked_by", Text),
+    Column("revoked_reason", Text),
 )
 
 registry_entries = Table(

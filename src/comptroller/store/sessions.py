@@ -1,12 +1,16 @@
-"""Sessions in the store."""
+"""Sessions in the store: a row has the fields of a session in their order, lists and bounds as JSON."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from typing import Any
 
+import msgspec
+from msgspec.structs import astuple
 from sqlalchemy import insert, select, update
 
+from comptroller.core.work.bounds import Bounds
 from comptroller.core.work.session import Session
 from comptroller.flow.records import Change
 from comptroller.store import schema, tables
@@ -15,11 +19,15 @@ from comptroller.store.sql import Many, run
 
 _TABLE = schema.sessions
 _NEW = Many(insert(_TABLE))
+_FIELDS = Session.__struct_fields__
+_BOUNDS, _MODELS, _TOOLS = (_FIELDS.index(name) for name in ("bounds", "models", "tools"))
+_bounds = msgspec.json.Decoder(Bounds)
+_names = msgspec.json.Decoder(tuple[str, ...])
 
 
 def open_session(connection: sqlite3.Connection, session: Session, change: Change) -> None:
     """Write a session and the event of its opening."""
-    _NEW.run(connection, [session])
+    _NEW.run_values(connection, [_row(session)])
     _record(connection, change)
 
 
@@ -33,6 +41,7 @@ def end_session(connection: sqlite3.Connection, session: Session, change: Change
         "ended_at_ns": session.ended_at_ns,
         "ended_by": session.ended_by,
         "ended_reason": session.ended_reason,
+        "outcome": session.outcome,
     }
     if run(connection, ending.values(ended)).rowcount:
         _record(connection, change)
@@ -42,7 +51,7 @@ def end_session(connection: sqlite3.Connection, session: Session, change: Change
 
 def session_of(connection: sqlite3.Connection, session_id: str) -> Session | None:
     row = run(connection, select(_TABLE).where(_TABLE.c.id == session_id)).fetchone()
-    return None if row is None else Session(*row)
+    return None if row is None else _session(row)
 
 
 def list_sessions(connection: sqlite3.Connection, identity: str | None, limit: int) -> Sequence[Session]:
@@ -50,13 +59,28 @@ def list_sessions(connection: sqlite3.Connection, identity: str | None, limit: i
     wanted = select(_TABLE).order_by(_TABLE.c.opened_at_ns.desc(), _TABLE.c.id.desc()).limit(limit)
     if identity is not None:
         wanted = wanted.where(_TABLE.c.identity == identity)
-    return [Session(*row) for row in run(connection, wanted)]
+    return [_session(row) for row in run(connection, wanted)]
 
 
 def live_sessions(connection: sqlite3.Connection, now_ns: int) -> Sequence[Session]:
     """Those that are neither ended nor expired."""
     live = select(_TABLE).where(_TABLE.c.expires_at_ns > now_ns, _TABLE.c.ended_at_ns.is_(None))
-    return [Session(*row) for row in run(connection, live)]
+    return [_session(row) for row in run(connection, live)]
+
+
+def _row(session: Session) -> list[Any]:
+    values: list[Any] = list(astuple(session))
+    for place in (_BOUNDS, _MODELS, _TOOLS):
+        values[place] = None if values[place] is None else msgspec.json.encode(values[place]).decode()
+    return values
+
+
+def _session(row: Sequence[Any]) -> Session:
+    values = list(row)
+    values[_BOUNDS] = _bounds.decode(values[_BOUNDS])
+    for place in (_MODELS, _TOOLS):
+        values[place] = None if values[place] is None else _names.decode(values[place])
+    return Session(*values)
 
 
 def _record(connection: sqlite3.Connection, change: Change) -> None:

@@ -14,12 +14,14 @@ from sqlalchemy import ColumnElement, Subquery, Table, func, literal, select, un
 
 from comptroller.control.interfaces import Spend, SpendFilter, Spending, SpendReport
 from comptroller.core.budget.hold import Amounts
+from comptroller.core.budget.scope import SESSION_ATTRIBUTES
 from comptroller.core.instant import DAY_NS, QUARTER_HOUR_NS
 from comptroller.store import schema
 from comptroller.store.folder import get_meta
+from comptroller.store.retention import since_key
 from comptroller.store.sql import run
 
-RECENT_SINCE = "spend_recent_since_ns"  # in `meta`: the day with which the quarters of an hour begin
+_RECENT_SINCE = since_key("spend_recent")
 
 _REPORTED = ("calls", "refused", "overruns", "input_tokens", "output_tokens", "charge_nanos", "presumed_nanos")
 _FOR_EVER_NS = 2**62 // DAY_NS * DAY_NS
@@ -35,13 +37,13 @@ class Stretch(NamedTuple):
 
 def report(connection: sqlite3.Connection, wanted: SpendFilter) -> SpendReport:
     """The lines with the most spend first, and the total of all."""
-    sessions = "session" in {wanted.by, *wanted.only}
-    recent_since_ns = get_meta(connection, RECENT_SINCE)
+    sessions = not {*SESSION_ATTRIBUTES}.isdisjoint({wanted.by, *wanted.only})
+    recent_since_ns = get_meta(connection, _RECENT_SINCE)
     since_ns, until_ns = covered(wanted.since_ns, wanted.until_ns, recent_since_ns, sessions=sessions)
     calls = _calls(stretches(since_ns, until_ns, sessions=sessions), sessions=sessions)
-    only = [_attribute(calls, name) == value for name, value in wanted.only.items()]
+    only = [calls.c[name] == value for name, value in wanted.only.items()]
     sums = [func.sum(calls.c[name]).label(name) for name in _REPORTED]
-    key = _attribute(calls, wanted.by)
+    key = calls.c[wanted.by]
     lines = select(key.label("key"), *sums).where(*only).group_by(key).subquery()
     totals = (func.count(), *(func.sum(lines.c[name]) for name in _REPORTED))
     most_first = ((lines.c.charge_nanos + lines.c.presumed_nanos).desc(), lines.c.calls.desc(), lines.c.key)
@@ -59,9 +61,9 @@ def report(connection: sqlite3.Connection, wanted: SpendFilter) -> SpendReport:
 
 def posted(connection: sqlite3.Connection, wanted: Spending) -> Mapping[str, Amounts]:
     """What is posted for calls in a scope, by instance; the ancestors of a chain are not looked at."""
-    sessions = "session" in {wanted.per, *wanted.scope}
+    sessions = not {*SESSION_ATTRIBUTES}.isdisjoint({wanted.per, *wanted.scope})
     end_ns = _FOR_EVER_NS if wanted.end_ns is None else wanted.end_ns
-    since_ns, until_ns = covered(wanted.start_ns, end_ns, get_meta(connection, RECENT_SINCE), sessions=sessions)
+    since_ns, until_ns = covered(wanted.start_ns, end_ns, get_meta(connection, _RECENT_SINCE), sessions=sessions)
     calls = _calls(stretches(since_ns, until_ns, sessions=sessions), sessions=sessions)
     only = [calls.c[name].in_(values) for name, values in wanted.scope.items()]
     sums = (
@@ -116,11 +118,14 @@ def _calls(parts: Sequence[Stretch], *, sessions: bool) -> Subquery:
         sums = (func.sum(rows.c[name]).label(name) for name in schema.SPEND_SUMS)
         rows = select(rows.c.key, *sums).group_by(rows.c.key).subquery()
     keys = schema.spend_keys
-    return select(keys, rows).join(keys, keys.c.id == rows.c.key).subquery()
-
-
-def _attribute(calls: Subquery, name: str) -> ColumnElement[str]:
-    return literal("") if name == "task" else calls.c[name]  # no session has declared a task yet
+    if not sessions:
+        return select(keys, rows).join(keys, keys.c.id == rows.c.key).subquery()
+    # What a session was opened for is its own to say.
+    opened = schema.sessions
+    said = [func.coalesce(opened.c[name], "").label(name) for name in ("subject", "tenant", "task_type", "workflow")]
+    task = func.coalesce(opened.c.task_type + ":" + opened.c.task, "").label("task")
+    whole = select(keys, rows, *said, task).join(keys, keys.c.id == rows.c.key)
+    return whole.outerjoin(opened, opened.c.id == rows.c.session).subquery()
 
 
 def _spend(

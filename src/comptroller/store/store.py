@@ -7,7 +7,7 @@
 
 `journal` is what the story needs (flow/journal.py): `commit`, `append`, `offer`. The rest is `async`:
 
-- Writes (`open_session`, `end_session`, `write_stop`, `install`) are jobs of the thread that writes the journal, so
+- Writes (`open_session`, `end_sessions`, `write_stop`, `install`) are jobs of the thread that writes the journal, so
   that one connection writes everything in the order in which it was asked to. They are durable when they return,
   or raise LedgerUnavailableError and have written nothing.
 - Reads look at the tables on a connection of their own in a worker thread and never wait for the writer. They
@@ -31,6 +31,9 @@ from comptroller.control.interfaces import (
     CallRecord,
     Installation,
     Ledger,
+    Place,
+    Prunable,
+    Pruned,
     RegistryState,
     SpendFilter,
     Spending,
@@ -38,11 +41,12 @@ from comptroller.control.interfaces import (
 )
 from comptroller.core.budget.bounds import Bound
 from comptroller.core.budget.hold import Amounts, WindowKey
+from comptroller.core.identity.secret import BootstrapSecret
 from comptroller.core.work.session import Session
 from comptroller.core.work.stop import Stop
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Change, Finding
-from comptroller.store import books, registry, sessions, spend, stops, tables
+from comptroller.store import books, registry, retention, secrets, sessions, spend, stops, tables
 from comptroller.store.database import Database
 from comptroller.store.folder import Folder
 from comptroller.store.journal import JournalWriter
@@ -118,9 +122,6 @@ class Store(Ledger):
     async def open_session(self, session: Session, change: Change) -> None:
         await self.journal.submit(lambda connection: sessions.open_session(connection, session, change))
 
-    async def end_session(self, session: Session, change: Change) -> None:
-        await self.journal.submit(lambda connection: sessions.end_session(connection, session, change))
-
     async def end_sessions(self, ended: Sequence[tuple[Session, Change]]) -> None:
         await self.journal.submit(lambda connection: [sessions.end_session(connection, *each) for each in ended])
 
@@ -129,6 +130,18 @@ class Store(Ledger):
 
     async def lift_stop(self, lifted: Stop, made: Change, change: Change) -> None:
         await self.journal.submit(lambda connection: stops.lift_stop(connection, lifted, made, change))
+
+    async def write_secret(self, secret: BootstrapSecret, change: Change) -> None:
+        await self.journal.submit(lambda connection: secrets.write_secret(connection, secret, change))
+
+    async def revoke_secret(self, revoked: BootstrapSecret, change: Change) -> None:
+        await self.journal.submit(lambda connection: secrets.revoke_secret(connection, revoked, change))
+
+    async def secret(self, secret_id: str) -> BootstrapSecret | None:
+        return await self._read(lambda connection: secrets.secret_of(connection, secret_id))
+
+    async def secrets(self, identity: str | None, limit: int | None) -> Sequence[BootstrapSecret]:
+        return await self._read(lambda connection: secrets.list_secrets(connection, identity, limit))
 
     async def install(self, installation: Installation) -> None:
         await self.journal.submit(lambda connection: registry.install(connection, installation))
@@ -176,11 +189,26 @@ class Store(Ledger):
         """What is posted in the windows of these budgets that began at `since_ns` or later."""
         return await self._read(lambda connection: books.balances(connection, budget_keys, since_ns))
 
-    async def session_balances(
-        self, budget_keys: Sequence[str], session_ids: Sequence[str]
+    async def instance_balances(
+        self, budget_keys: Sequence[str], instances: Sequence[str]
     ) -> Mapping[WindowKey, Amounts]:
-        """What is posted in the windows that these budgets have for these sessions."""
-        return await self._read(lambda connection: books.session_balances(connection, budget_keys, session_ids))
+        """What is posted in every known window that these budgets have for these instances."""
+        return await self._read(lambda connection: books.instance_balances(connection, budget_keys, instances))
+
+    async def kept_since(self) -> Mapping[Prunable, int]:
+        return await self._read(retention.kept_since)
+
+    async def has_older(self, what: Prunable, before_ns: int) -> bool:
+        return await self._read(lambda connection: retention.has_older(connection, what, before_ns))
+
+    async def keep_since(self, what: Prunable, since_ns: int, change: Change) -> None:
+        await self.journal.submit(lambda connection: retention.keep_since(connection, what, since_ns, change))
+
+    async def prune(self, what: Prunable, after: Place | None, most: int) -> Pruned:
+        step, took_ns = await self.journal.submit_loose(
+            lambda connection: retention.prune(connection, what, after, most)
+        )
+        return Pruned(step.deleted, step.place, took_ns)
 
     async def findings(self, limit: int, call_id: str | None = None) -> Sequence[Finding]:
         return await self._read(lambda connection: books.findings(connection, limit, call_id))

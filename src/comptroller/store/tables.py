@@ -159,10 +159,7 @@ def save(connection: sqlite3.Connection, outcome: Outcome) -> None:
 
 def add_to_balances(connection: sqlite3.Connection, amounts: Mapping[WindowKey, Amounts]) -> None:
     """Post amounts in windows, known ones or new."""
-    added = [
-        (key.budget, key.instance, key.start_ns, fit(more.usd), fit(more.tokens), fit(more.calls))
-        for key, more in amounts.items()
-    ]
+    added = [(key.budget, key.instance, key.start_ns, *map(fit, astuple(more))) for key, more in amounts.items()]
     _ADD_TO_BALANCE.run_values(connection, added)
 
 

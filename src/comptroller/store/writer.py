@@ -49,6 +49,7 @@ class Job:
 
     run: Callable[[sqlite3.Connection], Any] | None
     future: asyncio.Future[Any]
+    loose: bool = False  # not synced by itself; its result comes with the nanoseconds that it took
 
 
 @dataclass(slots=True)
@@ -205,8 +206,11 @@ class Writer:
                 self._fold_some()
             result = None
             if job.run is not None:
-                with self._database.transaction() as connection:
+                began_ns = time.monotonic_ns()
+                with self._database.transaction(loose=job.loose) as connection:
                     result = job.run(connection)
+                if job.loose:
+                    result = (result, time.monotonic_ns() - began_ns)
         except Exception as error:  # noqa: BLE001 - it is handed to whoever waits for the job; this thread lives on
             if is_unavailable(error):
                 self._failed(error)

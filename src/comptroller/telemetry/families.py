@@ -87,6 +87,7 @@ REMAINING = Family(
     ("budget", "unit", "window", "mode"),
 )
 QUARANTINED = Family("comptroller_models_quarantined", "gauge", "Models that were stopped because of overruns.")
+STOPS = Family("comptroller_stops", "gauge", "Stops in force, by what they stop.", ("scope",))
 QUEUED = Family("comptroller_journal_queued", "gauge", "Events and jobs that wait for the journal's writer.")
 UNWRITTEN = Family(
     "comptroller_journal_unwritten", "gauge", "Settlements and other events that must reach the disk and have not yet."
@@ -123,7 +124,7 @@ INSTALLED = Family(
 FAMILIES = (
     CALLS, REFUSALS, TOKENS, CHARGE, PRESUMED, OVERRUNS, ANSWERS,
     ADMISSION, FIRST_BYTE, CALL,
-    IN_FLIGHT, HOLDS, HELD, REMAINING, QUARANTINED,
+    IN_FLIGHT, HOLDS, HELD, REMAINING, QUARANTINED, STOPS,
     QUEUED, UNWRITTEN, UNFOLDED, DROPPED, EVENTS, WRITE, STORE_OK,
     READY, CONNECTIONS, CONNECTS, LAG, LOG_LINES,
     BUILD, REGISTRY, INSTALLED,

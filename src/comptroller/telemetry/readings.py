@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from comptroller.core.budget.budget import Budget
+from comptroller.core.work.stop import STOP_SCOPES, StopScope
 from comptroller.flow.gate import Gate
 from comptroller.telemetry import families as f
 from comptroller.telemetry.capped import OTHER
@@ -124,6 +125,7 @@ def _of_process(sources: Sources) -> Iterator[tuple[f.Family, list[Reading]]]:
     live = tuple(gate.live)
     streams = sum(call.stream for call in live)
     yield f.IN_FLIGHT, [({"kind": "stream"}, streams), ({"kind": "json"}, len(live) - streams)]
+    yield f.STOPS, [({"scope": scope}, number) for scope, number in _stops(gate).items()]
     yield f.CONNECTIONS, [({"state": "active"}, pool.active), ({"state": "idle"}, pool.idle)]
     yield f.BUILD, [({"version": sources.version}, 1)]
     registry = gate.registry
@@ -165,3 +167,11 @@ def _budget_labels(budget: Budget) -> Labels:
 
 def _named(family: f.Family, values: tuple[str, ...]) -> Labels:
     return dict(zip(family.labels, values, strict=True))
+
+
+def _stops(gate: Gate) -> Mapping[StopScope, int]:
+    """How many there are of each scope: zeros too, so that an alert has something to look at."""
+    found: dict[StopScope, int] = dict.fromkeys(STOP_SCOPES, 0)
+    for stop in gate.stops.in_force:
+        found[stop.scope] += 1
+    return found

@@ -12,13 +12,14 @@ from comptroller.core.budget.scope import Attribute, Scope
 from comptroller.core.budget.window import WindowKind
 from comptroller.core.money import format_usd
 
-Unit = Literal["usd", "tokens", "calls"]
+Unit = Literal["usd", "tokens", "calls", "thinking_tokens", "tool_calls"]
+"""The last two are counted for the bounds of sessions; a registry's budgets are in the others."""
 Mode = Literal["hard", "shadow"]
 Visibility = Literal["caller", "operator"]
 
 
 class Budget(msgspec.Struct, frozen=True, gc=False):
-    """One limit. `limit` is in nano-USD, tokens or calls, by `unit`."""
+    """One limit. `limit` is in nano-USD or a whole number, by `unit`."""
 
     name: str
     scope: Scope
@@ -54,4 +55,4 @@ def format_amount(amount: int, unit: Unit) -> str:
 
 def say_amount(amount: int, unit: Unit) -> str:
     """An amount as a person reads it: `1.25 USD`, `3000 tokens`."""
-    return f"{format_amount(amount, unit)} {'USD' if unit == 'usd' else unit}"
+    return f"{format_amount(amount, unit)} {'USD' if unit == 'usd' else unit.replace('_', ' ')}"

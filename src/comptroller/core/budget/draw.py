@@ -1,7 +1,7 @@
 """What a call draws on: windows, and these sorted once by all that every call asks of them.
 
 Whoever draws on the same windows shares one `Draw`. What is sorted here (mode, unit, visibility) changes only with
-the registry, and the tree sorts anew then.
+the registry and with the bounds of a session, and the tree sorts anew then.
 """
 
 from __future__ import annotations
@@ -9,40 +9,40 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import get_args
 
-import msgspec
-
-from comptroller.core.budget.budget import Budget, Unit
+from comptroller.core.budget.budget import Unit
+from comptroller.core.budget.counter import Window
 from comptroller.core.budget.hold import Amounts, WindowKey
-from comptroller.core.budget.window import Span
+from comptroller.core.budget.meter import Meter
 
 ALL_LEFT_BP = 10_000
 UNITS: tuple[Unit, ...] = get_args(Unit)
 _NEVER_NS = 2**63
 
 
-class Window(msgspec.Struct, gc=False):
-    """One budget's counter for one instance and one span. Amounts in the budget's unit."""
-
-    budget: Budget
-    key: WindowKey
-    span: Span
-    posted: int = 0
-    held: int = 0
-
-    @property
-    def remaining(self) -> int:
-        """What may still be held; below zero after an overrun or a lowered limit."""
-        return self.budget.limit - self.posted - self.held
-
-
 class Draw:
-    """The windows of one call."""
+    """The windows of one call: those of budgets (`pooled`), and those that bound the sessions of its chain."""
 
-    __slots__ = ("_limits", "_shut", "by_unit", "hard", "keys", "shadow", "shown", "units", "until_ns", "windows")
+    __slots__ = (
+        "_limits",
+        "_shut",
+        "by_unit",
+        "hard",
+        "keys",
+        "meters",
+        "pooled",
+        "shadow",
+        "shown",
+        "units",
+        "until_ns",
+        "windows",
+    )
 
-    def __init__(self, windows: Iterable[Window]) -> None:
-        self.windows = tuple(windows)
-        self.keys: tuple[WindowKey, ...] = tuple(window.key for window in self.windows)
+    def __init__(self, windows: Iterable[Window], meters: Iterable[Meter] = ()) -> None:
+        self.pooled = tuple(windows)
+        self.meters = tuple(meters)
+        self.windows = (*self.pooled, *(window for meter in self.meters for window in meter.windows))
+        # The rows of the ledger: a session has one, whatever bounds it.
+        self.keys: tuple[WindowKey, ...] = (*(w.key for w in self.pooled), *(meter.key for meter in self.meters))
         by_unit = _by_unit(self.windows)
         self.by_unit = tuple(by_unit.get(unit, ()) for unit in UNITS)  # as amounts are in order
         self.hard = _by_unit(window for window in self.windows if window.budget.mode == "hard")

@@ -8,9 +8,11 @@ hold may be corrected later; that is a new row, never an edit. After TigerBeetle
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import sub
 from typing import Literal
 
 import msgspec
+from msgspec.structs import astuple
 
 from comptroller.core.budget.budget import Unit
 
@@ -31,23 +33,53 @@ Not printable, so that nobody can be called so."""
 
 
 class Amounts(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """An amount in each unit: nano-USD, tokens, calls."""
+    """An amount in each unit: nano-USD, tokens, model calls, thinking tokens, tool calls."""
 
     usd: int = 0
     tokens: int = 0
     calls: int = 0
+    thinking_tokens: int = 0
+    tool_calls: int = 0
 
     def of(self, unit: Unit) -> int:
         if unit == "usd":
             return self.usd
-        return self.tokens if unit == "tokens" else self.calls
+        if unit == "tokens":
+            return self.tokens
+        return self.calls if unit == "calls" else self.thinking_tokens if unit == "thinking_tokens" else self.tool_calls
 
     def plus(self, other: Amounts) -> Amounts:
-        return Amounts(self.usd + other.usd, self.tokens + other.tokens, self.calls + other.calls)
+        return Amounts(
+            self.usd + other.usd,
+            self.tokens + other.tokens,
+            self.calls + other.calls,
+            self.thinking_tokens + other.thinking_tokens,
+            self.tool_calls + other.tool_calls,
+        )
+
+    def less(self, other: Amounts) -> Amounts:
+        return Amounts(*map(sub, astuple(self), astuple(other)))
+
+    def least(self, other: Amounts) -> Amounts:
+        """The smaller of the two in each unit."""
+        return Amounts(*map(min, astuple(self), astuple(other)))
+
+    def most(self, other: Amounts) -> Amounts:
+        """The larger of the two in each unit."""
+        return Amounts(*map(max, astuple(self), astuple(other)))
 
     def exceeds(self, other: Amounts) -> bool:
         """True if any unit is above the other's: the bound was wrong."""
-        return self.usd > other.usd or self.tokens > other.tokens or self.calls > other.calls
+        return (
+            self.usd > other.usd
+            or self.tokens > other.tokens
+            or self.calls > other.calls
+            or self.thinking_tokens > other.thinking_tokens
+            or self.tool_calls > other.tool_calls
+        )
+
+
+NOTHING = Amounts()
 
 
 def in_unit(amount: int, unit: Unit) -> Amounts:

@@ -13,14 +13,13 @@ from typing import Literal
 import msgspec
 
 from comptroller.core.budget.budget import Budget
-from comptroller.core.budget.hold import EVERY, Amounts, WindowKey, in_unit
+from comptroller.core.budget.hold import EVERY, NOTHING, Amounts, WindowKey, in_unit
 from comptroller.core.budget.window import Span, span_at
 
 UnknownSpend = Literal["presume", "accept"]
 """What to do about spend that nobody knows: count it as the whole limit, or go on without it."""
 
 Postings = Mapping[WindowKey, Amounts]
-_NOTHING = Amounts()
 
 
 class Missing(msgspec.Struct, frozen=True):
@@ -42,25 +41,17 @@ def carried(settled: Postings, present: Postings) -> dict[WindowKey, Amounts]:
     found: dict[WindowKey, Amounts] = {}
     for key in settled.keys() | present.keys():
         everybody = WindowKey(key.budget, EVERY, key.start_ns)
-        ours, theirs = settled.get(key, _NOTHING), present.get(key, _NOTHING)
+        ours, theirs = settled.get(key, NOTHING), present.get(key, NOTHING)
         if key.instance != EVERY:  # what is posted for everybody is a part of it, in each of the two
-            ours_of_all, theirs_of_all = settled.get(everybody, _NOTHING), present.get(everybody, _NOTHING)
-            theirs = _less(theirs.plus(theirs_of_all), _most(ours_of_all, theirs_of_all))
-            least = _less(ours.plus(ours_of_all), _most(ours_of_all, theirs_of_all))
-            lacks = _less(_most(least, theirs), ours)
+            ours_of_all, theirs_of_all = settled.get(everybody, NOTHING), present.get(everybody, NOTHING)
+            theirs = theirs.plus(theirs_of_all).less(ours_of_all.most(theirs_of_all))
+            least = ours.plus(ours_of_all).less(ours_of_all.most(theirs_of_all))
+            lacks = least.most(theirs).less(ours)
         else:
-            lacks = _less(_most(ours, theirs), ours)
-        if lacks != _NOTHING:
+            lacks = ours.most(theirs).less(ours)
+        if lacks != NOTHING:
             found[key] = lacks
     return found
-
-
-def _most(one: Amounts, other: Amounts) -> Amounts:
-    return Amounts(max(one.usd, other.usd), max(one.tokens, other.tokens), max(one.calls, other.calls))
-
-
-def _less(one: Amounts, other: Amounts) -> Amounts:
-    return Amounts(one.usd - other.usd, one.tokens - other.tokens, one.calls - other.calls)
 
 
 def missing(budgets: Iterable[Budget], posted: Postings, now_ns: int) -> list[Missing]:

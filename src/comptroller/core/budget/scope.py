@@ -8,9 +8,6 @@ from typing import Literal
 import msgspec
 
 Attribute = Literal[
-    "organization", "team", "owner", "environment", "kind", "identity", "session", "provider", "model", "model_class"
-]
-NODE_ATTRIBUTES: tuple[Attribute, ...] = (
     "organization",
     "team",
     "owner",
@@ -18,7 +15,21 @@ NODE_ATTRIBUTES: tuple[Attribute, ...] = (
     "kind",
     "identity",
     "session",
-)
+    "subject",
+    "tenant",
+    "task",
+    "task_type",
+    "workflow",
+    "provider",
+    "model",
+    "model_class",
+]
+REGISTERED_ATTRIBUTES: tuple[Attribute, ...] = ("organization", "team", "owner", "environment", "kind", "identity")
+DECLARED_ATTRIBUTES: tuple[Attribute, ...] = ("subject", "tenant", "task", "task_type", "workflow")
+"""Said at the opening of a session; a node whose session has not said one does not have it."""
+SESSION_ATTRIBUTES: tuple[Attribute, ...] = ("session", *DECLARED_ATTRIBUTES)
+"""Which values there are, only sessions know."""
+NODE_ATTRIBUTES = REGISTERED_ATTRIBUTES + SESSION_ATTRIBUTES
 CALL_ATTRIBUTES: tuple[Attribute, ...] = ("provider", "model", "model_class")
 ATTRIBUTES: tuple[Attribute, ...] = NODE_ATTRIBUTES + CALL_ATTRIBUTES
 
@@ -27,11 +38,16 @@ Scope = Mapping[Attribute, tuple[str, ...]]
 
 
 class Facts(msgspec.Struct, frozen=True, gc=False):
-    """What scopes look at: one mapping per node of the chain (the acting identity first), and the call's own."""
+    """What scopes look at: one mapping per node of the chain (the acting session first), and the call's own."""
 
     chain: tuple[Mapping[Attribute, str], ...]
     call: Mapping[Attribute, str]
     key: tuple[str, ...] = ()  # equal keys mean equal facts, as long as the registry stays; empty: no such promise
+
+    @property
+    def sessions(self) -> Sequence[str]:
+        """Those of the chain, the acting one first, the root last."""
+        return tuple(dict.fromkeys(node["session"] for node in self.chain if "session" in node))
 
 
 def nodes_in_scope(scope: Scope, facts: Facts) -> Sequence[Mapping[Attribute, str]]:

@@ -60,7 +60,7 @@ def settlement(
     if end == "posted" and exact is not None:
         return Settlement(end, exact)
     if end == "presumed":
-        return Settlement(end, held if seen is None else _least(seen, held))
+        return Settlement(end, held if seen is None else seen.least(held))
     return Settlement("voided", Amounts(calls=0 if phase == "held" else min(1, held.calls)))
 
 
@@ -69,7 +69,3 @@ def phase_of_status(status: int) -> Phase:
     if 200 <= status < 300:
         return "answering"
     return "refused" if status in VOIDED_STATUSES else "failed"
-
-
-def _least(one: Amounts, other: Amounts) -> Amounts:
-    return Amounts(min(one.usd, other.usd), min(one.tokens, other.tokens), min(one.calls, other.calls))

@@ -15,9 +15,11 @@ from msgspec.structs import astuple
 
 from comptroller.core.budget.budget import Budget, Unit
 from comptroller.core.budget.draw import Draw, Window
-from comptroller.core.budget.hold import EVERY, Amounts, WindowKey
+from comptroller.core.budget.hold import EVERY, NOTHING, Amounts, WindowKey
+from comptroller.core.budget.meter import LEDGER_KEY, Meter
 from comptroller.core.budget.scope import Facts, instances
 from comptroller.core.budget.window import Span, WindowKind, span_at
+from comptroller.core.work.bounds import Bounds
 
 _DRAWN_MOST = 50_000
 _WINDOWS_MOST = 200_000
@@ -51,6 +53,7 @@ class BudgetTree:
         self._spans: dict[tuple[WindowKind, str], Span] = {}
         self._drawn: dict[tuple[str, ...], Draw] = {}  # by the key of facts
         self._swept_over = 0
+        self._meters: dict[str, Meter] = {}  # by session
 
     @property
     def budgets(self) -> Sequence[Budget]:
@@ -95,11 +98,35 @@ class BudgetTree:
         if len(self._windows) > max(_WINDOWS_MOST, self._swept_over):
             self._forget_untouched()
             self._swept_over = 2 * len(self._windows)  # those are in use: not before there are as many again
-        return Draw(
+        windows = (
             self._window(budget, key, instance, now_ns)
             for budget, key in self._keyed
             for instance in instances(budget.per, budget.scope, facts)
         )
+        return Draw(windows, [self._meters[each] for each in facts.sessions if each in self._meters])
+
+    def meter(self, session_id: str) -> Meter | None:
+        """What a session has spent and what bounds it; None if it is not open here."""
+        return self._meters.get(session_id)
+
+    def open_session(self, session_id: str, bounds: Bounds, posted: Amounts = NOTHING) -> None:
+        """Count for a session from now on. `posted`: what it has spent before the start."""
+        self._meters[session_id] = Meter(session_id, bounds, posted)
+
+    def bind_session(self, session_id: str, bounds: Bounds) -> None:
+        """Give a session other bounds, calls in flight included."""
+        meter = self._meters.get(session_id)
+        if meter is None:
+            return
+        drawn = [hold for hold in self._holds.values() if meter in hold.draw.meters]
+        meter.bind(bounds, [hold.amounts for hold in drawn])
+        self._drawn.clear()
+        for hold in drawn:
+            hold.draw = Draw(hold.draw.pooled, hold.draw.meters)
+
+    def close_session(self, session_id: str) -> None:
+        """It is over: nothing draws on it any more but calls that are still in flight."""
+        self._meters.pop(session_id, None)
 
     def hold(self, hold_id: str, draw: Draw, amounts: Amounts) -> Hold | Window:
         """Take a hold on all windows, or on none: then the window that binds is returned."""
@@ -126,12 +153,17 @@ class BudgetTree:
             for window in windows:
                 window.held -= held
                 window.posted += charged
+        for meter in hold.draw.meters:
+            meter.post(posted)
         return hold
 
     def adjust(self, keys: Iterable[WindowKey], delta: Amounts) -> None:
         """Post a correction of a settled call in the windows it was settled in."""
         units: dict[str, Unit] = {budget_key: budget.unit for budget, budget_key in self._keyed}
         for key in keys:
+            meter = self._meters.get(key.instance) if key.budget == LEDGER_KEY else None
+            if meter is not None:
+                meter.adjust(delta)
             window = self._windows.get(key)
             if window is not None:
                 window.posted += delta.of(window.budget.unit)
@@ -150,7 +182,7 @@ class BudgetTree:
         for window in self._windows.values():
             window.budget = by_key.get(window.key.budget, window.budget)
         for hold in self._holds.values():
-            hold.draw = Draw(hold.windows)
+            hold.draw = Draw(hold.draw.pooled, hold.draw.meters)
         for key, amount in posted.items():
             if key not in self._windows:
                 self._saved[key] = amount
@@ -158,10 +190,10 @@ class BudgetTree:
     def join(self, hold: Hold, facts: Facts, now_ns: int) -> Sequence[Window]:
         """Draw an open hold on windows of budgets that came after it; returns those."""
         already = {window.key for window in hold.windows}
-        joined = [w for w in self.drawn_by(facts, now_ns).windows if w.key not in already]
+        joined = [w for w in self.drawn_by(facts, now_ns).pooled if w.key not in already]
         for window in joined:
             window.held += hold.amounts.of(window.budget.unit)
-        hold.draw = Draw((*hold.windows, *joined))
+        hold.draw = Draw((*hold.draw.pooled, *joined), hold.draw.meters)
         return joined
 
     def forget_past(self, now_ns: int, sessions: Container[str]) -> None:

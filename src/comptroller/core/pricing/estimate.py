@@ -71,6 +71,10 @@ class Estimate(msgspec.Struct, frozen=True):
         """The most tokens the call can use with this output limit per choice."""
         return self.raised(self.input_tokens + self._all_output(output_tokens))
 
+    def thinking_tokens(self, output_tokens: int) -> int:
+        """The most of them that can be thinking, which is a part of the output."""
+        return self.raised(self._all_output(output_tokens))
+
     def cost_nanos(self, all_output_tokens: int) -> int:
         """The most that input, fees and this many tokens of output, over all choices, can cost; rounded up once."""
         cost = self._fixed + all_output_tokens * self.output_rate
@@ -95,6 +99,11 @@ class Estimate(msgspec.Struct, frozen=True):
         """The largest output limit per choice whose token bound fits; below 0 if none does."""
         spendable = remaining_tokens * FACTOR_ONE_BP // self.factor_bp - self.input_tokens
         return -1 if spendable < 0 else spendable // self.choices - self.extra_output_tokens
+
+    def affordable_by_thinking(self, remaining_tokens: int) -> int:
+        """The largest output limit per choice that is all thinking and fits; below 0 if none does."""
+        spendable = remaining_tokens * FACTOR_ONE_BP // self.factor_bp
+        return spendable // self.choices - self.extra_output_tokens
 
     @property
     def _fixed(self) -> int:

@@ -27,10 +27,11 @@ from comptroller.core.registry.entries import (
     scope_of,
     string,
 )
-from comptroller.core.registry.fields import parse_limit
+from comptroller.core.registry.fields import UNBOUNDED, parse_limit
 from comptroller.core.registry.issuers import build_federation
 from comptroller.core.registry.policy_files import installed_files, load_installed
 from comptroller.core.registry.registry import Model, Registry
+from comptroller.core.work.bounds import SHIPPED, Bounds
 
 _LIMITS = tuple(field.name for field in msgspec.structs.fields(ModelLimits))
 
@@ -55,6 +56,8 @@ def build(installed: Installed, version: int, shipped: Shipped | None = None) ->
         budgets=tuple(_budget(key, stored.value) for key, stored in of["budget"] if not stored.disabled),
         federation=build_federation(of["issuer"], of["federation"]),
         policies=load_installed(installed_files(installed)),
+        bounds={**SHIPPED, **{key: _bounds(key, stored.value) for key, stored in of["bounds"] if not stored.disabled}},
+        profiles={key: _limits_of(stored.value) for key, stored in of["profile"] if not stored.disabled},
     )
 
 
@@ -88,6 +91,21 @@ def _model(key: str, stored: StoredEntry) -> Model:
     return msgspec.convert(
         {**row, "pattern": key, "limits": limits, "model_class": model_class, "disabled": stored.disabled}, Model
     )
+
+
+def _bounds(kind: str, entry: Entry) -> Bounds:
+    return msgspec.structs.replace(SHIPPED[kind], **_limits_of(entry))
+
+
+def _limits_of(entry: Entry) -> Mapping[str, int | None]:
+    """The bounds that an entry sets, by their field."""
+    found: dict[str, int | None] = {}
+    for name, value in entry.items():
+        if name == "usd":
+            found["usd_nanos"] = None if value == UNBOUNDED else parse_usd(str(value))
+        else:
+            found[name] = value if isinstance(value, int) else None
+    return found
 
 
 def _price_book(entries: list[Entry], shipped: Shipped | None) -> PriceBook:

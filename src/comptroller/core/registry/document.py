@@ -35,9 +35,10 @@ from comptroller.core.registry.entries import (
 from comptroller.core.registry.fields import Field, Reader, read_table
 from comptroller.core.registry.references import check_references, find_warnings
 from comptroller.core.registry.registry import OutputLimitField
+from comptroller.core.work.bounds import DEEPEST, LONGEST_SESSION_S
 
 # Attributes of the design that nothing can fill yet. A limit on them would never bind, so it is refused.
-LATER = ("tenant", "subject", "task", "task_type", "workflow", "tool")
+LATER = ("tool",)
 
 
 def _trust_domain(raw: object) -> Value:
@@ -51,6 +52,8 @@ def _identity_id(raw: object) -> Value:
     word = fields.text(raw)
     if not is_identity_id(word):
         raise Fault(f"{word!r} is not an identity id.", "Write it as kind/name, such as 'agent/scout'.")
+    if "/~" in word:
+        raise Fault(f"{word!r} is how an ephemeral child is called.", "Begin no part of an identity's id with '~'.")
     return word
 
 
@@ -143,15 +146,31 @@ _BUDGET = (
     Field("visible", _named(Visibility)),
 )
 
+_BOUNDS = (
+    Field("usd", fields.money_bound),
+    Field("tokens", fields.bound(fields.MOST_COUNT)),
+    Field("thinking_tokens", fields.bound(fields.MOST_COUNT)),
+    Field("model_calls", fields.bound(fields.MOST_COUNT)),
+    Field("tool_calls", fields.bound(fields.MOST_COUNT)),
+    Field("wall_clock_s", fields.bound(LONGEST_SESSION_S)),
+    Field("idle_s", fields.bound(LONGEST_SESSION_S)),
+    Field("depth", fields.bound(DEEPEST)),
+    Field("fan_out", fields.bound(fields.MOST_COUNT)),
+)
+
 # Section of the file, kind of its entries, how their keys are read, their fields.
 _TABLES: tuple[tuple[str, EntryKind, Reader, tuple[Field, ...]], ...] = (
     ("teams", "team", fields.name, _TEAM),
     ("owners", "owner", fields.name, _OWNER),
     ("issuers", "issuer", fields.name, issuers.ISSUER),
+    ("bounds", "bounds", _named(IdentityKind), _BOUNDS),
+    ("profiles", "profile", fields.name, _BOUNDS),
     ("identities", "identity", _identity_id, _IDENTITY),
     ("models", "model", fields.pattern, _MODEL),
 )
-SECTIONS = ("organization", "teams", "owners", "issuers", "identities", "models", "prices", "budgets")
+SECTIONS = (
+    "organization", "teams", "owners", "issuers", "bounds", "profiles", "identities", "models", "prices", "budgets"
+)  # fmt: skip
 
 
 def read_document(
@@ -230,8 +249,8 @@ def _place(section: str, item: object, number: int) -> str:
 
 
 def _visible(entry: Entry) -> Value:
-    """A caller sees amounts only of what is its own: its session or its identity (DESIGN section 6)."""
-    own = {"identity", "session"} & {*scope_of(entry), string(entry, "per")}
+    """A caller sees amounts only of what is its own: its session, task or identity (DESIGN section 6)."""
+    own = {"identity", "session", "task"} & {*scope_of(entry), string(entry, "per")}
     return "caller" if own else "operator"
 
 

@@ -15,13 +15,26 @@ import msgspec
 from comptroller.core.problem import Problem
 
 EntryKind = Literal[
-    "organization", "team", "owner", "issuer", "identity", "federation", "model", "price", "budget", "policy"
+    "organization",
+    "team",
+    "owner",
+    "issuer",
+    "bounds",
+    "profile",
+    "identity",
+    "federation",
+    "model",
+    "price",
+    "budget",
+    "policy",
 ]
 KINDS: tuple[EntryKind, ...] = (
     "organization",
     "team",
     "owner",
     "issuer",
+    "bounds",  # of sessions, by the kind of their identity
+    "profile",
     "identity",
     "federation",  # one way to be an identity: by a token of an issuer with certain claims
     "model",

@@ -22,6 +22,7 @@ MOST_USD = 1_000_000_000
 MOST_PRICE_USD = 1_000_000
 MOST_COUNT = 10**15
 MOST_TOKENS = 10**9
+UNBOUNDED = "unbounded"
 
 _TEXT_LENGTH = 500
 _PATTERN = re.compile(r"[A-Za-z0-9*?][A-Za-z0-9._:/@+*?~-]{0,199}", re.ASCII)
@@ -140,6 +141,31 @@ def count(least: int) -> Reader:
         return raw
 
     return read
+
+
+def bound(most: int) -> Reader:
+    """A whole number, or the word that says that there is none."""
+
+    def read(raw: object) -> int | str:
+        if raw == UNBOUNDED:
+            return UNBOUNDED
+        if isinstance(raw, bool) or not isinstance(raw, int):
+            raise Fault(f"This must be a whole number or '{UNBOUNDED}', not {name_of(raw)}.")
+        if not 0 <= raw <= most:
+            raise Fault(f"{raw} is not between 0 and {most:_}.")
+        return raw
+
+    return read
+
+
+def money_bound(raw: object) -> str:
+    """USD as a decimal string, or the word that says that there is no bound."""
+    if raw == UNBOUNDED:
+        return UNBOUNDED
+    amount_nanos = _usd(raw)
+    if amount_nanos > MOST_USD * NANOS_PER_USD:
+        raise Fault(f"{raw!r} is more than can be counted.")
+    return format_usd(amount_nanos)
 
 
 def flag(raw: object) -> bool:

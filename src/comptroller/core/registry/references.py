@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import cast, get_args
 
-from comptroller.core.budget.scope import CALL_ATTRIBUTES
+from comptroller.core.budget.scope import CALL_ATTRIBUTES, DECLARED_ATTRIBUTES, Attribute
 from comptroller.core.identity.identity import GRACE_DAYS, Environment, IdentityKind
 from comptroller.core.pricing.book import Shipped
 from comptroller.core.problem import Problem, did_you_mean, join
@@ -30,6 +30,7 @@ _REFERENCES: tuple[tuple[EntryKind, str, EntryKind], ...] = (
     ("identity", "team", "team"),
     ("identity", "owner", "owner"),
     ("identity", "deputy", "owner"),
+    ("identity", "profile", "profile"),
 )
 
 
@@ -167,8 +168,9 @@ def _nodes(entries: Entries) -> list[Mapping[str, str]]:
     return [_node(name, entry, organization) for name, entry in _of(entries, "identity")]
 
 
-def _matches_node(scope: Mapping[str, list[str]], node: Mapping[str, str]) -> bool:
-    return all(node.get(key) in wanted for key, wanted in scope.items() if key not in CALL_ATTRIBUTES)
+def _matches_node(scope: Mapping[str, list[str]], node: Mapping[str, str], *besides: Attribute) -> bool:
+    """Whether calls of this node are in the scope, as far as `besides` what a call or a session says."""
+    return all(node.get(key) in wanted for key, wanted in scope.items() if key not in {*CALL_ATTRIBUTES, *besides})
 
 
 def _matches_model(scope: Mapping[str, list[str]], pattern: str, entry: Entry) -> bool:
@@ -185,7 +187,7 @@ def _idle_budgets(entries: Entries) -> Iterator[Problem]:
     nodes, models = _nodes(entries), _of(entries, "model")
     for name, entry in _of(entries, "budget"):
         scope, where = scope_of(entry), join("budgets", name)
-        if not any(_matches_node(scope, node) for node in nodes):
+        if not any(_matches_node(scope, node, *DECLARED_ATTRIBUTES) for node in nodes):
             yield Problem(where, "No identity is in the scope of this budget yet.")
         elif not any(_matches_model(scope, pattern, model) for pattern, model in models):
             yield Problem(where, "No model is in the scope of this budget yet.")

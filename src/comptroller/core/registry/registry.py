@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import Literal
 
 import msgspec
@@ -16,8 +17,11 @@ from comptroller.core.policy.policies import Policies
 from comptroller.core.policy.targets import is_name
 from comptroller.core.pricing.book import PriceBook
 from comptroller.core.pricing.estimate import ModelLimits
+from comptroller.core.work.bounds import SHIPPED, Bounds
 
 OutputLimitField = Literal["max_completion_tokens", "max_tokens"]
+
+NO_PROFILES: Mapping[str, Mapping[str, int | None]] = MappingProxyType({})
 
 
 class Model(msgspec.Struct, frozen=True):
@@ -47,6 +51,8 @@ class Registry:
         prices: PriceBook,
         budgets: tuple[Budget, ...],
         policies: Policies | None = None,  # None: the built-in set
+        bounds: Mapping[str, Bounds] = SHIPPED,  # of sessions, by the kind of their identity
+        profiles: Mapping[str, Mapping[str, int | None]] = NO_PROFILES,  # the bounds that each of them sets
         federation: Federation | None = None,  # None: nobody's tokens are believed
     ) -> None:
         self.version = version
@@ -59,6 +65,8 @@ class Registry:
         self.budgets = budgets
         self.federation = Federation() if federation is None else federation
         self.policies = built_in() if policies is None else policies
+        self.bounds = bounds
+        self.profiles = profiles
         self._matched: dict[str, Model | None] = {}
 
     def answerable_until(self, identity: Identity) -> int:
@@ -67,6 +75,10 @@ class Registry:
         """
         people = (self.owners.get(name) for name in (identity.owner, identity.deputy) if name is not None)
         return max((_until_ns(person) for person in people if person is not None), default=0)
+
+    def ceiling(self, identity: Identity, profile: str | None) -> Bounds:
+        """The widest bounds that a session of this identity may have; a profile stands over its kind."""
+        return msgspec.structs.replace(self.bounds[identity.kind], **self.profiles.get(profile or "", {}))
 
     def model(self, name: str) -> Model | None:
         """The entry that serves a model name: an exact name, else the longest matching pattern.

@@ -8,10 +8,11 @@ its identity before its team, everything last.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from fnmatch import fnmatchcase
+from fnmatch import fnmatchcase, translate
 from shlex import quote
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -19,6 +20,7 @@ from comptroller.core.instant import format_instant
 from comptroller.core.refusal import Refusal
 
 StopScope = Literal["credential", "session", "identity", "owner", "team", "tenant", "model", "provider", "everything"]
+STOP_SCOPES: tuple[StopScope, ...] = get_args(StopScope)
 StopKind = Literal["suspend", "quarantine"]  # a person's, a rule's
 
 StopKey = tuple[StopScope, str]
@@ -119,12 +121,13 @@ class Stops:
     What a question costs depends on the length of a chain, and not on how many stops there are.
     """
 
-    __slots__ = ("_by_key", "_models", "_patterns")
+    __slots__ = ("_any_pattern", "_by_key", "_models", "_patterns")
 
     def __init__(self, in_force: Iterable[Stop] = ()) -> None:
         self._by_key = {stop.key: stop for stop in in_force}
         patterns = [stop for stop in self._by_key.values() if stop.scope == "model" and _wild(stop.value)]
         self._patterns = sorted(patterns, key=lambda stop: len(stop.value), reverse=True)  # the closest first
+        self._any_pattern = re.compile("|".join(translate(stop.value) for stop in self._patterns) or r"(?!)")
         self._models: dict[str, Stop | None] = {}
 
     def __len__(self) -> int:
@@ -156,12 +159,16 @@ class Stops:
         if name not in self._models:
             if len(self._models) >= _MODELS_KEPT:
                 self._models.clear()
-            found = (stop for stop in self._patterns if stop.matches_model(name))
-            self._models[name] = self._by_key.get(("model", name)) or next(found, None)
+            self._models[name] = self._by_key.get(("model", name)) or self._by_pattern(name)
         return self._models[name]
 
     def applies_to_provider(self, name: str) -> Stop | None:
         return self._by_key.get(("provider", name)) if self._by_key else None
+
+    def _by_pattern(self, name: str) -> Stop | None:
+        if self._any_pattern.match(name) is None:  # one look for all of them: hardly any name is stopped
+            return None
+        return next(stop for stop in self._patterns if stop.matches_model(name))
 
     def with_stop(self, stop: Stop) -> Stops:
         """These, and this one."""

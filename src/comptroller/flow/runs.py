@@ -1,0 +1,105 @@
+"""The runs of this process: which sessions are open, whose children they are, and when each was last at work.
+
+A session of `Gate.sessions` is as it stands in the books; here is what follows from all of them together, and what
+changes with every call. Ancestors are at work while their descendants are.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from heapq import heappop, heappush
+
+from comptroller.core.instant import NANOS_PER_SECOND
+from comptroller.core.work.session import Session
+
+
+class Pulse:
+    """When a session was last at work, and how many calls of its tree are in flight."""
+
+    __slots__ = ("at_ns", "live")
+
+    def __init__(self, at_ns: int) -> None:
+        self.at_ns = at_ns
+        self.live = 0
+
+    def idle_since(self, now_ns: int) -> int:
+        """How long nothing has happened, in nanoseconds."""
+        return 0 if self.live else now_ns - self.at_ns
+
+
+class Runs:
+    """What follows from the sessions of a gate, which it looks at and never changes."""
+
+    def __init__(self, sessions: Mapping[str, Session]) -> None:
+        self._sessions = sessions
+        self._pulses: dict[str, Pulse] = {}
+        self._children: defaultdict[str, dict[str, None]] = defaultdict(dict)
+        self._dues: list[tuple[int, str]] = []  # a heap: when to look at which session
+
+    def begin(self, session: Session, now_ns: int) -> None:
+        """A session is open from now on."""
+        self._pulses[session.id] = Pulse(now_ns)
+        if session.parent is not None:
+            self._children[session.parent][session.id] = None
+        heappush(self._dues, (self._due_ns(session), session.id))
+
+    def rearm(self, session: Session) -> None:
+        """Its bounds are others: look at it when those say."""
+        heappush(self._dues, (self._due_ns(session), session.id))
+
+    def forget(self, session: Session) -> None:
+        """It is over, and nobody asks for it any more."""
+        self._pulses.pop(session.id, None)
+        self._children.pop(session.id, None)
+        if session.parent in self._children:
+            self._children[session.parent].pop(session.id, None)
+
+    def pulse(self, session_id: str, now_ns: int) -> Pulse:
+        """Of a session that is not open: one that nobody else looks at."""
+        return self._pulses.get(session_id) or Pulse(now_ns)
+
+    def lineage(self, session: Session) -> Sequence[Session]:
+        """The session, its parent, and so on; the root last."""
+        line = [session]
+        while (parent := line[-1].parent) is not None and parent in self._sessions:
+            line.append(self._sessions[parent])
+        return line
+
+    def children(self, session_id: str) -> Sequence[Session]:
+        """Those that were opened by it, and are still known."""
+        known = self._children.get(session_id, {})
+        return [self._sessions[child] for child in known if child in self._sessions]
+
+    def descendants(self, session_id: str) -> Sequence[Session]:
+        """Its children, theirs, and so on; parents first."""
+        found = list(self.children(session_id))
+        for session in found:  # grows while it is walked
+            found.extend(self.children(session.id))
+        return found
+
+    def past(self, now_ns: int) -> Iterator[Session]:
+        """The open sessions that are idle or past their end now, each once; ancestors may come after descendants."""
+        while self._dues and self._dues[0][0] <= now_ns:
+            session = self._sessions.get(heappop(self._dues)[1])
+            if session is None or session.ended_at_ns is not None:
+                continue
+            if not session.goes_on(now_ns) or self.is_idle(session, now_ns):
+                yield session
+            else:
+                heappush(self._dues, (max(self._due_ns(session), now_ns + NANOS_PER_SECOND), session.id))
+
+    def is_idle(self, session: Session, now_ns: int) -> bool:
+        """Whether nothing has happened in it for as long as its bound allows."""
+        idle_s = session.bounds.idle_s
+        pulse = self._pulses.get(session.id)
+        if idle_s is None or pulse is None:
+            return False
+        return pulse.idle_since(now_ns) >= idle_s * NANOS_PER_SECOND and not pulse.live
+
+    def _due_ns(self, session: Session) -> int:
+        """When it is idle or past its end, if nothing happens in it."""
+        idle_s, pulse = session.bounds.idle_s, self._pulses.get(session.id)
+        if idle_s is None or pulse is None:
+            return session.expires_at_ns
+        return min(session.expires_at_ns, pulse.at_ns + idle_s * NANOS_PER_SECOND)

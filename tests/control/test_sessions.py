@@ -1,0 +1,97 @@
+"""Sessions and their bounds: what the registry says of them, how they end, and what a restart keeps."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from comptroller.control import sessions, tokens
+from comptroller.control.problem import ControlProblem
+from comptroller.control.tokens import OpenRequest
+from comptroller.core.instant import NANOS_PER_SECOND
+from comptroller.core.work.bounds import Bounds
+from tests.control.house import House, opened
+from tests.harness import configuration
+
+SMALL = {"bounds": {"agent": {"usd": "2.00", "model_calls": 3, "wall_clock_s": 600, "idle_s": 60}}}
+
+
+def wake(house: House, session_id: str, *, idle_s: int) -> None:
+    """As if nothing had happened in a session for so long."""
+    pulse = house.gate.runs.pulse(session_id, 0)
+    pulse.at_ns = house.gate.clock.expiry_ns() - idle_s * NANOS_PER_SECOND
+
+
+async def test_a_session_has_the_bounds_of_its_kind_and_profile_and_asks_only_for_less(tmp_path: Path) -> None:
+    support = {"usd": "unbounded", "tokens": 500}
+    identities = {
+        "agent/ant": configuration.identity("red"),
+        "agent/bee": configuration.identity("red") | {"profile": "support"},
+    }
+    async with opened(tmp_path, identities=identities, profiles={"support": support}, **SMALL) as house:
+        gate = house.gate
+        ant = await tokens.open_session(house.office, OpenRequest(identity="agent/ant"), "admin")
+        of_kind = Bounds(2 * 10**9, None, None, 3, None, 600, 60, 3, 10)
+        assert gate.sessions[ant.session].bounds == of_kind
+        assert ant.lifetime_s == 600  # a credential does not outlive its session
+        bee = await tokens.open_session(house.office, OpenRequest(identity="agent/bee"), "admin")
+        of_profile = msgspec.structs.replace(of_kind, usd_nanos=None, tokens=500)
+        assert (gate.sessions[bee.session].bounds, gate.sessions[bee.session].profile) == (of_profile, "support")
+        less = OpenRequest(identity="agent/ant", bounds=Bounds(usd_nanos=10**9, tokens=7))
+        opened_less = gate.sessions[(await tokens.open_session(house.office, less, "admin")).session]
+        assert (opened_less.bounds.usd_nanos, opened_less.bounds.tokens) == (10**9, 7)
+        for asked, words in (
+            (OpenRequest(identity="agent/ant", bounds=Bounds(model_calls=4)), "so much of model_calls"),
+            (OpenRequest(identity="agent/ant", profile="suport"), "no profile 'suport'"),
+        ):
+            with pytest.raises(ControlProblem, match=words):
+                await tokens.open_session(house.office, asked, "admin")
+
+
+async def test_what_is_idle_ends_by_itself_and_what_works_does_not(tmp_path: Path) -> None:
+    async with opened(tmp_path, **SMALL) as house:
+        idle, busy, fresh = [await tokens.mint(house.office, "agent/ant", None, "admin") for _ in range(3)]
+        for minted in (idle, busy):
+            wake(house, minted.session, idle_s=61)
+        house.gate.runs.pulse(busy.session, 0).live = 1
+        for minted in (idle, busy, fresh):
+            house.gate.runs.rearm(house.gate.sessions[minted.session])
+        await sessions.end_past(house.office)
+        states = {row.id: (row.state, row.outcome) for row in await sessions.list_sessions(house.office, every=True)}
+        assert states == {
+            idle.session: ("ended", "idle"),
+            busy.session: ("active", None),
+            fresh.session: ("active", None),
+        }
+        written = await house.store.session(idle.session)
+        assert written is not None
+        assert (written.ended_by, written.ended_reason, written.outcome) == ("gateway", "idle for 60 s", "idle")
+
+
+async def test_a_call_in_flight_is_cut_where_its_session_has_run_for_long_enough(tmp_path: Path) -> None:
+    async with opened(tmp_path, **SMALL) as house:
+        minted = await tokens.mint(house.office, "agent/ant", 500, "admin")
+        call = await house.hold(10, session=minted.session)
+        session = house.gate.sessions[minted.session]
+        assert session.expires_at_ns < house.gate.clock.expiry_ns() + 501 * NANOS_PER_SECOND
+        house.gate.change_session(msgspec.structs.replace(session, expires_at_ns=house.gate.clock.expiry_ns()))
+        await sessions.end_past(house.office)
+        assert call.live.line.reason == "stopped"
+        (row,) = await sessions.list_sessions(house.office, every=True)
+        assert row.state == "expired"
+        call.settle(10)
+
+
+async def test_what_a_session_has_spent_binds_it_after_a_restart(tmp_path: Path) -> None:
+    async with opened(tmp_path, **SMALL) as house:
+        minted = await tokens.mint(house.office, "agent/ant", None, "admin")
+        for _ in range(3):
+            (await house.hold(10, session=minted.session)).settle(7)
+        (row,) = await sessions.list_sessions(house.office)
+        assert row.state == "exhausted"
+    async with opened(tmp_path) as house:
+        session = await house.store.session(minted.session)
+        assert session is not None
+        assert session.bounds.model_calls == 3
+        (row,) = await sessions.list_sessions(house.office)
+        assert (row.id, row.state) == (minted.session, "exhausted")
