@@ -278,3 +278,8 @@ def test_the_windows_of_a_session_that_is_over_are_forgotten_but_not_under_an_op
     tree.settle("held", Amounts(usd=2))
     tree.forget_past(T0, {"goes-on"})
     assert {w.key.instance: w.posted for w in tree.windows()} == {"goes-on": 3, "": 8}
+
+
+def test_amounts_are_in_the_order_of_the_units() -> None:
+    """The tree adds them up by position."""
+    assert Amounts.__struct_fields__ == UNITS
