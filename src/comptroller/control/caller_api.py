@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from comptroller.control import credentials, exchange, metadata
+from comptroller.control import caller_sessions, credentials, exchange, metadata
 from comptroller.control.caller_route import Asked, CallerRoute, OAuthError, json_answer
 from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem, ledger_unavailable
@@ -24,6 +24,11 @@ ROUTES: Sequence[CallerRoute] = (
     CallerRoute("POST", TOKEN_PATH, exchange.exchange),
     CallerRoute("POST", "/oauth/introspect", credentials.introspect),
     CallerRoute("POST", "/oauth/revoke", credentials.revoke),
+    CallerRoute("POST", caller_sessions.PATH, caller_sessions.open_child),
+    CallerRoute("GET", f"{caller_sessions.PATH}/{{session}}", caller_sessions.show),
+    CallerRoute("POST", f"{caller_sessions.PATH}/{{session}}/close", caller_sessions.close),
+    CallerRoute("POST", f"{caller_sessions.PATH}/{{session}}/narrow", caller_sessions.narrow),
+    CallerRoute("POST", f"{caller_sessions.PATH}/{{session}}/renew", caller_sessions.renew),
     CallerRoute("GET", metadata.SERVER_PATH, metadata.describe_server),
     CallerRoute("GET", metadata.KEYS_PATH, metadata.show_keys),
 )
