@@ -102,11 +102,11 @@ async def _at_the_top(office: Office, form: Mapping[str, str], identity: str, ac
         request = open_request(msgspec.structs.replace(work, identity=identity), None, agreed=False)
         return await tokens.open_session(office, request, actor)
     identity_of(office, identity)
-    session = office.gate.sessions.get(form["session"])
-    if session is None or (session.identity, session.parent, session.minted_by) != (identity, None, actor):
-        raise OAuthError(
-            "invalid_grant", "There is no such session of yours.", "Leave `session` out: a new one is opened."
-        )
+    session, now_ns = office.gate.sessions.get(form["session"]), office.gate.clock.expiry_ns()
+    own = session is not None and (session.identity, session.parent, session.minted_by) == (identity, None, actor)
+    if session is None or not own or not session.goes_on(now_ns):
+        sentence = "There is no such session of yours that goes on."
+        raise OAuthError("invalid_grant", sentence, "Leave `session` out: a new one is opened.")
     return await tokens.fresh_credential(office, session.id, work.lifetime_s, actor)
 
 
