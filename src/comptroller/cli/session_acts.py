@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from comptroller.cli.options import AsJson, Config, Reason
 from comptroller.cli.said import note, read_duration, say_relative, write, write_json
-from comptroller.cli.transport import Answer, connect
+
+if TYPE_CHECKING:
+    from comptroller.cli.transport import Answer
 
 SessionId = Annotated[str, typer.Argument(metavar="SESSION", help="Its id; `comptroller sessions` lists them.")]
 Given = Annotated[
@@ -69,6 +71,8 @@ def open_(
         "models": models or None,
         "bounds": _bounds(bound),
     }
+    from comptroller.cli.transport import connect
+
     with connect(context, config) as api:
         answer = api.post("sessions", "open", sent={key: value for key, value in said.items() if value is not None})
     if as_json:
@@ -93,10 +97,12 @@ def close(
     Example:
       comptroller sessions close ses_01k... --outcome failed --reason "no answer from the shop"
     """
+    from comptroller.cli.transport import connect
     from comptroller.control.sessions import SessionEnd
 
     if outcome not in {"succeeded", "failed", "abandoned"}:
         raise typer.BadParameter(f"{outcome!r} is not one of succeeded, failed, abandoned.", param_hint="--outcome")
+
     with connect(context, config) as api:
         answer = api.post("sessions", session, "close", sent={"outcome": outcome, "reason": reason})
     if as_json:
@@ -119,7 +125,7 @@ def narrow(
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
-    """Take something away from a live session and all below it, at once.
+    """Take something from a live session and all below it.
 
     \b
     Example:
@@ -127,6 +133,8 @@ def narrow(
     """
     bounds = _bounds(bound)
     sent = {"bounds": bounds, "reason": reason} | ({"models": models} if models else {})
+    from comptroller.cli.transport import connect
+
     with connect(context, config) as api:
         answer = api.post("sessions", session, "narrow", sent=sent)
     _say_changed(answer, as_json=as_json)
@@ -141,15 +149,17 @@ def renew(
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
-    """Give a live session other bounds, up to those of the session above it.
+    """Give a live session other bounds.
 
-    A bound is what it may have all in all, and not what is added.
+    A bound is what it may have all in all, and not what is added: at most what the session above it has.
 
     \b
     Example:
       comptroller sessions renew ses_01k... --bound usd=80 --bound wall_clock=12h --reason "the migration takes longer"
     """
     bounds = _bounds(bound)
+    from comptroller.cli.transport import connect
+
     with connect(context, config) as api:
         answer = api.post("sessions", session, "renew", sent={"bounds": bounds, "reason": reason})
     _say_changed(answer, as_json=as_json)

@@ -32,7 +32,9 @@ def tree(
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
-    """Show a run: a session and all below it, with what each has spent.
+    """Show a session and all below it as a tree.
+
+    With what each has spent, alone and with all below it.
 
     \b
     Example:

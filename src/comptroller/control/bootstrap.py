@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from comptroller.control.delegate import identity_of
+from comptroller.control.delegate import acting_identity
 from comptroller.control.office import Office
 from comptroller.control.problem import invalid, ledger_unavailable, not_found
 from comptroller.control.reason import read_reason
@@ -59,7 +59,7 @@ async def issue_secret(office: Office, identity_id: str, expires_s: int, actor: 
         raise invalid(
             f"A secret cannot live for {expires_s} s.", f"Ask for at most {days} days, and issue the next in time."
         )
-    identity = identity_of(office, identity_id)
+    identity = acting_identity(office, identity_id)
     now_ns = office.gate.clock.expiry_ns()
     secret_id = office.gate.clock.new_id("sec")
     written = written_secret(secret_id, secrets.token_urlsafe(_ENTROPY_BYTES))

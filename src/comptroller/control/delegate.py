@@ -72,7 +72,7 @@ def checked(office: Office, request: OpenRequest) -> OpenRequest:
     return request
 
 
-def identity_of(
+def acting_identity(
     office: Office, identity_id: str, lineage: Sequence[Session] = (), tenant: str | None = None
 ) -> Identity:
     """The identity, if it is registered and it and all that it would stand below may act now."""
@@ -128,7 +128,7 @@ def below(office: Office, request: OpenRequest, actor: str) -> Session:
     if no is not None:
         raise refused(no)
     wish = _right(child_wish(parent, _wish(request)))
-    identity = identity_of(office, request.identity or parent.identity, lineage, wish.tenant)
+    identity = acting_identity(office, request.identity or parent.identity, lineage, wish.tenant)
     if request.identity is not None and not request.agreed and parent.identity not in identity.may_act:
         raise refused(_not_agreed(parent, identity))
     profile = request.profile or (parent.profile if request.identity is None else identity.profile)

@@ -35,9 +35,9 @@ class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     input_tokens: int = 0
     output_limit: int = 0
     session_age_s: int = 0
+    budget_left_bp: int = ALL_LEFT_BP
     task_type: str = ""
     depth: int = 0
-    budget_left_bp: int = ALL_LEFT_BP
 
 
 class Bearing(msgspec.Struct, frozen=True):

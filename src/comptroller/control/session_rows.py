@@ -9,6 +9,7 @@ from msgspec.structs import asdict
 
 from comptroller.control.office import Office
 from comptroller.control.problem import invalid
+from comptroller.control.stops import stop_of
 from comptroller.core.budget.hold import Amounts
 from comptroller.core.instant import format_instant
 from comptroller.core.money import format_usd, parse_usd
@@ -121,8 +122,7 @@ def state_now(office: Office, session: Session) -> SessionState:
     gate = office.gate
     meter = gate.tree.meter(session.id)
     exhausted = meter is not None and meter.exhausted
-    lineage = gate.runs.lineage(session)
-    suspended = any(gate.stops.of(("session", each.id)) is not None for each in lineage)
+    suspended = stop_of(gate, session) is not None
     return state_of(session, gate.clock.expiry_ns(), exhausted=exhausted, suspended=suspended)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from comptroller.control.delegate import OpenRequest, below, bounds_of, checked, identity_of, last_ns
+from comptroller.control.delegate import OpenRequest, acting_identity, below, bounds_of, checked, last_ns
 from comptroller.control.office import Office
 from comptroller.control.problem import conflict, gone, invalid, ledger_unavailable
 from comptroller.core.identity.credential import DEFAULT_LIFETIME_S, LONGEST_LIFETIME_S, Claims
@@ -13,8 +13,6 @@ from comptroller.core.work.bounds import LONGEST_SESSION_S
 from comptroller.core.work.session import Session
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Change
-
-__all__ = ["Minted", "OpenRequest", "fresh_credential", "mint", "open_session"]
 
 SHORTEST_LIFETIME_S = 1
 
@@ -73,7 +71,7 @@ async def _open(office: Office, request: OpenRequest, actor: str, *, most_s: int
 
 def _at_the_top(office: Office, request: OpenRequest, actor: str, most_s: int) -> Session:
     gate = office.gate
-    identity = identity_of(office, request.identity or "", tenant=request.tenant)
+    identity = acting_identity(office, request.identity or "", tenant=request.tenant)
     bounds = bounds_of(office, identity, request)
     runs_s = min(most_s, LONGEST_SESSION_S if bounds.wall_clock_s is None else bounds.wall_clock_s)
     return Session(

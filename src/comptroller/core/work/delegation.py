@@ -6,7 +6,7 @@ is for (a task of its own), and take away from what it may do; on whose behalf i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 import msgspec
@@ -18,6 +18,13 @@ from comptroller.core.work.session import Session
 
 Patterns = tuple[str, ...] | None
 """Names of models or tools, with * and ?. None: all."""
+
+DELEGATION: Mapping[str, str] = {
+    "delegation_forbidden": "the identity is in this chain already, or has not agreed to stand below this session",
+    "delegation_too_deep": "nothing more may be opened below this session",
+    "delegation_widened": "it would have more than the session above it",
+}
+"""The codes of what is refused when a session is opened or changed, and no call ever is."""
 
 FIXED = ("subject", "tenant", "workflow")
 """What a child has from its parent wherever that has said it."""
