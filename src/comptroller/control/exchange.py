@@ -13,7 +13,7 @@ import msgspec
 from comptroller.control import tokens
 from comptroller.control.bootstrap import secret_that_holds
 from comptroller.control.caller_route import Asked, OAuthError, json_answer, read_client, read_form
-from comptroller.control.delegate import identity_of
+from comptroller.control.delegate import acting_identity
 from comptroller.control.guesses import GUESS_WINDOW_S, MOST_GUESSES
 from comptroller.control.office import Office
 from comptroller.control.proof import prove
@@ -101,7 +101,7 @@ async def _at_the_top(office: Office, form: Mapping[str, str], identity: str, ac
     if "session" not in form:
         request = open_request(msgspec.structs.replace(work, identity=identity), None, agreed=False)
         return await tokens.open_session(office, request, actor)
-    identity_of(office, identity)
+    acting_identity(office, identity)
     session, now_ns = office.gate.sessions.get(form["session"]), office.gate.clock.expiry_ns()
     own = session is not None and (session.identity, session.parent, session.minted_by) == (identity, None, actor)
     if session is None or not own or not session.goes_on(now_ns):
