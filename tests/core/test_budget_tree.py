@@ -10,7 +10,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from comptroller.core.budget import tree as tree_module
 from comptroller.core.budget.budget import Budget, Mode
-from comptroller.core.budget.draw import Window
+from comptroller.core.budget.draw import UNITS, Window
 from comptroller.core.budget.hold import EVERY, Amounts, WindowKey
 from comptroller.core.budget.scope import Facts
 from comptroller.core.budget.tree import BudgetTree, Hold, SettledTwiceError
