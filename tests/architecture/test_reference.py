@@ -50,6 +50,13 @@ def test_every_way_to_a_credential_is_documented() -> None:
     assert codes == UNTRUSTED
 
 
+def test_every_no_of_a_delegation_is_documented() -> None:
+    from comptroller.core.work.delegation import DELEGATION
+
+    page = (ROOT / "docs" / "sessions.md").read_text(encoding="utf-8")
+    assert DELEGATION.items() <= dict(re.findall(r"^\| `(\w+)` \| (.+?) \|$", page, re.MULTILINE)).items()
+
+
 def test_every_setting_is_documented() -> None:
     from comptroller.settings import Settings
 

@@ -33,6 +33,7 @@ from comptroller.cli.status import status
 from comptroller.cli.stops import stops
 from comptroller.cli.suspend import suspend
 from comptroller.cli.token import token
+from comptroller.cli.tree import tree
 from comptroller.cli.version import version
 
 # Plain help: rich would take longer to load than all the rest, and cut long lines.
@@ -58,7 +59,7 @@ def comptroller(context: typer.Context, config: Config = None) -> None:
 for _section, _commands in {
     "Run": (demo, serve, sandbox),
     "Registry": (plan, apply, identities),
-    "Sessions": (token,),
+    "Sessions": (token, tree),
     "Stop": (suspend, resume, stops),
     "Spend": (spend, budgets, calls, explain, correct, bounds, findings, prices, reprice),
     "Process": (status, doctor, backup, restore, version),

@@ -32,11 +32,14 @@ from comptroller.control import (
     prices,
     registry,
     reprice,
+    session_changes,
+    session_rows,
     sessions,
     spend,
     status,
     stops,
     tokens,
+    tree,
 )
 from comptroller.control.door import Door
 from comptroller.control.interfaces import AdminCredential, CallFilter, SpendDimension
@@ -62,6 +65,7 @@ from comptroller.control.requests import (
     StopsQuery,
 )
 from comptroller.control.route import PREFIX, Asked, NoQuery, Place, Plain, Route
+from comptroller.control.session_requests import CloseSent, NarrowSent, OpenSent, RenewSent, open_request
 from comptroller.core.instant import from_datetime
 from comptroller.core.money import parse_usd
 
@@ -145,7 +149,7 @@ async def _correct(office: Office, asked: Asked[NoQuery, CorrectRequest]) -> cor
     return await correct.correct(office, asked.path["call"], charge_nanos, sent.reason, ACTOR)
 
 
-async def _sessions(office: Office, asked: Asked[SessionsQuery, None]) -> Sequence[sessions.SessionRow]:
+async def _sessions(office: Office, asked: Asked[SessionsQuery, None]) -> Sequence[session_rows.SessionRow]:
     """The active sessions, newest first."""
     query = asked.query
     return await sessions.list_sessions(office, query.identity, every=query.all, limit=query.limit)
@@ -154,6 +158,41 @@ async def _sessions(office: Office, asked: Asked[SessionsQuery, None]) -> Sequen
 async def _mint(office: Office, asked: Asked[NoQuery, MintRequest]) -> tokens.Minted:
     """Open a session for an identity and mint its credential, which is shown this once."""
     return await tokens.mint(office, asked.body.identity, asked.body.lifetime_s, ACTOR)
+
+
+async def _open_session(office: Office, asked: Asked[NoQuery, OpenSent]) -> tokens.Minted:
+    """Open a session for some work, or below another session, and mint its credential, which is shown this once."""
+    return await tokens.open_session(office, open_request(asked.body, asked.body.parent, agreed=True), ACTOR)
+
+
+async def _session(office: Office, asked: Plain) -> session_rows.SessionRow:
+    """One session, open or over."""
+    return await sessions.show_session(office, asked.path["session"])
+
+
+async def _tree(office: Office, asked: Plain) -> tree.TreeNode:
+    """A session and all below it, with what each has spent."""
+    return await tree.show_tree(office, asked.path["session"])
+
+
+async def _close_session(office: Office, asked: Asked[NoQuery, CloseSent]) -> sessions.SessionEnd:
+    """Say that a session is done, and how it came out: its credentials end, and all below it."""
+    sent = asked.body
+    return await sessions.close_session(office, asked.path["session"], sent.outcome, sent.reason, ACTOR)
+
+
+async def _narrow_session(office: Office, asked: Asked[NoQuery, NarrowSent]) -> session_rows.SessionRow:
+    """Take something away from a session and all below it, at once."""
+    sent, session = asked.body, asked.path["session"]
+    return await session_changes.narrow(
+        office, session, sent.bounds.read(), sent.models, sent.tools, sent.reason, ACTOR
+    )
+
+
+async def _renew_session(office: Office, asked: Asked[NoQuery, RenewSent]) -> session_rows.SessionRow:
+    """Give a session other bounds, up to those of the session above it."""
+    sent = asked.body
+    return await session_changes.renew(office, asked.path["session"], sent.bounds.read(), sent.reason, ACTOR)
 
 
 async def _end_session(office: Office, asked: Asked[NoQuery, ReasonRequest]) -> sessions.SessionEnd:
@@ -262,6 +301,12 @@ ROUTES: Sequence[Route] = (
     Route("POST", "/calls/{call}/corrections", _correct, problems=(404, 409, 410, 422)),
     Route("GET", "/sessions", _sessions),
     Route("POST", "/sessions", _mint, problems=(404, 409, 422)),
+    Route("POST", "/sessions/open", _open_session, problems=(404, 409, 422)),
+    Route("GET", "/sessions/{session}", _session, problems=(404,)),
+    Route("GET", "/sessions/{session}/tree", _tree, problems=(404,)),
+    Route("POST", "/sessions/{session}/close", _close_session, problems=(404, 422)),
+    Route("POST", "/sessions/{session}/narrow", _narrow_session, problems=(404, 409, 410, 422)),
+    Route("POST", "/sessions/{session}/renew", _renew_session, problems=(404, 409, 410, 422)),
     Route("POST", "/sessions/{session}/end", _end_session, problems=(404, 422)),
     Route("GET", "/stops", _stops),
     Route("POST", "/stops", _suspend, problems=(404, 422)),

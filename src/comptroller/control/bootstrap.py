@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import msgspec
 
+from comptroller.control.delegate import acting_identity
 from comptroller.control.office import Office
 from comptroller.control.problem import invalid, ledger_unavailable, not_found
 from comptroller.control.reason import read_reason
-from comptroller.control.tokens import acting_identity
 from comptroller.core.identity.secret import (
     LONGEST_SECRET_LIFE_S,
     SECRET_PREFIX,

@@ -78,7 +78,20 @@ class Spending(msgspec.Struct, frozen=True, kw_only=True):
     end_ns: int | None
 
 
-SpendDimension = Literal["team", "owner", "identity", "environment", "session", "task", "model", "provider"]
+SpendDimension = Literal[
+    "team",
+    "owner",
+    "identity",
+    "environment",
+    "session",
+    "subject",
+    "tenant",
+    "task",
+    "task_type",
+    "workflow",
+    "model",
+    "provider",
+]
 
 
 class SpendFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -168,6 +181,10 @@ class Ledger(Protocol):
         """Write a session and the event of its opening in one transaction."""
         ...
 
+    async def change_session(self, session: Session, change: Change) -> None:
+        """Write what of an open session can change (bounds, models, tools, expiry) and the event in one transaction."""
+        ...
+
     async def end_sessions(self, ended: Sequence[tuple[Session, Change]]) -> None:
         """Write the end that each session carries with its event in one transaction; one that has ended stays so."""
         ...
@@ -188,6 +205,10 @@ class Ledger(Protocol):
         ...
 
     async def session(self, session_id: str) -> Session | None: ...
+
+    async def family(self, root: str) -> Sequence[Session]:
+        """The session at the top of a tree, and all below it."""
+        ...
 
     async def sessions(self, identity: str | None, limit: int) -> Sequence[Session]:
         """Newest first, ended and expired ones too."""

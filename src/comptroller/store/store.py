@@ -122,6 +122,9 @@ class Store(Ledger):
     async def open_session(self, session: Session, change: Change) -> None:
         await self.journal.submit(lambda connection: sessions.open_session(connection, session, change))
 
+    async def change_session(self, session: Session, change: Change) -> None:
+        await self.journal.submit(lambda connection: sessions.change_session(connection, session, change))
+
     async def end_sessions(self, ended: Sequence[tuple[Session, Change]]) -> None:
         await self.journal.submit(lambda connection: [sessions.end_session(connection, *each) for each in ended])
 
@@ -148,6 +151,10 @@ class Store(Ledger):
 
     async def session(self, session_id: str) -> Session | None:
         return await self._read(lambda connection: sessions.session_of(connection, session_id))
+
+    async def family(self, root: str) -> Sequence[Session]:
+        """The session at the top of a tree, and all below it."""
+        return await self._read(lambda connection: sessions.family(connection, root))
 
     async def sessions(self, identity: str | None, limit: int) -> Sequence[Session]:
         return await self._read(lambda connection: sessions.list_sessions(connection, identity, limit))
