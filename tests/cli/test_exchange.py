@@ -69,6 +69,30 @@ def test_a_token_in_a_file_becomes_a_credential_that_calls_and_is_kept(
     assert all(stat.S_IMODE(each.parent.stat().st_mode) == 0o700 for each in kept)
 
 
+def test_when_a_credential_is_about_to_end_its_session_goes_on_until_that_is_over(
+    federated: GatewayProcess, issuer: IssuerProcess, typed: Typed, away: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "token"
+    path.write_text(issuer.token(sub="ant"))
+
+    def said() -> dict[str, Any]:
+        done = typed("token", "--token-file", str(path), "--json", **away)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def age() -> None:
+        (kept,) = (tmp_path / "cache").rglob("*.json")
+        kept.write_text(json.dumps(json.loads(kept.read_text()) | {"ends_at_s": 1.0}))
+
+    first = said()
+    age()
+    second = said()
+    assert (second["session"], second["credential"] != first["credential"]) == (first["session"], True)
+    federated.admin("POST", f"/sessions/{first['session']}/end", {"reason": "test"})
+    age()
+    assert said()["session"] != first["session"]
+
+
 def test_a_token_in_a_variable_and_the_identity_that_it_must_be(
     issuer: IssuerProcess, typed: Typed, away: dict[str, Any]
 ) -> None:
@@ -189,7 +213,9 @@ def test_a_kept_credential_is_used_until_shortly_before_it_ends(
 
     cache = CredentialCache({"XDG_CACHE_HOME": str(tmp_path)})
     cache.keep(kept(time.time() - ago_s, life_s), "a", "b")
-    assert (cache.get("a", "b") is not None) is fresh
+    found = cache.get("a", "b")
+    assert found is not None
+    assert found.fresh is fresh
     assert cache.get("ab", "") is None
 
 

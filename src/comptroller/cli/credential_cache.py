@@ -44,17 +44,16 @@ class CredentialCache:
         )
 
     def get(self, *about: str) -> Kept | None:
-        """The credential that was kept for this, if it is fresh and nobody else can have written or read it."""
+        """The credential that was kept for this, fresh or not, if nobody else can have written or read it."""
         try:
             descriptor = os.open(self._path(about), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             with open(descriptor, "rb") as file:  # noqa: PTH123 - of a descriptor
                 found = os.fstat(file.fileno())
                 private = found.st_uid == os.geteuid() and not stat.S_IMODE(found.st_mode) & 0o077
                 content = file.read(_LONGEST_BYTES) if private else b""
-            kept = msgspec.json.decode(content, type=Kept)
+            return msgspec.json.decode(content, type=Kept)
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
             return None
-        return kept if kept.fresh else None
 
     def keep(self, kept: Kept, *about: str) -> None:
         """Write it, whole or not at all. Where that fails, nothing is kept."""

@@ -91,16 +91,30 @@ class Source(NamedTuple):
         return text
 
 
-def exchange(gateway: Target, source: Source, identity: str | None, lifetime_s: int | None, proof: str) -> Exchanged:
-    """A session credential for this proof. `identity`: whose, of a secret; what it must be, of a token."""
+class Wanted(NamedTuple):
+    """What is asked for. `identity`: whose, of a secret; what it must be, of a token."""
+
+    identity: str | None
+    lifetime_s: int | None
+
+
+def exchange(gateway: Target, source: Source, wanted: Wanted, session: str | None = None) -> Exchanged:
+    """A session credential for what the source holds. `session`: for that one, if it still goes on; else a new one."""
+    identity, lifetime_s = wanted
+    proof = source.read(gateway.timeout_s)
     form = {"grant_type": "client_credentials", "client_id": identity or "", "client_secret": proof}
     if not source.secret:
         form = {"grant_type": _JWT_BEARER, "assertion": proof}
     if lifetime_s is not None:
         form["lifetime_s"] = str(lifetime_s)
+    if session is not None:
+        form["session"] = session
     answer = ask_once(gateway, "POST", "/oauth/token", _FORM, urlencode(form).encode())
     if answer.status != 200:
-        raise _refusal(gateway, answer)
+        error, text = _refusal(gateway, answer)
+        if session is not None and error == "invalid_grant":
+            return exchange(gateway, source, wanted)
+        raise text
     found = answer.read(Exchanged)
     if identity is not None and found.identity != identity:
         raise CommandError(
@@ -143,11 +157,12 @@ def _github_token(audience: str, timeout_s: float, environ: Mapping[str, str]) -
     return answer.read(_IdToken).value
 
 
-def _refusal(gateway: Target, answer: Answer) -> CommandError:
+def _refusal(gateway: Target, answer: Answer) -> tuple[str, CommandError]:
+    """The gateway's no: its word for it, and what the command says."""
     with suppress(msgspec.MsgspecError, UnicodeDecodeError):
         said = msgspec.json.decode(answer.body, type=_Error)
-        return CommandError(said.error_description or said.error, said.hint)
-    return CommandError(
+        return said.error, CommandError(said.error_description or said.error, said.hint)
+    return "", CommandError(
         f"What listens on {gateway.where} is not the data plane of a gateway (HTTP {answer.status}).",
         "Check --gateway or COMPTROLLER_URL: the address that agents call, without /v1.",
     )

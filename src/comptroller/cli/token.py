@@ -128,19 +128,20 @@ def _exchanged(
 ) -> Kept:
     """A credential for what the workload has: the one that was kept, or a new one."""
     from comptroller.cli.credential_cache import CredentialCache, Kept
-    from comptroller.cli.exchange import exchange
+    from comptroller.cli.exchange import Wanted, exchange
     from comptroller.cli.target import find_data_plane
 
     if source.secret and identity is None:
         raise CommandError("A secret is of one identity.", "Name it: comptroller token IDENTITY --secret-file PATH.")
-    target, cache = find_data_plane(gateway, config), CredentialCache()
+    target, cache, wanted = find_data_plane(gateway, config), CredentialCache(), Wanted(identity, lifetime_s)
     about = (target.where, *source.whose(), identity or "", str(lifetime_s))
-    kept = None if fresh else cache.get(*about)
-    if kept is None:
-        proof = source.read(target.timeout_s)
-        now_s = time.time()
-        found = exchange(target, source, identity, lifetime_s, proof)
-        kept = Kept(found.access_token, found.identity, found.session, now_s, now_s + found.expires_in)
-        cache.keep(kept, *about)
-        note(f"session {kept.session} of {kept.identity}, ends in {say_seconds(found.expires_in)}")
+    before = None if fresh else cache.get(*about)
+    if before is not None and before.fresh:
+        return before
+    now_s = time.time()
+    # The session that there was goes on: an hour that is over is no reason to begin its bounds anew.
+    found = exchange(target, source, wanted, None if before is None else before.session)
+    kept = Kept(found.access_token, found.identity, found.session, now_s, now_s + found.expires_in)
+    cache.keep(kept, *about)
+    note(f"session {kept.session} of {kept.identity}, ends in {say_seconds(found.expires_in)}")
     return kept

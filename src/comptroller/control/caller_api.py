@@ -39,6 +39,7 @@ _ERRORS: Mapping[int, str] = {
     401: "invalid_client",
     403: "access_denied",
     409: "invalid_grant",
+    410: "invalid_grant",
     500: "server_error",
     503: "temporarily_unavailable",
 }
@@ -115,7 +116,7 @@ def _problem(path: str, problem: ControlProblem) -> Answered:
             _ERRORS.get(problem.status, "invalid_request"),
             problem.message,
             problem.hint,
-            status=400 if problem.status in {409, 422} else problem.status,
+            status=400 if problem.status in {409, 410, 422} else problem.status,
             headers=problem.headers,
             code=problem.code,
         )
