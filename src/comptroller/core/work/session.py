@@ -10,6 +10,7 @@ import msgspec
 from comptroller.core.work.bounds import Bounds
 
 SessionState = Literal["active", "exhausted", "suspended", "ended", "expired"]
+DeclaredName = Literal["subject", "tenant", "task", "task_type", "workflow"]
 SessionOutcome = Literal["succeeded", "failed", "abandoned", "expired", "idle", "stopped"]
 
 
@@ -73,6 +74,18 @@ class Session(msgspec.Struct, frozen=True, gc=False):
     def top(self) -> str:
         """The session at the top of its tree."""
         return self.root or self.id
+
+    @property
+    def declared(self) -> Mapping[DeclaredName, str]:
+        """What was said at its opening, as scopes and reports name it."""
+        said: dict[DeclaredName, str | None] = {
+            "subject": self.subject,
+            "tenant": self.tenant,
+            "task": self.task_key,
+            "task_type": self.task_type,
+            "workflow": self.workflow,
+        }
+        return {name: value for name, value in said.items() if value is not None}
 
     @property
     def task_key(self) -> str | None:
