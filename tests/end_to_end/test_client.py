@@ -2,6 +2,7 @@
 
 import asyncio
 import http.server
+import json
 import os
 import socket
 import subprocess
@@ -13,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from comptroller.client import GatewayUnreachable, Outcome, Refused, Session, open_session
-from tests.end_to_end.caller import budget_of, eventually, mint
+from comptroller.client import GatewayUnreachable, Outcome, Refused, Session, Work, open_session
+from tests.end_to_end.caller import ask, budget_of, eventually, mint
 from tests.harness.configuration import budget, identity, process, registry
 from tests.harness.gateway import GatewayProcess
 from tests.harness.issuer import AUDIENCE, IssuerProcess
@@ -22,6 +23,7 @@ from tests.sandbox.process import SRC, SandboxProcess
 
 ASK: Any = {"model": "sandbox-small", "messages": [{"role": "user", "content": "Tell me about children."}]}
 MESSAGE: Any = {**ASK, "max_tokens": 100}
+SLOW: Any = {"sandbox": {"tokens_per_s": 5, "output_tokens": 90}}
 
 
 def begin(gateway: GatewayProcess, name: str = "agent/ant", **given: Any) -> Session:
@@ -121,11 +123,31 @@ def test_a_child_has_less_than_its_parent_and_spends_for_both(gateway: GatewayPr
 def test_a_credential_is_renewed_before_it_ends_as_long_as_its_session_goes_on(gateway: GatewayProcess) -> None:
     with begin(gateway) as root, root.child("long", lifetime_s=2) as child:
         client, first = child.openai(), child.credential()
-        second = eventually(lambda: found if (found := child.credential()) != first else None)
+        second = next_credential(child, first)
         assert client.chat.completions.create(**ASK).choices
         assert open_session(gateway.url, credential=second).open().id == child.id
         events = [event for event in gateway.admin("GET", "/changes?limit=1000") if event["key"] == child.id]
-        assert ("mint", "credential", child.name) in {(each["verb"], each["noun"], each["actor"]) for each in events}
+        assert ("mint", "credential", root.name) in {(each["verb"], each["noun"], each["actor"]) for each in events}
+
+
+def test_one_that_would_end_no_later_is_not_asked_for_again(gateway: GatewayProcess) -> None:
+    with begin(gateway) as root, root.child("short", bounds={"wall_clock_s": 4}) as child:
+        last = next_credential(child, child.credential())
+        assert child.credential() == last
+
+
+def test_nobody_renews_its_own(gateway: GatewayProcess) -> None:
+    with begin(gateway) as root:
+        for what, sent in (("credential", {}), ("renew", {"bounds": {"usd": "9.00"}})):
+            said = ask(
+                gateway, root.credential(), json.dumps(sent).encode(), path=f"/comptroller/v1/sessions/self/{what}"
+            )
+            assert (said.status, json.loads(said.body)["code"]) == (403, "delegation_widened")
+
+
+def next_credential(session: Session, last: str) -> str:
+    """The one after this, which comes once half of its life is over."""
+    return eventually(lambda: found if (found := session.credential()) != last else None)
 
 
 # Where the first session comes from.
@@ -151,11 +173,16 @@ def test_a_workload_exchanges_the_token_in_its_file_for_a_session_of_its_own(
     file = tmp_path / "token"
     file.write_text(issuer.token(sub="workload-1") + "\n")
     environ = {"COMPTROLLER_URL": gateway.url, "COMPTROLLER_TOKEN_FILE": str(file)}
-    with open_session(lifetime_s=600, environ=environ) as root:
+    work: Work = {"task_type": "ticket", "task": "T-1", "bounds": {"model_calls": 2}, "lifetime_s": 2}
+    with open_session(environ=environ, **work) as root:
         assert root.name == "agent/ant"
+        first = root.credential()
+        file.write_text(issuer.token(sub="workload-1", jti="another"))
+        assert next_credential(root, first)
         assert root.openai().chat.completions.create(**ASK).choices
     row = row_of(gateway, root)
     assert (row["outcome"], row["minted_by"]) == ("succeeded", "main:workload-1")
+    assert (row["task_type"], row["task"], row["bounds"]["model_calls"]) == ("ticket", "T-1", 2)
     file.write_text(issuer.token(sub="nobody"))
     with pytest.raises(Refused) as stranger, open_session(environ=environ):
         pass
@@ -188,6 +215,8 @@ def test_a_credential_stands_in_the_environment(gateway: GatewayProcess) -> None
     environ = {"COMPTROLLER_URL": gateway.url, "COMPTROLLER_CREDENTIAL": minted["credential"]}
     with open_session(environ=environ) as root:
         assert (root.id, root.name, root.credential()) == (minted["session"], "agent/ant", minted["credential"])
+    with pytest.raises(ValueError, match="is open already"):
+        open_session(environ=environ, task="T-1")
     with pytest.raises(ValueError, match="COMPTROLLER_CREDENTIAL"):
         open_session(environ={})
 
@@ -201,7 +230,7 @@ def test_every_client_calls_with_the_credential_of_its_session(
     monkeypatch.setenv("ANTHROPIC_API_KEY", "somebody-elses")
     monkeypatch.setenv("OPENAI_API_KEY", "somebody-elses")
 
-    async def ask(session: Session) -> None:
+    async def call(session: Session) -> None:
         async with session.async_openai() as chat, session.async_anthropic() as messages:
             await chat.chat.completions.create(**ASK)
             await messages.messages.create(**MESSAGE)
@@ -211,7 +240,7 @@ def test_every_client_calls_with_the_credential_of_its_session(
             chat.chat.completions.create(**ASK)
             messages.messages.create(**MESSAGE)
             assert (chat.max_retries, messages.max_retries, root.openai(max_retries=5).max_retries) == (1, 1, 5)
-        asyncio.run(ask(root))
+        asyncio.run(call(root))
         assert root.show()["spent"]["model_calls"] == 4
     assert {line["surface"] for line in sandbox.settled(4)} == {"chat", "messages"}
 
@@ -239,13 +268,13 @@ def by_anthropic(session: Session, **more: Any) -> None:
     session.anthropic().messages.create(**{**MESSAGE, "model": "sandbox-large", "max_tokens": 4000, **more})
 
 
-@pytest.mark.parametrize("ask", [by_openai, by_anthropic])
+@pytest.mark.parametrize("call", [by_openai, by_anthropic])
 def test_a_refusal_is_read_from_what_an_sdk_raised_and_from_what_that_led_to(
-    gateway: GatewayProcess, ask: Callable[[Session], None]
+    gateway: GatewayProcess, call: Callable[[Session], None]
 ) -> None:
     def framework(session: Session) -> None:
         try:
-            ask(session)
+            call(session)
         except Exception as error:
             raise RuntimeError("the agent failed") from error
 
@@ -260,6 +289,29 @@ def test_a_refusal_is_read_from_what_an_sdk_raised_and_from_what_that_led_to(
     assert no.hint not in no.message
     assert no.call_id is not None
     assert no.call_id.startswith("call_")
+
+
+def chunks_of_openai(session: Session) -> Iterator[Any]:
+    return iter(session.openai().chat.completions.create(**ASK, stream=True, extra_body=SLOW))
+
+
+def chunks_of_anthropic(session: Session) -> Iterator[Any]:
+    return iter(session.anthropic().messages.create(**MESSAGE, stream=True, extra_body=SLOW))
+
+
+@pytest.mark.parametrize("chunks_of", [chunks_of_openai, chunks_of_anthropic])
+def test_a_refusal_inside_a_stream_is_read_as_well(
+    gateway: GatewayProcess, chunks_of: Callable[[Session], Iterator[Any]]
+) -> None:
+    root = begin(gateway).open()
+    chunks = chunks_of(root)
+    next(chunks)
+    gateway.admin("POST", f"/sessions/{root.id}/end", {"reason": "loops"})
+    with pytest.raises(Exception, match="loops") as raised:
+        list(chunks)
+    no = Refused.of(raised.value)
+    assert no is not None
+    assert (no.code, no.status) == ("session_ended", None)
 
 
 def test_what_is_no_refusal_of_the_gateway_is_none() -> None:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
-from comptroller.client.gateway import Gateway
-
-SESSIONS = "/comptroller/v1/sessions"
 _BEFORE_S = 60.0  # a call that is sent now must still find it good; of a short life the half is enough
 
 
@@ -37,12 +35,10 @@ class Issued:
 class Credential:
     """The credential in use. Any thread may ask; one at a time renews."""
 
-    def __init__(self, gateway: Gateway, issued: Issued, lifetime_s: int | None) -> None:
-        self._gateway = gateway
+    def __init__(self, issued: Issued, renew: Callable[[], Issued] | None) -> None:
         self._issued = issued
-        self._lifetime_s = lifetime_s
+        self._renew = renew  # None: whoever handed it out renews it
         self._renewing = threading.Lock()
-        self._last = False  # no other would be good for longer: its session ends with it
 
     @property
     def issued(self) -> Issued:
@@ -50,21 +46,16 @@ class Credential:
 
     @property
     def due(self) -> bool:
-        """True if it ends soon and another would be good for longer."""
+        """True if it ends soon, and can be renewed."""
         held = self._issued
-        return not self._last and held.ends_at_s - time.time() < min(_BEFORE_S, held.lifetime_s / 2)
+        return self._renew is not None and held.ends_at_s - time.time() < min(_BEFORE_S, held.lifetime_s / 2)
 
     def get(self) -> str:
         """One that works. Raises Refused, GatewayUnreachable if it had to be renewed and could not."""
         if self.due:
             with self._renewing:
-                if self.due:
-                    self._renew()
+                if self._renew is not None and self.due:
+                    held, self._issued = self._issued, self._renew()
+                    if self._issued.ends_at_s <= held.ends_at_s:  # its session ends then: there is no longer one
+                        self._renew = None
         return self._issued.credential
-
-    def _renew(self) -> None:
-        held = self._issued
-        sent = {} if self._lifetime_s is None else {"lifetime_s": self._lifetime_s}
-        found = Issued.of(self._gateway.ask("POST", f"{SESSIONS}/self/credential", held.credential, sent))
-        self._last = found.ends_at_s <= held.ends_at_s
-        self._issued = found

@@ -15,6 +15,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from comptroller.client.refused import Refused
 
+SESSIONS = "/comptroller/v1/sessions"
 ANSWER_S = 30.0
 
 

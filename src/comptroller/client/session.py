@@ -8,8 +8,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack
 
 from comptroller.client import sdk
-from comptroller.client.credential import SESSIONS, Credential, Issued
-from comptroller.client.gateway import Gateway, GatewayUnreachable
+from comptroller.client.credential import Credential, Issued
+from comptroller.client.gateway import SESSIONS, Gateway, GatewayUnreachable
 from comptroller.client.refused import Refused
 
 if TYPE_CHECKING:
@@ -36,10 +36,10 @@ class Bounds(TypedDict, total=False):
 
 
 class Work(TypedDict, total=False):
-    """What a child is for, and how much less than its parent it may do (docs/sessions.md)."""
+    """What a session is for, and how much less it may do than it otherwise could (docs/sessions.md)."""
 
     identity: str
-    """One of the registry, which must agree: `may_act`, or `actor_token`. Left out: its parent's answers for it."""
+    """Of a child: one of the registry, which must agree (`may_act`, or `actor_token`). Left out: its parent's."""
     actor_token: str
     profile: str
     subject: str
@@ -61,10 +61,12 @@ class Session:
     `succeeded`; `failed` if an error left the block; `abandoned` if it was cancelled or interrupted.
     """
 
-    def __init__(self, gateway: Gateway, issue: Callable[[], Issued], *, lifetime_s: int | None, ours: bool) -> None:
+    def __init__(
+        self, gateway: Gateway, issue: Callable[[], Issued], renew: Callable[[str], Issued] | None, *, ours: bool
+    ) -> None:
         self._gateway = gateway
         self._issue = issue
-        self._lifetime_s = lifetime_s
+        self._renew = renew  # given its id; None: it has one credential
         self._ours = ours  # else whoever handed the credential out closes its session
         self._credential: Credential | None = None
         self._closed = False
@@ -73,7 +75,8 @@ class Session:
 
     def open(self) -> Self:
         """Open it without a block. Raises Refused, GatewayUnreachable."""
-        self._credential = Credential(self._gateway, self._issue(), self._lifetime_s)
+        issued, renew = self._issue(), self._renew
+        self._credential = Credential(issued, None if renew is None else lambda: renew(issued.session))
         return self
 
     def close(self, outcome: Outcome = "succeeded", reason: str = "done") -> None:
@@ -139,7 +142,11 @@ class Session:
         def issue() -> Issued:
             return Issued.of(self._gateway.ask("POST", SESSIONS, self.credential(), sent))
 
-        return Session(self._gateway, issue, lifetime_s=work.get("lifetime_s"), ours=True)
+        def renew(session: str) -> Issued:
+            lifetime = {key: sent[key] for key in ("lifetime_s",) if key in sent}
+            return Issued.of(self._gateway.ask("POST", f"{SESSIONS}/{session}/credential", self.credential(), lifetime))
+
+        return Session(self._gateway, issue, renew, ours=True)
 
     def openai(self, **options: Any) -> OpenAI:
         """A client of the package `openai`. `options` are its own."""

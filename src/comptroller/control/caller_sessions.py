@@ -62,9 +62,9 @@ async def close(office: Office, asked: Asked) -> Answered:
 
 
 async def issue(office: Office, asked: Asked) -> Answered:
-    """Another credential for it, before the last one ends: it shares everything with that."""
+    """Another credential for one below it, before the last one ends: it shares everything with that."""
     caller = caller_of(office, asked.request)
-    session = _within(office, caller, asked)
+    session = _below(office, caller, asked, "Whoever handed this credential out hands out the next one.")
     sent = await read_json(asked.request, IssueSent)
     minted = await tokens.fresh_credential(office, session.id, sent.lifetime_s, caller.names[0])
     return json_answer(_opened(office, minted), 201)
@@ -85,14 +85,7 @@ async def narrow(office: Office, asked: Asked) -> Answered:
 async def renew(office: Office, asked: Asked) -> Answered:
     """Give one below it more, out of what the session above that has. Nobody renews its own."""
     caller = caller_of(office, asked.request)
-    session = _within(office, caller, asked)
-    if session.id == caller.claims.session:
-        raise ControlProblem(
-            403,
-            "delegation_widened",
-            "Nobody renews its own session.",
-            "Ask whoever runs the gateway: `comptroller sessions renew`.",
-        )
+    session = _below(office, caller, asked, "Ask whoever runs the gateway: `comptroller sessions renew`.")
     sent = await read_json(asked.request, RenewSent)
     row = await session_changes.renew(
         office, session.id, sent.bounds.read(), sent.reason, caller.names[0], within_kind=True
@@ -120,6 +113,14 @@ def _within(office: Office, caller: Caller, asked: Asked) -> Session:
     session = office.gate.sessions.get(own if wanted == _OWN else wanted)
     if session is None or all(each.id != own for each in office.gate.runs.lineage(session)):
         raise not_found("There is no such session of yours.", f"`{PATH}/{_OWN}` is your own; you see those below it.")
+    return session
+
+
+def _below(office: Office, caller: Caller, asked: Asked, hint: str) -> Session:
+    """The session of a path, if it is below the caller's own. `hint`: who may, where it is the caller's own."""
+    session = _within(office, caller, asked)
+    if session.id == caller.claims.session:
+        raise ControlProblem(403, "delegation_widened", "Nobody renews its own session.", hint)
     return session
 
 
