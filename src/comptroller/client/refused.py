@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from http import HTTPStatus
 from typing import Any, Self, cast
 
 NO_FACTS: Mapping[str, Any] = {}
@@ -66,6 +67,8 @@ class Refused(Exception):
         facts = _fields(_fields(fields.get("error", fields)).get("comptroller"))
         if "code" not in facts:
             return None
+        if status is not None and status < HTTPStatus.BAD_REQUEST:
+            status = None  # of a stream that had begun well
         return cls(facts["code"], facts.get("sentence", ""), facts.get("hint", ""), status=status, facts=facts)
 
 
