@@ -235,6 +235,7 @@ class Sent:
     headers: Sequence[tuple[bytes, bytes]] = ()
     query = b""
     address = None
+    session_hint = None
     received_ns = 0
 
     def __init__(self, credential: str, body: object) -> None:
@@ -294,6 +295,12 @@ async def test_a_registered_child_takes_part_by_its_own_credential(house: House)
     assert (status, problem["code"]) == (422, "credential_invalid")
     status, said = await ask(house, "POST", "", top, wanted | {"actor_token": cat.credential})
     assert (status, said["session"]["identity"]) == (201, "agent/cat")
+
+
+async def test_a_share_is_not_set_aside_and_nobody_is_told_that_it_was(house: House) -> None:
+    status, problem = await ask(house, "POST", "", await start(house), {"reserve": True})
+    assert (status, problem["code"]) == (422, "invalid")
+    assert "its limit is a ceiling" in problem["hint"]
 
 
 @pytest.mark.parametrize("body", [{"parent": "ses_x"}, {"agreed": True}, {"bounds": {"usd": -1}}, [], {"name": 7}])

@@ -163,6 +163,7 @@ def test_nothing_that_a_call_says_changes_whose_it_is(gateway: GatewayProcess) -
     forged = ask(gateway, session["credential"], body, headers=told)
     assert (plain.status, forged.status) == (200, 200), forged.body
     rows = [settled_row(gateway, said.call_id) for said in (plain, forged)]
+    assert [row["client_session"] for row in rows] == [None, other["session"]]  # a hint, for whoever looks
     whose = ("identity", "owner", "team", "environment", "session", "task", "chain")
     assert [{name: row[name] for name in whose} for row in rows] == [{name: rows[0][name] for name in whose}] * 2
     assert rows[0]["session"] == session["session"]

@@ -51,6 +51,7 @@ class CallRow(msgspec.Struct, frozen=True):
     asked_model: str | None = None  # where a policy routed the call to `model`
     routed_by: str | None = None  # that policy
     client_address: str | None = None  # where the caller was, as far as it is known
+    client_session: str | None = None  # what the caller's program calls its session; it is the caller's word alone
 
 
 async def list_calls(office: Office, wanted: CallFilter) -> Sequence[CallRow]:
@@ -106,6 +107,7 @@ def call_row(record: CallRecord, session: Session | None) -> CallRow:
         asked_model=facts.asked_model,
         routed_by=facts.routed_by,
         client_address=facts.client_address,
+        client_session=facts.client_session,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import msgspec
 
@@ -15,7 +15,7 @@ from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.core.budget.scope import Attribute, Facts, instances
 from comptroller.core.budget.window import span_at
 from comptroller.core.money import NANOS_PER_USD, format_usd
-from comptroller.core.work.session import DeclaredName
+from comptroller.core.work.session import Declared
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import CallFacts, Corrected
 
@@ -95,7 +95,7 @@ async def _counted_in(office: Office, record: CallRecord) -> tuple[WindowKey, ..
     drawn = {key.budget for key in record.windows}
     later = [budget for budget in office.gate.registry.budgets if budget.key not in drawn]
     session = office.gate.sessions.get(facts.session) or await office.ledger.session(facts.session)
-    seen = _scope_facts(facts, {} if session is None else session.declared)
+    seen = _scope_facts(facts, () if session is None else session.declared)
     began = [
         WindowKey(budget.key, instance, span_at(budget.window, budget.zone, facts.at_ns).start_ns)
         for budget in later
@@ -105,7 +105,7 @@ async def _counted_in(office: Office, record: CallRecord) -> tuple[WindowKey, ..
     return (*record.windows, *(key for key in began if key in known))
 
 
-def _scope_facts(facts: CallFacts, declared: Mapping[DeclaredName, str]) -> Facts:
+def _scope_facts(facts: CallFacts, declared: Sequence[Declared]) -> Facts:
     """What scopes saw of the acting session alone: a window begins with what those spent, and not those below them."""
     node: dict[Attribute, str] = {
         "organization": facts.organization,

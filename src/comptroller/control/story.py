@@ -72,8 +72,10 @@ def _who(told: Told) -> Iterator[str]:
     )
     if len(facts.chain) > 1:
         yield f"It stands below others: {say_chain(facts.chain)}. The call was counted for each of them."
+    if facts.client_session:
+        yield f"The caller's program calls its session {facts.client_session!r}; nothing depends on that."
     if session.declared:
-        yield f"The session is for {', '.join(f'{name} {value}' for name, value in session.declared.items())}."
+        yield f"The session is for {', '.join(f'{name} {value}' for name, value in session.declared)}."
     if session.ended_at_ns is not None:
         yield (
             f"The session was ended by {session.ended_by} at {format_instant(session.ended_at_ns)}: "
