@@ -59,7 +59,7 @@ def assert_cut(stream: OpenStream) -> None:
     assert (stream.status, stream.whole, bool(words)) == (200, True, True)
     assert not any("error" in each for each in words)
     assert last["error"]["code"] == "identity_suspended"
-    assert "The identity agent/ant was suspended by admin at 20" in last["error"]["message"]
+    assert "The identity agent/ant was suspended by bootstrap at 20" in last["error"]["message"]
     assert "runaway" in last["error"]["message"]
 
 

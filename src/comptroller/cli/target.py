@@ -117,6 +117,6 @@ def _by_address(address: str, token: str | None, timeout_s: float) -> Target:
     if not token:
         raise CommandError(
             f"{ADDRESS} is set and {TOKEN} is not.",
-            f"Set {TOKEN} to the admin credential: the content of `admin-token` in the gateway's state folder.",
+            f"Set {TOKEN} to your admin credential: `comptroller admins add NAME --role ROLE` makes one.",
         )
     return Target(parts.scheme, parts.hostname, port, token, None, timeout_s)
