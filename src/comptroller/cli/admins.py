@@ -99,7 +99,7 @@ def add(
     \b
     Example:
       comptroller admins add ada --role admin --expires 90d
-      comptroller admins add deploy --role admin --issuer github --subject repo:acme/infra:ref:refs/heads/main
+      comptroller admins add bob --role operator --issuer keycloak --subject 2f1c7a0e-...
     """
     from comptroller.cli.transport import connect
     from comptroller.control.admins import AdminMade

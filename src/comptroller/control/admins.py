@@ -193,6 +193,9 @@ def _check_subject(office: Office, name: str, issuer: str | None, subject: str |
     if issuer not in issuers:
         hint = did_you_mean(issuer, issuers) or "Name it under [issuers] in registry.toml and run `comptroller apply`."
         raise not_found(f"The registry trusts no issuer {issuer!r}.", hint)
+    if issuers[issuer].kind == "github":
+        sentence = "A subject of GitHub is made of names that change hands, so it cannot be an admin."
+        raise invalid(sentence, "Leave --issuer out: the admin gets a credential.")
     taken = [each.name for each in office.admins.known if (each.issuer, each.subject) == (issuer, subject)]
     if any(each != name for each in taken):
         raise conflict(f"That subject is {taken[0]} already.", "One person, one name.")
