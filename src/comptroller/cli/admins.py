@@ -50,8 +50,7 @@ def admins(context: typer.Context, config: Config = None) -> None:
 
     \b
     Example:
-      comptroller admins add ada --role admin --expires 90d
-      export COMPTROLLER_TOKEN=cptradm_...
+      export COMPTROLLER_TOKEN=$(comptroller admins add ada --role admin --expires 90d)
     """
     if config is not None:
         context.obj = config
@@ -99,7 +98,7 @@ def add(
     \b
     Example:
       comptroller admins add ada --role admin --expires 90d
-      comptroller admins add bob --role operator --issuer keycloak --subject 2f1c7a0e-...
+      comptroller admins add bob --role operator --issuer keycloak --subject 2f1c7a0e
     """
     from comptroller.cli.transport import connect
     from comptroller.control.admins import AdminMade
