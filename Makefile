@@ -10,6 +10,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 ARGS ?=
+# The tests of a file run in turn, and two files at a time, folder by folder, since those of a folder share processes.
+# `make test SIDE_BY_SIDE=` runs one at a time (a debugger wants that).
+SIDE_BY_SIDE ?= --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # A copied or moved tree, or a Python that is gone, would run another tree's code: start over.
 ifneq ($(shell $(BIN)/python -c '' 2>/dev/null && cat $(VENV)/tree 2>/dev/null),$(CURDIR))
@@ -24,7 +27,7 @@ run: $(VENV)/run.stamp ## start the gateway, a sandbox provider and a sample reg
 ##@ Check
 .PHONY: test
 test: $(VENV)/dev.stamp .venv-anthropic-old/stamp ## run the tests; ARGS="-k budget" picks some
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/dev.stamp ## style, format, types and the floors of the house

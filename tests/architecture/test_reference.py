@@ -43,11 +43,18 @@ def test_every_way_to_a_credential_is_documented() -> None:
     page = (ROOT / "docs" / "federation.md").read_text(encoding="utf-8")
     rows = {
         (*(None if cell == "-" else cell.strip("`") for cell in cells), gives)
-        for *cells, gives in re.findall(r"^\| (`urn:\S+`) \| (\S+) \| (\S+) \| [^|]+ \| (.+) \|$", page, re.MULTILINE)
+        for *cells, gives in re.findall(r"^\| (`\S+`) \| (\S+) \| (\S+) \| [^|]+ \| (.+) \|$", page, re.MULTILINE)
     }
     assert rows == {(one.grant, one.subject_token_type, one.actor_token_type, one.gives) for one in ACCEPTED}
     codes = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", page.partition("## When a token is refused")[2], re.MULTILINE))
     assert codes == UNTRUSTED
+
+
+def test_every_no_of_a_delegation_is_documented() -> None:
+    from comptroller.core.work.delegation import DELEGATION
+
+    page = (ROOT / "docs" / "sessions.md").read_text(encoding="utf-8")
+    assert DELEGATION.items() <= dict(re.findall(r"^\| `(\w+)` \| (.+?) \|$", page, re.MULTILINE)).items()
 
 
 def test_every_setting_is_documented() -> None:

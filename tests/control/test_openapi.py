@@ -53,12 +53,21 @@ ASKED: Mapping[str, tuple[str, Any]] = {
     "POST /calls/{call}/corrections": ("", {"charge_usd": "0.004", "reason": "line 7 of the invoice"}),
     "GET /sessions": ("all=true", None),
     "POST /sessions": ("", {"identity": "agent/ant"}),
+    "POST /sessions/open": ("", {"identity": "agent/ant", "task_type": "ticket", "bounds": {"usd": "1.00"}}),
+    "GET /sessions/{session}": ("", None),
+    "GET /sessions/{session}/tree": ("", None),
+    "POST /sessions/{session}/close": ("", {"outcome": "succeeded"}),
+    "POST /sessions/{session}/narrow": ("", {"bounds": {"usd": "1.00"}, "reason": "it only reads"}),
+    "POST /sessions/{session}/renew": ("", {"bounds": {"usd": "60.00"}, "reason": "it takes longer"}),
     "POST /sessions/{session}/end": ("", {"reason": "runaway"}),
     "GET /stops": ("all=true", None),
     "POST /stops": ("", {"scope": "team", "value": "blue", "reason": "a leak"}),
     "POST /stops/resume": ("", {"scope": "model", "value": "old-*", "reason": "it is needed once more"}),
     "GET /bounds": ("", None),
     "POST /bounds/resume": ("", {"provider": "sandbox", "model": "sandbox-large", "reason": "seen to"}),
+    "GET /secrets": ("all=true", None),
+    "POST /secrets": ("", {"identity": "agent/bee", "expires_s": 3600}),
+    "POST /secrets/{secret}/revoke": ("", {"reason": "it was in a chat"}),
     "POST /login": ("", {"token": "that of an issuer"}),
     "GET /admins": ("", None),
     "POST /admins": ("", {"name": "ada@acme.example", "role": "viewer", "lifetime_s": 3600}),
@@ -89,9 +98,13 @@ async def test_every_answer_is_as_the_document_says(house: House, name: str) -> 
     whole = (await ask(app, "GET", DOCUMENT)).body
     call = (await ask(app, "GET", "/api/v1/calls?outcome=completed")).body[0]["id"]
     session = (await ask(app, "POST", "/api/v1/sessions", {"identity": "agent/bee"})).body["session"]
+    issued = (await ask(app, "POST", "/api/v1/secrets", {"identity": "agent/bee", "expires_s": 60})).body["id"]
+    places = {"{call}": call, "{session}": session, "{secret}": issued, "{admin}": "olga"}
     method, _, path = name.partition(" ")
     query, body = ASKED[name]
-    target = f"/api/v1{path.replace('{call}', call).replace('{session}', session).replace('{admin}', 'olga')}?{query}"
+    target = f"/api/v1{path}?{query}"
+    for place, value in places.items():
+        target = target.replace(place, value)
     said = await ask(app, method, target, b"" if body is None else body)
     assert said.status == 200, said.body
     schema = whole["paths"][f"/api/v1{path}"][method.lower()]["responses"]["200"]["content"]["application/json"]

@@ -17,7 +17,13 @@ LEAST: dict[str, set[str]] = {
     "operator": {
         "POST /calls/{call}/corrections",
         "POST /sessions",
+        "POST /sessions/open",
+        "POST /sessions/{session}/close",
+        "POST /sessions/{session}/narrow",
+        "POST /sessions/{session}/renew",
         "POST /sessions/{session}/end",
+        "POST /secrets",
+        "POST /secrets/{secret}/revoke",
         "POST /stops",
         "POST /stops/resume",
         "POST /bounds/resume",

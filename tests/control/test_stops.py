@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from comptroller.control import identities, sessions, status, stops, tokens
+from comptroller.control.delegate import OpenRequest
 from comptroller.control.problem import ControlProblem
 from comptroller.core.budget.bounds import Bound
+from comptroller.core.work.session import Session
 from comptroller.core.work.stop import StopScope
 from comptroller.flow.journal import LedgerUnavailableError
 from tests.control.house import House, Interrupted, opened
@@ -268,3 +270,64 @@ async def test_an_ended_session_that_only_the_books_know_can_be_stopped(tmp_path
         await sessions.end_session(house.office, session, "done", "admin")
         del house.gate.sessions[session]
         assert (await suspend(house, "session", session)).stop.value == session
+
+
+def open_below(house: House, parent: str, identity: str, **known: Any) -> Session:
+    """A session below another, as delegation opens one."""
+    gate, above = house.gate, house.gate.sessions[parent]
+    opened = Session(
+        gate.clock.new_id("ses"), identity, gate.clock.new_id("crd"), gate.clock.now_ns(), above.expires_at_ns, "test",
+        parent=parent, root=above.top, depth=above.depth + 1, **known,
+    )  # fmt: skip
+    gate.open_session(opened)
+    return opened
+
+
+async def test_a_session_is_suspended_with_what_it_started_and_what_it_belongs_to(tmp_path: Path) -> None:
+    async with opened(tmp_path) as house:
+        root = (await tokens.mint(house.office, "agent/ant", None, "admin")).session
+        other = (await tokens.mint(house.office, "agent/bee", None, "admin")).session
+        child = open_below(house, root, "agent/bee", tenant="customer-7").id
+        leaf = open_below(house, child, "agent/bee").id
+        cases: list[tuple[StopScope, str, set[str]]] = [
+            ("session", root, {root, child, leaf}),
+            ("session", child, {child, leaf}),
+            ("identity", "agent/ant", {root, child, leaf}),
+            ("team", "blue", {other, child, leaf}),
+            ("tenant", "customer-7", {child, leaf}),
+            ("everything", "", {root, other, child, leaf}),
+        ]
+        for scope, value, suspended in cases:
+            assert (await suspend(house, scope, value)).warnings == ()
+            states = {row.id: row.state for row in await sessions.list_sessions(house.office)}
+            assert {key for key, state in states.items() if state == "suspended"} == suspended
+            assert len(states) == 4
+            await resume(house, scope, value)
+
+
+async def test_nothing_is_opened_or_minted_below_what_is_stopped(tmp_path: Path) -> None:
+    async with opened(tmp_path) as house:
+        office = house.office
+        root = (await tokens.mint(office, "agent/ant", None, "admin")).session
+        child = (await tokens.open_session(office, OpenRequest(parent=root, tenant="customer-7"), "admin")).session
+        cases: list[tuple[StopScope, str, str]] = [
+            ("session", root, "session_suspended"),
+            ("identity", "agent/ant", "identity_suspended"),
+            ("tenant", "customer-7", "identity_suspended"),
+        ]
+        for scope, value, code in cases:
+            await suspend(house, scope, value)
+            for minting in (
+                tokens.open_session(office, OpenRequest(parent=child), "admin"),
+                tokens.fresh_credential(office, child, None, "admin"),
+            ):
+                with pytest.raises(ControlProblem) as caught:
+                    await minting
+                assert (caught.value.status, caught.value.code) == (409, code)
+                assert "by dana" in caught.value.message
+            await resume(house, scope, value)
+        await suspend(house, "tenant", "customer-8")
+        with pytest.raises(ControlProblem) as caught:
+            await tokens.open_session(office, OpenRequest(identity="agent/ant", tenant="customer-8"), "admin")
+        assert caught.value.code == "identity_suspended"
+        assert (await tokens.fresh_credential(office, child, None, "admin")).session == child

@@ -75,6 +75,8 @@ class Refusing:
             "model": "halted",
         }.items():
             gateway.admin("POST", "/stops", {"scope": scope, "value": value, "reason": "an incident"})
+        narrow = {"identity": "agent/ant", "models": ["sandbox-small"]}
+        self.narrow = str(gateway.admin("POST", "/sessions/open", narrow)["credential"])
         self.ended, self.expired = str(ended["credential"]), str(brief["credential"])
         self._overrun()
         gateway.write_registry(the_registry(later=True))
@@ -256,6 +258,7 @@ WAYS: Mapping[str, Making] = {
     "no_permit": simply(lambda world: world.by("service/nobody")),
     "approval_required": simply(lambda world: world.by(model="asked-for")),
     "context_too_large": simply(lambda world: world.by(model="short")),
+    "model_forbidden": simply(lambda world: Way(world.gateway.url, world.narrow, {})),
     "session_limit": simply(lambda world: world.by("agent/brief")),
     "budget_exhausted": simply(lambda world: world.by("agent/poor")),
     "ledger_unavailable": _disk_full,

@@ -8,13 +8,14 @@ import time
 from collections.abc import Iterator
 from datetime import date
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import pytest
 from joserfc import jwk, jwt
 
-from comptroller.control.exchange import ID_TOKEN, JWT, JWT_BEARER, TOKEN_EXCHANGE
-from tests.end_to_end.caller import Said, ask, chat, settled_row
+from comptroller.control.exchange import CLIENT_CREDENTIALS, ID_TOKEN, JWT, JWT_BEARER, TOKEN_EXCHANGE
+from comptroller.control.guesses import MOST_GUESSES
+from tests.end_to_end.caller import Said, ask, chat, eventually, settled_row
 from tests.harness.configuration import budget, identity, process, registry
 from tests.harness.gateway import GatewayProcess
 from tests.harness.issuer import AUDIENCE, IssuerProcess
@@ -268,6 +269,7 @@ def test_everything_else_is_refused_with_a_way_on(federated: GatewayProcess, iss
     assert told["hint"]
     assert "retry-after" in said.headers or not down
     assert len(federated.admin("GET", "/sessions?limit=1000&all=true")) == sessions
+    eventually(lambda: f'"client.address": "127.0.0.1", "error.type": "{code}"' in federated.log().splitlines()[-1])
     for part in (token, *token.split(".")):
         assert len(part) < 12 or (part not in said.body.decode() and part not in federated.log())
 
@@ -348,4 +350,80 @@ def test_rules_come_and_go_with_the_registry(federated: GatewayProcess, issuer: 
 def test_the_metadata_names_the_token_endpoint_and_its_grants(federated: GatewayProcess) -> None:
     metadata = json.loads(federated.get("/.well-known/oauth-authorization-server")[1])
     assert metadata["token_endpoint"] == f"{federated.url}/oauth/token"
-    assert metadata["grant_types_supported"] == [TOKEN_EXCHANGE, JWT_BEARER]
+    assert metadata["grant_types_supported"] == [TOKEN_EXCHANGE, JWT_BEARER, CLIENT_CREDENTIALS]
+
+
+# Bootstrap secrets.
+
+
+def issue(gateway: GatewayProcess, identity: str = "agent/ant", expires_s: int = 3600) -> dict[str, str]:
+    return gateway.admin("POST", "/secrets", {"identity": identity, "expires_s": expires_s})
+
+
+def with_secret(gateway: GatewayProcess, identity: str, secret: str, *, basic: bool = False) -> Said:
+    form = {"grant_type": CLIENT_CREDENTIALS}
+    headers = dict(FORM)
+    if basic:
+        pair = f"{quote(identity, safe='')}:{quote(secret, safe='')}".encode()
+        headers["authorization"] = f"Basic {base64.b64encode(pair).decode()}"
+    else:
+        form |= {"client_id": identity, "client_secret": secret}
+    return ask(gateway, None, urlencode(form).encode(), path="/oauth/token", headers=headers)
+
+
+@pytest.mark.parametrize("basic", [False, True])
+def test_a_bootstrap_secret_opens_a_session_of_its_identity(federated: GatewayProcess, basic: bool) -> None:
+    issued = issue(federated)
+    said = opened(with_secret(federated, "agent/ant", issued["secret"], basic=basic))
+    assert said["identity"] == "agent/ant"
+    assert ask(federated, said["access_token"]).status == 200
+    (session,) = [row for row in federated.admin("GET", "/sessions?limit=100") if row["id"] == said["session"]]
+    assert session["minted_by"] == f"secret:{issued['id']}"
+
+
+@pytest.mark.parametrize(
+    ("identity", "change"),
+    [
+        ("agent/bee", lambda secret: secret),
+        ("agent/nobody", lambda secret: secret),
+        ("agent/ant", lambda secret: secret[:-1]),
+        ("agent/ant", lambda secret: secret[:-3] + "AAA"),
+        ("agent/ant", lambda secret: "cptrsec_" + "0" * 26 + secret[-44:]),
+        ("agent/ant", lambda secret: "hello"),
+        ("agent/ant", lambda secret: secret + "\0"),
+    ],
+)
+def test_another_secret_or_identity_is_no_client(federated: GatewayProcess, identity: str, change: Any) -> None:
+    secret = change(issue(federated)["secret"])
+    said = with_secret(federated, identity, secret)
+    assert (said.status, error(said)["error"], "www-authenticate" in said.headers) == (401, "invalid_client", True)
+    assert error(said)["error_description"] == "This is no secret of this identity."
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"client_id": "agent/ant"}, {"client_secret": "x"}, {"client_id": "", "client_secret": "x"}]
+)
+def test_half_a_client_is_none(federated: GatewayProcess, fields: dict[str, str]) -> None:
+    said = post(federated, grant_type=CLIENT_CREDENTIALS, **fields)
+    assert (said.status, error(said)["error"]) == (401, "invalid_client")
+
+
+def test_guessing_is_bounded_and_stops_nobody_else(federated: GatewayProcess) -> None:
+    one, other = issue(federated)["secret"], issue(federated)["secret"]
+    wrong = one[:-3] + ("AAA" if not one.endswith("AAA") else "BBB")
+    answers = [with_secret(federated, "agent/ant", wrong).status for _ in range(MOST_GUESSES + 2)]
+    assert answers == [401] * MOST_GUESSES + [429, 429]
+    refused = with_secret(federated, "agent/ant", one)
+    assert (refused.status, refused.headers["retry-after"]) == (429, "60"), "the right one tells nothing now"
+    assert opened(with_secret(federated, "agent/ant", other))
+
+
+def test_a_secret_ends(federated: GatewayProcess) -> None:
+    issued = issue(federated, expires_s=1)
+    ended = eventually(
+        lambda: said if (said := with_secret(federated, "agent/ant", issued["secret"])).status != 200 else None
+    )
+    assert error(ended)["error_description"].startswith(f"The secret {issued['id']} ended at ")
+    (row,) = [row for row in federated.admin("GET", "/secrets?all=true") if row["id"] == issued["id"]]
+    assert row["state"] == "expired"
+    assert issued["id"] not in [row["id"] for row in federated.admin("GET", "/secrets")]

@@ -1,6 +1,7 @@
 """Credentials by the book: what works, giving one up, and what the gateway says of itself, on a running gateway."""
 
 import json
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -9,7 +10,9 @@ from joserfc import jws
 from joserfc.jwk import OKPKey
 
 from tests.end_to_end.caller import Said, ask, chat, mint, stream
+from tests.harness.configuration import process, registry
 from tests.harness.gateway import GatewayProcess
+from tests.sandbox.process import SandboxProcess
 
 pytestmark = pytest.mark.processes
 
@@ -126,6 +129,24 @@ def test_what_it_says_of_itself_leads_to_keys_that_verify_its_credentials(gatewa
     (key,) = [key for key in keys if key["kid"] == kid]
     registry = jws.JWSRegistry(algorithms=[key["alg"]])
     assert json.loads(jws.deserialize_compact(token, OKPKey.import_key(key), registry=registry).payload)["sub"]
+
+
+def test_a_new_signing_key_is_published_beside_the_old_one_and_after_a_leak_alone(
+    sandbox: SandboxProcess, tmp_path: Path
+) -> None:
+    def published() -> list[str]:
+        return [key["kid"] for key in json.loads(running.get("/.well-known/jwks.json")[1])["keys"]]
+
+    with GatewayProcess(tmp_path, process(sandbox.url), registry()) as running:
+        (first,) = published()
+        old = mint(running)["credential"]
+        second = running.admin("POST", "/keys/rotate", {"reason": "routine"})["key"]
+        assert published() == [first, second]
+        assert introspected(running, old)["active"], "what the old key signed stays good"
+        third = running.admin("POST", "/keys/rotate", {"reason": "a leak", "distrust_old": True})["key"]
+        assert published() == [third]
+        assert introspected(running, old) == {"active": False}
+        assert ask(running, old).status == 401
 
 
 def test_credentials_that_are_presented_do_not_reach_the_log(gateway: GatewayProcess) -> None:

@@ -66,6 +66,22 @@ def recorded(gateway: GatewayProcess) -> int:
     return nanos(budget_of(gateway, "all")["posted"])
 
 
+def assert_reports_are_of_the_calls(gateway: GatewayProcess) -> int:
+    """By whatever they are asked, reports say what the calls say that are in the books now. What that comes to."""
+    calls = gateway.admin("GET", "/calls?limit=1000")
+    expected: dict[str, dict[str | None, int]] = {"identity": {}, "session": {}, "model": {}}
+    for call in calls:
+        charge = nanos(call["charge_usd"] or "0")
+        for by, sums in expected.items():
+            key = call[by] if charge or by != "model" else None  # a name counts once something was billed for it
+            sums[key] = sums.get(key, 0) + charge
+    for by, sums in expected.items():
+        rows = gateway.admin("GET", f"/spend?by={by}&since=2026-01-01T00:00:00Z")["rows"]
+        assert {row["key"]: nanos(row["posted_usd"]) for row in rows} == sums, by
+        assert sum(row["calls"] + row["refused"] for row in rows) == len(calls), by
+    return sum(expected["identity"].values())
+
+
 @contextmanager
 def under_load(gateway: GatewayProcess, failures: list[Any]) -> Iterator[set[str]]:
     """Callers that never stop; the ids of calls that were answered."""
@@ -147,6 +163,7 @@ def test_a_disaster_of_which_nobody_knows_what_was_spent(gateway: GatewayProcess
     gateway.start()
     assert recorded(gateway) == nanos("0.05")
     assert billed(sandbox) <= recorded(gateway)
+    assert 0 < assert_reports_are_of_the_calls(gateway) < billed(sandbox), "calls since the backup are in no report"
     said = ask(gateway, mint(gateway)["credential"], chat(**CALL))
     assert (said.status, said.code) == (402, "budget_exhausted")
     assert missing["all", ""] >= billed(sandbox) - sum(nanos(row["charge_usd"] or "0") for row in gateway.calls())
@@ -166,6 +183,9 @@ def test_a_gap_that_was_accepted_is_named(gateway: GatewayProcess, sandbox: Sand
     missing = {(row["name"], row["instance"]): nanos(row["missing_at_most"]) for row in done["windows"]}
     gateway.start()
     assert recorded(gateway) == at_backup < billed(sandbox)
+    assert assert_reports_are_of_the_calls(gateway) == at_backup
+    spend(gateway, 2, "agent/bee")
+    assert assert_reports_are_of_the_calls(gateway) == recorded(gateway) > at_backup
     assert billed(sandbox) <= recorded(gateway) + missing["all", ""]
     (change,) = [row for row in gateway.admin("GET", "/changes") if row["noun"] == "store"]
     assert (change["reason"], json.loads(change["after"])["unknown_spend"]) == ("the disk died", "accept")
@@ -194,11 +214,13 @@ def test_going_back_spends_nothing_twice(gateway: GatewayProcess, sandbox: Sandb
     gateway.start()
     sandbox.settled()
     assert billed(sandbox) <= recorded(gateway)
+    assert 0 < assert_reports_are_of_the_calls(gateway) < recorded(gateway), "the windows know of calls that are gone"
     for credential in (old, later):
         said = ask(gateway, credential, chat(**CALL))
         assert (said.status, said.code) == (401, "credential_invalid")
     assert "all" in spend_all(gateway)
     assert billed(sandbox) <= recorded(gateway) <= nanos("0.05")
+    assert_reports_are_of_the_calls(gateway)
 
 
 def test_no_secret_is_in_a_backup(gateway: GatewayProcess) -> None:

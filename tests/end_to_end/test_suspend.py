@@ -1,10 +1,12 @@
 """`suspend`: what is in flight ends in its own dialect and is settled once, the next call says who, when and why."""
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import anthropic
 import openai
@@ -21,6 +23,7 @@ BUDGETS = [budget("all", "100.00 USD")]
 MEMBERS = {"agent/ant": identity("red"), "agent/bee": identity("blue")}
 LONG: Row = {"output_tokens": 3000, "tokens_per_s": 20}  # longer than any test waits for it
 SHORT = chat(max_tokens=10)
+FORM = {"content-type": "application/x-www-form-urlencoded"}
 
 
 @pytest.fixture
@@ -155,3 +158,21 @@ def test_everything_is_stopped_only_on_purpose(own: GatewayProcess) -> None:
     assert ask(own, ant["credential"], SHORT).code == "gateway_suspended"
     assert "everything is stopped no longer" in own.command("resume", "everything", "--reason", "it is out").stdout
     assert ask(own, ant["credential"], SHORT).status == 200
+
+
+def test_who_is_stopped_gets_no_credential_by_any_grant(own: GatewayProcess) -> None:
+    minted = mint(own)
+    secret = own.admin("POST", "/secrets", {"identity": "agent/ant", "expires_s": 600})
+    own.cli("suspend", "owner", "red-lead@acme.example", "--reason", "incident 7")
+    form = {"grant_type": "client_credentials", "client_id": "agent/ant", "client_secret": secret["secret"]}
+    said = ask(own, None, urlencode(form).encode(), path="/oauth/token", headers=FORM)
+    assert (said.status, json.loads(said.body)["error"]) == (400, "invalid_grant"), said.body
+    assert "The owner red-lead@acme.example was suspended by bootstrap" in json.loads(said.body)["error_description"]
+    by = mint(own, "agent/bee")["credential"]
+    asked = urlencode({"token": minted["credential"]}).encode()
+    told = ask(own, by, asked, path="/oauth/introspect", headers=FORM)
+    assert json.loads(told.body) == {"active": False}
+    own.cli("resume", "owner", "red-lead@acme.example", "--reason", "it is over")
+    said = ask(own, None, urlencode(form).encode(), path="/oauth/token", headers=FORM)
+    assert said.status == 200
+    assert ask(own, json.loads(said.body)["access_token"], SHORT).status == 200

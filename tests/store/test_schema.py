@@ -11,6 +11,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 from sqlalchemy.schema import CreateIndex
 
+from comptroller.core.identity.secret import BootstrapSecret
 from comptroller.core.work.session import Session
 from comptroller.core.work.stop import Stop
 from comptroller.flow.records import Change, Finding
@@ -50,6 +51,7 @@ def test_rows_have_the_columns_of_their_table() -> None:
     assert list(CallRow.__struct_fields__) == [column.name for column in schema.calls.columns]
     assert list(Session.__struct_fields__) == [column.name for column in schema.sessions.columns]
     assert list(Stop.__struct_fields__) == [column.name for column in schema.stops.columns]
+    assert list(BootstrapSecret.__struct_fields__) == [column.name for column in schema.secrets.columns]
     assert list(Change.__struct_fields__) == [c.name for c in schema.events.columns if c.name != "id"]
     assert list(Finding.__struct_fields__) == [c.name for c in schema.findings.columns if c.name != "id"]
 

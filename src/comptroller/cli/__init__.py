@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from comptroller.cli import admins, keys, policy, sessions
+from comptroller.cli import admins, keys, policy, secrets, sessions
 from comptroller.cli.apply import apply
 from comptroller.cli.backup import backup
 from comptroller.cli.bounds import bounds
@@ -33,6 +33,7 @@ from comptroller.cli.status import status
 from comptroller.cli.stops import stops
 from comptroller.cli.suspend import suspend
 from comptroller.cli.token import token
+from comptroller.cli.tree import tree
 from comptroller.cli.version import version
 
 # Plain help: rich would take longer to load than all the rest, and cut long lines.
@@ -58,7 +59,7 @@ def comptroller(context: typer.Context, config: Config = None) -> None:
 for _section, _commands in {
     "Run": (demo, serve, sandbox),
     "Registry": (plan, apply, identities),
-    "Sessions": (token,),
+    "Sessions": (token, tree),
     "Stop": (suspend, resume, stops),
     "Spend": (spend, budgets, calls, explain, correct, bounds, findings, prices, reprice),
     "Process": (status, doctor, backup, restore, version),
@@ -66,6 +67,7 @@ for _section, _commands in {
     for _command in _commands:
         app.command(rich_help_panel=_section)(_command)
 app.add_typer(sessions.app, name="sessions")
+app.add_typer(secrets.app, name="secrets")
 app.add_typer(keys.app, name="keys")
 app.add_typer(admins.app, name="admins")
 app.add_typer(policy.app, name="policy")

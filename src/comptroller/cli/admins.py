@@ -167,7 +167,7 @@ def login(
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
-    """Exchange a token of a trusted issuer for a credential that lasts a while.
+    """Get a credential for a while, for an issuer's token.
 
     Prints it alone on standard output. It ends with the gateway's process, too.
 
@@ -191,9 +191,10 @@ def login(
 
 @app.command()
 def recover(context: typer.Context, name: Name, reason: Reason, config: Config = None) -> None:
-    """Get in again where nobody can: on the gateway's machine, with the gateway stopped.
+    """Get in again where nobody can.
 
-    Makes NAME an admin of role admin with a new credential, whatever it was before, and prints that. It is on record.
+    On the gateway's machine, with the gateway stopped. Makes NAME an admin of role admin with a new credential,
+    whatever it was before, and prints that. It is on record.
 
     \b
     Example:

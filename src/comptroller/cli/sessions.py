@@ -1,4 +1,4 @@
-"""`comptroller sessions`, and ending one."""
+"""`comptroller sessions`: listing them, and ending one."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ from typing import Annotated
 
 import typer
 
+from comptroller.cli import session_acts
 from comptroller.cli.options import AsJson, Config, Reason
 from comptroller.cli.said import say_instant, say_relative, write, write_json
 from comptroller.cli.table import Column, print_table
 
 app = typer.Typer(rich_markup_mode=None)
+app.command("open")(session_acts.open_)
+app.command("close")(session_acts.close)
+app.command("narrow")(session_acts.narrow)
+app.command("renew")(session_acts.renew)
 
 Identity = Annotated[str | None, typer.Option(metavar="ID", help="Only sessions of this identity.")]
 Every = Annotated[bool, typer.Option("--all", help="Ended and expired ones too.")]
@@ -36,11 +41,12 @@ def sessions(
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
-    """List the active sessions, or end one.
+    """List the open sessions, or do something about one.
 
     \b
     Example:
       comptroller sessions --identity agent/scout
+      comptroller sessions open agent/scout --task ticket:T-1042
       comptroller sessions end ses_01k... --reason "runaway loop"
     """
     if config is not None:
@@ -98,7 +104,7 @@ def end(
 
 def _show(context: typer.Context, identity: str | None, *, every: bool, as_json: bool, config: Path | None) -> None:
     from comptroller.cli.transport import connect
-    from comptroller.control.sessions import SessionRow
+    from comptroller.control.session_rows import SessionRow
 
     with connect(context, config) as api:
         answer = api.get("sessions", identity=identity, all="true" if every else None)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 CONFIG = "COMPTROLLER_CONFIG"
 ADDRESS = "COMPTROLLER_ADDR"
+URL = "COMPTROLLER_URL"
 TOKEN = "COMPTROLLER_TOKEN"  # noqa: S105 - the name of a variable
 TIMEOUT = "COMPTROLLER_TIMEOUT_S"
 PLACES = (Path("comptroller.toml"), Path(".comptroller", "comptroller.toml"))
@@ -23,7 +24,7 @@ _ANSWER_S = 60.0
 
 
 class Target(NamedTuple):
-    """Where the admin plane listens. `config` is None for a gateway that is known by its address only."""
+    """Where a plane of a gateway listens. `config` is None for a gateway that is known by its address only."""
 
     scheme: str
     host: str
@@ -50,6 +51,18 @@ def find_target(config: Path | None, environ: Mapping[str, str] = os.environ) ->
     listen, cert = settings.admin.listen, settings.admin_cert
     token = environ.get(TOKEN) or _token(settings)
     return Target("https" if cert else "http", listen.host, listen.port, token, path, timeout_s, cert)
+
+
+def find_data_plane(gateway: str | None, config: Path | None, environ: Mapping[str, str] = os.environ) -> Target:
+    """Where agents call the gateway: as it is named, else as the variables say, else the one beside."""
+    timeout_s = _timeout_s(environ.get(TIMEOUT))
+    named = (("--gateway", gateway), (URL, environ.get(URL)), (ADDRESS, environ.get(ADDRESS)))
+    for name, address in named if config is None or gateway is not None else ():
+        if address:
+            return Target(*split_address(name, address), None, None, timeout_s)
+    settings = read_settings(find_config(config, environ))
+    listen, cert = settings.listen, settings.tls_cert
+    return Target("https" if cert else "http", listen.host, listen.port, None, None, timeout_s, cert)
 
 
 def find_config(config: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
@@ -107,16 +120,24 @@ def _timeout_s(text: str | None) -> float:
 
 
 def _by_address(address: str, token: str | None, timeout_s: float) -> Target:
-    parts = urlsplit(address if "//" in address else f"http://{address}")
-    try:
-        port = parts.port
-    except ValueError:
-        port = None
-    if parts.scheme not in {"http", "https"} or not parts.hostname or port is None:
-        raise CommandError(f"{ADDRESS} is {address!r}.", "Write it as http://HOST:PORT, the admin plane's.")
+    scheme, host, port = split_address(ADDRESS, address, default_port=False)
     if not token:
         raise CommandError(
             f"{ADDRESS} is set and {TOKEN} is not.",
             f"Set {TOKEN} to your admin credential: `comptroller admins add NAME --role ROLE` makes one.",
         )
-    return Target(parts.scheme, parts.hostname, port, token, None, timeout_s)
+    return Target(scheme, host, port, token, None, timeout_s)
+
+
+def split_address(name: str, address: str, *, default_port: bool = True) -> tuple[str, str, int]:
+    """Scheme, host and port of an address. `name`: what holds it, for the error."""
+    parts = urlsplit(address if "//" in address else f"http://{address}")
+    try:
+        port = parts.port or ({"http": 80, "https": 443}.get(parts.scheme) if default_port else None)
+    except ValueError:
+        port = None
+    if parts.scheme not in {"http", "https"} or not parts.hostname or port is None:
+        if name == ADDRESS:
+            raise CommandError(f"{ADDRESS} is {address!r}.", "Write it as http://HOST:PORT, the admin plane's.")
+        raise CommandError(f"{name} is {address!r}.", "Write it as https://HOST or http://HOST:PORT.")
+    return parts.scheme, parts.hostname, port

@@ -2,40 +2,111 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from comptroller.cli.options import AsJson, Config
-from comptroller.cli.said import note, read_duration, say_relative, write, write_json
+from comptroller.cli.failure import CommandError
+from comptroller.cli.options import AsJson, Config, chosen_config
+from comptroller.cli.said import note, read_duration, say_relative, say_seconds, write, write_json
 
-Identity = Annotated[str, typer.Argument(metavar="IDENTITY", help="Such as agent/scout; `comptroller identities`.")]
+if TYPE_CHECKING:
+    from comptroller.cli.credential_cache import Kept
+    from comptroller.cli.exchange import Source
+
+Identity = Annotated[
+    str | None, typer.Argument(metavar="[IDENTITY]", help="Such as agent/scout; `comptroller identities`.")
+]
 Lifetime = Annotated[
     str | None,
-    typer.Option(metavar="DURATION", help="How long it works: 30m, 8h; at most 24h.", show_default="8h"),
+    typer.Option(metavar="DURATION", help="How long it works: 30m, 8h; at most 24h.", show_default="8h; exchanged: 1h"),
 ]
+TokenFile = Annotated[Path | None, typer.Option(metavar="PATH", help="Exchange the token in this file.")]
+TokenEnv = Annotated[str | None, typer.Option(metavar="NAME", help="Exchange the token in this variable.")]
+GithubAudience = Annotated[
+    str | None, typer.Option(metavar="AUDIENCE", help="Exchange an ID token of the GitHub workflow that this runs in.")
+]
+SecretFile = Annotated[Path | None, typer.Option(metavar="PATH", help="Exchange the bootstrap secret in this file.")]
+SecretEnv = Annotated[str | None, typer.Option(metavar="NAME", help="Exchange the bootstrap secret in this variable.")]
+Gateway = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Where agents call the gateway; for an exchange.",
+        show_default="$COMPTROLLER_URL, $COMPTROLLER_ADDR, or the gateway beside",
+    ),
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Do not take one that was kept.")]
 
 
 def token(
     context: typer.Context,
-    identity: Identity,
+    identity: Identity = None,
+    *,
     lifetime: Lifetime = None,
+    token_file: TokenFile = None,
+    token_env: TokenEnv = None,
+    github_audience: GithubAudience = None,
+    secret_file: SecretFile = None,
+    secret_env: SecretEnv = None,
+    gateway: Gateway = None,
+    fresh: Fresh = False,
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
-    """Mint a credential for an identity.
+    """Get a credential for an identity.
 
-    Prints it alone on standard output. It is used as an ordinary API key by any SDK. It is shown this once
-    and kept nowhere.
+    Prints it alone on standard output. It is used as an ordinary API key by any SDK. An operator mints one
+    for any identity. A workload exchanges a token or secret of its own, from anywhere; that credential is
+    kept (in ~/.cache, mode 0600) and printed again until shortly before it ends, so the command can be what
+    an agent asks for its API key.
 
     \b
     Example:
       export OPENAI_API_KEY=$(comptroller token agent/scout --lifetime 8h)
+      comptroller token --token-file /var/run/secrets/tokens/comptroller --gateway https://gateway.acme.example
+      comptroller token --github-audience https://gateway.acme.example
+      comptroller token agent/scout --secret-file scout.secret
     """
+    from comptroller.cli.exchange import Source
+
+    source = Source(token_file, token_env, github_audience, secret_file, secret_env)
+    if source.named > 1:
+        raise typer.BadParameter("Name one place where the token or secret is, and no second one.")
+    lifetime_s = read_duration(lifetime) if lifetime is not None else None
+    chosen = chosen_config(context, config)
+    if source.named:
+        kept = _exchanged(source, identity, lifetime_s, gateway, chosen, fresh=fresh)
+        if as_json:
+            import msgspec
+
+            left_s = int(kept.ends_at_s - time.time())
+            write_json(
+                msgspec.json.encode(
+                    {
+                        "credential": kept.credential,
+                        "identity": kept.identity,
+                        "session": kept.session,
+                        "ends_in_s": left_s,
+                    }
+                )
+            )
+        else:
+            write(kept.credential)
+        return
+    if identity is None:
+        raise typer.BadParameter("For whom? Name an identity, or where a token of it is (--token-file, ...).")
+    if gateway is not None or fresh:
+        raise typer.BadParameter("--gateway and --fresh are for an exchange: name a token or a secret.")
+    _mint(context, identity, lifetime_s, as_json=as_json, config=config)
+
+
+def _mint(context: typer.Context, identity: str, lifetime_s: int | None, *, as_json: bool, config: Path | None) -> None:
     from comptroller.cli.transport import connect
     from comptroller.control.tokens import Minted
 
-    lifetime_s = read_duration(lifetime) if lifetime is not None else None
     with connect(context, config) as api:
         answer = api.post("sessions", sent={"identity": identity, "lifetime_s": lifetime_s})
     if as_json:
@@ -44,3 +115,33 @@ def token(
     minted = answer.read(Minted)
     write(minted.credential)
     note(f"session {minted.session} of {minted.identity}, ends {say_relative(minted.expires_at)}")
+
+
+def _exchanged(
+    source: Source,
+    identity: str | None,
+    lifetime_s: int | None,
+    gateway: str | None,
+    config: Path | None,
+    *,
+    fresh: bool,
+) -> Kept:
+    """A credential for what the workload has: the one that was kept, or a new one."""
+    from comptroller.cli.credential_cache import CredentialCache, Kept
+    from comptroller.cli.exchange import Wanted, exchange
+    from comptroller.cli.target import find_data_plane
+
+    if source.secret and identity is None:
+        raise CommandError("A secret is of one identity.", "Name it: comptroller token IDENTITY --secret-file PATH.")
+    target, cache, wanted = find_data_plane(gateway, config), CredentialCache(), Wanted(identity, lifetime_s)
+    about = (target.where, *source.whose(), identity or "", str(lifetime_s))
+    before = None if fresh else cache.get(*about)
+    if before is not None and before.fresh:
+        return before
+    now_s = time.time()
+    # The session that there was goes on: an hour that is over is no reason to begin its bounds anew.
+    found = exchange(target, source, wanted, None if before is None else before.session)
+    kept = Kept(found.access_token, found.identity, found.session, now_s, now_s + found.expires_in)
+    cache.keep(kept, *about)
+    note(f"session {kept.session} of {kept.identity}, ends in {say_seconds(found.expires_in)}")
+    return kept

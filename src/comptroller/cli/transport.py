@@ -121,6 +121,11 @@ def _listens(target: Target) -> bool:
         raise CommandError(f"{target.where} cannot be reached: {error}.", "Check COMPTROLLER_ADDR.") from error
 
 
+def ask_once(target: Target, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    """One request, and whatever is answered. Redirects are answers."""
+    return _Online(target).send(method, path, headers, body)
+
+
 class _Online:
     """HTTP to the gateway."""
 

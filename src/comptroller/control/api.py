@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from comptroller.control import (
     admins,
+    bootstrap,
     bounds,
     budgets,
     calls,
@@ -33,11 +34,14 @@ from comptroller.control import (
     prices,
     registry,
     reprice,
+    session_changes,
+    session_rows,
     sessions,
     spend,
     status,
     stops,
     tokens,
+    tree,
 )
 from comptroller.control.door import Door, Outside
 from comptroller.control.interfaces import CallFilter, SpendDimension
@@ -58,12 +62,15 @@ from comptroller.control.requests import (
     ResumeRequest,
     RotateAdminRequest,
     RotateRequest,
+    SecretRequest,
+    SecretsQuery,
     SessionsQuery,
     SpendQuery,
     StopRequest,
     StopsQuery,
 )
 from comptroller.control.route import PREFIX, Asked, NoQuery, Place, Plain, Route
+from comptroller.control.session_requests import CloseSent, NarrowSent, OpenSent, RenewSent, open_request
 from comptroller.core.instant import from_datetime
 from comptroller.core.money import parse_usd
 
@@ -144,7 +151,7 @@ async def _correct(office: Office, asked: Asked[NoQuery, CorrectRequest]) -> cor
     return await correct.correct(office, asked.path["call"], charge_nanos, sent.reason, asked.by)
 
 
-async def _sessions(office: Office, asked: Asked[SessionsQuery, None]) -> Sequence[sessions.SessionRow]:
+async def _sessions(office: Office, asked: Asked[SessionsQuery, None]) -> Sequence[session_rows.SessionRow]:
     """The active sessions, newest first."""
     query = asked.query
     return await sessions.list_sessions(office, query.identity, every=query.all, limit=query.limit)
@@ -153,6 +160,41 @@ async def _sessions(office: Office, asked: Asked[SessionsQuery, None]) -> Sequen
 async def _mint(office: Office, asked: Asked[NoQuery, MintRequest]) -> tokens.Minted:
     """Open a session for an identity and mint its credential, which is shown this once."""
     return await tokens.mint(office, asked.body.identity, asked.body.lifetime_s, asked.by)
+
+
+async def _open_session(office: Office, asked: Asked[NoQuery, OpenSent]) -> tokens.Minted:
+    """Open a session for some work, or below another session, and mint its credential, which is shown this once."""
+    return await tokens.open_session(office, open_request(asked.body, asked.body.parent, agreed=True), asked.by)
+
+
+async def _session(office: Office, asked: Plain) -> session_rows.SessionRow:
+    """One session, open or over."""
+    return await sessions.show_session(office, asked.path["session"])
+
+
+async def _tree(office: Office, asked: Plain) -> tree.TreeNode:
+    """A session and all below it, with what each has spent."""
+    return await tree.show_tree(office, asked.path["session"])
+
+
+async def _close_session(office: Office, asked: Asked[NoQuery, CloseSent]) -> sessions.SessionEnd:
+    """Say that a session is done, and how it came out: its credentials end, and all below it."""
+    sent = asked.body
+    return await sessions.close_session(office, asked.path["session"], sent.outcome, sent.reason, asked.by)
+
+
+async def _narrow_session(office: Office, asked: Asked[NoQuery, NarrowSent]) -> session_rows.SessionRow:
+    """Take something away from a session and all below it, at once."""
+    sent, session = asked.body, asked.path["session"]
+    return await session_changes.narrow(
+        office, session, sent.bounds.read(), sent.models, sent.tools, sent.reason, asked.by
+    )
+
+
+async def _renew_session(office: Office, asked: Asked[NoQuery, RenewSent]) -> session_rows.SessionRow:
+    """Give a session other bounds, up to those of the session above it."""
+    sent = asked.body
+    return await session_changes.renew(office, asked.path["session"], sent.bounds.read(), sent.reason, asked.by)
 
 
 async def _end_session(office: Office, asked: Asked[NoQuery, ReasonRequest]) -> sessions.SessionEnd:
@@ -186,6 +228,22 @@ async def _resume(office: Office, asked: Asked[NoQuery, ResumeRequest]) -> Seque
     """Reopen a quarantined model on a provider. Its raised factor stays."""
     sent = asked.body
     return await bounds.resume(office, sent.provider, sent.model, sent.reason, asked.by)
+
+
+async def _secrets(office: Office, asked: Asked[SecretsQuery, None]) -> Sequence[bootstrap.SecretRow]:
+    """The bootstrap secrets that can be used, newest first."""
+    query = asked.query
+    return await bootstrap.list_secrets(office, query.identity, every=query.all, limit=query.limit)
+
+
+async def _issue_secret(office: Office, asked: Asked[NoQuery, SecretRequest]) -> bootstrap.IssuedSecret:
+    """Issue a bootstrap secret for an identity, which is shown this once."""
+    return await bootstrap.issue_secret(office, asked.body.identity, asked.body.expires_s, asked.by)
+
+
+async def _revoke_secret(office: Office, asked: Asked[NoQuery, ReasonRequest]) -> bootstrap.SecretRow:
+    """Take a bootstrap secret back. Sessions that it opened go on."""
+    return await bootstrap.revoke_secret(office, asked.path["secret"], asked.body.reason, asked.by)
 
 
 async def _rotate(office: Office, asked: Asked[NoQuery, RotateRequest]) -> keys.Rotation:
@@ -271,12 +329,21 @@ ROUTES: Sequence[Route] = (
     Route("POST", "/calls/{call}/corrections", "operator", _correct, problems=(404, 409, 410, 422)),
     Route("GET", "/sessions", "viewer", _sessions),
     Route("POST", "/sessions", "operator", _mint, problems=(404, 409, 422)),
+    Route("POST", "/sessions/open", "operator", _open_session, problems=(404, 409, 422)),
+    Route("GET", "/sessions/{session}", "viewer", _session, problems=(404,)),
+    Route("GET", "/sessions/{session}/tree", "viewer", _tree, problems=(404,)),
+    Route("POST", "/sessions/{session}/close", "operator", _close_session, problems=(404, 422)),
+    Route("POST", "/sessions/{session}/narrow", "operator", _narrow_session, problems=(404, 409, 410, 422)),
+    Route("POST", "/sessions/{session}/renew", "operator", _renew_session, problems=(404, 409, 410, 422)),
     Route("POST", "/sessions/{session}/end", "operator", _end_session, problems=(404, 422)),
     Route("GET", "/stops", "viewer", _stops),
     Route("POST", "/stops", "operator", _suspend, problems=(404, 422)),
     Route("POST", "/stops/resume", "operator", _resume_stop, problems=(409, 422)),
     Route("GET", "/bounds", "viewer", _bounds),
     Route("POST", "/bounds/resume", "operator", _resume, problems=(404, 409, 422)),
+    Route("GET", "/secrets", "viewer", _secrets),
+    Route("POST", "/secrets", "operator", _issue_secret, problems=(404, 409, 422)),
+    Route("POST", "/secrets/{secret}/revoke", "operator", _revoke_secret, problems=(404, 422)),
     Route("POST", "/login", None, _login, problems=(409, 422)),
     Route("GET", "/admins", "viewer", _admins),
     Route("POST", "/admins", "admin", _add_admin, problems=(404, 409, 422)),

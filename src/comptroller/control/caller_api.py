@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from comptroller.control import credentials, exchange, metadata
+from comptroller.control import caller_sessions, credentials, exchange, metadata
 from comptroller.control.caller_route import Asked, CallerRoute, OAuthError, json_answer
 from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem, ledger_unavailable
@@ -19,10 +19,16 @@ from comptroller.flow.door import Answered, CallerRequest
 from comptroller.flow.fault import fault_facts
 from comptroller.flow.journal import LedgerUnavailableError
 
+TOKEN_PATH = "/oauth/token"  # noqa: S105 - a path
 ROUTES: Sequence[CallerRoute] = (
-    CallerRoute("POST", "/oauth/token", exchange.exchange),
+    CallerRoute("POST", TOKEN_PATH, exchange.exchange),
     CallerRoute("POST", "/oauth/introspect", credentials.introspect),
     CallerRoute("POST", "/oauth/revoke", credentials.revoke),
+    CallerRoute("POST", caller_sessions.PATH, caller_sessions.open_child),
+    CallerRoute("GET", f"{caller_sessions.PATH}/{{session}}", caller_sessions.show),
+    CallerRoute("POST", f"{caller_sessions.PATH}/{{session}}/close", caller_sessions.close),
+    CallerRoute("POST", f"{caller_sessions.PATH}/{{session}}/narrow", caller_sessions.narrow),
+    CallerRoute("POST", f"{caller_sessions.PATH}/{{session}}/renew", caller_sessions.renew),
     CallerRoute("GET", metadata.SERVER_PATH, metadata.describe_server),
     CallerRoute("GET", metadata.KEYS_PATH, metadata.show_keys),
 )
@@ -32,6 +38,7 @@ _ERRORS: Mapping[int, str] = {
     401: "invalid_client",
     403: "access_denied",
     409: "invalid_grant",
+    410: "invalid_grant",
     500: "server_error",
     503: "temporarily_unavailable",
 }
@@ -60,14 +67,22 @@ class CallerApi:
             route, names = self._find(method, path)
             return await route.act(self._office, Asked(names, request))
         except OAuthError as error:
+            self._note(path, request, error.code or error.error, error.description)
             return _said(error)
         except ControlProblem as problem:
+            self._note(path, request, problem.code, problem.message)
             return _problem(path, problem)
         except LedgerUnavailableError as error:
             return _problem(path, ledger_unavailable(f"{error}."))
         except Exception as error:  # noqa: BLE001 - the boundary: our fault is said kindly and logged without values
             self._office.gate.warn("caller_fault", fault_facts(error))
             return _problem(path, ControlProblem(500, "internal_error", "The gateway failed on this request."))
+
+    def _note(self, path: str, request: CallerRequest, code: str, sentence: str) -> None:
+        """Who tries to become somebody and may not is worth a line; nothing of a token or secret is in it."""
+        if path == TOKEN_PATH:
+            told = {"client.address": request.address or "", "error.type": code, "message": sentence}
+            self._office.gate.warn("exchange_refused", told)
 
     def _find(self, method: str, path: str) -> tuple[CallerRoute, Mapping[str, str]]:
         parts = tuple(path.split("/"))
@@ -100,7 +115,7 @@ def _problem(path: str, problem: ControlProblem) -> Answered:
             _ERRORS.get(problem.status, "invalid_request"),
             problem.message,
             problem.hint,
-            status=400 if problem.status in {409, 422} else problem.status,
+            status=400 if problem.status in {409, 410, 422} else problem.status,
             headers=problem.headers,
             code=problem.code,
         )

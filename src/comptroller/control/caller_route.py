@@ -6,10 +6,11 @@ caller_api.py says both in the words of the path: RFC 6749 section 5.2 below /oa
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeVar
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote_plus
 
 import msgspec
 
@@ -102,6 +103,28 @@ async def read_form(request: CallerRequest) -> Mapping[str, str]:
     if len(fields) != len(pairs):
         raise OAuthError("invalid_request", "A parameter is given twice.", "Send each parameter once.")
     return {name: value for name, value in fields.items() if value}
+
+
+def read_client(request: CallerRequest, form: Mapping[str, str]) -> tuple[str, str]:
+    """The client's name and secret, from the form or from HTTP Basic (RFC 6749 section 2.3.1). Raises OAuthError."""
+    sent = [value for name, value in request.headers if name == b"authorization"]
+    found = [_basic(value) for value in sent]
+    if "client_secret" in form:
+        found.append((form.get("client_id", ""), form["client_secret"]))
+    if len(found) != 1 or found[0] is None or not all(found[0]):
+        hint = "Send `client_id` and `client_secret` in the form, or both as HTTP Basic, and not in two ways."
+        headers = {"www-authenticate": "Basic"}
+        raise OAuthError("invalid_client", "It is not clear who asks.", hint, status=401, headers=headers)
+    return found[0]
+
+
+def _basic(value: bytes) -> tuple[str, str] | None:
+    scheme, _, encoded = value.strip().partition(b" ")
+    try:
+        name, colon, secret = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
+    except ValueError:
+        return None
+    return (unquote_plus(name), unquote_plus(secret)) if scheme.lower() == b"basic" and colon else None
 
 
 def caller_of(office: Office, request: CallerRequest) -> Caller:

@@ -1,4 +1,4 @@
-"""The token endpoint (RFC 6749 section 3.2): a token of a trusted issuer in, a session credential out.
+"""The token endpoint (RFC 6749 section 3.2): a token of a trusted issuer or a bootstrap secret in, a credential out.
 
 What is accepted stands in ACCEPTED, and nothing else is: a combination that nobody thought about is not a way in.
 """
@@ -6,19 +6,30 @@ What is accepted stands in ACCEPTED, and nothing else is: a combination that nob
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import msgspec
 
 from comptroller.control import tokens
-from comptroller.control.caller_route import Asked, OAuthError, json_answer, read_form
+from comptroller.control.bootstrap import secret_that_holds
+from comptroller.control.caller_route import Asked, OAuthError, json_answer, read_client, read_form
+from comptroller.control.delegate import acting_identity
+from comptroller.control.guesses import GUESS_WINDOW_S, MOST_GUESSES
 from comptroller.control.office import Office
-from comptroller.control.proof import Proof, prove
+from comptroller.control.proof import prove
+from comptroller.control.session_requests import WorkSent, open_request
+from comptroller.control.tokens import Minted
 from comptroller.core.identity.credential import AUDIENCE
 from comptroller.core.identity.federation import Untrusted
 from comptroller.core.instant import NANOS_PER_SECOND
-from comptroller.flow.door import Answered
+from comptroller.core.refusal import Refusal
+from comptroller.flow.caller import Caller
+from comptroller.flow.decide import standing
+from comptroller.flow.door import Answered, CallerRequest
+from comptroller.flow.identify import identify
 
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - a name
+CLIENT_CREDENTIALS = "client_credentials"
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 JWT = "urn:ietf:params:oauth:token-type:jwt"
 ID_TOKEN = "urn:ietf:params:oauth:token-type:id_token"  # noqa: S105 - a name
@@ -41,6 +52,14 @@ ACCEPTED: Sequence[Accepted] = (
     Accepted(TOKEN_EXCHANGE, JWT, None, _OWN, "a session of the identity that a JWT of a trusted issuer stands for"),
     Accepted(TOKEN_EXCHANGE, ID_TOKEN, None, _OWN, "the same, of an ID token"),
     Accepted(JWT_BEARER, None, None, _OWN, "the same, of a JWT sent as `assertion`"),
+    Accepted(CLIENT_CREDENTIALS, None, None, _OWN, "a session of the identity that a bootstrap secret is of"),
+    Accepted(TOKEN_EXCHANGE, ACCESS_TOKEN, None, _OWN, "a session below that of a session credential"),
+    Accepted(
+        TOKEN_EXCHANGE, ACCESS_TOKEN, ACCESS_TOKEN, _OWN, "the same, for the identity of another session credential"
+    ),
+    Accepted(
+        TOKEN_EXCHANGE, ACCESS_TOKEN, JWT, _OWN, "the same, for the identity that a JWT of a trusted issuer stands for"
+    ),
 )
 
 
@@ -56,20 +75,91 @@ class TokenAnswer(msgspec.Struct, frozen=True):
 
 
 async def exchange(office: Office, asked: Asked) -> Answered:
-    """A session credential for whoever proves to be an identity of the registry."""
+    """A session credential for whoever proves to be an identity of the registry, or to act below a session."""
     if office.gate.draining:
         sentence, after = "The gateway is shutting down and opens no sessions.", {"retry-after": "5"}
         raise OAuthError("temporarily_unavailable", sentence, "Try again.", status=503, headers=after)
     form = await read_form(asked.request)
-    grant = _accepted(office, form)
-    token = form.get("assertion" if grant.grant == JWT_BEARER else "subject_token")
-    if token is None:
-        name = "assertion" if grant.grant == JWT_BEARER else "subject_token"
-        raise OAuthError("invalid_request", f"The parameter `{name}` is missing.", "Send the issuer's token there.")
-    proof, identity = await _identified(office, token, grant)
-    actor = f"{proof.issuer.name}:{proof.subject}"
-    minted = await tokens.mint(office, identity, _lifetime_s(form), actor)
+    accepted = _accepted(office, form)
+    if accepted.subject_token_type == ACCESS_TOKEN:
+        minted = await _below(office, form, accepted)
+    elif accepted.grant == CLIENT_CREDENTIALS:
+        minted = await _at_the_top(office, form, *await _by_secret(office, asked.request, form))
+    else:
+        name = "assertion" if accepted.grant == JWT_BEARER else "subject_token"
+        minted = await _at_the_top(office, form, *await _by_token(office, _sent(form, name), accepted))
     return json_answer(TokenAnswer(minted.credential, minted.lifetime_s, minted.identity, minted.session))
+
+
+async def _at_the_top(office: Office, form: Mapping[str, str], identity: str, actor: str) -> Minted:
+    """A session of this identity: a new one, or the one that `session` names, if the same actor opened it."""
+    work = _work(form)
+    if work.identity not in {None, identity}:
+        raise OAuthError(
+            "invalid_request", f"This stands for {identity}, and not for {work.identity}.", "Leave it out."
+        )
+    if "session" not in form:
+        request = open_request(msgspec.structs.replace(work, identity=identity), None, agreed=False)
+        return await tokens.open_session(office, request, actor)
+    acting_identity(office, identity)
+    session, now_ns = office.gate.sessions.get(form["session"]), office.gate.clock.expiry_ns()
+    own = session is not None and (session.identity, session.parent, session.minted_by) == (identity, None, actor)
+    if session is None or not own or not session.goes_on(now_ns):
+        sentence = "There is no such session of yours that goes on."
+        raise OAuthError("invalid_grant", sentence, "Leave `session` out: a new one is opened.")
+    return await tokens.fresh_credential(office, session.id, work.lifetime_s, actor)
+
+
+async def _below(office: Office, form: Mapping[str, str], accepted: Accepted) -> Minted:
+    """A session below that of the subject's credential: for the actor's identity, or for an ephemeral child."""
+    parent = _caller(office, _sent(form, "subject_token"), "subject token")
+    work, kind = _work(form), accepted.actor_token_type
+    if kind is None:
+        request = open_request(work, parent.claims.session, agreed=False)
+        return await tokens.open_session(office, request, parent.session.name)
+    sent = _sent(form, "actor_token")
+    if kind == ACCESS_TOKEN:
+        identity = _caller(office, sent, "actor token").session.name
+    else:
+        identity, _ = await _by_token(office, sent, accepted)
+    if work.identity not in {None, identity}:
+        hint = "Send one of the identity that is to take part."
+        raise OAuthError("invalid_request", f"The actor token is of {identity}, and not of {work.identity}.", hint)
+    request = open_request(msgspec.structs.replace(work, identity=identity), parent.claims.session, agreed=True)
+    return await tokens.open_session(office, request, parent.session.name)
+
+
+def _caller(office: Office, credential: str, what: str) -> Caller:
+    """Whose session credential this is. Raises OAuthError unless it works now."""
+    caller = identify(office.gate, [credential])
+    no = caller if isinstance(caller, Refusal) else standing(office.gate, caller)
+    if isinstance(caller, Refusal) or no is not None:
+        refusal = no or cast("Refusal", caller)
+        raise OAuthError(
+            "invalid_request", f"The {what} does not work: {refusal.sentence}", refusal.hint, code=refusal.code
+        )
+    return caller
+
+
+def _sent(form: Mapping[str, str], name: str) -> str:
+    if name not in form:
+        raise OAuthError("invalid_request", f"The parameter `{name}` is missing.", "Send the token there.")
+    return form[name]
+
+
+def _work(form: Mapping[str, str]) -> WorkSent:
+    """What the session is for: `work`, as JSON, with the fields that `POST /comptroller/v1/sessions` takes."""
+    if "work" in form and "session" in form:
+        raise OAuthError(
+            "invalid_request", "A session that goes on is for what it was opened for.", "Leave `work` out."
+        )
+    try:
+        work = msgspec.json.decode(form.get("work", "{}"), type=WorkSent)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        hint = "Send a JSON object with fields of `POST /comptroller/v1/sessions`."
+        raise OAuthError("invalid_request", f"`work` is not valid: {error}.", hint) from error
+    default_s = FEDERATED_LIFETIME_S if work.lifetime_s is None else work.lifetime_s
+    return msgspec.structs.replace(work, lifetime_s=_lifetime_s(form, default_s))
 
 
 def _accepted(office: Office, form: Mapping[str, str]) -> Accepted:
@@ -103,7 +193,22 @@ def _check_target(office: Office, form: Mapping[str, str], accepted: Accepted) -
         raise OAuthError("invalid_scope", "There are no scopes here.", "Leave `scope` out.")
 
 
-async def _identified(office: Office, token: str, accepted: Accepted) -> tuple[Proof, str]:
+async def _by_secret(office: Office, request: CallerRequest, form: Mapping[str, str]) -> tuple[str, str]:
+    """The identity whose bootstrap secret was sent (RFC 6749 section 4.4), and how the record names who asked."""
+    identity, secret = read_client(request, form)
+    found = await secret_that_holds(office, identity, secret)
+    if found is None:
+        sentence = f"This secret was sent wrongly more than {MOST_GUESSES} times in a minute."
+        after = {"retry-after": str(GUESS_WINDOW_S)}
+        raise OAuthError("temporarily_unavailable", sentence, "Wait a minute.", status=429, headers=after)
+    if isinstance(found, str):
+        hint = "An operator issues one with `comptroller secrets issue IDENTITY`."
+        raise OAuthError("invalid_client", found, hint, status=401, headers={"www-authenticate": "Basic"})
+    return found.identity, f"secret:{found.id}"
+
+
+async def _by_token(office: Office, token: str, accepted: Accepted) -> tuple[str, str]:
+    """The identity that the token of an issuer stands for, and how the record names who asked."""
     federation = office.gate.registry.federation
     now_s = office.gate.clock.expiry_ns() // NANOS_PER_SECOND
     proof = await prove(token, federation, office.issuer_keys, now_s)
@@ -112,7 +217,7 @@ async def _identified(office: Office, token: str, accepted: Accepted) -> tuple[P
     identity = federation.identity_of(proof.issuer, proof.claims)
     if isinstance(identity, Untrusted):
         raise _said(identity, accepted)
-    return proof, identity
+    return identity, f"{proof.issuer.name}:{proof.subject}"
 
 
 def _said(no: Untrusted, accepted: Accepted) -> OAuthError:
@@ -124,9 +229,9 @@ def _said(no: Untrusted, accepted: Accepted) -> OAuthError:
     return OAuthError(error, no.sentence, no.hint, code=no.code)
 
 
-def _lifetime_s(form: Mapping[str, str]) -> int:
+def _lifetime_s(form: Mapping[str, str], default_s: int) -> int:
     """How long the credential is to work: `lifetime_s`, which is ours."""
-    text = form.get("lifetime_s", str(FEDERATED_LIFETIME_S))
+    text = form.get("lifetime_s", str(default_s))
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise OAuthError("invalid_request", "`lifetime_s` is no number of seconds.", "Send it as digits, such as 3600.")
     return int(text)

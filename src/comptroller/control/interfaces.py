@@ -15,6 +15,7 @@ from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.core.budget.scope import Attribute, Scope
 from comptroller.core.identity.admin import Admin
 from comptroller.core.identity.credential import Claims
+from comptroller.core.identity.secret import BootstrapSecret
 from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
 from comptroller.core.registry.entries import EntryKey, Installed, StoredEntry
@@ -78,7 +79,20 @@ class Spending(msgspec.Struct, frozen=True, kw_only=True):
     end_ns: int | None
 
 
-SpendDimension = Literal["team", "owner", "identity", "environment", "session", "task", "model", "provider"]
+SpendDimension = Literal[
+    "team",
+    "owner",
+    "identity",
+    "environment",
+    "session",
+    "subject",
+    "tenant",
+    "task",
+    "task_type",
+    "workflow",
+    "model",
+    "provider",
+]
 
 
 class SpendFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -168,6 +182,10 @@ class Ledger(Protocol):
         """Write a session and the event of its opening in one transaction."""
         ...
 
+    async def change_session(self, session: Session, change: Change) -> None:
+        """Write what of an open session can change (bounds, models, tools, expiry) and the event in one transaction."""
+        ...
+
     async def end_sessions(self, ended: Sequence[tuple[Session, Change]]) -> None:
         """Write the end that each session carries with its event in one transaction; one that has ended stays so."""
         ...
@@ -193,8 +211,26 @@ class Ledger(Protocol):
 
     async def session(self, session_id: str) -> Session | None: ...
 
+    async def family(self, root: str) -> Sequence[Session]:
+        """The session at the top of a tree, and all below it."""
+        ...
+
     async def sessions(self, identity: str | None, limit: int) -> Sequence[Session]:
         """Newest first, ended and expired ones too."""
+        ...
+
+    async def write_secret(self, secret: BootstrapSecret, change: Change) -> None:
+        """Write a bootstrap secret, as its digest, and the event of its issue in one transaction."""
+        ...
+
+    async def revoke_secret(self, revoked: BootstrapSecret, change: Change) -> None:
+        """Write that it was taken back, and the event, in one transaction; one that was before stays as it was."""
+        ...
+
+    async def secret(self, secret_id: str) -> BootstrapSecret | None: ...
+
+    async def secrets(self, identity: str | None, limit: int | None) -> Sequence[BootstrapSecret]:
+        """Newest first; without a limit, all that were not taken back."""
         ...
 
     async def registry(self) -> RegistryState: ...

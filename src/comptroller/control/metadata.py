@@ -24,7 +24,7 @@ class ServerMetadata(msgspec.Struct, frozen=True):
     jwks_uri: str
     response_types_supported: tuple[str, ...] = ()  # mandatory, and we have no authorization endpoint
     grant_types_supported: tuple[str, ...] = tuple(dict.fromkeys(each.grant for each in ACCEPTED))
-    token_endpoint_auth_methods_supported: tuple[str, ...] = ("none",)  # the token itself says who asks
+    token_endpoint_auth_methods_supported: tuple[str, ...] = ("none", "client_secret_post", "client_secret_basic")
     introspection_endpoint_auth_methods_supported: tuple[str, ...] = ("Bearer",)
     revocation_endpoint_auth_methods_supported: tuple[str, ...] = ("none",)
 

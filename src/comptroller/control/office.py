@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from comptroller.control.attempts import Attempts
+from comptroller.control.guesses import Guesses
 from comptroller.control.interfaces import Issuer, Ledger
 from comptroller.control.issuer_keys import IssuerKeys
 from comptroller.control.logins import Logins
@@ -47,6 +48,7 @@ class Office:
     admins: Admins = field(default_factory=Admins)
     logins: Logins = field(default_factory=Logins)
     attempts: Attempts = field(default_factory=Attempts)
+    guesses: Guesses = field(default_factory=Guesses)
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def going_on(self) -> Mapping[str, Session]:

@@ -36,6 +36,8 @@ class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     output_limit: int = 0
     session_age_s: int = 0
     budget_left_bp: int = ALL_LEFT_BP
+    task_type: str = ""
+    depth: int = 0
 
 
 class Bearing(msgspec.Struct, frozen=True):
@@ -102,7 +104,7 @@ def _request(gate: Gate, question: Question) -> PolicyRequest:
         estimate_nanos = parse_usd(question.estimate_usd)
     except ValueError as error:
         raise invalid(f"estimate_usd: {error}.") from error
-    numbers = (estimate_nanos, question.input_tokens, question.output_limit, question.session_age_s)
+    numbers = (estimate_nanos, question.input_tokens, question.output_limit, question.session_age_s, question.depth)
     if min(numbers) < 0 or not 0 <= question.budget_left_bp <= ALL_LEFT_BP:
         raise invalid(f"A number is below zero, or budget_left_bp is above {ALL_LEFT_BP}.")
     context = Context(
@@ -116,6 +118,8 @@ def _request(gate: Gate, question: Question) -> PolicyRequest:
         output_limit=long(question.output_limit),
         session_age_s=long(question.session_age_s),
         budget_left_bp=question.budget_left_bp,
+        task_type=question.task_type,
+        depth=long(question.depth),
     )
     principal = Principal(identity.id, identity.kind, identity.team, identity.owner, registry.organization.name)
     return PolicyRequest(principal, Resource(question.model, context.model_class), context)

@@ -70,6 +70,11 @@ def conflict(message: str, hint: str = "") -> ControlProblem:
     return ControlProblem(409, "conflict", message, hint)
 
 
+def gone(message: str, hint: str = "") -> ControlProblem:
+    """What was asked about is over, and stays so."""
+    return ControlProblem(410, "gone", message, hint)
+
+
 def refused(refusal: Refusal) -> ControlProblem:
     """A rule of the core says no."""
     return ControlProblem(409, refusal.code, refusal.sentence, refusal.hint)

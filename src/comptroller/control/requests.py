@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from comptroller.control.admins import LONGEST_LIFETIME_S as LONGEST_ADMIN_S
 from comptroller.control.admins import SHORTEST_LIFETIME_S as SHORTEST_ADMIN_S
+from comptroller.control.bootstrap import SECRETS_SHOWN
 from comptroller.control.calls import OutcomeWord
 from comptroller.control.interfaces import SpendDimension
 from comptroller.control.login import LOGIN_LIFETIME_S, LONGEST_LOGIN_S, SHORTEST_LOGIN_S
@@ -23,6 +24,7 @@ from comptroller.control.stops import STOPS_SHOWN
 from comptroller.control.tokens import SHORTEST_LIFETIME_S
 from comptroller.core.identity.admin import Role
 from comptroller.core.identity.credential import DEFAULT_LIFETIME_S, LONGEST_LIFETIME_S
+from comptroller.core.identity.secret import LONGEST_SECRET_LIFE_S
 from comptroller.core.work.stop import StopScope
 
 ROWS_MOST = 10_000  # in one answer; `before` gets the next ones
@@ -117,6 +119,23 @@ class MintRequest(Sent, frozen=True):
     ) = None
 
 
+class SecretsQuery(Sent, frozen=True):
+    identity: IdentityId | None = None
+    all: Annotated[bool, Meta(description="Those that ended or were taken back, too.")] = False
+    limit: Limit = SECRETS_SHOWN
+
+
+class SecretRequest(Sent, frozen=True):
+    identity: IdentityId
+    expires_s: Annotated[
+        int,
+        Meta(
+            description="How long it can be used.",
+            extra_json_schema={"minimum": 1, "maximum": LONGEST_SECRET_LIFE_S},
+        ),
+    ]
+
+
 class ReasonRequest(Sent, frozen=True):
     reason: Reason
 
@@ -172,7 +191,14 @@ class LoginRequest(Sent, frozen=True):
 class AdminRequest(Sent, frozen=True):
     """An admin, known by a credential, or by a subject of an issuer."""
 
-    name: Annotated[str, Meta(description="As it stands on records.", examples=["ada@acme.example"])]
+    name: Annotated[
+        str,
+        Meta(
+            description="As it stands on records.",
+            examples=["ada@acme.example"],
+            extra_json_schema={"pattern": "^[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}$"},
+        ),
+    ]
     role: Role
     lifetime_s: AdminLifetime | None = None
     issuer: Annotated[str, Meta(description="The name of an issuer of the registry.")] | None = None

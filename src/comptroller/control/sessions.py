@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 
 from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem, not_found
 from comptroller.control.reason import LONGEST_REASON, read_reason
-from comptroller.core.instant import format_instant
-from comptroller.core.work.session import STATES, Session, SessionOutcome, SessionState, state_of
+from comptroller.control.session_rows import SessionRow, row_of
+from comptroller.core.work.session import STATES, Session, SessionOutcome
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Change
 
 SESSIONS_SHOWN = 200
 
-
-class SessionRow(msgspec.Struct, frozen=True):
-    id: str
-    identity: str
-    state: SessionState
-    opened_at: str
-    expires_at: str
-    minted_by: str
-    live_calls: int
-    ended_at: str | None
-    ended_by: str | None
-    ended_reason: str | None
-    outcome: SessionOutcome | None
+CloseOutcome = Literal["succeeded", "failed", "abandoned"]
+"""How a session came out, by whoever closes it."""
 
 
 class SessionEnd(msgspec.Struct, frozen=True):
@@ -50,23 +40,46 @@ async def list_sessions(
     # Memory is ahead of the books: a stop holds here even where it could not be written.
     found |= {s.id: s for s in office.gate.sessions.values() if identity is None or s.identity == identity}
     live = Counter(call.session for call in office.gate.live)
-    rows = [_row(office, session, live) for session in sorted(found.values(), key=_newest, reverse=True)]
+    rows = [row_of(office, session, live) for session in sorted(found.values(), key=_newest, reverse=True)]
     return [row for row in rows if every or not STATES[row.state].final][:limit]
 
 
+async def show_session(office: Office, session_id: str) -> SessionRow:
+    """One session, open or over."""
+    session = await find_session(office, session_id)
+    live = Counter(call.session for call in office.gate.live)
+    return row_of(office, session, live)
+
+
+async def find_session(office: Office, session_id: str) -> Session:
+    """A session of memory or of the books. Raises ControlProblem."""
+    session = office.gate.sessions.get(session_id) or await office.ledger.session(session_id)
+    if session is None:
+        raise not_found(f"There is no session {session_id!r}.", "`comptroller sessions` lists them.")
+    return session
+
+
+async def close_session(office: Office, session_id: str, outcome: CloseOutcome, reason: str, actor: str) -> SessionEnd:
+    """Say that a session is done, and how it came out. It ends as one that is stopped does."""
+    return await _end(office, session_id, reason, actor, outcome)
+
+
 async def end_session(office: Office, session_id: str, reason: str, actor: str) -> SessionEnd:
-    """Stop a session and all below it: in memory and in flight first, then in the books.
+    """Stop a session and all below it."""
+    return await _end(office, session_id, reason, actor, "stopped")
+
+
+async def _end(office: Office, session_id: str, reason: str, actor: str, outcome: SessionOutcome) -> SessionEnd:
+    """In memory and in flight first, then in the books.
 
     If the books cannot be written the stop stands as long as this process lives, and the error is said.
     """
     words = read_reason(reason, "Say why, for whoever meets the refusal.")
     gate = office.gate
-    session = gate.sessions.get(session_id) or await office.ledger.session(session_id)
-    if session is None:
-        raise not_found(f"There is no session {session_id!r}.", "`comptroller sessions` lists them.")
+    session = await find_session(office, session_id)
     if await _is_written(office, session):
-        return SessionEnd(_row(office, session, {}), cut_calls=0, already_ended=True)
-    ended = _end_in_memory(office, session, actor, words, "stopped")
+        return SessionEnd(row_of(office, session, {}), cut_calls=0, already_ended=True)
+    ended = _end_in_memory(office, session, actor, words, outcome)
     cut = gate.live.cut(lambda call: session_id in call.facts.sessions, "stopped")
     try:
         await office.ledger.end_sessions([(each, _event(each)) for each in ended])
@@ -77,7 +90,7 @@ async def end_session(office: Office, session_id: str, reason: str, actor: str) 
             f"The session {session_id} is stopped in this process, but the stop could not be written: {error}.",
             "It would be open again after a restart: mend the store, then end the session again.",
         ) from error
-    return SessionEnd(_row(office, ended[0], {}), cut_calls=cut, ended_below=len(ended) - 1)
+    return SessionEnd(row_of(office, ended[0], {}), cut_calls=cut, ended_below=len(ended) - 1)
 
 
 async def end_past(office: Office) -> None:
@@ -109,7 +122,9 @@ def _end_in_memory(
     now_ns, at_ns = gate.clock.expiry_ns(), gate.clock.now_ns()
     below = [each for each in gate.runs.descendants(session.id) if each.goes_on(now_ns)]
     first = session if session.ended_at_ns is not None else _ended(session, at_ns, actor, reason, outcome)
-    ended = [first, *(_ended(each, at_ns, actor, f"{session.id} above it ended: {reason}", outcome) for each in below)]
+    # What did not say how it came out did not succeed, whatever is said of what stands above it.
+    theirs: SessionOutcome = "abandoned" if outcome in {"succeeded", "failed"} else outcome
+    ended = [first, *(_ended(each, at_ns, actor, f"{session.id} above it ended: {reason}", theirs) for each in below)]
     gate.sessions.update({each.id: each for each in ended})
     return ended
 
@@ -151,26 +166,3 @@ def _event(ended: Session) -> Change:
 
 def _newest(session: Session) -> tuple[int, str]:
     return session.opened_at_ns, session.id
-
-
-def _row(office: Office, session: Session, live: Mapping[str, int]) -> SessionRow:
-    return SessionRow(
-        id=session.id,
-        identity=session.identity,
-        state=_state(office, session),
-        opened_at=format_instant(session.opened_at_ns),
-        expires_at=format_instant(session.expires_at_ns),
-        minted_by=session.minted_by,
-        live_calls=live.get(session.id, 0),
-        ended_at=format_instant(session.ended_at_ns) if session.ended_at_ns is not None else None,
-        ended_by=session.ended_by,
-        ended_reason=session.ended_reason,
-        outcome=session.outcome,
-    )
-
-
-def _state(office: Office, session: Session) -> SessionState:
-    """What a session is now."""
-    meter = office.gate.tree.meter(session.id)
-    exhausted = meter is not None and meter.exhausted
-    return state_of(session, office.gate.clock.expiry_ns(), exhausted=exhausted)

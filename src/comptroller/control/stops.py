@@ -17,7 +17,10 @@ from comptroller.core.identity.credential import PREFIX
 from comptroller.core.instant import format_instant
 from comptroller.core.problem import did_you_mean
 from comptroller.core.refusal import Refusal
-from comptroller.core.work.stop import Stop, StopKey, StopKind, StopScope, refusal_of
+from comptroller.core.work.session import Session
+from comptroller.core.work.stop import Acting, Stop, StopKey, StopKind, StopScope, refusal_of, stop_keys
+from comptroller.flow.gate import Gate
+from comptroller.flow.identify import known_identity
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Change
 
@@ -102,6 +105,16 @@ async def resume(office: Office, scope: StopScope, value: str, reason: str, acto
     return _row(lifted)
 
 
+def stop_of(gate: Gate, session: Session) -> Stop | None:
+    """The stop in force for a session, or for what it belongs to."""
+    if not gate.stops:
+        return None
+    lineage = gate.runs.lineage(session)
+    known = [known_identity(gate.registry, each.identity) for each in lineage]
+    chain = [Acting(each.id, of.id, of.owner, of.team, each.tenant) for each, of in zip(lineage, known, strict=True)]
+    return gate.stops.applies(stop_keys(chain))
+
+
 def _stop_now(office: Office, key: StopKey, reason: str, actor: str, kind: StopKind) -> tuple[Stop, bool, int]:
     """The stop in force, whether it was before, and how many calls were cut. Does not wait."""
     gate = office.gate
@@ -146,8 +159,8 @@ async def _check_known(office: Office, key: StopKey) -> Sequence[str]:
     known = _known(office, scope)
     if value in known or (scope == "session" and await office.ledger.session(value) is not None):
         return ()
-    if scope == "tenant":
-        return [f"No session is for a tenant {value!r} now. Whoever acts for it later is refused."]
+    if scope == "tenant":  # whoever acts for it may come later
+        return [f"No session is for a tenant {value!r} now. The stop holds for it all the same."]
     near = await asyncio.to_thread(did_you_mean, value, list(known))  # of a hundred thousand names it takes seconds
     listed = f"`comptroller {_LISTED_BY[scope]}` lists them." if scope in _LISTED_BY else ""
     raise not_found(f"There is no {scope} {value!r}.", near or listed)
@@ -166,6 +179,8 @@ def _known(office: Office, scope: StopScope) -> Collection[str]:
             return registry.owners.keys()
         case "team":
             return registry.teams.keys()
+        case "tenant":
+            return {session.tenant for session in gate.sessions.values() if session.tenant is not None}
         case "provider":
             return gate.providers.keys()
         case _:

@@ -1,18 +1,18 @@
-"""Tokens: minting a session credential for an identity."""
+"""Tokens: opening a session for an identity, and signing credentials for it."""
 
 from __future__ import annotations
 
 import msgspec
 
+from comptroller.control.delegate import OpenRequest, acting_identity, below, bounds_of, checked, last_ns
 from comptroller.control.office import Office
-from comptroller.control.problem import conflict, invalid, ledger_unavailable, not_found, refused
+from comptroller.control.problem import conflict, gone, invalid, ledger_unavailable, refused
+from comptroller.control.stops import stop_of
 from comptroller.core.identity.credential import DEFAULT_LIFETIME_S, LONGEST_LIFETIME_S, Claims
-from comptroller.core.identity.identity import Identity, expiry_ends_ns, may_act, owner_ends_ns
 from comptroller.core.instant import NANOS_PER_SECOND, format_instant
-from comptroller.core.problem import did_you_mean
-from comptroller.core.work.bounds import LONGEST_SESSION_S, UNBOUNDED, Bounds, narrowed, widened
+from comptroller.core.work.bounds import LONGEST_SESSION_S
 from comptroller.core.work.session import Session
-from comptroller.core.work.stop import Acting, refusal_of, stop_keys
+from comptroller.core.work.stop import refusal_of
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Change
 
@@ -30,101 +30,72 @@ class Minted(msgspec.Struct, frozen=True):
     minted_by: str
 
 
-class OpenRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a session is opened for. `bounds` only narrow those of the identity's profile and kind."""
-
-    identity: str
-    lifetime_s: int | None = None  # of the credential; None: DEFAULT_LIFETIME_S, or as long as the session if shorter
-    profile: str | None = None  # None: the identity's own
-    subject: str | None = None
-    tenant: str | None = None
-    task_type: str | None = None
-    task: str | None = None
-    workflow: str | None = None
-    bounds: Bounds = UNBOUNDED
-    models: tuple[str, ...] | None = None
-    tools: tuple[str, ...] | None = None
-
-
 async def mint(office: Office, identity_id: str, lifetime_s: int | None, actor: str) -> Minted:
     """Open a session that lasts as long as the one credential that is signed for it."""
     wall_clock_s = DEFAULT_LIFETIME_S if lifetime_s is None else lifetime_s
-    request = OpenRequest(identity=identity_id, lifetime_s=lifetime_s)
-    return await _open(office, request, actor, most_s=wall_clock_s)
+    return await _open(office, OpenRequest(identity=identity_id, lifetime_s=lifetime_s), actor, most_s=wall_clock_s)
 
 
 async def open_session(office: Office, request: OpenRequest, actor: str) -> Minted:
-    """Open a session for an identity and sign a credential for it. Every session comes to be here."""
+    """Open a session for an identity, or below another session, and sign a credential for it."""
     return await _open(office, request, actor, most_s=LONGEST_SESSION_S)
 
 
+async def fresh_credential(office: Office, session_id: str, lifetime_s: int | None, actor: str) -> Minted:
+    """Another credential for a session that goes on: it shares everything with the first."""
+    gate = office.gate
+    session, issued_ns = gate.sessions.get(session_id), gate.clock.expiry_ns()
+    if session is None or not session.goes_on(issued_ns):
+        raise gone(f"There is no open session {session_id!r}.", "Open a new one.")
+    stop = stop_of(gate, session)
+    if stop is not None:
+        raise refused(refusal_of(stop))
+    credential_id = gate.clock.new_id("crd")
+    return _signed(office, session, credential_id, issued_ns, _lifetime_s(lifetime_s), actor)
+
+
 async def _open(office: Office, request: OpenRequest, actor: str, *, most_s: int) -> Minted:
-    """The session is on disk before anybody can use it: a credential that works was always written down."""
+    """It counts from the step in which it was checked, and is on disk before anybody can use it."""
     gate = office.gate
     if gate.draining:
         raise conflict("The gateway is shutting down and mints nothing.", "Try again when it is back.")
-    identity = _identity(office, request.identity)
-    issued_ns = gate.clock.expiry_ns()
-    lifetime_s = _lifetime_s(request.lifetime_s)
-    bounds = _bounds(office, identity, request)
+    issued_ns, lifetime_s = gate.clock.expiry_ns(), _lifetime_s(request.lifetime_s)
+    request = checked(office, request)
+    session = _at_the_top(office, request, actor, most_s) if request.parent is None else below(office, request, actor)
+    minted = _signed(office, session, session.credential, issued_ns, lifetime_s, actor)
+    gate.open_session(session)
+    try:
+        await office.ledger.open_session(session, _event(session))
+    except BaseException as error:
+        gate.forget_session(session)
+        if isinstance(error, LedgerUnavailableError):
+            raise ledger_unavailable(f"No credential was minted: {error}.") from error
+        raise
+    return minted
+
+
+def _at_the_top(office: Office, request: OpenRequest, actor: str, most_s: int) -> Session:
+    gate = office.gate
+    identity = acting_identity(office, request.identity or "", tenant=request.tenant)
+    bounds = bounds_of(office, identity, request)
     runs_s = min(most_s, LONGEST_SESSION_S if bounds.wall_clock_s is None else bounds.wall_clock_s)
-    session = Session(
+    return Session(
         id=gate.clock.new_id("ses"),
         identity=identity.id,
         credential=gate.clock.new_id("crd"),
         opened_at_ns=gate.clock.now_ns(),
-        expires_at_ns=_last_ns(office, identity, issued_ns + runs_s * NANOS_PER_SECOND),
+        expires_at_ns=last_ns(office, identity, gate.clock.expiry_ns() + runs_s * NANOS_PER_SECOND),
         minted_by=actor,
+        subject=request.subject,
+        tenant=request.tenant,
+        task_type=request.task_type,
+        task=request.task,
+        workflow=request.workflow,
         profile=request.profile or identity.profile,
         bounds=bounds,
+        models=request.models,
+        tools=request.tools,
     )
-    expires_ns = min(session.expires_at_ns, issued_ns + lifetime_s * NANOS_PER_SECOND)
-    credential = _sign(office, session, issued_ns, expires_ns)
-    try:
-        await office.ledger.open_session(session, _event(session))
-    except LedgerUnavailableError as error:
-        raise ledger_unavailable(f"No credential was minted: {error}.") from error
-    gate.open_session(session)
-    return Minted(
-        credential=credential,
-        session=session.id,
-        identity=identity.id,
-        expires_at=format_instant(expires_ns),
-        lifetime_s=(expires_ns - issued_ns) // NANOS_PER_SECOND,
-        minted_by=actor,
-    )
-
-
-def _bounds(office: Office, identity: Identity, request: OpenRequest) -> Bounds:
-    """What is asked for, inside what its profile and kind allow."""
-    registry = office.gate.registry
-    if request.profile is not None and request.profile not in registry.profiles:
-        hint = did_you_mean(request.profile, registry.profiles) or "Add it under [profiles] in registry.toml."
-        raise not_found(f"There is no profile {request.profile!r} in the registry.", hint)
-    ceiling = registry.ceiling(identity, request.profile or identity.profile)
-    beyond = widened(ceiling, request.bounds)
-    if beyond:
-        raise invalid(
-            f"A session of {identity.id} may not have so much of {', '.join(beyond)}.",
-            f"Ask for less, or change [bounds.{identity.kind}] or its profile in registry.toml.",
-        )
-    return narrowed(ceiling, request.bounds)
-
-
-def _identity(office: Office, identity_id: str) -> Identity:
-    """The identity, if it is registered and may act now."""
-    registry = office.gate.registry
-    identity = registry.identities.get(identity_id)
-    if identity is None:
-        hint = did_you_mean(identity_id, registry.identities) or "`comptroller identities` lists them."
-        raise not_found(f"There is no identity {identity_id!r} in the registry.", hint)
-    stop = office.gate.stops.applies(stop_keys([Acting(None, identity.id, identity.owner, identity.team)]))
-    if stop is not None:
-        raise refused(refusal_of(stop))
-    no = may_act(identity, registry.answerable_until(identity), office.gate.clock.expiry_ns())
-    if no is not None:
-        raise refused(no)
-    return identity
 
 
 def _lifetime_s(lifetime_s: int | None) -> int:
@@ -138,34 +109,40 @@ def _lifetime_s(lifetime_s: int | None) -> int:
     return wanted_s
 
 
-def _last_ns(office: Office, identity: Identity, expires_ns: int) -> int:
-    """When the session ends: never after its identity does."""
-    ends = (expiry_ends_ns(identity), owner_ends_ns(identity, office.gate.registry.answerable_until(identity)))
-    return min([expires_ns, *(each for each in ends if each is not None)])
-
-
-def _sign(office: Office, session: Session, issued_ns: int, expires_ns: int) -> str:
+def _signed(
+    office: Office, session: Session, credential_id: str, issued_ns: int, lifetime_s: int, actor: str
+) -> Minted:
+    """A credential that does not outlive its session."""
     claims = Claims(
-        credential_id=session.credential,
+        credential_id=credential_id,
         identity=session.identity,
         session=session.id,
         issued_at_ns=issued_ns,
-        expires_at_ns=expires_ns,
-        minted_by=session.minted_by,
+        expires_at_ns=min(session.expires_at_ns, issued_ns + lifetime_s * NANOS_PER_SECOND),
+        minted_by=actor,
     )
     try:
-        return office.issuer.issue(claims)
+        credential = office.issuer.issue(claims)
     except ValueError as error:  # the identity ends within the second
         raise conflict(f"No credential was minted: {error}.") from error
+    return Minted(
+        credential=credential,
+        session=session.id,
+        identity=session.name,
+        expires_at=format_instant(claims.expires_at_ns),
+        lifetime_s=(claims.expires_at_ns - issued_ns) // NANOS_PER_SECOND,
+        minted_by=actor,
+    )
 
 
 def _event(session: Session) -> Change:
-    after = {"identity": session.identity, "expires_at": format_instant(session.expires_at_ns)}
+    said = {name: getattr(session, name) for name in ("parent", "subject", "tenant", "task_type", "task", "workflow")}
+    after = {"identity": session.name, "expires_at": format_instant(session.expires_at_ns)}
     return Change(
         at_ns=session.opened_at_ns,
         actor=session.minted_by,
         verb="mint",
         noun="session",
         key=session.id,
-        after=msgspec.json.encode(after).decode(),
+        after=msgspec.json.encode(after | {name: value for name, value in said.items() if value is not None}).decode(),
     )

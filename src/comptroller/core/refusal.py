@@ -39,6 +39,7 @@ REFUSALS: Mapping[str, Kind] = {
     "gateway_busy": Kind(503, "the gateway holds as many request bodies as it may", transient=True),
     "request_invalid": Kind(400, "the request is not valid for this route"),
     "model_unknown": Kind(404, "no registry entry serves this model"),
+    "model_forbidden": Kind(402, "the session of this credential, or one above it, may not use this model"),
     "model_suspended": Kind(402, "this model, or whatever would serve it, is suspended"),
     "provider_unavailable": Kind(402, "no provider serves this model for the caller's environment"),
     "model_quarantined": Kind(402, "this model was billed above its bound repeatedly; a person must resume it"),

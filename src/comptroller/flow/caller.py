@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from comptroller.core.budget.scope import Attribute, Facts
 from comptroller.core.identity.credential import Claims
-from comptroller.core.identity.identity import FOREVER_NS, Identity, acts_until_ns
+from comptroller.core.identity.identity import Identity, acts_until_ns
 from comptroller.core.instant import NANOS_PER_SECOND
 from comptroller.core.policy.request import Principal
 from comptroller.core.registry.registry import Registry
+from comptroller.core.work.delegation import uses
 from comptroller.core.work.session import Session
 from comptroller.core.work.stop import Acting, stop_keys
 from comptroller.flow.runs import Pulse
@@ -33,8 +34,9 @@ class Caller:
         "ends_at_ns",
         "identities",
         "identity",
-        "idle_ns",
+        "idles",
         "lineage",
+        "models",
         "names",
         "principal",
         "pulses",
@@ -54,7 +56,6 @@ class Caller:
         """`lineage`: the acting session, its parent, ..., the root; `identities` and `pulses`: theirs."""
         identity, session = identities[0], lineage[0]
         organization = registry.organization.name
-        idle_s = session.bounds.idle_s
         self.identity = identity
         self.claims = claims
         self.registry = registry  # the version this call is governed by, from beginning to end
@@ -63,7 +64,13 @@ class Caller:
         self.names = tuple(each.name for each in lineage)  # the chain, for people
         self.identities = tuple(dict.fromkeys(identities))
         self.pulses = tuple(pulses)
-        self.idle_ns = FOREVER_NS if idle_s is None else idle_s * NANOS_PER_SECOND
+        # What may end by being idle, and after how long.
+        self.idles = tuple(
+            (pulse, each.bounds.idle_s * NANOS_PER_SECOND)
+            for pulse, each in zip(pulses, lineage, strict=True)
+            if each.bounds.idle_s is not None
+        )
+        self.models = tuple(dict.fromkeys(each.models for each in lineage if each.models is not None))
         self.ends_at_ns = min(each.expires_at_ns for each in lineage)
         self.acts_until_ns = min(acts_until_ns(each, registry.answerable_until(each)) for each in self.identities)
         # What budget scopes see of it.
@@ -79,6 +86,10 @@ class Caller:
         )
         self.principal = Principal(identity.id, identity.kind, identity.team, identity.owner, organization)
         self._facts: dict[tuple[str, str], Facts] = {}
+
+    def may_use(self, model: str) -> bool:
+        """Whether every session of the chain may use this model, whatever the policies say."""
+        return all(uses(patterns, model) for patterns in self.models)
 
     def at_work(self, now_ns: int) -> None:
         """A call of it begins: none of its sessions is idle."""

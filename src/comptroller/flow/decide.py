@@ -6,7 +6,7 @@ import msgspec
 
 from comptroller.core.budget.bounds import Bound
 from comptroller.core.identity.identity import may_act
-from comptroller.core.instant import format_instant
+from comptroller.core.instant import NANOS_PER_SECOND, format_instant
 from comptroller.core.refusal import Refusal
 from comptroller.core.registry.registry import Model
 from comptroller.core.work.stop import Stop, refusal_of
@@ -43,8 +43,9 @@ def standing(gate: Gate, caller: Caller) -> Refusal | None:
     now_ns = gate.clock.expiry_ns()
     if now_ns >= caller.ends_at_ns:
         return _over(caller, f"has run for as long as it may, until {format_instant(caller.ends_at_ns)}")
-    if now_ns - caller.pulses[0].at_ns >= caller.idle_ns and gate.runs.is_idle(session, now_ns):
-        return _over(caller, f"has been idle for {session.bounds.idle_s} s, and that ends it")
+    for pulse, idle_ns in caller.idles:
+        if now_ns - pulse.at_ns >= idle_ns and not pulse.live:
+            return _over(caller, f"has been idle for {idle_ns // NANOS_PER_SECOND} s, and that ends it")
     if now_ns < caller.acts_until_ns:
         return None
     registry = caller.registry
@@ -68,6 +69,13 @@ def decide(gate: Gate, dialect: Dialect, caller: Caller, name: str) -> Decision 
             code="model_unknown",
             sentence=f"No entry of the registry serves the model {name!r}.",
             hint="Check its name, or ask whoever runs the gateway to add it under [models] in registry.toml.",
+            param="model",
+        )
+    if caller.models and not caller.may_use(name):
+        return Refusal(
+            code="model_forbidden",
+            sentence=f"The session {caller.claims.session} may not use the model {name!r}.",
+            hint=f"It may use {' and '.join(', '.join(patterns) for patterns in caller.models)}.",
             param="model",
         )
     stop = gate.stops.applies_to_model(name)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from comptroller.core.identity.credential import Claims
 from comptroller.core.identity.identity import Identity
 from comptroller.core.refusal import Refusal
+from comptroller.core.registry.registry import Registry
 from comptroller.core.work.session import Session
 from comptroller.flow.caller import Caller
 from comptroller.flow.gate import Gate
@@ -64,7 +65,7 @@ def _caller(gate: Gate, claims: Claims) -> Caller:
     """What the registry and the sessions of its chain say now."""
     session, now_ns = gate.sessions.get(claims.session), gate.clock.expiry_ns()
     lineage = [_gone(claims)] if session is None else gate.runs.lineage(session)
-    identities = [_identity(gate, each.identity) for each in lineage]
+    identities = [known_identity(gate.registry, each.identity) for each in lineage]
     pulses = [gate.runs.pulse(each.id, now_ns) for each in lineage]
     return Caller(claims, gate.registry, lineage, identities, pulses)
 
@@ -75,7 +76,7 @@ def _gone(claims: Claims) -> Session:
     return Session(claims.session, claims.identity, claims.credential_id, opened_at_ns, expires_at_ns, claims.minted_by)
 
 
-def _identity(gate: Gate, identity_id: str) -> Identity:
+def known_identity(registry: Registry, identity_id: str) -> Identity:
     """As the registry has it; one that it does not have stands as disabled, whoever answered for it."""
-    known = gate.registry.identities.get(identity_id)
+    known = registry.identities.get(identity_id)
     return known or Identity(identity_id, "agent", "", "", "", "experimentation", disabled=True)

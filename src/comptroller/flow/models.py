@@ -57,7 +57,7 @@ def _caller(gate: Gate, credentials: Sequence[str]) -> Caller | Refusal:
 
 def _reachable(gate: Gate, family: str, caller: Caller, name: str) -> Reachable | None:
     model = caller.registry.model(name)
-    if model is None or gate.stops.applies_to_model(name) is not None:
+    if model is None or not caller.may_use(name) or gate.stops.applies_to_model(name) is not None:
         return None
     provider = provider_for(gate, family, caller, model)
     if isinstance(provider, Refusal):

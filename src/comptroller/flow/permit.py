@@ -87,6 +87,8 @@ def policy_request(gate: Gate, caller: Caller, weighed: Weighed) -> PolicyReques
         output_limit=long(weighed.bound.wanted_output_tokens),
         session_age_s=max(0, weighed.now_ns - caller.session.opened_at_ns) // NANOS_PER_SECOND,
         budget_left_bp=weighed.draw.left_bp(),
+        task_type=caller.session.task_type or "",
+        depth=caller.session.depth,
     )
     return PolicyRequest(caller.principal, Resource(decision.name, model_class), context)
 

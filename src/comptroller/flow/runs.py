@@ -23,10 +23,6 @@ class Pulse:
         self.at_ns = at_ns
         self.live = 0
 
-    def idle_since(self, now_ns: int) -> int:
-        """How long nothing has happened, in nanoseconds."""
-        return 0 if self.live else now_ns - self.at_ns
-
 
 class Runs:
     """What follows from the sessions of a gate, which it looks at and never changes."""
@@ -84,18 +80,18 @@ class Runs:
             session = self._sessions.get(heappop(self._dues)[1])
             if session is None or session.ended_at_ns is not None:
                 continue
-            if not session.goes_on(now_ns) or self.is_idle(session, now_ns):
+            if not session.goes_on(now_ns) or self._is_idle(session, now_ns):
                 yield session
             else:
                 heappush(self._dues, (max(self._due_ns(session), now_ns + NANOS_PER_SECOND), session.id))
 
-    def is_idle(self, session: Session, now_ns: int) -> bool:
+    def _is_idle(self, session: Session, now_ns: int) -> bool:
         """Whether nothing has happened in it for as long as its bound allows."""
         idle_s = session.bounds.idle_s
         pulse = self._pulses.get(session.id)
         if idle_s is None or pulse is None:
             return False
-        return pulse.idle_since(now_ns) >= idle_s * NANOS_PER_SECOND and not pulse.live
+        return not pulse.live and now_ns - pulse.at_ns >= idle_s * NANOS_PER_SECOND
 
     def _due_ns(self, session: Session) -> int:
         """When it is idle or past its end, if nothing happens in it."""

@@ -19,6 +19,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 
 from comptroller.core.identity.credential import ADMIN_PREFIX, AUDIENCE, LONGEST_LIFETIME_S, PREFIX, Claims
+from comptroller.core.identity.secret import SECRET_PREFIX
 from comptroller.core.ids import is_identity_id, spiffe_id
 from comptroller.core.instant import NANOS_PER_SECOND
 from comptroller.core.refusal import Refusal
@@ -206,7 +207,7 @@ class Keyring:
 
     def _check(self, credential: str, now_ns: int) -> Claims | Refusal:
         if not credential.startswith(PREFIX):
-            return _ADMIN if credential.startswith(ADMIN_PREFIX) else _NOT_OURS
+            return next((no for begin, no in _OTHERS.items() if credential.startswith(begin)), _NOT_OURS)
         token = credential[len(PREFIX) :]
         form = _FORM.fullmatch(token)
         if form is None:
@@ -319,6 +320,11 @@ _ADMIN = _invalid(
     "This is an admin credential, and admin credentials make no calls.",
     "Send what `comptroller token IDENTITY` prints.",
 )
+_SECRET = _invalid(
+    "This is a bootstrap secret, and bootstrap secrets make no calls.",
+    "Exchange it for a session credential at /oauth/token, or with `comptroller token IDENTITY --secret-file PATH`.",
+)
+_OTHERS = {ADMIN_PREFIX: _ADMIN, SECRET_PREFIX: _SECRET}
 _FORGED = _invalid("This session credential was not signed by this gateway, or it was changed or cut on its way.")
 _UNKNOWN_KEY = _invalid("This session credential was signed with a key that this gateway does not have any more.")
 _EARLY = _invalid("This session credential begins in the future: the gateway's clock was ahead, or is now behind.")

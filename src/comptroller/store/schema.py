@@ -288,6 +288,20 @@ admins = Table(
     Column("disabled_reason", Text),
 )
 
+secrets = Table(
+    "secrets",  # of identities, to show at /oauth/token; few, and only their digests
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("identity", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("created_at_ns", BigInteger, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("expires_at_ns", BigInteger, nullable=False),
+    Column("revoked_at_ns", BigInteger),
+    Column("revoked_by", Text),
+    Column("revoked_reason", Text),
+)
+
 registry_entries = Table(
     "registry_entries",
     metadata,

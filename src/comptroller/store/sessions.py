@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 from msgspec.structs import astuple
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, select, text, update
 
 from comptroller.core.work.bounds import Bounds
 from comptroller.core.work.session import Session
@@ -28,6 +28,15 @@ _names = msgspec.json.Decoder(tuple[str, ...])
 def open_session(connection: sqlite3.Connection, session: Session, change: Change) -> None:
     """Write a session and the event of its opening."""
     _NEW.run_values(connection, [_row(session)])
+    _record(connection, change)
+
+
+def change_session(connection: sqlite3.Connection, session: Session, change: Change) -> None:
+    """Write what of an open session can change, and its event. One that has ended stays as it was."""
+    row = _row(session)
+    changing = {_FIELDS[place]: row[place] for place in (_BOUNDS, _MODELS, _TOOLS)}
+    values = changing | {"expires_at_ns": session.expires_at_ns}
+    run(connection, update(_TABLE).where(_TABLE.c.id == session.id, _TABLE.c.ended_at_ns.is_(None)).values(values))
     _record(connection, change)
 
 
@@ -52,6 +61,13 @@ def end_session(connection: sqlite3.Connection, session: Session, change: Change
 def session_of(connection: sqlite3.Connection, session_id: str) -> Session | None:
     row = run(connection, select(_TABLE).where(_TABLE.c.id == session_id)).fetchone()
     return None if row is None else _session(row)
+
+
+def family(connection: sqlite3.Connection, root: str) -> Sequence[Session]:
+    """The session at the top of a tree, and all below it."""
+    below = select(_TABLE).where(_TABLE.c.root == root, text("root != ''"))
+    own = select(_TABLE).where(_TABLE.c.id == root)
+    return [_session(row) for statement in (own, below) for row in run(connection, statement)]
 
 
 def list_sessions(connection: sqlite3.Connection, identity: str | None, limit: int) -> Sequence[Session]:

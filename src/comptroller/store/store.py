@@ -42,11 +42,12 @@ from comptroller.control.interfaces import (
 from comptroller.core.budget.bounds import Bound
 from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.core.identity.admin import Admin
+from comptroller.core.identity.secret import BootstrapSecret
 from comptroller.core.work.session import Session
 from comptroller.core.work.stop import Stop
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Change, Finding
-from comptroller.store import admins, books, registry, retention, sessions, spend, stops, tables
+from comptroller.store import admins, books, registry, retention, secrets, sessions, spend, stops, tables
 from comptroller.store.database import Database
 from comptroller.store.folder import Folder
 from comptroller.store.journal import JournalWriter
@@ -122,6 +123,9 @@ class Store(Ledger):
     async def open_session(self, session: Session, change: Change) -> None:
         await self.journal.submit(lambda connection: sessions.open_session(connection, session, change))
 
+    async def change_session(self, session: Session, change: Change) -> None:
+        await self.journal.submit(lambda connection: sessions.change_session(connection, session, change))
+
     async def end_sessions(self, ended: Sequence[tuple[Session, Change]]) -> None:
         await self.journal.submit(lambda connection: [sessions.end_session(connection, *each) for each in ended])
 
@@ -134,11 +138,27 @@ class Store(Ledger):
     async def write_admin(self, admin: Admin, change: Change) -> None:
         await self.journal.submit(lambda connection: admins.write_admin(connection, admin, change))
 
+    async def write_secret(self, secret: BootstrapSecret, change: Change) -> None:
+        await self.journal.submit(lambda connection: secrets.write_secret(connection, secret, change))
+
+    async def revoke_secret(self, revoked: BootstrapSecret, change: Change) -> None:
+        await self.journal.submit(lambda connection: secrets.revoke_secret(connection, revoked, change))
+
+    async def secret(self, secret_id: str) -> BootstrapSecret | None:
+        return await self._read(lambda connection: secrets.secret_of(connection, secret_id))
+
+    async def secrets(self, identity: str | None, limit: int | None) -> Sequence[BootstrapSecret]:
+        return await self._read(lambda connection: secrets.list_secrets(connection, identity, limit))
+
     async def install(self, installation: Installation) -> None:
         await self.journal.submit(lambda connection: registry.install(connection, installation))
 
     async def session(self, session_id: str) -> Session | None:
         return await self._read(lambda connection: sessions.session_of(connection, session_id))
+
+    async def family(self, root: str) -> Sequence[Session]:
+        """The session at the top of a tree, and all below it."""
+        return await self._read(lambda connection: sessions.family(connection, root))
 
     async def sessions(self, identity: str | None, limit: int) -> Sequence[Session]:
         return await self._read(lambda connection: sessions.list_sessions(connection, identity, limit))

@@ -26,6 +26,7 @@ EVENTS: Mapping[str, Event] = {
     "stopped": Event("info", "It has drained and closed its store."),
     "call": Event("info", "A call that took a hold has ended; a warning if the provider failed, an error if we did."),
     "refused": Event("info", "A request was refused before anything was held."),
+    "exchange_refused": Event("warning", "Somebody asked /oauth/token for a credential and got none; it says why."),
     "recovered": Event("warning", "A dead process had left holds open; they are charged as presumed."),
     "drained": Event("warning", "The gateway stops and could not wait any longer: calls were cut and charged."),
     "provider": Event("warning", "Something about a provider's settings or key."),

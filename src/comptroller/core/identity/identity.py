@@ -35,6 +35,7 @@ class Identity(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True
     profile: str | None = None
     expires: date | None = None  # the last day on which it may act, in UTC
     approved_by: str | None = None
+    may_act: tuple[str, ...] = ()  # identities whose sessions may open one for it (RFC 8693 section 4.4)
     disabled: bool = False
 
 

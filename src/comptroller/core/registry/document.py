@@ -96,6 +96,7 @@ _IDENTITY = (
     Field("profile", fields.name),
     Field("expires", fields.day),
     Field("approved_by", fields.name),
+    Field("may_act", fields.names(_identity_id, ordered=False)),
 )
 _MODEL = (
     Field("providers", fields.names(fields.name), mandatory=True),

@@ -44,6 +44,10 @@ def check_references(entries: Entries, places: Mapping[EntryKey, str], installed
                 continue
             if (key[1], field) not in left:
                 yield _unknown(join(places[key], field), target, value, _keys(entries, target))
+        if key[0] == "identity":
+            for value in strings(entry, "may_act"):
+                if ("identity", value) not in entries:
+                    yield _unknown(join(places[key], "may_act"), "identity", value, _keys(entries, "identity"))
         if key[0] == "budget":
             yield from _check_scope(places[key], entry, entries, set(left.values()))
 

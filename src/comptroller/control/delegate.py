@@ -1,0 +1,184 @@
+"""Delegation in the office: who may open what, for whom, and a session below another."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TypeVar
+
+import msgspec
+
+from comptroller.control.office import Office
+from comptroller.control.problem import invalid, not_found, refused
+from comptroller.core.identity.identity import Identity, expiry_ends_ns, may_act, owner_ends_ns
+from comptroller.core.ids import is_name
+from comptroller.core.problem import did_you_mean
+from comptroller.core.refusal import Refusal
+from comptroller.core.work.bounds import UNBOUNDED, Bounds, narrowed, widened
+from comptroller.core.work.delegation import Wish, child_bounds, child_wish, ends_at_ns, may_open_below
+from comptroller.core.work.session import Session
+from comptroller.core.work.stop import Acting, refusal_of, stop_keys
+from comptroller.flow.identify import known_identity
+
+LONGEST_WORD = 200  # characters of a subject, tenant, task or workflow
+_PATTERN = re.compile(r"[A-Za-z0-9*?][A-Za-z0-9._:/@+*?~-]{0,199}", re.ASCII)
+T = TypeVar("T", Wish, Bounds)
+_CHILD = re.compile(r"[a-z0-9][a-z0-9-]{0,31}", re.ASCII)
+
+
+class OpenRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a session is opened for. `bounds` only narrow those of its parent, profile and kind."""
+
+    identity: str | None = None  # None: an ephemeral child of the parent's identity
+    lifetime_s: int | None = None  # of the credential; None: DEFAULT_LIFETIME_S, or as long as the session if shorter
+    profile: str | None = None  # None: the identity's own
+    subject: str | None = None
+    tenant: str | None = None
+    task_type: str | None = None
+    task: str | None = None
+    workflow: str | None = None
+    bounds: Bounds = UNBOUNDED
+    models: tuple[str, ...] | None = None
+    tools: tuple[str, ...] | None = None
+    parent: str | None = None  # the session that it is opened below
+    child: str | None = None  # what an ephemeral child is called below its parent; None: a made-up name
+    agreed: bool = False  # the identity has shown that it takes part, or an operator says so
+
+
+def checked(office: Office, request: OpenRequest) -> OpenRequest:
+    """The same request, if every word in it is one. Raises ControlProblem."""
+    registry = office.gate.registry
+    if request.identity is None and request.parent is None:
+        raise invalid("A session needs an identity.", "`comptroller identities` lists them.")
+    for name in ("subject", "tenant", "task", "workflow"):
+        word = getattr(request, name)
+        if word is not None and not (0 < len(word) <= LONGEST_WORD and word.isprintable() and word == word.strip()):
+            raise invalid(f"`{name}` is not one line of at most {LONGEST_WORD} printable characters.")
+    if request.task_type is not None and not is_name(request.task_type):
+        raise invalid("`task_type` is not a name.", "Use letters, digits and . _ @ -, at most 128, no sign first.")
+    if request.task is not None and request.task_type is None:
+        raise invalid("A task needs its type.", "Say `task_type`, such as 'ticket', beside `task`.")
+    for pattern in (*(request.models or ()), *(request.tools or ())):
+        if _PATTERN.fullmatch(pattern) is None:
+            raise invalid(f"{pattern!r} is not a name or pattern.", "Use * and ? as wildcards.")
+    if request.child is not None and (request.identity is not None or _CHILD.fullmatch(request.child) is None):
+        raise invalid(
+            f"{request.child!r} cannot be the name of a child.",
+            "Small letters, digits and -, at most 32, and only where no identity is named.",
+        )
+    if request.profile is not None and request.profile not in registry.profiles:
+        hint = did_you_mean(request.profile, registry.profiles) or "Add it under [profiles] in registry.toml."
+        raise not_found(f"There is no profile {request.profile!r} in the registry.", hint)
+    return request
+
+
+def acting_identity(
+    office: Office, identity_id: str, lineage: Sequence[Session] = (), tenant: str | None = None
+) -> Identity:
+    """The identity, if it is registered and it and all that it would stand below may act now."""
+    gate = office.gate
+    registry, now_ns = gate.registry, gate.clock.expiry_ns()
+    identity = registry.identities.get(identity_id)
+    if identity is None:
+        hint = did_you_mean(identity_id, registry.identities) or "`comptroller identities` lists them."
+        raise not_found(f"There is no identity {identity_id!r} in the registry.", hint)
+    above = [(session, known_identity(registry, session.identity)) for session in lineage]
+    acting = [
+        Acting(None, identity.id, identity.owner, identity.team, tenant),
+        *(Acting(session.id, each.id, each.owner, each.team, session.tenant) for session, each in above),
+    ]
+    stop = gate.stops.applies(stop_keys(acting))
+    if stop is not None:
+        raise refused(refusal_of(stop))
+    for each in (identity, *(each for _, each in above)):
+        no = may_act(each, registry.answerable_until(each), now_ns)
+        if no is not None:
+            raise refused(no)
+    return identity
+
+
+def bounds_of(office: Office, identity: Identity, request: OpenRequest) -> Bounds:
+    """What is asked for, inside what its profile and kind allow."""
+    ceiling = office.gate.registry.ceiling(identity, request.profile or identity.profile)
+    beyond = widened(ceiling, request.bounds)
+    if beyond:
+        raise invalid(
+            f"A session of {identity.id} may not have so much of {', '.join(beyond)}.",
+            f"Ask for less, or change [bounds.{identity.kind}] or its profile in registry.toml.",
+        )
+    return narrowed(ceiling, request.bounds)
+
+
+def last_ns(office: Office, identity: Identity, expires_ns: int) -> int:
+    """When the session ends: never after its identity does."""
+    ends = (expiry_ends_ns(identity), owner_ends_ns(identity, office.gate.registry.answerable_until(identity)))
+    return min([expires_ns, *(each for each in ends if each is not None)])
+
+
+def below(office: Office, request: OpenRequest, actor: str) -> Session:
+    """A session below another, with less than that in everything. Raises ControlProblem."""
+    gate = office.gate
+    now_ns = gate.clock.expiry_ns()
+    parent = gate.sessions.get(request.parent or "")
+    if parent is None:
+        raise not_found(f"There is no session {request.parent!r}.", "`comptroller sessions` lists them.")
+    lineage = gate.runs.lineage(parent)
+    open_children = sum(child.goes_on(now_ns) for child in gate.runs.children(parent.id))
+    no = may_open_below(lineage, request.identity, open_children, now_ns)
+    if no is not None:
+        raise refused(no)
+    wish = _right(child_wish(parent, _wish(request)))
+    identity = acting_identity(office, request.identity or parent.identity, lineage, wish.tenant)
+    if request.identity is not None and not request.agreed and parent.identity not in identity.may_act:
+        raise refused(_not_agreed(parent, identity))
+    profile = request.profile or (parent.profile if request.identity is None else identity.profile)
+    bounds = _right(child_bounds(parent, gate.registry.ceiling(identity, profile), request.bounds))
+    session_id = gate.clock.new_id("ses")
+    return Session(
+        id=session_id,
+        identity=identity.id,
+        credential=gate.clock.new_id("crd"),
+        opened_at_ns=gate.clock.now_ns(),
+        expires_at_ns=last_ns(office, identity, ends_at_ns(parent, now_ns, bounds.wall_clock_s)),
+        minted_by=actor,
+        parent=parent.id,
+        root=parent.top,
+        depth=parent.depth + 1,
+        child=f"{parent.name}/~{request.child or session_id[-4:]}" if request.identity is None else None,
+        subject=wish.subject,
+        tenant=wish.tenant,
+        task_type=wish.task_type,
+        task=wish.task,
+        workflow=wish.workflow,
+        profile=profile,
+        bounds=bounds,
+        models=wish.models,
+        tools=wish.tools,
+    )
+
+
+def _wish(request: OpenRequest) -> Wish:
+    return Wish(
+        bounds=request.bounds,
+        models=request.models,
+        tools=request.tools,
+        subject=request.subject,
+        tenant=request.tenant,
+        task_type=request.task_type,
+        task=request.task,
+        workflow=request.workflow,
+    )
+
+
+def _not_agreed(parent: Session, identity: Identity) -> Refusal:
+    return Refusal(
+        code="delegation_forbidden",
+        sentence=f"{identity.id} has not agreed to be a child of {parent.identity}.",
+        hint=f"Send its own credential as `actor_token`, or list {parent.identity!r} in its `may_act` (registry.toml).",
+    )
+
+
+def _right(found: T | Refusal) -> T:
+    if isinstance(found, Refusal):
+        raise refused(found)
+    return found

@@ -1,0 +1,136 @@
+"""Changing a live session: narrowing it at once, and renewing it by whoever answers for more."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import msgspec
+
+from comptroller.control.office import Office
+from comptroller.control.problem import ControlProblem, conflict, gone, invalid, ledger_unavailable, refused
+from comptroller.control.reason import read_reason
+from comptroller.control.session_rows import SessionRow, row_of, show_bounds
+from comptroller.control.sessions import find_session
+from comptroller.core.identity.identity import expiry_ends_ns
+from comptroller.core.instant import NANOS_PER_SECOND
+from comptroller.core.refusal import Refusal
+from comptroller.core.work.bounds import LONGEST_SESSION_S, Bounds, changed, narrowed, widened
+from comptroller.core.work.delegation import Patterns, handed_on, room_below
+from comptroller.core.work.session import Session
+from comptroller.flow.identify import known_identity
+from comptroller.flow.journal import LedgerUnavailableError
+from comptroller.flow.records import Change
+
+_WHY = "Say why, for whoever asks later."
+
+
+async def narrow(
+    office: Office, session_id: str, asked: Bounds, models: Patterns, tools: Patterns, reason: str, actor: str
+) -> SessionRow:
+    """Take something away from a session, and from all below it: in memory first, then in the books."""
+    words = read_reason(reason, _WHY)
+    session = await _open_session(office, session_id)
+    beyond = widened(session.bounds, asked)
+    if beyond:
+        raise invalid(f"That is more of {', '.join(beyond)} than the session has.", "`renew` gives more.")
+    bounds = narrowed(session.bounds, asked)
+    after = msgspec.structs.replace(
+        session,
+        bounds=bounds,
+        expires_at_ns=_ends_at_ns(session, bounds, session.expires_at_ns),
+        models=_narrower(session.models, models),
+        tools=_narrower(session.tools, tools),
+    )
+    office.gate.change_session(after)
+    try:
+        await office.ledger.change_session(after, _event(office, "narrow", session, after, words, actor))
+    except LedgerUnavailableError as error:
+        raise ControlProblem(
+            503,
+            "ledger_unavailable",
+            f"The session {session_id} is narrower in this process, but that could not be written: {error}.",
+            "It would be as before after a restart: mend the store, then do it again.",
+        ) from error
+    return _row(office, after)
+
+
+async def renew(
+    office: Office, session_id: str, asked: Bounds, reason: str, actor: str, *, within_kind: bool = False
+) -> SessionRow:
+    """Give a session other bounds, never more than the session above it has. On disk first, then in force.
+
+    `within_kind`: nor more than its identity's kind and profile have, which an operator may go beyond.
+    """
+    words = read_reason(reason, _WHY)
+    async with office.changing:
+        session = await _open_session(office, session_id)
+        after = _renewed(office, session, asked, within_kind=within_kind)
+        try:
+            await office.ledger.change_session(after, _event(office, "renew", session, after, words, actor))
+        except LedgerUnavailableError as error:
+            raise ledger_unavailable(f"The session {session_id} stays as it was: {error}.") from error
+        if office.gate.sessions.get(session_id) is not session:
+            raise conflict(f"The session {session_id} was changed by somebody else meanwhile.", "Look at it again.")
+        office.gate.change_session(after)
+    return _row(office, after)
+
+
+def _renewed(office: Office, session: Session, asked: Bounds, *, within_kind: bool) -> Session:
+    gate = office.gate
+    bounds = changed(session.bounds, asked)
+    parent = gate.sessions.get(session.parent or "")
+    identity = known_identity(gate.registry, session.identity)
+    room = None if parent is None else msgspec.structs.replace(parent.bounds, depth=room_below(parent) - 1)
+    ceilings = (room, gate.registry.ceiling(identity, session.profile) if within_kind else None)
+    for ceiling in ceilings:
+        beyond = () if ceiling is None else widened(ceiling, bounds)
+        if beyond:
+            above = f"session {parent.id} above it" if parent is not None and ceiling is room else "kind or profile"
+            raise invalid(f"That is more of {', '.join(beyond)} than its {above} has.", "Renew that one first.")
+    ends = [each for each in (expiry_ends_ns(identity), parent.expires_at_ns if parent else None) if each is not None]
+    latest_ns = min([session.opened_at_ns + LONGEST_SESSION_S * NANOS_PER_SECOND, *ends])
+    expires_at_ns = session.expires_at_ns if asked.wall_clock_s is None else _ends_at_ns(session, bounds, latest_ns)
+    return msgspec.structs.replace(session, bounds=bounds, expires_at_ns=expires_at_ns)
+
+
+async def _open_session(office: Office, session_id: str) -> Session:
+    session = office.gate.sessions.get(session_id)
+    if session is not None and session.goes_on(office.gate.clock.expiry_ns()):
+        return session
+    await find_session(office, session_id)
+    raise gone(f"The session {session_id} is over, and stays so.", "Open a new one.")
+
+
+def _narrower(held: Patterns, asked: Patterns) -> Patterns:
+    found = handed_on(held, asked)
+    if isinstance(found, Refusal):
+        raise refused(found)
+    return found
+
+
+def _ends_at_ns(session: Session, bounds: Bounds, latest_ns: int) -> int:
+    if bounds.wall_clock_s is None:
+        return latest_ns
+    return min(latest_ns, session.opened_at_ns + bounds.wall_clock_s * NANOS_PER_SECOND)
+
+
+def _row(office: Office, session: Session) -> SessionRow:
+    return row_of(office, session, Counter(call.session for call in office.gate.live))
+
+
+def _event(office: Office, verb: str, before: Session, after: Session, reason: str, actor: str) -> Change:
+    return Change(
+        at_ns=office.gate.clock.now_ns(),
+        actor=actor,
+        verb=verb,
+        noun="session",
+        key=after.id,
+        reason=reason,
+        before=_said(before),
+        after=_said(after),
+    )
+
+
+def _said(session: Session) -> str:
+    said = {"bounds": show_bounds(session.bounds), "models": session.models, "tools": session.tools}
+    return msgspec.json.encode(said).decode()

@@ -1,0 +1,166 @@
+"""Delegation: what a session may hand on to a child. A child only ever has less than its parent.
+
+Every rule is a value: what is wrong is a refusal, what is right the child as it will be. Who calls may add to what it
+is for (a task of its own), and take away from what it may do; on whose behalf it acts stays as it was said first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+
+import msgspec
+
+from comptroller.core.instant import NANOS_PER_SECOND
+from comptroller.core.refusal import Refusal
+from comptroller.core.work.bounds import DEEPEST, UNBOUNDED, Bounds, narrowed, widened
+from comptroller.core.work.session import Session
+
+Patterns = tuple[str, ...] | None
+"""Names of models or tools, with * and ?. None: all."""
+
+DELEGATION: Mapping[str, str] = {
+    "delegation_forbidden": "the identity is in this chain already, or has not agreed to stand below this session",
+    "delegation_too_deep": "nothing more may be opened below this session",
+    "delegation_widened": "it would have more than the session above it",
+}
+"""The codes of what is refused when a session is opened or changed, and no call ever is."""
+
+FIXED = ("subject", "tenant", "workflow")
+"""What a child has from its parent wherever that has said it."""
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody wants of a session that is to be opened."""
+
+    bounds: Bounds = UNBOUNDED
+    models: Patterns = None
+    tools: Patterns = None
+    subject: str | None = None
+    tenant: str | None = None
+    task_type: str | None = None
+    task: str | None = None
+    workflow: str | None = None
+
+
+def may_open_below(lineage: Sequence[Session], identity: str | None, open_children: int, now_ns: int) -> Refusal | None:
+    """Why the session at the head of this lineage may have no child now. `identity`: a registered one; None: ephemeral.
+
+    Whether the chain is suspended, and whether the identity agrees, is known to others.
+    """
+    parent = lineage[0]
+    for session in lineage:
+        if not session.goes_on(now_ns):
+            how = "was ended" if session.ended_at_ns is not None else "has run for as long as it may"
+            return Refusal(
+                code="session_ended",
+                sentence=f"The session {session.id} {how}: nothing can be opened below it.",
+                hint="Open a new session.",
+            )
+    if identity is not None and any(session.identity == identity for session in lineage):
+        return Refusal(
+            code="delegation_forbidden",
+            sentence=f"{identity} is in this chain already: {say_chain(session.name for session in lineage)}.",
+            hint="For a sub-agent of its own, leave the identity out: it gets a name below its parent's.",
+        )
+    if room_below(parent) < 1:
+        return Refusal(
+            code="delegation_too_deep",
+            sentence=f"The session {parent.id} is at depth {parent.depth}, and nothing may be opened below it.",
+            hint="Do the work in this session, or ask whoever runs the gateway for a larger `depth`.",
+            limit="session.depth",
+        )
+    most = parent.bounds.fan_out
+    if most is not None and open_children >= most:
+        return Refusal(
+            code="session_limit",
+            sentence=f"The session {parent.id} has {open_children} open children of at most {most}.",
+            hint="Close one that is done, or ask whoever runs the gateway for a larger `fan_out`.",
+            limit="session.fan_out",
+            remaining="0",
+            needed="1",
+        )
+    return None
+
+
+def child_bounds(parent: Session, ceiling: Bounds, asked: Bounds) -> Bounds | Refusal:
+    """The bounds of a child: what its own kind and profile allow, and never more than its parent has."""
+    handed_on = msgspec.structs.replace(parent.bounds, depth=room_below(parent) - 1)
+    within = narrowed(ceiling, handed_on)
+    beyond = widened(within, asked)
+    return _widened(f"{', '.join(beyond)} than its parent or its kind has") if beyond else narrowed(within, asked)
+
+
+def child_wish(parent: Session, wish: Wish) -> Wish | Refusal:
+    """What a child is for and may use, with what it has from its parent."""
+    for name in FIXED:
+        said, wanted = getattr(parent, name), getattr(wish, name)
+        if said is not None and wanted not in {None, said}:
+            return _widened(f"another {name} than its parent, which acts for {said!r}")
+    models, tools = handed_on(parent.models, wish.models), handed_on(parent.tools, wish.tools)
+    if isinstance(models, Refusal):
+        return models
+    if isinstance(tools, Refusal):
+        return tools
+    own_task = wish.task_type is not None
+    return Wish(
+        bounds=wish.bounds,
+        models=models,
+        tools=tools,
+        subject=wish.subject or parent.subject,
+        tenant=wish.tenant or parent.tenant,
+        task_type=wish.task_type if own_task else parent.task_type,
+        task=wish.task if own_task else parent.task,
+        workflow=wish.workflow or parent.workflow,
+    )
+
+
+def handed_on(held: Patterns, asked: Patterns) -> Patterns | Refusal:
+    """The patterns that are asked for, if those that are held cover them; all that are held if none is."""
+    if held is None or asked is None:
+        return held if asked is None else asked
+    beyond = [pattern for pattern in asked if not covers(held, pattern)]
+    return _widened(f"{', '.join(map(repr, beyond))}, and has {', '.join(held)}") if beyond else asked
+
+
+def covers(held: Iterable[str], pattern: str) -> bool:
+    """Whether everything that a pattern matches is matched by one of those that are held."""
+    return any(_covers(each, pattern) for each in held)
+
+
+def uses(held: Patterns, name: str) -> bool:
+    """Whether a name is among them."""
+    return held is None or any(fnmatchcase(name, each) for each in held)
+
+
+def ends_at_ns(parent: Session, opened_ns: int, wall_clock_s: int | None) -> int:
+    """When a child ends: by its own bound, and never after its parent."""
+    if wall_clock_s is None:
+        return parent.expires_at_ns
+    return min(parent.expires_at_ns, opened_ns + wall_clock_s * NANOS_PER_SECOND)
+
+
+def say_chain(names: Iterable[str]) -> str:
+    """A chain as a person reads it: who acts, and above whom it stands."""
+    return " <- ".join(names)
+
+
+def room_below(parent: Session) -> int:
+    """How many generations may stand below it."""
+    room = DEEPEST - parent.depth
+    return room if parent.bounds.depth is None else min(parent.bounds.depth, room)
+
+
+def _covers(wide: str, pattern: str) -> bool:
+    """A ? of the wide one stands for one character, and a * of the pattern may stand for none or many."""
+    if wide == pattern:
+        return True
+    return not ("?" in wide and "*" in pattern) and fnmatchcase(pattern, wide)
+
+
+def _widened(what: str) -> Refusal:
+    return Refusal(
+        code="delegation_widened",
+        sentence=f"A child cannot have more than its parent, and this one asks for {what}.",
+        hint="Ask for less, or leave it out: the child then has what its parent has.",
+    )
