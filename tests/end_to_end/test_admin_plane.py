@@ -116,12 +116,12 @@ def things_that_there_are(gateway: GatewayProcess) -> Mapping[str, Sequence[str]
 
 
 def configuration(known: Mapping[str, Sequence[str]]) -> dict[str, object]:
-    """schemathesis.toml. What the types allow may still be unknown (404), out of place (409) or impossible (422)."""
+    """schemathesis.toml. What the types allow may still be unknown (404), out of place (409), over (410) or impossible (422)."""
     return {
         "warnings": False,
         "hooks": str(Path(__file__).with_name("whole_numbers.py")),
         "cache": {"enabled": False},
-        "checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", "404", "409", "422"]}},
+        "checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", "404", "409", "410", "422"]}},
         "dictionaries": {name: {"values": values} for name, values in known.items()},
         "parameters": {
             field: {"dictionary": name, "probability": OFTEN} for name, fields in FIELDS.items() for field in fields
