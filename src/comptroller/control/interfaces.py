@@ -186,6 +186,10 @@ class Ledger(Protocol):
         """Write what of an open session can change (bounds, models, tools, expiry) and the event in one transaction."""
         ...
 
+    async def record(self, change: Change) -> None:
+        """Write what was done, where nothing else is to be written. Raises LedgerUnavailableError."""
+        ...
+
     async def end_sessions(self, ended: Sequence[tuple[Session, Change]]) -> None:
         """Write the end that each session carries with its event in one transaction; one that has ended stays so."""
         ...
@@ -210,6 +214,10 @@ class Ledger(Protocol):
         ...
 
     async def session(self, session_id: str) -> Session | None: ...
+
+    async def some_sessions(self, session_ids: Sequence[str]) -> Mapping[str, Session]:
+        """Those of these that are known, by id."""
+        ...
 
     async def family(self, root: str) -> Sequence[Session]:
         """The session at the top of a tree, and all below it."""

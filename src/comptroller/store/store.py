@@ -126,6 +126,9 @@ class Store(Ledger):
     async def change_session(self, session: Session, change: Change) -> None:
         await self.journal.submit(lambda connection: sessions.change_session(connection, session, change))
 
+    async def record(self, change: Change) -> None:
+        await self.journal.submit(lambda connection: tables.add_changes(connection, [change]))
+
     async def end_sessions(self, ended: Sequence[tuple[Session, Change]]) -> None:
         await self.journal.submit(lambda connection: [sessions.end_session(connection, *each) for each in ended])
 
@@ -155,6 +158,10 @@ class Store(Ledger):
 
     async def session(self, session_id: str) -> Session | None:
         return await self._read(lambda connection: sessions.session_of(connection, session_id))
+
+    async def some_sessions(self, session_ids: Sequence[str]) -> Mapping[str, Session]:
+        """Those of these that are known, by id."""
+        return await self._read(lambda connection: sessions.some_sessions(connection, session_ids))
 
     async def family(self, root: str) -> Sequence[Session]:
         """The session at the top of a tree, and all below it."""
