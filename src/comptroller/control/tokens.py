@@ -42,7 +42,7 @@ async def open_session(office: Office, request: OpenRequest, actor: str) -> Mint
 
 
 async def fresh_credential(office: Office, session_id: str, lifetime_s: int | None, actor: str) -> Minted:
-    """Another credential for a session that goes on: it shares everything with the first."""
+    """Another credential for a session that goes on: it shares everything with the first, and is on record like it."""
     gate = office.gate
     session, issued_ns = gate.sessions.get(session_id), gate.clock.expiry_ns()
     if session is None or not session.goes_on(issued_ns):
@@ -51,7 +51,16 @@ async def fresh_credential(office: Office, session_id: str, lifetime_s: int | No
     if stop is not None:
         raise refused(refusal_of(stop))
     credential_id = gate.clock.new_id("crd")
-    return _signed(office, session, credential_id, issued_ns, _lifetime_s(lifetime_s), actor)
+    minted = _signed(office, session, credential_id, issued_ns, _lifetime_s(lifetime_s), actor)
+    after = {"session": session.id, "identity": session.name, "expires_at": minted.expires_at}
+    written = msgspec.json.encode(after).decode()
+    try:
+        await gate.journal.commit(
+            Change(gate.clock.now_ns(), actor, "mint", "credential", credential_id, after=written)
+        )
+    except LedgerUnavailableError as error:
+        raise ledger_unavailable(f"No credential was minted: {error}.") from error
+    return minted
 
 
 async def _open(office: Office, request: OpenRequest, actor: str, *, most_s: int) -> Minted:
