@@ -1,5 +1,8 @@
 """Issuers and `federated` in registry.toml: what is right, what is wrong, and what a plan shows of it."""
 
+import re
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -167,3 +170,19 @@ def test_a_plan_shows_every_way_to_become_an_identity() -> None:
     )
     (gone,) = plan({key: StoredEntry(entry) for key, entry in after.items()}, read(document()).entries).changes
     assert gone.verb == "disable"
+
+
+def test_the_examples_of_the_page_are_right() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "federation.md").read_text(encoding="utf-8")
+    blocks = [tomllib.loads(each) for each in re.findall(r"```toml\n(.*?)```", page, re.DOTALL)]
+    raw = example()
+    scout = raw["identities"]["agent/scout"]
+    raw["issuers"] = {name: one for block in blocks for name, one in block.get("issuers", {}).items()}
+    rules: dict[str, list[Any]] = {"agent/scout": []}
+    for block in blocks:
+        for name, one in block.get("identities", {"agent/scout": block}).items():
+            rules.setdefault(name, []).extend(one["federated"])
+    raw["identities"] = {name: scout | {"federated": mine} for name, mine in rules.items()}
+    assert len(raw["issuers"]) >= 4
+    assert sum(map(len, rules.values())) >= 5
+    assert problems(raw) == []
