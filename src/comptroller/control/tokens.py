@@ -42,7 +42,7 @@ async def open_session(office: Office, request: OpenRequest, actor: str) -> Mint
 
 
 async def fresh_credential(office: Office, session_id: str, lifetime_s: int | None, actor: str) -> Minted:
-    """Another credential for a session that goes on: it shares everything with the first, and is on record like it."""
+    """Another credential for a session that goes on: it shares everything with the first."""
     gate = office.gate
     session, issued_ns = gate.sessions.get(session_id), gate.clock.expiry_ns()
     if session is None or not session.goes_on(issued_ns):
@@ -52,12 +52,8 @@ async def fresh_credential(office: Office, session_id: str, lifetime_s: int | No
         raise refused(refusal_of(stop))
     credential_id = gate.clock.new_id("crd")
     minted = _signed(office, session, credential_id, issued_ns, _lifetime_s(lifetime_s), actor)
-    after = {"session": session.id, "identity": session.name, "expires_at": minted.expires_at}
-    written = msgspec.json.encode(after).decode()
     try:
-        await gate.journal.commit(
-            Change(gate.clock.now_ns(), actor, "mint", "credential", credential_id, after=written)
-        )
+        await office.ledger.record(_another(minted, gate.clock.now_ns()))
     except LedgerUnavailableError as error:
         raise ledger_unavailable(f"No credential was minted: {error}.") from error
     return minted
@@ -154,4 +150,15 @@ def _event(session: Session) -> Change:
         noun="session",
         key=session.id,
         after=msgspec.json.encode(after | {name: value for name, value in said.items() if value is not None}).decode(),
+    )
+
+
+def _another(minted: Minted, at_ns: int) -> Change:
+    return Change(
+        at_ns=at_ns,
+        actor=minted.minted_by,
+        verb="mint",
+        noun="credential",
+        key=minted.session,
+        after=msgspec.json.encode({"expires_at": minted.expires_at}).decode(),
     )
