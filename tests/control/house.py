@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from comptroller.control import registry
 from comptroller.control.issuer_keys import IssuerKeys
 from comptroller.control.office import Office, ProcessFacts
@@ -86,6 +88,7 @@ class House:
         identity: str = "agent/ant",
         model: str = "sandbox-large",
         session: str = "ses_by_hand",
+        chain: tuple[Any, ...] | None = None,
     ) -> "OpenCall":
         """Take a hold that draws on whatever is in force, and see it on disk."""
         gate = self.gate
@@ -110,7 +113,7 @@ class House:
             price_version=gate.registry.prices.version,
             body_bytes=100,
         )
-        scope = scope_facts(facts)
+        scope = scope_facts(facts) if chain is None else msgspec.structs.replace(scope_facts(facts), chain=chain)
         amounts = Amounts(usd, tokens, 1)
         hold = gate.tree.hold(f"{call_id}.1", gate.tree.drawn_by(scope, now_ns), amounts)
         assert isinstance(hold, Hold), hold

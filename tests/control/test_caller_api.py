@@ -26,6 +26,7 @@ class Sent:
     query: bytes = b""
     received_ns: int = 0
     address: str | None = None
+    session_hint: str | None = None
 
     async def body(self) -> bytes | Refusal:
         return self.content

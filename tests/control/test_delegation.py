@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from comptroller.control import session_changes, sessions, stops, tokens, tree
+from comptroller.control import correct, session_changes, sessions, stops, tokens, tree
 from comptroller.control.caller_api import CallerApi
 from comptroller.control.problem import ControlProblem
 from comptroller.control.tokens import Minted, OpenRequest
@@ -235,6 +235,7 @@ class Sent:
     headers: Sequence[tuple[bytes, bytes]] = ()
     query = b""
     address = None
+    session_hint = None
     received_ns = 0
 
     def __init__(self, credential: str, body: object) -> None:
@@ -296,8 +297,50 @@ async def test_a_registered_child_takes_part_by_its_own_credential(house: House)
     assert (status, said["session"]["identity"]) == (201, "agent/cat")
 
 
+async def test_a_share_is_not_set_aside_and_nobody_is_told_that_it_was(house: House) -> None:
+    status, problem = await ask(house, "POST", "", await start(house), {"reserve": True})
+    assert (status, problem["code"]) == (422, "invalid")
+    assert "its limit is a ceiling" in problem["hint"]
+
+
 @pytest.mark.parametrize("body", [{"parent": "ses_x"}, {"agreed": True}, {"bounds": {"usd": -1}}, [], {"name": 7}])
 async def test_a_body_that_says_anything_else_is_refused(house: House, body: object) -> None:
     top = await start(house)
     status, _ = await ask(house, "POST", "", top, body)
     assert status == 400
+
+
+async def test_what_stands_below_an_identity_that_is_gone_stops_with_it(house: House) -> None:
+    top = await start(house)
+    bee = await start(house, top, identity="agent/bee")
+    cut, left = await house.hold(10, session=bee.session), await house.hold(10, identity="agent/cat")
+    cut.live.facts = caller_of(house, bee).facts("sandbox", "sandbox-large", None)
+    without = {"agent/bee": identity("blue"), "agent/cat": identity("blue")}
+    await house.apply(identities=without, bounds=BOUNDS, budgets=BUDGETS)
+    assert (cut.live.line.reason, left.live.line.reason) == ("stopped", None)
+    assert refusal(house, bee) == "identity_unknown"
+    for call in (cut, left):
+        call.settle(0)
+
+
+async def test_a_correction_reaches_the_whole_chain(house: House) -> None:
+    top = await start(house)
+    child = await start(house, top)
+    gate = house.gate
+    call_id = await settled_call(house, child, USD // 2)
+    before = gate.tree.meter(top.session)
+    assert before is not None
+    assert before.posted.usd == USD // 2
+    await correct.correct(house.office, call_id, USD // 10, "line 7 of the invoice", "admin")
+    for minted in (top, child):
+        meter = gate.tree.meter(minted.session)
+        assert meter is not None
+        assert (meter.posted.usd, meter.windows[0].posted) == (USD // 10, USD // 10)
+
+
+async def settled_call(house: House, minted: Minted, usd_nanos: int) -> str:
+    """A call of this session, drawn on its whole chain and in the books."""
+    call = await house.hold(usd_nanos, session=minted.session, chain=caller_of(house, minted).chain)
+    call.settle(usd_nanos)
+    await house.store.fold()
+    return call.facts.call_id

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from comptroller.control import identities, sessions, status, stops, tokens
+from comptroller.control.delegate import OpenRequest
 from comptroller.control.problem import ControlProblem
 from comptroller.core.budget.bounds import Bound
 from comptroller.core.work.session import Session
@@ -302,3 +303,31 @@ async def test_a_session_is_suspended_with_what_it_started_and_what_it_belongs_t
             assert {key for key, state in states.items() if state == "suspended"} == suspended
             assert len(states) == 4
             await resume(house, scope, value)
+
+
+async def test_nothing_is_opened_or_minted_below_what_is_stopped(tmp_path: Path) -> None:
+    async with opened(tmp_path) as house:
+        office = house.office
+        root = (await tokens.mint(office, "agent/ant", None, "admin")).session
+        child = (await tokens.open_session(office, OpenRequest(parent=root, tenant="customer-7"), "admin")).session
+        cases: list[tuple[StopScope, str, str]] = [
+            ("session", root, "session_suspended"),
+            ("identity", "agent/ant", "identity_suspended"),
+            ("tenant", "customer-7", "identity_suspended"),
+        ]
+        for scope, value, code in cases:
+            await suspend(house, scope, value)
+            for minting in (
+                tokens.open_session(office, OpenRequest(parent=child), "admin"),
+                tokens.fresh_credential(office, child, None, "admin"),
+            ):
+                with pytest.raises(ControlProblem) as caught:
+                    await minting
+                assert (caught.value.status, caught.value.code) == (409, code)
+                assert "by dana" in caught.value.message
+            await resume(house, scope, value)
+        await suspend(house, "tenant", "customer-8")
+        with pytest.raises(ControlProblem) as caught:
+            await tokens.open_session(office, OpenRequest(identity="agent/ant", tenant="customer-8"), "admin")
+        assert caught.value.code == "identity_suspended"
+        assert (await tokens.fresh_credential(office, child, None, "admin")).session == child

@@ -10,7 +10,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from comptroller.core.budget import tree as tree_module
 from comptroller.core.budget.budget import Budget, Mode
-from comptroller.core.budget.draw import Window
+from comptroller.core.budget.draw import UNITS, Window
 from comptroller.core.budget.hold import EVERY, Amounts, WindowKey
 from comptroller.core.budget.scope import Facts
 from comptroller.core.budget.tree import BudgetTree, Hold, SettledTwiceError
@@ -278,3 +278,8 @@ def test_the_windows_of_a_session_that_is_over_are_forgotten_but_not_under_an_op
     tree.settle("held", Amounts(usd=2))
     tree.forget_past(T0, {"goes-on"})
     assert {w.key.instance: w.posted for w in tree.windows()} == {"goes-on": 3, "": 8}
+
+
+def test_amounts_are_in_the_order_of_the_units() -> None:
+    """The tree adds them up by position."""
+    assert Amounts.__struct_fields__ == UNITS

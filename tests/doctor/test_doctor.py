@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from joserfc import jwk
 
 from comptroller.core.instant import format_instant
 from comptroller.doctor import clock, disk, machine
@@ -120,6 +121,24 @@ def test_a_running_gateway_that_is_well(typed: Typed, sandbox: SandboxProcess, t
         without = gateway.command("doctor", check=False)
         secrets = (credential, PROVIDER_KEY, gateway.admin_token(), (gateway.state / "signing-keys.json").read_text())
         assert not [secret for secret in secrets if secret in without.stdout + without.stderr + str(found)]
+
+
+def test_the_keys_of_issuers_are_looked_for(typed: Typed, sandbox: SandboxProcess, tmp_path: Path) -> None:
+    def issuer(url: str, keys: str) -> dict[str, str]:
+        return {"kind": "oidc", "url": url, "audience": "us", "keys": keys}
+
+    issuers = {
+        "there": issuer("https://a.example", "file:keys.json"),
+        "gone": issuer("https://b.example", "file:missing.json"),
+        "down": issuer("http://127.0.0.1:9", "discovery"),
+    }
+    key = jwk.RSAKey.generate_key(2048, private=False).as_dict()
+    (tmp_path / "keys.json").write_text(json.dumps({"keys": [key | {"kid": "one"}, key | {"kid": "two"}]}))
+    with GatewayProcess(tmp_path, process(sandbox.url), registry(BUDGETS, MEMBERS, issuers=issuers)):
+        code, found = examine(typed, tmp_path)
+    assert (code, ill(found)) == (0, {"issuers.gone": "warn", "issuers.down": "warn"})
+    assert found["issuers.there"][1] == "The keys of https://a.example can be had."
+    assert "missing.json cannot be read" in found["issuers.gone"][1]
 
 
 def test_for_people(typed: Typed, patient: Path) -> None:

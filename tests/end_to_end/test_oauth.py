@@ -44,6 +44,8 @@ def test_a_working_credential_is_described(gateway: GatewayProcess) -> None:
         "jti": "",
         "iat": 0,
         "exp": 0,
+        "name": "agent/bee",
+        "chain": ["agent/bee"],
     }
     assert said["exp"] - said["iat"] == 600
 

@@ -68,7 +68,7 @@ def test_ending_a_session_cuts_its_stream_and_refuses_its_next_call(
         assert done["cut_calls"] == 1
         error = raised_by(events)
         assert error.code == "session_ended"
-        assert f"stopped in flight: its session {stopped['session']} was ended" in str(error)
+        assert f"stopped in flight: its session {stopped['session']} was ended by admin: it loops." in str(error)
         assert_stopped(shared, sandbox, events.response.headers["x-comptroller-call-id"])
         next(others)  # another session of the same identity goes on
         open_call = others.response.headers["x-comptroller-call-id"]

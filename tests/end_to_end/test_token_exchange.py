@@ -85,6 +85,10 @@ def test_a_session_credential_opens_an_ephemeral_child_with_less(
     assert answer.status == 200
     assert settled_row(gateway, answer.call_id)["session"] == child["session"]
     assert ask(gateway, child["access_token"]).status == 402, "a model that it was not handed"
+    asked = urlencode({"token": child["access_token"]}).encode()
+    said = json.loads(ask(gateway, parent["credential"], asked, path="/oauth/introspect", headers=FORM).body)
+    assert (said["name"], said["client_id"], said["task"]) == ("agent/ant/~reader", "agent/ant", "T-7")
+    assert said["chain"] == ["agent/ant/~reader", "agent/ant"]
     grandchild = opened(below(gateway, child["access_token"], {"name": "deeper"}))
     assert grandchild["identity"] == "agent/ant/~reader/~deeper"
 

@@ -34,6 +34,7 @@ class Request:
     received_ns = 0
     query = b""
     address = None
+    session_hint = None
 
     async def body(self) -> bytes:
         return b""

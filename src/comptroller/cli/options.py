@@ -21,7 +21,7 @@ Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it i
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 ScopeOfStop = Annotated[str, typer.Argument(metavar="SCOPE", help="What kind of thing it is.")]
-ValueOfStop = Annotated[str, typer.Argument(metavar="[VALUE]", help="Which one; nothing for everything.")]
+ValueOfStop = Annotated[str, typer.Argument(metavar="VALUE", help="Which one; nothing for everything.")]
 
 
 def chosen_config(context: typer.Context, config: Path | None) -> Path | None:

@@ -13,6 +13,7 @@ from comptroller.control.problem import not_found
 from comptroller.control.retention import pruned
 from comptroller.core.instant import format_instant
 from comptroller.core.money import format_usd
+from comptroller.core.work.session import Session
 from comptroller.flow.outcome import Outcome
 
 OutcomeWord = Outcome | Literal["refused", "open"]
@@ -28,8 +29,8 @@ class CallRow(msgspec.Struct, frozen=True):
     team: str
     environment: str
     session: str
-    task: str | None
-    chain: Sequence[str]
+    task: str | None  # TYPE:REFERENCE, as its session said it
+    chain: Sequence[str]  # who acted, above whom it stood, ..., the root
     provider: str | None
     model: str | None
     served_model: str | None
@@ -50,12 +51,15 @@ class CallRow(msgspec.Struct, frozen=True):
     asked_model: str | None = None  # where a policy routed the call to `model`
     routed_by: str | None = None  # that policy
     client_address: str | None = None  # where the caller was, as far as it is known
+    client_session: str | None = None  # what the caller's program calls its session; it is the caller's word alone
 
 
 async def list_calls(office: Office, wanted: CallFilter) -> Sequence[CallRow]:
     """The calls that match, newest first."""
     await office.catch_up()
-    return [call_row(record) for record in await office.ledger.calls(wanted)]
+    records = await office.ledger.calls(wanted)
+    sessions = await office.ledger.some_sessions(list({record.facts.session for record in records}))
+    return [call_row(record, sessions.get(record.facts.session)) for record in records]
 
 
 async def find_call(office: Office, call_id: str) -> CallRecord:
@@ -70,7 +74,8 @@ async def find_call(office: Office, call_id: str) -> CallRecord:
     return record
 
 
-def call_row(record: CallRecord) -> CallRow:
+def call_row(record: CallRecord, session: Session | None) -> CallRow:
+    """The row of a call of this session; None: nobody knows it any more."""
     facts, usage = record.facts, record.usage
     return CallRow(
         id=facts.call_id,
@@ -80,7 +85,7 @@ def call_row(record: CallRecord) -> CallRow:
         team=facts.team,
         environment=facts.environment,
         session=facts.session,
-        task=None,
+        task=None if session is None else session.task_key,
         chain=facts.chain,
         provider=facts.provider,
         model=facts.model,
@@ -102,6 +107,7 @@ def call_row(record: CallRecord) -> CallRow:
         asked_model=facts.asked_model,
         routed_by=facts.routed_by,
         client_address=facts.client_address,
+        client_session=facts.client_session,
     )
 
 

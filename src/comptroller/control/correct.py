@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from comptroller.control.calls import find_call
@@ -13,6 +15,7 @@ from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.core.budget.scope import Attribute, Facts, instances
 from comptroller.core.budget.window import span_at
 from comptroller.core.money import NANOS_PER_USD, format_usd
+from comptroller.core.work.session import Declared
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import CallFacts, Corrected
 
@@ -91,17 +94,19 @@ async def _counted_in(office: Office, record: CallRecord) -> tuple[WindowKey, ..
     facts = record.facts
     drawn = {key.budget for key in record.windows}
     later = [budget for budget in office.gate.registry.budgets if budget.key not in drawn]
+    session = office.gate.sessions.get(facts.session) or await office.ledger.session(facts.session)
+    seen = _scope_facts(facts, () if session is None else session.declared)
     began = [
         WindowKey(budget.key, instance, span_at(budget.window, budget.zone, facts.at_ns).start_ns)
         for budget in later
-        for instance in instances(budget.per, budget.scope, _scope_facts(facts))
+        for instance in instances(budget.per, budget.scope, seen)
     ]
     known = await office.ledger.instance_balances([key.budget for key in began], list({key.instance for key in began}))
     return (*record.windows, *(key for key in began if key in known))
 
 
-def _scope_facts(facts: CallFacts) -> Facts:
-    """What scopes saw of the call. Its chain is its own identity until there is delegation."""
+def _scope_facts(facts: CallFacts, declared: Sequence[Declared]) -> Facts:
+    """What scopes saw of the acting session alone: a window begins with what those spent, and not those below them."""
     node: dict[Attribute, str] = {
         "organization": facts.organization,
         "team": facts.team,
@@ -111,6 +116,7 @@ def _scope_facts(facts: CallFacts) -> Facts:
         "identity": facts.identity,
         "session": facts.session,
     }
+    node.update(declared)
     asked: dict[Attribute, str | None] = {
         "provider": facts.provider,
         "model": facts.model,

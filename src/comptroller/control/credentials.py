@@ -23,7 +23,7 @@ class Introspection(msgspec.Struct, frozen=True, omit_defaults=True):
 
     active: bool
     token_type: str = ""
-    client_id: str = ""  # the identity, as the registry names it
+    client_id: str = ""  # the identity that answers for it, as the registry names it
     sub: str = ""
     aud: str = ""
     iss: str = ""
@@ -31,6 +31,14 @@ class Introspection(msgspec.Struct, frozen=True, omit_defaults=True):
     sid: str = ""
     iat: int = 0
     exp: int = 0
+    # What the session declares. Ours, and left out where nothing was said.
+    name: str = ""  # who acts: an ephemeral child by its own name
+    chain: tuple[str, ...] = ()  # who acts, who started it, ..., who began
+    subject: str | None = None
+    tenant: str | None = None
+    task_type: str | None = None
+    task: str | None = None
+    workflow: str | None = None
 
 
 async def introspect(office: Office, asked: Asked) -> Answered:
@@ -63,7 +71,7 @@ def _token(given: str | None) -> str:
 
 
 def _described(office: Office, caller: Caller) -> Introspection:
-    claims, trust_domain = caller.claims, office.issuer.trust_domain
+    claims, session, trust_domain = caller.claims, caller.session, office.issuer.trust_domain
     return Introspection(
         active=True,
         token_type="Bearer",  # noqa: S106 - a kind of token
@@ -75,4 +83,11 @@ def _described(office: Office, caller: Caller) -> Introspection:
         sid=claims.session,
         iat=claims.issued_at_ns // NANOS_PER_SECOND,
         exp=claims.expires_at_ns // NANOS_PER_SECOND,
+        name=session.name,
+        chain=caller.names,
+        subject=session.subject,
+        tenant=session.tenant,
+        task_type=session.task_type,
+        task=session.task,
+        workflow=session.workflow,
     )

@@ -76,7 +76,7 @@ async def explain(office: Office, call_id: str) -> Explanation:
         id=call_id,
         state=record.state,
         sentences=tell(told),
-        call=call_row(record),
+        call=call_row(record, session),
         refusal=record.refusal,
         budgets=drawn,
         output_limit=record.output_limit,

@@ -206,6 +206,10 @@ class Ledger(Protocol):
 
     async def session(self, session_id: str) -> Session | None: ...
 
+    async def some_sessions(self, session_ids: Sequence[str]) -> Mapping[str, Session]:
+        """Those of these that are known, by id."""
+        ...
+
     async def family(self, root: str) -> Sequence[Session]:
         """The session at the top of a tree, and all below it."""
         ...

@@ -25,6 +25,7 @@ from comptroller.core.registry.policy_files import installed_files, with_policie
 from comptroller.core.registry.references import unknown_providers
 from comptroller.core.registry.registry import Registry
 from comptroller.flow.journal import LedgerUnavailableError
+from comptroller.flow.live import LiveCall
 from comptroller.flow.records import Change
 
 
@@ -177,13 +178,16 @@ async def _install(office: Office, text: str, actor: str, state: RegistryState, 
 
 
 def _stop_identities(office: Office, registry: Registry) -> None:
-    """Calls in flight of identities that may not act any more end now, not when the provider is done."""
+    """Calls in flight of identities that may not act any more, or stand below one, end now."""
     now_ns = office.gate.clock.expiry_ns()
 
     def stopped(identity: Identity | None) -> bool:
         return identity is None or may_act(identity, registry.answerable_until(identity), now_ns) is not None
 
-    office.gate.live.cut(lambda call: stopped(registry.identities.get(call.identity)), "stopped")
+    def whose(call: LiveCall) -> set[str]:
+        return {node["identity"] for node in call.facts.chain}
+
+    office.gate.live.cut(lambda call: any(stopped(registry.identities.get(each)) for each in whose(call)), "stopped")
 
 
 def _faulty(message: str, problems: Sequence[Problem], code: str = "registry_invalid") -> ControlProblem:

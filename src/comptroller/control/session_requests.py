@@ -7,6 +7,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from comptroller.control.delegate import LONGEST_WORD, OpenRequest
+from comptroller.control.problem import invalid
 from comptroller.control.reason import LONGEST_REASON
 from comptroller.control.route import Sent
 from comptroller.control.session_rows import SessionBounds
@@ -50,6 +51,7 @@ class WorkSent(Sent, frozen=True, kw_only=True):
     models: Patterns | None = None
     tools: Patterns | None = None
     lifetime_s: Lifetime | None = None
+    reserve: Annotated[bool, Meta(description="Not yet: a child's limit is a ceiling, and no share set aside.")] = False
 
 
 class OpenSent(WorkSent, frozen=True, kw_only=True):
@@ -80,7 +82,12 @@ class RenewSent(Sent, frozen=True):
 
 
 def open_request(sent: WorkSent, parent: str | None, *, agreed: bool) -> OpenRequest:
-    """The request that was sent, for a session below `parent`."""
+    """The request that was sent, for a session below `parent`. Raises ControlProblem."""
+    if sent.reserve:
+        raise invalid(
+            "A share cannot be set aside for a child yet.",
+            "Leave out `reserve`: its limit is a ceiling, and what is left above it may be spent by others first.",
+        )
     return OpenRequest(
         identity=sent.identity,
         lifetime_s=sent.lifetime_s,

@@ -88,11 +88,12 @@ def row_of(office: Office, session: Session, live: Mapping[str, int], spent: Amo
     """A session as it is now. `live`: calls in flight by session; `spent`: where memory does not know."""
     meter = office.gate.tree.meter(session.id)
     known = spent if meter is None else meter.posted
+    state = state_now(office, session)
     return SessionRow(
         id=session.id,
         identity=session.identity,
         name=session.name,
-        state=state_now(office, session),
+        state=state,
         opened_at=format_instant(session.opened_at_ns),
         expires_at=format_instant(session.expires_at_ns),
         minted_by=session.minted_by,
@@ -100,7 +101,7 @@ def row_of(office: Office, session: Session, live: Mapping[str, int], spent: Amo
         ended_at=format_instant(session.ended_at_ns) if session.ended_at_ns is not None else None,
         ended_by=session.ended_by,
         ended_reason=session.ended_reason,
-        outcome=session.outcome,
+        outcome=outcome_of(session, state),
         parent=session.parent,
         root=session.top,
         depth=session.depth,
@@ -124,6 +125,11 @@ def state_now(office: Office, session: Session) -> SessionState:
     exhausted = meter is not None and meter.exhausted
     suspended = stop_of(gate, session) is not None
     return state_of(session, gate.clock.expiry_ns(), exhausted=exhausted, suspended=suspended)
+
+
+def outcome_of(session: Session, state: SessionState) -> SessionOutcome | None:
+    """How it came out: one that ran for as long as it might needs nobody to say so."""
+    return "expired" if state == "expired" else session.outcome
 
 
 def show_bounds(bounds: Bounds) -> SessionBounds:

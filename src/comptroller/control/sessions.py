@@ -12,6 +12,7 @@ from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem, not_found
 from comptroller.control.reason import LONGEST_REASON, read_reason
 from comptroller.control.session_rows import SessionRow, row_of
+from comptroller.core.refusal import Refusal
 from comptroller.core.work.session import STATES, Session, SessionOutcome
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Change
@@ -80,7 +81,7 @@ async def _end(office: Office, session_id: str, reason: str, actor: str, outcome
     if await _is_written(office, session):
         return SessionEnd(row_of(office, session, {}), cut_calls=0, already_ended=True)
     ended = _end_in_memory(office, session, actor, words, outcome)
-    cut = gate.live.cut(lambda call: session_id in call.facts.sessions, "stopped")
+    cut = gate.live.cut(lambda call: session_id in call.facts.sessions, "stopped", _said_in_flight(ended[0]))
     try:
         await office.ledger.end_sessions([(each, _event(each)) for each in ended])
     except LedgerUnavailableError as error:
@@ -91,6 +92,18 @@ async def _end(office: Office, session_id: str, reason: str, actor: str, outcome
             "It would be open again after a restart: mend the store, then end the session again.",
         ) from error
     return SessionEnd(row_of(office, ended[0], {}), cut_calls=cut, ended_below=len(ended) - 1)
+
+
+def _said_in_flight(ended: Session) -> Refusal:
+    """What the callers are told whose calls were cut."""
+    return Refusal(
+        code="session_ended",
+        sentence=(
+            f"This call was stopped in flight: its session {ended.id} was ended by {ended.ended_by}: "
+            f"{(ended.ended_reason or '').rstrip('.')}."
+        ),
+        hint=f"What it cost until then is charged. For a new credential: `comptroller token {ended.identity}`.",
+    )
 
 
 async def end_past(office: Office) -> None:

@@ -20,6 +20,7 @@ from comptroller.core.refusal import Refusal
 from comptroller.core.work.session import Session
 from comptroller.core.work.stop import Acting, Stop, StopKey, StopKind, StopScope, refusal_of, stop_keys
 from comptroller.flow.gate import Gate
+from comptroller.flow.identify import known_identity
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Change
 
@@ -108,17 +109,9 @@ def stop_of(gate: Gate, session: Session) -> Stop | None:
     """The stop in force for a session, or for what it belongs to."""
     if not gate.stops:
         return None
-    known = gate.registry.identities
-    chain = [
-        Acting(
-            each.id,
-            each.identity,
-            known[each.identity].owner if each.identity in known else "",
-            known[each.identity].team if each.identity in known else "",
-            each.tenant,
-        )
-        for each in gate.runs.lineage(session)
-    ]
+    lineage = gate.runs.lineage(session)
+    known = [known_identity(gate.registry, each.identity) for each in lineage]
+    chain = [Acting(each.id, of.id, of.owner, of.team, each.tenant) for each, of in zip(lineage, known, strict=True)]
     return gate.stops.applies(stop_keys(chain))
 
 

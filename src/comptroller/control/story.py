@@ -18,6 +18,7 @@ from comptroller.core.instant import NANOS_PER_SECOND, format_instant
 from comptroller.core.money import format_usd
 from comptroller.core.pricing.estimate import FACTOR_ONE_BP
 from comptroller.core.refusal import REFUSALS, Refusal
+from comptroller.core.work.delegation import say_chain
 from comptroller.core.work.session import Session
 from comptroller.flow.outcome import OUTCOMES
 from comptroller.flow.records import CallFacts
@@ -69,6 +70,12 @@ def _who(told: Told) -> Iterator[str]:
         f"It used a credential of session {session.id}, minted {minted} at {format_instant(session.opened_at_ns)} "
         f"and good until {format_instant(session.expires_at_ns)}."
     )
+    if len(facts.chain) > 1:
+        yield f"It stands below others: {say_chain(facts.chain)}. The call was counted for each of them."
+    if facts.client_session:
+        yield f"The caller's program calls its session {facts.client_session!r}; nothing depends on that."
+    if session.declared:
+        yield f"The session is for {', '.join(f'{name} {value}' for name, value in session.declared)}."
     if session.ended_at_ns is not None:
         yield (
             f"The session was ended by {session.ended_by} at {format_instant(session.ended_at_ns)}: "

@@ -6,11 +6,13 @@ import msgspec
 
 from comptroller.control.delegate import OpenRequest, acting_identity, below, bounds_of, checked, last_ns
 from comptroller.control.office import Office
-from comptroller.control.problem import conflict, gone, invalid, ledger_unavailable
+from comptroller.control.problem import conflict, gone, invalid, ledger_unavailable, refused
+from comptroller.control.stops import stop_of
 from comptroller.core.identity.credential import DEFAULT_LIFETIME_S, LONGEST_LIFETIME_S, Claims
 from comptroller.core.instant import NANOS_PER_SECOND, format_instant
 from comptroller.core.work.bounds import LONGEST_SESSION_S
 from comptroller.core.work.session import Session
+from comptroller.core.work.stop import refusal_of
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Change
 
@@ -45,6 +47,9 @@ async def fresh_credential(office: Office, session_id: str, lifetime_s: int | No
     session, issued_ns = gate.sessions.get(session_id), gate.clock.expiry_ns()
     if session is None or not session.goes_on(issued_ns):
         raise gone(f"There is no open session {session_id!r}.", "Open a new one.")
+    stop = stop_of(gate, session)
+    if stop is not None:
+        raise refused(refusal_of(stop))
     credential_id = gate.clock.new_id("crd")
     return _signed(office, session, credential_id, issued_ns, _lifetime_s(lifetime_s), actor)
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from comptroller.control.office import Office
-from comptroller.control.session_rows import Spent, show_spent, state_now
+from comptroller.control.session_rows import Spent, outcome_of, show_spent, state_now
 from comptroller.control.sessions import find_session
 from comptroller.core.budget.hold import NOTHING, Amounts
 from comptroller.core.budget.meter import LEDGER_KEY, ledger_key
@@ -64,12 +64,13 @@ def _node(
     whole = own = spent.get(session.id, NOTHING)
     for child in below:
         own = own.less(spent.get(child.id, NOTHING))
+    state = state_now(office, session)
     return TreeNode(
         id=session.id,
         name=session.name,
         identity=session.identity,
-        state=state_now(office, session),
-        outcome=session.outcome,
+        state=state,
+        outcome=outcome_of(session, state),
         task=session.task_key,
         opened_at=format_instant(session.opened_at_ns),
         ended_at=None if session.ended_at_ns is None else format_instant(session.ended_at_ns),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from comptroller.doctor import certificates, clock, credentials, disk, files, machine, providers, store
+from comptroller.control.interfaces import RegistryState
+from comptroller.doctor import certificates, clock, credentials, disk, files, issuers, machine, providers, store
 from comptroller.doctor.check import Check, fail, ok
 from comptroller.settings import Settings, SettingsError, load_settings
 from comptroller.store.checkup import check_up
@@ -31,14 +32,18 @@ async def examine(config: Path, environ: Mapping[str, str], answers: Answers, pr
         checks.append(ok("store.holder", f"There is no state folder {settings.state} yet: the first start makes it."))
         checks += files.check_files(settings, None)
     else:
-        checks += _examine_state(settings, answers, progress)
+        found, state = _examine_state(settings, answers, progress)
+        checks += [*found, *await issuers.check_issuers(state, settings.registry.parent)]
     running = _holder(settings) is not None
     checks += await providers.check_providers(settings.providers, environ, running=running)
     checks += machine.check_machine(_pid_here(settings))
     return checks
 
 
-def _examine_state(settings: Settings, answers: Answers, progress: Progress) -> list[Check]:
+def _examine_state(
+    settings: Settings, answers: Answers, progress: Progress
+) -> tuple[Sequence[Check], RegistryState | None]:
+    """What is wrong with the state folder, and the registry that is installed, if it can be read."""
     state, now_ns = settings.state, time.time_ns()
     try:
         held = held_now(state / LOCK)
@@ -55,8 +60,8 @@ def _examine_state(settings: Settings, answers: Answers, progress: Progress) -> 
         checks += credentials.check_credentials(state, now_ns)
     except PermissionError as error:
         hint = "Run this as the user of the gateway, or as root."
-        return [fail("store.holder", f"{error.filename or state} cannot be read: {error.strerror}.", hint)]
-    return checks
+        return [fail("store.holder", f"{error.filename or state} cannot be read: {error.strerror}.", hint)], None
+    return checks, found.registry
 
 
 def _serving(held: Held | None) -> Holder | None:

@@ -56,7 +56,7 @@ async def _admit(
     if isinstance(permit, Denied):
         reserved = permit.refusal
     else:
-        reserved = reserve(gate, dialect, call_id, caller, permit, asked, body, request.address)
+        reserved = reserve(gate, dialect, call_id, caller, permit, asked, body, request)
     if isinstance(reserved, Refusal):
         ruling = permit.ruling
         return record_refusal(

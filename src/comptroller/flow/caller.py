@@ -127,12 +127,5 @@ def _node(organization: str, session: Session, identity: Identity) -> Node:
         "identity": identity.id,
         "session": session.id,
     }
-    declared: dict[Attribute, str | None] = {
-        "subject": session.subject,
-        "tenant": session.tenant,
-        "task": session.task_key,
-        "task_type": session.task_type,
-        "workflow": session.workflow,
-    }
-    node.update({name: value for name, value in declared.items() if value is not None})
+    node.update(session.declared)
     return node

@@ -36,6 +36,11 @@ class CallerRequest(Protocol):
         """The network address of the caller, as far as it is known. For records; no limit and no policy reads it."""
         ...
 
+    @property
+    def session_hint(self) -> str | None:
+        """What the caller's program calls its own session, where it says so. For records, as the address is."""
+        ...
+
     async def body(self) -> bytes | Refusal:
         """The whole body, decompressed and bounded."""
         ...

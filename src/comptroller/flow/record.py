@@ -27,7 +27,7 @@ def call_facts(  # noqa: PLR0913, PLR0917 - a call has many facts
     decision: Decision | None,
     body: bytes,
     digest: str | None,
-    address: str | None,
+    sender: CallerRequest,
     ruling: Ruling | None = None,
 ) -> CallFacts:
     """Who called for what. Attribution comes from the credential and the registry alone."""
@@ -56,7 +56,8 @@ def call_facts(  # noqa: PLR0913, PLR0917 - a call has many facts
         policies=ruling.policies if ruling else (),
         asked_model=asked.model if asked and decision and asked.model != decision.name else None,
         routed_by=ruling.routed_by if ruling else None,
-        client_address=address,
+        client_address=sender.address,
+        client_session=sender.session_hint,
     )
 
 
@@ -92,9 +93,7 @@ def record_refusal(  # noqa: PLR0913 - a refusal has many facts
 ) -> Refusal:
     """Write down that a known identity was refused; returns the refusal."""
     digest = gate.credentials.digest(body) if body else None
-    facts = call_facts(
-        dialect, call_id, caller, gate.clock.now_ns(), asked, None, body, digest, request.address, ruling
-    )
+    facts = call_facts(dialect, call_id, caller, gate.clock.now_ns(), asked, None, body, digest, request, ruling)
     gate.journal.offer(Refused(facts, refusal))
     gate.observer.refused(request, dialect.name, call_id, refusal, facts)
     return refusal

@@ -41,6 +41,7 @@ class CallFacts(msgspec.Struct, frozen=True, gc=False, array_like=True):
     asked_model: str | None = None  # as the caller named it, where a policy routed the call to `model`
     routed_by: str | None = None  # that policy
     client_address: str | None = None  # where the caller was, as far as it is known
+    client_session: str | None = None  # what the caller's program calls its session; feeds no limit
 
 
 class Ruling(msgspec.Struct, frozen=True, gc=False):

@@ -13,6 +13,7 @@ from comptroller.core.refusal import Refusal
 from comptroller.flow.attempt import Attempt
 from comptroller.flow.caller import Caller
 from comptroller.flow.dialect import Dialect, DialectRequest
+from comptroller.flow.door import CallerRequest
 from comptroller.flow.gate import Gate
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.permit import Permit
@@ -28,7 +29,7 @@ def reserve(
     permit: Permit,
     request: DialectRequest,
     body: bytes,
-    address: str | None,
+    sender: CallerRequest,
 ) -> Reservation | Refusal:
     """Check every budget and draw on all of them, or on none. Does not wait: nothing can come in between."""
     weighed = permit.weighed
@@ -36,7 +37,7 @@ def reserve(
     number = attempt_id(call_id, 1)
     digest = gate.credentials.digest(body)
     asked, ruling = request.asked, permit.ruling
-    facts = call_facts(dialect, call_id, caller, weighed.now_ns, asked, decision, body, digest, address, ruling)
+    facts = call_facts(dialect, call_id, caller, weighed.now_ns, asked, decision, body, digest, sender, ruling)
     limit = bound.wanted_output_tokens
     hold = gate.tree.hold(number, draw, _amounts(bound, limit))
     if isinstance(hold, Window):

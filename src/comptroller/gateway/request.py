@@ -14,6 +14,9 @@ from comptroller.gateway.proxies import Network, client_address
 
 _KEY_SLOTS = frozenset({b"x-api-key", b"x-goog-api-key", b"api-key"})
 _SLOTS = _KEY_SLOTS | {b"authorization"}
+# What Claude Code, Codex and opencode call their sessions by. Anybody may send one: it goes to the records alone.
+_SESSION_MARKERS = (b"x-claude-code-session-id", b"session-id", b"x-session-id")
+_LONGEST_HINT = 128
 _GZIP = 16 + zlib.MAX_WBITS
 
 
@@ -63,6 +66,16 @@ class AsgiRequest:
     def address(self) -> str | None:
         """Where the caller is, as far as is known: see proxies.py."""
         return None if self._peer is None else client_address(self._peer[0], self.headers, self._trusted)
+
+    @property
+    def session_hint(self) -> str | None:
+        """The caller's own session marker, as programs that we know send it."""
+        named = self._channel.named
+        for name in _SESSION_MARKERS:
+            if name in named:
+                hint = named[name].decode("latin-1")
+                return hint if len(hint) <= _LONGEST_HINT and hint.isprintable() else None
+        return None
 
     @property
     def credentials(self) -> Sequence[str]:

@@ -211,6 +211,7 @@ def _facts(row: CallRow) -> CallFacts:
         asked_model=row.asked_model,
         routed_by=row.routed_by,
         client_address=row.client_address,
+        client_session=row.client_session,
     )
 
 

@@ -14,15 +14,32 @@ import sqlite3
 from collections.abc import Mapping
 from typing import NamedTuple, get_args
 
-from sqlalchemy import Column, ColumnElement, Table, TextClause, delete, false, or_, select, true, tuple_
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Delete,
+    Table,
+    TextClause,
+    delete,
+    false,
+    literal_column,
+    or_,
+    select,
+    true,
+    tuple_,
+)
 
 from comptroller.control.interfaces import Place, Prunable
+from comptroller.core.budget.meter import LEDGER_KEY
 from comptroller.flow.records import Change
 from comptroller.store import schema, tables
 from comptroller.store.folder import get_meta, raise_meta
 from comptroller.store.sql import run, text_of
 
 _CALLS = schema.calls
+_SESSION_BALANCE = delete(schema.balances).where(
+    literal_column("budget") == literal_column(f"'{LEDGER_KEY}'"), schema.balances.c.instance == ""
+)
 _STILL_OPEN = _CALLS.c.id.in_(select(schema.holds.c.call_id))  # another attempt: its end counts with the first one's
 
 
@@ -38,14 +55,15 @@ class _Kind(NamedTuple):
     age: Column[int]
     only: ColumnElement[bool] | TextClause = true()
     stays: ColumnElement[bool] = false()  # what is not deleted, however old it is
+    with_it: Delete | None = None  # what goes with a row, by the values of its key
 
 
 _KINDS: Mapping[Prunable, _Kind] = {
     "calls": _Kind(_CALLS, _CALLS.c.at_ns, stays=or_(_CALLS.c.state == "presumed", _STILL_OPEN)),
     "presumed": _Kind(_CALLS, _CALLS.c.at_ns, only=schema.PRESUMED, stays=_STILL_OPEN),
     "findings": _Kind(schema.findings, schema.findings.c.at_ns),
-    # A session is as old as its credential: nothing can come of it after its expiry.
-    "sessions": _Kind(schema.sessions, schema.sessions.c.expires_at_ns),
+    # Nothing can come of a session after its expiry, and nobody asks what it had spent.
+    "sessions": _Kind(schema.sessions, schema.sessions.c.expires_at_ns, with_it=_SESSION_BALANCE),
     "spend_recent": _Kind(schema.spend_recent, schema.spend_recent.c.start_ns),
 }
 
@@ -85,6 +103,8 @@ def prune(connection: sqlite3.Connection, what: Prunable, after: Place | None, m
     names = [column.name for column in place]
     doomed = [[row[1 + names.index(column.name)] for column in key] for row in rows if not row[0]]
     connection.executemany(_deletion(kind.table), doomed)
+    if kind.with_it is not None:
+        connection.executemany(text_of(kind.with_it), doomed)
     return Step(len(doomed), tuple(rows[-1][1:]) if len(rows) == most else None)
 
 

@@ -91,6 +91,7 @@ class CallRow(msgspec.Struct, gc=False):
     routed_by: str | None = None
     other_meters: str | None = None
     client_address: str | None = None
+    client_session: str | None = None
 
 
 # Rare ones share a column.
@@ -192,6 +193,7 @@ def called(facts: CallFacts, state: CallState) -> CallRow:
         asked_model=facts.asked_model,
         routed_by=facts.routed_by,
         client_address=facts.client_address,
+        client_session=facts.client_session,
     )
 
 
@@ -259,6 +261,7 @@ def ended(held: Held, event: Settled, windows: bytes) -> CallRow:
         first_byte_ns=event.first_byte_ns, duration_ns=event.duration_ns, windows=windows,
         policy_version=facts.policy_version, policies=pack_names(facts.policies) if facts.policies else None,
         asked_model=facts.asked_model, routed_by=facts.routed_by, client_address=facts.client_address,
+        client_session=facts.client_session,
     )  # fmt: skip
     if usage is not None:
         row.input_tokens, row.output_tokens = usage.input_tokens, usage.output_tokens

@@ -119,6 +119,7 @@ calls = Table(
     Column("routed_by", Text),  # that policy
     Column("other_meters", Text),  # JSON object: usage that has no column of its own; NULL: none
     Column("client_address", Text),  # where the caller was, as far as it is known
+    Column("client_session", Text),  # what the caller's program calls its session
     Index("calls_at", "at_ns"),
     Index("calls_identity_at", "identity", "at_ns"),
     Index("calls_session", "session"),

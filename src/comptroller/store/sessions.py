@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 from msgspec.structs import astuple
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import func, insert, select, text, update
 
 from comptroller.core.work.bounds import Bounds
 from comptroller.core.work.session import Session
@@ -61,6 +61,13 @@ def end_session(connection: sqlite3.Connection, session: Session, change: Change
 def session_of(connection: sqlite3.Connection, session_id: str) -> Session | None:
     row = run(connection, select(_TABLE).where(_TABLE.c.id == session_id)).fetchone()
     return None if row is None else _session(row)
+
+
+def some_sessions(connection: sqlite3.Connection, session_ids: Sequence[str]) -> Mapping[str, Session]:
+    """Those of these that are known, by id."""
+    wanted = func.json_each(msgspec.json.encode(list(session_ids)).decode()).table_valued("value")
+    statement = select(_TABLE).where(_TABLE.c.id.in_(select(wanted.c.value)))
+    return {row[0]: _session(row) for row in run(connection, statement)}
 
 
 def family(connection: sqlite3.Connection, root: str) -> Sequence[Session]:

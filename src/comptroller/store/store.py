@@ -152,6 +152,10 @@ class Store(Ledger):
     async def session(self, session_id: str) -> Session | None:
         return await self._read(lambda connection: sessions.session_of(connection, session_id))
 
+    async def some_sessions(self, session_ids: Sequence[str]) -> Mapping[str, Session]:
+        """Those of these that are known, by id."""
+        return await self._read(lambda connection: sessions.some_sessions(connection, session_ids))
+
     async def family(self, root: str) -> Sequence[Session]:
         """The session at the top of a tree, and all below it."""
         return await self._read(lambda connection: sessions.family(connection, root))

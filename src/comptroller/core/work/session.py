@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -10,6 +10,8 @@ import msgspec
 from comptroller.core.work.bounds import Bounds
 
 SessionState = Literal["active", "exhausted", "suspended", "ended", "expired"]
+DeclaredName = Literal["subject", "tenant", "task", "task_type", "workflow"]
+Declared = tuple[DeclaredName, str]
 SessionOutcome = Literal["succeeded", "failed", "abandoned", "expired", "idle", "stopped"]
 
 
@@ -73,6 +75,18 @@ class Session(msgspec.Struct, frozen=True, gc=False):
     def top(self) -> str:
         """The session at the top of its tree."""
         return self.root or self.id
+
+    @property
+    def declared(self) -> Sequence[Declared]:
+        """What was said at its opening, as scopes and reports name it."""
+        said: tuple[tuple[DeclaredName, str | None], ...] = (
+            ("subject", self.subject),
+            ("tenant", self.tenant),
+            ("task", self.task_key),
+            ("task_type", self.task_type),
+            ("workflow", self.workflow),
+        )
+        return tuple((name, value) for name, value in said if value is not None)
 
     @property
     def task_key(self) -> str | None:

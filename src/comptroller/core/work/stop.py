@@ -70,7 +70,8 @@ class Stop(msgspec.Struct, frozen=True, gc=False):
     def sentence(self) -> str:
         """What is stopped, by whom, when and why."""
         what = "Everything" if self.scope == "everything" else f"The {self.name}"
-        return f"{what} was {_DONE[self.kind]} by {self.actor} at {format_instant(self.at_ns)}: {self.reason}"
+        why = self.reason.rstrip(".")
+        return f"{what} was {_DONE[self.kind]} by {self.actor} at {format_instant(self.at_ns)}: {why}."
 
     @property
     def hint(self) -> str:
@@ -182,8 +183,8 @@ class Stops:
 def refusal_of(stop: Stop, *, in_flight: bool = False) -> Refusal:
     """What a caller is told whose call is stopped, before it began or while it ran."""
     if not in_flight:
-        return Refusal(code=_CODES[stop.scope], sentence=f"{stop.sentence}.", hint=stop.hint)
-    sentence = f"This call was stopped in flight. {stop.sentence}."
+        return Refusal(code=_CODES[stop.scope], sentence=stop.sentence, hint=stop.hint)
+    sentence = f"This call was stopped in flight. {stop.sentence}"
     return Refusal(code=_CODES[stop.scope], sentence=sentence, hint=f"What it cost until then is charged. {stop.hint}")
 
 
