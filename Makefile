@@ -24,9 +24,13 @@ endif
 run: $(VENV)/run.stamp ## start the gateway, a sandbox provider and a sample registry (no key, no network)
 	@$(BIN)/python -m comptroller demo $(ARGS)
 
+.PHONY: example
+example: .venv-examples/stamp ## run an example against `make run`; ARGS=examples/pydantic_ai_team.py
+	@PYTHONPATH=src .venv-examples/bin/python $(or $(ARGS),$(error Which one? make example ARGS=examples/pydantic_ai_team.py))
+
 ##@ Check
 .PHONY: test
-test: $(VENV)/dev.stamp .venv-anthropic-old/stamp ## run the tests; ARGS="-k budget" picks some
+test: $(VENV)/dev.stamp .venv-anthropic-old/stamp .venv-examples/stamp ## run the tests; ARGS="-k budget" picks some
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 .PHONY: lint
@@ -67,6 +71,7 @@ lock: $(VENV)/dev.locked ## write the hash-pinned locks anew; ARGS=--upgrade tak
 	@$(call compile,otel,--group build --extra otel --constraints requirements/run.txt)
 	@$(call compile,dev,--group dev --extra otel --constraints requirements/otel.txt)
 	@$(BIN)/uv pip compile --group pyproject.toml:anthropic-old $(LOCKED) --output-file requirements/anthropic-old.txt $(ARGS)
+	@$(BIN)/uv pip compile --group pyproject.toml:examples $(LOCKED) --output-file requirements/examples.txt $(ARGS)
 	@$(BIN)/uv pip compile --group pyproject.toml:litellm $(LOCKED) --output-file requirements/litellm.txt $(ARGS)
 	@echo "requirements/*.txt are up to date"
 
@@ -125,7 +130,7 @@ $(VENV)/dev.stamp: $(VENV)/dev.locked pyproject.toml
 	$(call install-ours)
 	@touch $(VENV)/run.stamp $@
 
-# Clients of yesterday and other gateways: each in an environment of its own, from a lock of its own.
+# Clients of yesterday, agent frameworks and other gateways: each in an environment of its own, from a lock of its own.
 .venv-%/stamp: requirements/%.txt | $(VENV)/tree
 	@echo "installing $< into .venv-$*; this happens once"
 	@$(PYTHON) -m venv --clear .venv-$*

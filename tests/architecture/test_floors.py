@@ -14,8 +14,8 @@ PURE = ("core/", "wire/")
 IMPURE_CALLS = {"open", "print", "input", "exec", "eval", "__import__"}
 CLOCKS = {"now", "utcnow", "today", "monotonic", "perf_counter"}
 
-# The one egress module, and the command, which speaks to our own admin API.
-MAY_CONNECT = ("gateway/egress", "cli/")
+# The one egress module; the command, which speaks to our own admin API; the client of agents, which speaks to us.
+MAY_CONNECT = ("gateway/egress", "cli/", "client/gateway")
 CONNECTS = {"create_connection", "open_connection", "open_unix_connection", "create_unix_connection", "sock_connect"}
 CLIENTS = ("urllib.request", "http.client", "httpx", "httpx2", "aiohttp", "requests", "websockets", "smtplib", "ftplib")
 

@@ -31,6 +31,10 @@ BUDGETS = [
 POLICIES = (Path(__file__).parent / "policies.cedar").read_text(encoding="utf-8")
 
 
+AMPLE = {"usd": "100000000.00", "model_calls": 1_000_000_000, "wall_clock_s": 86_400}
+"""Bounds of sessions that are counted on every call, as shipped ones are, and never reached."""
+
+
 def identities(number: int) -> Mapping[str, Table]:
     return {
         f"agent/a{each:06d}": identity(f"team-{each % TEAMS}", risk_tier="medium", data_classes=["internal"])
@@ -49,7 +53,7 @@ def process_table(provider_url: str, durability: str) -> Table:
 def registry_table(number: int) -> Table:
     price = {"model": "bench-*", "from": date(2026, 1, 1), "input": "3.00", "output": "15.00", "cache_read": "0.30"}
     models = {name: model("bench") for name in MODELS} | {"bench-large": model("bench", **{"class": "frontier"})}
-    return registry(BUDGETS, identities(number), models, prices=[price])
+    return registry(BUDGETS, identities(number), models, prices=[price], bounds={"agent": AMPLE})
 
 
 def request(port: int, credential: str, name: str, **fields: Any) -> bytes:

@@ -150,7 +150,7 @@ def test_a_bootstrap_secret_is_shown_once_used_and_taken_back(
     assert (status, "bootstrap secrets make no calls" in body["error"]["message"]) == (401, True)
 
     (row,) = typed.rows(federated, "secrets", "--identity", "agent/ant")
-    assert (row["identity"], row["state"], row["created_by"]) == ("agent/ant", "active", "admin")
+    assert (row["identity"], row["state"], row["created_by"]) == ("agent/ant", "active", "bootstrap")
     assert secret.split("_")[2] not in json.dumps(row)
     for other in ("agent/bee", "agent/nobody"):
         done = typed("token", other, "--secret-file", str(path), **away)
@@ -158,7 +158,7 @@ def test_a_bootstrap_secret_is_shown_once_used_and_taken_back(
 
     typed.about(federated, "secrets", "revoke", row["id"], "--reason", "it was in a chat")
     done = typed("token", "agent/ant", "--secret-file", str(path), "--fresh", **away)
-    assert (done.returncode, "taken back by admin: it was in a chat" in done.stderr) == (1, True)
+    assert (done.returncode, "taken back by bootstrap: it was in a chat" in done.stderr) == (1, True)
     assert typed.rows(federated, "secrets", "--identity", "agent/ant") == []
     (row,) = typed.rows(federated, "secrets", "list", "--all", "--identity", "agent/ant")
     assert (row["state"], row["revoked_reason"]) == ("revoked", "it was in a chat")

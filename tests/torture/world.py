@@ -72,6 +72,7 @@ FIRST_LIMITS: Mapping[str, int] = {
     "frontier-usd": 1_000_000_000,
     "steady-calls": 600,
 }
+_KINDS = ("agent", "service", "human", "tool")
 # How much larger all limits are: where bounds are raised on purpose holds are dear, and a soak shall not run dry.
 _FACTORS: Mapping[str, int] = {"overrun": 50, "soak": 20_000}
 
@@ -97,7 +98,8 @@ def budgets(limits: Mapping[str, int], mode: Mode, *, late: bool) -> list[Table]
 
 
 def registry_table(limits: Mapping[str, int], mode: Mode, *, late: bool) -> Table:
-    return registry(budgets(limits, mode, late=late), IDENTITIES, MODELS)
+    ample = {"usd": "100000000.00", "model_calls": 1_000_000_000, "wall_clock_s": 86_400}  # budgets are what is tried
+    return registry(budgets(limits, mode, late=late), IDENTITIES, MODELS, bounds=dict.fromkeys(_KINDS, ample))
 
 
 def first_limits(mode: Mode) -> dict[str, int]:

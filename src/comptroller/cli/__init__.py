@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from comptroller.cli import keys, policy, secrets, sessions
+from comptroller.cli import admins, keys, policy, secrets, sessions
 from comptroller.cli.apply import apply
 from comptroller.cli.backup import backup
 from comptroller.cli.bounds import bounds
@@ -71,6 +71,7 @@ for _section, _commands in {
 app.add_typer(sessions.app, name="sessions")
 app.add_typer(secrets.app, name="secrets")
 app.add_typer(keys.app, name="keys")
+app.add_typer(admins.app, name="admins")
 app.add_typer(policy.app, name="policy")
 
 

@@ -266,7 +266,8 @@ def _refusal(answer: Answer) -> CommandError:
         hint = error.hint
         if error.code in {"credential_invalid", "credential_missing"}:
             hint = (
-                "Does another gateway listen there? The credential is in `admin-token` in the state folder of its own."
+                "Does another gateway listen there? Set COMPTROLLER_TOKEN to your credential for it; until somebody "
+                "has one (`comptroller admins add`) that is `admin-token` in its state folder."
             )
         return CommandError(error.detail, hint, error.errors)
     return CommandError(

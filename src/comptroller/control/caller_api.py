@@ -26,6 +26,7 @@ ROUTES: Sequence[CallerRoute] = (
     CallerRoute("POST", "/oauth/revoke", credentials.revoke),
     CallerRoute("POST", caller_sessions.PATH, caller_sessions.open_child),
     CallerRoute("GET", f"{caller_sessions.PATH}/{{session}}", caller_sessions.show),
+    CallerRoute("POST", f"{caller_sessions.PATH}/{{session}}/credential", caller_sessions.issue),
     CallerRoute("POST", f"{caller_sessions.PATH}/{{session}}/close", caller_sessions.close),
     CallerRoute("POST", f"{caller_sessions.PATH}/{{session}}/narrow", caller_sessions.narrow),
     CallerRoute("POST", f"{caller_sessions.PATH}/{{session}}/renew", caller_sessions.renew),

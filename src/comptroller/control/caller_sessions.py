@@ -14,7 +14,7 @@ from comptroller.control import session_changes, sessions, tokens
 from comptroller.control.caller_route import Asked, caller_of, json_answer, problem_of, read_json
 from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem, not_found
-from comptroller.control.session_requests import ChildSent, CloseSent, NarrowSent, RenewSent, open_request
+from comptroller.control.session_requests import ChildSent, CloseSent, IssueSent, NarrowSent, RenewSent, open_request
 from comptroller.control.session_rows import SessionRow, row_of
 from comptroller.control.tokens import Minted
 from comptroller.core.refusal import Refusal
@@ -61,6 +61,15 @@ async def close(office: Office, asked: Asked) -> Answered:
     return json_answer(await sessions.close_session(office, session.id, sent.outcome, sent.reason, caller.names[0]))
 
 
+async def issue(office: Office, asked: Asked) -> Answered:
+    """Another credential for one below it, before the last one ends: it shares everything with that."""
+    caller = caller_of(office, asked.request)
+    session = _below(office, caller, asked, "Whoever handed this credential out hands out the next one.")
+    sent = await read_json(asked.request, IssueSent)
+    minted = await tokens.fresh_credential(office, session.id, sent.lifetime_s, caller.names[0])
+    return json_answer(_opened(office, minted), 201)
+
+
 async def narrow(office: Office, asked: Asked) -> Answered:
     """Take something away from it, at once."""
     caller = caller_of(office, asked.request)
@@ -76,14 +85,7 @@ async def narrow(office: Office, asked: Asked) -> Answered:
 async def renew(office: Office, asked: Asked) -> Answered:
     """Give one below it more, out of what the session above that has. Nobody renews its own."""
     caller = caller_of(office, asked.request)
-    session = _within(office, caller, asked)
-    if session.id == caller.claims.session:
-        raise ControlProblem(
-            403,
-            "delegation_widened",
-            "Nobody renews its own session.",
-            "Ask whoever runs the gateway: `comptroller sessions renew`.",
-        )
+    session = _below(office, caller, asked, "Ask whoever runs the gateway: `comptroller sessions renew`.")
     sent = await read_json(asked.request, RenewSent)
     row = await session_changes.renew(
         office, session.id, sent.bounds.read(), sent.reason, caller.names[0], within_kind=True
@@ -111,6 +113,14 @@ def _within(office: Office, caller: Caller, asked: Asked) -> Session:
     session = office.gate.sessions.get(own if wanted == _OWN else wanted)
     if session is None or all(each.id != own for each in office.gate.runs.lineage(session)):
         raise not_found("There is no such session of yours.", f"`{PATH}/{_OWN}` is your own; you see those below it.")
+    return session
+
+
+def _below(office: Office, caller: Caller, asked: Asked, hint: str) -> Session:
+    """The session of a path, if it is below the caller's own. `hint`: who may, where it is the caller's own."""
+    session = _within(office, caller, asked)
+    if session.id == caller.claims.session:
+        raise ControlProblem(403, "delegation_widened", "Nobody renews its own session.", hint)
     return session
 
 

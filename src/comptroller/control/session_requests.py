@@ -64,6 +64,10 @@ class ChildSent(WorkSent, frozen=True, kw_only=True):
     ) = None
 
 
+class IssueSent(Sent, frozen=True, kw_only=True):
+    lifetime_s: Lifetime | None = None
+
+
 class CloseSent(Sent, frozen=True):
     outcome: CloseOutcome
     reason: Annotated[str, Meta(extra_json_schema={"maxLength": LONGEST_REASON})] = "done"

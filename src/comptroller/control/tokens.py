@@ -51,7 +51,12 @@ async def fresh_credential(office: Office, session_id: str, lifetime_s: int | No
     if stop is not None:
         raise refused(refusal_of(stop))
     credential_id = gate.clock.new_id("crd")
-    return _signed(office, session, credential_id, issued_ns, _lifetime_s(lifetime_s), actor)
+    minted = _signed(office, session, credential_id, issued_ns, _lifetime_s(lifetime_s), actor)
+    try:
+        await office.ledger.record(_another(minted, gate.clock.now_ns()))
+    except LedgerUnavailableError as error:
+        raise ledger_unavailable(f"No credential was minted: {error}.") from error
+    return minted
 
 
 async def _open(office: Office, request: OpenRequest, actor: str, *, most_s: int) -> Minted:
@@ -145,4 +150,15 @@ def _event(session: Session) -> Change:
         noun="session",
         key=session.id,
         after=msgspec.json.encode(after | {name: value for name, value in said.items() if value is not None}).decode(),
+    )
+
+
+def _another(minted: Minted, at_ns: int) -> Change:
+    return Change(
+        at_ns=at_ns,
+        actor=minted.minted_by,
+        verb="mint",
+        noun="credential",
+        key=minted.session,
+        after=msgspec.json.encode({"expires_at": minted.expires_at}).decode(),
     )
