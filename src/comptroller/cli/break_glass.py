@@ -78,7 +78,7 @@ def ask(
 
     \b
     Example:
-      comptroller break-glass team search --for 1h --limit "50 USD" --reason "INC-9: the policy is wrong"
+      comptroller break-glass ask team search --for 1h --limit "50 USD" --reason "INC-9: the policy is wrong"
     """
     from comptroller.cli.transport import connect
 
