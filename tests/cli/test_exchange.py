@@ -169,7 +169,7 @@ def test_a_bootstrap_secret_is_shown_once_used_and_taken_back(
     ("arguments", "words", "code"),
     [
         (["token"], "For whom?", 2),
-        (["token", "agent/ant", "--gateway", "http://127.0.0.1:9"], "are for an exchange", 2),
+        (["token", "agent/ant", "--gateway", "http://127.0.0.1:9"], "are for an exchange or a login", 2),
         (["token", "--token-env", "A", "--token-file", "b"], "no second one", 2),
         (["token", "--token-env", "NOT_SET"], "NOT_SET is empty or not set", 1),
         (["token", "--token-file", "missing"], "missing cannot be read", 1),

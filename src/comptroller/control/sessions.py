@@ -123,7 +123,7 @@ async def end_past(office: Office) -> None:
     if ended:
         try:
             await office.ledger.end_sessions([(each, _event(each)) for each in ended.values()])
-        except LedgerUnavailableError as error:  # they stay ended here, and are idle again after a start
+        except (LedgerUnavailableError, LookupError) as error:  # they stay ended here, and are idle again after a start
             gate.warn("ledger_unavailable", {"message": f"idle sessions ended, but that is not written: {error}"})
 
 
