@@ -9,7 +9,7 @@ from comptroller.control.office import Office
 from comptroller.control.problem import conflict, invalid, ledger_unavailable, over, refused
 from comptroller.control.stops import stop_of
 from comptroller.core.identity.credential import DEFAULT_LIFETIME_S, ID_PREFIX, LONGEST_LIFETIME_S, Claims
-from comptroller.core.instant import NANOS_PER_SECOND, format_instant
+from comptroller.core.instant import NANOS_PER_SECOND, format_duration, format_instant
 from comptroller.core.work.bounds import LONGEST_SESSION_S
 from comptroller.core.work.session import Session
 from comptroller.core.work.stop import refusal_of
@@ -108,7 +108,7 @@ def _lifetime_s(lifetime_s: int | None) -> int:
     wanted_s = DEFAULT_LIFETIME_S if lifetime_s is None else lifetime_s
     if not SHORTEST_LIFETIME_S <= wanted_s <= LONGEST_LIFETIME_S:
         raise invalid(
-            f"A credential cannot live for {wanted_s} s.",
+            f"A credential cannot live for {format_duration(wanted_s)}.",
             f"Ask for at most {LONGEST_LIFETIME_S} s ({LONGEST_LIFETIME_S // 3600} hours), and mint a new one in time.",
         )
     return wanted_s
