@@ -187,7 +187,7 @@ async def test_narrowing_holds_at_once_for_all_below(house: House) -> None:
     caller = caller_of(house, child)
     assert not caller.may_use("sandbox-large")
     assert spend(house, child, USD // 5) == "session:usd"
-    with pytest.raises(ControlProblem, match="usd 1.00 is more than the 0.10 of ses_"):
+    with pytest.raises(ControlProblem, match=r"usd 1.00 is more than the 0.10 of ses_"):
         await session_changes.narrow(house.office, top.session, Bounds(usd_nanos=USD), None, None, "more", "admin")
 
 
