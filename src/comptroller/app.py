@@ -19,21 +19,21 @@ import msgspec
 import uvloop
 
 from comptroller import __version__
-from comptroller.control import api, caller_api, process_changes, registry, retention, timed
+from comptroller.control import admins, api, caller_api, process_changes, registry, retention, timed
+from comptroller.control.admins import AdminMade
 from comptroller.control.balances import standing_balances
 from comptroller.control.door import Door as AdminDoor
-from comptroller.control.interfaces import AdminCredential
+from comptroller.control.door import Outside
 from comptroller.control.issuer_keys import IssuerKeys
 from comptroller.control.office import Office, ProcessFacts
 from comptroller.core.budget.budget import Unit
 from comptroller.core.budget.hold import NOTHING, WindowKey
 from comptroller.core.budget.meter import LEDGER_KEY, ledger_key
 from comptroller.core.budget.tree import BudgetTree
-from comptroller.core.identity.identity import Organization
+from comptroller.core.identity.admin import Admins
 from comptroller.core.instant import format_instant
 from comptroller.core.money import format_usd
-from comptroller.core.pricing.book import PriceBook
-from comptroller.core.registry.build import build
+from comptroller.core.registry.build import build, nothing_installed
 from comptroller.core.registry.registry import Registry
 from comptroller.core.work.stop import Stops
 from comptroller.flow.dialect import Dialect
@@ -45,6 +45,7 @@ from comptroller.gateway.clock import SystemClock
 from comptroller.gateway.door import Door
 from comptroller.gateway.egress import Egress
 from comptroller.gateway.providers import build_providers
+from comptroller.gateway.proxies import client_address
 from comptroller.gateway.routes import Api, Routes
 from comptroller.gateway.serving import Listener
 from comptroller.gateway.supervisor import Supervisor
@@ -84,7 +85,6 @@ _HEALTH = frozenset({"/healthz", "/readyz"})
 _METRICS = "/metrics"
 _FLUSH_MOST_S = 10.0
 _CUT_MOST_S = 10.0  # a cut call settles at once; more means a fault
-_NOBODY = Organization("unnamed", "unnamed.invalid")
 
 Asgi = Callable[..., Any]
 
@@ -104,7 +104,7 @@ class House:
     office: Office
     door: Door
     admin: Asgi
-    admin_credential: AdminCredential
+    outside: Outside
     sources: Sources
     lost: int = 0  # events that were not on disk when the store was closed
 
@@ -150,7 +150,7 @@ async def _join(
 ) -> House:
     installed = await store.registry()
     shipped = _shipped(settings)
-    current = build(installed.entries, installed.version, shipped) if installed.version else _empty_registry(shipped)
+    current = build(installed.entries, installed.version, shipped) if installed.version else nothing_installed(shipped)
     clock = SystemClock(store.last_journalled_ns)
     keyring = open_keyring(settings.state, current.organization.trust_domain, clock.now_ns())
     providers = build_providers(settings.providers, environ)
@@ -188,16 +188,27 @@ async def _join(
         url=settings.known_as,
     )
     issuer_keys = IssuerKeys(egress, settings.registry.parent)
-    office = Office(gate=gate, ledger=store, issuer=keyring, process=facts, issuer_keys=issuer_keys)
+    office = Office(gate, store, keyring, facts, issuer_keys, Admins(await store.admins()))
 
     def ready() -> bool:
         return not gate.draining and store.journal.healthy
 
-    credential = open_admin_token(settings.state)
-    admin = api.build(office, credential, {settings.admin.listen.host})
+    outside = _outside(settings)
+    admin = api.build(office, outside)
     sources = Sources(gate, telemetry.tally, store.journal, egress, telemetry.log.counts, ready, __version__)
     door = Door(gate, ROUTES, ready, caller_api.CallerApi(office), settings.trusted_proxies)
-    return House(settings, environ, telemetry, store, gate, office, door, admin, credential, sources)
+    return House(settings, environ, telemetry, store, gate, office, door, admin, outside, sources)
+
+
+def _outside(settings: Settings) -> Outside:
+    trusted = settings.trusted_proxies
+
+    def address_of(scope: Any) -> str:
+        peer = scope["client"][0] if scope["client"] else ""
+        return client_address(peer, scope["headers"], trusted)
+
+    own_hosts = {settings.admin.listen.host, *settings.admin.hosts}
+    return Outside(open_admin_token(settings.state), own_hosts, address_of)
 
 
 def _limits(settings: Settings) -> Limits:
@@ -260,6 +271,12 @@ async def offline(config: Path) -> AsyncGenerator[Asgi]:
     """The admin plane's app on a store that nobody serves: for commands beside a stopped gateway."""
     async with open_house(load_settings(config), os.environ, listening=False) as house:
         yield house.admin
+
+
+async def recover(config: Path, name: str, reason: str) -> AdminMade:
+    """Make an admin of role admin in a store that nobody serves: for whoever owns the machine, and nobody gets in."""
+    async with open_house(load_settings(config), os.environ, listening=False) as house:
+        return await admins.recover(house.office, name, reason)
 
 
 async def _serve(settings: Settings, on_ready: OnReady | None) -> int:
@@ -350,7 +367,7 @@ def _metrics(house: House) -> Asgi:
     from comptroller.telemetry.page import Page, ScrapeDoor, scrape_token  # noqa: PLC0415 - slow, and for `serve` alone
 
     settings, page = house.settings, Page(house.sources)
-    admin_door = AdminDoor(house.office, house.admin_credential, {settings.admin.listen.host}, page)
+    admin_door = AdminDoor(house.office, house.outside, page)
     return ScrapeDoor(page, admin_door, scrape_token(settings.metrics.token, house.environ, house.telemetry.log))
 
 
@@ -370,16 +387,3 @@ async def _drain(gate: Gate, drain_s: float, hurry: asyncio.Event) -> None:
 def _shipped(settings: Settings) -> ShippedBook:
     tables = {name: provider.price_table for name, provider in settings.providers.items()}
     return ShippedBook({name: table for name, table in tables.items() if table is not None})
-
-
-def _empty_registry(shipped: ShippedBook) -> Registry:
-    return Registry(
-        version=0,
-        organization=_NOBODY,
-        teams={},
-        owners={},
-        identities={},
-        models={},
-        prices=PriceBook((), "empty", shipped),
-        budgets=(),
-    )

@@ -150,7 +150,7 @@ def test_a_bootstrap_secret_is_shown_once_used_and_taken_back(
     assert (status, "bootstrap secrets make no calls" in body["error"]["message"]) == (401, True)
 
     (row,) = typed.rows(federated, "secrets", "--identity", "agent/ant")
-    assert (row["identity"], row["state"], row["created_by"]) == ("agent/ant", "active", "admin")
+    assert (row["identity"], row["state"], row["created_by"]) == ("agent/ant", "active", "bootstrap")
     assert secret.split("_")[2] not in json.dumps(row)
     for other in ("agent/bee", "agent/nobody"):
         done = typed("token", other, "--secret-file", str(path), **away)
@@ -158,7 +158,7 @@ def test_a_bootstrap_secret_is_shown_once_used_and_taken_back(
 
     typed.about(federated, "secrets", "revoke", row["id"], "--reason", "it was in a chat")
     done = typed("token", "agent/ant", "--secret-file", str(path), "--fresh", **away)
-    assert (done.returncode, "taken back by admin: it was in a chat" in done.stderr) == (1, True)
+    assert (done.returncode, "taken back by bootstrap: it was in a chat" in done.stderr) == (1, True)
     assert typed.rows(federated, "secrets", "--identity", "agent/ant") == []
     (row,) = typed.rows(federated, "secrets", "list", "--all", "--identity", "agent/ant")
     assert (row["state"], row["revoked_reason"]) == ("revoked", "it was in a chat")
@@ -169,7 +169,7 @@ def test_a_bootstrap_secret_is_shown_once_used_and_taken_back(
     ("arguments", "words", "code"),
     [
         (["token"], "For whom?", 2),
-        (["token", "agent/ant", "--gateway", "http://127.0.0.1:9"], "are for an exchange", 2),
+        (["token", "agent/ant", "--gateway", "http://127.0.0.1:9"], "are for an exchange or a login", 2),
         (["token", "--token-env", "A", "--token-file", "b"], "no second one", 2),
         (["token", "--token-env", "NOT_SET"], "NOT_SET is empty or not set", 1),
         (["token", "--token-file", "missing"], "missing cannot be read", 1),

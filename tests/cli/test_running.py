@@ -117,12 +117,12 @@ def test_a_session_ends(typed: Typed, gateway: GatewayProcess) -> None:
     assert "is ended" in typed.about(gateway, "sessions", "end", minted["session"], "--reason", "runaway")
     status, body, _ = chat(gateway, minted["credential"])
     assert status == 402
-    assert "was ended by admin: runaway" in body["error"]["message"]
+    assert "was ended by bootstrap: runaway" in body["error"]["message"]
     assert minted["session"] not in [row["id"] for row in typed.rows(gateway, "sessions", "list")]
     every = {row["id"]: row for row in typed.rows(gateway, "sessions", "list", "--all")}
     assert every[minted["session"]]["state"] == "ended"
     again = typed.about(gateway, "sessions", "end", minted["session"], "--reason", "again")
-    assert "was ended before, by admin" in again
+    assert "was ended before, by bootstrap" in again
 
 
 def test_the_other_lists(typed: Typed, gateway: GatewayProcess) -> None:
@@ -147,7 +147,7 @@ def test_stopping_and_resuming(typed: Typed, gateway: GatewayProcess) -> None:
     assert typed.about(gateway, "stops") == "Nothing is stopped.\n"
     said = typed.about(gateway, "suspend", "identity", "human/dana", "--reason", "on leave")
     assert said == "identity human/dana is suspended; calls cut off: 0\n"
-    assert "was stopped before, by admin at" in typed.about(
+    assert "was stopped before, by bootstrap at" in typed.about(
         gateway, "suspend", "identity", "human/dana", "--reason", "x"
     )
     status, body, _ = chat(gateway, credential)
@@ -158,7 +158,7 @@ def test_stopping_and_resuming(typed: Typed, gateway: GatewayProcess) -> None:
     resumed = typed.about(gateway, "resume", "identity", "human/dana", "--reason", "back")
     assert resumed == "identity human/dana is stopped no longer\n"
     assert chat(gateway, credential)[0] == 200
-    assert "lifted by admin" in typed.about(gateway, "stops", "--all")
+    assert "lifted by bootstrap" in typed.about(gateway, "stops", "--all")
     unknown = typed("suspend", "model", "gpt-99", "--reason", "x", "--config", str(gateway.config))
     assert (unknown.returncode, "No entry of the registry serves" in unknown.stderr) == (0, True)
     typed.about(gateway, "resume", "model", "gpt-99", "--reason", "x")

@@ -19,6 +19,7 @@ from comptroller.core.budget.hold import NOTHING, Amounts, WindowKey
 from comptroller.core.budget.meter import LEDGER_KEY, ledger_key
 from comptroller.core.budget.scope import Facts
 from comptroller.core.budget.tree import BudgetTree, Hold
+from comptroller.core.identity.admin import Admins
 from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
 from comptroller.core.registry.build import build
@@ -257,7 +258,7 @@ async def _joined(store: Store, journal: Journal, clock: SystemClock, keyring: K
         version="0", pid=os.getpid(), started_at_ns=clock.now_ns(), listen=None, durability="process", store="here"
     )
     keys = IssuerKeys(gate.upstream, Path())
-    return House(Office(gate, store, keyring, facts, keys), store, keyring, warnings)
+    return House(Office(gate, store, keyring, facts, keys, Admins(await store.admins())), store, keyring, warnings)
 
 
 def posted(house: House, name: str) -> dict[str, int]:

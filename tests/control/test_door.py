@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from comptroller.control import api, route, tokens
-from comptroller.control.door import host_name, is_loopback
+from comptroller.control.door import Outside, host_name, is_loopback
 from tests.control.asgi import ADMIN, Admin, ask
 from tests.control.house import House, opened
 
@@ -30,7 +30,7 @@ def nothing_failed_inside(house: House) -> Iterator[None]:
 
 
 def door(house: House) -> Any:
-    return api.build(house.office, Admin(), {"admin.acme.example:8789"})
+    return api.build(house.office, Outside(Admin(), {"admin.acme.example:8789"}))
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ async def test_what_is_wrong_is_said(house: House, method: str, path: str, body:
 
 async def test_a_fault_of_ours_tells_nothing(house: House) -> None:
     office = dataclasses.replace(house.office, ledger=None)  # type: ignore[arg-type]
-    said = await ask(api.build(office, Admin()), "GET", "/api/v1/findings")
+    said = await ask(api.build(office, Outside(Admin())), "GET", "/api/v1/findings")
     assert (said.status, said.code) == (500, "internal_error")
     assert "NoneType" not in str(said.body)
     event, logged = house.warnings.pop()

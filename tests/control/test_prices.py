@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from comptroller.control.api import build
+from comptroller.control.door import Outside
 from comptroller.control.interfaces import CallFilter
 from comptroller.control.prices import show_prices
 from comptroller.control.problem import ControlProblem
@@ -186,7 +187,7 @@ async def test_rare_meters_survive_the_books(tmp_path: Path) -> None:
 )
 async def test_the_admin_plane_answers(tmp_path: Path, path: str, status: int) -> None:
     async with opened(tmp_path) as house:
-        said = await ask(build(house.office, Admin()), "GET", path)
+        said = await ask(build(house.office, Outside(Admin())), "GET", path)
         assert said.status == status, said.body
         if path.startswith("/api/v1/prices?model=sandbox-large"):
             assert said.body["prices"][0]["usd_per_million"]["input"] == "3.00"

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from comptroller.control import api
+from comptroller.control.door import Outside
 from comptroller.core.instant import from_datetime
 from tests.control.asgi import Admin, Said, ask
 from tests.control.house import House, opened
@@ -16,7 +17,7 @@ from tests.store.samples import CHARGE, held, refused, settled
 
 
 async def spend(house: House, **query: Any) -> Said:
-    return await ask(api.build(house.office, Admin()), "GET", f"/api/v1/spend?{urlencode(query)}")
+    return await ask(api.build(house.office, Outside(Admin())), "GET", f"/api/v1/spend?{urlencode(query)}")
 
 
 def make(house: House, number: int, at: datetime, **facts: Any) -> None:

@@ -121,17 +121,17 @@ def test_a_child_has_less_than_its_parent_and_spends_for_both(gateway: GatewayPr
 
 
 def test_a_credential_is_renewed_before_it_ends_as_long_as_its_session_goes_on(gateway: GatewayProcess) -> None:
-    with begin(gateway) as root, root.child("long", lifetime_s=2) as child:
+    with begin(gateway) as root, root.child("long", lifetime_s=6) as child:
         client, first = child.openai(), child.credential()
         second = next_credential(child, first)
-        assert client.chat.completions.create(**ASK).choices
         assert open_session(gateway.url, credential=second).open().id == child.id
+        assert client.chat.completions.create(**ASK).choices
         events = [event for event in gateway.admin("GET", "/changes?limit=1000") if event["key"] == child.id]
         assert ("mint", "credential", root.name) in {(each["verb"], each["noun"], each["actor"]) for each in events}
 
 
 def test_one_that_would_end_no_later_is_not_asked_for_again(gateway: GatewayProcess) -> None:
-    with begin(gateway) as root, root.child("short", bounds={"wall_clock_s": 4}) as child:
+    with begin(gateway) as root, root.child("short", bounds={"wall_clock_s": 10}) as child:
         last = next_credential(child, child.credential())
         assert child.credential() == last
 

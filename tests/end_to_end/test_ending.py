@@ -171,7 +171,7 @@ def test_a_correction_puts_a_presumed_charge_right_everywhere(own: GatewayProces
         told = own.admin("GET", f"/calls/{row['id']}/explanation")
         (correction,) = told["corrections"]
         assert (correction["before_usd"], correction["after_usd"]) == (row["charge_usd"], "0.0123")
-        assert (correction["actor"], correction["reason"]) == ("admin", "line 7 of the invoice")
+        assert (correction["actor"], correction["reason"]) == ("bootstrap", "line 7 of the invoice")
         assert any("corrected the charge" in sentence for sentence in told["sentences"])
         (change,) = [each for each in own.admin("GET", "/changes") if each["verb"] == "correct"]
         assert change["key"] == row["id"]

@@ -68,7 +68,7 @@ def test_ending_a_session_cuts_its_stream_and_refuses_its_next_call(
         assert done["cut_calls"] == 1
         error = raised_by(events)
         assert error.code == "session_ended"
-        assert f"stopped in flight: its session {stopped['session']} was ended by admin: it loops." in str(error)
+        assert f"stopped in flight: its session {stopped['session']} was ended by bootstrap: it loops." in str(error)
         assert_stopped(shared, sandbox, events.response.headers["x-comptroller-call-id"])
         next(others)  # another session of the same identity goes on
         open_call = others.response.headers["x-comptroller-call-id"]
@@ -76,7 +76,7 @@ def test_ending_a_session_cuts_its_stream_and_refuses_its_next_call(
         assert row["outcome"] == "open"
     refused = ask(shared, stopped["credential"], SHORT)
     assert (refused.status, refused.code) == (402, "session_ended")
-    assert "was ended by admin: it loops" in refused.error["message"]
+    assert "was ended by bootstrap: it loops" in refused.error["message"]
     assert "comptroller token agent/ant" in refused.error["message"]
     assert ask(shared, other["credential"], SHORT).status == 200
     shared.restart()  # and it stays so
@@ -84,7 +84,7 @@ def test_ending_a_session_cuts_its_stream_and_refuses_its_next_call(
     assert ask(shared, other["credential"], SHORT).status == 200
     assert budget_of(shared, "all")["held"] == "0.00"
     (change,) = [each for each in shared.admin("GET", "/changes") if each["verb"] == "end"]
-    assert (change["key"], change["reason"], change["actor"]) == (stopped["session"], "it loops", "admin")
+    assert (change["key"], change["reason"], change["actor"]) == (stopped["session"], "it loops", "bootstrap")
 
 
 def test_ending_a_session_twice_changes_nothing(shared: GatewayProcess) -> None:

@@ -83,7 +83,7 @@ def test_open_streams_end_in_their_dialect_and_say_who_when_and_why(
             with pytest.raises(kind) as raised:
                 list(events)
             said.append(raised.value)
-            assert "The identity agent/ant was suspended by admin at 20" in str(raised.value)
+            assert "The identity agent/ant was suspended by bootstrap at 20" in str(raised.value)
             assert "leaked key. What it cost until then is charged." in str(raised.value)
             assert_stopped(own, sandbox, events.response.headers["x-comptroller-call-id"])
         assert said[0].code == "identity_suspended"
@@ -92,12 +92,13 @@ def test_open_streams_end_in_their_dialect_and_say_who_when_and_why(
         assert (running["outcome"], running["held_usd"]) == ("open", budget_of(own, "all")["held"])
     refused = ask(own, ant["credential"], SHORT)
     assert (refused.status, refused.code) == (402, "identity_suspended")
-    assert "was suspended by admin at 20" in refused.error["message"]
-    assert "Ask admin; an operator lifts it with `comptroller resume identity agent/ant" in refused.error["message"]
+    assert "was suspended by bootstrap at 20" in refused.error["message"]
+    lifting = "Ask whoever runs the gateway; an operator lifts it with `comptroller resume identity agent/ant"
+    assert lifting in refused.error["message"]
     assert own.command("token", "agent/ant", check=False).returncode == 1
     assert ask(own, bee["credential"], SHORT).status == 200
     told = own.command("explain", chats.response.headers["x-comptroller-call-id"]).stdout
-    assert "The identity agent/ant was suspended by admin" in told
+    assert "The identity agent/ant was suspended by bootstrap" in told
 
 
 def test_a_call_that_waits_for_its_provider_is_cut(own: GatewayProcess, sandbox: SandboxProcess) -> None:
@@ -110,7 +111,7 @@ def test_a_call_that_waits_for_its_provider_is_cut(own: GatewayProcess, sandbox:
         said = asking.result(timeout=10)
     assert made["cut_calls"] == 1
     assert (said.status, said.code) == (402, "model_suspended")
-    assert "The model sandbox-* was suspended by admin" in said.error["message"]
+    assert "The model sandbox-* was suspended by bootstrap" in said.error["message"]
     row = settled_row(own, said.call_id)
     assert (row["outcome"], row["charge_usd"]) == ("stopped", row["held_usd"])
 
@@ -130,7 +131,7 @@ def test_a_stop_survives_kill_9_and_ends_when_it_is_lifted(own: GatewayProcess) 
     assert ask(own, ant["credential"], SHORT).status == 200
     changes = [each for each in own.admin("GET", "/changes") if (each["noun"], each["key"]) == ("team", "red")]
     told = [(each["verb"], each["actor"], each["reason"]) for each in changes if each["verb"] != "add"]
-    assert told == [("resume", "admin", "the key is replaced"), ("suspend", "admin", "incident 7")]
+    assert told == [("resume", "bootstrap", "the key is replaced"), ("suspend", "bootstrap", "incident 7")]
 
 
 def test_a_provider_that_is_stopped_is_passed_over(sandbox: SandboxProcess, tmp_path: Path) -> None:
@@ -143,7 +144,7 @@ def test_a_provider_that_is_stopped_is_passed_over(sandbox: SandboxProcess, tmp_
             said = ask(gateway, ant["credential"], SHORT)
             if served_by is None:
                 assert (said.status, said.code) == (402, "model_suspended")
-                assert "The provider first was suspended by admin" in said.error["message"]
+                assert "The provider first was suspended by bootstrap" in said.error["message"]
             else:
                 assert row_of(gateway, said.call_id)["provider"] == served_by
         assert ask(gateway, ant["credential"], path="/v1/models", method="GET").body.count(b"sandbox") == 0
@@ -167,7 +168,7 @@ def test_who_is_stopped_gets_no_credential_by_any_grant(own: GatewayProcess) -> 
     form = {"grant_type": "client_credentials", "client_id": "agent/ant", "client_secret": secret["secret"]}
     said = ask(own, None, urlencode(form).encode(), path="/oauth/token", headers=FORM)
     assert (said.status, json.loads(said.body)["error"]) == (400, "invalid_grant"), said.body
-    assert "The owner red-lead@acme.example was suspended by admin" in json.loads(said.body)["error_description"]
+    assert "The owner red-lead@acme.example was suspended by bootstrap" in json.loads(said.body)["error_description"]
     by = mint(own, "agent/bee")["credential"]
     asked = urlencode({"token": minted["credential"]}).encode()
     told = ask(own, by, asked, path="/oauth/introspect", headers=FORM)

@@ -104,7 +104,7 @@ def assert_cut(stream: OpenStream, asked: Asked) -> None:
     assert (stream.status, stream.whole, bool(words)) == (200, True, True)
     assert not any("error" in each for each in words)
     assert last["error"]["code"] == asked.code
-    assert f"The {asked.scope} {asked.value} was suspended by admin at 20" in last["error"]["message"]
+    assert f"The {asked.scope} {asked.value} was suspended by bootstrap at 20" in last["error"]["message"]
     assert "runaway" in last["error"]["message"]
 
 

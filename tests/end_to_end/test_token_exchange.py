@@ -179,6 +179,9 @@ def test_a_workload_gets_another_credential_for_the_session_that_it_has(
     for each in (first, second):
         assert ask(gateway, each["access_token"]).status == 200
     assert session_of(gateway, first)["task"] == "T-1"
+    changes = gateway.admin("GET", "/changes?limit=100")
+    (change,) = [row for row in changes if row["noun"] == "credential" and first["session"] in json.dumps(row)]
+    assert (change["verb"], change["actor"]) == ("mint", "main:ant")
     gateway.admin("POST", f"/sessions/{first['session']}/end", {"reason": "test"})
     for each in (first, second):
         assert ask(gateway, each["access_token"]).status == 402

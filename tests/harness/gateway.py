@@ -59,6 +59,7 @@ class GatewayProcess:
     ) -> None:
         self.folder = folder
         self.env = {KEY_VARIABLE: PROVIDER_KEY, **(env or {})}
+        self.named: str | None = None  # the credential of a named admin, for whatever is asked from here on
         self._source = source
         self._trust = trust
         self._data_tls = "tls_cert" in process
@@ -193,8 +194,8 @@ class GatewayProcess:
         return self._ask_data("GET", path, None, {})
 
     def admin(self, method: str, path: str, body: Any = None) -> Any:
-        """A request on the admin plane with the bootstrap credential; raises GatewayFailed for an error."""
-        headers = {"Authorization": f"Bearer {self.admin_token()}", "Content-Type": "application/json"}
+        """A request on the admin plane, as `named` or bootstrap; raises GatewayFailed for an error."""
+        headers = {"Authorization": f"Bearer {self.named or self.admin_token()}", "Content-Type": "application/json"}
         content = None if body is None else json.dumps(body).encode()
         status, answer = self._ask_admin(method, f"/api/v1{path}", content, headers)
         if not 200 <= status < 300:
@@ -259,7 +260,8 @@ class GatewayProcess:
     def environment(self) -> dict[str, str]:
         """Ours, with the source tree to import from and the provider's key."""
         path = os.pathsep.join(filter(None, [str(self._source), os.environ.get("PYTHONPATH")]))
-        return dict(os.environ) | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"} | self.env
+        named = {} if self.named is None else {"COMPTROLLER_TOKEN": self.named}
+        return dict(os.environ) | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"} | named | self.env
 
     def _ask_data(self, *asked: Any) -> tuple[int, bytes]:
         return _request(self.port, self._trust if self._data_tls else None, *asked)

@@ -17,13 +17,15 @@ PATIENCE_S = 30.0
 class IssuerProcess:
     """`with IssuerProcess() as issuer: issuer.token(sub="me")`."""
 
+    module = "tests.harness.issuer_server"
+
     def __init__(self) -> None:
         self.url = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "tests.harness.issuer_server", "0"]
+        command = [sys.executable, "-m", self.module, "0"]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._errors, cwd=ROOT)
         assert self._process.stdout is not None
         self.url = self._process.stdout.readline().decode().strip()
@@ -81,3 +83,28 @@ class IssuerProcess:
                 return json.loads(response.read())
         finally:
             connection.close()
+
+
+class LoginProcess(IssuerProcess):
+    """One that people log in at (login_server.py)."""
+
+    module = "tests.harness.login_server"
+
+    def tell(self, **changes: Any) -> None:
+        """Change what it remembers, by the names of its `Memory`."""
+        self._ask("POST", "/test/tell", changes)
+
+    def type(self, code: str, person: str = "ada", *, yes: bool = True) -> None:
+        """What a person does with a device code."""
+        self._ask("POST", "/test/type", {"code": code, "person": person, "yes": yes})
+
+    def end_logins(self) -> None:
+        """Nobody's refresh token is good any more."""
+        self._ask("POST", "/test/end", {})
+
+    def grants_asked(self) -> list[str]:
+        """The grant types that the token endpoint was asked for, since this was last asked."""
+        return [grant for _, grant in self._ask("POST", "/test/asked", {})]
+
+    def refresh_tokens(self) -> list[str]:
+        return self._ask("POST", "/test/refresh_tokens", {})

@@ -1,5 +1,8 @@
 """Issuers and `federated` in registry.toml: what is right, what is wrong, and what a plan shows of it."""
 
+import re
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -121,6 +124,11 @@ def test_a_rule_that_is_wrong_is_named_with_its_place(rules: list[Any], words: s
         ({"algorithms": []}, "empty"),
         ({"keys": "http://login.acme.example/keys"}, "where the keys are"),
         ({"keys": "file:"}, "where the keys are"),
+        ({"login_scopes": ["email"]}, "nobody can log in"),
+        ({"login_refresh": False}, "nobody can log in"),
+        ({"client_id": "cli", "login_scopes": ["a b"]}, "no name of a scope"),
+        ({"client_id": "cli", "login_scopes": []}, "empty"),
+        ({"client_id": "cli", "login_refresh": "no"}, "true or false"),
         ({"secret": "x"}, "Nothing here has this name"),
     ],
 )
@@ -135,6 +143,18 @@ def test_an_issuer_says_its_audience_and_a_trust_domain_where_its_keys_are() -> 
     assert any("audience" in line for line in problems(document(any=some)))
     spire = {name: value for name, value in ISSUERS["spire"].items() if name != "keys"}
     assert any("no discovery" in line for line in problems(document(spire=spire)))
+
+
+def test_people_log_in_only_where_the_issuer_is_an_openid_provider() -> None:
+    (line,) = problems(document(cluster=ISSUERS["cluster"] | {"client_id": "cli"}))
+    assert line.startswith("issuers.cluster.client_id")
+
+
+def test_a_login_is_for_the_client_and_a_workload_for_the_gateway() -> None:
+    read_in = read(document(any=ISSUERS["any"] | {"client_id": "cli"})).entries
+    federation = build({key: StoredEntry(entry) for key, entry in read_in.items()}, 1).federation
+    assert federation.issuers["any"].audiences == ("us", "cli")
+    assert federation.issuers["cluster"].audiences == ("us",)
 
 
 @pytest.mark.parametrize(
@@ -167,3 +187,19 @@ def test_a_plan_shows_every_way_to_become_an_identity() -> None:
     )
     (gone,) = plan({key: StoredEntry(entry) for key, entry in after.items()}, read(document()).entries).changes
     assert gone.verb == "disable"
+
+
+def test_the_examples_of_the_page_are_right() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "federation.md").read_text(encoding="utf-8")
+    blocks = [tomllib.loads(each) for each in re.findall(r"```toml\n(.*?)```", page, re.DOTALL)]
+    raw = example()
+    scout = raw["identities"]["agent/scout"]
+    raw["issuers"] = {name: one for block in blocks for name, one in block.get("issuers", {}).items()}
+    rules: dict[str, list[Any]] = {"agent/scout": []}
+    for block in blocks:
+        for name, one in block.get("identities", {"agent/scout": block}).items():
+            rules.setdefault(name, []).extend(one["federated"])
+    raw["identities"] = {name: scout | {"federated": mine} for name, mine in rules.items()}
+    assert len(raw["issuers"]) >= 4
+    assert sum(map(len, rules.values())) >= 5
+    assert problems(raw) == []

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from comptroller.control.door import Door
+from comptroller.control.door import Door, Outside
 from comptroller.telemetry.page import Page, ScrapeDoor
 from tests.control.asgi import ADMIN, Admin
 from tests.control.house import House, opened
@@ -42,10 +42,10 @@ async def test_the_token_works_from_anywhere_and_the_admin_credential_only_here(
     house: House, client: tuple[str, int], headers: dict[str, str], status: int
 ) -> None:
     page = Page(sources(house))
-    door = ScrapeDoor(page, Door(house.office, Admin(), (), page), b"scrape-me")
+    door = ScrapeDoor(page, Door(house.office, Outside(Admin()), page), b"scrape-me")
     assert (await ask(door, client, headers))[0] == status
     if headers.get("authorization") == "Bearer scrape-me":
-        closed = ScrapeDoor(page, Door(house.office, Admin(), (), page), None)
+        closed = ScrapeDoor(page, Door(house.office, Outside(Admin()), page), None)
         assert (await ask(closed, client, headers))[0] in {401, 403}
 
 

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from comptroller.cli import keys, policy, secrets, sessions
+from comptroller.cli import admins, keys, policy, secrets, sessions
 from comptroller.cli.apply import apply
 from comptroller.cli.backup import backup
 from comptroller.cli.bounds import bounds
@@ -19,6 +19,8 @@ from comptroller.cli.explain import explain
 from comptroller.cli.failure import FAILED, CommandError
 from comptroller.cli.findings import findings
 from comptroller.cli.identities import identities
+from comptroller.cli.login import login
+from comptroller.cli.logout import logout
 from comptroller.cli.options import Config
 from comptroller.cli.plan import plan
 from comptroller.cli.prices import prices
@@ -59,7 +61,7 @@ def comptroller(context: typer.Context, config: Config = None) -> None:
 for _section, _commands in {
     "Run": (demo, serve, sandbox),
     "Registry": (plan, apply, identities),
-    "Sessions": (token, tree),
+    "Sessions": (login, logout, token, tree),
     "Stop": (suspend, resume, stops),
     "Spend": (spend, budgets, calls, explain, correct, bounds, findings, prices, reprice),
     "Process": (status, doctor, backup, restore, version),
@@ -69,6 +71,7 @@ for _section, _commands in {
 app.add_typer(sessions.app, name="sessions")
 app.add_typer(secrets.app, name="secrets")
 app.add_typer(keys.app, name="keys")
+app.add_typer(admins.app, name="admins")
 app.add_typer(policy.app, name="policy")
 
 

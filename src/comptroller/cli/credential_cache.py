@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
-import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -13,7 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-_LONGEST_BYTES = 16 * 1024
+from comptroller.cli.private_file import read_private, write_private
+
 _LEAST_LEFT = 0.2  # of its life; a helper is asked again long before the rest is over
 _MOST_LEFT_S = 300
 
@@ -45,28 +44,12 @@ class CredentialCache:
 
     def get(self, *about: str) -> Kept | None:
         """The credential that was kept for this, fresh or not, if nobody else can have written or read it."""
-        try:
-            descriptor = os.open(self._path(about), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            with open(descriptor, "rb") as file:  # noqa: PTH123 - of a descriptor
-                found = os.fstat(file.fileno())
-                private = found.st_uid == os.geteuid() and not stat.S_IMODE(found.st_mode) & 0o077
-                content = file.read(_LONGEST_BYTES) if private else b""
-            return msgspec.json.decode(content, type=Kept)
-        except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
-            return None
+        return read_private(self._path(about), Kept)
 
     def keep(self, kept: Kept, *about: str) -> None:
         """Write it, whole or not at all. Where that fails, nothing is kept."""
         with suppress(OSError):
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(dir=self._folder)  # 0600
-            try:
-                with open(descriptor, "wb") as file:  # noqa: PTH123 - of a descriptor
-                    file.write(msgspec.json.encode(kept))
-                Path(name).replace(self._path(about))
-            except OSError:
-                Path(name).unlink(missing_ok=True)
-                raise
+            write_private(self._path(about), kept)
 
     def _path(self, about: tuple[str, ...]) -> Path:
         return self._folder / f"{sha256(msgspec.json.encode(about)).hexdigest()}.json"

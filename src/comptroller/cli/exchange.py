@@ -19,7 +19,7 @@ from comptroller.cli.transport import Answer, ask_once
 REQUEST_URL, REQUEST_TOKEN = "ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"
 _LONGEST_BYTES = 64 * 1024
 _JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-_FORM = {"content-type": "application/x-www-form-urlencoded", "accept": "application/json"}
+FORM = {"content-type": "application/x-www-form-urlencoded", "accept": "application/json"}
 
 
 class Exchanged(msgspec.Struct, frozen=True):
@@ -100,20 +100,30 @@ class Wanted(NamedTuple):
 
 def exchange(gateway: Target, source: Source, wanted: Wanted, session: str | None = None) -> Exchanged:
     """A session credential for what the source holds. `session`: for that one, if it still goes on; else a new one."""
-    identity, lifetime_s = wanted
     proof = source.read(gateway.timeout_s)
-    form = {"grant_type": "client_credentials", "client_id": identity or "", "client_secret": proof}
-    if not source.secret:
-        form = {"grant_type": _JWT_BEARER, "assertion": proof}
+    if source.secret:
+        form = {"grant_type": "client_credentials", "client_id": wanted.identity or "", "client_secret": proof}
+        return _exchange(gateway, form, wanted, session)
+    return exchange_token(gateway, proof, wanted, session)
+
+
+def exchange_token(gateway: Target, token: str, wanted: Wanted, session: str | None = None) -> Exchanged:
+    """A session credential for a token of a trusted issuer."""
+    return _exchange(gateway, {"grant_type": _JWT_BEARER, "assertion": token}, wanted, session)
+
+
+def _exchange(gateway: Target, grant: Mapping[str, str], wanted: Wanted, session: str | None) -> Exchanged:
+    identity, lifetime_s = wanted
+    form = dict(grant)
     if lifetime_s is not None:
         form["lifetime_s"] = str(lifetime_s)
     if session is not None:
         form["session"] = session
-    answer = ask_once(gateway, "POST", "/oauth/token", _FORM, urlencode(form).encode())
+    answer = ask_once(gateway, "POST", "/oauth/token", FORM, urlencode(form).encode())
     if answer.status != 200:
         error, text = _refusal(gateway, answer)
         if session is not None and error == "invalid_grant":
-            return exchange(gateway, source, wanted)
+            return _exchange(gateway, grant, wanted, None)
         raise text
     found = answer.read(Exchanged)
     if identity is not None and found.identity != identity:

@@ -124,7 +124,7 @@ def _by_address(address: str, token: str | None, timeout_s: float) -> Target:
     if not token:
         raise CommandError(
             f"{ADDRESS} is set and {TOKEN} is not.",
-            f"Set {TOKEN} to the admin credential: the content of `admin-token` in the gateway's state folder.",
+            f"Set {TOKEN} to your admin credential: `comptroller admins add NAME --role ROLE` makes one.",
         )
     return Target(scheme, host, port, token, None, timeout_s)
 

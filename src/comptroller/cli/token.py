@@ -61,7 +61,8 @@ def token(
     Prints it alone on standard output. It is used as an ordinary API key by any SDK. An operator mints one
     for any identity. A workload exchanges a token or secret of its own, from anywhere; that credential is
     kept (in ~/.cache, mode 0600) and printed again until shortly before it ends, so the command can be what
-    an agent asks for its API key.
+    an agent asks for its API key. Without any of these it is the credential of your own login
+    (`comptroller login`), renewed when that is due.
 
     \b
     Example:
@@ -69,6 +70,7 @@ def token(
       comptroller token --token-file /var/run/secrets/tokens/comptroller --gateway https://gateway.acme.example
       comptroller token --github-audience https://gateway.acme.example
       comptroller token agent/scout --secret-file scout.secret
+      comptroller token
     """
     from comptroller.cli.exchange import Source
 
@@ -79,28 +81,47 @@ def token(
     chosen = chosen_config(context, config)
     if source.named:
         kept = _exchanged(source, identity, lifetime_s, gateway, chosen, fresh=fresh)
-        if as_json:
-            import msgspec
-
-            left_s = int(kept.ends_at_s - time.time())
-            write_json(
-                msgspec.json.encode(
-                    {
-                        "credential": kept.credential,
-                        "identity": kept.identity,
-                        "session": kept.session,
-                        "ends_in_s": left_s,
-                    }
-                )
-            )
-        else:
-            write(kept.credential)
+        _say(kept, as_json=as_json)
         return
     if identity is None:
-        raise typer.BadParameter("For whom? Name an identity, or where a token of it is (--token-file, ...).")
+        kept = _logged_in(gateway, chosen, lifetime, fresh=fresh)
+        _say(kept, as_json=as_json)
+        return
     if gateway is not None or fresh:
-        raise typer.BadParameter("--gateway and --fresh are for an exchange: name a token or a secret.")
+        raise typer.BadParameter(
+            "--gateway and --fresh are for an exchange or a login: name a token or a secret, or no identity."
+        )
     _mint(context, identity, lifetime_s, as_json=as_json, config=config)
+
+
+def _say(kept: Kept, *, as_json: bool) -> None:
+    if not as_json:
+        write(kept.credential)
+        return
+    import msgspec
+
+    said = {
+        "credential": kept.credential,
+        "identity": kept.identity,
+        "session": kept.session,
+        "ends_in_s": int(kept.ends_at_s - time.time()),
+    }
+    write_json(msgspec.json.encode(said))
+
+
+def _logged_in(gateway: str | None, config: Path | None, lifetime: str | None, *, fresh: bool) -> Kept:
+    """The credential of whoever is logged in (`comptroller login`)."""
+    from comptroller.cli.logins import Logins, current
+    from comptroller.cli.target import find_data_plane
+
+    if lifetime is not None:
+        raise typer.BadParameter("For whom? Without an identity it is your login's, which has its own --lifetime.")
+    kept = current(Logins(find_data_plane(gateway, config)), fresh=fresh)
+    if kept is None:
+        raise typer.BadParameter(
+            "For whom? Name an identity, or where a token of it is (--token-file, ...), or run `comptroller login`."
+        )
+    return kept
 
 
 def _mint(context: typer.Context, identity: str, lifetime_s: int | None, *, as_json: bool, config: Path | None) -> None:

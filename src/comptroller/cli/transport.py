@@ -121,16 +121,26 @@ def _listens(target: Target) -> bool:
         raise CommandError(f"{target.where} cannot be reached: {error}.", "Check COMPTROLLER_ADDR.") from error
 
 
-def ask_once(target: Target, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
-    """One request, and whatever is answered. Redirects are answers."""
-    return _Online(target).send(method, path, headers, body)
+def ask_once(
+    target: Target, method: str, path: str, headers: Mapping[str, str], body: bytes, who: str = "The gateway"
+) -> Answer:
+    """One request, and whatever is answered. Redirects are answers. `who`: as a person calls what is there.
+
+    Raises UnansweredError where nothing is.
+    """
+    return _Online(target, who).send(method, path, headers, body)
+
+
+class UnansweredError(CommandError):
+    """Whether what was asked was done is not known."""
 
 
 class _Online:
-    """HTTP to the gateway."""
+    """HTTP to the gateway, or to whoever else is named."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, who: str = "The gateway") -> None:
         self._target = target
+        self._who = who
 
     def send(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
         credential = {"authorization": f"Bearer {self._target.token}"} if self._target.token else {}
@@ -144,8 +154,8 @@ class _Online:
             return Answer(response.status, response.read())
         except TimeoutError as error:
             waited = f"{self._target.timeout_s:g} s"
-            raise CommandError(
-                f"The gateway on {self._target.where} did not answer within {waited}.{self._holder()}",
+            raise UnansweredError(
+                f"{self._who} on {self._target.where} did not answer within {waited}.{self._holder()}",
                 "What was asked may still happen: look before you ask again.",
             ) from error
         except ssl.SSLCertVerificationError as error:
@@ -154,8 +164,8 @@ class _Online:
                 "Name the authority that signed it: SSL_CERT_FILE=/path/to/authority.pem.",
             ) from error
         except (OSError, http.client.HTTPException) as error:
-            raise CommandError(
-                f"The gateway on {self._target.where} broke off: {error or type(error).__name__}.{self._holder()}",
+            raise UnansweredError(
+                f"{self._who} on {self._target.where} broke off: {error or type(error).__name__}.{self._holder()}",
                 "Look at its log, and ask again.",
             ) from error
         finally:
@@ -256,7 +266,8 @@ def _refusal(answer: Answer) -> CommandError:
         hint = error.hint
         if error.code in {"credential_invalid", "credential_missing"}:
             hint = (
-                "Does another gateway listen there? The credential is in `admin-token` in the state folder of its own."
+                "Does another gateway listen there? Set COMPTROLLER_TOKEN to your credential for it; until somebody "
+                "has one (`comptroller admins add`) that is `admin-token` in its state folder."
             )
         return CommandError(error.detail, hint, error.errors)
     return CommandError(

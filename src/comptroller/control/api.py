@@ -1,14 +1,14 @@
 """The admin plane over HTTP: `/api/v1/...`, JSON in and out, for the CLI and the console.
 
-ROUTES is all of it. An act here takes what was sent, calls a noun beside this file, and returns what that says. To
-add a route: write its act, with a docstring that says what it is for and a signature that says what it takes and
-answers (requests.py has what may be sent), and give it a line in the table. The document at `/api/v1/openapi.json`
-follows by itself.
+ROUTES is all of it, each with the least role that may ask it. An act here takes what was sent, calls a noun beside
+this file, and returns what that says. To add a route: write its act, with a docstring that says what it is for and a
+signature that says what it takes and answers (requests.py has what may be sent), and give it a line in the table. The
+document at `/api/v1/openapi.json` follows by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -17,6 +17,7 @@ from starlette import routing
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from comptroller.control import (
+    admins,
     bootstrap,
     bounds,
     budgets,
@@ -27,6 +28,7 @@ from comptroller.control import (
     findings,
     identities,
     keys,
+    login,
     openapi,
     policy,
     prices,
@@ -41,21 +43,24 @@ from comptroller.control import (
     tokens,
     tree,
 )
-from comptroller.control.door import Door
-from comptroller.control.interfaces import AdminCredential, CallFilter, SpendDimension
+from comptroller.control.door import Door, Outside
+from comptroller.control.interfaces import CallFilter, SpendDimension
 from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem, invalid
 from comptroller.control.requests import (
+    AdminRequest,
     ApplyQuery,
     CallsQuery,
     CorrectRequest,
     DocumentsRequest,
     LimitQuery,
+    LoginRequest,
     MintRequest,
     PricesQuery,
     ReasonRequest,
     RepriceQuery,
     ResumeRequest,
+    RotateAdminRequest,
     RotateRequest,
     SecretRequest,
     SecretsQuery,
@@ -69,20 +74,17 @@ from comptroller.control.session_requests import CloseSent, NarrowSent, OpenSent
 from comptroller.core.instant import from_datetime
 from comptroller.core.money import parse_usd
 
-ACTOR = "admin"  # the bootstrap credential; named admins come with logins
 _FARTHEST_NS = 1 << 63  # from 1970, either way: the books count nanoseconds in 64 bits
 DOCUMENT_BYTES = 32 * 1024 * 1024  # a registry of a hundred thousand identities
 
 
-def build(office: Office, admin: AdminCredential, own_hosts: Collection[str] = ()) -> ASGIApp:
-    """The ASGI app of the admin plane.
-
-    `own_hosts`: names and addresses, beside loopback ones, under which it may be addressed (the admin listen host).
-    """
+def build(office: Office, outside: Outside) -> ASGIApp:
+    """The ASGI app of the admin plane."""
     paths = dict.fromkeys(route.whole_path for route in ROUTES)
     places = {path: Place(office, [route for route in ROUTES if route.whole_path == path]) for path in paths}
     found = [routing.Route(path, place) for path, place in places.items()]
-    return Door(office, admin, own_hosts, routing.Router(found, redirect_slashes=False, default=_no_route))
+    inner = routing.Router(found, redirect_slashes=False, default=_no_route)
+    return Door(office, outside, inner, {route.whole_path for route in ROUTES if route.role is None})
 
 
 async def _document(office: Office, asked: Plain) -> Mapping[str, Any]:
@@ -146,7 +148,7 @@ async def _correct(office: Office, asked: Asked[NoQuery, CorrectRequest]) -> cor
         charge_nanos = parse_usd(sent.charge_usd)
     except ValueError as error:
         raise invalid(f"charge_usd: {error}.") from error
-    return await correct.correct(office, asked.path["call"], charge_nanos, sent.reason, ACTOR)
+    return await correct.correct(office, asked.path["call"], charge_nanos, sent.reason, asked.by)
 
 
 async def _sessions(office: Office, asked: Asked[SessionsQuery, None]) -> Sequence[session_rows.SessionRow]:
@@ -157,13 +159,13 @@ async def _sessions(office: Office, asked: Asked[SessionsQuery, None]) -> Sequen
 
 async def _mint(office: Office, asked: Asked[NoQuery, MintRequest]) -> tokens.Minted:
     """Open a session for an identity and mint its credential, which is shown this once."""
-    return await tokens.mint(office, asked.body.identity, asked.body.lifetime_s, ACTOR)
+    return await tokens.mint(office, asked.body.identity, asked.body.lifetime_s, asked.by)
 
 
 async def _open_session(office: Office, asked: Asked[NoQuery, OpenSent]) -> tokens.Minted:
     """Open a session for some work, or below another session, and mint its credential, which is shown this once."""
     request = open_request(asked.body, asked.body.parent, agreed=True, by_operator=True)
-    return await tokens.open_session(office, request, ACTOR)
+    return await tokens.open_session(office, request, asked.by)
 
 
 async def _session(office: Office, asked: Plain) -> session_rows.SessionRow:
@@ -179,26 +181,26 @@ async def _tree(office: Office, asked: Plain) -> tree.TreeNode:
 async def _close_session(office: Office, asked: Asked[NoQuery, CloseSent]) -> sessions.SessionEnd:
     """Say that a session is done, and how it came out: its credentials end, and all below it."""
     sent = asked.body
-    return await sessions.close_session(office, asked.path["session"], sent.outcome, sent.reason, ACTOR)
+    return await sessions.close_session(office, asked.path["session"], sent.outcome, sent.reason, asked.by)
 
 
 async def _narrow_session(office: Office, asked: Asked[NoQuery, NarrowSent]) -> session_rows.SessionRow:
     """Take something away from a session and all below it, at once."""
     sent, session = asked.body, asked.path["session"]
     return await session_changes.narrow(
-        office, session, sent.bounds.read(), sent.models, sent.tools, sent.reason, ACTOR
+        office, session, sent.bounds.read(), sent.models, sent.tools, sent.reason, asked.by
     )
 
 
 async def _renew_session(office: Office, asked: Asked[NoQuery, RenewSent]) -> session_rows.SessionRow:
     """Give a session other bounds, up to those of the session above it."""
     sent = asked.body
-    return await session_changes.renew(office, asked.path["session"], sent.bounds.read(), sent.reason, ACTOR)
+    return await session_changes.renew(office, asked.path["session"], sent.bounds.read(), sent.reason, asked.by)
 
 
 async def _end_session(office: Office, asked: Asked[NoQuery, ReasonRequest]) -> sessions.SessionEnd:
     """End a session at once: its next call is refused, its calls in flight are cut."""
-    return await sessions.end_session(office, asked.path["session"], asked.body.reason, ACTOR)
+    return await sessions.end_session(office, asked.path["session"], asked.body.reason, asked.by)
 
 
 async def _stops(office: Office, asked: Asked[StopsQuery, None]) -> Sequence[stops.StopRow]:
@@ -209,13 +211,13 @@ async def _stops(office: Office, asked: Asked[StopsQuery, None]) -> Sequence[sto
 async def _suspend(office: Office, asked: Asked[NoQuery, StopRequest]) -> stops.StopMade:
     """Stop something at once: its next call is refused, its calls in flight are cut. Twice does no more than once."""
     sent = asked.body
-    return await stops.suspend(office, sent.scope, sent.value, sent.reason, ACTOR)
+    return await stops.suspend(office, sent.scope, sent.value, sent.reason, asked.by)
 
 
 async def _resume_stop(office: Office, asked: Asked[NoQuery, StopRequest]) -> stops.StopRow:
     """Lift a stop: the next call works again, unless another stop or rule says no."""
     sent = asked.body
-    return await stops.resume(office, sent.scope, sent.value, sent.reason, ACTOR)
+    return await stops.resume(office, sent.scope, sent.value, sent.reason, asked.by)
 
 
 async def _bounds(office: Office, asked: Plain) -> Sequence[bounds.BoundRow]:
@@ -226,7 +228,7 @@ async def _bounds(office: Office, asked: Plain) -> Sequence[bounds.BoundRow]:
 async def _resume(office: Office, asked: Asked[NoQuery, ResumeRequest]) -> Sequence[bounds.BoundRow]:
     """Reopen a quarantined model on a provider. Its raised factor stays."""
     sent = asked.body
-    return await bounds.resume(office, sent.provider, sent.model, sent.reason, ACTOR)
+    return await bounds.resume(office, sent.provider, sent.model, sent.reason, asked.by)
 
 
 async def _secrets(office: Office, asked: Asked[SecretsQuery, None]) -> Sequence[bootstrap.SecretRow]:
@@ -237,17 +239,43 @@ async def _secrets(office: Office, asked: Asked[SecretsQuery, None]) -> Sequence
 
 async def _issue_secret(office: Office, asked: Asked[NoQuery, SecretRequest]) -> bootstrap.IssuedSecret:
     """Issue a bootstrap secret for an identity, which is shown this once."""
-    return await bootstrap.issue_secret(office, asked.body.identity, asked.body.expires_s, ACTOR)
+    return await bootstrap.issue_secret(office, asked.body.identity, asked.body.expires_s, asked.by)
 
 
 async def _revoke_secret(office: Office, asked: Asked[NoQuery, ReasonRequest]) -> bootstrap.SecretRow:
     """Take a bootstrap secret back. Sessions that it opened go on."""
-    return await bootstrap.revoke_secret(office, asked.path["secret"], asked.body.reason, ACTOR)
+    return await bootstrap.revoke_secret(office, asked.path["secret"], asked.body.reason, asked.by)
 
 
 async def _rotate(office: Office, asked: Asked[NoQuery, RotateRequest]) -> keys.Rotation:
     """Sign session credentials with a new key from now on."""
-    return await keys.rotate(office, asked.body.reason, ACTOR, distrust_old=asked.body.distrust_old)
+    return await keys.rotate(office, asked.body.reason, asked.by, distrust_old=asked.body.distrust_old)
+
+
+async def _login(office: Office, asked: Asked[NoQuery, LoginRequest]) -> login.LoggedIn:
+    """A credential for a while, for an admin who proves who it is by a token of a trusted issuer."""
+    return await login.login(office, asked.body.token, asked.body.lifetime_s)
+
+
+async def _admins(office: Office, asked: Plain) -> Sequence[admins.AdminRow]:
+    """Who may steer the gateway, in which role, and until when."""
+    return admins.list_admins(office)
+
+
+async def _add_admin(office: Office, asked: Asked[NoQuery, AdminRequest]) -> admins.AdminMade:
+    """Make an admin. Its credential is shown this once. The first of role admin ends the bootstrap credential."""
+    sent = asked.body
+    return await admins.add(office, sent.name, sent.role, sent.lifetime_s, sent.issuer, sent.subject, asked.by)
+
+
+async def _rotate_admin(office: Office, asked: Asked[NoQuery, RotateAdminRequest]) -> admins.AdminMade:
+    """Give an admin a new credential, shown this once. The old one ends at once, and its logins."""
+    return await admins.rotate(office, asked.path["admin"], asked.body.lifetime_s, asked.by)
+
+
+async def _disable_admin(office: Office, asked: Asked[NoQuery, ReasonRequest]) -> admins.AdminRow:
+    """Let an admin in no longer, from now on."""
+    return await admins.disable(office, asked.path["admin"], asked.body.reason, asked.by)
 
 
 async def _findings(office: Office, asked: Asked[LimitQuery, None]) -> Sequence[findings.FindingRow]:
@@ -283,7 +311,7 @@ async def _plan(office: Office, asked: Asked[NoQuery, DocumentsRequest]) -> regi
 async def _apply(office: Office, asked: Asked[ApplyQuery, DocumentsRequest]) -> registry.PlanRow:
     """Install a registry and policies as the next version."""
     sent = asked.body
-    return await registry.apply(office, sent.registry, ACTOR, asked.query.expected_version, sent.policies)
+    return await registry.apply(office, sent.registry, asked.by, asked.query.expected_version, sent.policies)
 
 
 async def _explain_policy(office: Office, asked: Asked[NoQuery, policy.Question]) -> policy.PolicyExplanation:
@@ -292,39 +320,44 @@ async def _explain_policy(office: Office, asked: Asked[NoQuery, policy.Question]
 
 
 ROUTES: Sequence[Route] = (
-    Route("GET", "/openapi.json", _document),
-    Route("GET", "/status", _status),
-    Route("GET", "/identities", _identities),
-    Route("GET", "/budgets", _budgets),
-    Route("GET", "/calls", _calls, problems=(422,)),
-    Route("GET", "/spend", _spend, problems=(422,)),
-    Route("GET", "/calls/{call}/explanation", _explain, problems=(404, 410)),
-    Route("POST", "/calls/{call}/corrections", _correct, problems=(404, 409, 410, 422)),
-    Route("GET", "/sessions", _sessions),
-    Route("POST", "/sessions", _mint, problems=(404, 409, 422)),
-    Route("POST", "/sessions/open", _open_session, problems=(404, 409, 422)),
-    Route("GET", "/sessions/{session}", _session, problems=(404,)),
-    Route("GET", "/sessions/{session}/tree", _tree, problems=(404,)),
-    Route("POST", "/sessions/{session}/close", _close_session, problems=(404, 422)),
-    Route("POST", "/sessions/{session}/narrow", _narrow_session, problems=(404, 409, 410, 422)),
-    Route("POST", "/sessions/{session}/renew", _renew_session, problems=(404, 409, 410, 422)),
-    Route("POST", "/sessions/{session}/end", _end_session, problems=(404, 422)),
-    Route("GET", "/stops", _stops),
-    Route("POST", "/stops", _suspend, problems=(404, 422)),
-    Route("POST", "/stops/resume", _resume_stop, problems=(409, 422)),
-    Route("GET", "/bounds", _bounds),
-    Route("POST", "/bounds/resume", _resume, problems=(404, 409, 422)),
-    Route("GET", "/secrets", _secrets),
-    Route("POST", "/secrets", _issue_secret, problems=(404, 409, 422)),
-    Route("POST", "/secrets/{secret}/revoke", _revoke_secret, problems=(404, 422)),
-    Route("POST", "/keys/rotate", _rotate, problems=(422,)),
-    Route("GET", "/findings", _findings),
-    Route("GET", "/changes", _changes),
-    Route("GET", "/prices", _prices, problems=(404, 422)),
-    Route("GET", "/reprice", _reprice, problems=(422,)),
-    Route("POST", "/registry/plan", _plan, problems=(422,), body_bytes=DOCUMENT_BYTES),
-    Route("POST", "/registry/apply", _apply, problems=(409, 422), body_bytes=DOCUMENT_BYTES),
-    Route("POST", "/policies/explanation", _explain_policy, problems=(404, 422)),
+    Route("GET", "/openapi.json", "viewer", _document),
+    Route("GET", "/status", "viewer", _status),
+    Route("GET", "/identities", "viewer", _identities),
+    Route("GET", "/budgets", "viewer", _budgets),
+    Route("GET", "/calls", "viewer", _calls, problems=(422,)),
+    Route("GET", "/spend", "viewer", _spend, problems=(422,)),
+    Route("GET", "/calls/{call}/explanation", "viewer", _explain, problems=(404, 410)),
+    Route("POST", "/calls/{call}/corrections", "operator", _correct, problems=(404, 409, 410, 422)),
+    Route("GET", "/sessions", "viewer", _sessions),
+    Route("POST", "/sessions", "operator", _mint, problems=(404, 409, 422)),
+    Route("POST", "/sessions/open", "operator", _open_session, problems=(404, 409, 422)),
+    Route("GET", "/sessions/{session}", "viewer", _session, problems=(404,)),
+    Route("GET", "/sessions/{session}/tree", "viewer", _tree, problems=(404,)),
+    Route("POST", "/sessions/{session}/close", "operator", _close_session, problems=(404, 422)),
+    Route("POST", "/sessions/{session}/narrow", "operator", _narrow_session, problems=(404, 409, 422)),
+    Route("POST", "/sessions/{session}/renew", "operator", _renew_session, problems=(404, 409, 422)),
+    Route("POST", "/sessions/{session}/end", "operator", _end_session, problems=(404, 422)),
+    Route("GET", "/stops", "viewer", _stops),
+    Route("POST", "/stops", "operator", _suspend, problems=(404, 422)),
+    Route("POST", "/stops/resume", "operator", _resume_stop, problems=(409, 422)),
+    Route("GET", "/bounds", "viewer", _bounds),
+    Route("POST", "/bounds/resume", "operator", _resume, problems=(404, 409, 422)),
+    Route("GET", "/secrets", "viewer", _secrets),
+    Route("POST", "/secrets", "operator", _issue_secret, problems=(404, 409, 422)),
+    Route("POST", "/secrets/{secret}/revoke", "operator", _revoke_secret, problems=(404, 422)),
+    Route("POST", "/login", None, _login, problems=(409, 422)),
+    Route("GET", "/admins", "viewer", _admins),
+    Route("POST", "/admins", "admin", _add_admin, problems=(404, 409, 422)),
+    Route("POST", "/admins/{admin}/rotate", "admin", _rotate_admin, problems=(404, 409, 422)),
+    Route("POST", "/admins/{admin}/disable", "admin", _disable_admin, problems=(404, 409, 422)),
+    Route("POST", "/keys/rotate", "admin", _rotate, problems=(422,)),
+    Route("GET", "/findings", "viewer", _findings),
+    Route("GET", "/changes", "viewer", _changes),
+    Route("GET", "/prices", "viewer", _prices, problems=(404, 422)),
+    Route("GET", "/reprice", "viewer", _reprice, problems=(422,)),
+    Route("POST", "/registry/plan", "viewer", _plan, problems=(422,), body_bytes=DOCUMENT_BYTES),
+    Route("POST", "/registry/apply", "admin", _apply, problems=(409, 422), body_bytes=DOCUMENT_BYTES),
+    Route("POST", "/policies/explanation", "viewer", _explain_policy, problems=(404, 422)),
 )
 
 

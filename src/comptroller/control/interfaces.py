@@ -13,6 +13,7 @@ import msgspec
 
 from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.core.budget.scope import Attribute, Scope
+from comptroller.core.identity.admin import Admin
 from comptroller.core.identity.credential import Claims
 from comptroller.core.identity.secret import BootstrapSecret
 from comptroller.core.pricing.usage import Usage
@@ -209,6 +210,10 @@ class Ledger(Protocol):
 
     async def stops(self, limit: int) -> Sequence[Stop]:
         """Newest first, lifted ones too."""
+        ...
+
+    async def write_admin(self, admin: Admin, change: Change) -> None:
+        """Write an admin, in the place of whoever had the name, and the event of that, in one transaction."""
         ...
 
     async def session(self, session_id: str) -> Session | None: ...

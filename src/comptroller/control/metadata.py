@@ -14,6 +14,16 @@ KEYS_PATH = "/.well-known/jwks.json"
 _KEPT = b"public, max-age=60"  # a key that leaked is believed no longer than this by those who keep the set
 
 
+class LoginIssuer(msgspec.Struct, frozen=True):
+    """An issuer that people log in at, and what `comptroller login` is to it. None of it is secret."""
+
+    name: str
+    issuer: str
+    client_id: str
+    scopes: tuple[str, ...]
+    refresh: bool
+
+
 class ServerMetadata(msgspec.Struct, frozen=True):
     """RFC 8414 section 2."""
 
@@ -22,6 +32,7 @@ class ServerMetadata(msgspec.Struct, frozen=True):
     introspection_endpoint: str
     revocation_endpoint: str
     jwks_uri: str
+    comptroller_login: tuple[LoginIssuer, ...]  # ours
     response_types_supported: tuple[str, ...] = ()  # mandatory, and we have no authorization endpoint
     grant_types_supported: tuple[str, ...] = tuple(dict.fromkeys(each.grant for each in ACCEPTED))
     token_endpoint_auth_methods_supported: tuple[str, ...] = ("none", "client_secret_post", "client_secret_basic")
@@ -40,8 +51,17 @@ async def describe_server(office: Office, asked: Asked) -> Answered:
             introspection_endpoint=f"{url}/oauth/introspect",
             revocation_endpoint=f"{url}/oauth/revoke",
             jwks_uri=url + KEYS_PATH,
+            comptroller_login=_logins(office),
         ),
         kept=_KEPT,
+    )
+
+
+def _logins(office: Office) -> tuple[LoginIssuer, ...]:
+    return tuple(
+        LoginIssuer(each.name, each.url, each.client_id, each.login_scopes, each.login_refresh)
+        for each in office.gate.registry.federation.issuers.values()
+        if each.client_id is not None
     )
 
 

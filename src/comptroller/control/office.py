@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from comptroller.control.attempts import Attempts
 from comptroller.control.guesses import Guesses
 from comptroller.control.interfaces import Issuer, Ledger
 from comptroller.control.issuer_keys import IssuerKeys
+from comptroller.control.logins import Logins
+from comptroller.core.identity.admin import Admins
 from comptroller.core.work.session import Session
 from comptroller.flow.gate import Gate
 from comptroller.flow.journal import LedgerUnavailableError
@@ -35,7 +38,7 @@ class Office:
     """The gate of the process, its books, and whoever signs.
 
     `changing` is held by every act that reads the books, decides and then changes money in memory:
-    two of them at once would each decide on what the other is about to change.
+    two of them at once would each decide on what the other is about to change. `admins` is as the books have it.
     """
 
     gate: Gate
@@ -43,6 +46,9 @@ class Office:
     issuer: Issuer
     process: ProcessFacts
     issuer_keys: IssuerKeys
+    admins: Admins = field(default_factory=Admins)
+    logins: Logins = field(default_factory=Logins)
+    attempts: Attempts = field(default_factory=Attempts)
     guesses: Guesses = field(default_factory=Guesses)
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
     unwritten_ends: dict[str, tuple[Session, Change]] = field(default_factory=dict)  # sessions, ended in memory so far

@@ -24,12 +24,12 @@ _NAMES = re.compile(r"{(\w+)}")
 _SCHEME = "adminCredential"
 
 # What each route can answer beside its own: the door, the books, and our own faults.
-_EVERYWHERE = (400, 401, 403, 500, 503)
+_EVERYWHERE = (400, 401, 403, 429, 500, 503)
 _WITH_BODY = (408, 413, 415)
 _MEANINGS: Mapping[int, str] = {
     400: "The request is not as this document says.",
-    401: "No credential was sent, or not the admin's.",
-    403: "Not from this client, under this name, from this origin, or with a session credential.",
+    401: "No credential was sent, or none of an admin.",
+    403: "Not from this client, under this name, from this origin, with this credential, or in this role.",
     404: "There is none of this name.",
     408: "The body did not come in time.",
     409: "It does not fit the state of things now.",
@@ -37,6 +37,7 @@ _MEANINGS: Mapping[int, str] = {
     413: "The body is too long.",
     415: "The body is of another media type.",
     422: "It is understood and cannot be.",
+    429: "Too many wrong credentials came from this address.",
     500: "The gateway failed on this request; its log says where.",
     503: "The books cannot be written.",
 }
@@ -70,7 +71,7 @@ def document(routes: Sequence[Route], version: str) -> Json:
                 _SCHEME: {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "The admin credential of the state folder. It works over loopback only.",
+                    "description": "A credential of an admin; until there is one, the bootstrap one, over loopback.",
                 }
             },
         },
@@ -90,8 +91,10 @@ def _operation(route: Route, schemas: Mapping[Any, Json], components: Mapping[st
     return {
         "operationId": route.act.__name__.strip("_"),
         "summary": summary,
+        "x-least-role": route.role or "none",
         "parameters": [*_names(route), *_parameters(components[takes.query.__name__])],
         **body,
+        **({"security": list[Json]()} if route.role is None else {}),
         "responses": {"200": answered} | {str(status): _refer(status) for status in _statuses(route)},
     }
 

@@ -70,9 +70,9 @@ def conflict(message: str, hint: str = "") -> ControlProblem:
     return ControlProblem(409, "conflict", message, hint)
 
 
-def gone(message: str, hint: str = "") -> ControlProblem:
-    """What was asked about is over, and stays so."""
-    return ControlProblem(410, "gone", message, hint)
+def over(session_id: str) -> ControlProblem:
+    """A session that has ended or expired: nothing can be done about it any more."""
+    return ControlProblem(409, "session_ended", f"The session {session_id} is over, and stays so.", "Open a new one.")
 
 
 def refused(refusal: Refusal) -> ControlProblem:

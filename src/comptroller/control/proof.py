@@ -95,7 +95,7 @@ def _verified(token: str, issuer: TrustedIssuer, algorithm: str, key: PublicKey,
 
 def _rules(issuer: TrustedIssuer, now_s: int) -> JWTClaimsRegistry:
     expected: dict[str, Any] = {
-        "aud": {"essential": True, "value": issuer.audience},
+        "aud": {"essential": True, "values": list(issuer.audiences)},
         "exp": {"essential": True},
         "sub": {"essential": True},
     }

@@ -11,14 +11,18 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from comptroller.control.admins import LONGEST_LIFETIME_S as LONGEST_ADMIN_S
+from comptroller.control.admins import SHORTEST_LIFETIME_S as SHORTEST_ADMIN_S
 from comptroller.control.bootstrap import SECRETS_SHOWN
 from comptroller.control.calls import OutcomeWord
 from comptroller.control.interfaces import SpendDimension
+from comptroller.control.login import LOGIN_LIFETIME_S, LONGEST_LOGIN_S, SHORTEST_LOGIN_S
 from comptroller.control.reason import LONGEST_REASON
 from comptroller.control.route import Sent
 from comptroller.control.sessions import SESSIONS_SHOWN
 from comptroller.control.stops import STOPS_SHOWN
 from comptroller.control.tokens import SHORTEST_LIFETIME_S
+from comptroller.core.identity.admin import Role
 from comptroller.core.identity.credential import DEFAULT_LIFETIME_S, LONGEST_LIFETIME_S
 from comptroller.core.identity.secret import LONGEST_SECRET_LIFE_S
 from comptroller.core.work.stop import StopScope
@@ -159,6 +163,50 @@ class ResumeRequest(Sent, frozen=True):
     provider: str
     model: str
     reason: Reason
+
+
+AdminLifetime = Annotated[
+    int,
+    Meta(
+        description="For how many seconds it is let in.",
+        extra_json_schema={"minimum": SHORTEST_ADMIN_S, "maximum": LONGEST_ADMIN_S},
+    ),
+]
+
+
+class LoginRequest(Sent, frozen=True):
+    token: Annotated[str, Meta(description="A JWT of an issuer of the registry.")]
+    lifetime_s: (
+        Annotated[
+            int,
+            Meta(
+                description=f"How long the login is good for; left out: {LOGIN_LIFETIME_S}.",
+                extra_json_schema={"minimum": SHORTEST_LOGIN_S, "maximum": LONGEST_LOGIN_S},
+            ),
+        ]
+        | None
+    ) = None
+
+
+class AdminRequest(Sent, frozen=True):
+    """An admin, known by a credential, or by a subject of an issuer."""
+
+    name: Annotated[
+        str,
+        Meta(
+            description="As it stands on records.",
+            examples=["ada@acme.example"],
+            extra_json_schema={"pattern": "^[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}$"},
+        ),
+    ]
+    role: Role
+    lifetime_s: AdminLifetime | None = None
+    issuer: Annotated[str, Meta(description="The name of an issuer of the registry.")] | None = None
+    subject: Annotated[str, Meta(description="Exactly as `sub` of its tokens has it.")] | None = None
+
+
+class RotateAdminRequest(Sent, frozen=True):
+    lifetime_s: AdminLifetime | None = None
 
 
 class RotateRequest(Sent, frozen=True):

@@ -16,9 +16,11 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
-from comptroller.control.door import json_response
+from comptroller.control.door import ACTOR, json_response
+from comptroller.control.entry import WAY_IN
 from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem
+from comptroller.core.identity.admin import NOBODY, Actor, Role
 
 PREFIX = "/api/v1"
 BODY_BYTES = 64 * 1024
@@ -40,11 +42,17 @@ class NoQuery(Sent, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Asked(Generic[Q, B]):
-    """What somebody asks of a route: the names in its path, its query, and its body."""
+    """What somebody asks of a route: the names in its path, its query, its body, and who it is."""
 
     path: Mapping[str, str]
     query: Q
     body: B
+    actor: Actor
+
+    @property
+    def by(self) -> str:
+        """The name for records."""
+        return self.actor.name
 
 
 Plain = Asked[NoQuery, None]
@@ -66,11 +74,13 @@ class Route:
     """One act of the admin plane.
 
     `act` is `async def act(office: Office, asked: Asked[QUERY, BODY]) -> ANSWER`; BODY is None where none is taken.
+    `role` is the least that may ask it (core/identity/admin.py).
     Its docstring is what the document says of the route.
     """
 
     method: Literal["GET", "POST"]
     path: str  # below PREFIX; what stands in braces is a name that the caller gives
+    role: Role | None  # the least that may; None: whoever comes to say who it is
     act: Act
     problems: Sequence[int] = ()  # statuses of its own, beside those that every route has
     body_bytes: int = BODY_BYTES  # the most that is read of a body
@@ -86,11 +96,26 @@ class Route:
         return Takes(query, None if body is type(None) else body, hints["return"])
 
     async def read(self, request: Request) -> Asked[Any, Any]:
-        """What is asked. Raises ControlProblem for what the route does not take."""
+        """What is asked. Raises ControlProblem for what the route does not take, or not from this actor."""
+        actor = self._allowed(request.scope[ACTOR])
         query = _query(request, self.takes.query)
         kind = self.takes.body
         body = None if kind is None else await _body(request, kind, self.body_bytes)
-        return Asked(request.path_params, query, body)
+        return Asked(request.path_params, query, body, actor)
+
+    def _allowed(self, actor: Actor | None) -> Actor:
+        if actor is None:
+            if self.role is None:
+                return NOBODY
+            raise ControlProblem(401, "credential_missing", "No admin credential was sent.", WAY_IN)
+        if self.role is not None and not actor.may(self.role):
+            raise ControlProblem(
+                403,
+                "role_forbidden",
+                f"{actor.name} is {actor.role}, and this takes {self.role}.",
+                "`comptroller admins list` shows who is that; or ask an admin for another role.",
+            )
+        return actor
 
 
 class Place:

@@ -7,7 +7,7 @@ from collections import Counter
 import msgspec
 
 from comptroller.control.office import Office
-from comptroller.control.problem import ControlProblem, conflict, gone, invalid, ledger_unavailable, refused
+from comptroller.control.problem import ControlProblem, conflict, invalid, ledger_unavailable, over, refused
 from comptroller.control.reason import read_reason
 from comptroller.control.session_rows import SessionRow, row_of, show_bounds
 from comptroller.control.sessions import find_session
@@ -102,7 +102,7 @@ async def _open_session(office: Office, session_id: str) -> Session:
     if session is not None and session.goes_on(office.gate.clock.expiry_ns()):
         return session
     await find_session(office, session_id)
-    raise gone(f"The session {session_id} is over, and stays so.", "Open a new one.")
+    raise over(session_id)
 
 
 def _narrower(held: Patterns, asked: Patterns) -> Patterns:

@@ -6,7 +6,7 @@ import msgspec
 
 from comptroller.control.delegate import OpenRequest, acting_identity, below, bounds_of, checked, last_ns
 from comptroller.control.office import Office
-from comptroller.control.problem import conflict, gone, invalid, ledger_unavailable, refused
+from comptroller.control.problem import conflict, invalid, ledger_unavailable, over, refused
 from comptroller.control.stops import stop_of
 from comptroller.core.identity.credential import DEFAULT_LIFETIME_S, LONGEST_LIFETIME_S, Claims
 from comptroller.core.instant import NANOS_PER_SECOND, format_instant
@@ -46,7 +46,7 @@ async def fresh_credential(office: Office, session_id: str, lifetime_s: int | No
     gate = office.gate
     session, issued_ns = gate.sessions.get(session_id), gate.clock.expiry_ns()
     if session is None or not session.goes_on(issued_ns):
-        raise gone(f"There is no open session {session_id!r}.", "Open a new one.")
+        raise over(session_id)
     stop = stop_of(gate, session)
     if stop is not None:
         raise refused(refusal_of(stop))

@@ -31,6 +31,8 @@ class AdminSettings(msgspec.Struct, frozen=True, kw_only=True):
     # Its own TLS. Not that of the data plane: the name is another, and so is who may have the key.
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    # A page that points its own name at our address is refused, so names that are ours are named.
+    hosts: tuple[Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.-]{0,252}$")], ...] = ()
 
 
 class LogSettings(msgspec.Struct, frozen=True, kw_only=True):

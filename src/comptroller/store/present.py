@@ -13,8 +13,10 @@ from pathlib import Path
 import msgspec
 
 from comptroller.core.budget.hold import Amounts, WindowKey
+from comptroller.core.identity.admin import Admin
 from comptroller.core.work.stop import Stop
 from comptroller.flow.records import Event, Held
+from comptroller.store.admins import list_admins
 from comptroller.store.backup import check_integrity, reading
 from comptroller.store.fold import Outcome, Standing, fold
 from comptroller.store.stops import stops_in_force
@@ -24,7 +26,7 @@ EventRow = tuple[object, ...]
 _NEWEST_EVENT = "SELECT id, at_ns, actor, verb, noun, key FROM events ORDER BY id DESC LIMIT 1"
 _EVENT = "SELECT id, at_ns, actor, verb, noun, key FROM events WHERE id = ?"
 _RESTORED_FROM_OLDER = "SELECT 1 FROM events WHERE id > ? AND verb = 'restore' AND key < ?"  # key: when it was made
-_HAS_STOPS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'stops'"  # else it is of an older program
+_HAS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"  # else it is of an older program
 _events = msgspec.msgpack.Decoder(list[Event])
 _held = msgspec.msgpack.Decoder(Held)
 
@@ -38,6 +40,7 @@ class Present(msgspec.Struct, frozen=True):
     registry_version: int
     windows: Mapping[WindowKey, Amounts]
     stops: Sequence[Stop]  # in force
+    admins: Sequence[Admin]
 
 
 class Unreadable(msgspec.Struct, frozen=True):
@@ -80,7 +83,8 @@ def _read(connection: sqlite3.Connection, event: EventRow | None, made_at: str) 
         last_ns=max(int(meta.get("last_ns", 0)), unfolded.last_ns),
         registry_version=int(meta.get("registry_version", 0)),
         windows=_windows(connection, unfolded, holds),
-        stops=stops_in_force(connection) if connection.execute(_HAS_STOPS).fetchone() else (),
+        stops=stops_in_force(connection) if connection.execute(_HAS, ["stops"]).fetchone() else (),
+        admins=list_admins(connection) if connection.execute(_HAS, ["admins"]).fetchone() else (),
     )
 
 

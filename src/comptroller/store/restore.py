@@ -4,8 +4,8 @@
         restoring.plan                                           # what comes back, and what it may lack
         restoring.complete("presume", reason="the disk died")    # or leave: nothing has changed
 
-Every session ends, stops stay, signing keys and the admin credential stay with the store that was replaced, the
-epoch is a new one, and no window shows less than is known (docs/decisions/0006).
+Every session ends, stops and admins stay, signing keys and the bootstrap credential stay with the store that was
+replaced, the epoch is a new one, and no window shows less than is known (docs/decisions/0006).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from comptroller.core.budget.restored import Missing, UnknownSpend, carried, mis
 from comptroller.core.instant import format_instant, from_datetime, to_datetime
 from comptroller.core.registry.build import build
 from comptroller.flow.records import Change, Finding
-from comptroller.store import exchange, registry, schema, sessions, stops, tables
+from comptroller.store import admins, exchange, registry, schema, sessions, stops, tables
 from comptroller.store.backup import (
     DATABASE,
     Backup,
@@ -52,7 +52,7 @@ Standing = Literal["empty", "continues", "other", "unreadable"]
 """The store that is replaced: none; one that has all that the backup has and goes on from it; another; or one that
 cannot be read."""
 
-_ACTOR = "admin"
+_ACTOR = "restore"
 
 
 class RestorePlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,6 +122,7 @@ class Restoring:
             tables.add_to_balances(connection, unknown)
             self._end_sessions(connection)
             self._carry_stops(connection)
+            self._carry_admins(connection)
             self._number(connection)
             self._record(connection, choice if self.plan.needs_choice else None, words)
             epoch = get_meta(connection, "epoch")
@@ -171,6 +172,11 @@ class Restoring:
             for stop, words in zip(found, why, strict=True)
         ]
         stops.carry(connection, found, changes)
+
+    def _carry_admins(self, connection: sqlite3.Connection) -> None:
+        """Who was disabled, rotated or added in the replaced store is so here: a backup gives nobody a right back."""
+        if isinstance(self._present, Present):
+            admins.carry(connection, self._present.admins, self._now_ns, "as in the store that was replaced")
 
     def _number(self, connection: sqlite3.Connection) -> None:
         """Numbers that the replaced store has used are not used again; the books get a gap, which `apply` knows."""

@@ -272,6 +272,23 @@ stops = Table(
     Index("stops_in_force", "scope", "value", unique=True, sqlite_where=IN_FORCE),
 )
 
+admins = Table(
+    "admins",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("role", Text, nullable=False),
+    Column("digest", LargeBinary),  # of a credential of 256 random bits; NULL: it has none
+    Column("issuer", Text),
+    Column("subject", Text),
+    Column("made_at_ns", BigInteger, nullable=False),
+    Column("made_by", Text, nullable=False),
+    Column("issued_at_ns", BigInteger, nullable=False),
+    Column("expires_at_ns", BigInteger),  # NULL: never
+    Column("disabled_at_ns", BigInteger),
+    Column("disabled_by", Text),
+    Column("disabled_reason", Text),
+)
+
 secrets = Table(
     "secrets",  # of identities, to show at /oauth/token; few, and only their digests
     metadata,

@@ -7,9 +7,9 @@
 
 `journal` is what the story needs (flow/journal.py): `commit`, `append`, `offer`. The rest is `async`:
 
-- Writes (`open_session`, `end_sessions`, `write_stop`, `install`) are jobs of the thread that writes the journal, so
-  that one connection writes everything in the order in which it was asked to. They are durable when they return,
-  or raise LedgerUnavailableError and have written nothing.
+- Writes (`open_session`, `end_sessions`, `write_stop`, `write_admin`, `install`) are jobs of the thread that writes
+  the journal, so that one connection writes everything in the order in which it was asked to. They are durable when
+  they return, or raise LedgerUnavailableError and have written nothing.
 - Reads look at the tables on a connection of their own in a worker thread and never wait for the writer. They
   see what is folded, at most about a second old; `fold()` first, to see everything.
 - `posted_so_far` is a read whose moment is a place in the queue.
@@ -41,12 +41,13 @@ from comptroller.control.interfaces import (
 )
 from comptroller.core.budget.bounds import Bound
 from comptroller.core.budget.hold import Amounts, WindowKey
+from comptroller.core.identity.admin import Admin
 from comptroller.core.identity.secret import BootstrapSecret
 from comptroller.core.work.session import Session
 from comptroller.core.work.stop import Stop
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Change, Finding
-from comptroller.store import books, registry, retention, secrets, sessions, spend, stops, tables
+from comptroller.store import admins, books, registry, retention, secrets, sessions, spend, stops, tables
 from comptroller.store.database import Database
 from comptroller.store.folder import Folder
 from comptroller.store.journal import JournalWriter
@@ -137,6 +138,9 @@ class Store(Ledger):
     async def lift_stop(self, lifted: Stop, made: Change, change: Change) -> None:
         await self.journal.submit(lambda connection: stops.lift_stop(connection, lifted, made, change))
 
+    async def write_admin(self, admin: Admin, change: Change) -> None:
+        await self.journal.submit(lambda connection: admins.write_admin(connection, admin, change))
+
     async def write_secret(self, secret: BootstrapSecret, change: Change) -> None:
         await self.journal.submit(lambda connection: secrets.write_secret(connection, secret, change))
 
@@ -176,6 +180,9 @@ class Store(Ledger):
     async def stops_in_force(self) -> Sequence[Stop]:
         """The oldest first."""
         return await self._read(stops.stops_in_force)
+
+    async def admins(self) -> Sequence[Admin]:
+        return await self._read(admins.list_admins)
 
     async def registry(self) -> RegistryState:
         return await self._read(registry.registry_state)

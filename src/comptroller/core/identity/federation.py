@@ -47,10 +47,18 @@ class TrustedIssuer(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     kind: IssuerKind
     url: str  # exactly as `iss` has it; of kind spiffe, the trust domain as spiffe://NAME
-    audience: str  # must be among those in `aud`
+    audience: str  # of tokens that are for the gateway itself
     algorithms: tuple[Algorithm, ...]
     keys: str  # DISCOVERY, the URL of a JWK set, or FILE and the path of one
     private_network: bool = False
+    client_id: str | None = None  # what `comptroller login` is to it; None: people do not log in there
+    login_scopes: tuple[str, ...] = ()  # asked for beside `openid`
+    login_refresh: bool = True  # whether a login may outlast its first ID token
+
+    @property
+    def audiences(self) -> tuple[str, ...]:
+        """One of these must be in `aud`: an ID token is for the client that a person logged in with."""
+        return (self.audience,) if self.client_id is None else (self.audience, self.client_id)
 
 
 class Rule(msgspec.Struct, frozen=True):

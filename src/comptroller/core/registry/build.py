@@ -33,6 +33,7 @@ from comptroller.core.registry.policy_files import installed_files, load_install
 from comptroller.core.registry.registry import Model, Registry
 from comptroller.core.work.bounds import SHIPPED, Bounds
 
+_NOBODY = Organization("unnamed", "unnamed.invalid")
 _LIMITS = tuple(field.name for field in msgspec.structs.fields(ModelLimits))
 
 
@@ -58,6 +59,20 @@ def build(installed: Installed, version: int, shipped: Shipped | None = None) ->
         policies=load_installed(installed_files(installed)),
         bounds={**SHIPPED, **{key: _bounds(key, stored.value) for key, stored in of["bounds"] if not stored.disabled}},
         profiles={key: _limits_of(stored.value) for key, stored in of["profile"] if not stored.disabled},
+    )
+
+
+def nothing_installed(shipped: Shipped) -> Registry:
+    """The registry of a store to which nothing was ever applied: nobody is known, and nothing is served."""
+    return Registry(
+        version=0,
+        organization=_NOBODY,
+        teams={},
+        owners={},
+        identities={},
+        models={},
+        prices=PriceBook((), "empty", shipped),
+        budgets=(),
     )
 
 

@@ -61,6 +61,14 @@ def _keys(raw: object) -> Value:
     )
 
 
+def _scope(raw: object) -> Value:
+    """RFC 6749 section 3.3."""
+    text = fields.text(raw)
+    if not text.isascii() or not text.isprintable() or set(text) & set(' "\\'):
+        raise Fault("This is no name of a scope.", "Write it as the issuer does, such as 'email'.")
+    return text
+
+
 ISSUER = (
     Field("kind", fields.choice(*get_args(IssuerKind)), mandatory=True),
     Field("url", _url, mandatory=True),
@@ -68,6 +76,9 @@ ISSUER = (
     Field("algorithms", fields.names(fields.choice(*get_args(Algorithm)), ordered=False), ["RS256"]),
     Field("keys", _keys, DISCOVERY),
     Field("private_network", fields.flag, False),
+    Field("client_id", fields.text),
+    Field("login_scopes", fields.names(_scope)),
+    Field("login_refresh", fields.flag),
 )
 
 
@@ -153,6 +164,12 @@ def _check_issuer(where: str, entry: Entry) -> Iterator[Problem]:
     elif spiffe and entry.get("keys") == DISCOVERY:
         hint = "Name its trust bundle: 'file:PATH' or an address."
         yield Problem(join(where, "keys"), "A trust domain has no discovery.", hint)
+    if "client_id" in entry and entry.get("kind") != "oidc":
+        yield Problem(join(where, "client_id"), "People do not log in there.", "Leave it out, or write kind = 'oidc'.")
+    for name in ("login_scopes", "login_refresh") if "client_id" not in entry else ():
+        if name in entry:
+            hint = "Write the `client_id` that the issuer knows `comptroller login` by, or leave this out."
+            yield Problem(join(where, name), "This is about logging in, and nobody can log in there.", hint)
 
 
 def _doubtful(rules: Mapping[EntryKey, Rule]) -> Iterator[tuple[EntryKey, EntryKey]]:

@@ -16,6 +16,7 @@ from typing import Literal, get_args
 
 import msgspec
 
+from comptroller.core.identity.admin import BOOTSTRAP
 from comptroller.core.instant import format_instant
 from comptroller.core.refusal import Refusal
 
@@ -76,7 +77,8 @@ class Stop(msgspec.Struct, frozen=True, gc=False):
     @property
     def hint(self) -> str:
         """Whom to ask, and how it is lifted."""
-        whom = self.actor if self.kind == "suspend" else "whoever runs the gateway"
+        named = self.kind == "suspend" and self.actor != BOOTSTRAP
+        whom = self.actor if named else "whoever runs the gateway"
         value = f" {quote(self.value)}" if self.value else ""
         return f"Ask {whom}; an operator lifts it with `comptroller resume {self.scope}{value} --reason ...`."
 
