@@ -17,6 +17,7 @@ from comptroller.core.budget.bounds import Bound
 from comptroller.core.budget.hold import NOTHING, Amounts
 from comptroller.core.budget.tree import BudgetTree
 from comptroller.core.identity.credential import Claims
+from comptroller.core.policy.break_glass import Broken
 from comptroller.core.refusal import Refusal
 from comptroller.core.registry.registry import Registry
 from comptroller.core.work.session import Session
@@ -112,6 +113,7 @@ class Gate:
     warn: Callable[[str, Mapping[str, str]], None]  # a log line: event, fields; never a secret
     callers: dict[str, Caller] = field(default_factory=dict)  # remembered, by their credentials' ids (flow/identify.py)
     stops: Stops = field(default_factory=Stops)  # replaced as a whole (control/stops.py), asked on every call
+    broken: Broken = field(default_factory=Broken)  # replaced as a whole, asked only when policies say no
     runs: Runs = field(init=False)
     draining: bool = False
 
@@ -125,10 +127,12 @@ class Gate:
         self.runs.begin(session, self.clock.expiry_ns())
 
     def change_session(self, session: Session) -> None:
-        """Its bounds are others from now on, for calls in flight too."""
+        """Its bounds are others from now on, for calls in flight too. What stands below it ends no later than it."""
         self.sessions[session.id] = session
         self.tree.bind_session(session.id, session.bounds)
-        self.runs.rearm(session)
+        for each in (session, *self.runs.outliving(session)):
+            self.sessions[each.id] = each
+            self.runs.rearm(each)
         self.callers.clear()  # what was remembered of its whole tree
 
     def forget_session(self, session: Session) -> None:
