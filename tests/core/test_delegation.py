@@ -155,4 +155,5 @@ def test_a_child_may_have_a_task_of_its_own() -> None:
 @given(st.none() | st.integers(0, 1_000))
 def test_a_child_ends_with_its_parent_at_the_latest(wall_clock_s: int | None) -> None:
     parent = session()
-    assert ends_at_ns(parent, NOW_NS, wall_clock_s) <= parent.expires_at_ns
+    above = msgspec.structs.replace(parent, id="ses_0", expires_at_ns=parent.expires_at_ns - 1)
+    assert ends_at_ns([parent, above], NOW_NS, wall_clock_s) <= above.expires_at_ns

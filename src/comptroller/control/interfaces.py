@@ -183,8 +183,11 @@ class Ledger(Protocol):
         """Write a session and the event of its opening in one transaction."""
         ...
 
-    async def change_session(self, session: Session, change: Change) -> None:
-        """Write what of an open session can change (bounds, models, tools, expiry) and the event in one transaction."""
+    async def change_session(self, session: Session, change: Change, outliving: Sequence[Session] = ()) -> None:
+        """Write what of an open session can change (bounds, models, tools, expiry) and the event in one transaction.
+
+        `outliving`: those below it whose end is another with it.
+        """
         ...
 
     async def record(self, change: Change) -> None:

@@ -41,9 +41,10 @@ async def narrow(
         models=_narrower(session.models, models),
         tools=_narrower(session.tools, tools),
     )
+    outliving = office.gate.runs.outliving(after)
     office.gate.change_session(after)
     try:
-        await office.ledger.change_session(after, _event(office, "narrow", session, after, words, actor))
+        await office.ledger.change_session(after, _event(office, "narrow", session, after, words, actor), outliving)
     except LedgerUnavailableError as error:
         raise ControlProblem(
             503,
@@ -65,8 +66,9 @@ async def renew(
     async with office.changing:
         session = await _open_session(office, session_id)
         after = _renewed(office, session, asked, within_kind=within_kind)
+        outliving = office.gate.runs.outliving(after)
         try:
-            await office.ledger.change_session(after, _event(office, "renew", session, after, words, actor))
+            await office.ledger.change_session(after, _event(office, "renew", session, after, words, actor), outliving)
         except LedgerUnavailableError as error:
             raise ledger_unavailable(f"The session {session_id} stays as it was: {error}.") from error
         if office.gate.sessions.get(session_id) is not session:
@@ -78,18 +80,20 @@ async def renew(
 def _renewed(office: Office, session: Session, asked: Bounds, *, within_kind: bool) -> Session:
     gate = office.gate
     bounds = changed(session.bounds, asked)
-    parent = gate.sessions.get(session.parent or "")
+    above = gate.runs.lineage(session)[1:]
+    parent = above[0] if above else None
     identity = known_identity(gate.registry, session.identity)
+    own = gate.registry.ceiling(identity, identity.profile)
     room = None if parent is None else msgspec.structs.replace(parent.bounds, depth=room_below(parent) - 1)
-    ceilings = (room, gate.registry.ceiling(identity, session.profile) if within_kind else None)
+    ceilings = (room, narrowed(own, gate.registry.ceiling(identity, session.profile)) if within_kind else None)
     for ceiling in ceilings:
         whose = f"{parent.id} above it" if parent is not None and ceiling is room else "its kind or profile"
-        beyond = None if ceiling is None else say_widened(ceiling, bounds, whose)
+        beyond = None if ceiling is None else say_widened(ceiling, asked, whose)
         if beyond:
-            hint = "Renew that one first." if ceiling is room else "Ask for less, or whoever runs the gateway."
+            hint = "Renew that one first." if ceiling is room else "Ask for less, or whoever runs the gateway for more."
             raise invalid(f"A session cannot have that much: {beyond}.", hint)
-    ends = [each for each in (expiry_ends_ns(identity), parent.expires_at_ns if parent else None) if each is not None]
-    latest_ns = min([session.opened_at_ns + LONGEST_SESSION_S * NANOS_PER_SECOND, *ends])
+    ends = [session.opened_at_ns + LONGEST_SESSION_S * NANOS_PER_SECOND, *(each.expires_at_ns for each in above)]
+    latest_ns = min([*ends, *(each for each in (expiry_ends_ns(identity),) if each is not None)])
     expires_at_ns = session.expires_at_ns if asked.wall_clock_s is None else _ends_at_ns(session, bounds, latest_ns)
     return msgspec.structs.replace(session, bounds=bounds, expires_at_ns=expires_at_ns)
 

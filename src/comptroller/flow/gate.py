@@ -127,10 +127,12 @@ class Gate:
         self.runs.begin(session, self.clock.expiry_ns())
 
     def change_session(self, session: Session) -> None:
-        """Its bounds are others from now on, for calls in flight too."""
+        """Its bounds are others from now on, for calls in flight too. What stands below it ends no later than it."""
         self.sessions[session.id] = session
         self.tree.bind_session(session.id, session.bounds)
-        self.runs.rearm(session)
+        for each in (session, *self.runs.outliving(session)):
+            self.sessions[each.id] = each
+            self.runs.rearm(each)
         self.callers.clear()  # what was remembered of its whole tree
 
     def forget_session(self, session: Session) -> None:

@@ -10,6 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from heapq import heappop, heappush
 
+import msgspec
+
 from comptroller.core.instant import NANOS_PER_SECOND
 from comptroller.core.work.session import Session
 
@@ -56,10 +58,10 @@ class Runs:
         return self._pulses.get(session_id) or Pulse(now_ns)
 
     def lineage(self, session: Session) -> Sequence[Session]:
-        """The session, its parent, and so on; the root last."""
+        """The session, its parent, and so on; the root last. An ancestor that nobody knows stands there as over."""
         line = [session]
-        while (parent := line[-1].parent) is not None and parent in self._sessions:
-            line.append(self._sessions[parent])
+        while (parent := line[-1].parent) is not None:
+            line.append(self._sessions.get(parent) or _unknown(parent, line[-1]))
         return line
 
     def children(self, session_id: str) -> Sequence[Session]:
@@ -73,6 +75,12 @@ class Runs:
         for session in found:  # grows while it is walked
             found.extend(self.children(session.id))
         return found
+
+    def outliving(self, session: Session) -> Sequence[Session]:
+        """Those below it that would go on after its end, as they are when they end with it."""
+        ends_ns = session.expires_at_ns
+        longer = [each for each in self.descendants(session.id) if each.expires_at_ns > ends_ns]
+        return [msgspec.structs.replace(each, expires_at_ns=ends_ns) for each in longer]
 
     def past(self, now_ns: int) -> Iterator[Session]:
         """The open sessions that are idle or past their end now, each once; ancestors may come after descendants."""
@@ -99,3 +107,8 @@ class Runs:
         if idle_s is None or pulse is None:
             return session.expires_at_ns
         return min(session.expires_at_ns, pulse.at_ns + idle_s * NANOS_PER_SECOND)
+
+
+def _unknown(session_id: str, below: Session) -> Session:
+    """One of which nothing is known but what stood below it. It was over before that began: nothing acts below it."""
+    return msgspec.structs.replace(below, id=session_id, parent=None, expires_at_ns=0)

@@ -157,11 +157,22 @@ def uses(held: Patterns, name: str) -> bool:
     return held is None or any(fnmatchcase(name, each) for each in held)
 
 
-def ends_at_ns(parent: Session, opened_ns: int, wall_clock_s: int | None) -> int:
-    """When a child ends: by its own bound, and never after its parent."""
-    if wall_clock_s is None:
-        return parent.expires_at_ns
-    return min(parent.expires_at_ns, opened_ns + wall_clock_s * NANOS_PER_SECOND)
+def ends_at_ns(lineage: Sequence[Session], opened_ns: int, wall_clock_s: int | None) -> int:
+    """When a child of this lineage ends: by its own bound, and never after one above it."""
+    latest_ns = min(session.expires_at_ns for session in lineage)
+    return latest_ns if wall_clock_s is None else min(latest_ns, opened_ns + wall_clock_s * NANOS_PER_SECOND)
+
+
+def with_ancestors(sessions: Iterable[Session]) -> Mapping[str, Session]:
+    """Of these those whose ancestors are all among them, by id, parents first. None ends after one above it."""
+    kept: dict[str, Session] = {}
+    for session in sorted(sessions, key=lambda each: each.depth):
+        if session.parent is None:
+            kept[session.id] = session
+        elif (parent := kept.get(session.parent)) is not None:
+            ends_ns = min(session.expires_at_ns, parent.expires_at_ns)
+            kept[session.id] = msgspec.structs.replace(session, expires_at_ns=ends_ns)
+    return kept
 
 
 def say_chain(names: Iterable[str]) -> str:
