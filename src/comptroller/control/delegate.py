@@ -133,15 +133,18 @@ def below(office: Office, request: OpenRequest, actor: str) -> Session:
         raise not_found(f"There is no session {request.parent!r}.", "`comptroller sessions` lists them.")
     lineage = gate.runs.lineage(parent)
     open_children = sum(child.goes_on(now_ns) for child in gate.runs.children(parent.id))
-    no = may_open_below(lineage, request.identity, open_children, now_ns)
+    no = may_open_below(lineage, request.identity, open_children, now_ns, gate.runs.in_tree(parent.top))
     if no is not None:
         raise refused(no)
     wish = _right(child_wish(parent, _wish(request)))
     identity = acting_identity(office, request.identity or parent.identity, lineage, wish.tenant)
     if request.identity is not None and not request.agreed and parent.identity not in identity.may_act:
         raise refused(_not_agreed(parent, identity))
+    above = known_identity(gate.registry, parent.identity)
+    if identity.environment != above.environment:
+        raise refused(_another_environment(above, identity))
     own = parent.profile if request.identity is None else identity.profile
-    bounds = _right(child_bounds(parent, _ceiling(office, identity, own, request), request.bounds))
+    bounds = _right(child_bounds(lineage, _ceiling(office, identity, own, request), request.bounds))
     session_id = gate.clock.new_id("ses")
     return Session(
         id=session_id,
@@ -176,6 +179,15 @@ def _wish(request: OpenRequest) -> Wish:
         task_type=request.task_type,
         task=request.task,
         workflow=request.workflow,
+    )
+
+
+def _another_environment(above: Identity, identity: Identity) -> Refusal:
+    return Refusal(
+        code="delegation_forbidden",
+        sentence=f"{identity.id} is of {identity.environment}, and {above.id} of {above.environment}: the keys and "
+        "policies of one are not for the other.",
+        hint=f"Register one for {above.environment}, and open that one here.",
     )
 
 

@@ -41,6 +41,8 @@ async def narrow(
         models=_narrower(session.models, models),
         tools=_narrower(session.tools, tools),
     )
+    if (after.bounds, after.models, after.tools) == (session.bounds, session.models, session.tools):
+        return _row(office, session)
     outliving = office.gate.runs.outliving(after)
     office.gate.change_session(after)
     try:
@@ -84,7 +86,7 @@ def _renewed(office: Office, session: Session, asked: Bounds, *, within_kind: bo
     parent = above[0] if above else None
     identity = known_identity(gate.registry, session.identity)
     own = gate.registry.ceiling(identity, identity.profile)
-    room = None if parent is None else msgspec.structs.replace(parent.bounds, depth=room_below(parent) - 1)
+    room = None if parent is None else msgspec.structs.replace(parent.bounds, depth=room_below(above) - 1)
     ceilings = (room, narrowed(own, gate.registry.ceiling(identity, session.profile)) if within_kind else None)
     for ceiling in ceilings:
         beyond = () if ceiling is None else widened(ceiling, asked)

@@ -66,10 +66,7 @@ def _write_expiries(connection: sqlite3.Connection, changed: Sequence[Session]) 
 
 
 def end_session(connection: sqlite3.Connection, session: Session, change: Change) -> None:
-    """Write the end of a session and its event. One that has ended stays as it ended, and nothing is written.
-
-    Raises LookupError if there is no such session.
-    """
+    """Write the end of a session and its event. Of one that has ended, or has no row, nothing is written."""
     ending = update(_TABLE).where(_TABLE.c.id == session.id, _TABLE.c.ended_at_ns.is_(None))
     ended = {
         "ended_at_ns": session.ended_at_ns,
@@ -79,8 +76,6 @@ def end_session(connection: sqlite3.Connection, session: Session, change: Change
     }
     if run(connection, ending.values(ended)).rowcount:
         _record(connection, change)
-    elif session_of(connection, session.id) is None:
-        raise LookupError(f"there is no session {session.id}")
 
 
 def session_of(connection: sqlite3.Connection, session_id: str) -> Session | None:
