@@ -10,7 +10,8 @@ from comptroller.control.problem import ControlProblem
 from comptroller.control.tokens import OpenRequest
 from comptroller.core.instant import NANOS_PER_SECOND
 from comptroller.core.work.bounds import Bounds
-from tests.control.house import House, opened
+from comptroller.flow.journal import LedgerUnavailableError
+from tests.control.house import House, Interrupted, opened
 from tests.harness import configuration
 
 SMALL = {"bounds": {"agent": {"usd": "2.00", "model_calls": 3, "wall_clock_s": 600, "idle_s": 60}}}
@@ -95,3 +96,19 @@ async def test_what_a_session_has_spent_binds_it_after_a_restart(tmp_path: Path)
         assert session.bounds.model_calls == 3
         (row,) = await sessions.list_sessions(house.office)
         assert (row.id, row.state) == (minted.session, "exhausted")
+
+
+async def test_books_that_cannot_be_written_do_not_end_the_job_that_ends_sessions(tmp_path: Path) -> None:
+    async with opened(tmp_path, **SMALL) as house:
+        minted = await tokens.mint(house.office, "agent/ant", None, "admin")
+        wake(house, minted.session, idle_s=61)
+        house.gate.runs.rearm(house.gate.sessions[minted.session])
+
+        async def full(point: str) -> None:
+            if point == "before end_sessions":
+                raise LedgerUnavailableError("disk full")
+
+        house.office.ledger = Interrupted(house.store, full)
+        await sessions.end_past(house.office)
+        assert [event for event, _ in house.warnings] == ["ledger_unavailable"]
+        assert house.gate.sessions[minted.session].outcome == "idle"

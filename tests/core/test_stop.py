@@ -5,7 +5,7 @@ import pytest
 from comptroller.core.refusal import REFUSALS
 from comptroller.core.work.stop import EVERYTHING, Acting, Stop, StopKey, Stops, refusal_of, stop_keys
 
-CHILD = Acting("ses_child", "agent/ant", "ann@acme.example", "red", "customer-7")
+CHILD = Acting("ses_child", "agent/ant", "ann@acme.example", "red", "customer-7", ("crd_0",))
 ROOT = Acting("ses_root", "agent/bee", "bob@acme.example", "blue", "customer-7")
 KEYS = stop_keys((CHILD, ROOT), "crd_1")
 AT_NS = 1_795_326_431_042_000_000  # 2026-11-22
@@ -13,6 +13,7 @@ AT_NS = 1_795_326_431_042_000_000  # 2026-11-22
 # In the order in which a caller is told of them.
 MATCHING: tuple[StopKey, ...] = (
     ("credential", "crd_1"),
+    ("credential", "crd_0"),
     ("session", "ses_child"),
     ("session", "ses_root"),
     ("identity", "agent/ant"),

@@ -7,14 +7,15 @@ opening sessions, and nobody sees or changes a session that is neither its own n
 from __future__ import annotations
 
 from collections import Counter
+from typing import cast
 
 import msgspec
 
 from comptroller.control import session_changes, sessions, tokens
-from comptroller.control.caller_route import Asked, caller_of, json_answer, problem_of, read_json
+from comptroller.control.caller_route import Asked, caller_of, json_answer, problem_of, read_as_caller
 from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem, not_found
-from comptroller.control.session_requests import ChildSent, CloseSent, IssueSent, NarrowSent, RenewSent, open_request
+from comptroller.control.session_requests import ChildSent, CloseSent, IssueSent, NarrowSent, RenewSent, child_request
 from comptroller.control.session_rows import SessionRow, row_of
 from comptroller.control.tokens import Minted
 from comptroller.core.refusal import Refusal
@@ -39,11 +40,9 @@ class Opened(msgspec.Struct, frozen=True):
 
 async def open_child(office: Office, asked: Asked) -> Answered:
     """Open a session below one's own."""
-    caller = caller_of(office, asked.request)
-    sent = await read_json(asked.request, ChildSent)
-    agreed = sent.identity is not None and sent.actor_token is not None and _agrees(office, sent)
-    request = open_request(sent, caller.claims.session, agreed=agreed)
-    minted = await tokens.open_session(office, request, caller.names[0])
+    caller, sent = await read_as_caller(office, asked.request, ChildSent)
+    actor = _actor(office, sent) if sent.identity is not None and sent.actor_token is not None else None
+    minted = await tokens.open_session(office, child_request(sent, caller, actor), caller.names[0])
     return json_answer(_opened(office, minted), 201)
 
 
@@ -55,26 +54,23 @@ async def show(office: Office, asked: Asked) -> Answered:
 
 async def close(office: Office, asked: Asked) -> Answered:
     """Say that it is done, and how it came out: its credentials end, and all below it."""
-    caller = caller_of(office, asked.request)
+    caller, sent = await read_as_caller(office, asked.request, CloseSent)
     session = _within(office, caller, asked)
-    sent = await read_json(asked.request, CloseSent)
     return json_answer(await sessions.close_session(office, session.id, sent.outcome, sent.reason, caller.names[0]))
 
 
 async def issue(office: Office, asked: Asked) -> Answered:
     """Another credential for one below it, before the last one ends: it shares everything with that."""
-    caller = caller_of(office, asked.request)
+    caller, sent = await read_as_caller(office, asked.request, IssueSent)
     session = _below(office, caller, asked, "Whoever handed this credential out hands out the next one.")
-    sent = await read_json(asked.request, IssueSent)
     minted = await tokens.fresh_credential(office, session.id, sent.lifetime_s, caller.names[0])
     return json_answer(_opened(office, minted), 201)
 
 
 async def narrow(office: Office, asked: Asked) -> Answered:
     """Take something away from it, at once."""
-    caller = caller_of(office, asked.request)
+    caller, sent = await read_as_caller(office, asked.request, NarrowSent)
     session = _within(office, caller, asked)
-    sent = await read_json(asked.request, NarrowSent)
     bounds = sent.bounds.read()
     row = await session_changes.narrow(
         office, session.id, bounds, sent.models, sent.tools, sent.reason, caller.names[0]
@@ -84,26 +80,25 @@ async def narrow(office: Office, asked: Asked) -> Answered:
 
 async def renew(office: Office, asked: Asked) -> Answered:
     """Give one below it more, out of what the session above that has. Nobody renews its own."""
-    caller = caller_of(office, asked.request)
+    caller, sent = await read_as_caller(office, asked.request, RenewSent)
     session = _below(office, caller, asked, "Ask whoever runs the gateway: `comptroller sessions renew`.")
-    sent = await read_json(asked.request, RenewSent)
     row = await session_changes.renew(
         office, session.id, sent.bounds.read(), sent.reason, caller.names[0], within_kind=True
     )
     return json_answer(row)
 
 
-def _agrees(office: Office, sent: ChildSent) -> bool:
-    """Whether the child's own credential was sent. One that does not work, or is somebody else's, is an error."""
+def _actor(office: Office, sent: ChildSent) -> Caller:
+    """Whose credential was sent to show that the child's identity takes part. Raises ControlProblem unless it works."""
     actor = identify(office.gate, [sent.actor_token or ""])
     no = actor if isinstance(actor, Refusal) else standing(office.gate, actor)
-    if no is not None:
-        problem = problem_of(no)
+    if isinstance(actor, Refusal) or no is not None:
+        problem = problem_of(no or cast("Refusal", actor))
         raise ControlProblem(422, problem.code, f"The actor token does not work: {problem.message}", problem.hint)
-    if isinstance(actor, Caller) and actor.session.name != sent.identity:
+    if actor.session.name != sent.identity:
         sentence = f"The actor token is of {actor.session.name}, and not of {sent.identity}."
         raise ControlProblem(422, "delegation_forbidden", sentence, "Send one of the identity that is to take part.")
-    return True
+    return actor
 
 
 def _within(office: Office, caller: Caller, asked: Asked) -> Session:

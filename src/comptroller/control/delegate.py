@@ -10,12 +10,13 @@ import msgspec
 
 from comptroller.control.office import Office
 from comptroller.control.problem import invalid, not_found, refused
+from comptroller.core.identity.credential import ID_PREFIX
 from comptroller.core.identity.identity import Identity, expiry_ends_ns, may_act, owner_ends_ns
 from comptroller.core.ids import is_name
 from comptroller.core.problem import did_you_mean
 from comptroller.core.refusal import Refusal
 from comptroller.core.work.bounds import UNBOUNDED, Bounds, narrowed, widened
-from comptroller.core.work.delegation import Wish, child_bounds, child_wish, ends_at_ns, may_open_below
+from comptroller.core.work.delegation import Wish, child_bounds, child_wish, ends_at_ns, may_open_below, may_take_part
 from comptroller.core.work.session import Session
 from comptroller.core.work.stop import Acting, refusal_of, stop_keys
 from comptroller.flow.identify import known_identity
@@ -44,6 +45,8 @@ class OpenRequest(msgspec.Struct, frozen=True, kw_only=True):
     child: str | None = None  # what an ephemeral child is called below its parent; None: a made-up name
     agreed: bool = False  # the identity has shown that it takes part, or an operator says so
     by_operator: bool = False  # who may give more than the identity's own profile has
+    actor: Session | None = None  # whose credential has shown it
+    opened_with: tuple[str, ...] | None = None  # the ids of the credentials that it is opened with
 
 
 def checked(office: Office, request: OpenRequest) -> OpenRequest:
@@ -74,7 +77,11 @@ def checked(office: Office, request: OpenRequest) -> OpenRequest:
 
 
 def acting_identity(
-    office: Office, identity_id: str, lineage: Sequence[Session] = (), tenant: str | None = None
+    office: Office,
+    identity_id: str,
+    lineage: Sequence[Session] = (),
+    tenant: str | None = None,
+    opened_with: Sequence[str] = (),
 ) -> Identity:
     """The identity, if it is registered and it and all that it would stand below may act now."""
     gate = office.gate
@@ -85,8 +92,11 @@ def acting_identity(
         raise not_found(f"There is no identity {identity_id!r} in the registry.", hint)
     above = [(session, known_identity(registry, session.identity)) for session in lineage]
     acting = [
-        Acting(None, identity.id, identity.owner, identity.team, tenant),
-        *(Acting(session.id, each.id, each.owner, each.team, session.tenant) for session, each in above),
+        Acting(None, identity.id, identity.owner, identity.team, tenant, opened_with),
+        *(
+            Acting(session.id, each.id, each.owner, each.team, session.tenant, session.opened_with or ())
+            for session, each in above
+        ),
     ]
     stop = gate.stops.applies(stop_keys(acting))
     if stop is not None:
@@ -137,21 +147,31 @@ def below(office: Office, request: OpenRequest, actor: str) -> Session:
     if no is not None:
         raise refused(no)
     wish = _right(child_wish(parent, _wish(request)))
-    identity = acting_identity(office, request.identity or parent.identity, lineage, wish.tenant)
+    identity = acting_identity(
+        office, request.identity or parent.identity, lineage, wish.tenant, request.opened_with or ()
+    )
     if request.identity is not None and not request.agreed and parent.identity not in identity.may_act:
         raise refused(_not_agreed(parent, identity))
     above = known_identity(gate.registry, parent.identity)
     if identity.environment != above.environment:
         raise refused(_another_environment(above, identity))
+    no = (
+        None
+        if request.actor is None
+        else may_take_part(request.actor, gate.registry.ceiling(identity, identity.profile), wish)
+    )
+    if no is not None:
+        raise refused(no)
     own = parent.profile if request.identity is None else identity.profile
     bounds = _right(child_bounds(lineage, _ceiling(office, identity, own, request), request.bounds))
+    ends_ns = last_ns(office, identity, ends_at_ns(lineage, now_ns, bounds.wall_clock_s))
     session_id = gate.clock.new_id("ses")
     return Session(
         id=session_id,
         identity=identity.id,
-        credential=gate.clock.new_id("crd"),
+        credential=gate.clock.new_id(ID_PREFIX),
         opened_at_ns=gate.clock.now_ns(),
-        expires_at_ns=last_ns(office, identity, ends_at_ns(lineage, now_ns, bounds.wall_clock_s)),
+        expires_at_ns=ends_ns if request.actor is None else min(ends_ns, request.actor.expires_at_ns),
         minted_by=actor,
         parent=parent.id,
         root=parent.top,
@@ -166,6 +186,7 @@ def below(office: Office, request: OpenRequest, actor: str) -> Session:
         bounds=bounds,
         models=wish.models,
         tools=wish.tools,
+        opened_with=request.opened_with,
     )
 
 

@@ -17,7 +17,7 @@ from comptroller.control.delegate import acting_identity
 from comptroller.control.guesses import GUESS_WINDOW_S, MOST_GUESSES
 from comptroller.control.office import Office
 from comptroller.control.proof import prove
-from comptroller.control.session_requests import WorkSent, open_request
+from comptroller.control.session_requests import WorkSent, child_request, open_request
 from comptroller.control.tokens import Minted
 from comptroller.core.identity.credential import AUDIENCE
 from comptroller.core.identity.federation import Untrusted
@@ -112,20 +112,20 @@ async def _at_the_top(office: Office, form: Mapping[str, str], identity: str, ac
 
 async def _below(office: Office, form: Mapping[str, str], accepted: Accepted) -> Minted:
     """A session below that of the subject's credential: for the actor's identity, or for an ephemeral child."""
-    parent = _caller(office, _sent(form, "subject_token"), "subject token")
-    work, kind = _work(form), accepted.actor_token_type
-    if kind is None:
-        request = open_request(work, parent.claims.session, agreed=False)
-        return await tokens.open_session(office, request, parent.session.name)
-    sent = _sent(form, "actor_token")
-    if kind == ACCESS_TOKEN:
-        identity = _caller(office, sent, "actor token").session.name
+    work, kind, actor = _work(form), accepted.actor_token_type, None
+    if kind == JWT:
+        identity, _ = await _by_token(office, _sent(form, "actor_token"), accepted)
+    elif kind == ACCESS_TOKEN:
+        actor = _caller(office, _sent(form, "actor_token"), "actor token")
+        identity = actor.session.name
     else:
-        identity, _ = await _by_token(office, sent, accepted)
+        identity = work.identity
     if work.identity not in {None, identity}:
         hint = "Send one of the identity that is to take part."
         raise OAuthError("invalid_request", f"The actor token is of {identity}, and not of {work.identity}.", hint)
-    request = open_request(msgspec.structs.replace(work, identity=identity), parent.claims.session, agreed=True)
+    # Last, and nothing waits from here on: a stop may come while keys of an issuer are fetched.
+    parent = _caller(office, _sent(form, "subject_token"), "subject token")
+    request = child_request(msgspec.structs.replace(work, identity=identity), parent, actor, agreed=kind is not None)
     return await tokens.open_session(office, request, parent.session.name)
 
 

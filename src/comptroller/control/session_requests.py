@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta
 
 from comptroller.control.delegate import LONGEST_WORD, OpenRequest
@@ -13,6 +14,7 @@ from comptroller.control.route import Sent
 from comptroller.control.session_rows import SessionBounds
 from comptroller.control.sessions import CloseOutcome
 from comptroller.core.identity.credential import DEFAULT_LIFETIME_S, LONGEST_LIFETIME_S
+from comptroller.flow.caller import Caller
 
 _NOTHING = SessionBounds()
 
@@ -108,4 +110,15 @@ def open_request(sent: WorkSent, parent: str | None, *, agreed: bool, by_operato
         child=sent.name,
         agreed=agreed,
         by_operator=by_operator,
+    )
+
+
+def child_request(sent: WorkSent, parent: Caller, actor: Caller | None, *, agreed: bool = False) -> OpenRequest:
+    """The same by somebody who has a session, for one below it. `actor`: whose credential shows that they take part."""
+    request = open_request(sent, parent.claims.session, agreed=agreed or actor is not None)
+    callers = [parent] if actor is None else [parent, actor]
+    return msgspec.structs.replace(
+        request,
+        actor=None if actor is None else actor.session,
+        opened_with=tuple(each.claims.credential_id for each in callers),
     )

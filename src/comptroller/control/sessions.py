@@ -125,7 +125,7 @@ async def end_past(office: Office) -> None:
     if ended or office.unwritten_ends:
         try:
             await write_ends(office, tuple(ended.values()))
-        except LedgerUnavailableError as error:  # they stay ended here, and are tried again
+        except (LedgerUnavailableError, LookupError) as error:  # they stay ended here, and are tried again
             if ended:
                 gate.warn("ledger_unavailable", {"message": f"sessions ended, but that is not written: {error}"})
 

@@ -13,7 +13,7 @@ from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem, conflict, invalid, ledger_unavailable, not_found
 from comptroller.control.reason import read_reason
 from comptroller.core.budget.bounds import Bound
-from comptroller.core.identity.credential import PREFIX
+from comptroller.core.identity.credential import PREFIX, is_credential_id
 from comptroller.core.instant import format_instant
 from comptroller.core.problem import did_you_mean
 from comptroller.core.refusal import Refusal
@@ -111,7 +111,10 @@ def stop_of(gate: Gate, session: Session) -> Stop | None:
         return None
     lineage = gate.runs.lineage(session)
     known = [known_identity(gate.registry, each.identity) for each in lineage]
-    chain = [Acting(each.id, of.id, of.owner, of.team, each.tenant) for each, of in zip(lineage, known, strict=True)]
+    chain = [
+        Acting(each.id, of.id, of.owner, of.team, each.tenant, each.opened_with or ())
+        for each, of in zip(lineage, known, strict=True)
+    ]
     return gate.stops.applies(stop_keys(chain))
 
 
@@ -161,6 +164,8 @@ async def _check_known(office: Office, key: StopKey) -> Sequence[str]:
         return ()
     if scope == "tenant":  # whoever acts for it may come later
         return [f"No session is for a tenant {value!r} now. The stop holds for it all the same."]
+    if scope == "credential" and is_credential_id(value):  # most that there are have made no call yet, or none lately
+        return [f"No credential {value!r} is in use now. The stop holds for it all the same."]
     near = await asyncio.to_thread(did_you_mean, value, list(known))  # of a hundred thousand names it takes seconds
     listed = f"`comptroller {_LISTED_BY[scope]}` lists them." if scope in _LISTED_BY else ""
     raise not_found(f"There is no {scope} {value!r}.", near or listed)

@@ -8,7 +8,7 @@ from comptroller.control.delegate import OpenRequest, acting_identity, below, bo
 from comptroller.control.office import Office
 from comptroller.control.problem import conflict, invalid, ledger_unavailable, over, refused
 from comptroller.control.stops import stop_of
-from comptroller.core.identity.credential import DEFAULT_LIFETIME_S, LONGEST_LIFETIME_S, Claims
+from comptroller.core.identity.credential import DEFAULT_LIFETIME_S, ID_PREFIX, LONGEST_LIFETIME_S, Claims
 from comptroller.core.instant import NANOS_PER_SECOND, format_instant
 from comptroller.core.work.bounds import LONGEST_SESSION_S
 from comptroller.core.work.session import Session
@@ -50,10 +50,10 @@ async def fresh_credential(office: Office, session_id: str, lifetime_s: int | No
     stop = stop_of(gate, session)
     if stop is not None:
         raise refused(refusal_of(stop))
-    credential_id = gate.clock.new_id("crd")
+    credential_id = gate.clock.new_id(ID_PREFIX)
     minted = _signed(office, session, credential_id, issued_ns, _lifetime_s(lifetime_s), actor)
     try:
-        await office.ledger.record(_another(minted, gate.clock.now_ns()))
+        await office.ledger.record(_another(minted, credential_id, gate.clock.now_ns()))
     except LedgerUnavailableError as error:
         raise ledger_unavailable(f"No credential was minted: {error}.") from error
     return minted
@@ -87,7 +87,7 @@ def _at_the_top(office: Office, request: OpenRequest, actor: str, most_s: int) -
     return Session(
         id=gate.clock.new_id("ses"),
         identity=identity.id,
-        credential=gate.clock.new_id("crd"),
+        credential=gate.clock.new_id(ID_PREFIX),
         opened_at_ns=gate.clock.now_ns(),
         expires_at_ns=last_ns(office, identity, gate.clock.expiry_ns() + runs_s * NANOS_PER_SECOND),
         minted_by=actor,
@@ -142,7 +142,11 @@ def _signed(
 
 def _event(session: Session) -> Change:
     said = {name: getattr(session, name) for name in ("parent", "subject", "tenant", "task_type", "task", "workflow")}
-    after = {"identity": session.name, "expires_at": format_instant(session.expires_at_ns)}
+    after = {
+        "identity": session.name,
+        "credential": session.credential,
+        "expires_at": format_instant(session.expires_at_ns),
+    }
     return Change(
         at_ns=session.opened_at_ns,
         actor=session.minted_by,
@@ -153,12 +157,12 @@ def _event(session: Session) -> Change:
     )
 
 
-def _another(minted: Minted, at_ns: int) -> Change:
+def _another(minted: Minted, credential_id: str, at_ns: int) -> Change:
     return Change(
         at_ns=at_ns,
         actor=minted.minted_by,
         verb="mint",
         noun="credential",
         key=minted.session,
-        after=msgspec.json.encode({"expires_at": minted.expires_at}).decode(),
+        after=msgspec.json.encode({"credential": credential_id, "expires_at": minted.expires_at}).decode(),
     )

@@ -79,7 +79,7 @@ class Caller:
         )
         self.stop_keys = stop_keys(
             [
-                Acting(each.id, of.id, of.owner, of.team, each.tenant)
+                Acting(each.id, of.id, of.owner, of.team, each.tenant, each.opened_with or ())
                 for each, of in zip(lineage, identities, strict=True)
             ],
             claims.credential_id,

@@ -248,6 +248,7 @@ sessions = Table(
     Column("models", Text),  # JSON list of patterns; NULL: all that its identity may use
     Column("tools", Text),  # the same
     Column("outcome", Text),
+    Column("opened_with", Text),  # JSON list of ids of credentials
     Index("sessions_root", "root", sqlite_where=text("root != ''")),
     Index("sessions_expires", "expires_at_ns"),
     Index("sessions_identity", "identity", "opened_at_ns"),

@@ -21,7 +21,7 @@ from comptroller.store.sql import Many, run
 _TABLE = schema.sessions
 _NEW = Many(insert(_TABLE))
 _FIELDS = Session.__struct_fields__
-_BOUNDS, _MODELS, _TOOLS = (_FIELDS.index(name) for name in ("bounds", "models", "tools"))
+_BOUNDS, _MODELS, _TOOLS, _OPENED_WITH = (_FIELDS.index(name) for name in ("bounds", "models", "tools", "opened_with"))
 _bounds = msgspec.json.Decoder(Bounds)
 _names = msgspec.json.Decoder(tuple[str, ...])
 _ALONE = "a session above it was over when the gateway started"
@@ -113,7 +113,7 @@ def live_sessions(connection: sqlite3.Connection, now_ns: int) -> Sequence[Sessi
 
 def _row(session: Session) -> list[Any]:
     values: list[Any] = list(astuple(session))
-    for place in (_BOUNDS, _MODELS, _TOOLS):
+    for place in (_BOUNDS, _MODELS, _TOOLS, _OPENED_WITH):
         values[place] = None if values[place] is None else msgspec.json.encode(values[place]).decode()
     return values
 
@@ -121,7 +121,7 @@ def _row(session: Session) -> list[Any]:
 def _session(row: Sequence[Any]) -> Session:
     values = list(row)
     values[_BOUNDS] = _bounds.decode(values[_BOUNDS])
-    for place in (_MODELS, _TOOLS):
+    for place in (_MODELS, _TOOLS, _OPENED_WITH):
         values[place] = None if values[place] is None else _names.decode(values[place])
     return Session(*values)
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
+from comptroller.core.ids import made_at_ns
+
 PREFIX = "cptr_"  # so that secret scanners find it
 ADMIN_PREFIX = "cptradm_"
+ID_PREFIX = "crd"
 AUDIENCE = "comptroller"
 DEFAULT_LIFETIME_S = 8 * 3600
 LONGEST_LIFETIME_S = 24 * 3600
@@ -20,3 +23,8 @@ class Claims(msgspec.Struct, frozen=True, gc=False):
     issued_at_ns: int  # iat
     expires_at_ns: int  # exp
     minted_by: str  # mby
+
+
+def is_credential_id(text: str) -> bool:
+    """Whether a credential could have this id."""
+    return text.startswith(f"{ID_PREFIX}_") and made_at_ns(text) is not None

@@ -132,6 +132,28 @@ def child_wish(parent: Session, wish: Wish) -> Wish | Refusal:
     )
 
 
+def may_take_part(actor: Session, ceiling: Bounds, wish: Wish) -> Refusal | None:
+    """Why a credential of this session does not show that its identity takes part: the child could do more.
+
+    `ceiling`: what a session of the identity may have; `wish`: what the child will be. The identity as such is shown
+    by a session at the top from which nothing was taken; any other speaks for itself alone.
+    """
+    if actor.parent is not None:
+        why = f"stands below {actor.parent}"
+    elif actor.models is not None or actor.tools is not None or narrowed(ceiling, actor.bounds) != ceiling:
+        why = f"has less than {actor.identity} may have"
+    else:
+        other = [name for name in FIXED if getattr(actor, name) not in {None, getattr(wish, name)}]
+        if not other:
+            return None
+        why = f"is for another {other[0]}"
+    return Refusal(
+        code="delegation_forbidden",
+        sentence=f"The session of the actor token {why}: its credential speaks for that session alone.",
+        hint=f"Send one of a session of {actor.identity} that was opened without such limits, or use `may_act`.",
+    )
+
+
 def handed_on(held: Patterns, asked: Patterns) -> Patterns | Refusal:
     """The patterns that are asked for, if those that are held cover them; all that are held if none is."""
     if held is None or asked is None:

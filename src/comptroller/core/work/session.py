@@ -61,6 +61,7 @@ class Session(msgspec.Struct, frozen=True, gc=False):
     models: tuple[str, ...] | None = None  # patterns; None: all that its identity may use
     tools: tuple[str, ...] | None = None
     outcome: SessionOutcome | None = None
+    opened_with: tuple[str, ...] | None = None  # ids of credentials; None: with none of ours
 
     def goes_on(self, now_ns: int) -> bool:
         """Whether it is neither ended nor expired."""

@@ -99,17 +99,19 @@ class Acting(msgspec.Struct, frozen=True, gc=False):
     owner: str
     team: str
     tenant: str | None = None
+    opened_with: Sequence[str] = ()  # ids of credentials
 
 
 def stop_keys(chain: Sequence[Acting], credential: str | None = None) -> tuple[StopKey, ...]:
     """Everything by whose stop this caller is stopped, the one it would be told first. `chain`: the acting node first.
 
-    A stop of an ancestor stops all that it started, except for one of its credential: that one is about a leaked
-    key, and says nothing of the runs.
+    A stop of an ancestor stops all that it started. A stop of a credential stops all that was opened with it, and below
+    that: whoever has found a leaked key may have opened it. What its session had opened with another one goes on.
     """
     keys: list[StopKey] = []
     if credential is not None:
         keys.append(("credential", credential))
+    keys.extend(("credential", each) for node in chain for each in node.opened_with)
     keys.extend(("session", node.session) for node in chain if node.session is not None)
     keys.extend(("identity", node.identity) for node in chain)
     keys.extend(("owner", node.owner) for node in chain)
