@@ -19,7 +19,7 @@ import msgspec
 import uvloop
 
 from comptroller import __version__
-from comptroller.control import admins, api, caller_api, process_changes, registry, retention, timed
+from comptroller.control import admins, api, break_glass, caller_api, process_changes, registry, retention, timed
 from comptroller.control.admins import AdminMade
 from comptroller.control.balances import standing_balances
 from comptroller.control.door import Door as AdminDoor
@@ -189,6 +189,7 @@ async def _join(
     )
     issuer_keys = IssuerKeys(egress, settings.registry.parent)
     office = Office(gate, store, keyring, facts, issuer_keys, Admins(await store.admins()))
+    await break_glass.go_on(office)
 
     def ready() -> bool:
         return not gate.draining and store.journal.healthy

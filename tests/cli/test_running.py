@@ -103,7 +103,7 @@ def test_a_correction(typed: Typed, gateway: GatewayProcess) -> None:
     assert "is now 1.25 USD" in done
     (row,) = [row for row in typed.rows(gateway, "calls") if row["id"] == call_id(headers)]
     assert (row["charge_usd"], row["corrected"]) == ("1.25", True)
-    assert "admin corrected the charge" in typed.about(gateway, "explain", row["id"])
+    assert "bootstrap corrected the charge" in typed.about(gateway, "explain", row["id"])
     typed.about(gateway, "correct", call_id(headers), "--charge", "0", "--reason", "free after all")
     refused = typed("correct", "call_nope", "--charge", "1", "--reason", "x", "--config", str(gateway.config))
     assert (refused.returncode, refused.stdout) == (1, "")
@@ -210,7 +210,7 @@ def test_by_address(typed: Typed, gateway: GatewayProcess, tmp_path: Path) -> No
     without = typed("status", folder=tmp_path, COMPTROLLER_ADDR=address)
     assert (without.returncode, "COMPTROLLER_TOKEN is not" in without.stderr) == (1, True)
     wrong = typed("status", folder=tmp_path, COMPTROLLER_ADDR=address, COMPTROLLER_TOKEN="guess")
-    assert (wrong.returncode, "not the admin credential" in wrong.stderr) == (1, True)
+    assert (wrong.returncode, "no admin credential" in wrong.stderr) == (1, True)
     credential = token(typed, gateway, "agent/ant")
     data = typed("status", folder=tmp_path, COMPTROLLER_ADDR=address, COMPTROLLER_TOKEN=credential)
     assert "administers nothing" in data.stderr

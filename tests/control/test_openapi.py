@@ -9,14 +9,15 @@ import jsonschema_rs
 import pytest
 import schemathesis
 
-from comptroller.control import admins, api, stops
+from comptroller.control import admins, api, break_glass, stops
 from comptroller.control.door import Outside
 from comptroller.control.route import Route
 from comptroller.core.budget.bounds import Bound
+from comptroller.core.identity.admin import Actor, Role
 from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
 from comptroller.flow.records import Finding
-from tests.control.asgi import Admin, ask
+from tests.control.asgi import ADMIN, Admin, ask
 from tests.control.house import House, document, opened
 from tests.harness.configuration import budget
 
@@ -73,6 +74,10 @@ ASKED: Mapping[str, tuple[str, Any]] = {
     "POST /admins": ("", {"name": "ada@acme.example", "role": "viewer", "lifetime_s": 3600}),
     "POST /admins/{admin}/rotate": ("", {}),
     "POST /admins/{admin}/disable": ("", {"reason": "has left"}),
+    "GET /break-glass": ("", None),
+    "POST /break-glass": ("", {"scope": "team", "value": "red", "lasts_s": 60, "limit_usd": "5", "reason": "INC-9"}),
+    "POST /break-glass/{grant}/confirm": ("", None),
+    "POST /break-glass/{grant}/end": ("", None),
     "POST /keys/rotate": ("", {"reason": "routine"}),
     "GET /findings": ("", None),
     "GET /changes": ("", None),
@@ -84,6 +89,12 @@ ASKED: Mapping[str, tuple[str, Any]] = {
 }
 
 
+# What takes somebody with a name, in this role.
+NAMED: Mapping[str, Role] = {
+    "POST /break-glass": "operator",
+    "POST /break-glass/{grant}/confirm": "approver",
+    "POST /break-glass/{grant}/end": "operator",
+}
 NEEDS_AN_ISSUER = "POST /login"  # tests/end_to_end/test_admins.py logs in, with a real one
 
 
@@ -99,13 +110,17 @@ async def test_every_answer_is_as_the_document_says(house: House, name: str) -> 
     call = (await ask(app, "GET", "/api/v1/calls?outcome=completed")).body[0]["id"]
     session = (await ask(app, "POST", "/api/v1/sessions", {"identity": "agent/bee"})).body["session"]
     issued = (await ask(app, "POST", "/api/v1/secrets", {"identity": "agent/bee", "expires_s": 60})).body["id"]
-    places = {"{call}": call, "{session}": session, "{secret}": issued, "{admin}": "olga"}
+    asked = await break_glass.ask(house.office, "team", "red", 60, 10**9, "a fire", Actor("eve", "admin", named=True))
+    places = {"{call}": call, "{session}": session, "{secret}": issued, "{admin}": "olga", "{grant}": asked.id}
+    credential: str | None = ADMIN
+    if name in NAMED:
+        credential = (await admins.add(house.office, "otto", NAMED[name], None, None, None, "test")).credential
     method, _, path = name.partition(" ")
     query, body = ASKED[name]
     target = f"/api/v1{path}?{query}"
     for place, value in places.items():
         target = target.replace(place, value)
-    said = await ask(app, method, target, b"" if body is None else body)
+    said = await ask(app, method, target, b"" if body is None else body, credential=credential)
     assert said.status == 200, said.body
     schema = whole["paths"][f"/api/v1{path}"][method.lower()]["responses"]["200"]["content"]["application/json"]
     complaints = [each.message for each in validator(whole, schema["schema"]).iter_errors(said.body)]

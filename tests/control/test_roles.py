@@ -27,7 +27,10 @@ LEAST: dict[str, set[str]] = {
         "POST /stops",
         "POST /stops/resume",
         "POST /bounds/resume",
+        "POST /break-glass",
+        "POST /break-glass/{grant}/end",
     },
+    "approver": {"POST /break-glass/{grant}/confirm"},
     "admin": {
         "POST /admins",
         "POST /admins/{admin}/rotate",

@@ -13,7 +13,17 @@ from tests.control.house import opened
 from tests.harness.configuration import budget, process
 from tests.harness.toml import to_toml
 
-SMALL = {"meta", "holds", "stops", "admins", "bounds", "registry_entries", "sqlite_master", "alembic_version"}
+SMALL = {
+    "meta",
+    "holds",
+    "stops",
+    "admins",
+    "break_glass",
+    "bounds",
+    "registry_entries",
+    "sqlite_master",
+    "alembic_version",
+}
 """Tables that may be read in full: what is open, what was ever wrong with a model, who exists."""
 
 NO_TABLE = {"CONSTANT", "VIRTUAL"}  # a row that was said, or a list of values

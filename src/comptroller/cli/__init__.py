@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from comptroller.cli import admins, keys, policy, secrets, sessions
+from comptroller.cli import admins, break_glass, keys, policy, secrets, sessions
 from comptroller.cli.apply import apply
 from comptroller.cli.backup import backup
 from comptroller.cli.bounds import bounds
@@ -72,6 +72,7 @@ app.add_typer(sessions.app, name="sessions")
 app.add_typer(secrets.app, name="secrets")
 app.add_typer(keys.app, name="keys")
 app.add_typer(admins.app, name="admins")
+app.add_typer(break_glass.app, name="break-glass")
 app.add_typer(policy.app, name="policy")
 
 

@@ -9,10 +9,8 @@ document at `/api/v1/openapi.json` follows by itself.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
-import msgspec
 from starlette import routing
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -20,6 +18,7 @@ from comptroller.control import (
     admins,
     bootstrap,
     bounds,
+    break_glass,
     budgets,
     calls,
     changes,
@@ -46,10 +45,12 @@ from comptroller.control import (
 from comptroller.control.door import Door, Outside
 from comptroller.control.interfaces import CallFilter, SpendDimension
 from comptroller.control.office import Office
-from comptroller.control.problem import ControlProblem, invalid
+from comptroller.control.problem import ControlProblem
+from comptroller.control.reading import read_instant, read_usd
 from comptroller.control.requests import (
     AdminRequest,
     ApplyQuery,
+    BreakGlassRequest,
     CallsQuery,
     CorrectRequest,
     DocumentsRequest,
@@ -71,10 +72,7 @@ from comptroller.control.requests import (
 )
 from comptroller.control.route import PREFIX, Asked, NoQuery, Place, Plain, Route
 from comptroller.control.session_requests import CloseSent, NarrowSent, OpenSent, RenewSent, open_request
-from comptroller.core.instant import from_datetime
-from comptroller.core.money import parse_usd
 
-_FARTHEST_NS = 1 << 63  # from 1970, either way: the books count nanoseconds in 64 bits
 DOCUMENT_BYTES = 32 * 1024 * 1024  # a registry of a hundred thousand identities
 
 
@@ -116,7 +114,7 @@ async def _calls(office: Office, asked: Asked[CallsQuery, None]) -> Sequence[cal
         session=query.session,
         model=query.model,
         outcome=query.outcome,
-        since_ns=_instant(query.since) if query.since is not None else None,
+        since_ns=read_instant(query.since) if query.since is not None else None,
         before=query.before,
         limit=query.limit,
     )
@@ -126,8 +124,8 @@ async def _calls(office: Office, asked: Asked[CallsQuery, None]) -> Sequence[cal
 async def _spend(office: Office, asked: Asked[SpendQuery, None]) -> spend.SpendAnswer:
     """Who spent how much on what, over any stretch of time: sums, not calls."""
     query = asked.query
-    since_ns = _instant(query.since) if query.since is not None else 0
-    until_ns = _instant(query.until) if query.until is not None else None
+    since_ns = read_instant(query.since) if query.since is not None else 0
+    until_ns = read_instant(query.until) if query.until is not None else None
     only: dict[SpendDimension, str] = {}
     for name in spend.DIMENSIONS:
         value = getattr(query, name, None)
@@ -144,10 +142,7 @@ async def _explain(office: Office, asked: Plain) -> explain.Explanation:
 async def _correct(office: Office, asked: Asked[NoQuery, CorrectRequest]) -> correct.Correction:
     """Post the true charge of a call: an adjusting row, never an edit."""
     sent = asked.body
-    try:
-        charge_nanos = parse_usd(sent.charge_usd)
-    except ValueError as error:
-        raise invalid(f"charge_usd: {error}.") from error
+    charge_nanos = read_usd(sent.charge_usd, "charge_usd")
     return await correct.correct(office, asked.path["call"], charge_nanos, sent.reason, asked.by)
 
 
@@ -278,6 +273,28 @@ async def _disable_admin(office: Office, asked: Asked[NoQuery, ReasonRequest]) -
     return await admins.disable(office, asked.path["admin"], asked.body.reason, asked.by)
 
 
+async def _grants(office: Office, asked: Asked[LimitQuery, None]) -> Sequence[break_glass.GrantRow]:
+    """For whom policies are, were or shall be skipped, newest first."""
+    return await break_glass.list_grants(office, asked.query.limit)
+
+
+async def _ask_grant(office: Office, asked: Asked[NoQuery, BreakGlassRequest]) -> break_glass.GrantRow:
+    """Ask that policies be skipped for a while. Nothing changes until another admin confirms it."""
+    sent = asked.body
+    limit_nanos = read_usd(sent.limit_usd, "limit_usd")
+    return await break_glass.ask(office, sent.scope, sent.value, sent.lasts_s, limit_nanos, sent.reason, asked.actor)
+
+
+async def _confirm_grant(office: Office, asked: Plain) -> break_glass.GrantRow:
+    """Put into force what another admin has asked for."""
+    return await break_glass.confirm(office, asked.path["grant"], asked.actor)
+
+
+async def _end_grant(office: Office, asked: Plain) -> break_glass.GrantRow:
+    """End a grant at once, or take back what was asked for."""
+    return await break_glass.end(office, asked.path["grant"], asked.actor)
+
+
 async def _findings(office: Office, asked: Asked[LimitQuery, None]) -> Sequence[findings.FindingRow]:
     """What a person should look at, newest first."""
     return await findings.list_findings(office, asked.query.limit)
@@ -300,7 +317,7 @@ async def _reprice(office: Office, asked: Asked[RepriceQuery, None]) -> reprice.
     An answer is about 20,000 calls at most, the newest first. `next` says where the next one begins; add them up.
     """
     query = asked.query
-    return await reprice.reprice(office, _instant(query.since), query.identity, query.model, query.before)
+    return await reprice.reprice(office, read_instant(query.since), query.identity, query.model, query.before)
 
 
 async def _plan(office: Office, asked: Asked[NoQuery, DocumentsRequest]) -> registry.PlanRow:
@@ -350,6 +367,10 @@ ROUTES: Sequence[Route] = (
     Route("POST", "/admins", "admin", _add_admin, problems=(404, 409, 422)),
     Route("POST", "/admins/{admin}/rotate", "admin", _rotate_admin, problems=(404, 409, 422)),
     Route("POST", "/admins/{admin}/disable", "admin", _disable_admin, problems=(404, 409, 422)),
+    Route("GET", "/break-glass", "viewer", _grants),
+    Route("POST", "/break-glass", "operator", _ask_grant, problems=(404, 422)),
+    Route("POST", "/break-glass/{grant}/confirm", "approver", _confirm_grant, problems=(404, 409)),
+    Route("POST", "/break-glass/{grant}/end", "operator", _end_grant, problems=(404,)),
     Route("POST", "/keys/rotate", "admin", _rotate, problems=(422,)),
     Route("GET", "/findings", "viewer", _findings),
     Route("GET", "/changes", "viewer", _changes),
@@ -363,14 +384,3 @@ ROUTES: Sequence[Route] = (
 
 async def _no_route(scope: Scope, receive: Receive, send: Send) -> None:
     raise ControlProblem(404, "route_unknown", f"There is no {scope['path']} here.", f"The admin plane is {PREFIX}/.")
-
-
-def _instant(text: str) -> int:
-    """An RFC 3339 instant."""
-    try:
-        instant_ns = from_datetime(msgspec.convert(text, Annotated[datetime, msgspec.Meta(tz=True)]))
-    except (msgspec.ValidationError, OverflowError) as error:
-        raise invalid(f"{text!r} is not an instant.", "Write it as 2026-11-22T05:47:11Z.") from error
-    if not -_FARTHEST_NS <= instant_ns < _FARTHEST_NS:
-        raise invalid(f"{text} is too far from now to stand in the books.")
-    return instant_ns

@@ -16,6 +16,7 @@ from comptroller.core.budget.scope import Attribute, Scope
 from comptroller.core.identity.admin import Admin
 from comptroller.core.identity.credential import Claims
 from comptroller.core.identity.secret import BootstrapSecret
+from comptroller.core.policy.break_glass import BreakGlass
 from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
 from comptroller.core.registry.entries import EntryKey, Installed, StoredEntry
@@ -213,6 +214,14 @@ class Ledger(Protocol):
 
     async def stops(self, limit: int) -> Sequence[Stop]:
         """Newest first, lifted ones too."""
+        ...
+
+    async def write_grant(self, grant: BreakGlass, change: Change) -> None:
+        """Write a grant of break-glass as it stands now, and the event, in one transaction."""
+        ...
+
+    async def grants(self, limit: int) -> Sequence[BreakGlass]:
+        """Newest first, those that are over too."""
         ...
 
     async def write_admin(self, admin: Admin, change: Change) -> None:

@@ -14,6 +14,7 @@ from msgspec import Meta
 from comptroller.control.admins import LONGEST_LIFETIME_S as LONGEST_ADMIN_S
 from comptroller.control.admins import SHORTEST_LIFETIME_S as SHORTEST_ADMIN_S
 from comptroller.control.bootstrap import SECRETS_SHOWN
+from comptroller.control.break_glass import LONGEST_S, SHORTEST_S
 from comptroller.control.calls import OutcomeWord
 from comptroller.control.interfaces import SpendDimension
 from comptroller.control.login import LOGIN_LIFETIME_S, LONGEST_LOGIN_S, SHORTEST_LOGIN_S
@@ -25,6 +26,7 @@ from comptroller.control.tokens import SHORTEST_LIFETIME_S
 from comptroller.core.identity.admin import Role
 from comptroller.core.identity.credential import DEFAULT_LIFETIME_S, LONGEST_LIFETIME_S
 from comptroller.core.identity.secret import LONGEST_SECRET_LIFE_S
+from comptroller.core.policy.break_glass import GrantScope
 from comptroller.core.work.stop import StopScope
 
 ROWS_MOST = 10_000  # in one answer; `before` gets the next ones
@@ -207,6 +209,19 @@ class AdminRequest(Sent, frozen=True):
 
 class RotateAdminRequest(Sent, frozen=True):
     lifetime_s: AdminLifetime | None = None
+
+
+class BreakGlassRequest(Sent, frozen=True):
+    """For whom policies are to be skipped, for how long, and up to what amount."""
+
+    scope: GrantScope
+    lasts_s: Annotated[
+        int,
+        Meta(description="From its confirmation.", extra_json_schema={"minimum": SHORTEST_S, "maximum": LONGEST_S}),
+    ]
+    limit_usd: Usd
+    reason: Reason
+    value: Annotated[str, Meta(description="Its id or name; left out for everything.")] = ""
 
 
 class RotateRequest(Sent, frozen=True):

@@ -71,8 +71,8 @@ async def suspend(
     If the books cannot be written the stop stands as long as this process lives, and the error is said.
     """
     words = read_reason(reason, "Say why, for whoever meets the refusal.")
-    key = _key(office, scope, value)
-    warnings = await _check_known(office, key)
+    key = read_key(office, scope, value)
+    warnings = await check_known(office, key)
     while True:
         stop, already, cut = _stop_now(office, key, words, actor, kind)
         try:
@@ -91,7 +91,7 @@ async def suspend(
 async def resume(office: Office, scope: StopScope, value: str, reason: str, actor: str) -> StopRow:
     """Lift a stop. On disk first: a right that a restart would take back was never given."""
     words = read_reason(reason, "Say what has changed.")
-    gate, key = office.gate, _key(office, scope, value)
+    gate, key = office.gate, read_key(office, scope, value)
     stop = gate.stops.of(key)
     if stop is None:
         near = did_you_mean(" ".join(key).strip(), [each.name for each in gate.stops.in_force])
@@ -133,7 +133,7 @@ def _stop_now(office: Office, key: StopKey, reason: str, actor: str, kind: StopK
     return stop, before is not None, cut
 
 
-def _key(office: Office, scope: StopScope, value: str) -> StopKey:
+def read_key(office: Office, scope: StopScope, value: str) -> StopKey:
     """What is meant. A credential may be given itself, by whoever has found one: its id is what counts."""
     value = value.strip()
     if scope == "everything":
@@ -152,7 +152,7 @@ def _key(office: Office, scope: StopScope, value: str) -> StopKey:
     return scope, value
 
 
-async def _check_known(office: Office, key: StopKey) -> Sequence[str]:
+async def check_known(office: Office, key: StopKey) -> Sequence[str]:
     """Warnings about a name that nothing has yet. Raises ControlProblem where only a known one can be meant."""
     scope, value = key
     if scope == "everything":

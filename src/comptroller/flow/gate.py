@@ -17,6 +17,7 @@ from comptroller.core.budget.bounds import Bound
 from comptroller.core.budget.hold import NOTHING, Amounts
 from comptroller.core.budget.tree import BudgetTree
 from comptroller.core.identity.credential import Claims
+from comptroller.core.policy.break_glass import Broken
 from comptroller.core.refusal import Refusal
 from comptroller.core.registry.registry import Registry
 from comptroller.core.work.session import Session
@@ -112,6 +113,7 @@ class Gate:
     warn: Callable[[str, Mapping[str, str]], None]  # a log line: event, fields; never a secret
     callers: dict[str, Caller] = field(default_factory=dict)  # remembered, by their credentials' ids (flow/identify.py)
     stops: Stops = field(default_factory=Stops)  # replaced as a whole (control/stops.py), asked on every call
+    broken: Broken = field(default_factory=Broken)  # replaced as a whole, asked only when policies say no
     runs: Runs = field(init=False)
     draining: bool = False
 

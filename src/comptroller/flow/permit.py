@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from comptroller.core.instant import NANOS_PER_SECOND
+from comptroller.core.policy.break_glass import RULED_BY
 from comptroller.core.policy.policies import NOTHING
 from comptroller.core.policy.remedy import Kind, Step
 from comptroller.core.policy.request import LARGEST_LONG, Context, PolicyRequest, Resource, long
@@ -53,6 +54,10 @@ def seek_permit(gate: Gate, dialect: Dialect, caller: Caller, decision: Decision
         ruling = Ruling(verdict.ids, routed_by)
         if verdict.allowed:
             return Permit(weighed, ruling)
+        if gate.broken:
+            broken = _broken_glass(gate, caller, decision, asked, verdict)
+            if broken is not None:
+                return broken
         step = next_step(verdict, taken)
         if step is None:
             return Denied(_refused(caller, question, verdict), ruling)
@@ -69,6 +74,19 @@ def seek_permit(gate: Gate, dialect: Dialect, caller: Caller, decision: Decision
                 weighed, routed_by = routed, step.policies[0]
             case "approval":
                 return Denied(_approval_required(step, verdict), ruling)
+
+
+def _broken_glass(gate: Gate, caller: Caller, decision: Decision, asked: Asked, verdict: Verdict) -> Permit | None:
+    """Yes all the same, by a grant of break-glass that has enough left for it; it counts this call."""
+    for grant in gate.broken.applying(caller.stop_keys, gate.clock.now_ns()):
+        meter = gate.tree.meter(grant.id)
+        weighed = weigh(gate, caller, decision, asked, meter) if meter is not None else None
+        if meter is None or not isinstance(weighed, Weighed):
+            continue
+        bound = weighed.bound
+        if bound.affordable_by_money(meter.windows[0].remaining) >= bound.least_output_tokens:
+            return Permit(weighed, Ruling((RULED_BY + grant.id, *verdict.ids), None))
+    return None
 
 
 def policy_request(gate: Gate, caller: Caller, weighed: Weighed) -> PolicyRequest:

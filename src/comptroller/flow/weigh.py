@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from comptroller.core.budget.draw import Draw
+from comptroller.core.budget.meter import Meter
 from comptroller.core.budget.scope import Facts
 from comptroller.core.instant import to_datetime
 from comptroller.core.pricing.estimate import Asked, Estimate, estimate
@@ -28,13 +29,20 @@ class Weighed(msgspec.Struct, frozen=True, gc=False):
     bounded: bool  # False: nothing bounds it, and no budget needs a bound
 
 
-def weigh(gate: Gate, caller: Caller, decision: Decision, asked: Asked) -> Weighed | Refusal:
-    """The upper bound of a call to the model that was decided on, and the budgets it is for. Draws on none."""
+def weigh(
+    gate: Gate, caller: Caller, decision: Decision, asked: Asked, beside: Meter | None = None
+) -> Weighed | Refusal:
+    """The upper bound of a call to the model that was decided on, and the budgets it is for. Draws on none.
+
+    `beside`: what else counts it.
+    """
     if decision.name != asked.model:
         asked = msgspec.structs.replace(asked, model=decision.name)
     now_ns = gate.clock.now_ns()
     scope_facts = caller.facts(decision.provider.name, decision.name, decision.model.model_class)
     draw = gate.tree.drawn_by(scope_facts, now_ns)
+    if beside is not None:
+        draw = Draw(draw.pooled, (*draw.meters, beside))
     rates = caller.registry.prices.rates(decision.provider.name, decision.name, to_datetime(now_ns).date())
     money = "usd" in draw.units
     metered = money or "tokens" in draw.units or "thinking_tokens" in draw.units

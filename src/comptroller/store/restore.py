@@ -28,7 +28,7 @@ from comptroller.core.budget.restored import Missing, UnknownSpend, carried, mis
 from comptroller.core.instant import format_instant, from_datetime, to_datetime
 from comptroller.core.registry.build import build
 from comptroller.flow.records import Change, Finding
-from comptroller.store import admins, exchange, registry, schema, sessions, stops, tables
+from comptroller.store import admins, break_glass, exchange, registry, schema, sessions, stops, tables
 from comptroller.store.backup import (
     DATABASE,
     Backup,
@@ -123,6 +123,7 @@ class Restoring:
             self._end_sessions(connection)
             self._carry_stops(connection)
             self._carry_admins(connection)
+            break_glass.end_all(connection, self._now_ns, "restore")  # what was an emergency then
             self._number(connection)
             self._record(connection, choice if self.plan.needs_choice else None, words)
             epoch = get_meta(connection, "epoch")

@@ -304,6 +304,24 @@ secrets = Table(
     Column("revoked_reason", Text),
 )
 
+break_glass = Table(
+    "break_glass",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("scope", Text, nullable=False),
+    Column("value", Text, nullable=False),  # '' for everything
+    Column("limit_nanos", BigInteger, nullable=False),
+    Column("lasts_s", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("asked_at_ns", BigInteger, nullable=False),
+    Column("asked_by", Text, nullable=False),
+    Column("confirmed_at_ns", BigInteger),
+    Column("confirmed_by", Text),
+    Column("ends_at_ns", BigInteger),
+    Column("ended_at_ns", BigInteger),  # by somebody, before its time
+    Column("ended_by", Text),
+)
+
 registry_entries = Table(
     "registry_entries",
     metadata,

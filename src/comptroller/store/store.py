@@ -43,11 +43,12 @@ from comptroller.core.budget.bounds import Bound
 from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.core.identity.admin import Admin
 from comptroller.core.identity.secret import BootstrapSecret
+from comptroller.core.policy.break_glass import BreakGlass
 from comptroller.core.work.session import Session
 from comptroller.core.work.stop import Stop
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Change, Finding
-from comptroller.store import admins, books, registry, retention, secrets, sessions, spend, stops, tables
+from comptroller.store import admins, books, break_glass, registry, retention, secrets, sessions, spend, stops, tables
 from comptroller.store.database import Database
 from comptroller.store.folder import Folder
 from comptroller.store.journal import JournalWriter
@@ -137,6 +138,12 @@ class Store(Ledger):
 
     async def lift_stop(self, lifted: Stop, made: Change, change: Change) -> None:
         await self.journal.submit(lambda connection: stops.lift_stop(connection, lifted, made, change))
+
+    async def write_grant(self, grant: BreakGlass, change: Change) -> None:
+        await self.journal.submit(lambda connection: break_glass.write_grant(connection, grant, change))
+
+    async def grants(self, limit: int) -> Sequence[BreakGlass]:
+        return await self._read(lambda connection: break_glass.list_grants(connection, limit))
 
     async def write_admin(self, admin: Admin, change: Change) -> None:
         await self.journal.submit(lambda connection: admins.write_admin(connection, admin, change))

@@ -1,0 +1,173 @@
+"""Break-glass: one admin asks that policies be skipped for a while, another one confirms; it ends by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from comptroller.control.office import Office
+from comptroller.control.problem import ControlProblem, conflict, invalid, ledger_unavailable, not_found
+from comptroller.control.reason import read_reason
+from comptroller.control.stops import check_known, read_key
+from comptroller.core.budget.hold import NOTHING
+from comptroller.core.budget.meter import LEDGER_KEY, ledger_key
+from comptroller.core.identity.admin import Actor
+from comptroller.core.instant import NANOS_PER_SECOND, format_instant
+from comptroller.core.money import format_usd
+from comptroller.core.policy.break_glass import BreakGlass, Broken, GrantScope, GrantState
+from comptroller.core.work.bounds import Bounds
+from comptroller.flow.journal import LedgerUnavailableError
+from comptroller.flow.records import Change
+
+GRANTS_SHOWN = 100
+SHORTEST_S = 60
+LONGEST_S = 24 * 3600
+MOST_NANOS = 10**15  # a million USD
+_LOOKED_AT = 10_000  # none lasts longer than a day
+
+
+class GrantRow(msgspec.Struct, frozen=True):
+    id: str
+    scope: GrantScope
+    value: str
+    state: GrantState
+    limit_usd: str
+    spent_usd: str | None  # None: it is not in force now
+    held_usd: str | None
+    lasts_s: int
+    reason: str
+    asked_at: str
+    asked_by: str
+    confirmed_by: str | None
+    ends_at: str | None
+    ended_by: str | None
+
+
+async def go_on(office: Office) -> None:
+    """After a start: grants that are in force go on, with what they have spent."""
+    now_ns, gate = office.gate.clock.now_ns(), office.gate
+    found = [each for each in await office.ledger.grants(_LOOKED_AT) if each.state(now_ns) == "in_force"]
+    spent = await office.ledger.instance_balances([LEDGER_KEY], [each.id for each in found])
+    for grant in found:
+        posted = spent.get(ledger_key(grant.id), NOTHING)
+        gate.tree.open_session(grant.id, Bounds(usd_nanos=grant.limit_nanos), posted)
+    gate.broken = Broken(reversed(found))
+
+
+async def list_grants(office: Office, limit: int = GRANTS_SHOWN) -> Sequence[GrantRow]:
+    """Newest first; those that are over, too."""
+    return [_row(office, each) for each in await office.ledger.grants(limit)]
+
+
+async def ask(
+    office: Office, scope: GrantScope, value: str, lasts_s: int, limit_nanos: int, reason: str, actor: Actor
+) -> GrantRow:
+    """Ask for a grant. Nothing changes until somebody else confirms it."""
+    _check_named(actor)
+    words = read_reason(reason, "Say what burns, for whoever is to confirm it.")
+    if not SHORTEST_S <= lasts_s <= LONGEST_S:
+        raise invalid(f"This cannot last {lasts_s} s.", f"A minute to {LONGEST_S // 3600} hours.")
+    if not 0 < limit_nanos <= MOST_NANOS:
+        hint = f"Give an amount above zero, and at most {format_usd(MOST_NANOS)} USD."
+        raise invalid("That is no amount for an emergency.", hint)
+    key = read_key(office, scope, value)
+    await check_known(office, key)
+    clock = office.gate.clock
+    asked_at_ns = clock.now_ns()
+    grant = BreakGlass(clock.new_id("brg"), scope, key[1], limit_nanos, lasts_s, words, asked_at_ns, actor.name)
+    await _write(office, grant, "ask", actor.name, asked_at_ns)
+    return _row(office, grant)
+
+
+async def confirm(office: Office, grant_id: str, actor: Actor) -> GrantRow:
+    """Put into force what another admin has asked for."""
+    _check_named(actor)
+    async with office.changing:
+        grant, now_ns = await _known(office, grant_id), office.gate.clock.now_ns()
+        if grant.state(now_ns) != "asked":
+            raise conflict(f"{grant.id} is {grant.state(now_ns).replace('_', ' ')}.", "`comptroller break-glass list`")
+        if grant.asked_by == actor.name:
+            hint = "Ask another admin who may approve: `comptroller admins list`."
+            raise ControlProblem(403, "second_admin_needed", f"{actor.name} has asked for this.", hint)
+        ends_at_ns = now_ns + grant.lasts_s * NANOS_PER_SECOND
+        grant = msgspec.structs.replace(grant, confirmed_at_ns=now_ns, confirmed_by=actor.name, ends_at_ns=ends_at_ns)
+        await _write(office, grant, "confirm", actor.name, now_ns)
+        gate = office.gate
+        gate.tree.open_session(grant.id, Bounds(usd_nanos=grant.limit_nanos))
+        gate.broken = Broken((*_in_force(office, now_ns), grant))
+    return _row(office, grant)
+
+
+async def end(office: Office, grant_id: str, actor: Actor) -> GrantRow:
+    """End a grant, or take back what was asked for, at once. Calls in flight go on."""
+    async with office.changing:
+        grant, now_ns = await _known(office, grant_id), office.gate.clock.now_ns()
+        if grant.state(now_ns) == "over":
+            return _row(office, grant)
+        gate = office.gate
+        # At once, whatever the books say.
+        gate.broken = Broken(each for each in _in_force(office, now_ns) if each.id != grant.id)
+        grant = msgspec.structs.replace(grant, ended_at_ns=now_ns, ended_by=actor.name)
+        await _write(office, grant, "end", actor.name, now_ns)
+        row = _row(office, grant)
+        gate.tree.close_session(grant.id)
+    return row
+
+
+def _in_force(office: Office, now_ns: int) -> Sequence[BreakGlass]:
+    """Those of memory, without what has ended by itself."""
+    kept: list[BreakGlass] = []
+    for grant in office.gate.broken.grants:
+        if grant.state(now_ns) == "in_force":
+            kept.append(grant)
+        else:
+            office.gate.tree.close_session(grant.id)
+    return kept
+
+
+def _check_named(actor: Actor) -> None:
+    if not actor.named:
+        sentence = "The bootstrap credential is nobody in particular, and this takes two people."
+        raise ControlProblem(403, "named_admin_needed", sentence, "`comptroller admins add NAME --role ...`, twice.")
+
+
+async def _known(office: Office, grant_id: str) -> BreakGlass:
+    found = next((each for each in await office.ledger.grants(_LOOKED_AT) if each.id == grant_id), None)
+    if found is None:
+        raise not_found(f"There is no grant {grant_id!r}.", "`comptroller break-glass list` lists them.")
+    return found
+
+
+async def _write(office: Office, grant: BreakGlass, verb: str, actor: str, at_ns: int) -> None:
+    """On disk first: a right that a restart would take back was never given."""
+    facts = {"scope": grant.name, "limit_usd": format_usd(grant.limit_nanos), "lasts_s": grant.lasts_s}
+    ends = {} if grant.ends_at_ns is None else {"ends_at": format_instant(grant.ends_at_ns)}
+    after = msgspec.json.encode(facts | ends | {"asked_by": grant.asked_by}).decode()
+    change = Change(at_ns, actor, verb, "break_glass", grant.id, grant.reason, after=after)
+    try:
+        await office.ledger.write_grant(grant, change)
+    except LedgerUnavailableError as error:
+        raise ledger_unavailable(f"{grant.id} could not be written: {error}.") from error
+
+
+def _row(office: Office, grant: BreakGlass) -> GrantRow:
+    state = grant.state(office.gate.clock.now_ns())
+    meter = office.gate.tree.meter(grant.id)
+    counted = None if meter is None or state != "in_force" else meter.windows[0]
+    return GrantRow(
+        id=grant.id,
+        scope=grant.scope,
+        value=grant.value,
+        state=state,
+        limit_usd=format_usd(grant.limit_nanos),
+        spent_usd=None if counted is None else format_usd(counted.posted),
+        held_usd=None if counted is None else format_usd(counted.held),
+        lasts_s=grant.lasts_s,
+        reason=grant.reason,
+        asked_at=format_instant(grant.asked_at_ns),
+        asked_by=grant.asked_by,
+        confirmed_by=grant.confirmed_by,
+        ends_at=None if grant.ends_at_ns is None else format_instant(grant.ends_at_ns),
+        ended_by=grant.ended_by,
+    )

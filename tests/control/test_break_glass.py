@@ -1,0 +1,149 @@
+"""Break-glass: what can be asked for, who confirms, when it is over, and what a start knows of it."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comptroller.control import admins, api, break_glass
+from comptroller.control.door import Outside
+from comptroller.control.problem import ControlProblem
+from comptroller.core.identity.admin import BOOTSTRAP, Actor
+from comptroller.core.instant import NANOS_PER_SECOND
+from comptroller.core.policy.break_glass import ASK_KEPT_NS
+from comptroller.core.work.stop import EVERYTHING, StopKey
+from comptroller.flow.journal import LedgerUnavailableError
+from tests.control.asgi import Admin, ask
+from tests.control.house import House, opened
+
+ADA, EVE = Actor("ada", "admin", named=True), Actor("eve", "approver", named=True)
+KEYS: tuple[StopKey, ...] = (("team", "red"), EVERYTHING)
+USD = 10**9
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    async with opened(tmp_path) as house:
+        yield house
+
+
+async def asked(house: House, lasts_s: int = 600) -> str:
+    return (await break_glass.ask(house.office, "team", "red", lasts_s, USD, "INC-9", ADA)).id
+
+
+def applying(house: House) -> list[str]:
+    return [each.id for each in house.gate.broken.applying(KEYS, house.gate.clock.now_ns())]
+
+
+def later(house: House, monkeypatch: pytest.MonkeyPatch, by_ns: int) -> None:
+    now_ns = house.gate.clock.now_ns() + by_ns
+    monkeypatch.setattr(house.gate.clock, "now_ns", lambda: now_ns)
+
+
+async def test_it_is_in_force_from_its_confirmation_and_ends_by_itself(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grant_id = await asked(house)
+    assert applying(house) == []
+    row = await break_glass.confirm(house.office, grant_id, EVE)
+    assert (row.state, row.confirmed_by, row.spent_usd) == ("in_force", "eve", "0.00")
+    assert applying(house) == [grant_id]
+    assert list(house.gate.broken.applying((("team", "blue"),), house.gate.clock.now_ns())) == []
+    later(house, monkeypatch, 600 * NANOS_PER_SECOND)
+    assert applying(house) == []
+    assert (await break_glass.list_grants(house.office))[0].state == "over"
+    assert (await break_glass.end(house.office, grant_id, ADA)).ended_by is None, "it had ended"
+
+
+async def test_what_nobody_confirms_is_over_after_an_hour(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    grant_id = await asked(house)
+    later(house, monkeypatch, ASK_KEPT_NS)
+    with pytest.raises(ControlProblem, match="is over"):
+        await break_glass.confirm(house.office, grant_id, EVE)
+    assert applying(house) == []
+
+
+async def test_who_asked_cannot_confirm_and_bootstrap_is_nobody(house: House) -> None:
+    grant_id = await asked(house)
+    with pytest.raises(ControlProblem) as raised:
+        await break_glass.confirm(house.office, grant_id, ADA)
+    assert (raised.value.status, raised.value.code) == (403, "second_admin_needed")
+    nobody = Actor(BOOTSTRAP, "admin", named=False)
+    with pytest.raises(ControlProblem, match="nobody in particular"):
+        await break_glass.confirm(house.office, grant_id, nobody)
+    with pytest.raises(ControlProblem, match="nobody in particular"):
+        await break_glass.ask(house.office, "team", "red", 60, USD, "INC-9", nobody)
+    assert applying(house) == []
+
+
+async def test_what_was_asked_for_can_be_taken_back(house: House) -> None:
+    grant_id = await asked(house)
+    assert (await break_glass.end(house.office, grant_id, EVE)).ended_by == "eve"
+    with pytest.raises(ControlProblem, match="is over"):
+        await break_glass.confirm(house.office, grant_id, EVE)
+    with pytest.raises(ControlProblem, match="There is no grant"):
+        await break_glass.end(house.office, "brg_nope", EVE)
+
+
+async def test_a_start_goes_on_with_what_is_in_force_alone(tmp_path: Path) -> None:
+    async with opened(tmp_path) as house:
+        going_on, ended, pending = [await asked(house) for _ in range(3)]
+        for each in (going_on, ended):
+            await break_glass.confirm(house.office, each, EVE)
+        await break_glass.end(house.office, ended, EVE)
+    async with opened(tmp_path) as house:
+        await break_glass.go_on(house.office)
+        assert applying(house) == [going_on]
+        states = {each.id: each.state for each in await break_glass.list_grants(house.office)}
+        assert states == {going_on: "in_force", ended: "over", pending: "asked"}
+
+
+async def test_what_cannot_be_written_is_not_given_and_is_ended_all_the_same(house: House) -> None:
+    first, second = await asked(house), await asked(house)
+    await break_glass.confirm(house.office, first, EVE)
+    house.office.ledger = Unwritable(house.office.ledger)
+    with pytest.raises(ControlProblem, match="could not be written"):
+        await break_glass.confirm(house.office, second, EVE)
+    assert applying(house) == [first]
+    with pytest.raises(ControlProblem, match="could not be written"):
+        await break_glass.end(house.office, first, EVE)
+    assert applying(house) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "code"),
+    [
+        ({"lasts_s": 86_401}, 422, "invalid"),
+        ({"lasts_s": 59}, 422, "invalid"),
+        ({"limit_usd": "0"}, 422, "invalid"),
+        ({"limit_usd": "-1"}, 422, "invalid"),
+        ({"limit_usd": "1000001"}, 422, "invalid"),
+        ({"limit_usd": "999999999999999999999"}, 422, "invalid"),
+        ({"limit_usd": "much"}, 422, "invalid"),
+        ({"reason": " "}, 422, "invalid"),
+        ({"value": "rde"}, 404, "not_found"),
+        ({"scope": "everything"}, 422, "invalid"),
+        ({"scope": "model"}, 400, "request_invalid"),
+    ],
+)
+async def test_what_cannot_be_asked_for(house: House, change: dict[str, Any], status: int, code: str) -> None:
+    made = await admins.add(house.office, "olga", "operator", None, None, None, "test")
+    sent = {"scope": "team", "value": "red", "lasts_s": 60, "limit_usd": "1", "reason": "INC-9"} | change
+    app = api.build(house.office, Outside(Admin()))
+    said = await ask(app, "POST", "/api/v1/break-glass", sent, credential=made.credential)
+    assert (said.status, said.code) == (status, code)
+    assert await house.store.grants(10) == []
+
+
+class Unwritable:
+    """Books that can be read alone."""
+
+    def __init__(self, ledger: Any) -> None:
+        self._ledger = ledger
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ledger, name)
+
+    async def write_grant(self, *_: Any) -> None:
+        raise LedgerUnavailableError("disk full")
