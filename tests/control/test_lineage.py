@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from comptroller.control import session_changes, sessions, timed, tokens
+from comptroller.control import registry, session_changes, sessions, timed, tokens
 from comptroller.control.problem import ControlProblem
 from comptroller.control.tokens import Minted, OpenRequest
 from comptroller.core.work.bounds import Bounds
@@ -14,8 +14,8 @@ from comptroller.flow.caller import Caller
 from comptroller.flow.decide import standing
 from comptroller.flow.identify import identify
 from comptroller.flow.journal import LedgerUnavailableError
-from tests.control.house import House, Interrupted, opened
-from tests.harness.configuration import identity
+from tests.control.house import House, Interrupted, document, opened
+from tests.harness.configuration import budget, identity
 
 USD = 10**9
 BOUNDS = {"agent": {"usd": "1.00", "wall_clock_s": 3600, "depth": 2, "fan_out": 5}}
@@ -215,3 +215,39 @@ async def test_the_amounts_of_another_identity_are_not_shown(tmp_path: Path) -> 
             facts = caller.facts("sandbox", "sandbox-large", None)
             draw = house.gate.tree.drawn_by(facts, house.gate.clock.now_ns())
             assert [window.key.instance for window in draw.shown] == [each.session for each in seen]
+
+
+async def test_what_an_operator_took_away_nobody_else_gives_back(tmp_path: Path) -> None:
+    async with opened(tmp_path, bounds=BOUNDS) as house:
+        top = await start(house)
+        child = await start(house, top)
+        less = Bounds(usd_nanos=USD // 10)
+        await session_changes.narrow(house.office, child.session, less, None, None, "loops", "admin", by_operator=True)
+    async with opened(tmp_path) as house:
+        more = Bounds(usd_nanos=USD // 2)
+        with pytest.raises(ControlProblem, match="only an operator gives it more"):
+            await session_changes.renew(house.office, child.session, more, "more", "agent/ant", within_kind=True)
+        row = await session_changes.renew(house.office, child.session, more, "it is mended", "admin")
+        assert row.bounds.usd == "0.50"
+
+
+async def test_what_binds_nothing_yet_is_said(tmp_path: Path) -> None:
+    async with opened(tmp_path, bounds=BOUNDS) as house:
+        assert (await start(house)).notes == ()
+        for asked in ({"tools": ("search",)}, {"bounds": Bounds(tool_calls=3)}):
+            (said,) = (await start(house, **asked)).notes
+            assert "bind nothing yet" in said
+
+
+async def test_a_plan_says_what_a_new_budget_does_not_begin_with(tmp_path: Path) -> None:
+    async with opened(tmp_path, bounds=BOUNDS) as house:
+
+        async def warned() -> list[str]:
+            budgets = [budget("all", "9 USD"), budget("red", "9 USD", scope={"team": "red"})]
+            planned = await registry.show_plan(house.office, document(bounds=BOUNDS, budgets=budgets))
+            return [warning.where for warning in planned.warnings if "below theirs" in warning.sentence]
+
+        top = await start(house)
+        assert await warned() == []
+        await start(house, top)
+        assert await warned() == ["budgets.red"]
