@@ -69,6 +69,20 @@ def test_a_token_in_a_file_becomes_a_credential_that_calls_and_is_kept(
     assert all(stat.S_IMODE(each.parent.stat().st_mode) == 0o700 for each in kept)
 
 
+def test_nothing_says_where_the_gateway_is(typed: Typed, tmp_path: Path) -> None:
+    """A workload needs its address, and no admin credential."""
+    (tmp_path / "a").write_text("cptrsec_x")
+    done = typed("token", "agent/ant", "--secret-file", "a", folder=tmp_path)
+    assert done.returncode == 1
+    assert "--gateway URL or COMPTROLLER_URL" in done.stderr
+    assert "COMPTROLLER_TOKEN" not in done.stderr
+    assert "Others on this machine can read a: chmod 600 a" in done.stderr
+    (tmp_path / "a").chmod(0o600)
+    assert "chmod" not in typed("token", "agent/ant", "--secret-file", "a", folder=tmp_path).stderr
+    done = typed("status", folder=tmp_path, COMPTROLLER_CONFIG="gone.toml")
+    assert f"COMPTROLLER_CONFIG names {tmp_path / 'gone.toml'}, which is no file" in done.stderr
+
+
 def test_when_a_credential_is_about_to_end_its_session_goes_on_until_that_is_over(
     federated: GatewayProcess, issuer: IssuerProcess, typed: Typed, away: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -34,7 +34,9 @@ def test_the_books_are_open(typed: Typed, stopped: GatewayProcess) -> None:
     assert "It was charged" in typed.about(stopped, "explain", row["id"])
     status = typed.rows(stopped, "status")
     assert (status["serving"], status["live_calls"]) == (False, 0)
-    assert "not running" in typed.about(stopped, "status")
+    shown = typed.about(stopped, "status")
+    assert "not running" in shown
+    assert "as this shell sees it" in shown, "the gateway will have an environment of its own"
 
 
 def test_what_is_done_now_holds_later(typed: Typed, stopped: GatewayProcess) -> None:

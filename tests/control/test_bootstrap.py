@@ -1,10 +1,13 @@
 """Bootstrap secrets where only the office can look: whose they are after a restore, and what happens without a disk."""
 
+import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from comptroller.control.bootstrap import issue_secret, list_secrets, revoke_secret, secret_that_holds
+from comptroller.control.guesses import MOST_LOOKS
 from comptroller.control.problem import ControlProblem
 from comptroller.core.identity.secret import BootstrapSecret
 from comptroller.store.keyring import FILE_NAME
@@ -59,3 +62,31 @@ async def test_a_secret_ends_within_ninety_days(tmp_path: Path, expires_s: int) 
     async with opened(tmp_path) as house:
         with pytest.raises(ControlProblem, match="cannot live for"):
             await issue_secret(house.office, "agent/ant", expires_s, "dana")
+
+
+class Counted:
+    """A ledger that counts how many look up a secret at once."""
+
+    def __init__(self, ledger: Any) -> None:
+        self._ledger = ledger
+        self.now = self.most = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ledger, name)
+
+    async def secret(self, secret_id: str) -> BootstrapSecret | None:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        try:
+            return await self._ledger.secret(secret_id)
+        finally:
+            self.now -= 1
+
+
+async def test_however_many_show_a_secret_at_once_few_threads_are_taken(tmp_path: Path) -> None:
+    async with opened(tmp_path) as house:
+        secret = (await issue_secret(house.office, "agent/ant", DAY_S, "dana")).secret
+        ledger = house.office.ledger = Counted(house.office.ledger)  # type: ignore[assignment]
+        found = await asyncio.gather(*(secret_that_holds(house.office, "agent/ant", secret) for _ in range(50)))
+        assert all(isinstance(each, BootstrapSecret) for each in found)
+        assert ledger.most == MOST_LOOKS

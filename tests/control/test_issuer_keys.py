@@ -8,11 +8,13 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import msgspec
 import pytest
 from joserfc import jwk
 
 from comptroller.control.issuer_keys import BELIEVE_S, KEEP_S, MOST_BYTES, REFETCH_S, IssuerKeys
 from comptroller.core.identity.federation import TrustedIssuer, Untrusted
+from comptroller.flow.upstream import Exchange, Origin, UpstreamRequest
 from comptroller.gateway.egress import Egress
 from tests.harness.issuer import IssuerProcess
 
@@ -56,7 +58,7 @@ def key_id(issuer: IssuerProcess) -> str:
 
 def why(found: object) -> str:
     assert isinstance(found, Untrusted), found
-    return f"{found.code}: {found.sentence}"
+    return f"{found.code}: {found.sentence} {found.why}"
 
 
 async def test_keys_that_rotate_are_followed_and_withdrawn_ones_are_forgotten(
@@ -212,6 +214,39 @@ async def test_discovery_leads_nowhere_that_the_egress_would_not_go(
     answers.bodies["/.well-known/openid-configuration"] = json.dumps(said).encode()
     answers.bodies["/keys"] = key_set(GOOD)
     assert words in why(await keys.key(trusted(answers.url), "a"))
+
+
+class Redirected:
+    """The egress, with a public host of the test's behind a name: no name is resolved."""
+
+    def __init__(self, egress: Egress, port: int) -> None:
+        self._egress = egress
+        self._port = port
+
+    def open(self, request: UpstreamRequest, **named: Any) -> Exchange:
+        if request.origin.host == "login.acme.example":
+            here = Origin("http", "127.0.0.1", self._port, allow_private=True)
+            request = msgspec.structs.replace(request, origin=here)
+        return self._egress.open(request, **named)
+
+    async def close(self) -> None:
+        await self._egress.close()
+
+
+async def test_a_public_issuer_leads_to_nothing_on_this_machine_and_nobody_who_asks_learns_what_is_there(
+    answers: Answers, tmp_path: Path
+) -> None:
+    public = "https://login.acme.example"
+    keys = IssuerKeys(Redirected(Egress(), int(answers.url.rpartition(":")[2])), tmp_path)
+    document = {"issuer": public, "jwks_uri": f"{answers.url}/keys"}
+    answers.bodies = {"/.well-known/openid-configuration": json.dumps(document).encode(), "/keys": key_set(GOOD)}
+    found = await keys.key(trusted(public), "a")
+    assert isinstance(found, Untrusted)
+    assert "forbidden_address" in found.why
+    assert "127.0.0.1" not in found.sentence + found.hint
+    assert "forbidden" not in found.sentence + found.hint
+    named = trusted(public, f"{answers.url}/keys", name="beside")
+    assert not isinstance(await keys.key(named, "a"), Untrusted), "the registry itself names this machine"
 
 
 async def test_the_only_key_needs_no_id_and_one_of_several_does(keys: IssuerKeys, answers: Answers) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import shutil
 import socket
@@ -280,8 +281,8 @@ def a_backup_before_a_migration(folder: Path) -> None:
         (lambda folder: (folder / "state" / "signing-keys.json").write_text("{}"), {"credentials.signing_keys": "fail"},
          "does not hold signing keys"),
         (an_old_key, {"credentials.signing_keys": "warn"}, "The key that signs is 91 days old"),
-        (rewrite("comptroller.toml", f"env:{KEY_VARIABLE}", "env:NOT_SET"), {"providers.sandbox.key": "fail"},
-         "is not set"),
+        (rewrite("comptroller.toml", f"env:{KEY_VARIABLE}", "env:NOT_SET"), {"providers.sandbox.key": "warn"},
+         "is not set (in this shell; the gateway has one of its own)"),
         (a_key_that_all_can_read, {"providers.sandbox.key": "warn"}, "readable by everyone"),
         (nobody_listens, {"providers.sandbox.address": "fail"}, "cannot be reached"),
         (metadata_service, {"providers.sandbox.address": "fail"}, "link-local"),
@@ -407,13 +408,43 @@ def test_a_gateway_that_cannot_fold_is_found(typed: Typed, sandbox: SandboxProce
         assert "the oldest for 40" in found["store.unfolded"][1]
 
 
-def test_a_key_of_the_gateways_own_environment(typed: Typed, sandbox: SandboxProcess, tmp_path: Path) -> None:
-    """This shell does not have it; the gateway may."""
+def test_a_running_gateway_says_itself_which_keys_it_has(typed: Typed, sandbox: SandboxProcess, tmp_path: Path) -> None:
+    """This shell has none of them."""
     with GatewayProcess(tmp_path, process(sandbox.url), registry(BUDGETS, MEMBERS)) as gateway:
-        done = typed("doctor", "--json", "--config", str(gateway.config))
-        (row,) = [row for row in json.loads(done.stdout) if row["name"] == "providers.sandbox.key"]
-        assert (row["state"], done.returncode) == ("warn", 0)
-        assert "comptroller status" in row["hint"]
+        found = shown(typed, gateway.config)
+        assert found["providers.sandbox.key"] == ("ok", f"The gateway has it from environment variable {KEY_VARIABLE}.")
+        rewrite("comptroller.toml", "[providers.sandbox]", "[providers.later]")(tmp_path)
+        state, sentence = shown(typed, gateway.config)["providers.later.key"]
+        assert (state, sentence) == ("warn", "The gateway was started before this provider was set up.")
+
+
+def test_a_credential_of_ours_is_no_key(typed: Typed, sandbox: SandboxProcess, tmp_path: Path) -> None:
+    """Who follows the sample's lines has one in OPENAI_API_KEY; it is not for the provider to see."""
+    with GatewayProcess(tmp_path, process(sandbox.url), registry(BUDGETS, MEMBERS)) as gateway:
+        credential = gateway.token("agent/ant")
+        gateway.sigterm()
+        state, sentence = shown(typed, gateway.config, **{KEY_VARIABLE: credential})["providers.sandbox.key"]
+        assert state == "warn"
+        assert "holds a credential of Comptroller's own" in sentence
+        assert credential not in sentence
+
+
+def test_the_sample_is_well_in_a_shell_that_has_no_key(typed: Typed, tmp_path: Path) -> None:
+    """Its real providers wait for keys: that nobody answers for them is no fault."""
+    sample = Path(sys.modules["comptroller"].__path__[0]) / "sample"
+    shutil.copytree(sample, tmp_path / "here")
+    path = tmp_path / "here" / "comptroller.toml"
+    path.write_text(re.sub(r'base_url = "https?://[^"]*"', 'base_url = "http://127.0.0.1:9"', path.read_text()))
+    done = typed("doctor", "--json", "--config", str(path))
+    rows = {row["name"]: row for row in json.loads(done.stdout)}
+    assert (done.returncode, [row for row in rows.values() if row["state"] == "fail"]) == (0, [])
+    assert "No call goes there as long as it has no key" in rows["providers.openai.address"]["hint"]
+
+
+def shown(typed: Typed, config: Path, **env: str) -> dict[str, tuple[str, str]]:
+    """State and sentence of each check, in a shell with these variables and no key beyond them."""
+    done = typed("doctor", "--json", "--config", str(config), **env)
+    return {row["name"]: (row["state"], row["sentence"]) for row in json.loads(done.stdout)}
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")

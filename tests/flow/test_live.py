@@ -39,6 +39,20 @@ async def test_the_first_reason_stands() -> None:
     assert line.reason == "client_slow"
 
 
+async def test_a_second_reason_ends_what_is_begun_anew() -> None:
+    """A stop may come between a slow caller's cut and the reading on for its usage."""
+    line = Line()
+    line.cut("client_slow")
+    line.cut("stopped")
+    line.renew()
+    assert line.reason == "stopped"
+    with line:
+        await forever()
+        pytest.fail("the block goes on after a stop")
+    line.renew()
+    assert line.reason is None
+
+
 async def test_a_cut_after_the_block_touches_nobody() -> None:
     line = Line()
     with line:

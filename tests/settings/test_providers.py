@@ -86,6 +86,9 @@ def test_private_addresses_are_for_who_names_them(host: str, named: bool, allowe
         ("abc\u00e9", "holds characters that no key has"),
         ("abc\udcff", "holds characters that no key has"),
         ("a" * 9000, "holds more than a key can be"),
+        ("cptr_abc", "holds a credential of Comptroller's own, not the provider's key"),
+        ("cptradm_abc", "holds a credential of Comptroller's own, not the provider's key"),
+        (" cptrsec_abc\n", "holds a credential of Comptroller's own, not the provider's key"),
     ],
 )
 def test_without_a_key_a_provider_is_there_and_says_why(found: str | None, missing: str) -> None:

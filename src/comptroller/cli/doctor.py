@@ -11,6 +11,7 @@ from comptroller.cli.said import Progress, write, write_json
 
 if TYPE_CHECKING:
     import ssl
+    from pathlib import Path
 
     from comptroller.doctor.check import Check
     from comptroller.settings import Settings
@@ -39,7 +40,7 @@ def doctor(context: typer.Context, as_json: AsJson = False, config: Config = Non
     from comptroller.doctor.examine import examine
 
     path = find_config(chosen_config(context, config))
-    checks = asyncio.run(examine(path, os.environ, _answers, Progress("doctor")))
+    checks = asyncio.run(examine(path, os.environ, _answers, lambda: _standing(path), Progress("doctor")))
     if as_json:
         write_json(msgspec.json.encode(checks))
     else:
@@ -75,8 +76,8 @@ def _answers(settings: Settings) -> Check:
     from functools import partial
 
     from comptroller.doctor.check import fail, ok
+    from comptroller.doctor.examine import GATEWAY
 
-    name = "store.gateway"
     planes = {settings.listen: settings.tls_cert, settings.admin.listen: settings.admin_cert}
     for plane, cert in planes.items():
         kind = http.client.HTTPConnection if cert is None else partial(http.client.HTTPSConnection, context=_any_name())
@@ -85,10 +86,25 @@ def _answers(settings: Settings) -> Check:
             connection.request("GET", "/readyz")
             status = connection.getresponse().status
         except (OSError, http.client.HTTPException) as error:
-            return fail(name, f"It does not answer on {plane}: {error}.", "Look at its log; restart it if it hangs.")
+            return fail(GATEWAY, f"It does not answer on {plane}: {error}.", "Look at its log; restart it if it hangs.")
         finally:
             connection.close()
         if status != 200:
             hint = "See `ledger` in `comptroller status`; while it stops this is as it should be."
-            return fail(name, f"It answers on {plane} that it is not ready (HTTP {status}).", hint)
-    return ok(name, "It answers, and is ready.")
+            return fail(GATEWAY, f"It answers on {plane} that it is not ready (HTTP {status}).", hint)
+    return ok(GATEWAY, "It answers, and is ready.")
+
+
+def _standing(config: Path) -> dict[str, str | None] | None:
+    """Why the providers of the gateway that runs here cannot be used, as it says itself; None if it does not say."""
+    from comptroller.cli.failure import CommandError
+    from comptroller.cli.target import find_target
+    from comptroller.cli.transport import ask_once
+    from comptroller.control.status import Status
+
+    try:
+        target = find_target(config)._replace(timeout_s=_ANSWER_S)
+        answer = ask_once(target, "GET", "/api/v1/status", {}, b"")
+        return {row.name: row.missing for row in answer.read(Status).providers} if answer.status == 200 else None
+    except CommandError:
+        return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import shlex
 import subprocess
 import sys
 from importlib import resources
@@ -30,7 +31,7 @@ def rehearse(directory: Path) -> int:
     config = directory / "comptroller.toml"
     sandbox_url = load_settings(config).providers["sandbox"].base_url
     with _Sandbox(sandbox_url.host, sandbox_url.port):
-        words = _Words(os.path.relpath(config), os.path.relpath(Path(sys.executable).parent / "comptroller"))
+        words = _Words(shlex.quote(str(config.absolute())), shlex.quote(str(Path(sys.executable).parent)))
         return app.serve(config, on_ready=lambda house: _welcome(house, words))
 
 
@@ -39,10 +40,10 @@ def _sample(name: str) -> str:
 
 
 class _Words(NamedTuple):
-    """Paths as a person would type them here."""
+    """Absolute paths, for a shell anywhere. `commands`: the folder that the command is in."""
 
     config: str
-    command: str
+    commands: str
 
 
 async def _welcome(house: app.House, words: _Words) -> None:
@@ -67,8 +68,8 @@ async def _welcome(house: app.House, words: _Words) -> None:
 
   Then, in another terminal:
 
-    export COMPTROLLER_CONFIG={words.config}
-    {words.command} budgets     # also: calls, explain CALL_ID, identities, token, plan, apply
+    export COMPTROLLER_CONFIG={words.config} PATH={words.commands}:$PATH
+    comptroller budgets     # also: calls, explain CALL_ID, identities, token, plan, apply
 
   Who exists and what they may spend: registry.toml beside it. Stop with Ctrl-C.
 
@@ -81,8 +82,9 @@ def _real(house: app.House, name: str) -> str:
     """Whether a real provider is served, in a sentence."""
     provider = house.gate.providers.get(name)
     title = {"openai": "OpenAI", "anthropic": "Anthropic"}[name]
-    served = provider is not None and provider.missing is None
-    return f"{title}: {'served' if served else f'not served (set {name.upper()}_API_KEY)'}."
+    if provider is None:
+        return f"{title}: not set up."
+    return f"{title}: {'served' if provider.missing is None else f'not served ({provider.missing})'}."
 
 
 class _Sandbox:

@@ -75,7 +75,7 @@ def issue(
 
     \b
     Example:
-      comptroller secrets issue agent/scout --expires 30d
+      (umask 077; comptroller secrets issue agent/scout --expires 30d > scout.secret)
     """
     from comptroller.cli.transport import connect
     from comptroller.control.bootstrap import IssuedSecret

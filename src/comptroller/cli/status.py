@@ -54,7 +54,8 @@ def _lines(found: Status) -> Iterator[tuple[str, str]]:
     for name in found.quarantined:
         yield "quarantined", f"{name}: see `comptroller bounds`"
     for provider in found.providers:
-        state = f"cannot be used: {provider.missing}" if provider.missing else "ready"
+        seen = "" if found.serving else ", as this shell sees it"  # the gateway will have variables of its own
+        state = f"cannot be used{seen}: {provider.missing}" if provider.missing else f"ready{seen}"
         yield "provider", f"{provider.name}, {provider.base_url}: {state}"
     for warning in found.warnings:
         yield "warning", warning

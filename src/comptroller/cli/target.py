@@ -60,9 +60,19 @@ def find_data_plane(gateway: str | None, config: Path | None, environ: Mapping[s
     for name, address in named if config is None or gateway is not None else ():
         if address:
             return Target(*split_address(name, address), None, None, timeout_s)
-    settings = read_settings(find_config(config, environ))
+    settings = read_settings(_config_beside(config, environ))
     listen, cert = settings.listen, settings.tls_cert
     return Target("https" if cert else "http", listen.host, listen.port, None, None, timeout_s, cert)
+
+
+def _config_beside(config: Path | None, environ: Mapping[str, str]) -> Path:
+    """The same, for who calls a gateway: it needs an address, and no admin credential."""
+    if config is None and not environ.get(CONFIG) and not any(place.is_file() for place in PLACES):
+        raise CommandError(
+            "Nothing says where the gateway is.",
+            f"Name it: --gateway URL or {URL}, the address that agents call, such as https://gateway.acme.example.",
+        )
+    return find_config(config, environ)
 
 
 def find_config(config: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
@@ -71,6 +81,11 @@ def find_config(config: Path | None, environ: Mapping[str, str] = os.environ) ->
         return config
     named = environ.get(CONFIG)
     if named:
+        if not Path(named).is_file():
+            raise CommandError(
+                f"{CONFIG} names {Path(named).absolute()}, which is no file.",
+                f"Set {CONFIG} to the absolute path of a comptroller.toml, or say --config PATH.",
+            )
         return Path(named)
     for place in PLACES:
         if place.is_file():

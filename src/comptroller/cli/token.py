@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import stat
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -69,7 +71,7 @@ def token(
       export OPENAI_API_KEY=$(comptroller token agent/scout --lifetime 8h)
       comptroller token --token-file /var/run/secrets/tokens/comptroller --gateway https://gateway.acme.example
       comptroller token --github-audience https://gateway.acme.example
-      comptroller token agent/scout --secret-file scout.secret
+      comptroller token agent/scout --secret-file scout.secret --gateway https://gateway.acme.example
       comptroller token
     """
     from comptroller.cli.exchange import Source
@@ -154,6 +156,8 @@ def _exchanged(
 
     if source.secret and identity is None:
         raise CommandError("A secret is of one identity.", "Name it: comptroller token IDENTITY --secret-file PATH.")
+    if source.secret_file is not None:
+        _warn_if_open(source.secret_file)
     target, cache, wanted = find_data_plane(gateway, config), CredentialCache(), Wanted(identity, lifetime_s)
     about = (target.where, *source.whose(), identity or "", str(lifetime_s))
     before = None if fresh else cache.get(*about)
@@ -166,3 +170,10 @@ def _exchanged(
     cache.keep(kept, *about)
     note(f"session {kept.session} of {kept.identity}, ends in {say_seconds(found.expires_in)}")
     return kept
+
+
+def _warn_if_open(path: Path) -> None:
+    """A secret opens sessions for whoever can read it."""
+    with suppress(OSError):  # who reads it next says what is wrong
+        if path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
+            note(f"Others on this machine can read {path}: chmod 600 {path}.")

@@ -159,7 +159,8 @@ async def _mint(office: Office, asked: Asked[NoQuery, MintRequest]) -> tokens.Mi
 
 async def _open_session(office: Office, asked: Asked[NoQuery, OpenSent]) -> tokens.Minted:
     """Open a session for some work, or below another session, and mint its credential, which is shown this once."""
-    return await tokens.open_session(office, open_request(asked.body, asked.body.parent, agreed=True), asked.by)
+    request = open_request(asked.body, asked.body.parent, agreed=True, by_operator=True)
+    return await tokens.open_session(office, request, asked.by)
 
 
 async def _session(office: Office, asked: Plain) -> session_rows.SessionRow:
@@ -182,7 +183,7 @@ async def _narrow_session(office: Office, asked: Asked[NoQuery, NarrowSent]) -> 
     """Take something away from a session and all below it, at once."""
     sent, session = asked.body, asked.path["session"]
     return await session_changes.narrow(
-        office, session, sent.bounds.read(), sent.models, sent.tools, sent.reason, asked.by
+        office, session, sent.bounds.read(), sent.models, sent.tools, sent.reason, asked.by, by_operator=True
     )
 
 

@@ -112,16 +112,17 @@ async def revoke_secret(office: Office, secret_id: str, reason: str, actor: str)
 async def secret_that_holds(office: Office, identity: str, secret: str) -> BootstrapSecret | str | None:
     """The secret, if it is one of this identity and may be used now; else one sentence why not.
 
-    None: it was guessed too often in the last minute, and nothing is looked at. Why is said only to who has the whole
-    secret; all others get the same answer.
+    None: it was guessed too often in the last minute. The right one is let in all the same: no guess can hit one, and
+    whoever guesses keeps nobody out. Why not is said only to who has the whole secret; all others get the same answer.
     """
     now_ns = office.gate.clock.expiry_ns()
     secret_id = secret_id_of(secret)
-    found = None if secret_id is None else await office.ledger.secret(secret_id)
-    if found is not None and office.guesses.too_many(found.id, now_ns):
-        return None
+    async with office.guesses.looking:
+        found = None if secret_id is None else await office.ledger.secret(secret_id)
     right = hmac.compare_digest(_NOTHING if found is None else found.digest, _digest(office, secret))
     if found is not None and not right:
+        if office.guesses.too_many(found.id, now_ns):
+            return None
         office.guesses.wrong(found.id, now_ns)
     if found is None or not right or found.identity != identity:
         return "This is no secret of this identity."

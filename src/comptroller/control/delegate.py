@@ -32,7 +32,7 @@ class OpenRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     identity: str | None = None  # None: an ephemeral child of the parent's identity
     lifetime_s: int | None = None  # of the credential; None: DEFAULT_LIFETIME_S, or as long as the session if shorter
-    profile: str | None = None  # None: the identity's own
+    profile: str | None = None  # None: the identity's own; another only narrows that, but for an operator
     subject: str | None = None
     tenant: str | None = None
     task_type: str | None = None
@@ -44,6 +44,7 @@ class OpenRequest(msgspec.Struct, frozen=True, kw_only=True):
     parent: str | None = None  # the session that it is opened below
     child: str | None = None  # what an ephemeral child is called below its parent; None: a made-up name
     agreed: bool = False  # the identity has shown that it takes part, or an operator says so
+    by_operator: bool = False  # who may give more than the identity's own profile has
     actor: Session | None = None  # whose credential has shown it
     opened_with: tuple[str, ...] | None = None  # the ids of the credentials that it is opened with
 
@@ -109,7 +110,7 @@ def acting_identity(
 
 def bounds_of(office: Office, identity: Identity, request: OpenRequest) -> Bounds:
     """What is asked for, inside what its profile and kind allow."""
-    ceiling = office.gate.registry.ceiling(identity, request.profile or identity.profile)
+    ceiling = _ceiling(office, identity, identity.profile, request)
     beyond = widened(ceiling, request.bounds)
     if beyond:
         raise invalid(
@@ -117,6 +118,14 @@ def bounds_of(office: Office, identity: Identity, request: OpenRequest) -> Bound
             f"Ask for less, or change [bounds.{identity.kind}] or its profile in registry.toml.",
         )
     return narrowed(ceiling, request.bounds)
+
+
+def _ceiling(office: Office, identity: Identity, own: str | None, request: OpenRequest) -> Bounds:
+    """The widest bounds for what is asked. `own`: the profile that it has if it asks for none."""
+    registry = office.gate.registry
+    if request.profile is not None and request.by_operator:
+        return registry.ceiling(identity, request.profile)
+    return narrowed(registry.ceiling(identity, own), registry.ceiling(identity, request.profile or own))
 
 
 def last_ns(office: Office, identity: Identity, expires_ns: int) -> int:
@@ -134,7 +143,7 @@ def below(office: Office, request: OpenRequest, actor: str) -> Session:
         raise not_found(f"There is no session {request.parent!r}.", "`comptroller sessions` lists them.")
     lineage = gate.runs.lineage(parent)
     open_children = sum(child.goes_on(now_ns) for child in gate.runs.children(parent.id))
-    no = may_open_below(lineage, request.identity, open_children, now_ns)
+    no = may_open_below(lineage, request.identity, open_children, now_ns, gate.runs.in_tree(parent.top))
     if no is not None:
         raise refused(no)
     wish = _right(child_wish(parent, _wish(request)))
@@ -143,6 +152,9 @@ def below(office: Office, request: OpenRequest, actor: str) -> Session:
     )
     if request.identity is not None and not request.agreed and parent.identity not in identity.may_act:
         raise refused(_not_agreed(parent, identity))
+    above = known_identity(gate.registry, parent.identity)
+    if identity.environment != above.environment:
+        raise refused(_another_environment(above, identity))
     no = (
         None
         if request.actor is None
@@ -150,9 +162,9 @@ def below(office: Office, request: OpenRequest, actor: str) -> Session:
     )
     if no is not None:
         raise refused(no)
-    profile = request.profile or (parent.profile if request.identity is None else identity.profile)
-    bounds = _right(child_bounds(parent, gate.registry.ceiling(identity, profile), request.bounds))
-    ends_ns = last_ns(office, identity, ends_at_ns(parent, now_ns, bounds.wall_clock_s))
+    own = parent.profile if request.identity is None else identity.profile
+    bounds = _right(child_bounds(lineage, _ceiling(office, identity, own, request), request.bounds))
+    ends_ns = last_ns(office, identity, ends_at_ns(lineage, now_ns, bounds.wall_clock_s))
     session_id = gate.clock.new_id("ses")
     return Session(
         id=session_id,
@@ -170,7 +182,7 @@ def below(office: Office, request: OpenRequest, actor: str) -> Session:
         task_type=wish.task_type,
         task=wish.task,
         workflow=wish.workflow,
-        profile=profile,
+        profile=request.profile or own,
         bounds=bounds,
         models=wish.models,
         tools=wish.tools,
@@ -188,6 +200,15 @@ def _wish(request: OpenRequest) -> Wish:
         task_type=request.task_type,
         task=request.task,
         workflow=request.workflow,
+    )
+
+
+def _another_environment(above: Identity, identity: Identity) -> Refusal:
+    return Refusal(
+        code="delegation_forbidden",
+        sentence=f"{identity.id} is of {identity.environment}, and {above.id} of {above.environment}: the keys and "
+        "policies of one are not for the other.",
+        hint=f"Register one for {above.environment}, and open that one here.",
     )
 
 

@@ -21,7 +21,6 @@ from comptroller.control.session_requests import WorkSent, child_request, open_r
 from comptroller.control.tokens import Minted
 from comptroller.core.identity.credential import AUDIENCE
 from comptroller.core.identity.federation import Untrusted
-from comptroller.core.instant import NANOS_PER_SECOND
 from comptroller.core.refusal import Refusal
 from comptroller.flow.caller import Caller
 from comptroller.flow.decide import standing
@@ -209,12 +208,10 @@ async def _by_secret(office: Office, request: CallerRequest, form: Mapping[str, 
 
 async def _by_token(office: Office, token: str, accepted: Accepted) -> tuple[str, str]:
     """The identity that the token of an issuer stands for, and how the record names who asked."""
-    federation = office.gate.registry.federation
-    now_s = office.gate.clock.expiry_ns() // NANOS_PER_SECOND
-    proof = await prove(token, federation, office.issuer_keys, now_s)
+    proof = await prove(office, token)
     if isinstance(proof, Untrusted):
         raise _said(proof, accepted)
-    identity = federation.identity_of(proof.issuer, proof.claims)
+    identity = office.gate.registry.federation.identity_of(proof.issuer, proof.claims)
     if isinstance(identity, Untrusted):
         raise _said(identity, accepted)
     return identity, f"{proof.issuer.name}:{proof.subject}"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from comptroller.core.instant import NANOS_PER_SECOND
 
 MOST_GUESSES = 10  # of one secret ...
 GUESS_WINDOW_S = 60  # ... in so long
+MOST_LOOKS = 2  # at once: each takes one of the few threads in which names of providers are resolved, too
 
 
 class Guesses:
@@ -13,6 +16,7 @@ class Guesses:
 
     def __init__(self) -> None:
         self._wrong: dict[str, list[int]] = {}
+        self.looking = asyncio.Semaphore(MOST_LOOKS)
 
     def wrong(self, secret_id: str, now_ns: int) -> None:
         self._wrong[secret_id] = [*self._recent(secret_id, now_ns), now_ns]

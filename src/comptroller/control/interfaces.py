@@ -183,8 +183,11 @@ class Ledger(Protocol):
         """Write a session and the event of its opening in one transaction."""
         ...
 
-    async def change_session(self, session: Session, change: Change) -> None:
-        """Write what of an open session can change (bounds, models, tools, expiry) and the event in one transaction."""
+    async def change_session(self, session: Session, change: Change, outliving: Sequence[Session] = ()) -> None:
+        """Write what of an open session can change (bounds, models, tools, expiry) and the event in one transaction.
+
+        `outliving`: those below it whose end is another with it.
+        """
         ...
 
     async def record(self, change: Change) -> None:
@@ -192,7 +195,10 @@ class Ledger(Protocol):
         ...
 
     async def end_sessions(self, ended: Sequence[tuple[Session, Change]]) -> None:
-        """Write the end that each session carries with its event in one transaction; one that has ended stays so."""
+        """Write the end that each session carries with its event in one transaction; one that has ended stays so.
+
+        One that has no row is passed over: its opening was never written.
+        """
         ...
 
     async def write_stop(self, stop: Stop, change: Change) -> None:

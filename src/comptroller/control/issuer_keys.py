@@ -86,9 +86,10 @@ class IssuerKeys:
         if self._now_s() - kept.fetched_s > BELIEVE_S:
             return Untrusted(
                 "issuer_unavailable",
-                f"The keys of the issuer {issuer.name} cannot be had: {kept.why}.",
-                "Try again shortly; whoever runs the gateway looks at `url` and `keys` of the issuer in the registry.",
+                f"The keys of the issuer {issuer.name} cannot be had now.",
+                "Try again shortly; whoever runs the gateway finds why in its log, and with `comptroller doctor`.",
                 retry_after_s=int(REFETCH_S),
+                why=kept.why,
             )
         return _named(kept.keys, key_id) or Untrusted(
             "token_invalid",
@@ -147,7 +148,10 @@ class IssuerKeys:
 
 
 def _origin(at: Location, issuer: TrustedIssuer) -> Origin:
-    return Origin(at.scheme, at.host, at.port, allow_private=at.loopback or issuer.private_network)
+    """Only the registry leads to this machine, or into a private network: what an issuer answers does not."""
+    named = [found for found in (read_location(issuer.url), read_location(issuer.keys)) if found is not None]
+    here = at.loopback and any(each.loopback for each in named)
+    return Origin(at.scheme, at.host, at.port, allow_private=here or issuer.private_network)
 
 
 def _read_file(path: Path) -> bytes:

@@ -9,7 +9,7 @@ import msgspec
 from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem, ledger_unavailable
 from comptroller.control.reason import read_reason
-from comptroller.control.sessions import stop_every_session
+from comptroller.control.sessions import stop_every_session, write_ends
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Change
 
@@ -43,7 +43,7 @@ async def rotate(office: Office, reason: str, actor: str, *, distrust_old: bool)
     event = Change(gate.clock.now_ns(), actor, "rotate", "signing_key", key, words, _ids(before), _ids(after))
     try:
         if ended:
-            await office.ledger.end_sessions(ended)
+            await write_ends(office, ended)
         await gate.journal.commit(event)
     except LedgerUnavailableError as error:
         gate.journal.append(event)

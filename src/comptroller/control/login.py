@@ -40,7 +40,7 @@ async def login(office: Office, token: str, lifetime_s: int | None) -> LoggedIn:
     if not SHORTEST_LOGIN_S <= wanted_s <= LONGEST_LOGIN_S:
         raise invalid(f"A login cannot last {wanted_s} s.", f"Ask for at most {LONGEST_LOGIN_S // 3600} hours.")
     now_ns = office.gate.clock.expiry_ns()
-    proof = await prove(token, office.gate.registry.federation, office.issuer_keys, now_ns // NANOS_PER_SECOND)
+    proof = await prove(office, token)
     if isinstance(proof, Untrusted):
         raise _problem(proof)
     admin = _proved(office, proof, now_ns)

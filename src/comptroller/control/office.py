@@ -17,6 +17,7 @@ from comptroller.core.identity.admin import Admins
 from comptroller.core.work.session import Session
 from comptroller.flow.gate import Gate
 from comptroller.flow.journal import LedgerUnavailableError
+from comptroller.flow.records import Change
 
 
 class ProcessFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +51,7 @@ class Office:
     attempts: Attempts = field(default_factory=Attempts)
     guesses: Guesses = field(default_factory=Guesses)
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    unwritten_ends: dict[str, tuple[Session, Change]] = field(default_factory=dict)  # sessions, ended in memory so far
 
     def going_on(self) -> Mapping[str, Session]:
         """The sessions that can still spend, by id."""

@@ -13,8 +13,10 @@ from joserfc.errors import ExpiredTokenError, JoseError
 from joserfc.jws import JWSRegistry
 from joserfc.jwt import JWTClaimsRegistry
 
-from comptroller.control.issuer_keys import IssuerKeys, PublicKey
-from comptroller.core.identity.federation import Federation, TrustedIssuer, Untrusted
+from comptroller.control.issuer_keys import PublicKey
+from comptroller.control.office import Office
+from comptroller.core.identity.federation import TrustedIssuer, Untrusted
+from comptroller.core.instant import NANOS_PER_SECOND
 
 LONGEST_TOKEN = 16 * 1024  # characters
 LEEWAY_S = 60  # how far the clocks of two machines may stand apart
@@ -46,13 +48,13 @@ class _Header(msgspec.Struct, frozen=True):
     kid: str = ""
 
 
-async def prove(token: str, federation: Federation, keys: IssuerKeys, now_s: int) -> Proof | Untrusted:
-    """What the token proves; else why it proves nothing, without repeating any of it but the issuer's address."""
+async def prove(office: Office, token: str) -> Proof | Untrusted:
+    """What the token proves now; else why it proves nothing, without repeating any of it but the issuer's address."""
     said = _unverified(token)
     if said is None:
         return _MALFORMED
     header, unproved = said
-    issuer = federation.issuer_of(unproved)
+    issuer = office.gate.registry.federation.issuer_of(unproved)
     if issuer is None:
         return _unknown(unproved.get("iss"))
     if header.alg not in issuer.algorithms:
@@ -61,8 +63,14 @@ async def prove(token: str, federation: Federation, keys: IssuerKeys, now_s: int
             f"The token is not signed with {' or '.join(issuer.algorithms)}, as the registry wants of {issuer.name}.",
             "Ask the issuer for such a token, or change `algorithms` of the issuer.",
         )
-    key = await keys.key(issuer, header.kid)
-    return key if isinstance(key, Untrusted) else _verified(token, issuer, header.alg, key, now_s)
+    key = await office.issuer_keys.key(issuer, header.kid)
+    if isinstance(key, Untrusted):
+        if key.why:
+            office.gate.warn("issuer_unavailable", {"issuer": issuer.name, "message": key.why})
+        return key
+    if office.gate.registry.federation.issuers.get(issuer.name) != issuer:  # changed while its keys were fetched
+        return _unknown(unproved.get("iss"))
+    return _verified(token, issuer, header.alg, key, office.gate.clock.expiry_ns() // NANOS_PER_SECOND)
 
 
 def _unverified(token: str) -> tuple[_Header, Mapping[str, object]] | None:

@@ -25,9 +25,20 @@ _WHY = "Say why, for whoever asks later."
 
 
 async def narrow(
-    office: Office, session_id: str, asked: Bounds, models: Patterns, tools: Patterns, reason: str, actor: str
+    office: Office,
+    session_id: str,
+    asked: Bounds,
+    models: Patterns,
+    tools: Patterns,
+    reason: str,
+    actor: str,
+    *,
+    by_operator: bool = False,
 ) -> SessionRow:
-    """Take something away from a session, and from all below it: in memory first, then in the books."""
+    """Take something away from a session, and from all below it: in memory first, then in the books.
+
+    `by_operator`: from then on nobody else renews it, or whoever started it could undo this.
+    """
     words = read_reason(reason, _WHY)
     session = await _open_session(office, session_id)
     beyond = widened(session.bounds, asked)
@@ -40,10 +51,14 @@ async def narrow(
         expires_at_ns=_ends_at_ns(session, bounds, session.expires_at_ns),
         models=_narrower(session.models, models),
         tools=_narrower(session.tools, tools),
+        operators_only=session.operators_only or by_operator,
     )
+    if (after.bounds, after.models, after.tools) == (session.bounds, session.models, session.tools):
+        return _row(office, session)
+    outliving = office.gate.runs.outliving(after)
     office.gate.change_session(after)
     try:
-        await office.ledger.change_session(after, _event(office, "narrow", session, after, words, actor))
+        await office.ledger.change_session(after, _event(office, "narrow", session, after, words, actor), outliving)
     except LedgerUnavailableError as error:
         raise ControlProblem(
             503,
@@ -65,8 +80,9 @@ async def renew(
     async with office.changing:
         session = await _open_session(office, session_id)
         after = _renewed(office, session, asked, within_kind=within_kind)
+        outliving = office.gate.runs.outliving(after)
         try:
-            await office.ledger.change_session(after, _event(office, "renew", session, after, words, actor))
+            await office.ledger.change_session(after, _event(office, "renew", session, after, words, actor), outliving)
         except LedgerUnavailableError as error:
             raise ledger_unavailable(f"The session {session_id} stays as it was: {error}.") from error
         if office.gate.sessions.get(session_id) is not session:
@@ -77,18 +93,24 @@ async def renew(
 
 def _renewed(office: Office, session: Session, asked: Bounds, *, within_kind: bool) -> Session:
     gate = office.gate
+    if within_kind and session.operators_only:
+        sentence = f"The session {session.id} was narrowed by an operator, and only an operator gives it more."
+        hint = f"Ask whoever runs the gateway: `comptroller sessions renew {session.id}`."
+        raise ControlProblem(403, "delegation_widened", sentence, hint)
     bounds = changed(session.bounds, asked)
-    parent = gate.sessions.get(session.parent or "")
+    above = gate.runs.lineage(session)[1:]
+    parent = above[0] if above else None
     identity = known_identity(gate.registry, session.identity)
-    room = None if parent is None else msgspec.structs.replace(parent.bounds, depth=room_below(parent) - 1)
-    ceilings = (room, gate.registry.ceiling(identity, session.profile) if within_kind else None)
+    own = gate.registry.ceiling(identity, identity.profile)
+    room = None if parent is None else msgspec.structs.replace(parent.bounds, depth=room_below(above) - 1)
+    ceilings = (room, narrowed(own, gate.registry.ceiling(identity, session.profile)) if within_kind else None)
     for ceiling in ceilings:
-        beyond = () if ceiling is None else widened(ceiling, bounds)
+        beyond = () if ceiling is None else widened(ceiling, asked)
         if beyond:
             above = f"session {parent.id} above it" if parent is not None and ceiling is room else "kind or profile"
             raise invalid(f"That is more of {', '.join(beyond)} than its {above} has.", "Renew that one first.")
-    ends = [each for each in (expiry_ends_ns(identity), parent.expires_at_ns if parent else None) if each is not None]
-    latest_ns = min([session.opened_at_ns + LONGEST_SESSION_S * NANOS_PER_SECOND, *ends])
+    ends = [session.opened_at_ns + LONGEST_SESSION_S * NANOS_PER_SECOND, *(each.expires_at_ns for each in above)]
+    latest_ns = min([*ends, *(each for each in (expiry_ends_ns(identity),) if each is not None)])
     expires_at_ns = session.expires_at_ns if asked.wall_clock_s is None else _ends_at_ns(session, bounds, latest_ns)
     return msgspec.structs.replace(session, bounds=bounds, expires_at_ns=expires_at_ns)
 

@@ -87,7 +87,7 @@ class RenewSent(Sent, frozen=True):
     reason: Why = "renewed by the session above it"
 
 
-def open_request(sent: WorkSent, parent: str | None, *, agreed: bool) -> OpenRequest:
+def open_request(sent: WorkSent, parent: str | None, *, agreed: bool, by_operator: bool = False) -> OpenRequest:
     """The request that was sent, for a session below `parent`. Raises ControlProblem."""
     if sent.reserve:
         raise invalid(
@@ -109,6 +109,7 @@ def open_request(sent: WorkSent, parent: str | None, *, agreed: bool) -> OpenReq
         parent=parent,
         child=sent.name,
         agreed=agreed,
+        by_operator=by_operator,
     )
 
 

@@ -78,18 +78,18 @@ async def _end(office: Office, session_id: str, reason: str, actor: str, outcome
     words = read_reason(reason, "Say why, for whoever meets the refusal.")
     gate = office.gate
     session = await find_session(office, session_id)
-    if await _is_written(office, session):
+    if session.ended_at_ns is not None and session_id not in office.unwritten_ends:
         return SessionEnd(row_of(office, session, {}), cut_calls=0, already_ended=True)
     ended = _end_in_memory(office, session, actor, words, outcome)
     cut = gate.live.cut(lambda call: session_id in call.facts.sessions, "stopped", _said_in_flight(ended[0]))
     try:
-        await office.ledger.end_sessions([(each, _event(each)) for each in ended])
+        await write_ends(office, ended)
     except LedgerUnavailableError as error:
         raise ControlProblem(
             503,
             "ledger_unavailable",
             f"The session {session_id} is stopped in this process, but the stop could not be written: {error}.",
-            "It would be open again after a restart: mend the store, then end the session again.",
+            "It would be open again after a restart: mend the store. The stop is tried again until it is written.",
         ) from error
     return SessionEnd(row_of(office, ended[0], {}), cut_calls=cut, ended_below=len(ended) - 1)
 
@@ -111,6 +111,8 @@ async def end_past(office: Office) -> None:
     gate = office.gate
     now_ns = gate.clock.expiry_ns()
     over = list(gate.runs.past(now_ns))
+    for session in over:
+        gate.runs.over(session)
     idle = [session for session in over if session.goes_on(now_ns)]
     ended = {
         each.id: each
@@ -120,11 +122,22 @@ async def end_past(office: Office) -> None:
     gone = {session.id for session in over}
     if gone:
         gate.live.cut(lambda call: not gone.isdisjoint(call.facts.sessions), "stopped")
-    if ended:
+    if ended or office.unwritten_ends:
         try:
-            await office.ledger.end_sessions([(each, _event(each)) for each in ended.values()])
-        except (LedgerUnavailableError, LookupError) as error:  # they stay ended here, and are idle again after a start
-            gate.warn("ledger_unavailable", {"message": f"idle sessions ended, but that is not written: {error}"})
+            await write_ends(office, tuple(ended.values()))
+        except (LedgerUnavailableError, LookupError) as error:  # they stay ended here, and are tried again
+            if ended:
+                gate.warn("ledger_unavailable", {"message": f"sessions ended, but that is not written: {error}"})
+
+
+async def write_ends(office: Office, ended: Sequence[Session]) -> None:
+    """Write these ends, and all that could not be written before. What fails is kept for the next time."""
+    unwritten = office.unwritten_ends
+    unwritten.update({each.id: (each, _event(each)) for each in ended if each.id not in unwritten})
+    now = dict(unwritten)
+    await office.ledger.end_sessions(list(now.values()))
+    for session_id in now:
+        unwritten.pop(session_id, None)
 
 
 def _end_in_memory(
@@ -138,26 +151,20 @@ def _end_in_memory(
     # What did not say how it came out did not succeed, whatever is said of what stands above it.
     theirs: SessionOutcome = "abandoned" if outcome in {"succeeded", "failed"} else outcome
     ended = [first, *(_ended(each, at_ns, actor, f"{session.id} above it ended: {reason}", theirs) for each in below)]
-    gate.sessions.update({each.id: each for each in ended})
+    for each in ended:
+        gate.end_session(each)
     return ended
 
 
-def stop_every_session(office: Office, reason: str, actor: str) -> Sequence[tuple[Session, Change]]:
-    """Stop every active session in memory; returns them with their events, to be written."""
+def stop_every_session(office: Office, reason: str, actor: str) -> Sequence[Session]:
+    """Stop every active session in memory; returns them, to be written."""
     gate = office.gate
     at_ns, now_ns = gate.clock.now_ns(), gate.clock.expiry_ns()
     active = [session for session in gate.sessions.values() if session.goes_on(now_ns)]
     ended = [_ended(session, at_ns, actor, reason, "stopped") for session in active]
-    gate.sessions.update({session.id: session for session in ended})
-    return [(session, _event(session)) for session in ended]
-
-
-async def _is_written(office: Office, session: Session) -> bool:
-    """True if it was ended before, and the books know."""
-    if session.ended_at_ns is None:
-        return False
-    written = await office.ledger.session(session.id)
-    return written is not None and written.ended_at_ns is not None
+    for session in ended:
+        gate.end_session(session)
+    return ended
 
 
 def _ended(session: Session, at_ns: int, actor: str, reason: str, outcome: SessionOutcome) -> Session:

@@ -15,12 +15,17 @@ from comptroller.store.checkup import check_up
 from comptroller.store.lock import OFFLINE, Held, Holder, held_now
 from comptroller.store.open import LOCK
 
+GATEWAY = "store.gateway"
 Progress = Callable[[str, int, int], None]
 Answers = Callable[[Settings], Check]
 """Whether the gateway that runs on these settings answers; asked by whoever may open connections to it."""
+Standing = Callable[[], providers.Standing | None]
+"""What that gateway says of its providers; None if it does not say."""
 
 
-async def examine(config: Path, environ: Mapping[str, str], answers: Answers, progress: Progress) -> list[Check]:
+async def examine(
+    config: Path, environ: Mapping[str, str], answers: Answers, standing: Standing, progress: Progress
+) -> list[Check]:
     """Look at everything that can be looked at. Changes nothing, and needs no gateway."""
     try:
         settings = load_settings(config)
@@ -34,8 +39,8 @@ async def examine(config: Path, environ: Mapping[str, str], answers: Answers, pr
     else:
         found, state = _examine_state(settings, answers, progress)
         checks += [*found, *await issuers.check_issuers(state, settings.registry.parent)]
-    running = _holder(settings) is not None
-    checks += await providers.check_providers(settings.providers, environ, running=running)
+    answered = any(check.name == GATEWAY and check.state == "ok" for check in checks)
+    checks += await providers.check_providers(settings.providers, environ, standing() if answered else None)
     checks += machine.check_machine(_pid_here(settings))
     return checks
 

@@ -31,5 +31,5 @@ async def _reach(keys: IssuerKeys, issuer: TrustedIssuer) -> Check:
     why = await keys.key(issuer, "")  # whether it has such a key does not matter: whether it has any does
     if isinstance(why, Untrusted) and why.code == "issuer_unavailable":
         hint = "Check `url`, `keys` and `private_network` of the issuer: until then its tokens open no session."
-        return warn(name, why.sentence, hint)
+        return warn(name, f"{why.sentence.removesuffix(' now.')}: {why.why}.", hint)
     return ok(name, f"The keys of {issuer.url} can be had.")

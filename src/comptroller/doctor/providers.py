@@ -14,12 +14,21 @@ from comptroller.gateway.providers import build_provider
 from comptroller.settings import ProviderSettings
 
 _PATIENCE_S = 10.0
+_UNKNOWN = "The gateway was started before this provider was set up"
+
+
+Standing = Mapping[str, str | None]
+"""Why each provider of a running gateway cannot be used; None: it can be."""
 
 
 async def check_providers(
-    settings: Mapping[str, ProviderSettings], environ: Mapping[str, str], *, running: bool
+    settings: Mapping[str, ProviderSettings], environ: Mapping[str, str], standing: Standing | None
 ) -> Sequence[Check]:
-    """Every provider's key and address. `running`: a gateway has an environment of its own, with keys of its own."""
+    """Every provider's key and address.
+
+    `standing`: what the running gateway says, which has an environment of its own. None if there is none to ask: then
+    keys are judged by this environment.
+    """
     if not settings:
         return [warn("providers", "No provider is set up, so no call can leave.", "Add one: [providers.NAME].")]
     tls = tls_context()
@@ -27,22 +36,33 @@ async def check_providers(
     for name, one in settings.items():
         warnings: list[str] = []
         provider = build_provider(name, one, environ, warnings)
-        checks.append(_key(provider, one, warnings, running=running))
-        checks.append(await _reach(provider, tls, min(one.connect_timeout_s, _PATIENCE_S)))
+        missing = provider.missing if standing is None else standing.get(name, _UNKNOWN)
+        reached = await _reach(provider, tls, min(one.connect_timeout_s, _PATIENCE_S))
+        if missing is not None and reached.state == "fail":
+            hint = f"No call goes there as long as it has no key. {reached.hint}"
+            reached = warn(reached.name, reached.sentence, hint)
+        if missing is None and warnings and provider.missing is None:
+            hint = "A key that others can read is a key that others can spend with."
+            checks.append(warn(f"providers.{name}.key", " ".join(warnings), hint))
+        else:
+            checks.append(_key(name, one, missing, asked=standing is not None))
+        checks.append(reached)
     return checks
 
 
-def _key(provider: Provider, settings: ProviderSettings, warnings: Sequence[str], *, running: bool) -> Check:
-    name = f"providers.{provider.name}.key"
-    if provider.missing is not None:
-        elsewhere = settings.api_key is not None and settings.api_key.kind == "env" and running
-        hint = "Set it where the gateway starts, and restart it: until then calls to this provider are refused."
-        if elsewhere:
-            hint = f"The gateway has variables of its own: see `comptroller status`. {hint}"
-        return (warn if elsewhere else fail)(name, f"{provider.missing}.", hint)
-    if warnings:
-        return warn(name, " ".join(warnings), "A key that others can read is a key that others can spend with.")
-    return ok(name, f"Read from {settings.api_key}." if settings.api_key is not None else "It wants none.")
+def _key(provider: str, settings: ProviderSettings, missing: str | None, *, asked: bool) -> Check:
+    """A variable without a key is worth a warning: a provider may be set up and not in use, as those of the sample."""
+    name, source = f"providers.{provider}.key", settings.api_key
+    if missing is None:
+        if source is None:
+            return ok(name, "It wants none.")
+        return ok(name, f"The gateway has it from {source}." if asked else f"Read from {source}.")
+    hint = "Set it where the gateway starts, and restart it: until then calls to this provider are refused."
+    if missing == _UNKNOWN:
+        return warn(name, f"{missing}.", "Restart it: until then calls to this provider are refused.")
+    if source is None or source.kind == "file":
+        return fail(name, f"{missing}.", hint)
+    return warn(name, f"{missing}{'' if asked else ' (in this shell; the gateway has one of its own)'}.", hint)
 
 
 async def _reach(provider: Provider, tls: ssl.SSLContext, patience_s: float) -> Check:

@@ -41,6 +41,8 @@ def standing(gate: Gate, caller: Caller) -> Refusal | None:
     if stop is not None:
         return refusal_of(stop)
     now_ns = gate.clock.expiry_ns()
+    if caller.ends_at_ns == 0:
+        return _over(caller, "stands below one that is over")
     if now_ns >= caller.ends_at_ns:
         return _over(caller, f"has run for as long as it may, until {format_instant(caller.ends_at_ns)}")
     for pulse, idle_ns in caller.idles:

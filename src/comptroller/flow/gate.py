@@ -127,11 +127,20 @@ class Gate:
         self.runs.begin(session, self.clock.expiry_ns())
 
     def change_session(self, session: Session) -> None:
-        """Its bounds are others from now on, for calls in flight too."""
+        """Its bounds are others from now on, for calls in flight too. What stands below it ends no later than it."""
         self.sessions[session.id] = session
         self.tree.bind_session(session.id, session.bounds)
-        self.runs.rearm(session)
-        self.callers.clear()  # what was remembered of its whole tree
+        for each in (session, *self.runs.outliving(session)):
+            self.sessions[each.id] = each
+            self.runs.rearm(each)
+        stale = [key for key, caller in self.callers.items() if session.id in caller.lineage]  # its whole tree
+        for key in stale:
+            del self.callers[key]
+
+    def end_session(self, ended: Session) -> None:
+        """It has ended, as it says."""
+        self.sessions[ended.id] = ended
+        self.runs.over(ended)
 
     def forget_session(self, session: Session) -> None:
         """It is over and nobody asks for it any more."""

@@ -20,11 +20,12 @@ from comptroller.flow.outcome import Outcome
 class Line:
     """Guards blocks of one task: `with line:` ends early, without an error, when the line is cut."""
 
-    __slots__ = ("_cancelled", "_inside", "_task", "reason", "said")
+    __slots__ = ("_cancelled", "_inside", "_later", "_task", "reason", "said")
 
     def __init__(self) -> None:
         self.reason: Outcome | None = None
         self.said: Refusal | None = None  # what the caller is told, where the reason alone does not say it
+        self._later: tuple[Outcome, Refusal | None] | None = None
         self._task: asyncio.Task[object] | None = None  # of the first block
         self._inside = False
         self._cancelled = False
@@ -32,14 +33,16 @@ class Line:
     def cut(self, reason: Outcome, said: Refusal | None = None) -> None:
         """End the guarded block now, or as soon as it is entered. The first reason stands."""
         if self.reason is not None:
+            self._later = self._later or (reason, said)
             return
         self.reason, self.said = reason, said
         if self._inside:
             self._cancel()
 
     def renew(self) -> None:
-        """Forget the reason, once its block has ended, so that another block can be guarded."""
-        self.reason = self.said = None
+        """Let go of the reason, once its block has ended, so that another can be guarded: a second one ends that."""
+        self.reason, self.said = self._later or (None, None)
+        self._later = None
 
     def __enter__(self) -> Line:
         if self._task is None:

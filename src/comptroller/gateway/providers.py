@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
+from comptroller.core.identity.credential import ADMIN_PREFIX, PREFIX
+from comptroller.core.identity.secret import SECRET_PREFIX
 from comptroller.flow.gate import Provider
 from comptroller.flow.upstream import Origin, Timeouts
 from comptroller.settings import ProviderSettings, UnusableKey, read_key
@@ -18,6 +20,8 @@ _CREDENTIALS: Mapping[str, Callable[[bytes], tuple[bytes, bytes]]] = {
     "openai": lambda key: (b"authorization", b"Bearer " + key),
     "anthropic": lambda key: (b"x-api-key", key),
 }
+# What we give to callers and operators. A shell that calls the gateway often has one where a provider's key would be.
+_OURS = tuple(prefix.encode() for prefix in (PREFIX, ADMIN_PREFIX, SECRET_PREFIX))
 
 
 class Providers(msgspec.Struct, frozen=True):
@@ -41,6 +45,8 @@ def build_provider(name: str, settings: ProviderSettings, environ: Mapping[str, 
     if settings.api_key is not None:
         try:
             key = read_key(f"The key of the provider {name}", settings.api_key, environ, warnings)
+            if key.startswith(_OURS):
+                raise UnusableKey(f"{settings.api_key} holds a credential of Comptroller's own, not the provider's key")
             credentials = {family: _CREDENTIALS[family](key) for family in settings.dialects}
         except UnusableKey as reason:
             missing = str(reason)

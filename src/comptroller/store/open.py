@@ -7,7 +7,7 @@ from pathlib import Path
 
 from comptroller.core.money import format_usd
 from comptroller.flow.records import Event, Finding, Held, Settled
-from comptroller.store import exchange, tables
+from comptroller.store import exchange, sessions, tables
 from comptroller.store.backup import DATABASE
 from comptroller.store.database import Database, Durability
 from comptroller.store.fold import fold, touched
@@ -49,6 +49,8 @@ def _prepared(database: Database, lock: StoreLock, now_ns: int) -> Store:
     backup = migrate(database.connection, database.path, now_ns)
     folder = take_over(database)
     recovered = presume(database, now_ns)
+    with database.transaction() as connection:
+        sessions.end_with_ancestors(connection, max(now_ns, get_meta(connection, "last_ns")))
     return Store(
         database=database,
         folder=folder,

@@ -124,8 +124,8 @@ class Store(Ledger):
     async def open_session(self, session: Session, change: Change) -> None:
         await self.journal.submit(lambda connection: sessions.open_session(connection, session, change))
 
-    async def change_session(self, session: Session, change: Change) -> None:
-        await self.journal.submit(lambda connection: sessions.change_session(connection, session, change))
+    async def change_session(self, session: Session, change: Change, outliving: Sequence[Session] = ()) -> None:
+        await self.journal.submit(lambda connection: sessions.change_session(connection, session, change, outliving))
 
     async def record(self, change: Change) -> None:
         await self.journal.submit(lambda connection: tables.add_changes(connection, [change]))

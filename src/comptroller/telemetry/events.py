@@ -27,6 +27,9 @@ EVENTS: Mapping[str, Event] = {
     "call": Event("info", "A call that took a hold has ended; a warning if the provider failed, an error if we did."),
     "refused": Event("info", "A request was refused before anything was held."),
     "exchange_refused": Event("warning", "Somebody asked /oauth/token for a credential and got none; it says why."),
+    "issuer_unavailable": Event(
+        "warning", "The keys of an issuer cannot be had: its tokens open nothing. It says why."
+    ),
     "recovered": Event("warning", "A dead process had left holds open; they are charged as presumed."),
     "drained": Event("warning", "The gateway stops and could not wait any longer: calls were cut and charged."),
     "provider": Event("warning", "Something about a provider's settings or key."),

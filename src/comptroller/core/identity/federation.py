@@ -33,12 +33,16 @@ UNTRUSTED: Mapping[str, str] = {
 
 
 class Untrusted(msgspec.Struct, frozen=True):
-    """One such no, without any of the token in it. `retry_after_s`: waiting may mend it."""
+    """One such no, without any of the token in it. `retry_after_s`: waiting may mend it.
+
+    `why` is for whoever runs the gateway, and is not said to whoever asks.
+    """
 
     code: str
     sentence: str
     hint: str
     retry_after_s: int | None = None
+    why: str = ""
 
 
 class TrustedIssuer(msgspec.Struct, frozen=True, kw_only=True):
