@@ -36,6 +36,7 @@ class Opened(msgspec.Struct, frozen=True):
     credential: str
     expires_at: str  # of the credential
     session: SessionRow
+    notes: tuple[str, ...] = ()  # what was asked for and does not hold yet
 
 
 async def open_child(office: Office, asked: Asked) -> Answered:
@@ -121,7 +122,8 @@ def _below(office: Office, caller: Caller, asked: Asked, hint: str) -> Session:
 
 
 def _opened(office: Office, minted: Minted) -> Opened:
-    return Opened(minted.credential, minted.expires_at, _row(office, office.gate.sessions[minted.session]))
+    row = _row(office, office.gate.sessions[minted.session])
+    return Opened(minted.credential, minted.expires_at, row, minted.notes)
 
 
 def _row(office: Office, session: Session) -> SessionRow:
