@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from comptroller.control import session_changes, sessions, tokens
+from comptroller.control import registry, session_changes, sessions, timed, tokens
 from comptroller.control.problem import ControlProblem
 from comptroller.control.tokens import Minted, OpenRequest
 from comptroller.core.work.bounds import Bounds
@@ -14,8 +14,8 @@ from comptroller.flow.caller import Caller
 from comptroller.flow.decide import standing
 from comptroller.flow.identify import identify
 from comptroller.flow.journal import LedgerUnavailableError
-from tests.control.house import House, Interrupted, opened
-from tests.harness.configuration import identity
+from tests.control.house import House, Interrupted, document, opened
+from tests.harness.configuration import budget, identity
 
 USD = 10**9
 BOUNDS = {"agent": {"usd": "1.00", "wall_clock_s": 3600, "depth": 2, "fan_out": 5}}
@@ -136,3 +136,118 @@ async def test_naming_a_profile_gives_nobody_more_but_an_operator(tmp_path: Path
             await session_changes.renew(
                 house.office, bee.session, Bounds(usd_nanos=2 * USD), "more", "agent/ant", within_kind=True
             )
+
+
+async def test_what_is_over_is_let_go_of_and_nothing_waits_for_it(tmp_path: Path) -> None:
+    async with opened(tmp_path, bounds=BOUNDS) as house:
+        gate = house.gate
+        top = await start(house)
+        for _ in range(3):
+            child = await start(house, top)
+            await sessions.close_session(house.office, child.session, "succeeded", "done", "agent/ant")
+        assert (gate.runs.in_tree(top.session), list(gate.runs.children(top.session))) == (4, [])
+        timed.forget(house.office)
+        assert len(gate.sessions) == 4  # whoever comes back within the hour is told what happened
+        for session in gate.sessions.values():
+            if session.ended_at_ns is not None:
+                gate.sessions[session.id] = msgspec.structs.replace(session, ended_at_ns=1)
+        timed.forget(house.office)
+        assert (list(gate.sessions), gate.runs.in_tree(top.session)) == ([top.session], 1)
+
+
+async def test_what_ended_and_is_not_written_is_kept_in_mind(tmp_path: Path) -> None:
+    async with opened(tmp_path, bounds=BOUNDS) as house:
+        top = await start(house)
+        set_books_aside(house)
+        with pytest.raises(ControlProblem, match="could not be written"):
+            await sessions.end_session(house.office, top.session, "loop", "admin")
+        ended = msgspec.structs.replace(house.gate.sessions[top.session], ended_at_ns=1)
+        house.gate.sessions[top.session] = ended
+        timed.forget(house.office)
+        assert list(house.gate.sessions) == [top.session]
+
+
+async def test_taking_nothing_away_changes_nothing(tmp_path: Path) -> None:
+    async with opened(tmp_path, bounds=BOUNDS) as house:
+        top, beside = await start(house), await start(house)
+        callers = [identify(house.gate, [each.credential]) for each in (top, beside)]
+        for _ in range(3):
+            await session_changes.narrow(house.office, top.session, Bounds(), None, None, "nothing", "agent/ant")
+        assert [change.verb for change in await house.store.changes(9, "session", top.session)] == ["mint"]
+        assert [identify(house.gate, [each.credential]) for each in (top, beside)] == callers
+        await session_changes.narrow(house.office, top.session, Bounds(usd_nanos=1), None, None, "less", "agent/ant")
+        assert identify(house.gate, [top.credential]) is not callers[0]
+        assert identify(house.gate, [beside.credential]) is callers[1]
+
+
+async def test_the_heap_of_dues_does_not_grow_with_every_change(tmp_path: Path) -> None:
+    async with opened(tmp_path, bounds=BOUNDS) as house:
+        top = await start(house)
+        session = house.gate.sessions[top.session]
+        for earlier in range(1, 1000):
+            ends_ns = session.expires_at_ns - earlier
+            house.gate.change_session(msgspec.structs.replace(session, expires_at_ns=ends_ns))
+        assert len(house.gate.runs._dues) < 200
+
+
+TWO_WORLDS = {
+    "agent/ant": identity("red") | {"environment": "experimentation"},
+    "agent/bee": identity("red", may_act=["agent/ant"]) | {"environment": "production"},
+}
+
+
+async def test_a_child_has_the_environment_of_its_parent(tmp_path: Path) -> None:
+    async with opened(tmp_path, identities=TWO_WORLDS, bounds=BOUNDS) as house:
+        top = await start(house)
+        with pytest.raises(ControlProblem, match="not for the other") as no:
+            await start(house, top, identity="agent/bee")
+        assert no.value.code == "delegation_forbidden"
+
+
+async def test_the_amounts_of_another_identity_are_not_shown(tmp_path: Path) -> None:
+    identities = {"agent/ant": identity("red"), "agent/bee": identity("red", may_act=["agent/ant"])}
+    async with opened(tmp_path, identities=identities, bounds=BOUNDS) as house:
+        top = await start(house)
+        bee, own = await start(house, top, identity="agent/bee"), await start(house, top)
+        for minted, seen in ((bee, [bee]), (own, [own, top])):
+            caller = identify(house.gate, [minted.credential])
+            assert isinstance(caller, Caller)
+            facts = caller.facts("sandbox", "sandbox-large", None)
+            draw = house.gate.tree.drawn_by(facts, house.gate.clock.now_ns())
+            assert [window.key.instance for window in draw.shown] == [each.session for each in seen]
+
+
+async def test_what_an_operator_took_away_nobody_else_gives_back(tmp_path: Path) -> None:
+    async with opened(tmp_path, bounds=BOUNDS) as house:
+        top = await start(house)
+        child = await start(house, top)
+        less = Bounds(usd_nanos=USD // 10)
+        await session_changes.narrow(house.office, child.session, less, None, None, "loops", "admin", by_operator=True)
+    async with opened(tmp_path) as house:
+        more = Bounds(usd_nanos=USD // 2)
+        with pytest.raises(ControlProblem, match="only an operator gives it more"):
+            await session_changes.renew(house.office, child.session, more, "more", "agent/ant", within_kind=True)
+        row = await session_changes.renew(house.office, child.session, more, "it is mended", "admin")
+        assert row.bounds.usd == "0.50"
+
+
+async def test_what_binds_nothing_yet_is_said(tmp_path: Path) -> None:
+    async with opened(tmp_path, bounds=BOUNDS) as house:
+        assert (await start(house)).notes == ()
+        for asked in ({"tools": ("search",)}, {"bounds": Bounds(tool_calls=3)}):
+            (said,) = (await start(house, **asked)).notes
+            assert "bind nothing yet" in said
+
+
+async def test_a_plan_says_what_a_new_budget_does_not_begin_with(tmp_path: Path) -> None:
+    async with opened(tmp_path, bounds=BOUNDS) as house:
+
+        async def warned() -> list[str]:
+            budgets = [budget("all", "9 USD"), budget("red", "9 USD", scope={"team": "red"})]
+            planned = await registry.show_plan(house.office, document(bounds=BOUNDS, budgets=budgets))
+            return [warning.where for warning in planned.warnings if "below theirs" in warning.sentence]
+
+        top = await start(house)
+        assert await warned() == []
+        await start(house, top)
+        assert await warned() == ["budgets.red"]

@@ -15,6 +15,7 @@ from comptroller.core.refusal import REFUSALS, Refusal
 from comptroller.core.work.bounds import DEEPEST, NAMES, Bounds, widened
 from comptroller.core.work.delegation import (
     DELEGATION,
+    MOST_IN_TREE,
     Wish,
     child_bounds,
     child_wish,
@@ -22,6 +23,7 @@ from comptroller.core.work.delegation import (
     ends_at_ns,
     handed_on,
     may_open_below,
+    room_below,
 )
 from comptroller.core.work.session import Session
 
@@ -72,7 +74,7 @@ BOUNDS = st.builds(Bounds, *(st.none() | st.integers(0, 5) for _ in NAMES))
 @given(BOUNDS.filter(lambda bounds: bounds.depth != 0), BOUNDS, BOUNDS)
 def test_a_child_has_no_bound_that_is_wider_than_its_parents(has: Bounds, ceiling: Bounds, asked: Bounds) -> None:
     parent = session(bounds=has)
-    found = child_bounds(parent, ceiling, asked)
+    found = child_bounds([parent], ceiling, asked)
     if isinstance(found, Refusal):
         assert found.code == "delegation_widened"
         return
@@ -85,7 +87,8 @@ def test_a_child_has_no_bound_that_is_wider_than_its_parents(has: Bounds, ceilin
 
 
 def test_asking_for_more_is_a_no_that_names_it() -> None:
-    no = child_bounds(session(bounds=Bounds(usd_nanos=5, model_calls=9)), Bounds(), Bounds(usd_nanos=6, model_calls=9))
+    parent = session(bounds=Bounds(usd_nanos=5, model_calls=9))
+    no = child_bounds([parent], Bounds(), Bounds(usd_nanos=6, model_calls=9))
     assert isinstance(no, Refusal)
     assert "usd 0.000000006 is more than the 0.000000005 of ses_" in no.sentence
     assert "model_calls" not in no.sentence
@@ -157,3 +160,20 @@ def test_a_child_ends_with_its_parent_at_the_latest(wall_clock_s: int | None) ->
     parent = session()
     above = msgspec.structs.replace(parent, id="ses_0", expires_at_ns=parent.expires_at_ns - 1)
     assert ends_at_ns([parent, above], NOW_NS, wall_clock_s) <= above.expires_at_ns
+
+
+def test_less_depth_reaches_what_stands_already() -> None:
+    top = session(id="ses_0", bounds=Bounds(depth=1))  # it was 3 when the next was opened
+    child = session(parent="ses_0", depth=1, bounds=Bounds(depth=2))
+    assert room_below([child, top]) == 0
+    no = may_open_below([child, top], None, 0, NOW_NS)
+    assert no is not None
+    assert no.code == "delegation_too_deep"
+    assert room_below([top]) == 1
+
+
+def test_a_tree_has_so_many_sessions_and_no_more() -> None:
+    assert may_open_below([session()], None, 0, NOW_NS, MOST_IN_TREE - 1) is None
+    no = may_open_below([session()], None, 0, NOW_NS, MOST_IN_TREE)
+    assert no is not None
+    assert (no.code, no.limit) == ("session_limit", "session.tree")

@@ -52,7 +52,7 @@ class Runs(RuleBasedStateMachine):
         children = sum(each.parent == parent and each.goes_on(NOW_NS) for each in self.known.values())
         if may_open_below(self._lineage(parent), None, children, NOW_NS) is not None:
             return multiple()
-        bounds = child_bounds(above, Bounds(usd_nanos=1_000), asked)
+        bounds = child_bounds(self._lineage(parent), Bounds(usd_nanos=1_000), asked)
         if isinstance(bounds, Refusal):
             return multiple()
         assert widened(above.bounds, bounds) == ()

@@ -183,7 +183,7 @@ async def _narrow_session(office: Office, asked: Asked[NoQuery, NarrowSent]) -> 
     """Take something away from a session and all below it, at once."""
     sent, session = asked.body, asked.path["session"]
     return await session_changes.narrow(
-        office, session, sent.bounds.read(), sent.models, sent.tools, sent.reason, asked.by
+        office, session, sent.bounds.read(), sent.models, sent.tools, sent.reason, asked.by, by_operator=True
     )
 
 

@@ -36,6 +36,7 @@ class Opened(msgspec.Struct, frozen=True):
     credential: str
     expires_at: str  # of the credential
     session: SessionRow
+    notes: tuple[str, ...] = ()  # what was asked for and does not hold yet
 
 
 async def open_child(office: Office, asked: Asked) -> Answered:
@@ -63,7 +64,8 @@ async def issue(office: Office, asked: Asked) -> Answered:
     """Another credential for one below it, before the last one ends: it shares everything with that."""
     caller, sent = await read_as_caller(office, asked.request, IssueSent)
     session = _below(office, caller, asked, "Whoever handed this credential out hands out the next one.")
-    minted = await tokens.fresh_credential(office, session.id, sent.lifetime_s, caller.names[0])
+    asked_with = caller.claims.credential_id
+    minted = await tokens.fresh_credential(office, session.id, sent.lifetime_s, caller.names[0], asked_with=asked_with)
     return json_answer(_opened(office, minted), 201)
 
 
@@ -120,7 +122,8 @@ def _below(office: Office, caller: Caller, asked: Asked, hint: str) -> Session:
 
 
 def _opened(office: Office, minted: Minted) -> Opened:
-    return Opened(minted.credential, minted.expires_at, _row(office, office.gate.sessions[minted.session]))
+    row = _row(office, office.gate.sessions[minted.session])
+    return Opened(minted.credential, minted.expires_at, row, minted.notes)
 
 
 def _row(office: Office, session: Session) -> SessionRow:

@@ -143,7 +143,7 @@ def below(office: Office, request: OpenRequest, actor: str) -> Session:
         raise not_found(f"There is no session {request.parent!r}.", "`comptroller sessions` lists them.")
     lineage = gate.runs.lineage(parent)
     open_children = sum(child.goes_on(now_ns) for child in gate.runs.children(parent.id))
-    no = may_open_below(lineage, request.identity, open_children, now_ns)
+    no = may_open_below(lineage, request.identity, open_children, now_ns, gate.runs.in_tree(parent.top))
     if no is not None:
         raise refused(no)
     wish = _right(child_wish(parent, _wish(request)))
@@ -152,6 +152,9 @@ def below(office: Office, request: OpenRequest, actor: str) -> Session:
     )
     if request.identity is not None and not request.agreed and parent.identity not in identity.may_act:
         raise refused(_not_agreed(parent, identity))
+    above = known_identity(gate.registry, parent.identity)
+    if identity.environment != above.environment:
+        raise refused(_another_environment(above, identity))
     no = (
         None
         if request.actor is None
@@ -160,7 +163,7 @@ def below(office: Office, request: OpenRequest, actor: str) -> Session:
     if no is not None:
         raise refused(no)
     own = parent.profile if request.identity is None else identity.profile
-    bounds = _right(child_bounds(parent, _ceiling(office, identity, own, request), request.bounds))
+    bounds = _right(child_bounds(lineage, _ceiling(office, identity, own, request), request.bounds))
     ends_ns = last_ns(office, identity, ends_at_ns(lineage, now_ns, bounds.wall_clock_s))
     session_id = gate.clock.new_id("ses")
     return Session(
@@ -197,6 +200,15 @@ def _wish(request: OpenRequest) -> Wish:
         task_type=request.task_type,
         task=request.task,
         workflow=request.workflow,
+    )
+
+
+def _another_environment(above: Identity, identity: Identity) -> Refusal:
+    return Refusal(
+        code="delegation_forbidden",
+        sentence=f"{identity.id} is of {identity.environment}, and {above.id} of {above.environment}: the keys and "
+        "policies of one are not for the other.",
+        hint=f"Register one for {above.environment}, and open that one here.",
     )
 
 

@@ -195,7 +195,10 @@ class Ledger(Protocol):
         ...
 
     async def end_sessions(self, ended: Sequence[tuple[Session, Change]]) -> None:
-        """Write the end that each session carries with its event in one transaction; one that has ended stays so."""
+        """Write the end that each session carries with its event in one transaction; one that has ended stays so.
+
+        One that has no row is passed over: its opening was never written.
+        """
         ...
 
     async def write_stop(self, stop: Stop, change: Change) -> None:

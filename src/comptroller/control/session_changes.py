@@ -25,9 +25,20 @@ _WHY = "Say why, for whoever asks later."
 
 
 async def narrow(
-    office: Office, session_id: str, asked: Bounds, models: Patterns, tools: Patterns, reason: str, actor: str
+    office: Office,
+    session_id: str,
+    asked: Bounds,
+    models: Patterns,
+    tools: Patterns,
+    reason: str,
+    actor: str,
+    *,
+    by_operator: bool = False,
 ) -> SessionRow:
-    """Take something away from a session, and from all below it: in memory first, then in the books."""
+    """Take something away from a session, and from all below it: in memory first, then in the books.
+
+    `by_operator`: from then on nobody else renews it, or whoever started it could undo this.
+    """
     words = read_reason(reason, _WHY)
     session = await _open_session(office, session_id)
     beyond = say_widened(session.bounds, asked, session.id)
@@ -40,7 +51,10 @@ async def narrow(
         expires_at_ns=_ends_at_ns(session, bounds, session.expires_at_ns),
         models=_narrower(session.models, models),
         tools=_narrower(session.tools, tools),
+        operators_only=session.operators_only or by_operator,
     )
+    if (after.bounds, after.models, after.tools) == (session.bounds, session.models, session.tools):
+        return _row(office, session)
     outliving = office.gate.runs.outliving(after)
     office.gate.change_session(after)
     try:
@@ -79,12 +93,16 @@ async def renew(
 
 def _renewed(office: Office, session: Session, asked: Bounds, *, within_kind: bool) -> Session:
     gate = office.gate
+    if within_kind and session.operators_only:
+        sentence = f"The session {session.id} was narrowed by an operator, and only an operator gives it more."
+        hint = f"Ask whoever runs the gateway: `comptroller sessions renew {session.id}`."
+        raise ControlProblem(403, "delegation_widened", sentence, hint)
     bounds = changed(session.bounds, asked)
     above = gate.runs.lineage(session)[1:]
     parent = above[0] if above else None
     identity = known_identity(gate.registry, session.identity)
     own = gate.registry.ceiling(identity, identity.profile)
-    room = None if parent is None else msgspec.structs.replace(parent.bounds, depth=room_below(parent) - 1)
+    room = None if parent is None else msgspec.structs.replace(parent.bounds, depth=room_below(above) - 1)
     ceilings = (room, narrowed(own, gate.registry.ceiling(identity, session.profile)) if within_kind else None)
     for ceiling in ceilings:
         whose = f"{parent.id} above it" if parent is not None and ceiling is room else "its kind or profile"

@@ -111,6 +111,8 @@ async def end_past(office: Office) -> None:
     gate = office.gate
     now_ns = gate.clock.expiry_ns()
     over = list(gate.runs.past(now_ns))
+    for session in over:
+        gate.runs.over(session)
     idle = [session for session in over if session.goes_on(now_ns)]
     ended = {
         each.id: each
@@ -149,7 +151,8 @@ def _end_in_memory(
     # What did not say how it came out did not succeed, whatever is said of what stands above it.
     theirs: SessionOutcome = "abandoned" if outcome in {"succeeded", "failed"} else outcome
     ended = [first, *(_ended(each, at_ns, actor, f"{session.id} above it ended: {reason}", theirs) for each in below)]
-    gate.sessions.update({each.id: each for each in ended})
+    for each in ended:
+        gate.end_session(each)
     return ended
 
 
@@ -159,7 +162,8 @@ def stop_every_session(office: Office, reason: str, actor: str) -> Sequence[Sess
     at_ns, now_ns = gate.clock.now_ns(), gate.clock.expiry_ns()
     active = [session for session in gate.sessions.values() if session.goes_on(now_ns)]
     ended = [_ended(session, at_ns, actor, reason, "stopped") for session in active]
-    gate.sessions.update({session.id: session for session in ended})
+    for session in ended:
+        gate.end_session(session)
     return ended
 
 

@@ -7,7 +7,8 @@ import asyncio
 from comptroller.control import sessions
 from comptroller.control.office import Office
 from comptroller.core.instant import NANOS_PER_SECOND
-from comptroller.flow.gate import Gate
+from comptroller.core.work.session import Session
+from comptroller.flow.fault import fault_facts
 
 _END_EVERY_S = 1.0
 _FORGET_EVERY_S = 600.0
@@ -18,15 +19,32 @@ async def end_past(office: Office) -> None:
     """End sessions that are idle or have run for as long as they may."""
     while True:
         await asyncio.sleep(_END_EVERY_S)
-        await sessions.end_past(office)
+        try:
+            await sessions.end_past(office)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one session, the others still end in time
+            office.gate.warn("loop_fault", fault_facts(error))
 
 
-async def forget_past(gate: Gate) -> None:
-    """Now and then, let go of what has ended: sessions past their expiry, windows that nobody can draw on."""
+async def forget_past(office: Office) -> None:
+    """Now and then, let go of what is over: sessions, and windows that nobody can draw on."""
     while True:
         await asyncio.sleep(_FORGET_EVERY_S)
-        expired = [s for s in gate.sessions.values() if s.expires_at_ns <= gate.clock.expiry_ns() - _SLACK_NS]
-        for session in expired:
+        forget(office)
+
+
+def forget(office: Office) -> None:
+    """Let go of what has been over for an hour: until then whoever comes back is told what happened.
+
+    What ended and could not be written stays: only memory knows of it.
+    """
+    gate = office.gate
+    before_ns = gate.clock.expiry_ns() - _SLACK_NS
+    for session in [each for each in gate.sessions.values() if _over_ns(each) <= before_ns]:
+        if session.id not in office.unwritten_ends:
             gate.forget_session(session)
-        going_on = {session.id for session in gate.sessions.values() if session.ended_at_ns is None}
-        gate.tree.forget_past(gate.clock.now_ns(), going_on)
+    going_on = {session.id for session in gate.sessions.values() if session.ended_at_ns is None}
+    gate.tree.forget_past(gate.clock.now_ns(), going_on)
+
+
+def _over_ns(session: Session) -> int:
+    return session.expires_at_ns if session.ended_at_ns is None else min(session.expires_at_ns, session.ended_at_ns)

@@ -17,6 +17,9 @@ from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Change
 
 SHORTEST_LIFETIME_S = 1
+_TOOLS_NOTE = (
+    "`tools` and `bounds.tool_calls` are kept and handed on, and bind nothing yet: tools are not called through here."
+)
 
 
 class Minted(msgspec.Struct, frozen=True):
@@ -28,6 +31,7 @@ class Minted(msgspec.Struct, frozen=True):
     expires_at: str
     lifetime_s: int
     minted_by: str
+    notes: tuple[str, ...] = ()  # what was asked for and does not hold yet
 
 
 async def mint(office: Office, identity_id: str, lifetime_s: int | None, actor: str) -> Minted:
@@ -41,8 +45,13 @@ async def open_session(office: Office, request: OpenRequest, actor: str) -> Mint
     return await _open(office, request, actor, most_s=LONGEST_SESSION_S)
 
 
-async def fresh_credential(office: Office, session_id: str, lifetime_s: int | None, actor: str) -> Minted:
-    """Another credential for a session that goes on: it shares everything with the first."""
+async def fresh_credential(
+    office: Office, session_id: str, lifetime_s: int | None, actor: str, *, asked_with: str | None = None
+) -> Minted:
+    """Another credential for a session that goes on: it shares everything with the first.
+
+    `asked_with`: the id of the credential that it is asked for with, for the record.
+    """
     gate = office.gate
     session, issued_ns = gate.sessions.get(session_id), gate.clock.expiry_ns()
     if session is None or not session.goes_on(issued_ns):
@@ -53,7 +62,7 @@ async def fresh_credential(office: Office, session_id: str, lifetime_s: int | No
     credential_id = gate.clock.new_id(ID_PREFIX)
     minted = _signed(office, session, credential_id, issued_ns, _lifetime_s(lifetime_s), actor)
     try:
-        await office.ledger.record(_another(minted, credential_id, gate.clock.now_ns()))
+        await office.ledger.record(_another(minted, credential_id, asked_with, gate.clock.now_ns()))
     except LedgerUnavailableError as error:
         raise ledger_unavailable(f"No credential was minted: {error}.") from error
     return minted
@@ -68,6 +77,8 @@ async def _open(office: Office, request: OpenRequest, actor: str, *, most_s: int
     request = checked(office, request)
     session = _at_the_top(office, request, actor, most_s) if request.parent is None else below(office, request, actor)
     minted = _signed(office, session, session.credential, issued_ns, lifetime_s, actor)
+    if request.tools is not None or request.bounds.tool_calls is not None:
+        minted = msgspec.structs.replace(minted, notes=(_TOOLS_NOTE,))
     gate.open_session(session)
     try:
         await office.ledger.open_session(session, _event(session))
@@ -157,12 +168,15 @@ def _event(session: Session) -> Change:
     )
 
 
-def _another(minted: Minted, credential_id: str, at_ns: int) -> Change:
+def _another(minted: Minted, credential_id: str, asked_with: str | None, at_ns: int) -> Change:
+    after = {"credential": credential_id, "expires_at": minted.expires_at}
+    if asked_with is not None:
+        after["asked_with"] = asked_with
     return Change(
         at_ns=at_ns,
         actor=minted.minted_by,
         verb="mint",
         noun="credential",
         key=minted.session,
-        after=msgspec.json.encode({"credential": credential_id, "expires_at": minted.expires_at}).decode(),
+        after=msgspec.json.encode(after).decode(),
     )

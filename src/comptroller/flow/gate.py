@@ -133,7 +133,14 @@ class Gate:
         for each in (session, *self.runs.outliving(session)):
             self.sessions[each.id] = each
             self.runs.rearm(each)
-        self.callers.clear()  # what was remembered of its whole tree
+        stale = [key for key, caller in self.callers.items() if session.id in caller.lineage]  # its whole tree
+        for key in stale:
+            del self.callers[key]
+
+    def end_session(self, ended: Session) -> None:
+        """It has ended, as it says."""
+        self.sessions[ended.id] = ended
+        self.runs.over(ended)
 
     def forget_session(self, session: Session) -> None:
         """It is over and nobody asks for it any more."""

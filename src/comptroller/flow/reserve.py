@@ -45,11 +45,11 @@ def reserve(
     if isinstance(hold, Window):
         limit, binding = _affordable(draw, bound)
         if limit < bound.least_output_tokens and binding is not None:
-            return _too_dear(binding, bound, limit)
+            return _too_dear(draw, binding, bound, limit)
         amounts = _amounts(bound, limit)
         hold = gate.tree.hold(number, draw, amounts)
         if isinstance(hold, Window):
-            return _exhausted(hold, amounts.of(hold.budget.unit), None)
+            return _exhausted(draw, hold, amounts.of(hold.budget.unit), None)
     return Reservation(
         call_id, number, facts, weighed.scope_facts, caller, decision, request, weighed.rates, bound, limit, hold,
         _shadowed(draw), weighed.now_ns, weighed.bounded,
@@ -101,19 +101,19 @@ def _shadowed(draw: Draw) -> tuple[str, ...]:
     return tuple(label(w.budget.name, w.key.instance) for w in draw.shadow if w.remaining < 0)
 
 
-def _too_dear(window: Window, bound: Estimate, fits: int) -> Refusal:
+def _too_dear(draw: Draw, window: Window, bound: Estimate, fits: int) -> Refusal:
     least = bound.least_output_tokens
-    refusal = _exhausted(window, _amounts(bound, least).of(window.budget.unit), max(0, fits))
-    if fits < 1 or least == bound.wanted_output_tokens:
+    refusal = _exhausted(draw, window, _amounts(bound, least).of(window.budget.unit), max(0, fits))
+    if not refusal.largest_output_tokens or least == bound.wanted_output_tokens:  # hidden, or not the reason
         return refusal
     why = f" It is cut down to {least} output tokens at the least, unless it asks for fewer itself."
     return msgspec.structs.replace(refusal, sentence=refusal.sentence + why)
 
 
-def _exhausted(window: Window, needed: int, largest_output: int | None) -> Refusal:
+def _exhausted(draw: Draw, window: Window, needed: int, largest_output: int | None) -> Refusal:
     """A refusal that says which budget binds; amounts only where the caller may see them."""
     if is_session_bound(window.budget):
-        return _session_exhausted(window, needed, largest_output)
+        return _session_exhausted(window, needed, largest_output) if draw.shows(window) else _exhausted_above(window)
     budget, key = window.budget, window.key
     name = label(budget.name, key.instance)
     resets_at = format_instant(window.span.end_ns) if window.span.end_ns is not None else None
@@ -151,6 +151,18 @@ def _session_exhausted(window: Window, needed: int, largest_output: int | None) 
         remaining=format_amount(left, unit),
         needed=format_amount(needed, unit),
         largest_output_tokens=largest_output,
+    )
+
+
+def _exhausted_above(window: Window) -> Refusal:
+    """The same for a bound of a session of another identity: which one, and no amounts."""
+    session, bound = window.key.instance, COUNTED[window.budget.unit].removesuffix("_nanos")
+    return Refusal(
+        code="session_limit",
+        sentence=f"The session {session} above this one has too little left of its {bound}.",
+        hint="Send a smaller request, or ask whoever runs that session for more.",
+        limit=f"session.{bound}",
+        unit=window.budget.unit,
     )
 
 

@@ -6,24 +6,28 @@ changes with every call. Ancestors are at work while their descendants are.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 import msgspec
 
 from comptroller.core.instant import NANOS_PER_SECOND
 from comptroller.core.work.session import Session
 
+_NEVER_NS = 2**62
+_STALE_MOST = 100  # entries of the heap that nobody waits for
+
 
 class Pulse:
     """When a session was last at work, and how many calls of its tree are in flight."""
 
-    __slots__ = ("at_ns", "live")
+    __slots__ = ("at_ns", "due_ns", "live")
 
     def __init__(self, at_ns: int) -> None:
         self.at_ns = at_ns
         self.live = 0
+        self.due_ns = _NEVER_NS  # when it is looked at next
 
 
 class Runs:
@@ -33,6 +37,7 @@ class Runs:
         self._sessions = sessions
         self._pulses: dict[str, Pulse] = {}
         self._children: defaultdict[str, dict[str, None]] = defaultdict(dict)
+        self._trees: Counter[str] = Counter()  # sessions that are known, by the top of their tree
         self._dues: list[tuple[int, str]] = []  # a heap: when to look at which session
 
     def begin(self, session: Session, now_ns: int) -> None:
@@ -40,18 +45,32 @@ class Runs:
         self._pulses[session.id] = Pulse(now_ns)
         if session.parent is not None:
             self._children[session.parent][session.id] = None
-        heappush(self._dues, (self._due_ns(session), session.id))
+        self._trees[session.top] += 1
+        self.rearm(session)
 
     def rearm(self, session: Session) -> None:
-        """Its bounds are others: look at it when those say."""
-        heappush(self._dues, (self._due_ns(session), session.id))
+        """Its bounds are others: look at it when those say, if that is earlier."""
+        pulse, due_ns = self._pulses.get(session.id), self._due_ns(session)
+        if pulse is not None and due_ns < pulse.due_ns:
+            self._look_at(session.id, pulse, due_ns)
+
+    def over(self, session: Session) -> None:
+        """It goes on no more: it is nobody's open child."""
+        if session.parent in self._children:
+            self._children[session.parent].pop(session.id, None)
 
     def forget(self, session: Session) -> None:
         """It is over, and nobody asks for it any more."""
-        self._pulses.pop(session.id, None)
+        if self._pulses.pop(session.id, None) is not None:
+            self._trees[session.top] -= 1
+            if not self._trees[session.top]:
+                del self._trees[session.top]
         self._children.pop(session.id, None)
-        if session.parent in self._children:
-            self._children[session.parent].pop(session.id, None)
+        self.over(session)
+
+    def in_tree(self, root: str) -> int:
+        """How many sessions of a tree are known."""
+        return self._trees[root]
 
     def pulse(self, session_id: str, now_ns: int) -> Pulse:
         """Of a session that is not open: one that nobody else looks at."""
@@ -65,7 +84,7 @@ class Runs:
         return line
 
     def children(self, session_id: str) -> Sequence[Session]:
-        """Those that were opened by it, and are still known."""
+        """Those that were opened by it and are not known to be over."""
         known = self._children.get(session_id, {})
         return [self._sessions[child] for child in known if child in self._sessions]
 
@@ -85,13 +104,22 @@ class Runs:
     def past(self, now_ns: int) -> Iterator[Session]:
         """The open sessions that are idle or past their end now, each once; ancestors may come after descendants."""
         while self._dues and self._dues[0][0] <= now_ns:
-            session = self._sessions.get(heappop(self._dues)[1])
-            if session is None or session.ended_at_ns is not None:
+            due_ns, session_id = heappop(self._dues)
+            session, pulse = self._sessions.get(session_id), self._pulses.get(session_id)
+            if session is None or pulse is None or session.ended_at_ns is not None or pulse.due_ns != due_ns:
                 continue
             if not session.goes_on(now_ns) or self._is_idle(session, now_ns):
                 yield session
             else:
-                heappush(self._dues, (max(self._due_ns(session), now_ns + NANOS_PER_SECOND), session.id))
+                self._look_at(session_id, pulse, max(self._due_ns(session), now_ns + NANOS_PER_SECOND))
+
+    def _look_at(self, session_id: str, pulse: Pulse, due_ns: int) -> None:
+        """Look at it then, and not at any other time. What the heap holds beside that is let go of now and then."""
+        pulse.due_ns = due_ns
+        heappush(self._dues, (due_ns, session_id))
+        if len(self._dues) > 2 * len(self._pulses) + _STALE_MOST:
+            self._dues = [(each.due_ns, known) for known, each in self._pulses.items()]
+            heapify(self._dues)
 
     def _is_idle(self, session: Session, now_ns: int) -> bool:
         """Whether nothing has happened in it for as long as its bound allows."""

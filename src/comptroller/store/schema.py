@@ -249,6 +249,7 @@ sessions = Table(
     Column("tools", Text),  # the same
     Column("outcome", Text),
     Column("opened_with", Text),  # JSON list of ids of credentials
+    Column("operators_only", Integer, nullable=False, server_default=text("0")),
     Index("sessions_root", "root", sqlite_where=text("root != ''")),
     Index("sessions_expires", "expires_at_ns"),
     Index("sessions_identity", "identity", "opened_at_ns"),

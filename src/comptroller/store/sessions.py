@@ -22,6 +22,7 @@ _TABLE = schema.sessions
 _NEW = Many(insert(_TABLE))
 _FIELDS = Session.__struct_fields__
 _BOUNDS, _MODELS, _TOOLS, _OPENED_WITH = (_FIELDS.index(name) for name in ("bounds", "models", "tools", "opened_with"))
+_OPERATORS_ONLY = _FIELDS.index("operators_only")
 _bounds = msgspec.json.Decoder(Bounds)
 _names = msgspec.json.Decoder(tuple[str, ...])
 _ALONE = "a session above it was over when the gateway started"
@@ -39,7 +40,7 @@ def change_session(
     """Write what of an open session can change, its event, and the end of those below it. What has ended stays so."""
     row = _row(session)
     changing = {_FIELDS[place]: row[place] for place in (_BOUNDS, _MODELS, _TOOLS)}
-    values = changing | {"expires_at_ns": session.expires_at_ns}
+    values = changing | {"expires_at_ns": session.expires_at_ns, "operators_only": session.operators_only}
     run(connection, update(_TABLE).where(_TABLE.c.id == session.id, _TABLE.c.ended_at_ns.is_(None)).values(values))
     _write_expiries(connection, outliving)
     _record(connection, change)
@@ -66,10 +67,7 @@ def _write_expiries(connection: sqlite3.Connection, changed: Sequence[Session]) 
 
 
 def end_session(connection: sqlite3.Connection, session: Session, change: Change) -> None:
-    """Write the end of a session and its event. One that has ended stays as it ended, and nothing is written.
-
-    Raises LookupError if there is no such session.
-    """
+    """Write the end of a session and its event. Of one that has ended, or has no row, nothing is written."""
     ending = update(_TABLE).where(_TABLE.c.id == session.id, _TABLE.c.ended_at_ns.is_(None))
     ended = {
         "ended_at_ns": session.ended_at_ns,
@@ -79,8 +77,6 @@ def end_session(connection: sqlite3.Connection, session: Session, change: Change
     }
     if run(connection, ending.values(ended)).rowcount:
         _record(connection, change)
-    elif session_of(connection, session.id) is None:
-        raise LookupError(f"there is no session {session.id}")
 
 
 def session_of(connection: sqlite3.Connection, session_id: str) -> Session | None:
@@ -126,6 +122,7 @@ def _row(session: Session) -> list[Any]:
 def _session(row: Sequence[Any]) -> Session:
     values = list(row)
     values[_BOUNDS] = _bounds.decode(values[_BOUNDS])
+    values[_OPERATORS_ONLY] = bool(values[_OPERATORS_ONLY])
     for place in (_MODELS, _TOOLS, _OPENED_WITH):
         values[place] = None if values[place] is None else _names.decode(values[place])
     return Session(*values)

@@ -6,13 +6,13 @@ the registry and with the bounds of a session, and the tree sorts anew then.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import get_args
 
 from comptroller.core.budget.budget import Unit
 from comptroller.core.budget.counter import Window
 from comptroller.core.budget.hold import Amounts, WindowKey
-from comptroller.core.budget.meter import Meter
+from comptroller.core.budget.meter import Meter, is_session_bound
 
 ALL_LEFT_BP = 10_000
 UNITS: tuple[Unit, ...] = get_args(Unit)
@@ -29,6 +29,7 @@ class Draw:
         "hard",
         "keys",
         "meters",
+        "own",
         "pooled",
         "shadow",
         "shown",
@@ -37,7 +38,11 @@ class Draw:
         "windows",
     )
 
-    def __init__(self, windows: Iterable[Window], meters: Iterable[Meter] = ()) -> None:
+    def __init__(
+        self, windows: Iterable[Window], meters: Iterable[Meter] = (), own: Container[str] | None = None
+    ) -> None:
+        """`own`: the sessions of the chain whose amounts the caller may see; None: all."""
+        self.own = own
         self.pooled = tuple(windows)
         self.meters = tuple(meters)
         self.windows = (*self.pooled, *(window for meter in self.meters for window in meter.windows))
@@ -47,13 +52,19 @@ class Draw:
         self.by_unit = tuple(by_unit.get(unit, ()) for unit in UNITS)  # as amounts are in order
         self.hard = _by_unit(window for window in self.windows if window.budget.mode == "hard")
         self.shadow = tuple(window for window in self.windows if window.budget.mode == "shadow")
-        self.shown = tuple(window for window in self.hard.get("usd", ()) if window.budget.visible == "caller")
+        self.shown = tuple(window for window in self.hard.get("usd", ()) if self.shows(window))
         self.units = frozenset(self.hard)  # in which it is counted and enforced
         limits = [(window, window.budget.limit) for windows in self.hard.values() for window in windows]
         self._limits = tuple((window, limit) for window, limit in limits if limit)
         self._shut = len(self._limits) < len(limits)  # one of them allows nothing
         ends = (window.span.end_ns for window in self.windows if window.span.end_ns is not None)
         self.until_ns = min(ends, default=_NEVER_NS)  # from then on another window is current
+
+    def shows(self, window: Window) -> bool:
+        """Whether the caller may see its amounts."""
+        if self.own is not None and is_session_bound(window.budget):
+            return window.key.instance in self.own
+        return window.budget.visible == "caller"
 
     def binding(self, amounts: Amounts) -> Window | None:
         """The hard window that has too little left for these amounts: the one with the smallest share left."""

@@ -49,6 +49,12 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
         """Those of the chain, the acting one first, the root last."""
         return tuple(dict.fromkeys(node["session"] for node in self.chain if "session" in node))
 
+    @property
+    def own_sessions(self) -> frozenset[str]:
+        """Those of the chain that are the acting identity's own."""
+        acting = self.chain[0].get("identity") if self.chain else None
+        return frozenset(node["session"] for node in self.chain if "session" in node and node.get("identity") == acting)
+
 
 def nodes_in_scope(scope: Scope, facts: Facts) -> Sequence[Mapping[Attribute, str]]:
     """The nodes of the chain for which the scope matches. All attributes must match at one and the same node."""

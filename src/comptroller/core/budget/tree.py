@@ -103,7 +103,9 @@ class BudgetTree:
             for budget, key in self._keyed
             for instance in instances(budget.per, budget.scope, facts)
         )
-        return Draw(windows, [self._meters[each] for each in facts.sessions if each in self._meters])
+        return Draw(
+            windows, [self._meters[each] for each in facts.sessions if each in self._meters], facts.own_sessions
+        )
 
     def meter(self, session_id: str) -> Meter | None:
         """What a session has spent and what bounds it; None if it is not open here."""
@@ -122,7 +124,7 @@ class BudgetTree:
         meter.bind(bounds, [hold.amounts for hold in drawn])
         self._drawn.clear()
         for hold in drawn:
-            hold.draw = Draw(hold.draw.pooled, hold.draw.meters)
+            hold.draw = Draw(hold.draw.pooled, hold.draw.meters, hold.draw.own)
 
     def close_session(self, session_id: str) -> None:
         """It is over: nothing draws on it any more but calls that are still in flight."""
@@ -182,7 +184,7 @@ class BudgetTree:
         for window in self._windows.values():
             window.budget = by_key.get(window.key.budget, window.budget)
         for hold in self._holds.values():
-            hold.draw = Draw(hold.draw.pooled, hold.draw.meters)
+            hold.draw = Draw(hold.draw.pooled, hold.draw.meters, hold.draw.own)
         for key, amount in posted.items():
             if key not in self._windows:
                 self._saved[key] = amount
@@ -193,7 +195,7 @@ class BudgetTree:
         joined = [w for w in self.drawn_by(facts, now_ns).pooled if w.key not in already]
         for window in joined:
             window.held += hold.amounts.of(window.budget.unit)
-        hold.draw = Draw((*hold.draw.pooled, *joined), hold.draw.meters)
+        hold.draw = Draw((*hold.draw.pooled, *joined), hold.draw.meters, hold.draw.own)
         return joined
 
     def forget_past(self, now_ns: int, sessions: Container[str]) -> None:

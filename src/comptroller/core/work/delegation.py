@@ -20,11 +20,15 @@ Patterns = tuple[str, ...] | None
 """Names of models or tools, with * and ?. None: all."""
 
 DELEGATION: Mapping[str, str] = {
-    "delegation_forbidden": "the identity is in this chain already, or has not agreed to stand below this session",
+    "delegation_forbidden": "the identity is in this chain already, is of another environment, or has not agreed to "
+    "stand below this session",
     "delegation_too_deep": "nothing more may be opened below this session",
     "delegation_widened": "it would have more than the session above it",
 }
 """The codes of what is refused when a session is opened or changed, and no call ever is."""
+
+MOST_IN_TREE = 10_000
+"""Sessions of one tree that are open or were so within the last hour: each of them costs memory."""
 
 FIXED = ("subject", "tenant", "workflow")
 """What a child has from its parent wherever that has said it."""
@@ -43,8 +47,12 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     workflow: str | None = None
 
 
-def may_open_below(lineage: Sequence[Session], identity: str | None, open_children: int, now_ns: int) -> Refusal | None:
+def may_open_below(
+    lineage: Sequence[Session], identity: str | None, open_children: int, now_ns: int, in_tree: int = 0
+) -> Refusal | None:
     """Why the session at the head of this lineage may have no child now. `identity`: a registered one; None: ephemeral.
+
+    `in_tree`: how many sessions its tree has, with those that were over lately.
 
     Whether the chain is suspended, and whether the identity agrees, is known to others.
     """
@@ -63,7 +71,7 @@ def may_open_below(lineage: Sequence[Session], identity: str | None, open_childr
             sentence=f"{identity} is in this chain already: {say_chain(session.name for session in lineage)}.",
             hint="For a sub-agent of its own, leave the identity out: it gets a name below its parent's.",
         )
-    if room_below(parent) < 1:
+    if room_below(lineage) < 1:
         return Refusal(
             code="delegation_too_deep",
             sentence=f"The session {parent.id} is at depth {parent.depth}, and nothing may be opened below it.",
@@ -80,12 +88,21 @@ def may_open_below(lineage: Sequence[Session], identity: str | None, open_childr
             remaining="0",
             needed="1",
         )
+    if in_tree >= MOST_IN_TREE:
+        return Refusal(
+            code="session_limit",
+            sentence=f"The run of {parent.top} has opened {in_tree} sessions that are open or were so within the hour.",
+            hint=f"A run has at most {MOST_IN_TREE}: let a child do more than one thing, or open more slowly.",
+            limit="session.tree",
+            remaining="0",
+            needed="1",
+        )
     return None
 
 
-def child_bounds(parent: Session, ceiling: Bounds, asked: Bounds) -> Bounds | Refusal:
+def child_bounds(lineage: Sequence[Session], ceiling: Bounds, asked: Bounds) -> Bounds | Refusal:
     """The bounds of a child: what its own kind and profile allow, and never more than its parent has."""
-    handed_on = msgspec.structs.replace(parent.bounds, depth=room_below(parent) - 1)
+    handed_on = msgspec.structs.replace(lineage[0].bounds, depth=room_below(lineage) - 1)
     within = narrowed(ceiling, handed_on)
     beyond = say_widened(handed_on, asked, parent.id) or say_widened(ceiling, asked, "its kind or profile")
     return _widened(beyond) if beyond else narrowed(within, asked)
@@ -180,10 +197,10 @@ def say_chain(names: Iterable[str]) -> str:
     return " <- ".join(names)
 
 
-def room_below(parent: Session) -> int:
-    """How many generations may stand below it."""
-    room = DEEPEST - parent.depth
-    return room if parent.bounds.depth is None else min(parent.bounds.depth, room)
+def room_below(lineage: Sequence[Session]) -> int:
+    """How many generations may stand below the first of it: what each of it allows, less those that stand already."""
+    rooms = [each.bounds.depth - below for below, each in enumerate(lineage) if each.bounds.depth is not None]
+    return min([DEEPEST - lineage[0].depth, *rooms])
 
 
 def _covers(wide: str, pattern: str) -> bool:

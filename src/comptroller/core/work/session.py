@@ -62,6 +62,7 @@ class Session(msgspec.Struct, frozen=True, gc=False):
     tools: tuple[str, ...] | None = None
     outcome: SessionOutcome | None = None
     opened_with: tuple[str, ...] | None = None  # ids of credentials; None: with none of ours
+    operators_only: bool = False  # an operator took something away: nobody else gives it more
 
     def goes_on(self, now_ns: int) -> bool:
         """Whether it is neither ended nor expired."""
