@@ -104,7 +104,7 @@ def child_bounds(lineage: Sequence[Session], ceiling: Bounds, asked: Bounds) -> 
     """The bounds of a child: what its own kind and profile allow, and never more than its parent has."""
     handed_on = msgspec.structs.replace(lineage[0].bounds, depth=room_below(lineage) - 1)
     within = narrowed(ceiling, handed_on)
-    beyond = say_widened(handed_on, asked, parent.id) or say_widened(ceiling, asked, "its kind or profile")
+    beyond = say_widened(handed_on, asked, lineage[0].id) or say_widened(ceiling, asked, "its kind or profile")
     return _widened(beyond) if beyond else narrowed(within, asked)
 
 
