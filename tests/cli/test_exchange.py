@@ -170,7 +170,10 @@ def test_a_bootstrap_secret_is_shown_once_used_and_taken_back(
         done = typed("token", other, "--secret-file", str(path), **away)
         assert (done.returncode, "no secret of this identity" in done.stderr) == (1, True)
 
-    typed.about(federated, "secrets", "revoke", row["id"], "--reason", "it was in a chat")
+    (opened,) = row["sessions"]
+    revoked = typed("secrets", "revoke", row["id"], "--reason", "it was in a chat", "--config", str(federated.config))
+    assert "1 session that it opened goes on" in revoked.stderr
+    assert f"comptroller sessions end {opened} " in revoked.stderr
     done = typed("token", "agent/ant", "--secret-file", str(path), "--fresh", **away)
     assert (done.returncode, "taken back by bootstrap: it was in a chat" in done.stderr) == (1, True)
     assert typed.rows(federated, "secrets", "--identity", "agent/ant") == []

@@ -263,3 +263,10 @@ def test_a_gateway_that_hangs_is_named(typed: Typed, sandbox: SandboxProcess, tm
         assert done.returncode == 1
         assert "did not answer within 1 s" in done.stderr
         assert f"in use by process {gateway.pid}" in done.stderr
+
+
+def test_a_word_that_is_none_of_those_taken_is_told_them(typed: Typed, gateway: GatewayProcess) -> None:
+    done = typed("calls", "--outcome", "wrong", "--config", str(gateway.config))
+    assert done.returncode == 1
+    assert "`outcome` is 'wrong', and not one of completed, " in done.stderr
+    assert "refused, open" in done.stderr

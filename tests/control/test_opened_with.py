@@ -11,6 +11,7 @@ from comptroller.control import stops, tokens
 from comptroller.control.caller_api import CallerApi
 from comptroller.control.problem import ControlProblem
 from comptroller.control.tokens import OpenRequest
+from comptroller.core.identity.credential import Claims
 from comptroller.core.work.bounds import Bounds
 from tests.control.house import House, opened
 from tests.control.test_delegation import BOUNDS, IDENTITIES, Sent, ask, caller_of, refusal, start
@@ -110,3 +111,16 @@ async def test_every_credential_is_on_record_and_can_be_stopped_before_it_is_use
     assert (refusal(house, fresh), refusal(house, top)) == ("credential_suspended", None)
     with pytest.raises(ControlProblem):
         await stops.suspend(house.office, "credential", "crd_nope", "leaked", "dana")
+
+
+async def test_the_record_says_which_credential_asked_for_another(house: House) -> None:
+    """Whoever has found one may have got others with it, for children that were there before."""
+    top = await start(house)
+    child = await start(house, top)
+    status, said = await ask(house, "POST", f"/{child.session}/credential", top, {})
+    assert status == 201
+    issued = house.gate.credentials.verify(said["credential"], house.gate.clock.expiry_ns())
+    assert isinstance(issued, Claims)
+    (minted, *_) = [json.loads(each.after or "{}") for each in await house.store.changes(10, "credential")]
+    assert minted["credential"] == issued.credential_id
+    assert minted["asked_with"] == caller_of(house, top).claims.credential_id

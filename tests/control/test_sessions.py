@@ -42,7 +42,7 @@ async def test_a_session_has_the_bounds_of_its_kind_and_profile_and_asks_only_fo
         opened_less = gate.sessions[(await tokens.open_session(house.office, less, "admin")).session]
         assert (opened_less.bounds.usd_nanos, opened_less.bounds.tokens) == (10**9, 7)
         for asked, words in (
-            (OpenRequest(identity="agent/ant", bounds=Bounds(model_calls=4)), "so much of model_calls"),
+            (OpenRequest(identity="agent/ant", bounds=Bounds(model_calls=4)), "model_calls 4 is more than the "),
             (OpenRequest(identity="agent/ant", profile="suport"), "no profile 'suport'"),
         ):
             with pytest.raises(ControlProblem, match=words):

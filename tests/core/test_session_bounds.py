@@ -12,7 +12,8 @@ from comptroller.core.budget.hold import Amounts
 from comptroller.core.budget.meter import ledger_key
 from comptroller.core.budget.scope import Facts
 from comptroller.core.budget.tree import BudgetTree, Hold, Window
-from comptroller.core.work.bounds import NAMES, SHIPPED, Bounds, narrowed, widened
+from comptroller.core.money import NANOS_PER_USD
+from comptroller.core.work.bounds import NAMES, SHIPPED, Bounds, narrowed, say_widened, widened
 from comptroller.core.work.session import STATES, Session, state_of
 
 NOW_NS = 1_790_000_000 * 10**9
@@ -118,3 +119,16 @@ def test_a_registry_change_leaves_the_bounds_of_open_calls() -> None:
     assert hold.draw.keys[-1] == ledger_key("s")
     tree.settle("h", Amounts(10, 5, 1))
     assert [window.posted for window in draw(tree, "s").windows] == [10, 10]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (Bounds(usd_nanos=100 * NANOS_PER_USD), "usd 100.00 is more than the 80.00 of ses_1"),
+        (Bounds(wall_clock_s=172_800), "wall_clock 48 h is more than the 90 s of ses_1"),
+        (Bounds(tokens=9, depth=3, usd_nanos=NANOS_PER_USD), "depth 3 is more than the 2 of ses_1"),
+        (Bounds(usd_nanos=NANOS_PER_USD, tokens=9), None),
+    ],
+)
+def test_what_is_more_is_said_with_both_amounts(asked: Bounds, said: str | None) -> None:
+    assert say_widened(Bounds(usd_nanos=80 * NANOS_PER_USD, wall_clock_s=90, depth=2), asked, "ses_1") == said

@@ -96,6 +96,15 @@ def test_a_revoked_credential_is_refused_at_its_next_call_and_cut_in_flight(gate
         ("/oauth/revoke", b'{"token": "a"}', {}, "invalid_request"),
         ("/oauth/revoke", b"token=" + b"a" * 100_000, FORM, "invalid_request"),
         ("/oauth/nothing", b"token=a", FORM, "invalid_request"),
+        ("/oauth/token", b"grant_type=no", FORM, "unsupported_grant_type"),
+        ("/oauth/token", b"token=a", FORM, "invalid_request"),
+        ("/oauth/token", b"grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer&assertion=", FORM, "invalid_request"),
+        (
+            "/oauth/token",
+            b"grant_type=urn:ietf:params:oauth:grant-type:token-exchange&subject_token=a",
+            FORM,
+            "invalid_request",
+        ),
     ],
 )
 def test_errors_are_those_of_the_standard(
@@ -106,6 +115,8 @@ def test_errors_are_those_of_the_standard(
     told = json.loads(said.body)
     assert told["error"] == error
     assert told["error_description"]
+    assert told["code"]
+    assert told["hint"]
     assert said.headers["cache-control"] == "no-store"
 
 

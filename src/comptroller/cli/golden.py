@@ -50,12 +50,17 @@ class Result(msgspec.Struct, frozen=True):
     detail: str
 
 
+def _why(error: OSError | UnicodeDecodeError) -> str:
+    """Without the path, which stands beside it."""
+    return error.strerror or type(error).__name__ if isinstance(error, OSError) else str(error)
+
+
 def read_golden(path: Path) -> Sequence[Golden]:
     """The requests of a file."""
     try:
         return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), GoldenFile).request
     except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"{path} cannot be read: {error}.") from error
+        raise CommandError(f"{path} cannot be read: {_why(error)}.", "Name a file that is there.") from error
     except (tomllib.TOMLDecodeError, msgspec.ValidationError, RecursionError) as error:
         raise CommandError(f"{path} is no file of requests: {error}.", "The format: docs/policies.md.") from error
 

@@ -97,7 +97,7 @@ def revoke(
 ) -> None:
     """Take a secret back.
 
-    It opens no session any more. Those that it opened go on: `comptroller sessions --identity ID` lists them.
+    It opens no session any more. Those that it opened go on: it says which they are, and how to end them.
 
     \b
     Example:
@@ -113,6 +113,12 @@ def revoke(
         return
     row = answer.read(SecretRow)
     write(f"{row.id} of {row.identity} was taken back by {row.revoked_by} at {say_instant(row.revoked_at)}")
+    if row.sessions:
+        count = len(row.sessions)
+        goes = "1 session that it opened goes on" if count == 1 else f"{count} sessions that it opened go on"
+        note(f"{goes}. To end {'it' if count == 1 else 'them'}, with all below:")
+        for session in row.sessions:
+            note(f'  comptroller sessions end {session} --reason "its secret was taken back"')
 
 
 def _show(context: typer.Context, identity: str | None, *, every: bool, as_json: bool, config: Path | None) -> None:

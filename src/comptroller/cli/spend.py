@@ -100,7 +100,7 @@ def _print(found: SpendAnswer, asked: datetime) -> None:
         note("What single sessions spent is not kept for longer (retention.spend_recent_days).")
     if found.left_out:
         note(f"The total has {found.left_out} more; --limit N shows more of them.")
-    if found.by == "task" and found.rows[0].key is None:
+    if found.by == "task" and all(row.key is None for row in found.rows) and not found.left_out:
         note("No session has declared a task.")
     if found.total.presumed_usd != "0.00":
         note("Presumed: upper bounds, for nobody knows what was billed. `comptroller calls` marks them with ~.")

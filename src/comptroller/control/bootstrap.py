@@ -20,7 +20,7 @@ from comptroller.core.identity.secret import (
     secret_id_of,
     written_secret,
 )
-from comptroller.core.instant import NANOS_PER_SECOND, format_instant
+from comptroller.core.instant import NANOS_PER_SECOND, format_duration, format_instant
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Change
 
@@ -41,6 +41,7 @@ class SecretRow(msgspec.Struct, frozen=True):
     revoked_at: str | None
     revoked_by: str | None
     revoked_reason: str | None
+    sessions: Sequence[str] = ()  # that it opened, and that go on
 
 
 class IssuedSecret(msgspec.Struct, frozen=True):
@@ -57,7 +58,8 @@ async def issue_secret(office: Office, identity_id: str, expires_s: int, actor: 
     if not 1 <= expires_s <= LONGEST_SECRET_LIFE_S:
         days = LONGEST_SECRET_LIFE_S // 86_400
         raise invalid(
-            f"A secret cannot live for {expires_s} s.", f"Ask for at most {days} days, and issue the next in time."
+            f"A secret cannot live for {format_duration(expires_s)}.",
+            f"Ask for at most {days} days, and issue the next in time.",
         )
     identity = acting_identity(office, identity_id)
     now_ns = office.gate.clock.expiry_ns()
@@ -86,7 +88,7 @@ async def list_secrets(
     """Those that can be used now, newest first; with `every`, the others too."""
     now_ns = office.gate.clock.expiry_ns()
     found = await office.ledger.secrets(identity, limit if every else None)
-    return [_row(each, now_ns) for each in found if every or each.state(now_ns) == "active"][:limit]
+    return [_row(office, each, now_ns) for each in found if every or each.state(now_ns) == "active"][:limit]
 
 
 async def revoke_secret(office: Office, secret_id: str, reason: str, actor: str) -> SecretRow:
@@ -106,7 +108,7 @@ async def revoke_secret(office: Office, secret_id: str, reason: str, actor: str)
             await office.ledger.revoke_secret(found, Change(now_ns, actor, "revoke", "secret", found.id, words))
         except LedgerUnavailableError as error:
             raise ledger_unavailable(f"The secret is as it was: {error}.") from error
-    return _row(found, now_ns)
+    return _row(office, found, now_ns)
 
 
 async def secret_that_holds(office: Office, identity: str, secret: str) -> BootstrapSecret | str | None:
@@ -138,7 +140,13 @@ def _digest(office: Office, secret: str) -> str:
     return office.gate.credentials.digest(secret.encode())
 
 
-def _row(secret: BootstrapSecret, now_ns: int) -> SecretRow:
+def opened_by(secret_id: str) -> str:
+    """How the record names who opened a session with a secret."""
+    return f"secret:{secret_id}"
+
+
+def _row(office: Office, secret: BootstrapSecret, now_ns: int) -> SecretRow:
+    actor = opened_by(secret.id)
     return SecretRow(
         id=secret.id,
         identity=secret.identity,
@@ -149,4 +157,5 @@ def _row(secret: BootstrapSecret, now_ns: int) -> SecretRow:
         revoked_at=None if secret.revoked_at_ns is None else format_instant(secret.revoked_at_ns),
         revoked_by=secret.revoked_by,
         revoked_reason=secret.revoked_reason,
+        sessions=[s.id for s in office.gate.sessions.values() if s.minted_by == actor and s.goes_on(now_ns)],
     )

@@ -96,7 +96,8 @@ class CallerApi:
         if route is None:
             methods = sorted(places[0])
             sentence = f"This route takes {' or '.join(methods)}."
-            raise ControlProblem(405, "method_not_allowed", sentence, headers={"allow": ", ".join(methods)})
+            hint = f"Send it as {methods[0]}: docs/reference/api.md says what this route takes."
+            raise ControlProblem(405, "method_not_allowed", sentence, hint, headers={"allow": ", ".join(methods)})
         return route, _names(route.path.split("/"), parts)
 
 
@@ -129,7 +130,7 @@ def _problem(path: str, problem: ControlProblem) -> Answered:
 def _said(error: OAuthError) -> Answered:
     # RFC 6749 allows no quotation mark and no backslash in a description.
     words = "".join(c if " " <= c <= "~" and c not in '"\\' else "?" for c in error.description)
-    answer = json_answer(_OAuthBody(error.error, words, error.code, error.hint), error.status)
+    answer = json_answer(_OAuthBody(error.error, words, error.code or error.error, error.hint), error.status)
     return msgspec.structs.replace(answer, headers=[*answer.headers, *_header_lines(error.headers)])
 
 

@@ -84,7 +84,8 @@ async def read_json(request: CallerRequest, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ControlProblem(400, "request_invalid", f"The body is not valid: {error}.") from error
+        hint = "docs/reference/api.md says which fields this route takes, and of which type."
+        raise ControlProblem(400, "request_invalid", f"The body is not valid: {error}.", hint) from error
 
 
 async def read_as_caller(office: Office, request: CallerRequest, kind: type[T]) -> tuple[Caller, T]:
@@ -108,7 +109,8 @@ async def read_form(request: CallerRequest) -> Mapping[str, str]:
     try:
         pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS)
     except ValueError:  # UnicodeDecodeError too; neither is repeated: tokens stand in there
-        raise OAuthError("invalid_request", "The form cannot be read.") from None
+        hint = f"Send at most {MOST_FIELDS} fields, in UTF-8, encoded as a form."
+        raise OAuthError("invalid_request", "The form cannot be read.", hint) from None
     fields = dict(pairs)
     if len(fields) != len(pairs):
         raise OAuthError("invalid_request", "A parameter is given twice.", "Send each parameter once.")

@@ -64,7 +64,8 @@ async def issue(office: Office, asked: Asked) -> Answered:
     """Another credential for one below it, before the last one ends: it shares everything with that."""
     caller, sent = await read_as_caller(office, asked.request, IssueSent)
     session = _below(office, caller, asked, "Whoever handed this credential out hands out the next one.")
-    minted = await tokens.fresh_credential(office, session.id, sent.lifetime_s, caller.names[0])
+    asked_with = caller.claims.credential_id
+    minted = await tokens.fresh_credential(office, session.id, sent.lifetime_s, caller.names[0], asked_with=asked_with)
     return json_answer(_opened(office, minted), 201)
 
 

@@ -15,7 +15,7 @@ from comptroller.core.identity.identity import Identity, expiry_ends_ns, may_act
 from comptroller.core.ids import is_name
 from comptroller.core.problem import did_you_mean
 from comptroller.core.refusal import Refusal
-from comptroller.core.work.bounds import UNBOUNDED, Bounds, narrowed, widened
+from comptroller.core.work.bounds import UNBOUNDED, Bounds, narrowed, say_widened
 from comptroller.core.work.delegation import Wish, child_bounds, child_wish, ends_at_ns, may_open_below, may_take_part
 from comptroller.core.work.session import Session
 from comptroller.core.work.stop import Acting, refusal_of, stop_keys
@@ -111,10 +111,10 @@ def acting_identity(
 def bounds_of(office: Office, identity: Identity, request: OpenRequest) -> Bounds:
     """What is asked for, inside what its profile and kind allow."""
     ceiling = _ceiling(office, identity, identity.profile, request)
-    beyond = widened(ceiling, request.bounds)
+    beyond = say_widened(ceiling, request.bounds, f"the kind or profile of {identity.id}")
     if beyond:
         raise invalid(
-            f"A session of {identity.id} may not have so much of {', '.join(beyond)}.",
+            f"A session cannot have that much: {beyond}.",
             f"Ask for less, or change [bounds.{identity.kind}] or its profile in registry.toml.",
         )
     return narrowed(ceiling, request.bounds)

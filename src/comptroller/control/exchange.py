@@ -11,7 +11,7 @@ from typing import cast
 import msgspec
 
 from comptroller.control import tokens
-from comptroller.control.bootstrap import secret_that_holds
+from comptroller.control.bootstrap import opened_by, secret_that_holds
 from comptroller.control.caller_route import Asked, OAuthError, json_answer, read_client, read_form
 from comptroller.control.delegate import acting_identity
 from comptroller.control.guesses import GUESS_WINDOW_S, MOST_GUESSES
@@ -142,7 +142,7 @@ def _caller(office: Office, credential: str, what: str) -> Caller:
 
 def _sent(form: Mapping[str, str], name: str) -> str:
     if name not in form:
-        raise OAuthError("invalid_request", f"The parameter `{name}` is missing.", "Send the token there.")
+        raise OAuthError("invalid_request", f"The parameter `{name}` is missing or empty.", "Send the token there.")
     return form[name]
 
 
@@ -168,7 +168,12 @@ def _accepted(office: Office, form: Mapping[str, str]) -> Accepted:
     if not of_grant:
         known = ", ".join(dict.fromkeys(each.grant for each in ACCEPTED))
         error = "invalid_request" if grant is None else "unsupported_grant_type"
-        raise OAuthError(error, "This grant type is not accepted here.", f"Send `grant_type` as one of: {known}.")
+        sentence = (
+            "The parameter `grant_type` is missing." if grant is None else "This grant type is not accepted here."
+        )
+        raise OAuthError(error, sentence, f"Send `grant_type` as one of: {known}.")
+    if grant == TOKEN_EXCHANGE:
+        _need(form, "subject_token", "subject_token_type")
     kinds = (form.get("subject_token_type"), form.get("actor_token_type"))
     found = next((each for each in of_grant if (each.subject_token_type, each.actor_token_type) == kinds), None)
     if found is None or ("actor_token" in form) != (found.actor_token_type is not None):
@@ -176,6 +181,14 @@ def _accepted(office: Office, form: Mapping[str, str]) -> Accepted:
         raise OAuthError("invalid_request", "This combination of token types is not accepted.", hint)
     _check_target(office, form, found)
     return found
+
+
+def _need(form: Mapping[str, str], *names: str) -> None:
+    """These parameters are there. One without a value counts as left out."""
+    for name in names:
+        if name not in form:
+            hint = "What a grant type takes stands in docs/federation.md, as a table."
+            raise OAuthError("invalid_request", f"The parameter `{name}` is missing or empty.", hint)
 
 
 def _check_target(office: Office, form: Mapping[str, str], accepted: Accepted) -> None:
@@ -203,7 +216,7 @@ async def _by_secret(office: Office, request: CallerRequest, form: Mapping[str, 
     if isinstance(found, str):
         hint = "An operator issues one with `comptroller secrets issue IDENTITY`."
         raise OAuthError("invalid_client", found, hint, status=401, headers={"www-authenticate": "Basic"})
-    return found.identity, f"secret:{found.id}"
+    return found.identity, opened_by(found.id)
 
 
 async def _by_token(office: Office, token: str, accepted: Accepted) -> tuple[str, str]:

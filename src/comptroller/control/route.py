@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Generic, Literal, TypeVar, get_args, get_type_hints
+from typing import Any, Generic, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -147,11 +147,30 @@ def _query(request: Request, kind: type[T]) -> T:
     try:
         taken = msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise _not_taken(f"The query is not valid: {error}.") from error
+        raise _not_taken(f"The query is not valid: {_unknown_word(given, kind) or error}.") from error
     for name in given:
         if getattr(taken, name) is None:  # the word null, which is no value of anything
             raise _not_taken(f"The query is not valid: leave `{name}` out rather than give it as null.")
     return taken
+
+
+def _unknown_word(given: Mapping[str, str], kind: type[Any]) -> str | None:
+    """The first value that is none of the words its parameter takes, with those words."""
+    hints = get_type_hints(kind)
+    for name, value in given.items():
+        words = [word for word in _words(hints.get(name)) if isinstance(word, str)]
+        if words and value not in words:
+            return f"`{name}` is {value[:100]!r}, and not one of {', '.join(words)}"
+    return None
+
+
+def _words(hint: Any) -> Sequence[Any]:
+    """The words of a type of words, and of none else; also where nothing may stand instead."""
+    parts = [part for part in get_args(hint) if part is not type(None)]
+    if get_origin(hint) is Literal:
+        return parts
+    found = [_words(part) for part in parts]
+    return [word for words in found for word in words] if all(found) else ()
 
 
 async def _body(request: Request, kind: type[T], limit_bytes: int) -> T:

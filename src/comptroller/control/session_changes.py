@@ -14,7 +14,7 @@ from comptroller.control.sessions import find_session
 from comptroller.core.identity.identity import expiry_ends_ns
 from comptroller.core.instant import NANOS_PER_SECOND
 from comptroller.core.refusal import Refusal
-from comptroller.core.work.bounds import LONGEST_SESSION_S, Bounds, changed, narrowed, widened
+from comptroller.core.work.bounds import LONGEST_SESSION_S, Bounds, changed, narrowed, say_widened
 from comptroller.core.work.delegation import Patterns, handed_on, room_below
 from comptroller.core.work.session import Session
 from comptroller.flow.identify import known_identity
@@ -41,9 +41,9 @@ async def narrow(
     """
     words = read_reason(reason, _WHY)
     session = await _open_session(office, session_id)
-    beyond = widened(session.bounds, asked)
+    beyond = say_widened(session.bounds, asked, session.id)
     if beyond:
-        raise invalid(f"That is more of {', '.join(beyond)} than the session has.", "`renew` gives more.")
+        raise invalid(f"That is not narrower: {beyond}.", "`renew` gives more.")
     bounds = narrowed(session.bounds, asked)
     after = msgspec.structs.replace(
         session,
@@ -105,10 +105,11 @@ def _renewed(office: Office, session: Session, asked: Bounds, *, within_kind: bo
     room = None if parent is None else msgspec.structs.replace(parent.bounds, depth=room_below(above) - 1)
     ceilings = (room, narrowed(own, gate.registry.ceiling(identity, session.profile)) if within_kind else None)
     for ceiling in ceilings:
-        beyond = () if ceiling is None else widened(ceiling, asked)
+        whose = f"{parent.id} above it" if parent is not None and ceiling is room else "its kind or profile"
+        beyond = None if ceiling is None else say_widened(ceiling, asked, whose)
         if beyond:
-            above = f"session {parent.id} above it" if parent is not None and ceiling is room else "kind or profile"
-            raise invalid(f"That is more of {', '.join(beyond)} than its {above} has.", "Renew that one first.")
+            hint = "Renew that one first." if ceiling is room else "Ask for less, or whoever runs the gateway for more."
+            raise invalid(f"A session cannot have that much: {beyond}.", hint)
     ends = [session.opened_at_ns + LONGEST_SESSION_S * NANOS_PER_SECOND, *(each.expires_at_ns for each in above)]
     latest_ns = min([*ends, *(each for each in (expiry_ends_ns(identity),) if each is not None)])
     expires_at_ns = session.expires_at_ns if asked.wall_clock_s is None else _ends_at_ns(session, bounds, latest_ns)

@@ -9,7 +9,7 @@ from comptroller.control.office import Office
 from comptroller.control.problem import conflict, invalid, ledger_unavailable, over, refused
 from comptroller.control.stops import stop_of
 from comptroller.core.identity.credential import DEFAULT_LIFETIME_S, ID_PREFIX, LONGEST_LIFETIME_S, Claims
-from comptroller.core.instant import NANOS_PER_SECOND, format_instant
+from comptroller.core.instant import NANOS_PER_SECOND, format_duration, format_instant
 from comptroller.core.work.bounds import LONGEST_SESSION_S
 from comptroller.core.work.session import Session
 from comptroller.core.work.stop import refusal_of
@@ -45,8 +45,13 @@ async def open_session(office: Office, request: OpenRequest, actor: str) -> Mint
     return await _open(office, request, actor, most_s=LONGEST_SESSION_S)
 
 
-async def fresh_credential(office: Office, session_id: str, lifetime_s: int | None, actor: str) -> Minted:
-    """Another credential for a session that goes on: it shares everything with the first."""
+async def fresh_credential(
+    office: Office, session_id: str, lifetime_s: int | None, actor: str, *, asked_with: str | None = None
+) -> Minted:
+    """Another credential for a session that goes on: it shares everything with the first.
+
+    `asked_with`: the id of the credential that it is asked for with, for the record.
+    """
     gate = office.gate
     session, issued_ns = gate.sessions.get(session_id), gate.clock.expiry_ns()
     if session is None or not session.goes_on(issued_ns):
@@ -57,7 +62,7 @@ async def fresh_credential(office: Office, session_id: str, lifetime_s: int | No
     credential_id = gate.clock.new_id(ID_PREFIX)
     minted = _signed(office, session, credential_id, issued_ns, _lifetime_s(lifetime_s), actor)
     try:
-        await office.ledger.record(_another(minted, credential_id, gate.clock.now_ns()))
+        await office.ledger.record(_another(minted, credential_id, asked_with, gate.clock.now_ns()))
     except LedgerUnavailableError as error:
         raise ledger_unavailable(f"No credential was minted: {error}.") from error
     return minted
@@ -114,7 +119,7 @@ def _lifetime_s(lifetime_s: int | None) -> int:
     wanted_s = DEFAULT_LIFETIME_S if lifetime_s is None else lifetime_s
     if not SHORTEST_LIFETIME_S <= wanted_s <= LONGEST_LIFETIME_S:
         raise invalid(
-            f"A credential cannot live for {wanted_s} s.",
+            f"A credential cannot live for {format_duration(wanted_s)}.",
             f"Ask for at most {LONGEST_LIFETIME_S} s ({LONGEST_LIFETIME_S // 3600} hours), and mint a new one in time.",
         )
     return wanted_s
@@ -163,12 +168,15 @@ def _event(session: Session) -> Change:
     )
 
 
-def _another(minted: Minted, credential_id: str, at_ns: int) -> Change:
+def _another(minted: Minted, credential_id: str, asked_with: str | None, at_ns: int) -> Change:
+    after = {"credential": credential_id, "expires_at": minted.expires_at}
+    if asked_with is not None:
+        after["asked_with"] = asked_with
     return Change(
         at_ns=at_ns,
         actor=minted.minted_by,
         verb="mint",
         noun="credential",
         key=minted.session,
-        after=msgspec.json.encode({"credential": credential_id, "expires_at": minted.expires_at}).decode(),
+        after=msgspec.json.encode(after).decode(),
     )

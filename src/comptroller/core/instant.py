@@ -79,3 +79,11 @@ class TimeKeeper:
             self._candidate_since_ns = monotonic_ns
             return False
         return monotonic_ns - self._candidate_since_ns >= AGREEMENT_NS
+
+
+def format_duration(seconds: int) -> str:
+    """A whole number of seconds in the largest unit that says it exactly: 48 h, 90 s."""
+    for name, size in (("h", 3600), ("min", 60)):
+        if seconds and seconds % size == 0:
+            return f"{seconds // size} {name}"
+    return f"{seconds} s"

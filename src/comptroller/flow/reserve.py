@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from comptroller.core.budget.budget import format_amount, label, say_amount
 from comptroller.core.budget.draw import Draw, Window
 from comptroller.core.budget.hold import Amounts
@@ -101,7 +103,11 @@ def _shadowed(draw: Draw) -> tuple[str, ...]:
 
 def _too_dear(draw: Draw, window: Window, bound: Estimate, fits: int) -> Refusal:
     least = bound.least_output_tokens
-    return _exhausted(draw, window, _amounts(bound, least).of(window.budget.unit), max(0, fits))
+    refusal = _exhausted(draw, window, _amounts(bound, least).of(window.budget.unit), max(0, fits))
+    if not refusal.largest_output_tokens or least == bound.wanted_output_tokens:  # hidden, or not the reason
+        return refusal
+    why = f" It is cut down to {least} output tokens at the least, unless it asks for fewer itself."
+    return msgspec.structs.replace(refusal, sentence=refusal.sentence + why)
 
 
 def _exhausted(draw: Draw, window: Window, needed: int, largest_output: int | None) -> Refusal:
@@ -130,7 +136,8 @@ def _session_exhausted(window: Window, needed: int, largest_output: int | None) 
     unit, session = window.budget.unit, window.key.instance
     left = max(0, window.remaining)
     bound = COUNTED[unit].removesuffix("_nanos")
-    more = "open a new session for new work, or ask whoever runs the gateway for a wider bound"
+    fewer = f"ask for at most {largest_output} output tokens, " if largest_output else ""
+    more = f"{fewer}open a new session for new work, or ask whoever runs the gateway for a wider bound"
     fits = window.held and window.budget.limit - window.posted >= needed
     return Refusal(
         code="session_limit",

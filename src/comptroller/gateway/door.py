@@ -143,12 +143,13 @@ class Door:
                 hint="Check the SDK's base URL.",
             )
             return await self._refuse(api, request, reply, refusal, (b"allow", ", ".join(methods).encode()))
-        calls = sorted(path for path, targets in self._routes.table.items() if "POST" in targets)
+        meant = "GET" if method == "GET" else "POST"
+        there = sorted(path for path, targets in self._routes.table.items() if meant in targets)
         refusal = Refusal(
             code="route_unknown",
             sentence=f"This gateway has no route {method} {path}.",
             hint="OpenAI SDKs use base_url http://HOST:8787/v1, Anthropic SDKs http://HOST:8787; "
-            f"routes: {', '.join(calls)}.",
+            f"{meant} routes: {', '.join(there)}.",
         )
         return await self._refuse(api, request, reply, refusal)
 

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 import msgspec
 from msgspec.structs import asdict, astuple
 
-from comptroller.core.money import NANOS_PER_USD
+from comptroller.core.instant import format_duration
+from comptroller.core.money import NANOS_PER_USD, format_usd
 
 _HOUR_S = 3600
 LONGEST_SESSION_S = 366 * 24 * _HOUR_S
@@ -85,6 +86,26 @@ def widened(ceiling: Bounds, asked: Bounds) -> tuple[str, ...]:
     return tuple(
         name for name in NAMES if most[name] is not None and wanted[name] is not None and wanted[name] > most[name]
     )
+
+
+def say_widened(ceiling: Bounds, asked: Bounds, whose: str) -> str | None:
+    """What asks for more than the ceiling has, with both amounts; None if nothing does. `whose` the ceiling is."""
+    most, wanted = asdict(ceiling), asdict(asked)
+    beyond = [
+        f"{_said_name(name)} {_say(name, wanted[name])} is more than the {_say(name, most[name])}"
+        for name in widened(ceiling, asked)
+    ]
+    return f"{' and '.join(beyond)} of {whose}" if beyond else None
+
+
+def _said_name(name: str) -> str:
+    return "usd" if name == "usd_nanos" else name.removesuffix("_s")
+
+
+def _say(name: str, value: int) -> str:
+    if name == "usd_nanos":
+        return format_usd(value)
+    return format_duration(value) if name.endswith("_s") else str(value)
 
 
 def changed(before: Bounds, asked: Bounds) -> Bounds:

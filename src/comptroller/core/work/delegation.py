@@ -13,7 +13,7 @@ import msgspec
 
 from comptroller.core.instant import NANOS_PER_SECOND
 from comptroller.core.refusal import Refusal
-from comptroller.core.work.bounds import DEEPEST, UNBOUNDED, Bounds, narrowed, widened
+from comptroller.core.work.bounds import DEEPEST, UNBOUNDED, Bounds, narrowed, say_widened
 from comptroller.core.work.session import Session
 
 Patterns = tuple[str, ...] | None
@@ -104,8 +104,8 @@ def child_bounds(lineage: Sequence[Session], ceiling: Bounds, asked: Bounds) -> 
     """The bounds of a child: what its own kind and profile allow, and never more than its parent has."""
     handed_on = msgspec.structs.replace(lineage[0].bounds, depth=room_below(lineage) - 1)
     within = narrowed(ceiling, handed_on)
-    beyond = widened(within, asked)
-    return _widened(f"{', '.join(beyond)} than its parent or its kind has") if beyond else narrowed(within, asked)
+    beyond = say_widened(handed_on, asked, lineage[0].id) or say_widened(ceiling, asked, "its kind or profile")
+    return _widened(beyond) if beyond else narrowed(within, asked)
 
 
 def child_wish(parent: Session, wish: Wish) -> Wish | Refusal:
@@ -113,7 +113,7 @@ def child_wish(parent: Session, wish: Wish) -> Wish | Refusal:
     for name in FIXED:
         said, wanted = getattr(parent, name), getattr(wish, name)
         if said is not None and wanted not in {None, said}:
-            return _widened(f"another {name} than its parent, which acts for {said!r}")
+            return _widened(f"this one asks for another {name} than its parent, which acts for {said!r}")
     models, tools = handed_on(parent.models, wish.models), handed_on(parent.tools, wish.tools)
     if isinstance(models, Refusal):
         return models
@@ -159,7 +159,9 @@ def handed_on(held: Patterns, asked: Patterns) -> Patterns | Refusal:
     if held is None or asked is None:
         return held if asked is None else asked
     beyond = [pattern for pattern in asked if not covers(held, pattern)]
-    return _widened(f"{', '.join(map(repr, beyond))}, and has {', '.join(held)}") if beyond else asked
+    if not beyond:
+        return asked
+    return _widened(f"this one asks for {', '.join(map(repr, beyond))}, and its parent has {', '.join(held)}")
 
 
 def covers(held: Iterable[str], pattern: str) -> bool:
@@ -211,6 +213,6 @@ def _covers(wide: str, pattern: str) -> bool:
 def _widened(what: str) -> Refusal:
     return Refusal(
         code="delegation_widened",
-        sentence=f"A child cannot have more than its parent, and this one asks for {what}.",
+        sentence=f"A child cannot have more than its parent: {what}.",
         hint="Ask for less, or leave it out: the child then has what its parent has.",
     )
