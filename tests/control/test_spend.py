@@ -84,7 +84,7 @@ async def test_rows_and_total(tmp_path: Path) -> None:
 async def test_what_cannot_be_asked(tmp_path: Path) -> None:
     async with opened(tmp_path) as house:
         wrong = {
-            "Invalid enum value 'colour'": {"by": "colour"},
+            "`by` is 'colour', and not one of team, owner": {"by": "colour"},
             "ends": {"since": "2026-11-02T00:00:00Z", "until": "2026-11-02T00:00:00Z"},
             "not an instant": {"since": "yesterday"},
             "Expected `int` >= 1": {"limit": 0},

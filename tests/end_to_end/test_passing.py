@@ -323,7 +323,14 @@ BACK = {
         *("anthropic-ratelimit-requests-limit", "anthropic-priority-input-tokens-remaining"),
     },
 }
-GOVERNED = {"date", "content-type", "content-length", "x-comptroller-call-id", "x-comptroller-model"}
+GOVERNED = {
+    "date",
+    "content-type",
+    "content-length",
+    "x-comptroller-call-id",
+    "x-comptroller-model",
+    "x-comptroller-remaining-usd",
+}
 ANSWERS: dict[str, Any] = {CHAT: CHAT_ANSWER, MESSAGES: MESSAGE_ANSWER}
 LINES = tuple(f"{name}: {value}" for name, value in ANSWERED.items())
 
