@@ -34,9 +34,7 @@ _HEADERS = {
 # What proxies add. What stands in it is not looked at: somebody stands behind them, and that is enough.
 _FORWARDED = frozenset({"forwarded", "via", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "true-client-ip"})
 _FORWARDED_BEGIN = ("x-forwarded", "x-original-", "x-envoy-", "cf-", "cdn-")
-WHO = (
-    "comptroller.who"  # in the scope of what is let through: says who asks, as they stand then; None: anybody may
-)
+WHO = "comptroller.who"  # in the scope of what is let through: says who asks, as they stand then; None: anybody may
 
 
 class Outside(msgspec.Struct, frozen=True):
