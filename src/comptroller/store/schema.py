@@ -324,7 +324,7 @@ break_glass = Table(
     Column("confirmed_at_ns", BigInteger),
     Column("confirmed_by", Text),
     Column("ends_at_ns", BigInteger),
-    Column("ended_at_ns", BigInteger),  # by somebody, before its time
+    Column("ended_at_ns", BigInteger),  # on record: by somebody before its time, or by itself
     Column("ended_by", Text),
 )
 

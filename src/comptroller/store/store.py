@@ -154,6 +154,12 @@ class Store(Ledger):
     async def write_grant(self, grant: BreakGlass, change: Change) -> None:
         await self.journal.submit(lambda connection: break_glass.write_grant(connection, grant, change))
 
+    async def grant(self, grant_id: str) -> BreakGlass | None:
+        return await self._read(lambda connection: break_glass.grant_of(connection, grant_id))
+
+    async def confirmed_grants(self) -> Sequence[BreakGlass]:
+        return await self._read(break_glass.confirmed)
+
     async def grants(self, limit: int) -> Sequence[BreakGlass]:
         return await self._read(lambda connection: break_glass.list_grants(connection, limit))
 
