@@ -48,7 +48,19 @@ from comptroller.core.work.session import Session
 from comptroller.core.work.stop import Stop
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Change, Finding
-from comptroller.store import admins, books, break_glass, registry, retention, secrets, sessions, spend, stops, tables
+from comptroller.store import (
+    admins,
+    books,
+    break_glass,
+    registry,
+    retention,
+    secrets,
+    sessions,
+    spend,
+    spent_before,
+    stops,
+    tables,
+)
 from comptroller.store.database import Database
 from comptroller.store.folder import Folder
 from comptroller.store.journal import JournalWriter
@@ -142,6 +154,12 @@ class Store(Ledger):
     async def write_grant(self, grant: BreakGlass, change: Change) -> None:
         await self.journal.submit(lambda connection: break_glass.write_grant(connection, grant, change))
 
+    async def grant(self, grant_id: str) -> BreakGlass | None:
+        return await self._read(lambda connection: break_glass.grant_of(connection, grant_id))
+
+    async def confirmed_grants(self) -> Sequence[BreakGlass]:
+        return await self._read(break_glass.confirmed)
+
     async def grants(self, limit: int) -> Sequence[BreakGlass]:
         return await self._read(lambda connection: break_glass.list_grants(connection, limit))
 
@@ -169,6 +187,10 @@ class Store(Ledger):
     async def some_sessions(self, session_ids: Sequence[str]) -> Mapping[str, Session]:
         """Those of these that are known, by id."""
         return await self._read(lambda connection: sessions.some_sessions(connection, session_ids))
+
+    async def lineage(self, session_id: str) -> Sequence[Session]:
+        """The session, its parent, and so on, as far as they are known."""
+        return await self._read(lambda connection: sessions.lineage(connection, session_id))
 
     async def family(self, root: str) -> Sequence[Session]:
         """The session at the top of a tree, and all below it."""
@@ -208,7 +230,7 @@ class Store(Ledger):
         # The writer opens the view when everything queued until now is folded and nothing later is; then
         # another thread reads it, for as long as it takes.
         view = self.journal.submit(lambda _: _view(self._uri))
-        return self._look(view, lambda connection: [spend.posted(connection, each) for each in wanted])
+        return self._look(view, lambda connection: [spent_before.posted(connection, each) for each in wanted])
 
     async def spend(self, wanted: SpendFilter) -> SpendReport:
         return await self._read(lambda connection: spend.report(connection, wanted))
