@@ -105,7 +105,7 @@ class Lease:
     def _ahead(self, seen: int) -> int:
         """How much has to be left, or more is asked for: more in a fast stream."""
         lasted_s = max(_TELLS_S, asyncio.get_running_loop().time() - self._began_s)
-        return max(self._margin, int(seen * AHEAD_S / lasted_s))
+        return max(self._margin, min(seen, int(seen * AHEAD_S / lasted_s)))
 
     def _cut(self, meter: Meter) -> None:
         if meter.done or meter.usage_final:
@@ -114,9 +114,12 @@ class Lease:
         self._line.cut("capped")
 
     def _ask(self, seen: int) -> None:
-        """Hold the next piece in memory, and have it written: it counts from then on. Doubles, so it asks seldom."""
+        """Hold the next piece in memory, and have it written: it counts from then on.
+
+        The longer the stream, the larger the piece, so that it asks seldom.
+        """
         need = seen + self._tail + AT_ONCE
-        wanted = min(self._limit, need + self._ahead(seen) + max(2 * self._margin, seen))
+        wanted = min(self._limit, need + self._ahead(seen) + max(2 * self._margin, seen // 2))
         if wanted <= self._held:
             return
         self.why = ""
