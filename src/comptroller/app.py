@@ -60,7 +60,7 @@ from comptroller.telemetry.library_lines import libraries_heard
 from comptroller.telemetry.loop_lag import watch_loop
 from comptroller.telemetry.readings import Sources
 from comptroller.telemetry.telemetry import Telemetry, trace_faults
-from comptroller.wire import model_lists
+from comptroller.wire import gemini, model_lists
 from comptroller.wire.anthropic_messages import AnthropicMessages
 from comptroller.wire.openai_chat import OpenAIChat
 
@@ -70,6 +70,7 @@ _CALLS: Mapping[str, Dialect] = {
     "/openai/v1/chat/completions": _CHAT,
     "/v1/messages": _MESSAGES,
     "/anthropic/v1/messages": _MESSAGES,
+    **{prefix + path: dialect for prefix in ("", "/gemini") for path, dialect in gemini.CALLS.items()},
 }
 _OPENAI = Api("openai", ("/openai/", "/v1/chat/"), None, _CHAT, model_lists.openai_page, model_lists.openai_entry)
 _ANTHROPIC = Api(
@@ -80,7 +81,17 @@ _ANTHROPIC = Api(
     model_lists.anthropic_page,
     model_lists.anthropic_entry,
 )
-ROUTES = Routes(_CALLS, (_OPENAI, _ANTHROPIC), [(route.method, route.path) for route in caller_api.ROUTES])
+_GEMINI = Api(
+    "gemini",
+    ("/gemini/", "/v1beta/"),
+    b"x-goog-",
+    gemini.REFUSING,
+    model_lists.gemini_page,
+    model_lists.gemini_entry,
+    versions=gemini.VERSIONS,
+    key_in_query=True,
+)
+ROUTES = Routes(_CALLS, (_OPENAI, _ANTHROPIC, _GEMINI), [(route.method, route.path) for route in caller_api.ROUTES])
 _HEALTH = frozenset({"/healthz", "/readyz"})
 _METRICS = "/metrics"
 _FLUSH_MOST_S = 10.0

@@ -18,10 +18,10 @@ from comptroller.flow.door import CallerApi
 from comptroller.flow.fault import fault_facts
 from comptroller.flow.gate import Gate
 from comptroller.flow.models import reachable_model, reachable_models
-from comptroller.gateway.channel import channel_of
+from comptroller.gateway.channel import Channel, channel_of
 from comptroller.gateway.proxies import Network
 from comptroller.gateway.reply import AsgiReply
-from comptroller.gateway.request import AsgiRequest, Bodies
+from comptroller.gateway.request import Aim, AsgiRequest, Bodies
 from comptroller.gateway.routes import Api, Found, ModelCall, Routes
 
 Scope = MutableMapping[str, Any]
@@ -55,19 +55,26 @@ class Door:
         self._bodies = Bodies(gate.limits.bodies_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        channel, gate = channel_of(scope), self._gate
+        channel = channel_of(scope)
         reply = AsgiReply(channel, send)
         found = self._routes.find(scope["method"], scope["path"])
-        limits = gate.limits if found.target != "caller" else self._caller_limits
-        request = AsgiRequest(scope, receive, channel, gate.clock, limits, self._bodies, self._trusted, found.name)
         if isinstance(found.target, ModelCall):
-            await self._govern(found.target.dialect, request, reply)
+            dialect = found.target.dialect
+            request = self._request(scope, receive, channel, found, dialect.family)
+            await self._govern(dialect, request, reply)
             return
-        api = self._routes.api_of(scope["path"], scope["headers"])
+        api = self._routes.api_of(scope["path"], scope["headers"], scope["query_string"])
+        request = self._request(scope, receive, channel, found, api.family)
         try:
             await self._serve_free(found, scope, api, request, reply)
         except Exception as error:  # noqa: BLE001 - the boundary, as below
             await self._say_fault(api.dialect, self._gate.clock.new_id("call"), error, reply)
+
+    def _request(self, scope: Scope, receive: Receive, channel: Channel, found: Found, family: str) -> AsgiRequest:
+        gate = self._gate
+        limits = gate.limits if found.target != "caller" else self._caller_limits
+        aim = Aim(found.name, family in self._routes.keys_in_query)
+        return AsgiRequest(scope, receive, channel, gate.clock, limits, self._bodies, self._trusted, aim)
 
     async def _govern(self, dialect: Dialect, request: AsgiRequest, reply: AsgiReply) -> None:
         call_id = self._gate.clock.new_id("call")
@@ -148,7 +155,7 @@ class Door:
         refusal = Refusal(
             code="route_unknown",
             sentence=f"This gateway has no route {method} {path}.",
-            hint="OpenAI SDKs use base_url http://HOST:8787/v1, Anthropic SDKs http://HOST:8787; "
+            hint="OpenAI SDKs use base_url http://HOST:8787/v1, Anthropic and Gemini SDKs http://HOST:8787; "
             f"{meant} routes: {', '.join(there)}.",
         )
         return await self._refuse(api, request, reply, refusal)

@@ -91,7 +91,7 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
     """One upstream: where it is, how it is spoken to, and how it bills."""
 
     # The families of APIs that it speaks; the caller's own decides which of them is used.
-    dialects: Annotated[tuple[Literal["openai", "anthropic"], ...], Meta(min_length=1)]
+    dialects: Annotated[tuple[Literal["openai", "anthropic", "gemini"], ...], Meta(min_length=1)]
     base_url: BaseUrl
     # Left out: a server without keys, such as one's own.
     api_key: KeySource | None = None
