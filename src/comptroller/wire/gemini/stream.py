@@ -145,9 +145,11 @@ class StreamMeter:
         return passed
 
     def _read_raw(self, raw: bytes) -> None:
-        data = event_data(raw)
-        if data is None or not (data := data.strip()) or data == b"[DONE]":
-            self.error = self.error or event_name(raw) == b"error"
+        data = (event_data(raw) or b"").strip()
+        if not data or data == b"[DONE]":
+            # What google-genai is ready for: an error that breaks into the stream as plain lines of JSON.
+            bare = _decode(raw) if raw.lstrip().startswith(b"{") else None
+            self.error = self.error or event_name(raw) == b"error" or (bare is not None and bool(bare.error))
             return
         chunk = _decode(data)
         if chunk is None:
