@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from comptroller.cli import admins, break_glass, keys, policy, secrets, sessions
+from comptroller.cli import admins, break_glass, identities, keys, policy, requests, secrets, sessions
 from comptroller.cli.apply import apply
 from comptroller.cli.backup import backup
 from comptroller.cli.bounds import bounds
@@ -18,7 +18,6 @@ from comptroller.cli.doctor import doctor
 from comptroller.cli.explain import explain
 from comptroller.cli.failure import FAILED, CommandError
 from comptroller.cli.findings import findings
-from comptroller.cli.identities import identities
 from comptroller.cli.login import login
 from comptroller.cli.logout import logout
 from comptroller.cli.options import Config
@@ -60,7 +59,7 @@ def comptroller(context: typer.Context, config: Config = None) -> None:
 
 for _section, _commands in {
     "Run": (demo, serve, sandbox),
-    "Registry": (plan, apply, identities),
+    "Registry": (plan, apply),
     "Sessions": (login, logout, token, tree),
     "Stop": (suspend, resume, stops),
     "Spend": (spend, budgets, calls, explain, correct, bounds, findings, prices, reprice),
@@ -68,6 +67,8 @@ for _section, _commands in {
 }.items():
     for _command in _commands:
         app.command(rich_help_panel=_section)(_command)
+app.add_typer(identities.app, name="identities")
+app.add_typer(requests.app, name="requests")
 app.add_typer(sessions.app, name="sessions")
 app.add_typer(secrets.app, name="secrets")
 app.add_typer(keys.app, name="keys")
