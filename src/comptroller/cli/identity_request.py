@@ -60,11 +60,12 @@ def request(
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
-    """Ask for an identity, if your issuer is trusted and you are nobody yet.
+    """Ask for an identity of your own.
 
-    You prove who you are as for `comptroller token`: by a token in a file or a variable, or else by your
-    login, at the organization's issuer. An approver decides (`comptroller requests`). From then on that
-    token or login opens sessions of your identity. The same request twice is one.
+    For those who have a trusted issuer and are nobody in the registry. You prove who you are as for
+    `comptroller token`: by a token in a file or a variable, or else by your login, at the organization's
+    issuer. An approver decides (`comptroller requests`). From then on that token or login opens sessions of
+    your identity. The same request twice is one.
 
     \b
     Example:

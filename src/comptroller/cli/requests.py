@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from comptroller.cli.options import AsJson, Config, Reason
+from comptroller.cli.registry_file import write_lines
 from comptroller.cli.said import note, say_relative, write, write_json
 from comptroller.cli.table import Column, print_table
 
@@ -95,7 +96,7 @@ def approve(
     for warning in done.warnings:
         note(f"warning: {warning}")
     note("Add these lines to registry.toml: without them, the next `comptroller apply` of it disables the identity.")
-    write(f"\n{done.lines}".rstrip())
+    write_lines(done.lines)
 
 
 @app.command()

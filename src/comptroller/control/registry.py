@@ -52,6 +52,7 @@ class PlanRow(msgspec.Struct, frozen=True):
     changes: Sequence[PlannedChange]
     warnings: Sequence[PlanWarning]
     opened: Sequence[str] = ()  # new budgets that begin with what was already spent
+    missing: str = ""  # lines of registry.toml that would keep what an approver installed
 
 
 async def show_plan(office: Office, text: str, policies: Mapping[str, str] | None = None) -> PlanRow:
@@ -108,17 +109,24 @@ async def _warn_of_approved(office: Office, state: RegistryState, found: Plan) -
         if change.verb == "disable" and change.kind in {"identity", "federation"}:
             gone.add(change.key if change.kind == "identity" else string(change.before or {}, "identity"))
     approved = await office.ledger.approved(gone) if gone else ()
-    return msgspec.structs.replace(found, warnings=(*found.warnings, *(_keep(state, each) for each in approved)))
+    return msgspec.structs.replace(
+        found,
+        warnings=(*found.warnings, *(_say_missing(each) for each in approved)),
+        missing=tuple(lines_of(each, _kind(state, each.issuer)) for each in approved),
+    )
 
 
-def _keep(state: RegistryState, request: IdentityRequest) -> Problem:
+def _say_missing(request: IdentityRequest) -> Problem:
     sentence = (
         f"{request.decided_by} approved it at run time ({request.id}), and the file does not have it as it was "
-        f"approved: by this file, {request.principal.name} would not be {request.identity} any more."
+        f"approved: with this file, {request.principal.name} would not be {request.identity} any more."
     )
-    issuer = state.entries.get(("issuer", request.issuer))
-    lines = lines_of(request, "" if issuer is None else string(issuer.value, "kind"))
-    return Problem(join("identities", request.identity or ""), sentence, f"To keep it, add to the file:\n\n{lines}")
+    return Problem(join("identities", request.identity or ""), sentence, "To keep it, add its lines to the file.")
+
+
+def _kind(state: RegistryState, issuer: str) -> str:
+    stored = state.entries.get(("issuer", issuer))
+    return "" if stored is None else string(stored.value, "kind")
 
 
 def read(
@@ -276,4 +284,5 @@ def _row(version: int, agreed: Plan, *, applied: bool, opened: Sequence[str] = (
         changes=[PlannedChange(c.verb, c.kind, c.key, c.sentence) for c in agreed.changes],
         warnings=[PlanWarning(p.where, p.sentence, p.hint) for p in agreed.warnings],
         opened=opened,
+        missing="\n".join(agreed.missing),
     )
