@@ -293,6 +293,7 @@ async def _serve(settings: Settings, on_ready: OnReady | None) -> int:
         beside = [
             asyncio.create_task(timed.forget_past(house.office)),
             asyncio.create_task(timed.end_past(house.office)),
+            asyncio.create_task(timed.end_grants(house.office)),
             asyncio.create_task(retention.keep(house.office, settings.retention)),
             asyncio.create_task(watch_loop(house.sources.tally.loop_lag)),
             asyncio.create_task(supervisor.keep_alive()),

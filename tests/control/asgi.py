@@ -1,7 +1,7 @@
 """Asking an ASGI app as a stranger would: any client, any header, any body."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 ADMIN = "cptradm_" + "of-this-test"
@@ -33,8 +33,12 @@ async def ask(
     headers: Mapping[str, str] | Sequence[tuple[str, str]] | None = None,
     client: tuple[str, int] | None = ("127.0.0.1", 40_000),
     credential: str | None = ADMIN,
+    meanwhile: Callable[[], Awaitable[object]] | None = None,
 ) -> Said:
-    """One request. `headers` come on top of a good Host and credential; an empty value takes one away."""
+    """One request. `headers` come on top of a good Host and credential; an empty value takes one away.
+
+    `meanwhile` happens while the body is on its way.
+    """
     path, _, query = path.partition("?")
     given = {"host": "127.0.0.1:8789", "authorization": f"Bearer {credential}" if credential else ""}
     if isinstance(headers, Mapping):
@@ -46,6 +50,8 @@ async def ask(
 
     async def receive() -> dict[str, Any]:
         piece = pieces.pop(0)
+        if meanwhile is not None and not pieces:
+            await meanwhile()
         return {"type": "http.request", "body": piece, "more_body": bool(pieces)}
 
     async def send(message: dict[str, Any]) -> None:

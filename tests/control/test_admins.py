@@ -95,6 +95,41 @@ async def test_a_disabled_admin_is_let_in_no_longer_and_can_come_back(tmp_path: 
         assert (await look(house, again)).status == 200
 
 
+async def test_who_is_disabled_while_its_request_is_on_its_way_does_no_more(tmp_path: Path) -> None:
+    async with opened(tmp_path) as house:
+        await add(house, "ada")
+        own = await add(house, "olga", "operator")
+
+        async def disable() -> None:
+            await admins.disable(house.office, "olga", "she has left", "ada")
+
+        app = api.build(house.office, Outside(Admin()))
+        sent = {"identity": "agent/ant", "lifetime_s": 60}
+        said = await ask(app, "POST", "/api/v1/sessions", sent, credential=own, meanwhile=disable)
+        assert (said.status, said.code) == (403, "admin_disabled")
+        assert house.gate.sessions == {}
+
+
+async def test_the_last_admin_who_can_get_in_stays(tmp_path: Path) -> None:
+    main = {"kind": "oidc", "url": "https://id.acme.example", "audience": "us", "algorithms": ["RS256"]}
+    async with opened(tmp_path, issuers={"main": main}) as house:
+        await add(house, "ada")
+        await admins.add(house.office, "bob", "admin", None, "main", "bob", "ada")
+        await house.apply(issuers={})
+        with pytest.raises(ControlProblem, match="last admin"):
+            await admins.disable(house.office, "ada", "she has left", "bob")
+        await house.apply(issuers={"main": main})
+        assert (await admins.disable(house.office, "ada", "she has left", "bob")).state == "disabled"
+
+
+async def test_no_two_names_read_the_same(tmp_path: Path) -> None:
+    async with opened(tmp_path) as house:
+        await add(house, "Ada")
+        with pytest.raises(ControlProblem, match="reads the same"):
+            await add(house, "ada")
+        await add(house, "adam")
+
+
 async def test_an_expired_admin_is_told_whom_to_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with opened(tmp_path) as house:
         await add(house, "ada")

@@ -1,9 +1,11 @@
 """Break-glass: what can be asked for, who confirms, when it is over, and what a start knows of it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from comptroller.control import admins, api, break_glass
@@ -25,7 +27,13 @@ USD = 10**9
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     async with opened(tmp_path) as house:
+        await add_both(house)
         yield house
+
+
+async def add_both(house: House) -> None:
+    for each in (ADA, EVE):
+        await admins.add(house.office, each.name, each.role, None, None, None, "test")
 
 
 async def asked(house: House, lasts_s: int = 600) -> str:
@@ -54,6 +62,73 @@ async def test_it_is_in_force_from_its_confirmation_and_ends_by_itself(
     assert applying(house) == []
     assert (await break_glass.list_grants(house.office))[0].state == "over"
     assert (await break_glass.end(house.office, grant_id, ADA)).ended_by is None, "it had ended"
+
+
+async def test_its_natural_end_is_on_record_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    over, going_on = await asked(house, 60), await asked(house)
+    for each in (over, going_on):
+        await break_glass.confirm(house.office, each, EVE)
+    later(house, monkeypatch, 60 * NANOS_PER_SECOND)
+    ledger, house.office.ledger = house.office.ledger, Unwritable(house.office.ledger)
+    with pytest.raises(ControlProblem, match="could not be written"):
+        await break_glass.end_past(house.office)
+    house.office.ledger = ledger
+    for _ in range(2):
+        await break_glass.end_past(house.office)
+    await house.store.fold()
+    ends = [each for each in await house.store.changes(10) if each.verb == "end"]
+    assert [(each.actor, each.noun, each.key) for each in ends] == [("gateway", "break_glass", over)]
+    assert '"spent_usd":"0.00"' in ends[0].after
+    assert applying(house) == [going_on]
+    assert house.gate.tree.meter(over) is None
+
+
+async def test_one_that_ended_while_no_gateway_ran_is_on_record_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path) as house:
+        await add_both(house)
+        grant_id = await asked(house, 60)
+        await break_glass.confirm(house.office, grant_id, EVE)
+    for ended_by in ("gateway", "gateway"):
+        async with opened(tmp_path) as house:
+            later(house, monkeypatch, 60 * NANOS_PER_SECOND)
+            await break_glass.go_on(house.office)
+            assert applying(house) == []
+            await break_glass.end_past(house.office)
+            assert (await break_glass.list_grants(house.office))[0].ended_by == ended_by
+            await house.store.fold()
+            assert [each.verb for each in await house.store.changes(10)].count("end") == 1
+
+
+async def test_who_is_disabled_meanwhile_is_no_second_person(house: House) -> None:
+    olga = (await admins.add(house.office, "olga", "operator", None, None, None, "test")).admin
+    grant = await break_glass.ask(
+        house.office, "team", "red", 600, USD, "INC-9", Actor(olga.name, olga.role, named=True)
+    )
+    await admins.disable(house.office, "olga", "she has left", "ada")
+    with pytest.raises(ControlProblem, match="olga has asked for this, and may not act any more"):
+        await break_glass.confirm(house.office, grant.id, EVE)
+    grant_id = await asked(house)
+    await house.office.changing.acquire()
+    confirming = asyncio.ensure_future(break_glass.confirm(house.office, grant_id, EVE))
+    await asyncio.sleep(0)
+    eve = house.office.admins.get("eve")
+    assert eve is not None
+    house.office.admins = house.office.admins.with_admin(msgspec.structs.replace(eve, disabled_at_ns=1))
+    house.office.changing.release()
+    with pytest.raises(ControlProblem, match="eve confirms this, and may not act any more"):
+        await confirming
+    assert applying(house) == []
+
+
+async def test_however_many_are_asked_for_one_in_force_is_found(house: House) -> None:
+    grant_id = await asked(house)
+    await break_glass.confirm(house.office, grant_id, EVE)
+    house.office.ledger = Short(house.office.ledger)
+    await break_glass.go_on(house.office)
+    assert applying(house) == [grant_id]
+    assert (await break_glass.end(house.office, grant_id, EVE)).state == "over"
 
 
 async def test_what_nobody_confirms_is_over_after_an_hour(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,6 +163,7 @@ async def test_what_was_asked_for_can_be_taken_back(house: House) -> None:
 
 async def test_a_start_goes_on_with_what_is_in_force_alone(tmp_path: Path) -> None:
     async with opened(tmp_path) as house:
+        await add_both(house)
         going_on, ended, pending = [await asked(house) for _ in range(3)]
         for each in (going_on, ended):
             await break_glass.confirm(house.office, each, EVE)
@@ -106,8 +182,9 @@ async def test_what_cannot_be_written_is_not_given_and_is_ended_all_the_same(hou
     with pytest.raises(ControlProblem, match="could not be written"):
         await break_glass.confirm(house.office, second, EVE)
     assert applying(house) == [first]
-    with pytest.raises(ControlProblem, match="could not be written"):
+    with pytest.raises(ControlProblem, match=r"is over in this process, but .* could not be written") as raised:
         await break_glass.end(house.office, first, EVE)
+    assert "After a restart it goes on until" in raised.value.hint
     assert applying(house) == []
 
 
@@ -147,3 +224,16 @@ class Unwritable:
 
     async def write_grant(self, *_: Any) -> None:
         raise LedgerUnavailableError("disk full")
+
+
+class Short:
+    """Books that list no grants, however many there are."""
+
+    def __init__(self, ledger: Any) -> None:
+        self._ledger = ledger
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ledger, name)
+
+    async def grants(self, limit: int) -> list[Any]:
+        return []

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from comptroller.control import registry, session_changes, sessions, timed, tokens
+from comptroller.control import session_changes, sessions, timed, tokens
 from comptroller.control.problem import ControlProblem
 from comptroller.control.tokens import Minted, OpenRequest
 from comptroller.core.work.bounds import Bounds
@@ -14,8 +14,8 @@ from comptroller.flow.caller import Caller
 from comptroller.flow.decide import standing
 from comptroller.flow.identify import identify
 from comptroller.flow.journal import LedgerUnavailableError
-from tests.control.house import House, Interrupted, document, opened
-from tests.harness.configuration import budget, identity
+from tests.control.house import House, Interrupted, opened
+from tests.harness.configuration import identity
 
 USD = 10**9
 BOUNDS = {"agent": {"usd": "1.00", "wall_clock_s": 3600, "depth": 2, "fan_out": 5}}
@@ -237,17 +237,3 @@ async def test_what_binds_nothing_yet_is_said(tmp_path: Path) -> None:
         for asked in ({"tools": ("search",)}, {"bounds": Bounds(tool_calls=3)}):
             (said,) = (await start(house, **asked)).notes
             assert "bind nothing yet" in said
-
-
-async def test_a_plan_says_what_a_new_budget_does_not_begin_with(tmp_path: Path) -> None:
-    async with opened(tmp_path, bounds=BOUNDS) as house:
-
-        async def warned() -> list[str]:
-            budgets = [budget("all", "9 USD"), budget("red", "9 USD", scope={"team": "red"})]
-            planned = await registry.show_plan(house.office, document(bounds=BOUNDS, budgets=budgets))
-            return [warning.where for warning in planned.warnings if "below theirs" in warning.sentence]
-
-        top = await start(house)
-        assert await warned() == []
-        await start(house, top)
-        assert await warned() == ["budgets.red"]

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import msgspec
 import pytest
 
+from comptroller.control import admins, login
 from comptroller.control.caller_api import CallerApi
 from comptroller.control.exchange import JWT_BEARER
 from comptroller.control.issuer_keys import IssuerKeys, PublicKey
+from comptroller.control.problem import ControlProblem
 from comptroller.core.identity.federation import TrustedIssuer, Untrusted
 from tests.control.house import House, opened
 from tests.control.test_caller_api import FORM, Sent
@@ -87,3 +90,72 @@ async def test_why_keys_cannot_be_had_is_said_in_the_log_alone(tmp_path: Path, i
         ((event, fields),) = [each for each in house.warnings if each[0] == "issuer_unavailable"]
         assert (event, fields["issuer"]) == ("issuer_unavailable", "main")
         assert fields["message"].startswith("connect")
+
+
+@pytest.mark.parametrize(
+    ("claims", "typ", "code"),
+    [
+        ({"aud": AUDIENCE}, "", None),
+        ({"aud": AUDIENCE}, "at+jwt", None),
+        ({"aud": AUDIENCE}, "application/AT+JWT", None),
+        ({"aud": [AUDIENCE, "cli"], "azp": "other"}, "JWT", None),
+        ({"aud": "cli"}, "JWT", None),
+        ({"aud": ["cli", "other"], "azp": "cli"}, "", None),
+        ({"aud": ["cli", "other"], "azp": "other"}, "", "token_invalid"),
+        ({"aud": "cli", "azp": 5}, "", "token_invalid"),
+        ({"aud": "cli"}, "at+jwt", "token_invalid"),
+        ({"aud": "cli"}, "logout+jwt", "token_invalid"),
+        ({"aud": AUDIENCE}, "dpop+jwt", "token_invalid"),
+        ({"aud": "cli", "events": {"http://schemas.openid.net/event/backchannel-logout": {}}}, "", "token_invalid"),
+        ({"aud": "other"}, "", "token_invalid"),
+    ],
+)
+async def test_a_genuine_token_of_another_kind_or_client_is_nobodys(
+    tmp_path: Path, issuer: IssuerProcess, claims: Mapping[str, Any], typ: str, code: str | None
+) -> None:
+    main = {**TRUSTED, "url": issuer.url, "client_id": "cli"}
+    async with opened(tmp_path, identities={"agent/ant": ANT, "agent/bee": BEE}, issuers={"main": main}) as house:
+        status, said = await exchanged(house, issuer.token(sub="me", typ=typ, **claims))
+        assert (status, said.get("code")) == (200 if code is None else 400, code)
+        if code is not None:
+            assert "another client" in said["error_description"] or claims["aud"] == "other"
+
+
+async def test_who_a_token_is_for_is_said_in_printable_words_and_not_for_ever(
+    tmp_path: Path, issuer: IssuerProcess
+) -> None:
+    main = {**TRUSTED, "url": issuer.url}
+    async with opened(tmp_path, identities={"agent/ant": ANT, "agent/bee": BEE}, issuers={"main": main}) as house:
+        for subject in ("x" * 5000, "a\x1b[2Jb\nc"):
+            status, said = await exchanged(house, issuer.token(sub=subject))
+            assert (status, said["code"]) == (400, "identity_unmatched")
+            message = house.warnings[-1][1]["message"]
+            assert message.isprintable()
+            assert len(message) < 400
+
+
+async def test_a_login_during_which_its_admin_is_changed_is_none(tmp_path: Path, issuer: IssuerProcess) -> None:
+    main = {**TRUSTED, "url": issuer.url}
+    async with opened(tmp_path, identities={"agent/ant": ANT, "agent/bee": BEE}, issuers={"main": main}) as house:
+        office = house.office
+        office.process = msgspec.structs.replace(office.process, listen="here")
+        await admins.add(office, "ada", "admin", None, "main", "me", "test")
+        assert (await login.login(office, issuer.token(sub="me"), None)).admin == "ada"
+        house.gate.journal = Rotating(house.gate.journal, office)  # type: ignore[assignment]
+        with pytest.raises(ControlProblem, match="changed by somebody else meanwhile"):
+            await login.login(office, issuer.token(sub="me"), None)
+
+
+class Rotating:
+    """A journal that takes a while: in it, somebody gives the admin a new credential, which ends its logins."""
+
+    def __init__(self, journal: Any, office: Any) -> None:
+        self._journal = journal
+        self._office = office
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
+
+    async def commit(self, event: Any) -> None:
+        await self._journal.commit(event)
+        await admins.rotate(self._office, "ada", None, "test")

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.processes
 EVERY = [(path, method, target) for path, targets in ROUTES.table.items() for method, target in targets.items()]
 CALLS = [(path, method, target.dialect.name) for path, method, target in EVERY if isinstance(target, ModelCall)]
 FREE = [
-    (path.replace(NAME, "/sandbox-large"), method)
+    (path.replace(NAME, "sandbox-large"), method)
     for path, method, target in EVERY
     if not isinstance(target, ModelCall) and target != "caller"
 ]
@@ -188,7 +188,7 @@ def test_what_callers_ask_beside_calls_sends_and_records_nothing(
 def test_every_other_way_is_refused(alone: GatewayProcess, ear: Ear, path: str) -> None:
     """Every method that is not in the table, on every path that is and on those of other gateways and providers."""
     credential = mint(alone)["credential"]
-    target = path.replace(NAME, "/sandbox-large")
+    target = path.replace(NAME, "sandbox-large")
     for method in METHODS:
         if method in ROUTES.table.get(path, {}):
             continue

@@ -56,10 +56,11 @@ class IssuerProcess:
         lifetime: int = 600,
         iat: int | None = None,
         kid: str = "",
+        typ: str = "",
         **claims: Any,
     ) -> str:
         """A token with these claims, signed by the newest key, or by that of this id."""
-        sent = {"aud": aud, "alg": alg, "lifetime": lifetime, "iat": iat, "kid": kid, "claims": claims}
+        sent = {"aud": aud, "alg": alg, "lifetime": lifetime, "iat": iat, "kid": kid, "typ": typ, "claims": claims}
         return self._ask("POST", "/test/issue", sent)
 
     def rotate(self, *, withdraw: bool = False) -> dict[str, str]:

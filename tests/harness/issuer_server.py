@@ -63,7 +63,8 @@ class Issuer:
                 alg = sent.get("alg", "RS256")
                 jwt = JWT(self.server.keyjar, iss=self.url, lifetime=sent.get("lifetime", 600), sign_alg=alg)
                 kid = sent.get("kid") or self.signing["EC" if alg.startswith("ES") else "RSA"]
-                return jwt.pack(sent["claims"], kid=kid, aud=sent["aud"], iat=sent.get("iat"), jws_headers={"kid": kid})
+                headers = {"kid": kid} | ({"typ": sent["typ"]} if sent.get("typ") else {})
+                return jwt.pack(sent["claims"], kid=kid, aud=sent["aud"], iat=sent.get("iat"), jws_headers=headers)
             case "/test/rotate":
                 self.rotate(withdraw=sent["withdraw"])
                 return self.signing

@@ -20,7 +20,7 @@ DIALECT = AnthropicMessages()
 
 
 def test_names() -> None:
-    assert (DIALECT.name, DIALECT.family, DIALECT.upstream_path) == ("anthropic_messages", "anthropic", "/v1/messages")
+    assert (DIALECT.name, DIALECT.family) == ("anthropic_messages", "anthropic")
 
 
 def test_the_story_of_a_call() -> None:

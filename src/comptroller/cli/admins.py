@@ -186,7 +186,8 @@ def login(
         return
     found = answer.read(LoggedIn)
     write(found.credential)
-    note(f"{found.admin} is logged in as {found.role}; this ends {say_relative(found.expires_at)}")
+    ends = f"this ends {say_relative(found.expires_at)}, and when the gateway restarts"
+    note(f"{found.admin} is logged in as {found.role}; {ends}")
 
 
 @app.command()

@@ -73,6 +73,9 @@ async def add(
     async with office.changing:
         _check_subject(office, name, issuer, subject)
         before = office.admins.get(name)
+        like = [each.name for each in office.admins.known if each.name.lower() == name.lower() != each.name]
+        if before is None and like:
+            raise conflict(f"There is an admin {like[0]}, which reads the same.", "Take another name.")
         if before is not None and before.standing(office.gate.clock.expiry_ns()) == "active":
             raise conflict(f"There is an admin {name} already.", f"`comptroller admins rotate {name}`, or disable it.")
         credential = fresh_credential() if issuer is None else None
@@ -112,8 +115,10 @@ async def disable(office: Office, name: str, reason: str, actor: str) -> AdminRo
         before, now_ns = _known(office, name), office.gate.clock.expiry_ns()
         if before.disabled_at_ns is not None:
             return _row(before, now_ns)
-        if office.admins.active("admin", now_ns) == [name]:
-            raise conflict(f"{name} is the last admin of role admin.", "Make another one first, or rotate this one.")
+        last = before.role == "admin" and before.standing(now_ns) == "active" and not _others(office, name, now_ns)
+        if last:
+            hint = "Make another one first that can get in, or rotate this one."
+            raise conflict(f"{name} is the last admin of role admin.", hint)
         made = msgspec.structs.replace(
             before, disabled_at_ns=office.gate.clock.now_ns(), disabled_by=actor, disabled_reason=words
         )
@@ -167,6 +172,13 @@ def _admin(
         issued_at_ns=now_ns,
         expires_at_ns=_ends_ns(office, lifetime_s),
     )
+
+
+def _others(office: Office, name: str, now_ns: int) -> Sequence[str]:
+    """Who else of role admin can get in: a login takes an issuer that the registry trusts."""
+    trusted = office.gate.registry.federation.issuers
+    active = [office.admins.get(each) for each in office.admins.active("admin", now_ns) if each != name]
+    return [each.name for each in active if each is not None and (each.digest is not None or each.issuer in trusted)]
 
 
 def _known(office: Office, name: str) -> Admin:

@@ -381,7 +381,7 @@ ROUTES: Sequence[Route] = (
     Route("GET", "/break-glass", "viewer", _grants),
     Route("POST", "/break-glass", "operator", _ask_grant, problems=(404, 422)),
     Route("POST", "/break-glass/{grant}/confirm", "approver", _confirm_grant, problems=(404, 409)),
-    Route("POST", "/break-glass/{grant}/end", "operator", _end_grant, problems=(404,)),
+    Route("POST", "/break-glass/{grant}/end", "operator", _end_grant, "approver", problems=(404,)),
     Route("POST", "/keys/rotate", "admin", _rotate, problems=(422,)),
     Route("GET", "/findings", "viewer", _findings),
     Route("GET", "/changes", "viewer", _changes),

@@ -12,7 +12,7 @@ from comptroller.control.reason import read_reason
 from comptroller.control.stops import check_known, read_key
 from comptroller.core.budget.hold import NOTHING
 from comptroller.core.budget.meter import LEDGER_KEY, ledger_key
-from comptroller.core.identity.admin import Actor
+from comptroller.core.identity.admin import INCLUDES, Actor, Role
 from comptroller.core.instant import NANOS_PER_SECOND, format_instant
 from comptroller.core.money import format_usd
 from comptroller.core.policy.break_glass import BreakGlass, Broken, GrantScope, GrantState
@@ -24,7 +24,7 @@ GRANTS_SHOWN = 100
 SHORTEST_S = 60
 LONGEST_S = 24 * 3600
 MOST_NANOS = 10**15  # a million USD
-_LOOKED_AT = 10_000  # none lasts longer than a day
+BY_ITSELF = "gateway"  # who ends what nobody ended before its time
 
 
 class GrantRow(msgspec.Struct, frozen=True):
@@ -45,14 +45,14 @@ class GrantRow(msgspec.Struct, frozen=True):
 
 
 async def go_on(office: Office) -> None:
-    """After a start: grants that are in force go on, with what they have spent."""
-    now_ns, gate = office.gate.clock.now_ns(), office.gate
-    found = [each for each in await office.ledger.grants(_LOOKED_AT) if each.state(now_ns) == "in_force"]
+    """After a start: grants that nobody ended go on, with what they have spent, until `end_past` comes to them."""
+    gate = office.gate
+    found = await office.ledger.confirmed_grants()
     spent = await office.ledger.instance_balances([LEDGER_KEY], [each.id for each in found])
     for grant in found:
         posted = spent.get(ledger_key(grant.id), NOTHING)
         gate.tree.open_session(grant.id, Bounds(usd_nanos=grant.limit_nanos), posted)
-    gate.broken = Broken(reversed(found))
+    gate.broken = Broken(found)
 
 
 async def list_grants(office: Office, limit: int = GRANTS_SHOWN) -> Sequence[GrantRow]:
@@ -90,12 +90,14 @@ async def confirm(office: Office, grant_id: str, actor: Actor) -> GrantRow:
         if grant.asked_by == actor.name:
             hint = "Ask another admin who may approve: `comptroller admins list`."
             raise ControlProblem(403, "second_admin_needed", f"{actor.name} has asked for this.", hint)
+        _check_still(office, grant.asked_by, "operator", f"{grant.asked_by} has asked for this")
+        _check_still(office, actor.name, "approver", f"{actor.name} confirms this")
         ends_at_ns = now_ns + grant.lasts_s * NANOS_PER_SECOND
         grant = msgspec.structs.replace(grant, confirmed_at_ns=now_ns, confirmed_by=actor.name, ends_at_ns=ends_at_ns)
         await _write(office, grant, "confirm", actor.name, now_ns)
         gate = office.gate
         gate.tree.open_session(grant.id, Bounds(usd_nanos=grant.limit_nanos))
-        gate.broken = Broken((*_in_force(office, now_ns), grant))
+        gate.broken = Broken((*gate.broken.grants, grant))
     return _row(office, grant)
 
 
@@ -105,25 +107,57 @@ async def end(office: Office, grant_id: str, actor: Actor) -> GrantRow:
         grant, now_ns = await _known(office, grant_id), office.gate.clock.now_ns()
         if grant.state(now_ns) == "over":
             return _row(office, grant)
-        gate = office.gate
         # At once, whatever the books say.
-        gate.broken = Broken(each for each in _in_force(office, now_ns) if each.id != grant.id)
-        grant = msgspec.structs.replace(grant, ended_at_ns=now_ns, ended_by=actor.name)
-        await _write(office, grant, "end", actor.name, now_ns)
-        row = _row(office, grant)
-        gate.tree.close_session(grant.id)
-    return row
+        spent_usd = _let_go(office, grant)
+        before, grant = grant, msgspec.structs.replace(grant, ended_at_ns=now_ns, ended_by=actor.name)
+        try:
+            await _write(office, grant, "end", actor.name, now_ns, spent_usd)
+        except ControlProblem as problem:
+            if before.ends_at_ns is None:
+                raise
+            again = f"it goes on until {format_instant(before.ends_at_ns)}: mend the store, then end it again."
+            raise ControlProblem(
+                problem.status,
+                problem.code,
+                f"{grant.id} is over in this process, but {problem.message}",
+                f"After a restart {again}",
+            ) from problem
+    return _row(office, grant)
 
 
-def _in_force(office: Office, now_ns: int) -> Sequence[BreakGlass]:
-    """Those of memory, without what has ended by itself."""
-    kept: list[BreakGlass] = []
+async def end_past(office: Office) -> None:
+    """Put on record which grants have ended by themselves, and let go of them. What cannot be written is tried again:
+    a grant whose time is over lets nothing through.
+    """
+    now_ns = office.gate.clock.now_ns()
     for grant in office.gate.broken.grants:
-        if grant.state(now_ns) == "in_force":
-            kept.append(grant)
-        else:
-            office.gate.tree.close_session(grant.id)
-    return kept
+        if grant.ends_at_ns is None or grant.state(now_ns) == "in_force":
+            continue
+        over = msgspec.structs.replace(grant, ended_at_ns=grant.ends_at_ns, ended_by=BY_ITSELF)
+        await _write(office, over, "end", BY_ITSELF, now_ns, _spent(office, grant))
+        _let_go(office, grant)
+
+
+def _let_go(office: Office, grant: BreakGlass) -> str | None:
+    """From now on it lets nothing through. Calls in flight go on. Returns what was spent by it so far."""
+    gate, spent_usd = office.gate, _spent(office, grant)
+    gate.broken = Broken(each for each in gate.broken.grants if each.id != grant.id)
+    gate.tree.close_session(grant.id)
+    return spent_usd
+
+
+def _spent(office: Office, grant: BreakGlass) -> str | None:
+    meter = office.gate.tree.meter(grant.id)
+    return None if meter is None else format_usd(meter.windows[0].posted)
+
+
+def _check_still(office: Office, name: str, role: Role, who: str) -> None:
+    """Both are admins of their role to the end: one who was disabled meanwhile is no second person."""
+    admin = office.admins.get(name)
+    active = admin is not None and admin.standing(office.gate.clock.expiry_ns()) == "active"
+    if admin is None or not active or role not in INCLUDES[admin.role]:
+        hint = "It takes two admins who may act now: let one of them ask anew."
+        raise ControlProblem(403, "second_admin_needed", f"{who}, and may not act any more.", hint)
 
 
 def _check_named(actor: Actor) -> None:
@@ -133,17 +167,20 @@ def _check_named(actor: Actor) -> None:
 
 
 async def _known(office: Office, grant_id: str) -> BreakGlass:
-    found = next((each for each in await office.ledger.grants(_LOOKED_AT) if each.id == grant_id), None)
+    found = await office.ledger.grant(grant_id)
     if found is None:
         raise not_found(f"There is no grant {grant_id!r}.", "`comptroller break-glass list` lists them.")
     return found
 
 
-async def _write(office: Office, grant: BreakGlass, verb: str, actor: str, at_ns: int) -> None:
+async def _write(
+    office: Office, grant: BreakGlass, verb: str, actor: str, at_ns: int, spent_usd: str | None = None
+) -> None:
     """On disk first: a right that a restart would take back was never given."""
     facts = {"scope": grant.name, "limit_usd": format_usd(grant.limit_nanos), "lasts_s": grant.lasts_s}
     ends = {} if grant.ends_at_ns is None else {"ends_at": format_instant(grant.ends_at_ns)}
-    after = msgspec.json.encode(facts | ends | {"asked_by": grant.asked_by}).decode()
+    spent = {} if spent_usd is None else {"spent_usd": spent_usd}
+    after = msgspec.json.encode(facts | ends | spent | {"asked_by": grant.asked_by}).decode()
     change = Change(at_ns, actor, verb, "break_glass", grant.id, grant.reason, after=after)
     try:
         await office.ledger.write_grant(grant, change)

@@ -52,6 +52,7 @@ class CallRow(msgspec.Struct, frozen=True):
     routed_by: str | None = None  # that policy
     client_address: str | None = None  # where the caller was, as far as it is known
     client_session: str | None = None  # what the caller's program calls its session; it is the caller's word alone
+    billed_team: str = ""  # who pays: `team`, or that of the root where `bill_to` says so
 
 
 async def list_calls(office: Office, wanted: CallFilter) -> Sequence[CallRow]:
@@ -108,6 +109,7 @@ def call_row(record: CallRecord, session: Session | None) -> CallRow:
         routed_by=facts.routed_by,
         client_address=facts.client_address,
         client_session=facts.client_session,
+        billed_team=facts.billed_team or facts.team,
     )
 
 

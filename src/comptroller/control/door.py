@@ -34,7 +34,7 @@ _HEADERS = {
 # What proxies add. What stands in it is not looked at: somebody stands behind them, and that is enough.
 _FORWARDED = frozenset({"forwarded", "via", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "true-client-ip"})
 _FORWARDED_BEGIN = ("x-forwarded", "x-original-", "x-envoy-", "cf-", "cdn-")
-ACTOR = "comptroller.actor"  # in the scope of what is let through: an Actor, or None where nobody need be known
+WHO = "comptroller.who"  # in the scope of what is let through: says who asks, as they stand then; None: anybody may
 
 
 class Outside(msgspec.Struct, frozen=True):
@@ -91,12 +91,12 @@ class Door:
         _check_origin(scope, headers)
         if scope["path"] in self._open_paths:
             self._check_attempts(scope)
-            scope[ACTOR] = None
+            scope[WHO] = lambda: None
             return
         actor = self._actor(scope, headers)
         if not actor.named:
             _check_near(scope, headers)
-        scope[ACTOR] = actor
+        scope[WHO] = lambda: self._actor(scope, headers)
 
     def _actor(self, scope: Scope, headers: Headers) -> Actor:
         """Whose credential it is. A good one is always let in: who guesses keeps nobody from stopping things."""

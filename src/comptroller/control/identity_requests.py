@@ -192,10 +192,12 @@ async def _open(office: Office, request_id: str) -> IdentityRequest:
 
 def _check_second(office: Office, request: IdentityRequest, actor: Actor) -> None:
     """Two people: whoever asks does not approve, and neither does who is to answer for what is spent."""
-    admin = office.admins.get(actor.name)
+    admin, now_ns = office.admins.get(actor.name), office.gate.clock.expiry_ns()
     hint = "Ask another admin who may approve: `comptroller admins list`."
     if admin is not None and (admin.issuer, admin.subject) == request.principal:
         raise ControlProblem(403, "second_admin_needed", f"{actor.name} has asked for this.", hint)
+    if actor.named and (admin is None or admin.standing(now_ns) != "active"):  # since they have asked
+        raise ControlProblem(403, "second_admin_needed", f"{actor.name} may not act any more.", hint)
     if actor.name.casefold() == request.owner.casefold():
         sentence = f"{actor.name} is the owner, who is to answer for it."
         raise ControlProblem(403, "second_admin_needed", sentence, hint)

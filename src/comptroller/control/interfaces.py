@@ -73,7 +73,10 @@ class CallFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Spending(msgspec.Struct, frozen=True, kw_only=True):
-    """A question to the books: what was posted for calls in a scope, by instance ("" where `per` is None)."""
+    """A question to the books: what was posted for calls in a scope, by instance ("" where `per` is None).
+
+    A scope is for every node of a call's chain, as it is for live ones.
+    """
 
     scope: Scope
     per: Attribute | None
@@ -222,6 +225,12 @@ class Ledger(Protocol):
         """Write a grant of break-glass as it stands now, and the event, in one transaction."""
         ...
 
+    async def grant(self, grant_id: str) -> BreakGlass | None: ...
+
+    async def confirmed_grants(self) -> Sequence[BreakGlass]:
+        """Those that were confirmed and that nothing on record ended, the oldest first."""
+        ...
+
     async def grants(self, limit: int) -> Sequence[BreakGlass]:
         """Newest first, those that are over too."""
         ...
@@ -256,6 +265,10 @@ class Ledger(Protocol):
 
     async def some_sessions(self, session_ids: Sequence[str]) -> Mapping[str, Session]:
         """Those of these that are known, by id."""
+        ...
+
+    async def lineage(self, session_id: str) -> Sequence[Session]:
+        """The session, its parent, and so on, as far as they are known."""
         ...
 
     async def family(self, root: str) -> Sequence[Session]:

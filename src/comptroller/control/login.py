@@ -52,6 +52,9 @@ async def login(office: Office, token: str, lifetime_s: int | None) -> LoggedIn:
         await office.gate.journal.commit(Change(at_ns, admin.name, "login", "admin", admin.name, after=after))
     except LedgerUnavailableError as error:
         raise ledger_unavailable(f"Nobody was logged in: {error}.") from error
+    if office.admins.get(admin.name) is not admin:
+        sentence = f"{admin.name} was changed by somebody else meanwhile."
+        raise ControlProblem(401, "admin_unmatched", sentence, office.admins.whom(now_ns))
     credential = fresh_credential()
     entry = Login(admin.name, proof.issuer.name, admin.subject or "", ends_ns)
     office.logins.add(digest_of(credential), entry, now_ns)

@@ -91,7 +91,7 @@ def _operation(route: Route, schemas: Mapping[Any, Json], components: Mapping[st
     return {
         "operationId": route.act.__name__.strip("_"),
         "summary": summary,
-        "x-least-role": route.role or "none",
+        "x-least-role": " or ".join(route.roles) or "none",
         "parameters": [*_names(route), *_parameters(components[takes.query.__name__])],
         **body,
         **({"security": list[Json]()} if route.role is None else {}),

@@ -15,7 +15,7 @@ from joserfc.jwt import JWTClaimsRegistry
 
 from comptroller.control.issuer_keys import PublicKey
 from comptroller.control.office import Office
-from comptroller.core.identity.federation import TrustedIssuer, Untrusted
+from comptroller.core.identity.federation import TrustedIssuer, Untrusted, printed
 from comptroller.core.instant import NANOS_PER_SECOND
 
 LONGEST_TOKEN = 16 * 1024  # characters
@@ -37,8 +37,7 @@ class Proof(NamedTuple):
     @property
     def subject(self) -> str:
         """Who it is for, as the issuer calls them; printable and short enough for a record."""
-        found = self.claims.get("sub")
-        return "".join(c for c in str(found) if c.isprintable())[:200] if isinstance(found, str) else ""
+        return printed(self.claims.get("sub"))
 
 
 class _Header(msgspec.Struct, frozen=True):
@@ -46,6 +45,7 @@ class _Header(msgspec.Struct, frozen=True):
 
     alg: str
     kid: str = ""
+    typ: str = ""
 
 
 async def prove(office: Office, token: str) -> Proof | Untrusted:
@@ -70,7 +70,7 @@ async def prove(office: Office, token: str) -> Proof | Untrusted:
         return key
     if office.gate.registry.federation.issuers.get(issuer.name) != issuer:  # changed while its keys were fetched
         return _unknown(unproved.get("iss"))
-    return _verified(token, issuer, header.alg, key, office.gate.clock.expiry_ns() // NANOS_PER_SECOND)
+    return _verified(token, issuer, header, key, office.gate.clock.expiry_ns() // NANOS_PER_SECOND)
 
 
 def _unverified(token: str) -> tuple[_Header, Mapping[str, object]] | None:
@@ -89,8 +89,8 @@ def _decoded(part: str) -> bytes:
     return base64.b64decode(part.encode("ascii") + b"=" * (-len(part) % 4), altchars=b"-_", validate=True)
 
 
-def _verified(token: str, issuer: TrustedIssuer, algorithm: str, key: PublicKey, now_s: int) -> Proof | Untrusted:
-    registry = JWSRegistry(algorithms=[algorithm], strict_check_header=False)  # issuers have headers of their own
+def _verified(token: str, issuer: TrustedIssuer, header: _Header, key: PublicKey, now_s: int) -> Proof | Untrusted:
+    registry = JWSRegistry(algorithms=[header.alg], strict_check_header=False)  # issuers have headers of their own
     try:
         found = jwt.decode(token, key, registry=registry)
         _rules(issuer, now_s).validate(found.claims)
@@ -98,6 +98,9 @@ def _verified(token: str, issuer: TrustedIssuer, algorithm: str, key: PublicKey,
         return _invalid(issuer, "has expired", "Get a fresh token and exchange it at once.")
     except (JoseError, ValueError) as error:
         return _invalid(issuer, _reason(error), "Ask the issuer for a token with what the registry says of it.")
+    if not issuer.takes(header.typ, found.claims):
+        hint = "Send the ID token of the login, or a token with the audience that the registry says of the issuer."
+        return _invalid(issuer, "is of a kind that says nothing of who sends it, or is another client's", hint)
     return Proof(issuer, found.claims)
 
 

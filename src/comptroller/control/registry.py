@@ -87,16 +87,13 @@ async def _agreed(office: Office, state: RegistryState, text: str, policies: Map
     """What a document would change. On a thread: calls go on while a hundred thousand identities are read."""
     gate, shipped = office.gate, _shipped(office)
     providers, in_force, now_ns = gate.providers, gate.registry.budgets, gate.clock.now_ns()
-    delegated = any(session.parent is not None for session in gate.sessions.values())
 
     def compare() -> Plan:
         found = plan_document(state, read(text, providers, _in_force(state, policies), state.entries, shipped))
-        if found.empty or not (state.gap or delegated):
+        if found.empty or state.gap is None:
             return found
         wanted = build(install(state.entries, found), state.version + 1, shipped).budgets
-        more = [] if state.gap is None else [*opening.warn_of_gap(in_force, wanted, state.gap, now_ns)]
-        if delegated:
-            more += opening.warn_of_chains(in_force, wanted)
+        more = opening.warn_of_gap(in_force, wanted, state.gap, now_ns)
         return msgspec.structs.replace(found, warnings=(*found.warnings, *more))
 
     return await _warn_of_approved(office, state, await asyncio.to_thread(compare))

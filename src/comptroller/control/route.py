@@ -16,7 +16,7 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
-from comptroller.control.door import ACTOR, json_response
+from comptroller.control.door import WHO, json_response
 from comptroller.control.entry import WAY_IN
 from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem
@@ -82,12 +82,18 @@ class Route:
     path: str  # below PREFIX; what stands in braces is a name that the caller gives
     role: Role | None  # the least that may; None: whoever comes to say who it is
     act: Act
+    also: Role | None = None  # another one that may, though it does not include the first
     problems: Sequence[int] = ()  # statuses of its own, beside those that every route has
     body_bytes: int = BODY_BYTES  # the most that is read of a body
 
     @property
     def whole_path(self) -> str:
         return PREFIX + self.path
+
+    @property
+    def roles(self) -> Sequence[Role]:
+        """The least that may, each with those that include it; none: anybody."""
+        return [role for role in (self.role, self.also) if role is not None]
 
     @cached_property
     def takes(self) -> Takes:
@@ -97,22 +103,23 @@ class Route:
 
     async def read(self, request: Request) -> Asked[Any, Any]:
         """What is asked. Raises ControlProblem for what the route does not take, or not from this actor."""
-        actor = self._allowed(request.scope[ACTOR])
+        who = request.scope[WHO]
+        self._allowed(who())  # nobody else's body is read
         query = _query(request, self.takes.query)
         kind = self.takes.body
         body = None if kind is None else await _body(request, kind, self.body_bytes)
-        return Asked(request.path_params, query, body, actor)
+        return Asked(request.path_params, query, body, self._allowed(who()))  # as they stand once it has come
 
     def _allowed(self, actor: Actor | None) -> Actor:
         if actor is None:
             if self.role is None:
                 return NOBODY
             raise ControlProblem(401, "credential_missing", "No admin credential was sent.", WAY_IN)
-        if self.role is not None and not actor.may(self.role):
+        if self.roles and not any(map(actor.may, self.roles)):
             raise ControlProblem(
                 403,
                 "role_forbidden",
-                f"{actor.name} is {actor.role}, and this takes {self.role}.",
+                f"{actor.name} is {actor.role}, and this takes {' or '.join(self.roles)}.",
                 "`comptroller admins list` shows who is that; or ask an admin for another role.",
             )
         return actor

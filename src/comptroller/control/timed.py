@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from comptroller.control import sessions
+from comptroller.control import break_glass, sessions
 from comptroller.control.office import Office
+from comptroller.control.problem import ControlProblem
 from comptroller.core.instant import NANOS_PER_SECOND
 from comptroller.core.work.session import Session
 from comptroller.flow.fault import fault_facts
@@ -22,6 +23,18 @@ async def end_past(office: Office) -> None:
         try:
             await sessions.end_past(office)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one session, the others still end in time
+            office.gate.warn("loop_fault", fault_facts(error))
+
+
+async def end_grants(office: Office) -> None:
+    """Put on record which grants of break-glass have ended by themselves."""
+    while True:
+        await asyncio.sleep(_END_EVERY_S)
+        try:
+            await break_glass.end_past(office)
+        except ControlProblem:
+            continue  # the books cannot be written, which they say themselves
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one grant, this goes on
             office.gate.warn("loop_fault", fault_facts(error))
 
 

@@ -45,7 +45,7 @@ async def _admit(
     body = await request.body()
     if isinstance(body, Refusal):
         return record_refusal(gate, request, dialect, call_id, caller, body)
-    asked = dialect.read_request(body)
+    asked = dialect.read_request(body, request.head)
     if isinstance(asked, Refusal):
         return record_refusal(gate, request, dialect, call_id, caller, asked, body=body)
     caller = renewed(gate, caller)  # the world may have moved on while the body came

@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
+from comptroller.wire.head import Head
 
 
 class DialectRequest(Protocol):
@@ -52,14 +53,15 @@ class Meter(Protocol):
 class Dialect(Protocol):
     name: str
     family: str  # what a provider's `dialects` setting must list
-    upstream_path: str
     request_headers: frozenset[bytes]  # may go upstream
     default_headers: tuple[tuple[bytes, bytes], ...]  # go upstream where the caller sent none of that name
     query_parameters: frozenset[bytes]  # may go upstream
     response_headers: frozenset[bytes]  # may come back
     request_id_header: bytes | None  # where SDKs look for an id: on our refusals the call's
 
-    def read_request(self, body: bytes) -> DialectRequest | Refusal: ...
+    def read_request(self, body: bytes, head: Head) -> DialectRequest | Refusal: ...
+    def upstream_path(self, request: DialectRequest, model: str | None) -> str: ...  # `model`: as in `rewrite`
+    def content_type(self, request: DialectRequest) -> bytes: ...  # of what `rewrite` returns
     def rewrite(
         self,
         request: DialectRequest,

@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 
 from comptroller.core.refusal import Refusal
+from comptroller.wire.head import Head
 
 
 class CallerRequest(Protocol):
@@ -29,6 +30,11 @@ class CallerRequest(Protocol):
     @property
     def query(self) -> bytes:
         """The query as it came, without the question mark."""
+        ...
+
+    @property
+    def head(self) -> Head:
+        """What of its head its dialect reads."""
         ...
 
     @property

@@ -59,7 +59,7 @@ def _upstream_request(attempt: Attempt, request: CallerRequest) -> UpstreamReque
     reservation, dialect = attempt.reservation, attempt.dialect
     provider, model = reservation.decision.provider, reservation.decision.model
     passed = _passed_headers(dialect, request)
-    passed.append((b"content-type", b"application/json"))
+    passed.append((b"content-type", dialect.content_type(reservation.request)))
     passed.append((b"accept-encoding", b"identity"))
     passed.append((b"x-client-request-id", reservation.attempt_id.encode()))
     credential = provider.credentials.get(dialect.family)
@@ -71,7 +71,7 @@ def _upstream_request(attempt: Attempt, request: CallerRequest) -> UpstreamReque
         field=model.output_limit_field or provider.output_limit_field,
         model=reservation.other_model,
     )
-    path = dialect.upstream_path + _passed_query(dialect, request.query)
+    path = dialect.upstream_path(reservation.request, reservation.other_model) + _passed_query(dialect, request.query)
     return UpstreamRequest(provider.origin, path, passed, body, provider.timeouts)
 
 

@@ -14,6 +14,16 @@ from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
 
 
+class Registered(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """An identity as the registry had it. '' is what nobody knows."""
+
+    identity: str
+    kind: str = ""
+    owner: str = ""
+    team: str = ""
+    environment: str = ""
+
+
 class CallFacts(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """Who called for what, by signed facts and the registry as it was at that moment."""
 
@@ -42,6 +52,8 @@ class CallFacts(msgspec.Struct, frozen=True, gc=False, array_like=True):
     routed_by: str | None = None  # that policy
     client_address: str | None = None  # where the caller was, as far as it is known
     client_session: str | None = None  # what the caller's program calls its session; feeds no limit
+    above: tuple[Registered, ...] = ()  # the other identities of the chain, each once
+    billed_team: str | None = None  # who pays, where that is not `team`
 
 
 class Ruling(msgspec.Struct, frozen=True, gc=False):

@@ -74,7 +74,8 @@ async def make_durable(gate: Gate, reservation: Reservation, attempt: Attempt) -
 
 
 def _amounts(bound: Estimate, output_limit: int) -> Amounts:
-    return Amounts(bound.amount_nanos(output_limit), bound.tokens(output_limit), 1, bound.thinking_tokens(output_limit))
+    nanos, tokens = bound.amount_nanos(output_limit), bound.tokens(output_limit)
+    return Amounts(nanos, tokens, bound.calls, bound.thinking_tokens(output_limit))
 
 
 def _affordable(draw: Draw, bound: Estimate) -> tuple[int, Window | None]:

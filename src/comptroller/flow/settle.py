@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from comptroller.core.budget.hold import Amounts
+from comptroller.core.budget.hold import NOTHING, Amounts
 from comptroller.core.budget.settlement import Settlement, settlement
 from comptroller.core.pricing.charge import charge_nanos, unpriced
 from comptroller.core.pricing.rates import DEFAULT_TIER, Rates, tier_name
@@ -48,7 +48,8 @@ def settle(gate: Gate, reservation: Reservation, attempt: Attempt) -> Receipt:
         *_overrun_events(gate, reservation, done, overrun),
         *_doubts(gate, reservation, attempt, done, tier, rates),
     )
-    priced = bool(reservation.rates) and not reservation.request.asked.fees
+    asked = reservation.request.asked
+    priced = asked.free or (bool(reservation.rates) and not asked.fees)
     return Receipt(done, usage, tier, priced, overrun, events)
 
 
@@ -70,6 +71,8 @@ def _billed(reservation: Reservation, usage: Usage | None) -> tuple[str, Rates |
 
 def _exact(reservation: Reservation, usage: Usage | None, rates: Rates | None) -> Amounts | None:
     """The exact charge; None if usage or the price of any of it is not known."""
+    if reservation.request.asked.free:
+        return NOTHING
     if usage is None:
         return None
     if not reservation.rates:

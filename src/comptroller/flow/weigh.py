@@ -8,7 +8,7 @@ from comptroller.core.budget.draw import Draw
 from comptroller.core.budget.meter import Meter
 from comptroller.core.budget.scope import Facts
 from comptroller.core.instant import to_datetime
-from comptroller.core.pricing.estimate import Asked, Estimate, estimate
+from comptroller.core.pricing.estimate import FREE, Asked, Estimate, estimate
 from comptroller.core.pricing.tariff import Tariff
 from comptroller.core.refusal import Refusal
 from comptroller.flow.caller import Caller
@@ -40,10 +40,12 @@ def weigh(
         asked = msgspec.structs.replace(asked, model=decision.name)
     now_ns = gate.clock.now_ns()
     scope_facts = caller.facts(decision.provider.name, decision.name, decision.model.model_class)
+    rates = caller.registry.prices.rates(decision.provider.name, decision.name, to_datetime(now_ns).date())
+    if asked.free:
+        return Weighed(decision, asked, now_ns, scope_facts, Draw(()), rates, FREE, True)
     draw = gate.tree.drawn_by(scope_facts, now_ns)
     if beside is not None:
         draw = Draw(draw.pooled, (*draw.meters, beside))
-    rates = caller.registry.prices.rates(decision.provider.name, decision.name, to_datetime(now_ns).date())
     money = "usd" in draw.units
     metered = money or "tokens" in draw.units or "thinking_tokens" in draw.units
     sizes = (asked, decision.model.limits, rates, decision.bound.factor_bp)

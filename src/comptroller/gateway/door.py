@@ -59,7 +59,7 @@ class Door:
         reply = AsgiReply(channel, send)
         found = self._routes.find(scope["method"], scope["path"])
         limits = gate.limits if found.target != "caller" else self._caller_limits
-        request = AsgiRequest(scope, receive, channel, gate.clock, limits, self._bodies, self._trusted)
+        request = AsgiRequest(scope, receive, channel, gate.clock, limits, self._bodies, self._trusted, found.name)
         if isinstance(found.target, ModelCall):
             await self._govern(found.target.dialect, request, reply)
             return

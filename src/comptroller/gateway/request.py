@@ -11,6 +11,7 @@ from comptroller.core.refusal import Refusal
 from comptroller.flow.gate import Clock, Limits
 from comptroller.gateway.channel import Channel
 from comptroller.gateway.proxies import Network, client_address
+from comptroller.wire.head import JSON, PLAIN, Head
 
 _KEY_SLOTS = frozenset({b"x-api-key", b"x-goog-api-key", b"api-key"})
 _SLOTS = _KEY_SLOTS | {b"authorization"}
@@ -49,7 +50,10 @@ class AsgiRequest:
         limits: Limits,
         bodies: Bodies,
         trusted: Sequence[Network],
+        named: str = "",
     ) -> None:
+        """`named`: what its path names, where its route has a name in it."""
+        self._named = named
         self._receive = receive
         self._channel = channel
         self._clock = clock
@@ -61,6 +65,12 @@ class AsgiRequest:
         self.query: bytes = scope["query_string"]
         self._peer: tuple[str, int] | None = scope.get("client")
         self._trusted = trusted
+
+    @property
+    def head(self) -> Head:
+        """What of its head its dialect reads."""
+        kind = self._channel.named.get(b"content-type", b"")
+        return PLAIN if kind == JSON and not self.query and not self._named else Head(self._named, self.query, kind)
 
     @property
     def address(self) -> str | None:

@@ -35,7 +35,7 @@ class ModelCall:
 
 Free = Literal["models", "model", "hello", "healthy", "ready", "caller"]
 Target = ModelCall | Free
-NAME = "/{name}"  # at the end of a path: any name
+NAME = "{name}"  # in a path: what a request names there; with slashes in it only at the end of the path
 CALLER_PATHS = ("/oauth/", "/.well-known/", "/comptroller/")  # all of it is the caller API's to answer
 OTHERWISE = "*"  # among methods: any that the path does not take
 
@@ -46,6 +46,21 @@ class Found(NamedTuple):
     target: Target | None
     methods: tuple[str, ...] = ()
     name: str = ""
+
+
+class _Named(NamedTuple):
+    """A path with a name in it."""
+
+    before: str
+    after: str
+    by_method: Mapping[str, Found]
+
+    def name_in(self, path: str) -> str:
+        """What a path names; empty if it is not of this form."""
+        if not (path.startswith(self.before) and path.endswith(self.after)):
+            return ""
+        name = path[len(self.before) : len(path) - len(self.after)]
+        return "" if self.after and "/" in name else name
 
 
 _CALLER = Found("caller")
@@ -67,16 +82,20 @@ class Routes:
         }
         for prefix in ("", *(f"/{api.family}" for api in apis)):
             free[f"{prefix}/v1/models"] = {"GET": "models"}
-            free[f"{prefix}/v1/models{NAME}"] = {"GET": "model"}
+            free[f"{prefix}/v1/models/{NAME}"] = {"GET": "model"}
         beside: dict[str, dict[str, Target]] = {}
         for method, path in caller:
             if not path.startswith(CALLER_PATHS):
                 raise ValueError(f"{path} is not where the caller API is: {CALLER_PATHS}")
             beside.setdefault(path, {})[method] = "caller"
         governed: dict[str, dict[str, Target]] = {path: {"POST": ModelCall(dialect)} for path, dialect in calls.items()}
-        self._found = {path: _found(targets) for path, targets in {**free, **governed}.items()}
-        self.table: Mapping[str, Mapping[str, Target]] = {**free, **beside, **governed}
-        self._named = [path.removesuffix(NAME) + "/" for path in free if path.endswith(NAME)]
+        ours: dict[str, dict[str, Target]] = {}
+        for path, targets in (*free.items(), *governed.items()):
+            ours.setdefault(path, {}).update(targets)
+        self._found = {path: _found(targets) for path, targets in ours.items() if NAME not in path}
+        self._named = [_named(path, targets) for path, targets in ours.items() if NAME in path]
+        self._named.sort(key=lambda named: -len(named.after))  # the closer description first
+        self.table: Mapping[str, Mapping[str, Target]] = {**ours, **beside}
 
     def find(self, method: str, path: str) -> Found:
         """Where a request leads."""
@@ -85,9 +104,11 @@ class Routes:
             return by_method.get(method) or by_method[OTHERWISE]
         if path.startswith(CALLER_PATHS):
             return _CALLER
-        for begin in self._named:
-            if path.startswith(begin) and len(path) > len(begin) and method == "GET":
-                return Found("model", ("GET",), path[len(begin) :])
+        for named in self._named:
+            name = named.name_in(path)
+            if name:
+                found = named.by_method.get(method) or named.by_method[OTHERWISE]
+                return Found(found.target, found.methods, name)
         return Found(None)
 
     def api_of(self, path: str, headers: Sequence[tuple[bytes, bytes]]) -> Api:
@@ -97,6 +118,11 @@ class Routes:
                 return api
         names = {name for name, _ in headers}
         return next((api for api in self.apis if api.header in names), self.apis[0])
+
+
+def _named(path: str, targets: Mapping[str, Target]) -> _Named:
+    before, _, after = path.partition(NAME)
+    return _Named(before, after, _found(targets))
 
 
 def _found(targets: Mapping[str, Target]) -> Mapping[str, Found]:

@@ -26,6 +26,17 @@ def write_grant(connection: sqlite3.Connection, grant: BreakGlass, change: Chang
     raise_meta(connection, "last_ns", change.at_ns)
 
 
+def grant_of(connection: sqlite3.Connection, grant_id: str) -> BreakGlass | None:
+    row = run(connection, select(_TABLE).where(_TABLE.c.id == grant_id)).fetchone()
+    return None if row is None else BreakGlass(*row)
+
+
+def confirmed(connection: sqlite3.Connection) -> Sequence[BreakGlass]:
+    """Those that were confirmed and that nothing on record ended, the oldest first."""
+    wanted = select(_TABLE).where(_TABLE.c.confirmed_at_ns.is_not(None), _TABLE.c.ended_at_ns.is_(None))
+    return [BreakGlass(*row) for row in run(connection, wanted.order_by(_TABLE.c.id))]
+
+
 def list_grants(connection: sqlite3.Connection, limit: int) -> Sequence[BreakGlass]:
     """Newest first."""
     wanted = select(_TABLE).order_by(_TABLE.c.id.desc()).limit(limit)  # an id begins with its instant

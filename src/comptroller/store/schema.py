@@ -41,6 +41,8 @@ SPEND_DIMENSIONS = (
     "provider",
     "model",
     "model_class",
+    "above",
+    "billed_team",
 )
 SPEND_SUMS = (
     "calls",  # that went past their hold and have ended
@@ -120,6 +122,8 @@ calls = Table(
     Column("other_meters", Text),  # JSON object: usage that has no column of its own; NULL: none
     Column("client_address", Text),  # where the caller was, as far as it is known
     Column("client_session", Text),  # what the caller's program calls its session
+    Column("above", Text),  # JSON list: the other identities of its chain, as they were registered; NULL: none
+    Column("billed_team", Text),  # who pays; NULL: its own team
     Index("calls_at", "at_ns"),
     Index("calls_identity_at", "identity", "at_ns"),
     Index("calls_session", "session"),
@@ -157,7 +161,8 @@ spend_keys = Table(
     "spend_keys",  # whose spend: what a call is counted under, said once
     metadata,
     Column("id", LargeBinary, primary_key=True),  # a digest of the rest (rollups.py)
-    *(Column(name, Text, nullable=False) for name in SPEND_DIMENSIONS),  # '' for what a call does not have
+    *(Column(name, Text, nullable=False) for name in SPEND_DIMENSIONS[:-2]),  # '' for what a call does not have
+    *(Column(name, Text, nullable=False, server_default=text("''")) for name in SPEND_DIMENSIONS[-2:]),
     sqlite_with_rowid=False,
 )
 
@@ -319,7 +324,7 @@ break_glass = Table(
     Column("confirmed_at_ns", BigInteger),
     Column("confirmed_by", Text),
     Column("ends_at_ns", BigInteger),
-    Column("ended_at_ns", BigInteger),  # by somebody, before its time
+    Column("ended_at_ns", BigInteger),  # on record: by somebody before its time, or by itself
     Column("ended_by", Text),
 )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 from msgspec.structs import astuple
-from sqlalchemy import func, insert, select, text, update
+from sqlalchemy import bindparam, func, insert, select, text, update
 
 from comptroller.core.work.bounds import Bounds
 from comptroller.core.work.delegation import with_ancestors
@@ -16,10 +16,11 @@ from comptroller.core.work.session import Session
 from comptroller.flow.records import Change
 from comptroller.store import schema, tables
 from comptroller.store.folder import raise_meta
-from comptroller.store.sql import Many, run
+from comptroller.store.sql import Many, run, text_of
 
 _TABLE = schema.sessions
 _NEW = Many(insert(_TABLE))
+_ONE = text_of(select(_TABLE).where(_TABLE.c.id == bindparam("id")))
 _FIELDS = Session.__struct_fields__
 _BOUNDS, _MODELS, _TOOLS, _OPENED_WITH = (_FIELDS.index(name) for name in ("bounds", "models", "tools", "opened_with"))
 _OPERATORS_ONLY = _FIELDS.index("operators_only")
@@ -82,6 +83,16 @@ def end_session(connection: sqlite3.Connection, session: Session, change: Change
 def session_of(connection: sqlite3.Connection, session_id: str) -> Session | None:
     row = run(connection, select(_TABLE).where(_TABLE.c.id == session_id)).fetchone()
     return None if row is None else _session(row)
+
+
+def lineage(connection: sqlite3.Connection, session_id: str) -> Sequence[Session]:
+    """The session, its parent, and so on, as far as they are known."""
+    line: list[Session] = []
+    above: str | None = session_id
+    while above is not None and (row := connection.execute(_ONE, (above,)).fetchone()) is not None:
+        line.append(_session(row))
+        above = line[-1].parent
+    return line
 
 
 def some_sessions(connection: sqlite3.Connection, session_ids: Sequence[str]) -> Mapping[str, Session]:

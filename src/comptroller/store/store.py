@@ -59,6 +59,7 @@ from comptroller.store import (
     secrets,
     sessions,
     spend,
+    spent_before,
     stops,
     tables,
 )
@@ -155,6 +156,12 @@ class Store(Ledger):
     async def write_grant(self, grant: BreakGlass, change: Change) -> None:
         await self.journal.submit(lambda connection: break_glass.write_grant(connection, grant, change))
 
+    async def grant(self, grant_id: str) -> BreakGlass | None:
+        return await self._read(lambda connection: break_glass.grant_of(connection, grant_id))
+
+    async def confirmed_grants(self) -> Sequence[BreakGlass]:
+        return await self._read(break_glass.confirmed)
+
     async def grants(self, limit: int) -> Sequence[BreakGlass]:
         return await self._read(lambda connection: break_glass.list_grants(connection, limit))
 
@@ -201,6 +208,10 @@ class Store(Ledger):
         """Those of these that are known, by id."""
         return await self._read(lambda connection: sessions.some_sessions(connection, session_ids))
 
+    async def lineage(self, session_id: str) -> Sequence[Session]:
+        """The session, its parent, and so on, as far as they are known."""
+        return await self._read(lambda connection: sessions.lineage(connection, session_id))
+
     async def family(self, root: str) -> Sequence[Session]:
         """The session at the top of a tree, and all below it."""
         return await self._read(lambda connection: sessions.family(connection, root))
@@ -239,7 +250,7 @@ class Store(Ledger):
         # The writer opens the view when everything queued until now is folded and nothing later is; then
         # another thread reads it, for as long as it takes.
         view = self.journal.submit(lambda _: _view(self._uri))
-        return self._look(view, lambda connection: [spend.posted(connection, each) for each in wanted])
+        return self._look(view, lambda connection: [spent_before.posted(connection, each) for each in wanted])
 
     async def spend(self, wanted: SpendFilter) -> SpendReport:
         return await self._read(lambda connection: spend.report(connection, wanted))

@@ -21,6 +21,8 @@ Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256
 
 SPIFFE = "spiffe://"
 DISCOVERY = "discovery"
+_ACCESS_TOKEN = "at+jwt"  # noqa: S105 - RFC 9068 section 2.1
+_KINDS_OF_TOKEN = frozenset({"", "jwt", "jose", _ACCESS_TOKEN})
 FILE = "file:"
 
 UNTRUSTED: Mapping[str, str] = {
@@ -70,6 +72,19 @@ class TrustedIssuer(msgspec.Struct, frozen=True, kw_only=True):
     def audiences(self) -> tuple[str, ...]:
         """One of these must be in `aud`: an ID token is for the client that a person logged in with."""
         return (self.audience,) if self.client_id is None else (self.audience, self.client_id)
+
+    def takes(self, kind: str, claims: Mapping[str, object]) -> bool:
+        """Whether a token that is genuine, and has one of the audiences, is of a kind that says who somebody is.
+
+        `kind` is its `typ` (RFC 8725 section 3.11): the same keys sign logout tokens and others, for the same client.
+        What is for the client is an ID token that this client asked for (OpenID Connect Core 1.0 section 3.1.3.7).
+        """
+        kind = kind.lower().removeprefix("application/")
+        if kind not in _KINDS_OF_TOKEN or "events" in claims:  # a logout or security event token without a `typ`
+            return False
+        if self.audience in texts(claims.get("aud")):
+            return True
+        return kind != _ACCESS_TOKEN and claims.get("azp", self.client_id) == self.client_id
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -126,8 +141,7 @@ class Federation:
         found = {rule.identity for rule in self._candidates(issuer.name, claims) if fits(rule, claims)}
         if len(found) == 1:
             return found.pop()
-        subject = claims.get("sub")
-        who = f"The token of {issuer.name} for the subject {subject}"
+        who = f"The token of {issuer.name} for the subject {printed(claims.get('sub'))}"
         if not found:
             return Untrusted(
                 "identity_unmatched",
@@ -144,6 +158,11 @@ class Federation:
         for name in self._looked_at.get(issuer, ()):
             for value in texts(claims.get(name)):
                 yield from self._rules.get((issuer, name, value), ())
+
+
+def printed(subject: object) -> str:
+    """Who a token is for, as the issuer calls them, for a sentence or a record: printable, and short enough."""
+    return "".join(c for c in subject if c.isprintable())[:200] if isinstance(subject, str) else ""
 
 
 def fits(rule: Rule, claims: Mapping[str, object]) -> bool:

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from comptroller.core.identity.federation import TrustedIssuer, Untrusted
+from comptroller.core.identity.federation import TrustedIssuer, Untrusted, printed
 from comptroller.core.identity.identity import Environment, IdentityKind
 
 RequestState = Literal["open", "approved", "denied"]
@@ -80,7 +80,7 @@ def sandbox_of(issuer: TrustedIssuer, who: Principal, asked: Sequence[IdentityRe
     somebody decided is undone by somebody, and not by asking once more.
     """
     newest = asked[0] if asked else None
-    sentence = f"The token of {issuer.name} for the subject {who.subject} stands for no identity"
+    sentence = f"The token of {issuer.name} for the subject {printed(who.subject)} stands for no identity"
     if newest is not None and newest.state == "denied":
         return Untrusted(
             "identity_request_denied",

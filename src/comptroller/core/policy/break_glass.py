@@ -37,7 +37,7 @@ class BreakGlass(msgspec.Struct, frozen=True):
     confirmed_at_ns: int | None = None
     confirmed_by: str | None = None
     ends_at_ns: int | None = None
-    ended_at_ns: int | None = None  # by somebody, before its time
+    ended_at_ns: int | None = None  # on record: by somebody before its time, or by itself
     ended_by: str | None = None
 
     @property

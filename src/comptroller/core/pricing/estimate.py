@@ -38,6 +38,7 @@ class Asked(msgspec.Struct, frozen=True):
     web_searches: int = 0  # no more searches than this can be billed
     file_searches: int = 0
     usage_asked: bool = False  # the caller wants the usage chunk of a stream
+    free: bool = False  # providers take nothing for it: policies decide, and no budget counts it
 
 
 class ModelLimits(msgspec.Struct, frozen=True):
@@ -62,6 +63,7 @@ class Estimate(msgspec.Struct, frozen=True):
     output_rate: int
     factor_bp: int = FACTOR_ONE_BP  # raised after an overrun
     fees: int = 0  # beside tokens: nano-USD per million requests such as this one
+    calls: int = 1  # that it counts as
 
     def amount_nanos(self, output_tokens: int) -> int:
         """The most the call can cost with this output limit per choice."""
@@ -111,6 +113,9 @@ class Estimate(msgspec.Struct, frozen=True):
 
     def _all_output(self, output_tokens: int) -> int:
         return self.choices * (output_tokens + self.extra_output_tokens)
+
+
+FREE = Estimate(0, 1, 0, 0, 0, 0, 0, calls=0)
 
 
 def estimate(

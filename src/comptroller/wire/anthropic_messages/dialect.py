@@ -10,6 +10,7 @@ from comptroller.wire.anthropic_messages.answer import Answer, read_answer
 from comptroller.wire.anthropic_messages.refusals import refusal_body, refusal_event
 from comptroller.wire.anthropic_messages.request import MessagesRequest, read_request, rewrite
 from comptroller.wire.anthropic_messages.stream import StreamMeter
+from comptroller.wire.head import JSON, PLAIN, Head
 
 # Request headers that go upstream, as they came: the version decides what a body means. Left out on purpose:
 # credentials, anthropic-workspace-id and anthropic-user-profile-id (the gateway alone selects accounts),
@@ -51,16 +52,23 @@ class AnthropicMessages:
 
     name = "anthropic_messages"
     family = "anthropic"  # what a provider's `dialects` setting must list
-    upstream_path = "/v1/messages"
     request_headers = REQUEST_HEADERS
     default_headers = ((b"anthropic-version", b"2023-06-01"),)  # a body without one means what it meant then
     query_parameters = QUERY_PARAMETERS
     response_headers = RESPONSE_HEADERS
     request_id_header: bytes | None = b"request-id"
 
-    def read_request(self, body: bytes) -> MessagesRequest | Refusal:
-        """See request.py."""
+    def read_request(self, body: bytes, head: Head = PLAIN) -> MessagesRequest | Refusal:
+        """See request.py. All of it is in the body."""
         return read_request(body)
+
+    def upstream_path(self, request: AskedRequest, model: str | None) -> str:
+        """One path for every request."""
+        return "/v1/messages"
+
+    def content_type(self, request: AskedRequest) -> bytes:
+        """Of what `rewrite` returns."""
+        return JSON
 
     def rewrite(
         self, request: AskedRequest, *, output_limit: int, field: str = "max_tokens", model: str | None = None

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.refusal import Refusal
+from comptroller.wire.head import JSON, PLAIN, Head
 from comptroller.wire.openai_chat.answer import Answer, read_answer
 from comptroller.wire.openai_chat.refusals import refusal_body, refusal_event
 from comptroller.wire.openai_chat.request import ChatRequest, LimitField, read_request, rewrite
@@ -49,16 +50,23 @@ class OpenAIChat:
 
     name = "openai_chat"
     family = "openai"  # what a provider's `dialects` setting must list
-    upstream_path = "/v1/chat/completions"
     request_headers = REQUEST_HEADERS
     default_headers = ()
     query_parameters: frozenset[bytes] = frozenset()
     response_headers = RESPONSE_HEADERS
     request_id_header: bytes | None = None
 
-    def read_request(self, body: bytes) -> ChatRequest | Refusal:
-        """See request.py."""
+    def read_request(self, body: bytes, head: Head = PLAIN) -> ChatRequest | Refusal:
+        """See request.py. All of it is in the body."""
         return read_request(body)
+
+    def upstream_path(self, request: AskedRequest, model: str | None) -> str:
+        """One path for every request."""
+        return "/v1/chat/completions"
+
+    def content_type(self, request: AskedRequest) -> bytes:
+        """Of what `rewrite` returns."""
+        return JSON
 
     def rewrite(
         self, request: AskedRequest, *, output_limit: int, field: LimitField, model: str | None = None
