@@ -190,7 +190,7 @@ def test_a_limit_leaves_where_none_came(config: Any) -> None:
 
 
 def test_everything_else_leaves_as_it_came() -> None:
-    body = b'{"contents":[{"parts":[{"text":"\\u00e9"}]}],"labels":{"a":"b"},"generationConfig":{"topP":1.00},"new":[1e2]}'
+    body = b'{"contents":[{"parts":[{"text":"\\u00e9"}]}],"labels":{},"generationConfig":{"topP":1.00},"new":[1e2]}'
     found = read_request(body, HEAD, stream=False)
     assert not isinstance(found, Refusal)
     left = rewrite(found, output_limit=7)
