@@ -61,15 +61,17 @@ from comptroller.telemetry.loop_lag import watch_loop
 from comptroller.telemetry.readings import Sources
 from comptroller.telemetry.telemetry import Telemetry, trace_faults
 from comptroller.wire import model_lists
-from comptroller.wire.anthropic_messages import AnthropicMessages
+from comptroller.wire.anthropic_messages import AnthropicCountTokens, AnthropicMessages
 from comptroller.wire.openai_chat import OpenAIChat
 
-_CHAT, _MESSAGES = OpenAIChat(), AnthropicMessages()
+_CHAT, _MESSAGES, _COUNT_TOKENS = OpenAIChat(), AnthropicMessages(), AnthropicCountTokens()
 _CALLS: Mapping[str, Dialect] = {
     "/v1/chat/completions": _CHAT,
     "/openai/v1/chat/completions": _CHAT,
     "/v1/messages": _MESSAGES,
     "/anthropic/v1/messages": _MESSAGES,
+    "/v1/messages/count_tokens": _COUNT_TOKENS,
+    "/anthropic/v1/messages/count_tokens": _COUNT_TOKENS,
 }
 _OPENAI = Api("openai", ("/openai/", "/v1/chat/"), None, _CHAT, model_lists.openai_page, model_lists.openai_entry)
 _ANTHROPIC = Api(
