@@ -109,7 +109,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.url[:1] != b"/":
             self._take_authority()
         super().on_headers_complete()
-        if self.parser.should_upgrade():  # the parser reads nothing after this request
+        if self.parser is not None and self.parser.should_upgrade():  # the parser reads nothing after this request
             self.cycle.keep_alive = False
         self._in_head = False
         self.scope["extensions"] = {EXTENSION: Channel(self, self.cycle, named)}  # type: ignore[typeddict-unknown-key,typeddict-item]
