@@ -17,11 +17,16 @@ from comptroller.sandbox.config import SandboxConfig
 from comptroller.sandbox.errors import ApiError, ClientGone, Refusal, invalid, not_found
 from comptroller.sandbox.faults import FaultBook, FaultPlan
 from comptroller.sandbox.gemini import answers as gemini_answers
+from comptroller.sandbox.gemini import count as gemini_count
+from comptroller.sandbox.gemini.embeddings import EmbedSurface
 from comptroller.sandbox.gemini.surface import GeminiSurface
 from comptroller.sandbox.messages import answers as messages_answers
+from comptroller.sandbox.messages.count import CountSurface
 from comptroller.sandbox.messages.surface import MessagesSurface
 from comptroller.sandbox.prices import MODELS, find_model
 from comptroller.sandbox.prompt import PromptCache
+from comptroller.sandbox.reception import Reception
+from comptroller.sandbox.single import SingleStory, SingleSurface
 from comptroller.sandbox.story import Story
 from comptroller.sandbox.surface import Surface
 from comptroller.sandbox.wire import Exchange
@@ -62,6 +67,7 @@ class SandboxApp:
         self._routes: dict[str, dict[str, Handler]] = {
             "/chat/completions": {"POST": self._story(ChatSurface()).serve},
             "/messages": {"POST": self._story(MessagesSurface()).serve},
+            "/messages/count_tokens": {"POST": self._single(CountSurface()).serve},
             "/models": {"GET": self._list_models},
             "/healthz": {"GET": self._say_healthy},
             "/sandbox/bill": {"GET": self._show_bill, "DELETE": self._reset_bill},
@@ -88,6 +94,9 @@ class SandboxApp:
     def _story(self, surface: Surface) -> Story:
         return Story(surface, self._config, self._bill, self._cache, self._faults)
 
+    def _single(self, surface: SingleSurface) -> SingleStory:
+        return SingleStory(surface, self._config, self._bill, self._faults)
+
     def _find(self, exchange: Exchange) -> Handler:
         """The handler of a path. Raises ApiError (404 or 405)."""
         methods: dict[str, Handler]
@@ -106,9 +115,17 @@ class SandboxApp:
         return handler
 
     def _gemini_methods(self, model: str, method: str) -> dict[str, Handler]:
-        if method not in {"generateContent", "streamGenerateContent"}:
-            return {}
-        return {"POST": self._story(GeminiSurface(model, stream=method == "streamGenerateContent")).serve}
+        """What stands behind models/MODEL:METHOD."""
+        match method:
+            case "generateContent" | "streamGenerateContent":
+                story: Reception = self._story(GeminiSurface(model, stream=method == "streamGenerateContent"))
+            case "countTokens":
+                story = self._single(gemini_count.CountSurface(model))
+            case "embedContent" | "batchEmbedContents":
+                story = self._single(EmbedSurface(model, batch=method == "batchEmbedContents"))
+            case _:
+                return {}
+        return {"POST": story.serve}
 
     def _check_key(self, exchange: Exchange) -> None:
         surface = _api_of(exchange).surface

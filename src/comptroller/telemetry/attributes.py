@@ -23,6 +23,7 @@ OPERATION = "chat"  # what both dialects do, in the words of the conventions
 _FLAVOURS = {
     "openai_chat": "openai",
     "anthropic_messages": "anthropic",
+    "anthropic_count_tokens": "anthropic",
     "gemini": "gcp.gemini",
     "gemini_count_tokens": "gcp.gemini",
     "gemini_embeddings": "gcp.gemini",
