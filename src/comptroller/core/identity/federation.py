@@ -147,7 +147,9 @@ class Federation:
             return Untrusted(
                 "identity_unmatched",
                 f"{who} stands for no identity.",
-                "An operator may give an identity a `federated` rule with its claims, and run `comptroller apply`.",
+                "An operator may give an identity a `federated` rule with its claims, and run `comptroller apply`."
+                if has_verified_email(claims) or "email" not in claims
+                else "Its `email` counts only with `email_verified`: name `subject`, or let the issuer verify it.",
             )
         return Untrusted(
             "identity_ambiguous",
@@ -167,8 +169,17 @@ def printed(subject: object) -> str:
 
 
 def fits(rule: Rule, claims: Mapping[str, object]) -> bool:
-    """Whether each claim of the rule is there with one of its values; of a list, one element is enough."""
+    """Whether each claim of the rule is there with one of its values; of a list, one element is enough.
+
+    An address counts once the issuer has verified it (OpenID Connect Core 1.0 section 5.1): others write any they like.
+    """
+    if "email" in rule.claims and not has_verified_email(claims):
+        return False
     return all(not set(texts(claims.get(name))).isdisjoint(wanted) for name, wanted in rule.claims.items())
+
+
+def has_verified_email(claims: Mapping[str, object]) -> bool:
+    return "true" in texts(claims.get("email_verified"))
 
 
 def covers(wider: Rule, narrower: Rule) -> bool:
