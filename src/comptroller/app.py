@@ -63,15 +63,20 @@ from comptroller.telemetry.telemetry import Telemetry, trace_faults
 from comptroller.wire import model_lists
 from comptroller.wire.anthropic_messages import AnthropicMessages
 from comptroller.wire.openai_chat import OpenAIChat
+from comptroller.wire.openai_responses import OpenAIResponses
 
-_CHAT, _MESSAGES = OpenAIChat(), AnthropicMessages()
+_CHAT, _RESPONSES, _MESSAGES = OpenAIChat(), OpenAIResponses(), AnthropicMessages()
 _CALLS: Mapping[str, Dialect] = {
     "/v1/chat/completions": _CHAT,
     "/openai/v1/chat/completions": _CHAT,
+    "/v1/responses": _RESPONSES,
+    "/openai/v1/responses": _RESPONSES,
     "/v1/messages": _MESSAGES,
     "/anthropic/v1/messages": _MESSAGES,
 }
-_OPENAI = Api("openai", ("/openai/", "/v1/chat/"), None, _CHAT, model_lists.openai_page, model_lists.openai_entry)
+_OPENAI = Api(
+    "openai", ("/openai/", "/v1/chat/", "/v1/responses"), None, _CHAT, model_lists.openai_page, model_lists.openai_entry
+)
 _ANTHROPIC = Api(
     "anthropic",
     ("/anthropic/", "/v1/messages"),

@@ -26,14 +26,25 @@ FREE = [
     if not isinstance(target, ModelCall) and target != "caller"
 ]
 BESIDE = [(re.sub(r"{\w+}", "anything", path), method) for path, method, target in EVERY if target == "caller"]
-BODIES: dict[str, Any] = {"openai_chat": chat(), "anthropic_messages": chat(max_tokens=100)}
+BODIES: dict[str, Any] = {
+    "openai_chat": chat(),
+    "openai_responses": {"model": "sandbox-large", "input": "Tell me about holds."},
+    "anthropic_messages": chat(max_tokens=100),
+}
+# What is too dear for `agent/poor`: as each dialect writes it.
+DEAR: dict[str, Any] = {
+    "openai_chat": {"max_tokens": 4000},
+    "openai_responses": {"max_output_tokens": 4000},
+    "anthropic_messages": {"max_tokens": 4000},
+}
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "post")
 
 # What providers have beside, and what a client may try.
 ELSEWHERE = [
     *(
         "/v1/completions",
-        "/v1/responses",
+        "/v1/responses/compact",
+        "/v1/responses/input_tokens",
         "/v1/embeddings",
         "/v1/moderations",
         "/v1/files",
@@ -102,7 +113,7 @@ def test_none_of_them_sends_anything_without_a_credential_or_a_budget(
 ) -> None:
     assert ask(gateway, None, BODIES[dialect], path=path, method=method).status == 401
     poor = mint(gateway, "agent/poor")["credential"]
-    body = BODIES[dialect] | {"max_tokens": 4000}
+    body = BODIES[dialect] | DEAR[dialect]
     assert ask(gateway, poor, body, path=path, method=method).status == 402
     assert sandbox.requests() == []
 
@@ -115,7 +126,7 @@ def test_another_spelling_of_its_path_is_no_way_around(
     other = "".join(f"%{ord(each):02x}" if each == "s" else each for each in path)
     target = other if spelled == "letters" else spelled.format(path)
     poor = mint(gateway, "agent/poor")["credential"]
-    said = ask(gateway, poor, BODIES[dialect] | {"max_tokens": 4000}, path=target, method=method)
+    said = ask(gateway, poor, BODIES[dialect] | DEAR[dialect], path=target, method=method)
     assert said.status in {400, 402, 404}, said
     assert ask(gateway, None, BODIES[dialect], path=target, method=method).status in {400, 401, 404}
     assert sandbox.requests() == []
@@ -236,5 +247,5 @@ def test_a_refusal_on_no_route_is_said_in_the_words_of_whoever_asks(alone: Gatew
     assert (anthropic.status, anthropic.error["type"]) == (404, "not_found_error")
     assert anthropic.error["comptroller"]["code"] == "route_unknown"
     assert "/v1/messages/count_tokens" in anthropic.error["message"]
-    openai = ask(alone, credential, b"{}", path="/v1/responses")
+    openai = ask(alone, credential, b"{}", path="/v1/fine_tuning/jobs")
     assert (openai.status, openai.code) == (404, "route_unknown")

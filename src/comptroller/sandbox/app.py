@@ -19,6 +19,7 @@ from comptroller.sandbox.messages import answers as messages_answers
 from comptroller.sandbox.messages.surface import MessagesSurface
 from comptroller.sandbox.prices import MODELS, find_model
 from comptroller.sandbox.prompt import PromptCache
+from comptroller.sandbox.responses.surface import ResponsesSurface
 from comptroller.sandbox.story import Story
 from comptroller.sandbox.surface import Surface
 from comptroller.sandbox.wire import Exchange
@@ -44,6 +45,7 @@ class SandboxApp:
         self._messages = self._story(MessagesSurface())
         self._routes: dict[str, dict[str, Handler]] = {
             "/chat/completions": {"POST": self._story(ChatSurface()).serve},
+            "/responses": {"POST": self._story(ResponsesSurface()).serve},
             "/messages": {"POST": self._messages.serve},
             "/models": {"GET": self._list_models},
             "/healthz": {"GET": self._say_healthy},
