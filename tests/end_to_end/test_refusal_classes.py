@@ -34,7 +34,7 @@ class Sdk(NamedTuple):
     raises: Mapping[int, str]
 
 
-SDKS = {
+SDKS: dict[str, Sdk] = {
     "openai": Sdk(
         openai,
         "/v1",
@@ -68,13 +68,15 @@ SDKS = {
         },
     ),
 }
-# As the same package asks through its other route.
-SDKS["responses"] = SDKS["openai"]._replace(
-    call=lambda client, given: client.responses.create(
-        **{name: value for name, value in given.items() if name not in {"messages", "max_tokens"}},
-        input="Tell me about holds.",
-    )
-)
+
+
+def ask_responses(client: Any, given: Mapping[str, Any]) -> object:
+    """The same question by the other route of the same package."""
+    others = {name: value for name, value in given.items() if name not in {"messages", "max_tokens"}}
+    return client.responses.create(input="Tell me about holds.", **others)
+
+
+SDKS["responses"] = SDKS["openai"]._replace(call=ask_responses)
 RESPONSES_ONLY = {"object_unknown", "unsupported"}  # what other routes have no words for
 BESIDE = {"route_unknown", "method_not_allowed", "credential_missing"}  # not what is asked, but how
 RETRY_AFTER = {"gateway_busy": 1, "ledger_unavailable": 5, "draining": 5}  # seconds

@@ -123,7 +123,7 @@ def test_a_refusal_stops_the_client_says_what_to_do_and_is_not_retried(
     stream: bool,
 ) -> None:
     before = len(gateway.admin("GET", "/calls?limit=10000"))
-    asked = {"model": "sandbox-large", "input": ASK, "stream": stream} | given
+    asked: dict[str, Any] = {"model": "sandbox-large", "input": ASK, "stream": stream} | given
     with connect(gateway, identity, max_retries=2) as client, pytest.raises(openai.APIStatusError) as raised:
         client.responses.create(**asked)
     refused = raised.value

@@ -63,7 +63,7 @@ class ResponsesWriter:
         if not self._choice.reasoning_tokens:
             return events
         self._thinking = True
-        item = {"id": self._reasoning_id, "type": "reasoning", "summary": []}
+        item: dict[str, object] = {"id": self._reasoning_id, "type": "reasoning", "summary": []}
         events += self._event("response.output_item.added", output_index=0, item=item)
         if self._choice.thoughts:
             part = {"type": "summary_text", "text": ""}

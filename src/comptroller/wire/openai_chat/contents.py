@@ -53,8 +53,8 @@ class Contents:
     """What was found. `unbounded` are words for people, in the order of the request, each once."""
 
     def __init__(self) -> None:
-        self.images = 0
-        self.image_bytes = 0  # of image data URLs: those are the image, not text
+        self.images: int = 0
+        self.image_bytes: int = 0  # of image data URLs: those are the image, not text
         self.audio = False
         self.long_cache = False  # the request may write to a cache that is kept for an hour or longer
         self.misspelt: str | None = None  # a key that only some parsers would take for one that counts

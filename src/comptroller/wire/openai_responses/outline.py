@@ -129,7 +129,9 @@ class Outline:
         events = b""
         for place, part in parts.items():
             whole, kind = part.whole(), "refusal" if part.key == "refusal" else "output_text"
-            text = {part.key: whole[part.key]} | ({} if kind == "refusal" else {"logprobs": []})
+            text: dict[str, object] = {part.key: whole[part.key]}
+            if kind != "refusal":
+                text["logprobs"] = []
             events += self._event(f"response.{kind}.done", **said, content_index=place, **text)
             events += self._event("response.content_part.done", **said, content_index=place, part=whole)
         content = [part.whole() for part in parts.values()]
@@ -138,7 +140,13 @@ class Outline:
 
     def _response(self, **fields: object) -> dict[str, object]:
         output = [self._items[index] for index in sorted(self._items)]
-        empty = {"instructions": None, "tools": [], "usage": None, "error": None, "incomplete_details": None}
+        empty: dict[str, object] = {
+            "instructions": None,
+            "tools": [],
+            "usage": None,
+            "error": None,
+            "incomplete_details": None,
+        }
         head = msgspec.structs.asdict(self._head or _Head())
         return {**head, "metadata": head["metadata"] or {}, **empty, "output": output, **fields}
 

@@ -15,7 +15,7 @@ from comptroller.wire.openai_responses.outline import Outline
 def refusal_event(refusal: Refusal, call_id: str, outline: Outline) -> bytes:
     """The event that ends a stream with a refusal; it follows what the outline has seen."""
     details = {name: value for name, value in msgspec.structs.asdict(refusal).items() if value is not None}
-    error = {
+    error: dict[str, object] = {
         "code": refusal.code,
         "message": refusal.message,
         "comptroller": {**details, "call_id": call_id},

@@ -26,7 +26,7 @@ from comptroller.wire.openai_responses.fields import (
 )
 from comptroller.wire.openai_responses.items import Items
 from comptroller.wire.openai_responses.stored import refused_use
-from comptroller.wire.openai_responses.tools import MOST_TOOL_CALLS, Offered, read_tools
+from comptroller.wire.openai_responses.tool_kinds import MOST_TOOL_CALLS, Offered, read_tools
 
 # The answer calls it `priority` (OpenAI's API reference); either may fall back to the default.
 _FAST = frozenset({"fast", "priority", DEFAULT_TIER})

@@ -96,8 +96,8 @@ def read_searches(tool_usage: Any, items: Iterable[Any]) -> Searches:
     for item in items:
         kind = item.get("type") if is_object(item) else None
         if kind == "web_search_call":
-            action = item["action"] if is_object(item.get("action")) else {}
-            web += action.get("type") not in _FREE_ACTIONS
+            action = item.get("action")
+            web += not is_object(action) or action.get("type") not in _FREE_ACTIONS
         elif kind == "file_search_call":
             file += 1
     return Searches(_counted(tool_usage, web), file)
