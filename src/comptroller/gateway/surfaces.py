@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from comptroller.flow.dialect import Dialect
 from comptroller.gateway.routes import Api
 from comptroller.wire import model_lists
-from comptroller.wire.anthropic_messages import AnthropicMessages
+from comptroller.wire.anthropic_messages import AnthropicCountTokens, AnthropicMessages
 from comptroller.wire.openai_chat import OpenAIChat
 from comptroller.wire.openai_responses import OpenAIResponses
 
@@ -17,6 +17,7 @@ _OPENAI: Mapping[str, Dialect] = {
 }
 _ANTHROPIC: Mapping[str, Dialect] = {
     "/v1/messages": AnthropicMessages(),
+    "/v1/messages/count_tokens": AnthropicCountTokens(),
 }
 
 # Each path as it is, and under the prefix that says plainly whose it is.
