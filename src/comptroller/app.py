@@ -49,9 +49,10 @@ from comptroller.gateway.proxies import client_address
 from comptroller.gateway.routes import Api, Routes
 from comptroller.gateway.serving import Listener
 from comptroller.gateway.supervisor import Supervisor
-from comptroller.settings import Address, Settings, SettingsError, load_settings, read_policies
+from comptroller.settings import Address, Settings, SettingsError, load_settings, read_policies, read_text
 from comptroller.shipped import ShippedBook
 from comptroller.store.admin_token import open_admin_token
+from comptroller.store.backup import DATABASE
 from comptroller.store.keyring import open_keyring
 from comptroller.store.lock import OFFLINE, Holder
 from comptroller.store.open import open_store
@@ -241,10 +242,17 @@ def _say_recovered(store: Store, telemetry: Telemetry) -> None:
 async def _settle_in(house: House) -> None:
     """Install the registry file if the store is still empty."""
     if house.gate.registry.version == 0 and house.settings.registry.exists():
-        text = house.settings.registry.read_text(encoding="utf-8")
+        text = read_text(house.settings.registry)
         policies = read_policies(house.settings.policies)
         await registry.apply(house.office, text, "serve (empty store)", policies=policies)
     await _record_start(house)
+
+
+def _check_first_registry(settings: Settings) -> None:
+    """What would be installed into a store that is not there yet fits: a start that fails leaves none behind."""
+    if settings.registry.exists() and not (settings.state / DATABASE).exists():
+        text = read_text(settings.registry)
+        registry.read(text, settings.providers, read_policies(settings.policies), shipped=_shipped(settings))
 
 
 async def _record_start(house: House) -> None:
@@ -264,6 +272,7 @@ def serve(config: Path, *, on_ready: OnReady | None = None) -> int:
     faults = (*_shipped(settings).check(), *trace_faults(settings.traces, os.environ))
     if faults:
         raise SettingsError(config, faults)
+    _check_first_registry(settings)
     return uvloop.run(_serve(settings, on_ready))
 
 

@@ -237,3 +237,39 @@ async def test_what_binds_nothing_yet_is_said(tmp_path: Path) -> None:
         for asked in ({"tools": ("search",)}, {"bounds": Bounds(tool_calls=3)}):
             (said,) = (await start(house, **asked)).notes
             assert "bind nothing yet" in said
+
+
+async def test_a_change_lets_go_of_who_acts_below_that_session_and_of_nobody_else(tmp_path: Path) -> None:
+    async with opened(tmp_path, bounds=BOUNDS) as house:
+        top = await start(house)
+        child = await start(house, top)
+        leaf, beside = await start(house, child), await start(house, top)
+        before = {each.session: caller_of(house, each) for each in (top, child, leaf, beside)}
+        assert all(caller_of(house, each) is before[each.session] for each in (top, child, leaf, beside))
+        await session_changes.narrow(house.office, child.session, Bounds(model_calls=1), None, None, "less", "admin")
+        again = {each.session: caller_of(house, each) for each in (top, child, leaf, beside)}
+        same = [session for session in before if before[session] is again[session]]
+        assert same == [top.session, beside.session]
+        assert again[leaf.session].session is house.gate.sessions[leaf.session]
+        await session_changes.narrow(house.office, top.session, Bounds(model_calls=1), None, None, "less", "admin")
+        assert house.gate.callers.credentials == set(), "nothing is left of any of them"
+
+
+async def test_a_sub_agent_is_sent_to_whoever_started_it_for_another_credential(tmp_path: Path) -> None:
+    async with opened(tmp_path, bounds=BOUNDS) as house:
+        top = await start(house)
+        child = await start(house, top)
+        await sessions.end_session(house.office, top.session, "enough", "admin")
+        for minted, hint in (
+            (top, "comptroller token agent/ant"),
+            (child, f"whoever started it (session {top.session})"),
+        ):
+            no = standing(house.gate, caller_of(house, minted))
+            assert no is not None
+            assert hint in no.hint
+
+
+def caller_of(house: House, minted: Minted) -> Caller:
+    caller = identify(house.gate, [minted.credential])
+    assert isinstance(caller, Caller), caller
+    return caller

@@ -102,7 +102,7 @@ def _said_in_flight(ended: Session) -> Refusal:
             f"This call was stopped in flight: its session {ended.id} was ended by {ended.ended_by}: "
             f"{(ended.ended_reason or '').rstrip('.')}."
         ),
-        hint=f"What it cost until then is charged. For a new credential: `comptroller token {ended.identity}`.",
+        hint=f"What it cost until then is charged. {ended.way_on}",
     )
 
 

@@ -175,7 +175,7 @@ def _known(office: Office, scope: StopScope) -> Collection[str]:
     gate, registry = office.gate, office.gate.registry
     match scope:
         case "credential":
-            return {session.credential for session in gate.sessions.values()} | gate.callers.keys()
+            return {session.credential for session in gate.sessions.values()} | set(gate.callers.credentials)
         case "session":
             return gate.sessions.keys()
         case "identity":

@@ -172,7 +172,7 @@ def _own_failure(reservation: Reservation, outcome: Outcome) -> Refusal:
                 f"This call was stopped in flight: its session {reservation.facts.session} was ended, "
                 f"or {reservation.facts.identity} may not act any more."
             ),
-            hint=f"The next call says which. For a new credential: `comptroller token {reservation.facts.identity}`.",
+            hint=f"The next call says which. {reservation.caller.session.way_on}",
         )
     if outcome == "drained":
         return Refusal(

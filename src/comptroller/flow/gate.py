@@ -22,7 +22,7 @@ from comptroller.core.refusal import Refusal
 from comptroller.core.registry.registry import Registry
 from comptroller.core.work.session import Session
 from comptroller.core.work.stop import Stops
-from comptroller.flow.caller import Caller
+from comptroller.flow.callers import Callers
 from comptroller.flow.journal import Journal
 from comptroller.flow.key_mask import KeyMask
 from comptroller.flow.live import LiveCalls
@@ -111,7 +111,7 @@ class Gate:
     limits: Limits
     observer: Observer
     warn: Callable[[str, Mapping[str, str]], None]  # a log line: event, fields; never a secret
-    callers: dict[str, Caller] = field(default_factory=dict)  # remembered, by their credentials' ids (flow/identify.py)
+    callers: Callers = field(default_factory=Callers)  # who is remembered (flow/identify.py)
     stops: Stops = field(default_factory=Stops)  # replaced as a whole (control/stops.py), asked on every call
     broken: Broken = field(default_factory=Broken)  # replaced as a whole, asked only when policies say no
     runs: Runs = field(init=False)
@@ -133,9 +133,7 @@ class Gate:
         for each in (session, *self.runs.outliving(session)):
             self.sessions[each.id] = each
             self.runs.rearm(each)
-        stale = [key for key, caller in self.callers.items() if session.id in caller.lineage]  # its whole tree
-        for key in stale:
-            del self.callers[key]
+        self.callers.forget_below(session.id)
 
     def end_session(self, ended: Session) -> None:
         """It has ended, as it says."""

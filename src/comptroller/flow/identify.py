@@ -12,8 +12,6 @@ from comptroller.core.work.session import Session
 from comptroller.flow.caller import Caller
 from comptroller.flow.gate import Gate
 
-_CALLERS_KEPT = 50_000
-
 
 def renewed(gate: Gate, caller: Caller) -> Caller:
     """The same caller as registry and sessions know it now; one that is gone from the registry stands as disabled."""
@@ -55,9 +53,8 @@ def identify(gate: Gate, credentials: Sequence[str]) -> Caller | Refusal:
             sentence=f"The identity {claims.identity} is not in the registry.",
             hint="Ask whoever runs the gateway to register it in registry.toml and run `comptroller apply`.",
         )
-    if len(gate.callers) >= _CALLERS_KEPT:
-        gate.callers.clear()
-    caller = gate.callers[claims.credential_id] = _caller(gate, claims)
+    caller = _caller(gate, claims)
+    gate.callers.remember(caller)
     return caller
 
 

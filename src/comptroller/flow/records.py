@@ -1,7 +1,8 @@
 """What the story writes down: one event per step that changes money or says no.
 
 Events are appended to the journal in order and folded into tables behind the scenes. An attempt has
-exactly one `Held` and, sooner or later, exactly one `Settled`; a call without an attempt has one `Refused`.
+exactly one `Held` and, sooner or later, exactly one `Settled`, with any number of `Joined` and `Extended` between
+them; a call without an attempt has one `Refused`.
 Instants are nanoseconds since the epoch; amounts are nano-USD, tokens, calls.
 """
 
@@ -107,6 +108,17 @@ class Joined(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="joined
     windows: tuple[WindowKey, ...]
 
 
+class Extended(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="extended"):
+    """An open hold holds so much more from here on, on all windows that it is drawn on; below zero: so much less.
+
+    What a stream may go on with counts only once this is on disk. What it gives back is for others once this is queued:
+    whatever they take is behind it.
+    """
+
+    attempt_id: str
+    more: Amounts
+
+
 class Refused(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="refused"):
     """A call of a known identity that was refused before anything was held."""
 
@@ -165,4 +177,4 @@ class Change(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="change
     version: int = 0
 
 
-Event = Held | Settled | Joined | Refused | Corrected | BoundChanged | Finding | Change
+Event = Held | Settled | Joined | Refused | Corrected | BoundChanged | Finding | Change | Extended

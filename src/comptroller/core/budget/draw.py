@@ -85,12 +85,17 @@ class Draw:
             return window.key.instance in self.own
         return window.budget.visible == "caller"
 
-    def binding(self, amounts: Amounts) -> Window | None:
-        """The hard window that has too little left for these amounts: the one with the smallest share left."""
+    def binding(self, amounts: Amounts, *, growing: bool = False) -> Window | None:
+        """The hard window that has too little left for these amounts: the one with the smallest share left.
+
+        `growing`: more for a call that was let in. A window of a unit that does not grow has no say then, overdrawn or
+        not.
+        """
         short: list[Window] = []
         for unit, windows in self.hard.items():
             amount = amounts.of(unit)
-            short += [w for w in windows if w.budget.limit - w.posted - w.held < amount]
+            if amount or not growing:
+                short += [w for w in windows if w.budget.limit - w.posted - w.held < amount]
         if self.escrows:
             short = [window for window in short if self.left(window) < amounts.of(window.budget.unit)]
         return min(short, key=_share_left) if short else None

@@ -187,6 +187,32 @@ class BudgetTree:
             shift(draw.escrows, draw.by_unit[0], amounts.usd)
         return hold
 
+    def extend(self, hold_id: str, more: Amounts) -> Hold | Window:
+        """Hold so much more on all windows of an open hold, or on none: then the window that binds is returned.
+
+        A window whose limit was lowered below what it holds gives nothing more. Raises SettledTwiceError if the hold
+        is not open.
+        """
+        hold = self._open(hold_id)
+        short = hold.draw.binding(more, growing=True)
+        return short if short is not None else _held_more(hold, more)
+
+    def shrink(self, hold_id: str, less: Amounts) -> Hold:
+        """Give back so much of an open hold, on all its windows. Raises SettledTwiceError if it is not open.
+
+        Raises ValueError for more than it holds: nothing was given back then.
+        """
+        hold = self._open(hold_id)
+        if less.exceeds(hold.amounts):
+            raise ValueError(f"hold {hold_id} has less than is given back")
+        return _held_more(hold, NOTHING.less(less))
+
+    def _open(self, hold_id: str) -> Hold:
+        hold = self._holds.get(hold_id)
+        if hold is None:
+            raise SettledTwiceError(f"hold {hold_id} is not open")
+        return hold
+
     def settle(self, hold_id: str, posted: Amounts) -> Hold:
         """End a hold: give back what was held and post what is charged, in the windows it was taken in.
 
@@ -304,3 +330,13 @@ class BudgetTree:
 def _row_of(window: Window) -> WindowKey:
     """The row of the ledger that counts a window."""
     return ledger_key(window.key.instance) if is_session_bound(window.budget) else window.key
+
+
+def _held_more(hold: Hold, more: Amounts) -> Hold:
+    for windows, amount in zip(hold.draw.by_unit, astuple(more), strict=True):
+        for window in windows:
+            window.held += amount
+    if hold.draw.escrows:
+        shift(hold.draw.escrows, hold.draw.by_unit[0], more.usd)
+    hold.amounts = hold.amounts.plus(more)
+    return hold

@@ -79,6 +79,13 @@ class Session(msgspec.Struct, frozen=True, gc=False):
         return self.root or self.id
 
     @property
+    def way_on(self) -> str:
+        """How whoever acted in it gets a new credential, as a sentence: a sub-agent's comes from what started it."""
+        if self.parent is None:
+            return f"Get a new credential: `comptroller token {self.identity}`."
+        return f"Ask whoever started it (session {self.parent}) for a new one, as it was asked for this."
+
+    @property
     def declared(self) -> Sequence[Declared]:
         """What was said at its opening, as scopes and reports name it."""
         said: tuple[tuple[DeclaredName, str | None], ...] = (
