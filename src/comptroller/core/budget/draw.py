@@ -98,7 +98,7 @@ class Draw:
                 short += [w for w in windows if w.budget.limit - w.posted - w.held < amount]
         if self.escrows:
             short = [window for window in short if self.left(window) < amounts.of(window.budget.unit)]
-        return min(short, key=_share_left) if short else None
+        return min(short, key=self._share_left) if short else None
 
     def left_bp(self) -> int:
         """How much the tightest hard window has left, in hundredths of a percent of its limit."""
@@ -119,6 +119,9 @@ class Draw:
         """That in USD of those whose amounts the caller may see."""
         return self._least_left(self.shown)
 
+    def _share_left(self, window: Window) -> int:
+        return self.left(window) * ALL_LEFT_BP // max(1, window.budget.limit)
+
     def _least_left(self, windows: Iterable[Window]) -> Window | None:
         if self.escrows:
             return min(windows, key=self.left, default=None)
@@ -128,10 +131,6 @@ class Draw:
             if tightest is None or remaining < least:
                 tightest, least = window, remaining
         return tightest
-
-
-def _share_left(window: Window) -> int:
-    return window.remaining * ALL_LEFT_BP // max(1, window.budget.limit)
 
 
 def _by_unit(windows: Iterable[Window]) -> Mapping[Unit, tuple[Window, ...]]:
