@@ -6,7 +6,7 @@ newest state calls `fold` first.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -15,6 +15,7 @@ from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.core.budget.scope import Attribute, Scope
 from comptroller.core.identity.admin import Admin
 from comptroller.core.identity.credential import Claims
+from comptroller.core.identity.request import IdentityRequest, Principal
 from comptroller.core.identity.secret import BootstrapSecret
 from comptroller.core.policy.break_glass import BreakGlass
 from comptroller.core.pricing.usage import Usage
@@ -173,6 +174,7 @@ class Installation(msgspec.Struct, frozen=True, kw_only=True):
     entries: Mapping[EntryKey, StoredEntry]  # new, changed, disabled and enabled ones; all others stay
     changes: Sequence[Change]  # one for each of them
     opening: Mapping[WindowKey, Amounts]  # added to the balances of windows whose budget is new
+    decided: IdentityRequest | None = None  # that this version approves; the event of that is among the changes
 
 
 class Ledger(Protocol):
@@ -235,6 +237,28 @@ class Ledger(Protocol):
 
     async def write_admin(self, admin: Admin, change: Change) -> None:
         """Write an admin, in the place of whoever had the name, and the event of that, in one transaction."""
+        ...
+
+    async def write_request(self, request: IdentityRequest, changes: Sequence[Change]) -> None:
+        """Write a request for an identity as it stands now, and the events, in one transaction."""
+        ...
+
+    async def request(self, request_id: str) -> IdentityRequest | None: ...
+
+    async def requests_of(self, who: Principal) -> Sequence[IdentityRequest]:
+        """All of a principal, newest first."""
+        ...
+
+    async def requests(self, limit: int, *, every: bool) -> Sequence[IdentityRequest]:
+        """Open ones, the oldest first; or all, newest first."""
+        ...
+
+    async def open_requests(self) -> int:
+        """How many there are."""
+        ...
+
+    async def approved(self, identities: Collection[str]) -> Sequence[IdentityRequest]:
+        """Those that were approved as one of these."""
         ...
 
     async def session(self, session_id: str) -> Session | None: ...

@@ -23,6 +23,7 @@ REFUSALS: Mapping[str, Kind] = {
     # in order of precedence: the first that applies is the one a caller sees
     "route_unknown": Kind(404, "no such route on this gateway"),
     "method_not_allowed": Kind(405, "this route takes another method"),
+    "upgrade_refused": Kind(426, "no WebSocket is opened here"),
     "credential_missing": Kind(401, "no credential in any slot"),
     "credential_invalid": Kind(401, "the credential is not one of ours, or two different ones were sent"),
     "credential_expired": Kind(401, "the credential is past its expiry"),

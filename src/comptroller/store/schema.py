@@ -329,6 +329,29 @@ break_glass = Table(
     Column("ended_by", Text),
 )
 
+identity_requests = Table(
+    "identity_requests",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("issuer", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("environment", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("name", Text),  # that is wished for
+    Column("asked_at_ns", BigInteger, nullable=False),
+    Column("decided_at_ns", BigInteger),  # NULL: it is open
+    Column("decided_by", Text),
+    Column("decided_reason", Text),
+    Column("identity", Text),  # that it was approved as
+    Column("team", Text),
+    # One of a principal at a time; an id begins with its instant.
+    Index("identity_requests_open", "issuer", "subject", unique=True, sqlite_where=text("decided_at_ns IS NULL")),
+    Index("identity_requests_of", "issuer", "subject", "id"),
+    Index("identity_requests_identity", "identity", sqlite_where=text("identity IS NOT NULL")),
+)
+
 registry_entries = Table(
     "registry_entries",
     metadata,

@@ -20,7 +20,7 @@ SCHEMA_URL = "https://opentelemetry.io/schemas/gen-ai-dev/1.42.0-dev"
 OPERATION = "chat"  # what both dialects do, in the words of the conventions
 
 # Whose format the telemetry of a dialect has: not always who serves the model, which is comptroller.provider.
-_FLAVOURS = {"openai_chat": "openai", "anthropic_messages": "anthropic"}
+_FLAVOURS = {"openai_chat": "openai", "anthropic_messages": "anthropic", "anthropic_count_tokens": "anthropic"}
 
 Value = str | int | float | bool
 
