@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from comptroller.core.budget.budget import format_amount
-from comptroller.core.budget.draw import least_left
 from comptroller.core.budget.hold import HoldEnd
 from comptroller.core.money import format_usd
 from comptroller.core.refusal import Refusal
@@ -131,8 +130,9 @@ async def _pass_on(
 
 def _remaining(reservation: Reservation) -> str | None:
     """What is left in the tightest budget in USD that the caller may see."""
-    tightest = least_left(reservation.hold.draw.shown)
-    return None if tightest is None else format_amount(max(0, tightest.remaining), "usd")
+    draw = reservation.hold.draw
+    tightest = draw.tightest_shown
+    return None if tightest is None else format_amount(max(0, draw.left(tightest)), "usd")
 
 
 def failure(reservation: Reservation, attempt: Attempt, end: HoldEnd) -> Refusal:
