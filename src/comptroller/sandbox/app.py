@@ -26,6 +26,7 @@ from comptroller.sandbox.messages.surface import MessagesSurface
 from comptroller.sandbox.prices import MODELS, find_model
 from comptroller.sandbox.prompt import PromptCache
 from comptroller.sandbox.reception import Reception
+from comptroller.sandbox.responses.surface import ResponsesSurface
 from comptroller.sandbox.single import SingleStory, SingleSurface
 from comptroller.sandbox.story import Story
 from comptroller.sandbox.surface import Surface
@@ -66,6 +67,7 @@ class SandboxApp:
         self._faults = FaultBook()
         self._routes: dict[str, dict[str, Handler]] = {
             "/chat/completions": {"POST": self._story(ChatSurface()).serve},
+            "/responses": {"POST": self._story(ResponsesSurface()).serve},
             "/messages": {"POST": self._story(MessagesSurface()).serve},
             "/messages/count_tokens": {"POST": self._single(CountSurface()).serve},
             "/models": {"GET": self._list_models},
