@@ -29,10 +29,13 @@ BESIDE = [(re.sub(r"{\w+}", "anything", path), method) for path, method, target 
 # What is asked of each dialect; what makes it too dear for `agent/poor`, if that is not a long output; which stream.
 BODIES: dict[str, Any] = {
     "openai_chat": chat(),
+    "openai_responses": {"model": "sandbox-large", "input": "Tell me about holds."},
     "anthropic_messages": chat(max_tokens=100),
     "anthropic_count_tokens": chat(),
 }
-DEAR: dict[str, Any] = {}
+DEAR: dict[str, Any] = {
+    "openai_responses": {"model": "sandbox-large", "input": "Tell me about holds.", "max_output_tokens": 4000}
+}
 UNSTREAMED = {"anthropic_count_tokens"}
 NOTHING_TAKEN = {"anthropic_count_tokens"}  # providers take nothing for these: policed and recorded, and no call
 PAID = [call for call in CALLS if call[2] not in NOTHING_TAKEN]
@@ -42,7 +45,8 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", 
 ELSEWHERE = [
     *(
         "/v1/completions",
-        "/v1/responses",
+        "/v1/responses/compact",
+        "/v1/responses/input_tokens",
         "/v1/embeddings",
         "/v1/moderations",
         "/v1/files",
@@ -269,7 +273,7 @@ def test_a_refusal_on_no_route_is_said_in_the_words_of_whoever_asks(alone: Gatew
     assert (anthropic.status, anthropic.error["type"]) == (404, "not_found_error")
     assert anthropic.error["comptroller"]["code"] == "route_unknown"
     assert "/v1/messages/count_tokens" in anthropic.error["message"], "it lists what there is"
-    openai = ask(alone, credential, b"{}", path="/v1/responses")
+    openai = ask(alone, credential, b"{}", path="/v1/fine_tuning/jobs")
     assert (openai.status, openai.code) == (404, "route_unknown")
 
 

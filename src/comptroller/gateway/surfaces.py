@@ -9,9 +9,11 @@ from comptroller.gateway.routes import Api
 from comptroller.wire import model_lists
 from comptroller.wire.anthropic_messages import AnthropicCountTokens, AnthropicMessages
 from comptroller.wire.openai_chat import OpenAIChat
+from comptroller.wire.openai_responses import OpenAIResponses
 
 _OPENAI: Mapping[str, Dialect] = {
     "/v1/chat/completions": OpenAIChat(),
+    "/v1/responses": OpenAIResponses(),
 }
 _ANTHROPIC: Mapping[str, Dialect] = {
     "/v1/messages": AnthropicMessages(),
@@ -28,7 +30,7 @@ CALLS: Mapping[str, Dialect] = {
 APIS = (
     Api(
         "openai",
-        ("/openai/", "/v1/chat/"),
+        ("/openai/", "/v1/chat/", "/v1/responses"),
         None,
         _OPENAI["/v1/chat/completions"],
         model_lists.openai_page,

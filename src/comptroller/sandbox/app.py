@@ -20,6 +20,7 @@ from comptroller.sandbox.messages.count import CountSurface
 from comptroller.sandbox.messages.surface import MessagesSurface
 from comptroller.sandbox.prices import MODELS, find_model
 from comptroller.sandbox.prompt import PromptCache
+from comptroller.sandbox.responses.surface import ResponsesSurface
 from comptroller.sandbox.single import SingleStory, SingleSurface
 from comptroller.sandbox.story import Story
 from comptroller.sandbox.surface import Surface
@@ -46,6 +47,7 @@ class SandboxApp:
         self._messages = self._story(MessagesSurface())
         self._routes: dict[str, dict[str, Handler]] = {
             "/chat/completions": {"POST": self._story(ChatSurface()).serve},
+            "/responses": {"POST": self._story(ResponsesSurface()).serve},
             "/messages": {"POST": self._messages.serve},
             "/messages/count_tokens": {"POST": self._single(CountSurface()).serve},
             "/models": {"GET": self._list_models},
