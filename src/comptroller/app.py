@@ -36,7 +36,6 @@ from comptroller.core.money import format_usd
 from comptroller.core.registry.build import build, nothing_installed
 from comptroller.core.registry.registry import Registry
 from comptroller.core.work.stop import Stops
-from comptroller.flow.dialect import Dialect
 from comptroller.flow.gate import Gate, Limits
 from comptroller.flow.live import LiveCalls
 from comptroller.gateway import collector
@@ -46,9 +45,10 @@ from comptroller.gateway.door import Door
 from comptroller.gateway.egress import Egress
 from comptroller.gateway.providers import build_providers
 from comptroller.gateway.proxies import client_address
-from comptroller.gateway.routes import Api, Routes
+from comptroller.gateway.routes import Routes
 from comptroller.gateway.serving import Listener
 from comptroller.gateway.supervisor import Supervisor
+from comptroller.gateway.surfaces import APIS, CALLS
 from comptroller.settings import Address, Settings, SettingsError, load_settings, read_policies, read_text
 from comptroller.shipped import ShippedBook
 from comptroller.store.admin_token import open_admin_token
@@ -61,27 +61,8 @@ from comptroller.telemetry.library_lines import libraries_heard
 from comptroller.telemetry.loop_lag import watch_loop
 from comptroller.telemetry.readings import Sources
 from comptroller.telemetry.telemetry import Telemetry, trace_faults
-from comptroller.wire import model_lists
-from comptroller.wire.anthropic_messages import AnthropicMessages
-from comptroller.wire.openai_chat import OpenAIChat
 
-_CHAT, _MESSAGES = OpenAIChat(), AnthropicMessages()
-_CALLS: Mapping[str, Dialect] = {
-    "/v1/chat/completions": _CHAT,
-    "/openai/v1/chat/completions": _CHAT,
-    "/v1/messages": _MESSAGES,
-    "/anthropic/v1/messages": _MESSAGES,
-}
-_OPENAI = Api("openai", ("/openai/", "/v1/chat/"), None, _CHAT, model_lists.openai_page, model_lists.openai_entry)
-_ANTHROPIC = Api(
-    "anthropic",
-    ("/anthropic/", "/v1/messages"),
-    b"anthropic-version",
-    _MESSAGES,
-    model_lists.anthropic_page,
-    model_lists.anthropic_entry,
-)
-ROUTES = Routes(_CALLS, (_OPENAI, _ANTHROPIC), [(route.method, route.path) for route in caller_api.ROUTES])
+ROUTES = Routes(CALLS, APIS, [(route.method, route.path) for route in caller_api.ROUTES])
 _HEALTH = frozenset({"/healthz", "/readyz"})
 _METRICS = "/metrics"
 _FLUSH_MOST_S = 10.0
@@ -177,8 +158,10 @@ async def _join(
         stops=stops,
     )
     spent = await store.instance_balances([LEDGER_KEY], sorted(live))
-    for session in live.values():
-        gate.open_session(session, spent.get(ledger_key(session.id), NOTHING))
+    worked_ns = await store.last_at_work(sorted({session.top for session in live.values()}))
+    for session in sorted(live.values(), key=lambda each: each.depth):
+        at_work_ns = max(session.opened_at_ns, worked_ns.get(session.id, 0))
+        gate.open_session(session, spent.get(ledger_key(session.id), NOTHING), at_work_ns)
     facts = ProcessFacts(
         version=__version__,
         pid=os.getpid(),
@@ -222,6 +205,8 @@ def _limits(settings: Settings) -> Limits:
         stream_buffer_bytes=limits.stream_buffer_bytes,
         finish_after_hangup_s=limits.finish_after_hangup_s,
         bodies_bytes=limits.bodies_bytes,
+        failover_attempts=limits.failover_attempts,
+        failover_s=limits.failover_s,
     )
 
 

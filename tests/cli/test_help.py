@@ -43,7 +43,7 @@ def help_of(path: tuple[str, ...]) -> str:
 
 def examples(text: str) -> list[str]:
     return re.findall(
-        r"^\s+(?:export \w+=\$\(|\(umask 077; )?(comptroller [^\n]*?)(?: > [\w.]+)?\)?(?: \|\|.*)?$",
+        r"^\s+(?:export \w+=\$\(|\(umask 077; )?(comptroller [^\n]*?)(?: >>? [\w.]+)?\)?(?: \|\|.*)?$",
         text.partition("Example:")[2],
         re.M,
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import typer
 
-from comptroller.cli import admins, break_glass, keys, policy, secrets, sessions
+from comptroller.cli import admins, break_glass, identities, keys, policy, requests, secrets, sessions
 from comptroller.cli.apply import apply
 from comptroller.cli.backup import backup
 from comptroller.cli.bounds import bounds
@@ -19,7 +19,6 @@ from comptroller.cli.doctor import doctor
 from comptroller.cli.explain import explain
 from comptroller.cli.failure import FAILED, CommandError
 from comptroller.cli.findings import findings
-from comptroller.cli.identities import identities
 from comptroller.cli.login import login
 from comptroller.cli.logout import logout
 from comptroller.cli.options import Config
@@ -61,7 +60,13 @@ _SECTIONS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
         "tree": tree,
         "secrets": secrets.app,
     },
-    "Registry and policies": {"plan": plan, "apply": apply, "identities": identities, "policy": policy.app},
+    "Registry and policies": {
+        "plan": plan,
+        "apply": apply,
+        "identities": identities.app,
+        "requests": requests.app,
+        "policy": policy.app,
+    },
     "Put right": {"correct": correct, "bounds": bounds},
     "Keep": {"admins": admins.app, "keys": keys.app, "backup": backup, "restore": restore, "version": version},
 }

@@ -6,56 +6,23 @@ newest state calls `fold` first.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
 
+from comptroller.control.call_record import CallRecord
 from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.core.budget.scope import Attribute, Scope
 from comptroller.core.identity.admin import Admin
 from comptroller.core.identity.credential import Claims
+from comptroller.core.identity.request import IdentityRequest, Principal
 from comptroller.core.identity.secret import BootstrapSecret
 from comptroller.core.policy.break_glass import BreakGlass
-from comptroller.core.pricing.usage import Usage
-from comptroller.core.refusal import Refusal
 from comptroller.core.registry.entries import EntryKey, Installed, StoredEntry
 from comptroller.core.work.session import Session
 from comptroller.core.work.stop import Stop
-from comptroller.flow.records import CallFacts, Change, Finding
-
-CallState = Literal["open", "posted", "presumed", "voided", "refused"]
-
-
-class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """All that the books say about one call. What a refused or open call does not have is None."""
-
-    facts: CallFacts
-    state: CallState
-    refusal: Refusal | None = None
-    attempts: int = 0
-    held: Amounts | None = None
-    input_tokens_bound: int | None = None
-    output_limit: int | None = None
-    asked_output_limit: int | None = None
-    choices: int | None = None
-    factor_bp: int | None = None
-    shadowed: tuple[str, ...] = ()
-    settled_at_ns: int | None = None
-    outcome: str | None = None
-    detail: str | None = None
-    status: int | None = None
-    charge: Amounts | None = None  # what is posted now, corrections included
-    usage: Usage | None = None
-    served_model: str | None = None
-    service_tier: str | None = None
-    priced: bool = True
-    overrun: bool = False
-    first_byte_ns: int | None = None
-    duration_ns: int | None = None
-    windows: tuple[WindowKey, ...] = ()  # that it was settled in; of an open call, that it is held in
-    corrected: int = 0  # how many times
-    original_charge_nanos: int | None = None  # before the first correction
+from comptroller.flow.records import Change, Finding
 
 
 class CallFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -173,6 +140,7 @@ class Installation(msgspec.Struct, frozen=True, kw_only=True):
     entries: Mapping[EntryKey, StoredEntry]  # new, changed, disabled and enabled ones; all others stay
     changes: Sequence[Change]  # one for each of them
     opening: Mapping[WindowKey, Amounts]  # added to the balances of windows whose budget is new
+    decided: IdentityRequest | None = None  # that this version approves; the event of that is among the changes
 
 
 class Ledger(Protocol):
@@ -235,6 +203,28 @@ class Ledger(Protocol):
 
     async def write_admin(self, admin: Admin, change: Change) -> None:
         """Write an admin, in the place of whoever had the name, and the event of that, in one transaction."""
+        ...
+
+    async def write_request(self, request: IdentityRequest, changes: Sequence[Change]) -> None:
+        """Write a request for an identity as it stands now, and the events, in one transaction."""
+        ...
+
+    async def request(self, request_id: str) -> IdentityRequest | None: ...
+
+    async def requests_of(self, who: Principal) -> Sequence[IdentityRequest]:
+        """All of a principal, newest first."""
+        ...
+
+    async def requests(self, limit: int, *, every: bool) -> Sequence[IdentityRequest]:
+        """Open ones, the oldest first; or all, newest first."""
+        ...
+
+    async def open_requests(self) -> int:
+        """How many there are."""
+        ...
+
+    async def approved(self, identities: Collection[str]) -> Sequence[IdentityRequest]:
+        """Those that were approved as one of these."""
         ...
 
     async def session(self, session_id: str) -> Session | None: ...

@@ -191,9 +191,9 @@ class Lease:
         hold, bound, fits = self._gate.tree.holds[self._id], self.bound, self._limit
         money, tokens, thinking = (hold.draw.tightest(unit) for unit in ("usd", "tokens", "thinking_tokens"))
         if money is not None:
-            fits = min(fits, bound.affordable_by_money(money.remaining + hold.amounts.usd))
+            fits = min(fits, bound.affordable_by_money(hold.draw.left(money) + hold.amounts.usd))
         if tokens is not None:
-            fits = min(fits, bound.affordable_by_tokens(tokens.remaining + hold.amounts.tokens))
+            fits = min(fits, bound.affordable_by_tokens(hold.draw.left(tokens) + hold.amounts.tokens))
         if thinking is not None:
-            fits = min(fits, bound.affordable_by_thinking(thinking.remaining + hold.amounts.thinking_tokens))
+            fits = min(fits, bound.affordable_by_thinking(hold.draw.left(thinking) + hold.amounts.thinking_tokens))
         return fits

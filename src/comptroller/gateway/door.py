@@ -5,7 +5,7 @@ Every route stands in `routes.py`, and those that can cost money lead to `govern
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import msgspec
@@ -18,10 +18,10 @@ from comptroller.flow.door import CallerApi
 from comptroller.flow.fault import fault_facts
 from comptroller.flow.gate import Gate
 from comptroller.flow.models import reachable_model, reachable_models
-from comptroller.gateway.channel import channel_of
+from comptroller.gateway.channel import Channel, channel_of
 from comptroller.gateway.proxies import Network
 from comptroller.gateway.reply import AsgiReply
-from comptroller.gateway.request import AsgiRequest, Bodies
+from comptroller.gateway.request import Aim, AsgiRequest, Bodies
 from comptroller.gateway.routes import Api, Found, ModelCall, Routes
 
 Scope = MutableMapping[str, Any]
@@ -32,6 +32,8 @@ Send = Callable[[Message], Awaitable[None]]
 CALLER_BODY_BYTES = 64 * 1024  # of a request that is no call: tokens and small documents
 _PATH_SHOWN = 200
 _LONGEST_WORD = 32
+# What a 426 has to say (RFC 9110, section 15.5.22): the protocol that is needed. The parser closes the connection.
+_NEEDED = ((b"upgrade", b"HTTP/1.1"), (b"connection", b"upgrade"))
 
 
 class Door:
@@ -55,19 +57,30 @@ class Door:
         self._bodies = Bodies(gate.limits.bodies_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        channel, gate = channel_of(scope), self._gate
+        channel = channel_of(scope)
         reply = AsgiReply(channel, send)
         found = self._routes.find(scope["method"], scope["path"])
-        limits = gate.limits if found.target != "caller" else self._caller_limits
-        request = AsgiRequest(scope, receive, channel, gate.clock, limits, self._bodies, self._trusted, found.name)
-        if isinstance(found.target, ModelCall):
-            await self._govern(found.target.dialect, request, reply)
+        stays = b"upgrade" in channel.named and _asks_for_websocket(scope["method"], channel.named)
+        if isinstance(found.target, ModelCall) and not stays:
+            dialect = found.target.dialect
+            request = self._request(scope, receive, channel, found, dialect.family)
+            await self._govern(dialect, request, reply)
             return
-        api = self._routes.api_of(scope["path"], scope["headers"])
+        api = self._routes.api_of(scope["path"], scope["headers"], scope["query_string"])
+        request = self._request(scope, receive, channel, found, api.family)
+        if stays:
+            await self._stay(scope, api, request, reply)
+            return
         try:
             await self._serve_free(found, scope, api, request, reply)
         except Exception as error:  # noqa: BLE001 - the boundary, as below
             await self._say_fault(api.dialect, self._gate.clock.new_id("call"), error, reply)
+
+    def _request(self, scope: Scope, receive: Receive, channel: Channel, found: Found, family: str) -> AsgiRequest:
+        gate = self._gate
+        limits = gate.limits if found.target != "caller" else self._caller_limits
+        aim = Aim(found.name, family in self._routes.keys_in_query)
+        return AsgiRequest(scope, receive, channel, gate.clock, limits, self._bodies, self._trusted, aim)
 
     async def _govern(self, dialect: Dialect, request: AsgiRequest, reply: AsgiReply) -> None:
         call_id = self._gate.clock.new_id("call")
@@ -132,6 +145,15 @@ class Door:
         self._gate.observer.refused(request, api.dialect.name, call_id, refusal, None)
         await refuse(api.dialect, reply, call_id, refusal, *more)
 
+    async def _stay(self, scope: Scope, api: Api, request: AsgiRequest, reply: AsgiReply) -> None:
+        """Nothing is said over a WebSocket here, whatever the path: clients that have another way take it at once."""
+        refusal = Refusal(
+            code="upgrade_refused",
+            sentence=f"This gateway speaks HTTP/1.1 alone and opens no WebSocket at {_shown(scope['path'])}.",
+            hint="Send the same as a POST, with `stream` where it shall come in pieces; there is no realtime API here.",
+        )
+        await self._refuse(api, request, reply, refusal, *_NEEDED)
+
     async def _no_way(
         self, scope: Scope, api: Api, request: AsgiRequest, reply: AsgiReply, methods: tuple[str, ...]
     ) -> None:
@@ -148,10 +170,21 @@ class Door:
         refusal = Refusal(
             code="route_unknown",
             sentence=f"This gateway has no route {method} {path}.",
-            hint="OpenAI SDKs use base_url http://HOST:8787/v1, Anthropic SDKs http://HOST:8787; "
+            hint="OpenAI SDKs use base_url http://HOST:8787/v1, Anthropic and Gemini SDKs http://HOST:8787; "
             f"{meant} routes: {', '.join(there)}.",
         )
         return await self._refuse(api, request, reply, refusal)
+
+
+def _asks_for_websocket(method: str, named: Mapping[bytes, bytes]) -> bool:
+    """Whether a request is the opening handshake of a WebSocket (RFC 6455, section 4.1)."""
+    return (
+        method == "GET" and b"upgrade" in _tokens(named, b"connection") and b"websocket" in _tokens(named, b"upgrade")
+    )
+
+
+def _tokens(named: Mapping[bytes, bytes], name: bytes) -> list[bytes]:
+    return [token.strip().lower() for token in named.get(name, b"").split(b",")]
 
 
 def _shown(path: str) -> str:

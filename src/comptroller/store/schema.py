@@ -124,6 +124,7 @@ calls = Table(
     Column("client_session", Text),  # what the caller's program calls its session
     Column("above", Text),  # JSON list: the other identities of its chain, as they were registered; NULL: none
     Column("billed_team", Text),  # who pays; NULL: its own team
+    Column("tried", LargeBinary),  # MessagePack of all attempts, where there were several (attempts.py)
     Index("calls_at", "at_ns"),
     Index("calls_identity_at", "identity", "at_ns"),
     Index("calls_session", "session"),
@@ -255,6 +256,7 @@ sessions = Table(
     Column("outcome", Text),
     Column("opened_with", Text),  # JSON list of ids of credentials
     Column("operators_only", Integer, nullable=False, server_default=text("0")),
+    Column("reserved", Text),  # JSON object: what was set aside for it; NULL: nothing
     Index("sessions_root", "root", sqlite_where=text("root != ''")),
     Index("sessions_expires", "expires_at_ns"),
     Index("sessions_identity", "identity", "opened_at_ns"),
@@ -326,6 +328,29 @@ break_glass = Table(
     Column("ends_at_ns", BigInteger),
     Column("ended_at_ns", BigInteger),  # on record: by somebody before its time, or by itself
     Column("ended_by", Text),
+)
+
+identity_requests = Table(
+    "identity_requests",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("issuer", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("environment", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("name", Text),  # that is wished for
+    Column("asked_at_ns", BigInteger, nullable=False),
+    Column("decided_at_ns", BigInteger),  # NULL: it is open
+    Column("decided_by", Text),
+    Column("decided_reason", Text),
+    Column("identity", Text),  # that it was approved as
+    Column("team", Text),
+    # One of a principal at a time; an id begins with its instant.
+    Index("identity_requests_open", "issuer", "subject", unique=True, sqlite_where=text("decided_at_ns IS NULL")),
+    Index("identity_requests_of", "issuer", "subject", "id"),
+    Index("identity_requests_identity", "identity", sqlite_where=text("identity IS NOT NULL")),
 )
 
 registry_entries = Table(

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
@@ -42,6 +42,7 @@ from comptroller.control.interfaces import (
 from comptroller.core.budget.bounds import Bound
 from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.core.identity.admin import Admin
+from comptroller.core.identity.request import IdentityRequest, Principal
 from comptroller.core.identity.secret import BootstrapSecret
 from comptroller.core.policy.break_glass import BreakGlass
 from comptroller.core.work.session import Session
@@ -52,6 +53,7 @@ from comptroller.store import (
     admins,
     books,
     break_glass,
+    identity_requests,
     registry,
     retention,
     secrets,
@@ -166,6 +168,24 @@ class Store(Ledger):
     async def write_admin(self, admin: Admin, change: Change) -> None:
         await self.journal.submit(lambda connection: admins.write_admin(connection, admin, change))
 
+    async def write_request(self, request: IdentityRequest, changes: Sequence[Change]) -> None:
+        await self.journal.submit(lambda connection: identity_requests.write_request(connection, request, changes))
+
+    async def request(self, request_id: str) -> IdentityRequest | None:
+        return await self._read(lambda connection: identity_requests.request_of(connection, request_id))
+
+    async def requests_of(self, who: Principal) -> Sequence[IdentityRequest]:
+        return await self._read(lambda connection: identity_requests.requests_of(connection, who))
+
+    async def requests(self, limit: int, *, every: bool) -> Sequence[IdentityRequest]:
+        return await self._read(lambda connection: identity_requests.list_requests(connection, limit, every=every))
+
+    async def open_requests(self) -> int:
+        return await self._read(identity_requests.count_open)
+
+    async def approved(self, identities: Collection[str]) -> Sequence[IdentityRequest]:
+        return await self._read(lambda connection: identity_requests.approved(connection, identities))
+
     async def write_secret(self, secret: BootstrapSecret, change: Change) -> None:
         await self.journal.submit(lambda connection: secrets.write_secret(connection, secret, change))
 
@@ -202,6 +222,10 @@ class Store(Ledger):
     async def live_sessions(self, now_ns: int) -> Sequence[Session]:
         """Those that are neither ended nor expired."""
         return await self._read(lambda connection: sessions.live_sessions(connection, now_ns))
+
+    async def last_at_work(self, roots: Sequence[str]) -> Mapping[str, int]:
+        """When each session of these trees was last at work: itself, or one below it."""
+        return await self._read(lambda connection: sessions.last_at_work(connection, roots))
 
     async def stops(self, limit: int) -> Sequence[Stop]:
         return await self._read(lambda connection: stops.list_stops(connection, limit))

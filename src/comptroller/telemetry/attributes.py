@@ -17,10 +17,18 @@ from comptroller.flow.door import CallerRequest
 from comptroller.flow.records import CallFacts, Settled
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/gen-ai-dev/1.42.0-dev"
-OPERATION = "chat"  # what both dialects do, in the words of the conventions
+OPERATION = "chat"  # what all dialects do, in the words of the conventions
 
 # Whose format the telemetry of a dialect has: not always who serves the model, which is comptroller.provider.
-_FLAVOURS = {"openai_chat": "openai", "anthropic_messages": "anthropic"}
+_FLAVOURS = {
+    "openai_chat": "openai",
+    "openai_responses": "openai",
+    "anthropic_messages": "anthropic",
+    "anthropic_count_tokens": "anthropic",
+    "gemini": "gcp.gemini",
+    "gemini_count_tokens": "gcp.gemini",
+    "gemini_embeddings": "gcp.gemini",
+}
 
 Value = str | int | float | bool
 
@@ -44,6 +52,8 @@ def of_settled(request: CallerRequest, attempt: Attempt, settled: Settled) -> di
     told["server.address"] = decision.provider.origin.host
     told["server.port"] = decision.provider.origin.port
     told["comptroller.provider"] = decision.provider.name
+    if reservation.tried:
+        told["comptroller.attempt"] = len(reservation.tried) + 1
     told["comptroller.outcome"] = settled.outcome
     told["comptroller.end"] = settled.end
     told["comptroller.charge_usd"] = format_usd(settled.posted.usd)

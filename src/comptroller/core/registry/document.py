@@ -35,6 +35,7 @@ from comptroller.core.registry.entries import (
 from comptroller.core.registry.fields import Field, Reader, read_table
 from comptroller.core.registry.references import check_references, find_warnings
 from comptroller.core.registry.registry import OutputLimitField
+from comptroller.core.registry.unregistered import check_unregistered
 from comptroller.core.work.bounds import DEEPEST, LONGEST_SESSION_S
 
 # Attributes of the design that nothing can fill yet. A limit on them would never bind, so it is refused.
@@ -149,6 +150,7 @@ _BUDGET = (
 )
 
 _BOUNDS = (
+    Field("sessions", fields.bound(fields.MOST_COUNT)),
     Field("usd", fields.money_bound),
     Field("tokens", fields.bound(fields.MOST_COUNT)),
     Field("thinking_tokens", fields.bound(fields.MOST_COUNT)),
@@ -209,12 +211,24 @@ def read_document(
     _check_contents(entries, places, problems)
     problems.extend(check_references(entries, places, installed))
     problems.extend(issuers.check_rules(entries, places))
+    problems.extend(check_unregistered(entries, places))
     if problems:
         return problems
     for (kind, _), entry in entries.items():
         if kind == "budget":
             del entry["name"]  # it is the key
     return Document(entries, tuple(find_warnings(entries, installed, shipped)))
+
+
+def read_identity(
+    name: str, table: Mapping[str, object], entries: Mapping[EntryKey, Entry], problems: list[Problem]
+) -> Mapping[EntryKey, Entry]:
+    """The entries of one identity and its rules, as if its table stood in a file with these entries."""
+    place, found = join("identities", name), dict[EntryKey, Entry]()
+    _check_key(place, name, _identity_id, problems)
+    found["identity", name] = read_table(place, issuers.without_rules(table), _IDENTITY, problems)
+    found.update((key, rule) for key, rule, _ in issuers.read_rules(name, place, table, entries, problems))
+    return found
 
 
 def _check_key(place: str, key: str, read_key: Reader, problems: list[Problem]) -> None:

@@ -90,7 +90,7 @@ class StreamMeter:
     @property
     def input_usage(self) -> Usage | None:
         """The input side, as soon as a report has told it: some servers report with every chunk."""
-        return None if self.usage is None else msgspec.structs.replace(self.usage, output_tokens=0, reasoning_tokens=0)
+        return None if self.usage is None else self.usage.input_side
 
     def cut_short(self) -> bytes:
         """The events with which this stream ends after what was passed on, as at the output limit of the provider.
