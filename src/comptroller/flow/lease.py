@@ -8,7 +8,7 @@ to have cost. At every moment
     what is held on disk  >=  input + seen + tail
 
 for a piece counts once it is durable, and the stream is cut before what comes breaks that. So whatever ends it, a kill
-of this process too, finds the bill inside of the hold. Why it has this shape: docs/decisions/0014-slices.md.
+of this process too, finds the bill inside of the hold. Why it has this shape: docs/decisions/0016-slices.md.
 """
 
 from __future__ import annotations
