@@ -161,6 +161,8 @@ def below(office: Office, request: OpenRequest, actor: str) -> Session:
     )
     if request.identity is not None and not request.agreed and parent.identity not in identity.may_act:
         raise refused(_not_agreed(parent, identity))
+    if identity.id != parent.identity and identity.id in gate.registry.federation.sandboxes:
+        raise refused(_in_a_sandbox(identity))
     above = known_identity(gate.registry, parent.identity)
     if identity.environment != above.environment:
         raise refused(_another_environment(above, identity))
@@ -218,6 +220,15 @@ def _another_environment(above: Identity, identity: Identity) -> Refusal:
         sentence=f"{identity.id} is of {identity.environment}, and {above.id} of {above.environment}: the keys and "
         "policies of one are not for the other.",
         hint=f"Register one for {above.environment}, and open that one here.",
+    )
+
+
+def _in_a_sandbox(identity: Identity) -> Refusal:
+    """Whose spend it is there, the subject says; and that is the parent's to say."""
+    return Refusal(
+        code="delegation_forbidden",
+        sentence=f"{identity.id} is a sandbox, and takes part in no run of another identity.",
+        hint="Ask for an identity of your own: `comptroller identities request`.",
     )
 
 
