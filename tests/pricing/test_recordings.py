@@ -13,7 +13,8 @@ from comptroller.core.pricing.rates import DEFAULT_TIER, tier_name
 from comptroller.core.pricing.usage import Usage
 from comptroller.flow.dialect import Dialect
 from comptroller.wire.anthropic_messages import AnthropicMessages
-from comptroller.wire.head import PLAIN
+from comptroller.wire.gemini import GeminiGenerate
+from comptroller.wire.head import Head
 from comptroller.wire.openai_chat import OpenAIChat
 from comptroller.wire.openai_responses import OpenAIResponses, ResponsesRequest
 from tests.pricing.second import BOOK, DAY, ROWS, Prices, nanos
@@ -29,7 +30,13 @@ PUBLISHED: dict[str, Prices] = {
         "cache_read": Fraction("0.3"),
         "cache_write": Fraction("3.75"),
     },
+    "google/gemini-2.0-flash": {"input": Fraction("0.1"), "output": Fraction("0.4")},
+    "google/gemini-3-pro-preview": {"input": Fraction(2), "output": Fraction(12)},
     "openai/o1-mini": {"input": Fraction("1.1"), "output": Fraction("4.4"), "cache_read": Fraction("0.55")},
+}
+# Not in the second table either: what sound costs.
+SOUND: dict[str, Prices] = {
+    "gemini-2.5-flash": {"audio_input": Fraction(1), "cache_read_audio": Fraction("0.1")},
 }
 # Their charge would not be right, and under a budget in USD their requests are refused (`price_unknown`): audio
 # of this model has no price in our table, and an advisor is billed at the prices of another model.
@@ -45,9 +52,10 @@ def events(text: str) -> Iterator[Any]:
             yield json.loads(data)
 
 
-def used(dialect: Dialect, exchange: Exchange) -> Usage:
-    """What the gateway reads from an answer."""
-    request: Any = dialect.read_request(exchange.body(), PLAIN)
+def used(dialect: Dialect, exchange: Exchange) -> tuple[str, Usage]:
+    """The model that was asked for, and what the gateway reads from the answer."""
+    head = Head(exchange.model, b"alt=sse" if exchange.path and exchange.stream else b"")
+    request: Any = dialect.read_request(exchange.body(), head)
     usage: Usage | None
     if exchange.stream:
         meter = dialect.stream_meter(request)
@@ -57,13 +65,13 @@ def used(dialect: Dialect, exchange: Exchange) -> Usage:
     else:
         usage = dialect.read_answer(request, exchange.response).usage
     assert usage is not None
-    return usage
+    return request.asked.model, usage
 
 
 def charged(dialect: Dialect, provider: str, exchange: Exchange) -> int:
     """What the gateway would post."""
-    usage = used(dialect, exchange)
-    rates = BOOK.rates(provider, exchange.request["model"], DAY)[tier_name(usage.service_tier or DEFAULT_TIER)]
+    model, usage = used(dialect, exchange)
+    rates = BOOK.rates(provider, model, DAY)[tier_name(usage.service_tier or DEFAULT_TIER)]
     return charge_nanos(usage, rates)
 
 
@@ -160,7 +168,7 @@ def test_a_recorded_response_costs_what_the_second_table_says(exchange: Exchange
 def test_others_read_the_same_from_a_recorded_response(exchange: Exchange) -> None:
     """The extraction of genai-prices: it knows tokens, and neither lifetimes of a cache nor searches."""
     theirs = extract_usage(last_response(exchange), provider_id="openai", api_flavor="responses").usage
-    ours = used(OpenAIResponses(), exchange)
+    _, ours = used(OpenAIResponses(), exchange)
     assert (ours.input_tokens, ours.output_tokens) == (theirs.input_tokens, theirs.output_tokens)
     assert ours.cached_tokens == theirs.cache_read_tokens
     assert ours.cache_write_tokens == (theirs.cache_write_tokens or 0)
@@ -216,7 +224,42 @@ def test_a_recorded_message_costs_what_the_second_table_says(exchange: Exchange)
     assert charged(AnthropicMessages(), "anthropic", exchange) == nanos(total)
 
 
+# --- gemini -------------------------------------------------------------------------------------
+
+GEMINI = load("gemini")
+
+
+def gemini_counts(usage: Any) -> dict[str, int]:
+    """What its provider bills: sound apart, the rest of the prompt as one, thoughts as output."""
+
+    def heard(name: str) -> int:
+        return sum(each["tokenCount"] for each in usage.get(name, ()) if each["modality"] == "AUDIO")
+
+    cached, sound, cached_sound = (
+        usage.get("cachedContentTokenCount", 0),
+        heard("promptTokensDetails"),
+        heard("cacheTokensDetails"),
+    )
+    return {
+        "input": usage["promptTokenCount"] + usage.get("toolUsePromptTokenCount", 0) - cached - (sound - cached_sound),
+        "audio_input": sound - cached_sound,
+        "cache_read": cached - cached_sound,
+        "cache_read_audio": cached_sound,
+        "output": usage.get("candidatesTokenCount", 0) + usage.get("thoughtsTokenCount", 0),
+    }
+
+
+@pytest.mark.parametrize("exchange", GEMINI, ids=lambda exchange: exchange.name)
+def test_a_recorded_content_costs_what_the_second_table_says(exchange: Exchange) -> None:
+    text = exchange.response.decode()
+    usage = (list(events(text))[-1] if exchange.stream else json.loads(text))["usageMetadata"]
+    prices = prices_of("google", exchange.model) | SOUND.get(exchange.model, {})
+    expected = nanos(usd(prices, gemini_counts(usage)))
+    assert charged(GeminiGenerate("v1beta", stream=exchange.stream), "google", exchange) == expected
+
+
 def test_there_are_recordings_of_each_dialect() -> None:
+    assert len(GEMINI) >= 40
     assert len(CHAT) >= 50
     assert len(RESPONSES) >= 40
     assert len(MESSAGES) >= 30
