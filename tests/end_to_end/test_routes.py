@@ -29,22 +29,25 @@ BESIDE = [(re.sub(r"{\w+}", "anything", path), method) for path, method, target 
 # What is asked of each dialect; what makes it too dear for `agent/poor`, if that is not a long output; which stream.
 BODIES: dict[str, Any] = {
     "openai_chat": chat(),
+    "openai_completions": {"model": "sandbox-large", "prompt": "Tell me about holds."},
+    "openai_embeddings": {"model": "sandbox-large", "input": ["Tell me about holds.", "And about budgets."]},
+    "openai_moderations": {"model": "sandbox-moderation", "input": "Tell me about holds."},
     "anthropic_messages": chat(max_tokens=100),
     "anthropic_count_tokens": chat(),
 }
-DEAR: dict[str, Any] = {}
-UNSTREAMED = {"anthropic_count_tokens"}
-NOTHING_TAKEN = {"anthropic_count_tokens"}  # providers take nothing for these: policed and recorded, and no call
+DEAR: dict[str, Any] = {"openai_embeddings": {"input": "a long text " * 1_000}}
+UNSTREAMED = {"openai_embeddings", "openai_moderations", "anthropic_count_tokens"}
+NOTHING_TAKEN = {
+    "openai_moderations",
+    "anthropic_count_tokens",
+}  # providers take nothing for these: policed and recorded, and no call
 PAID = [call for call in CALLS if call[2] not in NOTHING_TAKEN]
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "post")
 
 # What providers have beside, and what a client may try.
 ELSEWHERE = [
     *(
-        "/v1/completions",
         "/v1/responses",
-        "/v1/embeddings",
-        "/v1/moderations",
         "/v1/files",
         "/v1/batches",
         "/v1/uploads",

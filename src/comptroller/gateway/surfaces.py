@@ -9,9 +9,15 @@ from comptroller.gateway.routes import Api
 from comptroller.wire import model_lists
 from comptroller.wire.anthropic_messages import AnthropicCountTokens, AnthropicMessages
 from comptroller.wire.openai_chat import OpenAIChat
+from comptroller.wire.openai_completions import OpenAICompletions
+from comptroller.wire.openai_embeddings import OpenAIEmbeddings
+from comptroller.wire.openai_moderations import OpenAIModerations
 
 _OPENAI: Mapping[str, Dialect] = {
     "/v1/chat/completions": OpenAIChat(),
+    "/v1/completions": OpenAICompletions(),
+    "/v1/embeddings": OpenAIEmbeddings(),
+    "/v1/moderations": OpenAIModerations(),
 }
 _ANTHROPIC: Mapping[str, Dialect] = {
     "/v1/messages": AnthropicMessages(),
@@ -28,7 +34,7 @@ CALLS: Mapping[str, Dialect] = {
 APIS = (
     Api(
         "openai",
-        ("/openai/", "/v1/chat/"),
+        ("/openai/", "/v1/chat/", "/v1/completions", "/v1/embeddings", "/v1/moderations"),
         None,
         _OPENAI["/v1/chat/completions"],
         model_lists.openai_page,
