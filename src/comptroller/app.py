@@ -158,7 +158,7 @@ async def _join(
         stops=stops,
     )
     spent = await store.instance_balances([LEDGER_KEY], sorted(live))
-    for session in live.values():
+    for session in sorted(live.values(), key=lambda each: each.depth):
         gate.open_session(session, spent.get(ledger_key(session.id), NOTHING))
     facts = ProcessFacts(
         version=__version__,

@@ -258,7 +258,7 @@ async def _joined(store: Store, journal: Journal, clock: SystemClock, keyring: K
     )
     live = await store.live_sessions(clock.now_ns())
     spent = await store.instance_balances([LEDGER_KEY], [session.id for session in live])
-    for session in live:
+    for session in sorted(live, key=lambda each: each.depth):
         gate.open_session(session, spent.get(ledger_key(session.id), NOTHING))
     facts = ProcessFacts(
         version="0", pid=os.getpid(), started_at_ns=clock.now_ns(), listen=None, durability="process", store="here"

@@ -29,25 +29,28 @@ BESIDE = [(re.sub(r"{\w+}", "anything", path), method) for path, method, target 
 # What is asked of each dialect; what makes it too dear for `agent/poor`, if that is not a long output; which stream.
 BODIES: dict[str, Any] = {
     "openai_chat": chat(),
+    "openai_responses": {"model": "sandbox-large", "input": "Tell me about holds."},
     "openai_completions": {"model": "sandbox-large", "prompt": "Tell me about holds."},
     "openai_embeddings": {"model": "sandbox-large", "input": ["Tell me about holds.", "And about budgets."]},
     "openai_moderations": {"model": "sandbox-moderation", "input": "Tell me about holds."},
     "anthropic_messages": chat(max_tokens=100),
     "anthropic_count_tokens": chat(),
 }
-DEAR: dict[str, Any] = {"openai_embeddings": {"input": "a long text " * 1_000}}
+DEAR: dict[str, Any] = {
+    "openai_responses": {"model": "sandbox-large", "input": "Tell me about holds.", "max_output_tokens": 4000},
+    "openai_embeddings": {"input": "a long text " * 1_000},
+}
 UNSTREAMED = {"openai_embeddings", "openai_moderations", "anthropic_count_tokens"}
-NOTHING_TAKEN = {
-    "openai_moderations",
-    "anthropic_count_tokens",
-}  # providers take nothing for these: policed and recorded, and no call
+# Providers take nothing for these: policed and recorded, and no call.
+NOTHING_TAKEN = {"openai_moderations", "anthropic_count_tokens"}
 PAID = [call for call in CALLS if call[2] not in NOTHING_TAKEN]
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "post")
 
 # What providers have beside, and what a client may try.
 ELSEWHERE = [
     *(
-        "/v1/responses",
+        "/v1/responses/compact",
+        "/v1/responses/input_tokens",
         "/v1/files",
         "/v1/batches",
         "/v1/uploads",
@@ -272,7 +275,7 @@ def test_a_refusal_on_no_route_is_said_in_the_words_of_whoever_asks(alone: Gatew
     assert (anthropic.status, anthropic.error["type"]) == (404, "not_found_error")
     assert anthropic.error["comptroller"]["code"] == "route_unknown"
     assert "/v1/messages/count_tokens" in anthropic.error["message"], "it lists what there is"
-    openai = ask(alone, credential, b"{}", path="/v1/responses")
+    openai = ask(alone, credential, b"{}", path="/v1/fine_tuning/jobs")
     assert (openai.status, openai.code) == (404, "route_unknown")
 
 

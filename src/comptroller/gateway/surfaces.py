@@ -12,9 +12,11 @@ from comptroller.wire.openai_chat import OpenAIChat
 from comptroller.wire.openai_completions import OpenAICompletions
 from comptroller.wire.openai_embeddings import OpenAIEmbeddings
 from comptroller.wire.openai_moderations import OpenAIModerations
+from comptroller.wire.openai_responses import OpenAIResponses
 
 _OPENAI: Mapping[str, Dialect] = {
     "/v1/chat/completions": OpenAIChat(),
+    "/v1/responses": OpenAIResponses(),
     "/v1/completions": OpenAICompletions(),
     "/v1/embeddings": OpenAIEmbeddings(),
     "/v1/moderations": OpenAIModerations(),
@@ -34,7 +36,7 @@ CALLS: Mapping[str, Dialect] = {
 APIS = (
     Api(
         "openai",
-        ("/openai/", "/v1/chat/", "/v1/completions", "/v1/embeddings", "/v1/moderations"),
+        ("/openai/", "/v1/chat/", *_OPENAI),
         None,
         _OPENAI["/v1/chat/completions"],
         model_lists.openai_page,

@@ -23,6 +23,7 @@ from comptroller.sandbox.messages.surface import MessagesSurface
 from comptroller.sandbox.moderations import ModerationsSurface
 from comptroller.sandbox.prices import MODELS, find_model
 from comptroller.sandbox.prompt import PromptCache
+from comptroller.sandbox.responses.surface import ResponsesSurface
 from comptroller.sandbox.single import SingleStory, SingleSurface
 from comptroller.sandbox.story import Story
 from comptroller.sandbox.surface import Surface
@@ -52,6 +53,7 @@ class SandboxApp:
             "/completions": {"POST": self._story(CompletionsSurface()).serve},
             "/embeddings": {"POST": self._single(EmbeddingsSurface()).serve},
             "/moderations": {"POST": self._single(ModerationsSurface()).serve},
+            "/responses": {"POST": self._story(ResponsesSurface()).serve},
             "/messages": {"POST": self._messages.serve},
             "/messages/count_tokens": {"POST": self._single(CountSurface()).serve},
             "/models": {"GET": self._list_models},

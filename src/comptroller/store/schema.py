@@ -255,6 +255,7 @@ sessions = Table(
     Column("outcome", Text),
     Column("opened_with", Text),  # JSON list of ids of credentials
     Column("operators_only", Integer, nullable=False, server_default=text("0")),
+    Column("reserved", Text),  # JSON object: what was set aside for it; NULL: nothing
     Index("sessions_root", "root", sqlite_where=text("root != ''")),
     Index("sessions_expires", "expires_at_ns"),
     Index("sessions_identity", "identity", "opened_at_ns"),

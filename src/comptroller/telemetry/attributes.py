@@ -17,12 +17,15 @@ from comptroller.flow.door import CallerRequest
 from comptroller.flow.records import CallFacts, Settled
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/gen-ai-dev/1.42.0-dev"
-OPERATION = "chat"  # what both dialects do, in the words of the conventions
-
-# Whose format the telemetry of a dialect has: not always who serves the model, which is comptroller.provider.
-_FLAVOURS = {"openai_chat": "openai", "anthropic_messages": "anthropic", "anthropic_count_tokens": "anthropic"}
+# What a dialect does, in the words of the conventions, where it is not "chat".
+_OPERATIONS = {"openai_completions": "text_completion", "openai_embeddings": "embeddings"}
 
 Value = str | int | float | bool
+
+
+def operation(dialect: str) -> str:
+    """What a call of this dialect does."""
+    return _OPERATIONS.get(dialect, "chat")
 
 
 def of_client(request: CallerRequest) -> dict[str, Value]:
@@ -91,8 +94,9 @@ def _of_facts(facts: CallFacts) -> dict[str, Value]:
 
 def _of_dialect(dialect: str) -> Mapping[str, str]:
     return {
-        "gen_ai.operation.name": OPERATION,
-        "gen_ai.provider.name": _FLAVOURS.get(dialect, dialect),
+        "gen_ai.operation.name": operation(dialect),
+        # Whose format the telemetry has: not always who serves the model, which is comptroller.provider.
+        "gen_ai.provider.name": dialect.partition("_")[0],
         "comptroller.dialect": dialect,
     }
 

@@ -118,6 +118,7 @@ class Federation:
 
     def __init__(self, issuers: Iterable[TrustedIssuer] = (), rules: Iterable[Rule] = ()) -> None:
         self.issuers = {issuer.name: issuer for issuer in issuers}
+        self.sandboxes = frozenset(each.sandbox for each in self.issuers.values() if each.sandbox is not None)
         self._by_url = {issuer.url: issuer for issuer in self.issuers.values()}
         # Each rule stands under one of its claims, so that a token meets only those that it may fit.
         self._rules: dict[tuple[str, str, str], list[Rule]] = {}
@@ -146,7 +147,9 @@ class Federation:
             return Untrusted(
                 "identity_unmatched",
                 f"{who} stands for no identity.",
-                "An operator may give an identity a `federated` rule with its claims, and run `comptroller apply`.",
+                "An operator may give an identity a `federated` rule with its claims, and run `comptroller apply`."
+                if has_verified_email(claims) or "email" not in claims
+                else "Its `email` counts only with `email_verified`: name `subject`, or let the issuer verify it.",
             )
         return Untrusted(
             "identity_ambiguous",
@@ -166,8 +169,17 @@ def printed(subject: object) -> str:
 
 
 def fits(rule: Rule, claims: Mapping[str, object]) -> bool:
-    """Whether each claim of the rule is there with one of its values; of a list, one element is enough."""
+    """Whether each claim of the rule is there with one of its values; of a list, one element is enough.
+
+    An address counts once the issuer has verified it (OpenID Connect Core 1.0 section 5.1): others write any they like.
+    """
+    if "email" in rule.claims and not has_verified_email(claims):
+        return False
     return all(not set(texts(claims.get(name))).isdisjoint(wanted) for name, wanted in rule.claims.items())
+
+
+def has_verified_email(claims: Mapping[str, object]) -> bool:
+    return "true" in texts(claims.get("email_verified"))
 
 
 def covers(wider: Rule, narrower: Rule) -> bool:
