@@ -12,6 +12,8 @@ from comptroller.core.pricing.rates import DEFAULT_TIER, tier_name
 from comptroller.core.pricing.usage import Usage
 from comptroller.flow.dialect import Dialect
 from comptroller.wire.anthropic_messages import AnthropicMessages
+from comptroller.wire.gemini import GeminiGenerate
+from comptroller.wire.head import Head
 from comptroller.wire.openai_chat import OpenAIChat
 from tests.pricing.second import BOOK, DAY, ROWS, Prices, nanos
 from tests.wire.recorded import Exchange, load
@@ -26,7 +28,13 @@ PUBLISHED: dict[str, Prices] = {
         "cache_read": Fraction("0.3"),
         "cache_write": Fraction("3.75"),
     },
+    "google/gemini-2.0-flash": {"input": Fraction("0.1"), "output": Fraction("0.4")},
+    "google/gemini-3-pro-preview": {"input": Fraction(2), "output": Fraction(12)},
     "openai/o1-mini": {"input": Fraction("1.1"), "output": Fraction("4.4"), "cache_read": Fraction("0.55")},
+}
+# Not in the second table either: what sound costs.
+SOUND: dict[str, Prices] = {
+    "gemini-2.5-flash": {"audio_input": Fraction(1), "cache_read_audio": Fraction("0.1")},
 }
 # Their charge would not be right, and under a budget in USD their requests are refused (`price_unknown`): audio
 # of this model has no price in our table, and an advisor is billed at the prices of another model.
@@ -44,7 +52,8 @@ def events(text: str) -> Iterator[Any]:
 
 def charged(dialect: Dialect, provider: str, exchange: Exchange) -> int:
     """What the gateway would post."""
-    request: Any = dialect.read_request(exchange.body())
+    head = Head(exchange.model, b"alt=sse" if exchange.path and exchange.stream else b"")
+    request: Any = dialect.read_request(exchange.body(), head)
     usage: Usage | None
     if exchange.stream:
         meter = dialect.stream_meter(request)
@@ -151,6 +160,41 @@ def test_a_recorded_message_costs_what_the_second_table_says(exchange: Exchange)
     assert charged(AnthropicMessages(), "anthropic", exchange) == nanos(total)
 
 
+# --- gemini -------------------------------------------------------------------------------------
+
+GEMINI = load("gemini")
+
+
+def gemini_counts(usage: Any) -> dict[str, int]:
+    """What its provider bills: sound apart, the rest of the prompt as one, thoughts as output."""
+
+    def heard(name: str) -> int:
+        return sum(each["tokenCount"] for each in usage.get(name, ()) if each["modality"] == "AUDIO")
+
+    cached, sound, cached_sound = (
+        usage.get("cachedContentTokenCount", 0),
+        heard("promptTokensDetails"),
+        heard("cacheTokensDetails"),
+    )
+    return {
+        "input": usage["promptTokenCount"] + usage.get("toolUsePromptTokenCount", 0) - cached - (sound - cached_sound),
+        "audio_input": sound - cached_sound,
+        "cache_read": cached - cached_sound,
+        "cache_read_audio": cached_sound,
+        "output": usage.get("candidatesTokenCount", 0) + usage.get("thoughtsTokenCount", 0),
+    }
+
+
+@pytest.mark.parametrize("exchange", GEMINI, ids=lambda exchange: exchange.name)
+def test_a_recorded_content_costs_what_the_second_table_says(exchange: Exchange) -> None:
+    text = exchange.response.decode()
+    usage = (list(events(text))[-1] if exchange.stream else json.loads(text))["usageMetadata"]
+    prices = prices_of("google", exchange.model) | SOUND.get(exchange.model, {})
+    expected = nanos(usd(prices, gemini_counts(usage)))
+    assert charged(GeminiGenerate("v1beta", stream=exchange.stream), "google", exchange) == expected
+
+
 def test_there_are_recordings_of_each_dialect() -> None:
+    assert len(GEMINI) >= 40
     assert len(CHAT) >= 50
     assert len(MESSAGES) >= 30
