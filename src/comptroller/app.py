@@ -205,6 +205,8 @@ def _limits(settings: Settings) -> Limits:
         stream_buffer_bytes=limits.stream_buffer_bytes,
         finish_after_hangup_s=limits.finish_after_hangup_s,
         bodies_bytes=limits.bodies_bytes,
+        failover_attempts=limits.failover_attempts,
+        failover_s=limits.failover_s,
     )
 
 

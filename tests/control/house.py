@@ -60,6 +60,8 @@ LIMITS = Limits(
     answer_bytes=1 << 20,
     stream_buffer_bytes=1 << 20,
     finish_after_hangup_s=1.0,
+    failover_attempts=2,
+    failover_s=300.0,
 )
 
 

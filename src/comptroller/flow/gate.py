@@ -95,6 +95,8 @@ class Limits(msgspec.Struct, frozen=True):
     stream_buffer_bytes: int
     finish_after_hangup_s: float
     bodies_bytes: int
+    failover_attempts: int
+    failover_s: float
 
 
 @dataclass
