@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from comptroller.control.exchange import JWT, JWT_BEARER, TOKEN_EXCHANGE
+from comptroller.control.exchange import CLIENT_CREDENTIALS, JWT, JWT_BEARER, TOKEN_EXCHANGE
 from comptroller.control.identity_requests import MOST_ASKED
 from tests.end_to_end.caller import Row, Said, ask, budget_of, chat, eventually, nanos, settled_row
 from tests.harness.configuration import budget, identity, process, registry
@@ -50,6 +50,7 @@ def known(issuers: Issuers, **changes: Any) -> Row:
         "agent/ant": identity("red", federated=[{"issuer": "asking", "subject": "ant"}]),
         "agent/bee": identity("red", federated=[{"issuer": "asking", "subject": ["two"], "stage": "live"}]),
         "agent/cat": identity("red", federated=[{"issuer": "asking", "subject": ["two"], "region": "eu"}]),
+        "agent/dog": identity("red", environment="experimentation", federated=[{"issuer": "asking", "subject": "dog"}]),
         VISITOR: identity("blue", environment="experimentation"),
     }
     budgets = [
@@ -139,7 +140,9 @@ def test_asked_for_and_approved_it_is_the_identity_from_the_next_exchange_on(
     assert row.items() >= {"state": "open", "subject": somebody, "name": "agent/new"}.items()
     assert row["id"] in refused(exchange(gateway, token), 400, "identity_request_pending")["error_description"]
     assert own(gateway, token) == row
-    assert row in gateway.admin("GET", "/identity-requests")
+    waiting = gateway.admin("GET", "/identity-requests")
+    assert row in waiting
+    assert gateway.admin("GET", "/status")["open_requests"] == len(waiting)
 
     done = decide(gateway, row["id"], "approve")
     assert done["request"]["identity"] == "agent/new"
@@ -259,6 +262,18 @@ def test_a_sandbox_is_no_proof_that_an_identity_takes_part(
     refused(said, 400, "identity_unmatched")
 
 
+def test_no_other_way_leads_into_a_sandbox(gateway: GatewayProcess, issuers: Issuers, somebody: str) -> None:
+    parent = opened(exchange(gateway, issuers["asking"].token(sub="dog")))["access_token"]
+    sandboxed = opened(exchange(gateway, issuers["open"].token(sub=somebody)))["access_token"]
+    body = {"identity": VISITOR, "actor_token": sandboxed}
+    said = ask(gateway, parent, json.dumps(body).encode(), path="/comptroller/v1/sessions")
+    assert refused(said, 409, "delegation_forbidden")["detail"].startswith(f"{VISITOR} is a sandbox")
+    secret = gateway.admin("POST", "/secrets", {"identity": VISITOR, "expires_s": 60})["secret"]
+    form = {"grant_type": CLIENT_CREDENTIALS, "client_id": VISITOR, "client_secret": secret}
+    said = ask(gateway, None, urlencode(form).encode(), path="/oauth/token", headers=FORM)
+    assert "is a sandbox" in refused(said, 400, "invalid_grant")["error_description"]
+
+
 def test_an_approval_takes_over_from_the_sandbox(gateway: GatewayProcess, issuers: Issuers, somebody: str) -> None:
     token = issuers["open"].token(sub=somebody)
     sandboxed = opened(exchange(gateway, token))
@@ -278,11 +293,12 @@ def test_a_denial_ends_the_sandbox_and_asking_again_does_not_bring_it_back(
     token = issuers["open"].token(sub=somebody)
     credential = opened(exchange(gateway, token))["access_token"]
     row = asked(gateway, token)
-    decide(gateway, row["id"], "deny", reason="who is that?")
+    why = f"who is that? {'a' * 487}"
+    decide(gateway, row["id"], "deny", reason=why)
     said = ask(gateway, credential, chat())
     assert (said.status, said.code) == (402, "session_ended")
     assert "who is that?" in refused(exchange(gateway, token), 400, "identity_request_denied")["error_description"]
-    assert own(gateway, token).items() >= {"state": "denied", "decided_reason": "who is that?"}.items()
+    assert own(gateway, token).items() >= {"state": "denied", "decided_reason": why}.items()
     again = asked(gateway, token, purpose="answers tickets of the blue team")
     assert again["id"] != row["id"]
     refused(exchange(gateway, token), 400, "identity_request_pending")

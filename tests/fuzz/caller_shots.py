@@ -19,6 +19,7 @@ ISSUER, AUDIENCE, KEYS = "https://id.acme.example", "https://gateway.acme.exampl
 WELL_KNOWN = ("/.well-known/oauth-authorization-server", "/.well-known/jwks.json")
 FORMS = ("application/x-www-form-urlencoded", "application/json", "")
 SESSIONS = "/comptroller/v1/sessions"
+REQUESTS = "/comptroller/v1/identity-requests"
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 TYPE = "urn:ietf:params:oauth:token-type:"
@@ -30,6 +31,13 @@ WORK: dict[str, Any] = {
     "bounds": {"usd": "0.01", "tokens": 1000, "wall_clock_s": 60},
     "models": ["sandbox-*"],
     "lifetime_s": 60,
+}
+WISH: dict[str, Any] = {
+    "owner": "blue-lead@acme.example",
+    "purpose": "answers tickets",
+    "environment": "testing",
+    "kind": "agent",
+    "name": "agent/cat",
 }
 ACTS: Mapping[str, dict[str, Any]] = {
     "": WORK,
@@ -76,8 +84,10 @@ def caller_shot(dice: random.Random, known: Known) -> Shot:
     kind = dice.random()
     if kind < 0.5:
         return _oauth(dice, known)
-    if kind < 0.9:
+    if kind < 0.85:
         return _session(dice, known)
+    if kind < 0.93:
+        return _request(dice, known)
     path = dice.choice((*WELL_KNOWN, "/.well-known/", "/oauth/"))
     return thrown(dice, framed(dice, [f"GET {path}{_tail(dice)} HTTP/1.1", "host: gateway", "connection: close"], b""))
 
@@ -134,6 +144,15 @@ def _session(dice: random.Random, known: Known) -> Shot:
     method = dice.choices(("POST", "GET", "DELETE"), (12, 2, 1))[0]
     lines = [f"{method} {SESSIONS}{act}{_tail(dice)} HTTP/1.1", "host: gateway", "connection: close"]
     lines += [f"authorization: Bearer {known.credential}"] if dice.random() < 0.95 else []
+    return thrown(dice, framed(dice, lines, body if method == "POST" else b""))
+
+
+def _request(dice: random.Random, known: Known) -> Shot:
+    method = dice.choices(("POST", "GET"), (3, 1))[0]
+    lines = [f"{method} {REQUESTS}{'/self' if method == 'GET' else ''}{_tail(dice)} HTTP/1.1"]
+    lines += ["host: gateway", "connection: close"]
+    lines += [f"authorization: Bearer {dice.choice((*known.tokens, known.credential))}"]
+    body = json.dumps(_changed(dice, WISH)).encode()
     return thrown(dice, framed(dice, lines, body if method == "POST" else b""))
 
 

@@ -57,13 +57,15 @@ def run(folder: Path, seed: int, seconds: float) -> Result:
 
 
 def known_here() -> Table:
-    """Two agents, one of them known to an issuer whose keys stand in a file, and nothing that runs out."""
+    """Two agents, one of them known to an issuer whose keys stand in a file; a sandbox; and nothing that runs out."""
     issuer = {"kind": "oidc", "url": ISSUER, "audience": AUDIENCE, "algorithms": ["RS256"], "keys": f"file:{KEYS}"}
     federated = [{"issuer": "main", "subject": "me"}]
     identities = {"agent/ant": identity("red", federated=federated), "agent/bee": identity("blue")}
+    identities["agent/visitor"] = identity("blue", environment="experimentation")
     bounds = {"agent": {"usd": "unbounded", "model_calls": "unbounded", "fan_out": 10_000}}
-    limits = [budget("all", "1000000.00 USD")]
-    return registry(limits, identities, issuers={"main": {**issuer, "client_id": "cli"}}, bounds=bounds)
+    limits = [budget("all", "1000000.00 USD"), budget("each", "1.00 USD", per="subject")]
+    unregistered = {"unregistered": "sandbox", "sandbox": "agent/visitor"}
+    return registry(limits, identities, issuers={"main": {**issuer, **unregistered, "client_id": "cli"}}, bounds=bounds)
 
 
 def _throw(gateway: GatewayProcess, tokens: list[str], seed: int, until: float) -> list[tuple[int, bytes]]:

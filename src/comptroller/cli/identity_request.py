@@ -33,6 +33,7 @@ AtIssuer = Annotated[
     str | None, typer.Option("--issuer", metavar="NAME", help="Where to log in, if there are several.")
 ]
 Device = Annotated[bool, typer.Option("--device", help="Log in by a code that is typed on any device.")]
+Browser = Annotated[bool, typer.Option("--browser", help="Log in by a browser on this machine.")]
 Gateway = Annotated[
     str | None,
     typer.Option(
@@ -56,6 +57,7 @@ def request(
     token_env: TokenEnv = None,
     issuer: AtIssuer = None,
     device: Device = False,
+    browser: Browser = False,
     gateway: Gateway = None,
     as_json: AsJson = False,
     config: Config = None,
@@ -78,10 +80,14 @@ def request(
     source = Source(token_file, token_env)
     if source.named > 1:
         raise typer.BadParameter("Name one place where the token is, and no second one.")
+    if device and browser:
+        raise typer.BadParameter("Say --device or --browser, and not both.")
     if not status and not (owner and purpose and environment):
         raise typer.BadParameter("A request needs --owner, --purpose and --environment; --status asks nothing.")
     target = find_data_plane(gateway, chosen_config(context, config))
-    proof = source.read(target.timeout_s) if source.named else _logged_in(target, issuer, device=device)
+    proof = (
+        source.read(target.timeout_s) if source.named else _logged_in(target, issuer, device=device, browser=browser)
+    )
     if status:
         answer = _ask(target, "GET", f"{PATH}/self", proof)
     else:
@@ -91,7 +97,7 @@ def request(
     _say(answer, as_json=as_json)
 
 
-def _logged_in(target: Target, issuer: str | None, *, device: bool) -> str:
+def _logged_in(target: Target, issuer: str | None, *, device: bool, browser: bool) -> str:
     """The credential of a login that opened a sandbox; else an ID token of a login that is made for this alone."""
     from comptroller.cli.browser_login import log_in_by_browser, may_open_browser
     from comptroller.cli.device_login import Clock, log_in_on_device
@@ -103,7 +109,7 @@ def _logged_in(target: Target, issuer: str | None, *, device: bool) -> str:
         return login.kept.credential
     client = discover(find_issuer(target, issuer))
     scope = client.scope(refresh=False)
-    by_browser = may_open_browser() and not device
+    by_browser = browser or (may_open_browser() and not device)
     tokens = log_in_by_browser(client, scope, 0) if by_browser else log_in_on_device(client, scope, Clock())
     client.claims(tokens)  # it is an answer to this login
     return tokens.id_token

@@ -48,6 +48,8 @@ class Work(TypedDict, total=False):
     task: str
     workflow: str
     bounds: Bounds
+    reserve: bool
+    """Of a child: set `bounds["usd"]` aside for it, so that nobody spends it before."""
     models: Sequence[str]
     """Names, with * and ?."""
     tools: Sequence[str]

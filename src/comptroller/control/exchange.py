@@ -107,7 +107,7 @@ async def _by_proof(office: Office, form: Mapping[str, str], accepted: Accepted)
     )
     if not isinstance(unregistered(office, proof), Unregistered):
         return _answer(await _at_the_top(office, form, _matched(office, proof, accepted)))
-    async with office.changing:  # whatever is decided about them now is decided before their session opens, or after
+    async with office.deciding:  # whatever is decided about them now is decided before their session opens, or after
         found = await sandbox(office, proof)
         if not isinstance(found, tuple):
             return _answer(await _at_the_top(office, form, _matched(office, proof, accepted, found)))
@@ -129,6 +129,9 @@ async def _at_the_top(office: Office, form: Mapping[str, str], opener: _Opener) 
         raise OAuthError(
             "invalid_request", f"This stands for {identity}, and not for {work.identity}.", "Leave it out."
         )
+    if subject is None and identity in office.gate.registry.federation.sandboxes:
+        sentence = f"{identity} is a sandbox: it is for those whose token stands for no identity."
+        raise OAuthError("invalid_grant", sentence, "Use another identity.")
     if subject is not None and work.subject not in {None, subject}:
         raise OAuthError("invalid_request", f"The subject of a sandbox is whoever has it: {subject}.", "Leave it out.")
     if "session" not in form:

@@ -16,7 +16,7 @@ from comptroller.control.office import Office
 from comptroller.control.principal import who_asks
 from comptroller.control.problem import ControlProblem, conflict, invalid, ledger_unavailable, not_found
 from comptroller.control.proof import Proof
-from comptroller.control.reason import read_reason
+from comptroller.control.reason import LONGEST_REASON, read_reason
 from comptroller.control.registry import install_plan
 from comptroller.control.sessions import end_session
 from comptroller.core.identity.admin import Actor
@@ -75,7 +75,7 @@ class Wanted(msgspec.Struct, frozen=True):
 
 async def ask(office: Office, proof: Proof, wanted: Wanted) -> tuple[RequestRow, bool]:
     """Ask for an identity, and whether that is a new request: the same one twice is one."""
-    async with office.changing:
+    async with office.deciding:
         who = who_asks(office, proof).principal
         _check_wanted(office, wanted)
         name, before = who.name, await office.ledger.requests_of(who)
@@ -126,7 +126,7 @@ async def approve(
 ) -> Approval:
     """Install the identity: from now on, whoever asked is it. `team`: left out, that of the owner."""
     words = read_reason(reason, "Say why, for whoever asks later.")
-    async with office.changing:
+    async with office.deciding, office.changing:
         asked = await _open(office, request_id)
         _check_second(office, asked, actor)
         state = await office.ledger.registry()
@@ -151,15 +151,16 @@ async def approve(
 async def deny(office: Office, request_id: str, reason: str, actor: Actor) -> RequestRow:
     """Say no. Sessions of the sandbox that whoever asked has open end at once, and it gets no more of them."""
     words = read_reason(reason, "Say why: whoever asked is told.")
-    async with office.changing:
+    async with office.deciding:
         asked, at_ns = await _open(office, request_id), office.gate.clock.now_ns()
         request = msgspec.structs.replace(asked, decided_at_ns=at_ns, decided_by=actor.name, decided_reason=words)
+        name = asked.principal.name
+        own = [s.id for s in office.going_on().values() if s.parent is None and s.minted_by == s.subject == name]
+        said = f"{request.id} was denied: {words}"[:LONGEST_REASON]
+        # They end first: whoever dies in between is asked again, and leaves no session of somebody who was told no.
+        await asyncio.gather(*(end_session(office, each, said, actor.name) for each in own))
         change = Change(at_ns, actor.name, "deny", "identity_request", request.id, words, after=_facts(request))
         await _write(office, request, change)
-        name = asked.principal.name
-        for session in list(office.going_on().values()):
-            if session.parent is None and session.minted_by == session.subject == name:
-                await end_session(office, session.id, f"{request.id} was denied: {words}", actor.name)
     return row_of(request)
 
 

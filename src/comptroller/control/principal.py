@@ -39,12 +39,15 @@ def unregistered(office: Office, proof: Proof) -> Unregistered | str | Untrusted
 async def sandbox(office: Office, proof: Proof) -> tuple[str, Principal] | str | Untrusted:
     """The sandbox of somebody without an identity; or the identity that it has; or why it has neither.
 
-    For whoever holds `office.changing`: nobody decides about it, or applies anything, until its session is open.
+    For whoever holds `office.deciding`: nobody decides about it until its session is open.
     """
     found = unregistered(office, proof)
     if not isinstance(found, Unregistered):
         return found
     asked = await office.ledger.requests_of(found.principal)
+    found = unregistered(office, proof)  # by the registry in force now: nothing is waited for from here on
+    if not isinstance(found, Unregistered):
+        return found
     identity = sandbox_of(found.issuer, found.principal, asked)
     return identity if isinstance(identity, Untrusted) else (identity, found.principal)
 

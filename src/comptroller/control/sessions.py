@@ -112,7 +112,7 @@ async def end_past(office: Office) -> None:
     now_ns = gate.clock.expiry_ns()
     over = list(gate.runs.past(now_ns))
     for session in over:
-        gate.runs.over(session)
+        gate.session_over(session)
     idle = [session for session in over if session.goes_on(now_ns)]
     ended = {
         each.id: each

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import msgspec
 
-from comptroller.control.delegate import OpenRequest, acting_identity, below, bounds_of, checked, last_ns
+from comptroller.control.delegate import OpenRequest, acting_identity, below, bounds_of, checked, last_ns, set_aside
 from comptroller.control.office import Office
 from comptroller.control.problem import conflict, invalid, ledger_unavailable, over, refused
 from comptroller.control.stops import stop_of
 from comptroller.core.identity.credential import DEFAULT_LIFETIME_S, ID_PREFIX, LONGEST_LIFETIME_S, Claims
 from comptroller.core.instant import NANOS_PER_SECOND, format_duration, format_instant
+from comptroller.core.money import format_usd
 from comptroller.core.work.bounds import LONGEST_SESSION_S
+from comptroller.core.work.delegation import actors, may_open_another
 from comptroller.core.work.session import Session
 from comptroller.core.work.stop import refusal_of
 from comptroller.flow.journal import LedgerUnavailableError
@@ -81,6 +83,7 @@ async def _open(office: Office, request: OpenRequest, actor: str, *, most_s: int
         minted = msgspec.structs.replace(minted, notes=(_TOOLS_NOTE,))
     gate.open_session(session)
     try:
+        session = set_aside(office, session) if request.reserve else session
         await office.ledger.open_session(session, _event(session))
     except BaseException as error:
         gate.forget_session(session)
@@ -93,6 +96,11 @@ async def _open(office: Office, request: OpenRequest, actor: str, *, most_s: int
 def _at_the_top(office: Office, request: OpenRequest, actor: str, most_s: int) -> Session:
     gate = office.gate
     identity = acting_identity(office, request.identity or "", tenant=request.tenant)
+    most = gate.registry.most_sessions(identity)
+    open_now = 0 if most is None else gate.runs.open_tops(identity.id, most, gate.clock.expiry_ns())
+    no = None if most is None else may_open_another(identity.id, identity.kind, open_now, most)
+    if no is not None:
+        raise refused(no)
     bounds = bounds_of(office, identity, request)
     runs_s = min(most_s, LONGEST_SESSION_S if bounds.wall_clock_s is None else bounds.wall_clock_s)
     return Session(
@@ -138,7 +146,7 @@ def _signed(
         minted_by=actor,
     )
     try:
-        credential = office.issuer.issue(claims)
+        credential = office.issuer.issue(claims, actors(office.gate.runs.lineage(session)))
     except ValueError as error:  # the identity ends within the second
         raise conflict(f"No credential was minted: {error}.") from error
     return Minted(
@@ -158,6 +166,8 @@ def _event(session: Session) -> Change:
         "credential": session.credential,
         "expires_at": format_instant(session.expires_at_ns),
     }
+    if session.reserved is not None:
+        after["reserved_usd"] = format_usd(session.reserved.usd_nanos)
     return Change(
         at_ns=session.opened_at_ns,
         actor=session.minted_by,

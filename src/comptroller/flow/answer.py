@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from comptroller.core.budget.budget import format_amount
-from comptroller.core.budget.draw import least_left
 from comptroller.core.budget.hold import HoldEnd
 from comptroller.core.money import format_usd
 from comptroller.core.refusal import Refusal
-from comptroller.flow.dialect import Dialect
+from comptroller.flow.dialect import Dialect, Meter
 from comptroller.flow.door import Reply
+from comptroller.flow.failover import after
 from comptroller.flow.outcome import Outcome
 from comptroller.flow.reservation import Reservation
 from comptroller.flow.upstream import Exchange
@@ -41,13 +41,20 @@ _CONSEQUENCES: Mapping[HoldEnd, str] = {
 }
 
 
-async def refuse(dialect: Dialect, reply: Reply, call_id: str, refusal: Refusal, *more: tuple[bytes, bytes]) -> None:
+async def refuse(
+    dialect: Dialect,
+    reply: Reply,
+    call_id: str,
+    refusal: Refusal,
+    *more: tuple[bytes, bytes],
+    meter: Meter | None = None,
+) -> None:
     """Say a refusal in the dialect's own error shape; in the middle of a stream, as its error event.
 
-    `more`: further headers.
+    `more`: further headers. `meter`: has read the stream so far.
     """
     if reply.started:
-        await reply.finish(dialect.refusal_event(refusal, call_id))
+        await reply.finish(dialect.refusal_event(refusal, call_id, meter))
         return
     body = dialect.refusal_body(refusal, call_id)
     headers = [_JSON, (b"content-length", str(len(body)).encode()), (b"x-comptroller-call-id", call_id.encode())]
@@ -70,7 +77,8 @@ async def answer(dialect: Dialect, reply: Reply, reservation: Reservation, attem
     elif attempt.answer_body is not None and _is_for_the_caller(attempt.status or 0):
         await _pass_on(dialect, reply, reservation, attempt, receipt)
     else:
-        await refuse(dialect, reply, reservation.call_id, failure(reservation, attempt, receipt.settlement.end))
+        refusal = failure(reservation, attempt, receipt.settlement.end)
+        await refuse(dialect, reply, reservation.call_id, refusal, meter=attempt.meter)
 
 
 def governed_headers(reservation: Reservation, charge_nanos: int | None, model: str) -> list[tuple[bytes, bytes]]:
@@ -81,6 +89,8 @@ def governed_headers(reservation: Reservation, charge_nanos: int | None, model: 
     ]
     if charge_nanos is not None:
         headers.append((b"x-comptroller-charge-usd", format_usd(charge_nanos).encode()))
+    if reservation.tried:
+        headers.append((b"x-comptroller-attempts", str(len(reservation.tried) + 1).encode()))
     remaining = _remaining(reservation)
     if remaining is not None:
         headers.append((b"x-comptroller-remaining-usd", remaining.encode()))
@@ -114,7 +124,8 @@ async def _pass_on(
     body = mask(body)
     served = attempt.served_model or reservation.decision.name
     headers = passed_headers(dialect, exchange, mask) if exchange is not None else []
-    headers += governed_headers(reservation, receipt.settlement.posted.usd, served)
+    charge_nanos = receipt.settlement.posted.usd + sum(each.charge_nanos for each in reservation.tried)
+    headers += governed_headers(reservation, charge_nanos, served)
     headers.append((b"content-length", str(len(body)).encode()))
     if attempt.phase != "answering":
         headers.append((b"x-comptroller-error-source", b"provider"))
@@ -123,12 +134,17 @@ async def _pass_on(
 
 def _remaining(reservation: Reservation) -> str | None:
     """What is left in the tightest budget in USD that the caller may see."""
-    tightest = least_left(reservation.hold.draw.shown)
-    return None if tightest is None else format_amount(max(0, tightest.remaining), "usd")
+    draw = reservation.hold.draw
+    tightest = draw.tightest_shown
+    return None if tightest is None else format_amount(max(0, draw.left(tightest)), "usd")
 
 
 def failure(reservation: Reservation, attempt: Attempt, end: HoldEnd) -> Refusal:
-    """What an attempt that gave the caller no answer is called, and whose fault it was."""
+    """What a call that gave the caller no answer is called, and whose fault its last attempt was."""
+    return after(_failure(reservation, attempt, end), reservation.tried)
+
+
+def _failure(reservation: Reservation, attempt: Attempt, end: HoldEnd) -> Refusal:
     provider = reservation.decision.provider.name
     if attempt.status in _OUR_CREDENTIAL and attempt.outcome == "provider_refused":
         return Refusal(

@@ -8,6 +8,7 @@ import msgspec
 
 from comptroller.core.budget.scope import Attribute, Facts
 from comptroller.core.identity.identity import Identity
+from comptroller.core.registry.registry import Registry
 from comptroller.core.work.session import Session
 from comptroller.flow.records import CallFacts, Registered
 
@@ -24,6 +25,18 @@ def registered(identity: Identity) -> Registered:
 def others(members: Sequence[Registered]) -> tuple[Registered, ...]:
     """Those above the first that are not the same identity, each once: ephemeral children add nobody."""
     return tuple(each for each in dict.fromkeys(members[1:]) if each.identity != members[0].identity)
+
+
+def chain_of(registry: Registry, lineage: Sequence[Session]) -> tuple[Node, ...]:
+    """The nodes of these sessions as the registry has their identities now."""
+    members = [registered(known_identity(registry, each.identity)) for each in lineage]
+    return tuple(node(registry.organization.name, of, each) for each, of in zip(lineage, members, strict=True))
+
+
+def known_identity(registry: Registry, identity_id: str) -> Identity:
+    """As the registry has it; one that it does not have stands as disabled, whoever answered for it."""
+    known = registry.identities.get(identity_id)
+    return known or Identity(identity_id, "agent", "", "", "", "experimentation", disabled=True)
 
 
 def node(organization: str, member: Registered, session: Session) -> Node:

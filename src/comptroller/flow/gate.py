@@ -14,15 +14,18 @@ from typing import Literal, Protocol
 import msgspec
 
 from comptroller.core.budget.bounds import Bound
-from comptroller.core.budget.hold import NOTHING, Amounts
+from comptroller.core.budget.draw import Draw, Window
+from comptroller.core.budget.hold import NOTHING, Amounts, WindowKey
+from comptroller.core.budget.scope import Facts
 from comptroller.core.budget.tree import BudgetTree
 from comptroller.core.identity.credential import Claims
 from comptroller.core.policy.break_glass import Broken
 from comptroller.core.refusal import Refusal
 from comptroller.core.registry.registry import Registry
-from comptroller.core.work.session import Session
+from comptroller.core.work.session import Reserved, Session
 from comptroller.core.work.stop import Stops
 from comptroller.flow.callers import Callers
+from comptroller.flow.chain import chain_of
 from comptroller.flow.journal import Journal
 from comptroller.flow.key_mask import KeyMask
 from comptroller.flow.live import LiveCalls
@@ -92,6 +95,8 @@ class Limits(msgspec.Struct, frozen=True):
     stream_buffer_bytes: int
     finish_after_hangup_s: float
     bodies_bytes: int
+    failover_attempts: int
+    failover_s: float
 
 
 @dataclass
@@ -120,11 +125,32 @@ class Gate:
     def __post_init__(self) -> None:
         self.runs = Runs(self.sessions)
 
-    def open_session(self, session: Session, posted: Amounts = NOTHING) -> None:
-        """A session may spend from now on. `posted`: what it has spent already."""
+    def open_session(self, session: Session, posted: Amounts = NOTHING, at_work_ns: int | None = None) -> None:
+        """A session may spend from now on; those above it are open. `posted`: what it has spent already.
+
+        `at_work_ns`: when it was last at work; None: now.
+        """
         self.sessions[session.id] = session
         self.tree.open_session(session.id, session.bounds, posted)
-        self.runs.begin(session, self.clock.expiry_ns())
+        self.runs.begin(session, self.clock.expiry_ns() if at_work_ns is None else at_work_ns)
+        if session.reserved is not None:
+            rows = {WindowKey(*row) for row in session.reserved.rows}
+            self.tree.set_aside(session.id, session.reserved.usd_nanos, self.drawn_above(session), rows)
+
+    def set_aside(self, session: Session, usd_nanos: int) -> Session | Window:
+        """Set a share aside for a session that was just opened; else the window that has too little left for it."""
+        draw = self.drawn_above(session)
+        short = self.tree.set_aside(session.id, usd_nanos, draw)
+        if isinstance(short, Window):
+            return short
+        reserved = Reserved(usd_nanos, tuple((key.budget, key.instance, key.start_ns) for key in draw.keys))
+        session = self.sessions[session.id] = msgspec.structs.replace(session, reserved=reserved)
+        return session
+
+    def drawn_above(self, session: Session) -> Draw:
+        """What calls of the sessions above it draw on, whatever they ask for."""
+        chain = chain_of(self.registry, self.runs.lineage(session)[1:])
+        return self.tree.drawn_by(Facts(chain, {}), self.clock.now_ns())
 
     def change_session(self, session: Session) -> None:
         """Its bounds are others from now on, for calls in flight too. What stands below it ends no later than it."""
@@ -138,7 +164,12 @@ class Gate:
     def end_session(self, ended: Session) -> None:
         """It has ended, as it says."""
         self.sessions[ended.id] = ended
-        self.runs.over(ended)
+        self.session_over(ended)
+
+    def session_over(self, session: Session) -> None:
+        """It goes on no more: what was set aside for it is free."""
+        self.runs.over(session)
+        self.tree.release(session.id)
 
     def forget_session(self, session: Session) -> None:
         """It is over and nobody asks for it any more."""

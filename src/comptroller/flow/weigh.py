@@ -36,16 +36,18 @@ def weigh(
 
     `beside`: what else counts it.
     """
+    if decision.bound.quarantined:
+        return _quarantined(decision)
     if decision.name != asked.model:
         asked = msgspec.structs.replace(asked, model=decision.name)
     now_ns = gate.clock.now_ns()
     scope_facts = caller.facts(decision.provider.name, decision.name, decision.model.model_class)
     rates = caller.registry.prices.rates(decision.provider.name, decision.name, to_datetime(now_ns).date())
-    if asked.free:
+    if asked.free or (asked.free_unpriced and not rates):
         return Weighed(decision, asked, now_ns, scope_facts, Draw(()), rates, FREE, True)
     draw = gate.tree.drawn_by(scope_facts, now_ns)
     if beside is not None:
-        draw = Draw(draw.pooled, (*draw.meters, beside))
+        draw = Draw(draw.pooled, (*draw.meters, beside), escrows=draw.escrows)
     money = "usd" in draw.units
     metered = money or "tokens" in draw.units or "thinking_tokens" in draw.units
     sizes = (asked, decision.model.limits, rates, decision.bound.factor_bp)
@@ -56,3 +58,12 @@ def weigh(
     if isinstance(bound, Refusal):
         return bound
     return Weighed(decision, asked, now_ns, scope_facts, draw, rates, bound, bounded)
+
+
+def _quarantined(decision: Decision) -> Refusal:
+    bound, model = decision.bound, f"{decision.bound.provider}/{decision.bound.model}"
+    return Refusal(
+        code="model_quarantined",
+        sentence=f"{bound.name} was billed above its upper bound {bound.overruns} times and is stopped.",
+        hint=f"Use another model; an operator reopens it with `comptroller resume bound {model}`.",
+    )

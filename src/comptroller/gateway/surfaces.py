@@ -6,12 +6,20 @@ from collections.abc import Mapping
 
 from comptroller.flow.dialect import Dialect
 from comptroller.gateway.routes import Api
-from comptroller.wire import model_lists
+from comptroller.wire import gemini, model_lists
 from comptroller.wire.anthropic_messages import AnthropicCountTokens, AnthropicMessages
 from comptroller.wire.openai_chat import OpenAIChat
+from comptroller.wire.openai_completions import OpenAICompletions
+from comptroller.wire.openai_embeddings import OpenAIEmbeddings
+from comptroller.wire.openai_moderations import OpenAIModerations
+from comptroller.wire.openai_responses import OpenAIResponses
 
 _OPENAI: Mapping[str, Dialect] = {
     "/v1/chat/completions": OpenAIChat(),
+    "/v1/responses": OpenAIResponses(),
+    "/v1/completions": OpenAICompletions(),
+    "/v1/embeddings": OpenAIEmbeddings(),
+    "/v1/moderations": OpenAIModerations(),
 }
 _ANTHROPIC: Mapping[str, Dialect] = {
     "/v1/messages": AnthropicMessages(),
@@ -21,14 +29,14 @@ _ANTHROPIC: Mapping[str, Dialect] = {
 # Each path as it is, and under the prefix that says plainly whose it is.
 CALLS: Mapping[str, Dialect] = {
     prefix + path: dialect
-    for family, calls in (("openai", _OPENAI), ("anthropic", _ANTHROPIC))
+    for family, calls in (("openai", _OPENAI), ("anthropic", _ANTHROPIC), ("gemini", gemini.CALLS))
     for prefix in ("", f"/{family}")
     for path, dialect in calls.items()
 }
 APIS = (
     Api(
         "openai",
-        ("/openai/", "/v1/chat/"),
+        ("/openai/", "/v1/chat/", *_OPENAI),
         None,
         _OPENAI["/v1/chat/completions"],
         model_lists.openai_page,
@@ -41,5 +49,15 @@ APIS = (
         _ANTHROPIC["/v1/messages"],
         model_lists.anthropic_page,
         model_lists.anthropic_entry,
+    ),
+    Api(
+        "gemini",
+        ("/gemini/", "/v1beta/"),
+        b"x-goog-",
+        gemini.REFUSING,
+        model_lists.gemini_page,
+        model_lists.gemini_entry,
+        versions=gemini.VERSIONS,
+        key_in_query=True,
     ),
 )

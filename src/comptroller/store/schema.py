@@ -124,6 +124,7 @@ calls = Table(
     Column("client_session", Text),  # what the caller's program calls its session
     Column("above", Text),  # JSON list: the other identities of its chain, as they were registered; NULL: none
     Column("billed_team", Text),  # who pays; NULL: its own team
+    Column("tried", LargeBinary),  # MessagePack of all attempts, where there were several (attempts.py)
     Index("calls_at", "at_ns"),
     Index("calls_identity_at", "identity", "at_ns"),
     Index("calls_session", "session"),
@@ -255,6 +256,7 @@ sessions = Table(
     Column("outcome", Text),
     Column("opened_with", Text),  # JSON list of ids of credentials
     Column("operators_only", Integer, nullable=False, server_default=text("0")),
+    Column("reserved", Text),  # JSON object: what was set aside for it; NULL: nothing
     Index("sessions_root", "root", sqlite_where=text("root != ''")),
     Index("sessions_expires", "expires_at_ns"),
     Index("sessions_identity", "identity", "opened_at_ns"),

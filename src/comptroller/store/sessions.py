@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, func, insert, select, text, update
 
 from comptroller.core.work.bounds import Bounds
 from comptroller.core.work.delegation import with_ancestors
-from comptroller.core.work.session import Session
+from comptroller.core.work.session import Reserved, Session
 from comptroller.flow.records import Change
 from comptroller.store import schema, tables
 from comptroller.store.folder import raise_meta
@@ -21,10 +21,19 @@ from comptroller.store.sql import Many, run, text_of
 _TABLE = schema.sessions
 _NEW = Many(insert(_TABLE))
 _ONE = text_of(select(_TABLE).where(_TABLE.c.id == bindparam("id")))
+_CALLS = schema.calls
+_NEWEST = (
+    select(func.coalesce(_CALLS.c.settled_at_ns, _CALLS.c.at_ns))
+    .where(_CALLS.c.session == _TABLE.c.id)
+    .order_by(text("calls.rowid DESC"))
+    .limit(1)
+    .scalar_subquery()
+)
 _FIELDS = Session.__struct_fields__
 _BOUNDS, _MODELS, _TOOLS, _OPENED_WITH = (_FIELDS.index(name) for name in ("bounds", "models", "tools", "opened_with"))
-_OPERATORS_ONLY = _FIELDS.index("operators_only")
+_OPERATORS_ONLY, _RESERVED = _FIELDS.index("operators_only"), _FIELDS.index("reserved")
 _bounds = msgspec.json.Decoder(Bounds)
+_reserved = msgspec.json.Decoder(Reserved)
 _names = msgspec.json.Decoder(tuple[str, ...])
 _ALONE = "a session above it was over when the gateway started"
 
@@ -40,7 +49,7 @@ def change_session(
 ) -> None:
     """Write what of an open session can change, its event, and the end of those below it. What has ended stays so."""
     row = _row(session)
-    changing = {_FIELDS[place]: row[place] for place in (_BOUNDS, _MODELS, _TOOLS)}
+    changing = {_FIELDS[place]: row[place] for place in (_BOUNDS, _MODELS, _TOOLS, _RESERVED)}
     values = changing | {"expires_at_ns": session.expires_at_ns, "operators_only": session.operators_only}
     run(connection, update(_TABLE).where(_TABLE.c.id == session.id, _TABLE.c.ended_at_ns.is_(None)).values(values))
     _write_expiries(connection, outliving)
@@ -123,9 +132,28 @@ def live_sessions(connection: sqlite3.Connection, now_ns: int) -> Sequence[Sessi
     return [_session(row) for row in run(connection, live)]
 
 
+def last_at_work(connection: sqlite3.Connection, roots: Sequence[str]) -> Mapping[str, int]:
+    """When the newest call of each session of these trees ended, or of one below it; of those that had any.
+
+    However many calls there were: the newest of a session is the last row of its index.
+    """
+    wanted = select(func.json_each(msgspec.json.encode(sorted(set(roots))).decode()).table_valued("value").c.value)
+    asked = select(_TABLE.c.id, _TABLE.c.parent, _NEWEST)
+    tops, below = asked.where(_TABLE.c.id.in_(wanted)), asked.where(_TABLE.c.root.in_(wanted), text("root != ''"))
+    rows = [row for statement in (tops, below) for row in run(connection, statement)]
+    above = {session_id: parent for session_id, parent, _ in rows}
+    found: dict[str, int] = {}
+    for session_id, _, at_ns in rows:
+        each: str | None = session_id
+        while each is not None and at_ns is not None and found.get(each, -1) < at_ns:
+            found[each] = at_ns
+            each = above.get(each)
+    return found
+
+
 def _row(session: Session) -> list[Any]:
     values: list[Any] = list(astuple(session))
-    for place in (_BOUNDS, _MODELS, _TOOLS, _OPENED_WITH):
+    for place in (_BOUNDS, _MODELS, _TOOLS, _OPENED_WITH, _RESERVED):
         values[place] = None if values[place] is None else msgspec.json.encode(values[place]).decode()
     return values
 
@@ -134,6 +162,7 @@ def _session(row: Sequence[Any]) -> Session:
     values = list(row)
     values[_BOUNDS] = _bounds.decode(values[_BOUNDS])
     values[_OPERATORS_ONLY] = bool(values[_OPERATORS_ONLY])
+    values[_RESERVED] = None if values[_RESERVED] is None else _reserved.decode(values[_RESERVED])
     for place in (_MODELS, _TOOLS, _OPENED_WITH):
         values[place] = None if values[place] is None else _names.decode(values[place])
     return Session(*values)

@@ -17,12 +17,22 @@ from comptroller.flow.door import CallerRequest
 from comptroller.flow.records import CallFacts, Settled
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/gen-ai-dev/1.42.0-dev"
-OPERATION = "chat"  # what both dialects do, in the words of the conventions
-
-# Whose format the telemetry of a dialect has: not always who serves the model, which is comptroller.provider.
-_FLAVOURS = {"openai_chat": "openai", "anthropic_messages": "anthropic", "anthropic_count_tokens": "anthropic"}
+# What a dialect does, in the words of the conventions, where it is not "chat".
+_OPERATIONS = {
+    "openai_completions": "text_completion",
+    "openai_embeddings": "embeddings",
+    "gemini_embeddings": "embeddings",
+}
+# Whose format the telemetry of a dialect has, by the first word of its name: not always who serves the model, which is
+# comptroller.provider.
+_FLAVOURS = {"gemini": "gcp.gemini"}
 
 Value = str | int | float | bool
+
+
+def operation(dialect: str) -> str:
+    """What a call of this dialect does."""
+    return _OPERATIONS.get(dialect, "chat")
 
 
 def of_client(request: CallerRequest) -> dict[str, Value]:
@@ -44,6 +54,8 @@ def of_settled(request: CallerRequest, attempt: Attempt, settled: Settled) -> di
     told["server.address"] = decision.provider.origin.host
     told["server.port"] = decision.provider.origin.port
     told["comptroller.provider"] = decision.provider.name
+    if reservation.tried:
+        told["comptroller.attempt"] = len(reservation.tried) + 1
     told["comptroller.outcome"] = settled.outcome
     told["comptroller.end"] = settled.end
     told["comptroller.charge_usd"] = format_usd(settled.posted.usd)
@@ -90,9 +102,10 @@ def _of_facts(facts: CallFacts) -> dict[str, Value]:
 
 
 def _of_dialect(dialect: str) -> Mapping[str, str]:
+    family = dialect.partition("_")[0]
     return {
-        "gen_ai.operation.name": OPERATION,
-        "gen_ai.provider.name": _FLAVOURS.get(dialect, dialect),
+        "gen_ai.operation.name": operation(dialect),
+        "gen_ai.provider.name": _FLAVOURS.get(family, family),
         "comptroller.dialect": dialect,
     }
 

@@ -118,6 +118,7 @@ class Federation:
 
     def __init__(self, issuers: Iterable[TrustedIssuer] = (), rules: Iterable[Rule] = ()) -> None:
         self.issuers = {issuer.name: issuer for issuer in issuers}
+        self.sandboxes = frozenset(each.sandbox for each in self.issuers.values() if each.sandbox is not None)
         self._by_url = {issuer.url: issuer for issuer in self.issuers.values()}
         # Each rule stands under one of its claims, so that a token meets only those that it may fit.
         self._rules: dict[tuple[str, str, str], list[Rule]] = {}

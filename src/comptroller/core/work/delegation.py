@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
+from comptroller.core.identity.credential import Actor
 from comptroller.core.instant import NANOS_PER_SECOND
 from comptroller.core.refusal import Refusal
 from comptroller.core.work.bounds import DEEPEST, UNBOUNDED, Bounds, narrowed, say_widened
@@ -98,6 +99,21 @@ def may_open_below(
             needed="1",
         )
     return None
+
+
+def may_open_another(identity: str, kind: str, open_sessions: int, most: int) -> Refusal | None:
+    """Why an identity may have no further session at the top of a run now."""
+    if open_sessions < most:
+        return None
+    return Refusal(
+        code="session_limit",
+        sentence=f"{identity} has {open_sessions} open sessions of at most {most}.",
+        hint="Close some that are done (`comptroller sessions --identity` lists them), use one for more calls, or ask "
+        f"whoever runs the gateway for a larger `sessions` in [bounds.{kind}].",
+        limit="identity.sessions",
+        remaining="0",
+        needed="1",
+    )
 
 
 def child_bounds(lineage: Sequence[Session], ceiling: Bounds, asked: Bounds) -> Bounds | Refusal:
@@ -190,6 +206,11 @@ def with_ancestors(sessions: Iterable[Session]) -> Mapping[str, Session]:
             ends_ns = min(session.expires_at_ns, parent.expires_at_ns)
             kept[session.id] = msgspec.structs.replace(session, expires_at_ns=ends_ns)
     return kept
+
+
+def actors(lineage: Sequence[Session]) -> Sequence[Actor]:
+    """Who acts, who started that one, ..., who began, as credentials name them; nobody for a session at the top."""
+    return [Actor(each.identity, each.child) for each in lineage] if len(lineage) > 1 else []
 
 
 def say_chain(names: Iterable[str]) -> str:
