@@ -82,6 +82,13 @@ def test_the_usage_is_told_only_to_those_who_asked() -> None:
     assert b'"completion_tokens":12' in cut(openai_chat.StreamMeter(True), [text])
 
 
+def test_a_stream_of_completions_ends_with_text() -> None:
+    text = b'data: {"id":"c","object":"text_completion","choices":[{"index":0,"text":"four"}]}\n\n'
+    (end,) = [line for line in cut(openai_chat.StreamMeter(False), [text]).split(b"\n") if b'"length"' in line]
+    (choice,) = json.loads(end[6:])["choices"]
+    assert (choice["text"], choice["finish_reason"], "delta" in choice) == ("", "length", False)
+
+
 def test_every_choice_that_is_open_is_ended_once() -> None:
     def says(index: int, **fields: Any) -> bytes:
         return (

@@ -27,6 +27,7 @@ from comptroller.core.work.session import Reserved, Session
 from comptroller.core.work.stop import Stops
 from comptroller.flow.callers import Callers
 from comptroller.flow.chain import chain_of
+from comptroller.flow.health import Healths
 from comptroller.flow.journal import Journal
 from comptroller.flow.key_mask import KeyMask
 from comptroller.flow.live import LiveCalls
@@ -121,6 +122,7 @@ class Gate:
     stops: Stops = field(default_factory=Stops)  # replaced as a whole (control/stops.py), asked on every call
     broken: Broken = field(default_factory=Broken)  # replaced as a whole, asked only when policies say no
     sizes: OutputSizes = field(default_factory=OutputSizes)  # learned since the start; they steer, and limit nothing
+    health: Healths = field(default_factory=Healths)  # of the providers
     runs: Runs = field(init=False)
     draining: bool = False
 

@@ -21,9 +21,11 @@ def cut_short(last: bytes, *, started: bool, choices: Sequence[int], usage: Usag
     `last`: any event of the stream, raw; its head is taken over.
     """
     head = _head(last)
-    delta = {} if started else {"role": "assistant", "content": ""}
+    nothing_more: dict[str, object] = {"delta": {} if started else {"role": "assistant", "content": ""}}
+    if head.get("object") == "text_completion":  # of Completions, whose choices have their text beside them
+        nothing_more = {"text": ""}
     chunks: list[dict[str, object]] = [
-        {"choices": [{"index": index, "delta": delta, "logprobs": None, "finish_reason": "length"}]}
+        {"choices": [{"index": index, **nothing_more, "logprobs": None, "finish_reason": "length"}]}
         for index in choices
     ]
     if usage is not None:
