@@ -9,7 +9,11 @@ from typing import Any, NamedTuple
 
 from tests.wire.recorded import load
 
-PATHS = {"openai_chat": "/v1/chat/completions", "anthropic_messages": "/v1/messages"}
+PATHS = {
+    "openai_chat": "/v1/chat/completions",
+    "openai_responses": "/v1/responses",
+    "anthropic_messages": "/v1/messages",
+}
 BODIES = [(PATHS[name], each.request) for name in PATHS for each in load(name) if each.request is not None]
 GEMINI = ":generateContent"
 BODIES += [(GEMINI, each.request) for each in load("gemini")]
@@ -63,7 +67,8 @@ def _body(dice: random.Random) -> tuple[str, bytes]:
         path = f"/v1beta/models/{model}{path}"
         value |= {"generationConfig": {"maxOutputTokens": 20}}
     else:
-        value |= {"model": model, "max_tokens": 20}
+        limit = "max_output_tokens" if path == PATHS["openai_responses"] else "max_tokens"
+        value |= {"model": model, limit: 20}
     if path == PATHS["openai_chat"]:
         value.pop("max_completion_tokens", None)
     for _ in range(dice.choice((0, 1, 1, 2, 4))):
