@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
+from genai_prices import extract_usage
 
 from comptroller.core.pricing.charge import charge_nanos
 from comptroller.core.pricing.rates import DEFAULT_TIER, tier_name
@@ -15,6 +16,7 @@ from comptroller.wire.anthropic_messages import AnthropicMessages
 from comptroller.wire.gemini import GeminiGenerate
 from comptroller.wire.head import Head
 from comptroller.wire.openai_chat import OpenAIChat
+from comptroller.wire.openai_responses import OpenAIResponses, ResponsesRequest
 from tests.pricing.second import BOOK, DAY, ROWS, Prices, nanos
 from tests.wire.recorded import Exchange, load
 
@@ -50,8 +52,8 @@ def events(text: str) -> Iterator[Any]:
             yield json.loads(data)
 
 
-def charged(dialect: Dialect, provider: str, exchange: Exchange) -> int:
-    """What the gateway would post."""
+def used(dialect: Dialect, exchange: Exchange) -> tuple[str, Usage]:
+    """The model that was asked for, and what the gateway reads from the answer."""
     head = Head(exchange.model, b"alt=sse" if exchange.path and exchange.stream else b"")
     request: Any = dialect.read_request(exchange.body(), head)
     usage: Usage | None
@@ -63,7 +65,13 @@ def charged(dialect: Dialect, provider: str, exchange: Exchange) -> int:
     else:
         usage = dialect.read_answer(request, exchange.response).usage
     assert usage is not None
-    rates = BOOK.rates(provider, request.asked.model, DAY)[tier_name(usage.service_tier or DEFAULT_TIER)]
+    return request.asked.model, usage
+
+
+def charged(dialect: Dialect, provider: str, exchange: Exchange) -> int:
+    """What the gateway would post."""
+    model, usage = used(dialect, exchange)
+    rates = BOOK.rates(provider, model, DAY)[tier_name(usage.service_tier or DEFAULT_TIER)]
     return charge_nanos(usage, rates)
 
 
@@ -109,6 +117,62 @@ def test_a_recorded_completion_costs_what_the_second_table_says(exchange: Exchan
     }
     expected = nanos(usd(prices_of("openai", exchange.request["model"]), counts))
     assert charged(OpenAIChat(), "openai", exchange) == expected
+
+
+# --- responses ----------------------------------------------------------------------------------
+
+PER_THOUSAND_SEARCHES = {"web_search_call": 10, "file_search_call": Fraction("2.5")}  # USD, as OpenAI publishes them
+
+
+def last_response(exchange: Exchange) -> Any:
+    text = exchange.response.decode()
+    return [*events(text)][-1]["response"] if exchange.stream else json.loads(text)
+
+
+def searches(response: Any, kind: str) -> int:
+    """Calls of a kind that are billed: looking at a page that was found is not."""
+    made = [item.get("action", {}).get("type") for item in response["output"] if item["type"] == kind]
+    return len([action for action in made if action not in {"open_page", "find_in_page"}])
+
+
+def carried(exchange: Exchange) -> bool:
+    """Whether the gateway lets it through: not what is stored at the provider, and nothing in the background."""
+    return isinstance(OpenAIResponses().read_request(exchange.body()), ResponsesRequest)
+
+
+RESPONSES = [
+    exchange
+    for exchange in load("openai_responses")
+    if exchange.status == 200 and exchange.request and carried(exchange)
+]
+
+
+@pytest.mark.parametrize("exchange", RESPONSES, ids=lambda exchange: exchange.name)
+def test_a_recorded_response_costs_what_the_second_table_says(exchange: Exchange) -> None:
+    response, model = last_response(exchange), exchange.request["model"]
+    usage, inside = response["usage"], response["usage"]["input_tokens_details"]
+    read, written = inside["cached_tokens"], inside.get("cache_write_tokens") or 0
+    counts = {
+        "input": usage["input_tokens"] - read - written,
+        "cache_read": read,
+        "cache_write": written,
+        "output": usage["output_tokens"],
+    }
+    total = usd(prices_of("openai", model), counts)
+    for kind, price in PER_THOUSAND_SEARCHES.items():
+        total += Fraction(searches(response, kind)) * price / 1_000
+    assert charged(OpenAIResponses(), "openai", exchange) == nanos(total)
+
+
+@pytest.mark.parametrize("exchange", RESPONSES, ids=lambda exchange: exchange.name)
+def test_others_read_the_same_from_a_recorded_response(exchange: Exchange) -> None:
+    """The extraction of genai-prices: it knows tokens, and neither lifetimes of a cache nor searches."""
+    theirs = extract_usage(last_response(exchange), provider_id="openai", api_flavor="responses").usage
+    _, ours = used(OpenAIResponses(), exchange)
+    assert (ours.input_tokens, ours.output_tokens) == (theirs.input_tokens, theirs.output_tokens)
+    assert ours.cached_tokens == theirs.cache_read_tokens
+    assert ours.cache_write_tokens == (theirs.cache_write_tokens or 0)
+    assert ours.reasoning_tokens == theirs.output_reasoning_tokens
 
 
 # --- messages -----------------------------------------------------------------------------------
@@ -197,4 +261,5 @@ def test_a_recorded_content_costs_what_the_second_table_says(exchange: Exchange)
 def test_there_are_recordings_of_each_dialect() -> None:
     assert len(GEMINI) >= 40
     assert len(CHAT) >= 50
+    assert len(RESPONSES) >= 40
     assert len(MESSAGES) >= 30
