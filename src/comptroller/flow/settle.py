@@ -49,7 +49,7 @@ def settle(gate: Gate, reservation: Reservation, attempt: Attempt) -> Receipt:
         *_doubts(gate, reservation, attempt, done, tier, rates),
     )
     asked = reservation.request.asked
-    priced = asked.free or (bool(reservation.rates) and not asked.fees)
+    priced = reservation.estimate.free or (bool(reservation.rates) and not asked.fees)
     return Receipt(done, usage, tier, priced, overrun, events)
 
 
@@ -71,7 +71,7 @@ def _billed(reservation: Reservation, usage: Usage | None) -> tuple[str, Rates |
 
 def _exact(reservation: Reservation, usage: Usage | None, rates: Rates | None) -> Amounts | None:
     """The exact charge; None if usage or the price of any of it is not known."""
-    if reservation.request.asked.free:
+    if reservation.estimate.free:
         return NOTHING
     if usage is None:
         return None

@@ -39,7 +39,8 @@ class Asked(msgspec.Struct, frozen=True):
     file_searches: int = 0
     usage_asked: bool = False  # the caller wants the usage chunk of a stream
     free: bool = False  # providers take nothing for it: policies decide, and no budget counts it
-    rounds: int = 1  # the provider may read its context so often: once more after each call of a tool of its own
+    rounds: int = 1  # the provider may fill its context so often: once for each prompt, or each call of its own tools
+    free_unpriced: bool = False  # the same as `free` for a model without a price
 
 
 class ModelLimits(msgspec.Struct, frozen=True):
@@ -65,6 +66,11 @@ class Estimate(msgspec.Struct, frozen=True):
     factor_bp: int = FACTOR_ONE_BP  # raised after an overrun
     fees: int = 0  # beside tokens: nano-USD per million requests such as this one
     calls: int = 1  # that it counts as
+
+    @property
+    def free(self) -> bool:
+        """Nothing is taken for it, and nothing counts it."""
+        return self.calls == 0
 
     def amount_nanos(self, output_tokens: int) -> int:
         """The most the call can cost with this output limit per choice."""
@@ -195,7 +201,7 @@ def _input_bound(asked: Asked, limits: ModelLimits) -> int | Refusal:
             return _unbounded(asked.model, ", ".join(asked.unbounded), "`context_window`")
         return limits.context_window * asked.rounds
     bound = asked.text_tokens + asked.images * (limits.max_image_tokens or 0) + limits.overhead_tokens
-    return bound if limits.context_window is None else min(bound, limits.context_window)
+    return bound if limits.context_window is None else min(bound, limits.context_window * asked.rounds)
 
 
 def _price_missing(model: str, what: str) -> Refusal:
