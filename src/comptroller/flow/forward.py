@@ -98,7 +98,9 @@ async def _exchange(gate: Gate, attempt: Attempt, exchange: Exchange) -> None:
     attempt.first_byte_ns = gate.clock.now_ns() - attempt.reservation.taken_at_ns
     attempt.status = exchange.status
     attempt.reached(phase_of_status(exchange.status))
-    if attempt.phase != "answering":
+    if attempt.phase == "answering":
+        gate.health.heard(attempt.reservation.decision.provider.name)
+    else:
         attempt.answer_body = await exchange.read(_ERROR_BODY_BYTES)
         attempt.end("provider_refused" if attempt.phase == "refused" else "provider_error", f"HTTP {exchange.status}")
         return

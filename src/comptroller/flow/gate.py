@@ -26,6 +26,7 @@ from comptroller.core.work.session import Reserved, Session
 from comptroller.core.work.stop import Stops
 from comptroller.flow.callers import Callers
 from comptroller.flow.chain import chain_of
+from comptroller.flow.health import Healths
 from comptroller.flow.journal import Journal
 from comptroller.flow.key_mask import KeyMask
 from comptroller.flow.live import LiveCalls
@@ -119,6 +120,7 @@ class Gate:
     callers: Callers = field(default_factory=Callers)  # who is remembered (flow/identify.py)
     stops: Stops = field(default_factory=Stops)  # replaced as a whole (control/stops.py), asked on every call
     broken: Broken = field(default_factory=Broken)  # replaced as a whole, asked only when policies say no
+    health: Healths = field(default_factory=Healths)  # of the providers
     runs: Runs = field(init=False)
     draining: bool = False
 
