@@ -16,6 +16,7 @@ from comptroller.core.refusal import Refusal
 
 FACTOR_ONE_BP = 10_000
 MIN_OUTPUT_TOKENS = 1_024
+_MOST_WORDS = 5  # of what has no bound, in one sentence
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -139,7 +140,7 @@ def estimate(
         return tiers
     input_tokens = _input_bound(asked, limits)
     if asked.fees and metered:
-        return _uncounted(asked.model, ", ".join(asked.fees))
+        return _uncounted(asked.model, _listed(asked.fees))
     if isinstance(input_tokens, Refusal):
         if metered:
             return input_tokens
@@ -199,7 +200,7 @@ def _input_bound(asked: Asked, limits: ModelLimits) -> int | Refusal:
         return _unbounded(asked.model, "images", "`max_image_tokens`")
     if asked.unbounded:
         if limits.context_window is None:
-            return _unbounded(asked.model, ", ".join(asked.unbounded), "`context_window`")
+            return _unbounded(asked.model, _listed(asked.unbounded), "`context_window`")
         return limits.context_window * asked.rounds
     bound = asked.text_tokens + asked.images * (limits.max_image_tokens or 0) + limits.overhead_tokens
     return bound if limits.context_window is None else min(bound, limits.context_window * asked.rounds)
@@ -211,6 +212,12 @@ def _price_missing(model: str, what: str) -> Refusal:
         sentence=f"The price book has no price for {what} of model {model!r}.",
         hint="Ask whoever runs the gateway to add it under [[prices]] in registry.toml and run `comptroller apply`.",
     )
+
+
+def _listed(words: tuple[str, ...]) -> str:
+    """A few of them: a request can hold more kinds of parts than a sentence."""
+    shown = ", ".join(words[:_MOST_WORDS])
+    return shown if len(words) <= _MOST_WORDS else f"{shown} and {len(words) - _MOST_WORDS} more"
 
 
 def _uncounted(model: str, what: str) -> Refusal:
