@@ -139,6 +139,6 @@ def provider_for(
         return refusal_of(stopped)
     return Refusal(
         code="provider_unavailable",
-        sentence=f"No provider serves {model.pattern!r} for the environment {environment}: {'; '.join(reasons)}.",
+        sentence=f"No provider serves {model.pattern!r} for the environment {environment}: {'; '.join(reasons) or 'no other than those that were left out'}.",
         hint="Ask whoever runs the gateway to check [providers] in comptroller.toml.",
     )

@@ -31,4 +31,5 @@ def azure_path(path: str, deployment: str, api_version: str) -> str:
     """The path of a route of Azure OpenAI that has a deployment and an api-version in it."""
     route = path.removeprefix(_VERSION)
     below = f"/deployments/{quote(deployment, safe='')}" if route in _DEPLOYED else ""
-    return f"/openai{below}{route}?api-version={quote(api_version, safe='')}"
+    joint = "&" if "?" in route else "?"
+    return f"/openai{below}{route}{joint}api-version={quote(api_version, safe='')}"

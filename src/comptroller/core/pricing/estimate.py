@@ -13,6 +13,7 @@ from comptroller.core.money import UNITS_PER_PRICE
 from comptroller.core.pricing.rates import DEFAULT_TIER, tier_name
 from comptroller.core.pricing.tariff import Reach, Tariff
 from comptroller.core.refusal import Refusal
+from comptroller.core.work.stored import Earlier, StoredUse
 
 FACTOR_ONE_BP = 10_000
 MIN_OUTPUT_TOKENS = 1_024
@@ -42,6 +43,23 @@ class Asked(msgspec.Struct, frozen=True):
     free: bool = False  # providers take nothing for it: policies decide, and no budget counts it
     rounds: int = 1  # the provider may fill its context so often: once for each prompt, or each call of its own tools
     free_unpriced: bool = False  # the same as `free` for a model without a price
+    stored: StoredUse | None = None  # what it has to do with what is stored at the provider; None: nothing
+    earlier: Earlier | None = None  # the stored context that it goes on with, as our records know it
+    shortened: bool = False  # the provider may leave out a part of the context: more is stored than it reports
+
+    @property
+    def may_hold_images(self) -> bool:
+        """Whether images may be in its context."""
+        goes_on = self.stored is not None and self.stored.named is not None
+        return bool(self.images or self.unbounded) or goes_on
+
+    @property
+    def beyond(self) -> tuple[str, ...]:
+        """Parts whose size is neither in the body nor known, in words."""
+        if self.earlier is None or (self.earlier.tokens is not None and self.earlier.model == self.model):
+            return self.unbounded
+        why = "whose size nobody knows" if self.earlier.tokens is None else "of another model"
+        return (*self.unbounded, f"a stored response {why}")
 
 
 class ModelLimits(msgspec.Struct, frozen=True):
@@ -144,7 +162,7 @@ def estimate(
     if isinstance(input_tokens, Refusal):
         if metered:
             return input_tokens
-        input_tokens = asked.text_tokens
+        input_tokens = asked.text_tokens + _earlier_tokens(asked)
     dearest = tariff.dearest(tiers, _reach(asked), -(-input_tokens * factor_bp // FACTOR_ONE_BP))
     if dearest.missing is not None and money:
         return _price_missing(asked.model, dearest.missing)
@@ -188,7 +206,7 @@ def _reach(asked: Asked) -> Reach:
         asked.audio_input,
         asked.audio_output,
         asked.images > 0,
-        bool(asked.unbounded),
+        bool(asked.unbounded or asked.earlier),
         asked.long_cache_writes,
         asked.web_searches > 0,
         asked.file_searches > 0,
@@ -198,12 +216,16 @@ def _reach(asked: Asked) -> Reach:
 def _input_bound(asked: Asked, limits: ModelLimits) -> int | Refusal:
     if asked.images and limits.max_image_tokens is None:
         return _unbounded(asked.model, "images", "`max_image_tokens`")
-    if asked.unbounded:
+    if asked.beyond:
         if limits.context_window is None:
-            return _unbounded(asked.model, _listed(asked.unbounded), "`context_window`")
+            return _unbounded(asked.model, _listed(asked.beyond), "`context_window`")
         return limits.context_window * asked.rounds
-    bound = asked.text_tokens + asked.images * (limits.max_image_tokens or 0) + limits.overhead_tokens
+    bound = asked.text_tokens + _earlier_tokens(asked) + asked.images * (limits.max_image_tokens or 0) + limits.overhead_tokens
     return bound if limits.context_window is None else min(bound, limits.context_window * asked.rounds)
+
+
+def _earlier_tokens(asked: Asked) -> int:
+    return (asked.earlier.tokens or 0) if asked.earlier is not None else 0
 
 
 def _price_missing(model: str, what: str) -> Refusal:
