@@ -39,7 +39,7 @@ REFUSALS: Mapping[str, Kind] = {
     "body_timeout": Kind(408, "the request body did not arrive in time", transient=True),
     "gateway_busy": Kind(503, "the gateway holds as many request bodies as it may", transient=True),
     "request_invalid": Kind(400, "the request is not valid for this route"),
-    "object_unknown": Kind(402, "the request names something stored at a provider, and no record says whose it is"),
+    "object_unknown": Kind(402, "the request names something stored at a provider that no record says is the caller's"),
     "object_not_found": Kind(404, "nothing of the caller's is stored under this id"),
     "unsupported": Kind(402, "this gateway does not carry what the request asks for"),
     "model_unknown": Kind(404, "no registry entry serves this model"),

@@ -48,7 +48,8 @@ class Attempt:
         self.reservation = reservation
         self.reply = reply
         stored = reservation.request.asked.stored
-        self.keeps = stored is not None and stored.keeps  # and that is not on record yet
+        # The answer will say something of an object at the provider, and that is not on record yet.
+        self.object_unsaid = stored is not None and (stored.keeps or stored.deletes)
         self._hangup_s = gate.limits.finish_after_hangup_s
 
     @property

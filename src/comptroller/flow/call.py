@@ -21,7 +21,7 @@ from comptroller.flow.forward import forward
 from comptroller.flow.gate import Gate
 from comptroller.flow.identify import identify, renewed
 from comptroller.flow.incoming import IncomingCall
-from comptroller.flow.objects import find, going_on, settle_objects
+from comptroller.flow.objects import find, going_on, settle_object
 from comptroller.flow.permit import Denied, Permit, seek_provider
 from comptroller.flow.record import record_refusal, record_settlement
 from comptroller.flow.records import Ruling
@@ -140,7 +140,7 @@ async def _carry_out(gate: Gate, call: IncomingCall, reply: Reply, reservation: 
         try:
             receipt = settle(gate, reservation, attempt)
             record_settlement(gate, call.sender, reservation, attempt, receipt)
-            settle_objects(gate, attempt, call.object)
+            settle_object(gate, attempt)
         finally:
             call.sender.unwatch()
             gate.live.remove(live)

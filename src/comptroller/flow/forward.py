@@ -13,7 +13,7 @@ from comptroller.flow.dialect import Dialect
 from comptroller.flow.door import CallerRequest
 from comptroller.flow.gate import Gate
 from comptroller.flow.lease import Lease
-from comptroller.flow.objects import keep
+from comptroller.flow.objects import note_object
 from comptroller.flow.outcome import Outcome
 from comptroller.flow.upstream import Exchange, FailureKind, UpstreamFailure, UpstreamRequest
 from comptroller.wire.head import JSON
@@ -126,8 +126,8 @@ async def _whole(gate: Gate, attempt: Attempt, exchange: Exchange) -> None:
     if attempt.answer.malformed:
         attempt.end("provider_malformed", "the answer is not valid JSON of its dialect")
         return
-    if attempt.keeps:
-        await keep(gate, attempt)
+    if attempt.object_unsaid:
+        await note_object(gate, attempt)
     attempt.answer_body = body
     _completed(attempt)
 
@@ -154,8 +154,8 @@ async def _stream(gate: Gate, attempt: Attempt, exchange: Exchange) -> None:
     if not attempt.unheard:
         await reply.start(200, attempt.head)
     async for passed in exchange.chunks():
-        if attempt.keeps:
-            await keep(gate, attempt)
+        if attempt.object_unsaid:
+            await note_object(gate, attempt)
         if not attempt.unheard:
             attempt.sending = passed
             await reply.send(passed)

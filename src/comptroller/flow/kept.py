@@ -40,10 +40,7 @@ class Kept:
         known = self._by_id.get(changed.id)
         if known is None or known.call_id != changed.call_id or not known.identity:
             return False
-        if changed.deleted_at_ns is None:
-            self._by_id[changed.id] = changed
-        else:
-            del self._by_id[changed.id]
+        self._by_id[changed.id] = changed
         return True
 
     def forget(self, object_id: str) -> None:

@@ -50,42 +50,48 @@ def going_on(asked: Asked, found: StoredObject) -> Asked:
     return msgspec.structs.replace(asked, earlier=Earlier(found.model, found.tokens))
 
 
-async def keep(gate: Gate, attempt: Attempt) -> None:
-    """Write down whose the answer is, before the caller learns its id. Until the provider has named it: nothing.
+async def note_object(gate: Gate, attempt: Attempt) -> None:
+    """Write down what the answer says of an object, before the caller learns it: whose it is, or that it is deleted.
 
-    If that cannot be written, the answer goes on all the same, and nobody can use what is stored of it.
+    Until a stream has named the object, nothing. If it cannot be written, the answer goes on all the same: nobody can
+    use what was made, and what was deleted is the provider's to refuse.
     """
-    named = attempt.reading
-    if not isinstance(named, Naming) or named.object_id is None:
-        return
-    attempt.keeps = False
-    if not is_id(named.object_id):
-        return
-    made = gate.objects.add(_made(gate, attempt, named.object_id))
+    use, named = attempt.reservation.request.asked.stored, attempt.reading
+    if use is not None and use.deletes and use.named is not None:
+        attempt.object_unsaid = False
+        await _delete(gate, attempt, gate.objects.get(use.named))
+    elif isinstance(named, Naming) and named.object_id is not None:
+        attempt.object_unsaid = False
+        if is_id(named.object_id):
+            made = gate.objects.add(_made(gate, attempt, named.object_id))
+            attempt.kept = made if await _written(gate, attempt, made) else None
+
+
+def settle_object(gate: Gate, attempt: Attempt) -> None:
+    """The attempt has ended: what is kept of it has its size now. Does not wait."""
+    made, tokens = attempt.kept, _tokens(attempt)
+    if made is not None and made.identity and tokens != made.tokens:
+        sized = msgspec.structs.replace(made, tokens=tokens)
+        if gate.objects.change(sized):
+            gate.journal.append(ObjectChanged(gate.clock.now_ns(), sized))
+
+
+async def _delete(gate: Gate, attempt: Attempt, found: StoredObject | None) -> None:
+    if found is not None:  # else somebody else deleted it meanwhile
+        deleted = msgspec.structs.replace(found, deleted_at_ns=gate.clock.now_ns())
+        gate.objects.forget(deleted.id)
+        await _written(gate, attempt, deleted)
+
+
+async def _written(gate: Gate, attempt: Attempt, changed: StoredObject) -> bool:
     try:
-        await gate.journal.commit(ObjectChanged(gate.clock.now_ns(), made))
-        attempt.kept = made
+        await gate.journal.commit(ObjectChanged(gate.clock.now_ns(), changed))
     except LedgerUnavailableError as error:
-        gate.objects.forget(made.id)
+        gate.objects.forget(changed.id)
         call_id = attempt.reservation.call_id
         gate.warn("ledger_unavailable", {"comptroller.call.id": call_id, "message": str(error)})
-
-
-def settle_objects(gate: Gate, attempt: Attempt, found: StoredObject | None) -> None:
-    """The attempt has ended: what is kept of it has its size now, and what it deleted is gone. Does not wait."""
-    made = attempt.kept
-    if made is not None and made.identity:
-        tokens = _tokens(attempt)
-        if tokens != made.tokens:
-            _change(gate, msgspec.structs.replace(made, tokens=tokens))
-    use = attempt.reservation.request.asked.stored
-    if found is not None and use is not None and use.deletes and attempt.outcome in {"completed", "client_gone"}:
-        _change(gate, msgspec.structs.replace(found, deleted_at_ns=gate.clock.now_ns()))
-
-
-def _change(gate: Gate, changed: StoredObject) -> None:
-    if gate.objects.change(changed):
-        gate.journal.append(ObjectChanged(gate.clock.now_ns(), changed))
+        return False
+    return True
 
 
 def _made(gate: Gate, attempt: Attempt, object_id: str) -> StoredObject:

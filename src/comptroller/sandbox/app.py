@@ -31,8 +31,8 @@ from comptroller.sandbox.prompt import PromptCache
 from comptroller.sandbox.reception import Reception
 from comptroller.sandbox.responses.stored import Stored
 from comptroller.sandbox.responses.surface import ResponsesSurface
-from comptroller.sandbox.stored_responses import StoredSurface, stored_acts
 from comptroller.sandbox.single import SingleStory, SingleSurface
+from comptroller.sandbox.stored_responses import StoredSurface, stored_acts
 from comptroller.sandbox.story import Story
 from comptroller.sandbox.surface import Surface
 from comptroller.sandbox.wire import Exchange

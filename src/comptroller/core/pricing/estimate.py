@@ -220,7 +220,8 @@ def _input_bound(asked: Asked, limits: ModelLimits) -> int | Refusal:
         if limits.context_window is None:
             return _unbounded(asked.model, _listed(asked.beyond), "`context_window`")
         return limits.context_window * asked.rounds
-    bound = asked.text_tokens + _earlier_tokens(asked) + asked.images * (limits.max_image_tokens or 0) + limits.overhead_tokens
+    images = asked.images * (limits.max_image_tokens or 0)
+    bound = asked.text_tokens + _earlier_tokens(asked) + images + limits.overhead_tokens
     return bound if limits.context_window is None else min(bound, limits.context_window * asked.rounds)
 
 

@@ -63,7 +63,7 @@ def is_id(text: str) -> bool:
 
 def not_yours(use: StoredUse) -> Refusal:
     """The same for what nobody made and for what somebody else did: nobody learns from it which ids there are."""
-    hint = "Only who made a response can use it, or a session below or above the one that did."
+    hint = "Only the identity that made a response can use it, or a session of the same tree of sessions."
     if use.param is None:
         return Refusal(
             code="object_not_found",

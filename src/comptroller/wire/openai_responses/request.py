@@ -103,7 +103,7 @@ def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], items: It
         file_searches=calls if offered.file_search else 0,
         rounds=1 + calls if offered.limited else 1,
         stored=stored_use(request),
-        shortened=request.get("truncation") not in {None, "disabled"},
+        shortened=request.get("truncation") not in (None, "disabled"),
     )  # fmt: skip
 
 

@@ -37,7 +37,8 @@ def refused_use(request: dict[str, object], items: Items) -> Refusal | None:
 def stored_use(request: dict[str, object]) -> StoredUse:
     """The response that it goes on with, and whether its own is kept: it is, unless it asks for the contrary."""
     previous = request.get(_PREVIOUS)
-    return StoredUse(previous if isinstance(previous, str) else None, _PREVIOUS, keeps=request.get("store") is not False)
+    named = previous if isinstance(previous, str) else None
+    return StoredUse(named, _PREVIOUS, keeps=request.get("store") is not False)
 
 
 def _named(request: dict[str, object]) -> list[tuple[str, object]]:
