@@ -10,6 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from comptroller.core.money import UNITS_PER_PRICE
+from comptroller.core.pricing.prefix import Prompt
 from comptroller.core.pricing.rates import DEFAULT_TIER, tier_name
 from comptroller.core.pricing.tariff import Reach, Tariff
 from comptroller.core.refusal import Refusal
@@ -42,6 +43,7 @@ class Asked(msgspec.Struct, frozen=True):
     free: bool = False  # providers take nothing for it: policies decide, and no budget counts it
     rounds: int = 1  # the provider may fill its context so often: once for each prompt, or each call of its own tools
     free_unpriced: bool = False  # the same as `free` for a model without a price
+    prompt: Prompt | None = None  # what feeds it, where it may extend one that was metered
 
 
 class ModelLimits(msgspec.Struct, frozen=True):
