@@ -59,9 +59,7 @@ def prices(
     print_table(columns, [_cells(row, meters) for row in sheet.prices], f"{model} has no price on {sheet.day}.")
     for line in sheet.notes:
         note(line)
-    note(
-        f"Price book {sheet.version}, {sheet.day}; tokens and characters in USD per million, fees per thousand, audio per hour."
-    )
+    note(f"Price book {sheet.version}, {sheet.day}; USD per million tokens, thousand fees, hour of audio.")
 
 
 def _order() -> tuple[str, ...]:

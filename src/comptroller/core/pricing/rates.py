@@ -1,7 +1,7 @@
 """Rates: what each meter costs, for a prompt of each size.
 
-A rate is an `int` of nano-USD per million units. A unit is a token, for fees one request, search or image; of the others
-the rate says what it is.
+A rate is an `int` of nano-USD per million units. A unit is a token, for fees one request, search or image; what else it
+can be the rate says.
 """
 
 from __future__ import annotations
