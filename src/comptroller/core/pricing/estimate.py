@@ -16,6 +16,7 @@ from comptroller.core.refusal import Refusal
 
 FACTOR_ONE_BP = 10_000
 MIN_OUTPUT_TOKENS = 1_024
+_MOST_WORDS = 5  # of what has no bound, in one sentence
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -80,15 +81,15 @@ class Estimate(msgspec.Struct, frozen=True):
 
     def amount_nanos(self, output_tokens: int) -> int:
         """The most the call can cost with this output limit per choice."""
-        return self.cost_nanos(self._all_output(output_tokens))
+        return self.cost_nanos(self.all_output(output_tokens))
 
     def tokens(self, output_tokens: int) -> int:
         """The most tokens the call can use with this output limit per choice."""
-        return self.raised(self.input_tokens + self._all_output(output_tokens))
+        return self.raised(self.input_tokens + self.all_output(output_tokens))
 
     def thinking_tokens(self, output_tokens: int) -> int:
         """The most of them that can be thinking, which is a part of the output."""
-        return self.raised(self._all_output(output_tokens))
+        return self.raised(self.all_output(output_tokens))
 
     def cost_nanos(self, all_output_tokens: int) -> int:
         """The most that input, fees and this many tokens of output, over all choices, can cost; rounded up once."""
@@ -124,7 +125,8 @@ class Estimate(msgspec.Struct, frozen=True):
     def _fixed(self) -> int:
         return self.input_tokens * self.input_rate + self.fees
 
-    def _all_output(self, output_tokens: int) -> int:
+    def all_output(self, output_tokens: int) -> int:
+        """The most output over all choices with this output limit per choice."""
         return self.choices * (output_tokens + self.extra_output_tokens)
 
 
@@ -147,7 +149,7 @@ def estimate(
         return _untimed(asked.model)
     input_tokens = _input_bound(asked, limits, timed=timed)
     if asked.fees and metered:
-        return _uncounted(asked.model, ", ".join(asked.fees))
+        return _uncounted(asked.model, _listed(asked.fees))
     if isinstance(input_tokens, Refusal):
         if metered:
             return input_tokens
@@ -219,7 +221,7 @@ def _input_bound(asked: Asked, limits: ModelLimits, *, timed: bool) -> int | Ref
     outside = asked.unbounded if timed or not asked.sound else (*asked.unbounded, "audio")
     if outside:
         if limits.context_window is None:
-            return _unbounded(asked.model, ", ".join(outside), "`context_window`")
+            return _unbounded(asked.model, _listed(outside), "`context_window`")
         return limits.context_window * asked.rounds
     bound = asked.text_tokens + asked.images * (limits.max_image_tokens or 0) + limits.overhead_tokens
     return bound if limits.context_window is None else min(bound, limits.context_window * asked.rounds)
@@ -239,6 +241,12 @@ def _untimed(model: str) -> Refusal:
         sentence=f"Model {model!r} is billed by the length of the audio, and this audio does not show how long it is.",
         hint="Send it as WAV (PCM) or MP3, whose bytes bound its length.",
     )
+
+
+def _listed(words: tuple[str, ...]) -> str:
+    """A few of them: a request can hold more kinds of parts than a sentence."""
+    shown = ", ".join(words[:_MOST_WORDS])
+    return shown if len(words) <= _MOST_WORDS else f"{shown} and {len(words) - _MOST_WORDS} more"
 
 
 def _uncounted(model: str, what: str) -> Refusal:
