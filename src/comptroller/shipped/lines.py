@@ -137,7 +137,7 @@ def _sizes(price: ModelPrice) -> _BySize:
     said: dict[str, Decimal | TieredPrices] = {key: value for key, value in vars(price).items() if value is not None}
     if _OTHER_INPUT.isdisjoint(said) and "input_mtok" not in said:
         raise Unusable("it has no price for input tokens there")
-    strange = sorted(said.keys() - _METERS.keys())
+    strange = sorted(said.keys() - _METERS.keys() or (said.keys() & _OTHER_INPUT if "input_mtok" in said else ()))
     if strange:
         raise Unusable(f"it is also priced by {', '.join(strange)}, which no answer tells us")
     sizes = {0, *(tier.start for value in said.values() if isinstance(value, TieredPrices) for tier in value.tiers)}
