@@ -111,7 +111,28 @@ def hear_anthropic(gateway: GatewayProcess, sandbox_options: Row, began: threadi
         return heard.response.headers["x-comptroller-call-id"]
 
 
-HEARERS = [pytest.param(hear_openai, id="openai"), pytest.param(hear_anthropic, id="anthropic")]
+def hear_responses(gateway: GatewayProcess, sandbox_options: Row, began: threading.Event) -> str:
+    with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=mint(gateway)["credential"], max_retries=0) as client:
+        events = client.responses.create(
+            model=LARGE, input="go", stream=True, max_output_tokens=LIMIT, extra_body={"sandbox": sandbox_options}
+        )
+        text, last = "", None
+        for last in events:
+            began.set()
+            text += last.delta if last.type == "response.output_text.delta" else ""
+        assert last is not None
+        assert last.type == "response.incomplete"
+        assert last.response.incomplete_details is not None
+        assert last.response.incomplete_details.reason == "max_output_tokens"
+        assert last.response.output_text == text
+        return events.response.headers["x-comptroller-call-id"]
+
+
+HEARERS = [
+    pytest.param(hear_openai, id="openai"),
+    pytest.param(hear_responses, id="responses"),
+    pytest.param(hear_anthropic, id="anthropic"),
+]
 
 
 @pytest.mark.parametrize("ahead", [0, TAIL])
