@@ -47,6 +47,11 @@ class Reservation(msgspec.Struct, frozen=True, gc=False):
     taken_at_ns: int
     bounded: bool  # False: nothing bounds what this may cost, and no budget asked for a bound
     tried: tuple[Tried, ...] = ()  # earlier attempts of the same call
+    whole_output: int = 0  # tokens that the output limit comes to, over all choices
+    held_output: int = 0  # those of them that the hold was taken for
+    tail_tokens: int | None = None  # of a stream that may hold in slices
+    leased: bool = False  # a stream whose hold can change while it goes on
+    full_hold_asked: bool = False  # the caller wants all of it held, whatever it may be
 
     @property
     def other_model(self) -> str | None:

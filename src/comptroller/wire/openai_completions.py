@@ -81,7 +81,7 @@ class OpenAICompletions(OpenAISurface):
 
     def stream_meter(self, request: AskedRequest) -> StreamMeter:
         """As in chat completions: the text is in another place of the same events."""
-        return StreamMeter(request.asked.usage_asked)
+        return StreamMeter(request.asked.usage_asked, input_bound=request.asked.text_tokens)
 
 
 def _asked(body: Body) -> Asked:

@@ -75,15 +75,15 @@ class Estimate(msgspec.Struct, frozen=True):
 
     def amount_nanos(self, output_tokens: int) -> int:
         """The most the call can cost with this output limit per choice."""
-        return self.cost_nanos(self._all_output(output_tokens))
+        return self.cost_nanos(self.all_output(output_tokens))
 
     def tokens(self, output_tokens: int) -> int:
         """The most tokens the call can use with this output limit per choice."""
-        return self.raised(self.input_tokens + self._all_output(output_tokens))
+        return self.raised(self.input_tokens + self.all_output(output_tokens))
 
     def thinking_tokens(self, output_tokens: int) -> int:
         """The most of them that can be thinking, which is a part of the output."""
-        return self.raised(self._all_output(output_tokens))
+        return self.raised(self.all_output(output_tokens))
 
     def cost_nanos(self, all_output_tokens: int) -> int:
         """The most that input, fees and this many tokens of output, over all choices, can cost; rounded up once."""
@@ -119,7 +119,8 @@ class Estimate(msgspec.Struct, frozen=True):
     def _fixed(self) -> int:
         return self.input_tokens * self.input_rate + self.fees
 
-    def _all_output(self, output_tokens: int) -> int:
+    def all_output(self, output_tokens: int) -> int:
+        """The most output over all choices with this output limit per choice."""
         return self.choices * (output_tokens + self.extra_output_tokens)
 
 

@@ -77,6 +77,7 @@ class StreamMeter:
     def __init__(self, long_cache: bool = False, input_bound: int = 0) -> None:
         """`input_bound`: tokens that a caller is told of an input whose size the provider did not come to tell."""
         self.usage: Usage | None = None
+        self.input_usage: Usage | None = None  # this API tells it at the end only
         self.usage_malformed = False  # what was last reported cannot be, so there is no usage
         self.done = False
         self.malformed = False  # a data line that is not a JSON object of this dialect
