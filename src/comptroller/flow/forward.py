@@ -15,6 +15,8 @@ from comptroller.flow.gate import Gate
 from comptroller.flow.lease import Lease
 from comptroller.flow.outcome import Outcome
 from comptroller.flow.upstream import Exchange, FailureKind, UpstreamFailure, UpstreamRequest
+from comptroller.wire.head import JSON
+from comptroller.wire.omit import without
 
 _ERROR_BODY_BYTES = 1024 * 1024
 _PLAIN_PARAMETER = re.compile(rb"([a-z_]{1,32})=[A-Za-z0-9._~-]{0,128}")
@@ -72,7 +74,10 @@ def _upstream_request(attempt: Attempt, request: CallerRequest) -> UpstreamReque
         field=model.output_limit_field or provider.output_limit_field,
         model=reservation.other_model,
     )
+    if provider.omit_fields and dialect.content_type(reservation.request) == JSON:
+        body = without(body, provider.omit_fields)
     path = dialect.upstream_path(reservation.request, reservation.other_model) + _passed_query(dialect, request.query)
+    path = provider.path(dialect.family, path, reservation.decision.sent_as)
     return UpstreamRequest(provider.origin, path, passed, body, provider.timeouts)
 
 
