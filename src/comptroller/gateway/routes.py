@@ -120,6 +120,8 @@ class Routes:
             name = named.name_in(path)
             if name:
                 found = named.by_method.get(method) or named.by_method[OTHERWISE]
+                if found.target is None and not named.after and ":" in name:
+                    continue  # what is asked of a model stands behind the colon: it is the colon that leads nowhere
                 return Found(found.target, found.methods, name)
         return Found(None)
 
