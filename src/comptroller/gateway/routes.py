@@ -121,7 +121,7 @@ class Routes:
             if name:
                 found = named.by_method.get(method) or named.by_method[OTHERWISE]
                 if found.target is None and not named.after and ":" in name:
-                    continue  # what is asked of a model stands behind the colon: it is the colon that leads nowhere
+                    continue  # a method of the model that is not routed: there is no such way
                 return Found(found.target, found.methods, name)
         return Found(None)
 
