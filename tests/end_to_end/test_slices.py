@@ -113,6 +113,23 @@ def hear_anthropic(gateway: GatewayProcess, sandbox_options: Row, began: threadi
         return heard.response.headers["x-comptroller-call-id"]
 
 
+def hear_responses(gateway: GatewayProcess, sandbox_options: Row, began: threading.Event) -> str:
+    with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=mint(gateway)["credential"], max_retries=0) as client:
+        events = client.responses.create(
+            model=LARGE, input="go", stream=True, max_output_tokens=LIMIT, extra_body={"sandbox": sandbox_options}
+        )
+        text, last = "", None
+        for last in events:
+            began.set()
+            text += last.delta if last.type == "response.output_text.delta" else ""
+        assert last is not None
+        assert last.type == "response.incomplete"
+        assert last.response.incomplete_details is not None
+        assert last.response.incomplete_details.reason == "max_output_tokens"
+        assert last.response.output_text == text
+        return events.response.headers["x-comptroller-call-id"]
+
+
 def hear_google(gateway: GatewayProcess, sandbox_options: Row, began: threading.Event) -> str:
     options = types.HttpOptions(base_url=gateway.url, timeout=60_000, extra_body={"sandbox": sandbox_options})
     with genai.Client(api_key=mint(gateway)["credential"], http_options=options, vertexai=False) as client:
@@ -128,6 +145,7 @@ def hear_google(gateway: GatewayProcess, sandbox_options: Row, began: threading.
 
 HEARERS = [
     pytest.param(hear_openai, id="openai"),
+    pytest.param(hear_responses, id="responses"),
     pytest.param(hear_anthropic, id="anthropic"),
     pytest.param(hear_google, id="google"),
 ]
