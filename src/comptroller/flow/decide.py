@@ -27,6 +27,11 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     provider: Provider
     bound: Bound
 
+    @property
+    def sent_as(self) -> str:
+        """What the provider calls the model."""
+        return self.model.sent_as(self.provider.name, self.name)
+
 
 def standing(gate: Gate, caller: Caller) -> Refusal | None:
     """Why this caller may do nothing now, before its body is even read."""

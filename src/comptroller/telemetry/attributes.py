@@ -21,6 +21,7 @@ SCHEMA_URL = "https://opentelemetry.io/schemas/gen-ai-dev/1.42.0-dev"
 _OPERATIONS = {
     "openai_completions": "text_completion",
     "openai_embeddings": "embeddings",
+    "gemini": "generate_content",
     "gemini_embeddings": "embeddings",
 }
 # Whose format the telemetry of a dialect has, by the first word of its name: not always who serves the model, which is
