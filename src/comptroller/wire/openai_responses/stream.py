@@ -11,7 +11,8 @@ from comptroller.wire.event_stream import EventSplitter, EventTooLarge, event_da
 from comptroller.wire.openai_responses.answer import read_answer
 from comptroller.wire.openai_responses.outline import Outline
 
-# Billed and never shown: the frame of an item (recorded: 17 tokens for the call of a function), and the end mark.
+# Billed and never shown: the frame of an item (recorded in Chat Completions: 33 tokens for the calls of two functions),
+# and the end mark.
 _TOKENS_PER_ITEM = 24
 _END_TOKENS = 8
 
