@@ -52,6 +52,7 @@ class CallRow(msgspec.Struct, frozen=True):
     routed_by: str | None = None  # that policy
     client_address: str | None = None  # where the caller was, as far as it is known
     client_session: str | None = None  # what the caller's program calls its session; it is the caller's word alone
+    dialect: str = ""  # the API that it came through, such as `anthropic_messages`
 
 
 async def list_calls(office: Office, wanted: CallFilter) -> Sequence[CallRow]:
@@ -108,6 +109,7 @@ def call_row(record: CallRecord, session: Session | None) -> CallRow:
         routed_by=facts.routed_by,
         client_address=facts.client_address,
         client_session=facts.client_session,
+        dialect=facts.dialect,
     )
 
 
