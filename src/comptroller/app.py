@@ -36,7 +36,6 @@ from comptroller.core.money import format_usd
 from comptroller.core.registry.build import build, nothing_installed
 from comptroller.core.registry.registry import Registry
 from comptroller.core.work.stop import Stops
-from comptroller.flow.dialect import Dialect
 from comptroller.flow.gate import Gate, Limits
 from comptroller.flow.live import LiveCalls
 from comptroller.gateway import collector
@@ -46,12 +45,14 @@ from comptroller.gateway.door import Door
 from comptroller.gateway.egress import Egress
 from comptroller.gateway.providers import build_providers
 from comptroller.gateway.proxies import client_address
-from comptroller.gateway.routes import Api, Routes
+from comptroller.gateway.routes import Routes
 from comptroller.gateway.serving import Listener
 from comptroller.gateway.supervisor import Supervisor
-from comptroller.settings import Address, Settings, SettingsError, load_settings, read_policies
+from comptroller.gateway.surfaces import APIS, CALLS
+from comptroller.settings import Address, Settings, SettingsError, load_settings, read_policies, read_text
 from comptroller.shipped import ShippedBook
 from comptroller.store.admin_token import open_admin_token
+from comptroller.store.backup import DATABASE
 from comptroller.store.keyring import open_keyring
 from comptroller.store.lock import OFFLINE, Holder
 from comptroller.store.open import open_store
@@ -60,27 +61,8 @@ from comptroller.telemetry.library_lines import libraries_heard
 from comptroller.telemetry.loop_lag import watch_loop
 from comptroller.telemetry.readings import Sources
 from comptroller.telemetry.telemetry import Telemetry, trace_faults
-from comptroller.wire import model_lists
-from comptroller.wire.anthropic_messages import AnthropicMessages
-from comptroller.wire.openai_chat import OpenAIChat
 
-_CHAT, _MESSAGES = OpenAIChat(), AnthropicMessages()
-_CALLS: Mapping[str, Dialect] = {
-    "/v1/chat/completions": _CHAT,
-    "/openai/v1/chat/completions": _CHAT,
-    "/v1/messages": _MESSAGES,
-    "/anthropic/v1/messages": _MESSAGES,
-}
-_OPENAI = Api("openai", ("/openai/", "/v1/chat/"), None, _CHAT, model_lists.openai_page, model_lists.openai_entry)
-_ANTHROPIC = Api(
-    "anthropic",
-    ("/anthropic/", "/v1/messages"),
-    b"anthropic-version",
-    _MESSAGES,
-    model_lists.anthropic_page,
-    model_lists.anthropic_entry,
-)
-ROUTES = Routes(_CALLS, (_OPENAI, _ANTHROPIC), [(route.method, route.path) for route in caller_api.ROUTES])
+ROUTES = Routes(CALLS, APIS, [(route.method, route.path) for route in caller_api.ROUTES])
 _HEALTH = frozenset({"/healthz", "/readyz"})
 _METRICS = "/metrics"
 _FLUSH_MOST_S = 10.0
@@ -176,7 +158,7 @@ async def _join(
         stops=stops,
     )
     spent = await store.instance_balances([LEDGER_KEY], sorted(live))
-    for session in live.values():
+    for session in sorted(live.values(), key=lambda each: each.depth):
         gate.open_session(session, spent.get(ledger_key(session.id), NOTHING))
     facts = ProcessFacts(
         version=__version__,
@@ -241,10 +223,17 @@ def _say_recovered(store: Store, telemetry: Telemetry) -> None:
 async def _settle_in(house: House) -> None:
     """Install the registry file if the store is still empty."""
     if house.gate.registry.version == 0 and house.settings.registry.exists():
-        text = house.settings.registry.read_text(encoding="utf-8")
+        text = read_text(house.settings.registry)
         policies = read_policies(house.settings.policies)
         await registry.apply(house.office, text, "serve (empty store)", policies=policies)
     await _record_start(house)
+
+
+def _check_first_registry(settings: Settings) -> None:
+    """What would be installed into a store that is not there yet fits: a start that fails leaves none behind."""
+    if settings.registry.exists() and not (settings.state / DATABASE).exists():
+        text = read_text(settings.registry)
+        registry.read(text, settings.providers, read_policies(settings.policies), shipped=_shipped(settings))
 
 
 async def _record_start(house: House) -> None:
@@ -264,6 +253,7 @@ def serve(config: Path, *, on_ready: OnReady | None = None) -> int:
     faults = (*_shipped(settings).check(), *trace_faults(settings.traces, os.environ))
     if faults:
         raise SettingsError(config, faults)
+    _check_first_registry(settings)
     return uvloop.run(_serve(settings, on_ready))
 
 

@@ -43,7 +43,7 @@ def help_of(path: tuple[str, ...]) -> str:
 
 def examples(text: str) -> list[str]:
     return re.findall(
-        r"^\s+(?:export \w+=\$\(|\(umask 077; )?(comptroller [^\n]*?)(?: > [\w.]+)?\)?(?: \|\|.*)?$",
+        r"^\s+(?:export \w+=\$\(|\(umask 077; )?(comptroller [^\n]*?)(?: >>? [\w.]+)?\)?(?: \|\|.*)?$",
         text.partition("Example:")[2],
         re.M,
     )
@@ -94,5 +94,14 @@ def test_a_command_that_does_not_exist() -> None:
 def test_no_command_shows_the_list() -> None:
     line = [sys.executable, "-m", "comptroller"]
     done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=ROOT, timeout=60)
-    assert "Commands:" in done.stdout + done.stderr
+    assert "Begin:" in done.stdout + done.stderr
     assert done.returncode == 2
+
+
+def test_every_command_stands_in_one_section_of_the_help() -> None:
+    listed = ROOT_COMMAND.list_commands(None)
+    assert len(listed) == len(set(listed))
+    assert set(listed) == set(ROOT_COMMAND.commands)
+    text = help_of(())
+    assert all(re.search(rf"^  {re.escape(name)} ", text, re.M) for name in listed)
+    assert text.index("Begin:") < text.index("Look:") < text.index("Keep:")

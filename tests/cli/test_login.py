@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
+from comptroller.cli.browser_login import log_in_by_browser
 from comptroller.cli.device_login import Clock, log_in_on_device
 from comptroller.cli.failure import CommandError
 from comptroller.cli.issuer import Client, LoginIssuer, discover, find_issuer
@@ -403,3 +404,12 @@ def test_the_registry_may_say_that_no_refresh_token_is_kept(
         away = {"folder": tmp_path, "COMPTROLLER_URL": running.url, "XDG_STATE_HOME": str(tmp_path), "BROWSER": BROWSER}
         assert logged_in(typed, away)["renewed"] is False
     assert people.refresh_tokens() == []
+
+
+def test_no_browser_is_sent_where_a_web_page_could_not_be(people: LoginProcess) -> None:
+    """What opens an address opens files and programs, too."""
+    for address in ("file:///etc/passwd", "http://login.acme.example/", "javascript:alert(1)", "https://a@b.example/"):
+        client = discover(LoginIssuer("people", people.url, CLIENT_ID))
+        client = client._replace(provider=msgspec.structs.replace(client.provider, authorization_endpoint=address))
+        with pytest.raises(CommandError, match="which is not https"):
+            log_in_by_browser(client, "openid", 0)

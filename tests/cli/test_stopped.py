@@ -61,6 +61,28 @@ def test_what_is_done_now_holds_later(typed: Typed, stopped: GatewayProcess) -> 
     assert budgets["late"]["posted"] > "2.00"
 
 
+@pytest.mark.parametrize(
+    ("file", "text", "says"),
+    [
+        ("registry.toml", b"[teams.red]\ncolour = 1\n", "teams.red.colour"),
+        ("registry.toml", b'[models."m"]\nproviders = ["nobody"]\n', "organization"),
+        ("registry.toml", b"\xff", "UTF-8"),
+        ("policies/bad.cedar", b"permit (principal, action", "bad.cedar"),
+    ],
+)
+def test_a_first_start_that_fails_leaves_no_store(
+    typed: Typed, tmp_path: Path, file: str, text: bytes, says: str
+) -> None:
+    new = GatewayProcess(tmp_path, process("http://127.0.0.1:9"), registry(BUDGETS, MEMBERS))
+    (tmp_path / "policies").mkdir(exist_ok=True)
+    (tmp_path / file).write_bytes(text)
+    done = typed("serve", "--config", str(new.config))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not new.state.exists()
+
+
 def test_a_store_that_somebody_else_holds(typed: Typed, stopped: GatewayProcess, tmp_path: Path) -> None:
     """Another process serves the same state under another address: the command names it and keeps out."""
     stopped.start()

@@ -25,6 +25,7 @@ from comptroller.core.refusal import Refusal
 from comptroller.core.registry.build import build
 from comptroller.core.registry.registry import Registry
 from comptroller.core.work.stop import Acting, Stops, stop_keys
+from comptroller.flow.caller import Caller
 from comptroller.flow.gate import Gate, Limits, Provider
 from comptroller.flow.journal import Journal, LedgerUnavailableError
 from comptroller.flow.live import Line, LiveCall, LiveCalls
@@ -90,9 +91,12 @@ class House:
         model: str = "sandbox-large",
         session: str = "ses_by_hand",
         chain: tuple[Any, ...] | None = None,
+        caller: Caller | None = None,
     ) -> "OpenCall":
-        """Take a hold that draws on whatever is in force, and see it on disk."""
+        """Take a hold that draws on whatever is in force, and see it on disk. `caller`: with its whole chain."""
         gate = self.gate
+        if caller is not None:
+            identity, session, chain = caller.identity.id, caller.claims.session, caller.chain
         known = gate.registry.identities[identity]
         call_id, now_ns = gate.clock.new_id("call"), gate.clock.now_ns()
         facts = CallFacts(
@@ -106,13 +110,15 @@ class House:
             environment=known.environment,
             organization=gate.registry.organization.name,
             session=session,
-            chain=(identity,),
+            chain=(identity,) if caller is None else caller.names,
             registry_version=gate.registry.version,
             model=model,
             provider="sandbox",
             model_class="standard",
             price_version=gate.registry.prices.version,
             body_bytes=100,
+            above=() if caller is None else caller.above,
+            billed_team=None if caller is None else caller.billed_team,
         )
         scope = scope_facts(facts) if chain is None else msgspec.structs.replace(scope_facts(facts), chain=chain)
         amounts = Amounts(usd, tokens, 1)
@@ -252,7 +258,7 @@ async def _joined(store: Store, journal: Journal, clock: SystemClock, keyring: K
     )
     live = await store.live_sessions(clock.now_ns())
     spent = await store.instance_balances([LEDGER_KEY], [session.id for session in live])
-    for session in live:
+    for session in sorted(live, key=lambda each: each.depth):
         gate.open_session(session, spent.get(ledger_key(session.id), NOTHING))
     facts = ProcessFacts(
         version="0", pid=os.getpid(), started_at_ns=clock.now_ns(), listen=None, durability="process", store="here"

@@ -1,6 +1,7 @@
 """Break-glass: what can be asked for, who confirms, when it is over, and what a start knows of it."""
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -8,16 +9,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from comptroller.control import admins, api, break_glass
+from comptroller.control import admins, api, break_glass, policy, registry, tokens
 from comptroller.control.door import Outside
 from comptroller.control.problem import ControlProblem
 from comptroller.core.identity.admin import BOOTSTRAP, Actor
 from comptroller.core.instant import NANOS_PER_SECOND
 from comptroller.core.policy.break_glass import ASK_KEPT_NS
+from comptroller.core.refusal import Refusal
 from comptroller.core.work.stop import EVERYTHING, StopKey
 from comptroller.flow.journal import LedgerUnavailableError
+from comptroller.flow.models import Reachable, reachable_model
 from tests.control.asgi import Admin, ask
-from tests.control.house import House, opened
+from tests.control.house import SANDBOX, House, document, opened
 
 ADA, EVE = Actor("ada", "admin", named=True), Actor("eve", "approver", named=True)
 KEYS: tuple[StopKey, ...] = (("team", "red"), EVERYTHING)
@@ -237,3 +240,32 @@ class Short:
 
     async def grants(self, limit: int) -> list[Any]:
         return []
+
+
+FROZEN = {"freeze.cedar": '@id("nobody") forbid (principal, action, resource);'}
+
+
+async def test_explanations_and_lists_of_models_know_what_is_in_force(house: House) -> None:
+    await registry.apply(house.office, document(), "test", policies=FROZEN)
+    keyed = dataclasses.replace(SANDBOX, credentials={"openai": (b"authorization", b"Bearer x")})
+    house.gate.providers = {"sandbox": keyed}
+    ant = (await tokens.mint(house.office, "agent/ant", None, "test")).credential
+    bee = (await tokens.mint(house.office, "agent/bee", None, "test")).credential
+    question = policy.Question("agent/ant", "sandbox-large")
+    assert isinstance(reachable(house, ant), Refusal)
+    assert policy.explain(house.office, question).break_glass == []
+    grant_id = await asked(house)
+    await break_glass.confirm(house.office, grant_id, EVE)
+    assert isinstance(reachable(house, ant), Reachable)
+    assert isinstance(reachable(house, bee), Refusal), "it is of another team"
+    found = policy.explain(house.office, question)
+    assert (found.allowed, found.break_glass) == (False, [grant_id])
+    assert found.sentences[-1].startswith(f"It goes on all the same by {grant_id}, which breaks the glass for team red")
+    assert policy.explain(house.office, policy.Question("agent/bee", "sandbox-large")).break_glass == []
+    await break_glass.end(house.office, grant_id, EVE)
+    assert isinstance(reachable(house, ant), Refusal)
+    assert policy.explain(house.office, question).break_glass == []
+
+
+def reachable(house: House, credential: str) -> Reachable | Refusal:
+    return reachable_model(house.gate, "openai", [credential], "sandbox-large")

@@ -297,12 +297,6 @@ async def test_a_registered_child_takes_part_by_its_own_credential(house: House)
     assert (status, said["session"]["identity"]) == (201, "agent/cat")
 
 
-async def test_a_share_is_not_set_aside_and_nobody_is_told_that_it_was(house: House) -> None:
-    status, problem = await ask(house, "POST", "", await start(house), {"reserve": True})
-    assert (status, problem["code"]) == (422, "invalid")
-    assert "its limit is a ceiling" in problem["hint"]
-
-
 @pytest.mark.parametrize("body", [{"parent": "ses_x"}, {"agreed": True}, {"bounds": {"usd": -1}}, [], {"name": 7}])
 async def test_a_body_that_says_anything_else_is_refused(house: House, body: object) -> None:
     top = await start(house)

@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import msgspec
@@ -134,6 +134,8 @@ class Answers:
     def __init__(self) -> None:
         self.status, self.bodies = 200, dict[str, bytes]()
         self.url = ""
+        self.going_on, self.asked = Event(), Event()
+        self.going_on.set()
 
 
 @pytest.fixture
@@ -142,6 +144,8 @@ def answers() -> Iterator[Answers]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            told.asked.set()
+            told.going_on.wait(10)
             body = told.bodies.get(self.path, b"{}")
             self.send_response(told.status)
             self.send_header("location", "/keys")
@@ -167,6 +171,26 @@ def key_set(*keys: dict[str, Any]) -> bytes:
 
 GOOD = jwk.RSAKey.generate_key(2048, private=False).as_dict() | {"kid": "a"}
 CURVE = jwk.ECKey.generate_key("P-256", private=False).as_dict()
+
+
+async def test_nobody_waits_for_a_slow_issuer_while_its_keys_are_known(
+    keys: IssuerKeys, answers: Answers, clock: Time
+) -> None:
+    answers.bodies["/keys"] = key_set(GOOD)
+    issuer = trusted(answers.url, f"{answers.url}/keys")
+    assert not isinstance(await keys.key(issuer, "a"), Untrusted)
+    answers.going_on.clear()
+    answers.asked.clear()
+    clock.now_s += KEEP_S + 1
+    asking = asyncio.create_task(keys.key(issuer, "a"))
+    unknown = asyncio.create_task(keys.key(issuer, "b"))
+    await asyncio.to_thread(answers.asked.wait, 10)
+    async with asyncio.timeout(1):
+        assert not isinstance(await keys.key(issuer, "a"), Untrusted)
+    assert not asking.done()
+    answers.going_on.set()
+    assert not isinstance(await asking, Untrusted)
+    assert "does not publish" in why(await unknown)
 
 
 @pytest.mark.parametrize(

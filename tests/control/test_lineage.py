@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from comptroller.control import registry, session_changes, sessions, timed, tokens
+from comptroller.control import session_changes, sessions, timed, tokens
 from comptroller.control.problem import ControlProblem
 from comptroller.control.tokens import Minted, OpenRequest
 from comptroller.core.work.bounds import Bounds
@@ -14,8 +14,8 @@ from comptroller.flow.caller import Caller
 from comptroller.flow.decide import standing
 from comptroller.flow.identify import identify
 from comptroller.flow.journal import LedgerUnavailableError
-from tests.control.house import House, Interrupted, document, opened
-from tests.harness.configuration import budget, identity
+from tests.control.house import House, Interrupted, opened
+from tests.harness.configuration import identity
 
 USD = 10**9
 BOUNDS = {"agent": {"usd": "1.00", "wall_clock_s": 3600, "depth": 2, "fan_out": 5}}
@@ -239,15 +239,37 @@ async def test_what_binds_nothing_yet_is_said(tmp_path: Path) -> None:
             assert "bind nothing yet" in said
 
 
-async def test_a_plan_says_what_a_new_budget_does_not_begin_with(tmp_path: Path) -> None:
+async def test_a_change_lets_go_of_who_acts_below_that_session_and_of_nobody_else(tmp_path: Path) -> None:
     async with opened(tmp_path, bounds=BOUNDS) as house:
-
-        async def warned() -> list[str]:
-            budgets = [budget("all", "9 USD"), budget("red", "9 USD", scope={"team": "red"})]
-            planned = await registry.show_plan(house.office, document(bounds=BOUNDS, budgets=budgets))
-            return [warning.where for warning in planned.warnings if "below theirs" in warning.sentence]
-
         top = await start(house)
-        assert await warned() == []
-        await start(house, top)
-        assert await warned() == ["budgets.red"]
+        child = await start(house, top)
+        leaf, beside = await start(house, child), await start(house, top)
+        before = {each.session: caller_of(house, each) for each in (top, child, leaf, beside)}
+        assert all(caller_of(house, each) is before[each.session] for each in (top, child, leaf, beside))
+        await session_changes.narrow(house.office, child.session, Bounds(model_calls=1), None, None, "less", "admin")
+        again = {each.session: caller_of(house, each) for each in (top, child, leaf, beside)}
+        same = [session for session in before if before[session] is again[session]]
+        assert same == [top.session, beside.session]
+        assert again[leaf.session].session is house.gate.sessions[leaf.session]
+        await session_changes.narrow(house.office, top.session, Bounds(model_calls=1), None, None, "less", "admin")
+        assert house.gate.callers.credentials == set(), "nothing is left of any of them"
+
+
+async def test_a_sub_agent_is_sent_to_whoever_started_it_for_another_credential(tmp_path: Path) -> None:
+    async with opened(tmp_path, bounds=BOUNDS) as house:
+        top = await start(house)
+        child = await start(house, top)
+        await sessions.end_session(house.office, top.session, "enough", "admin")
+        for minted, hint in (
+            (top, "comptroller token agent/ant"),
+            (child, f"whoever started it (session {top.session})"),
+        ):
+            no = standing(house.gate, caller_of(house, minted))
+            assert no is not None
+            assert hint in no.hint
+
+
+def caller_of(house: House, minted: Minted) -> Caller:
+    caller = identify(house.gate, [minted.credential])
+    assert isinstance(caller, Caller), caller
+    return caller

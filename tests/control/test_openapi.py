@@ -9,8 +9,9 @@ import jsonschema_rs
 import pytest
 import schemathesis
 
-from comptroller.control import admins, api, break_glass, stops
+from comptroller.control import admins, api, break_glass, identity_requests, stops
 from comptroller.control.door import Outside
+from comptroller.control.proof import Proof
 from comptroller.control.route import Route
 from comptroller.core.budget.bounds import Bound
 from comptroller.core.identity.admin import Actor, Role
@@ -25,11 +26,15 @@ DOCUMENT = "/api/v1/openapi.json"
 KNOWN = [f"{route.method} {route.path}" for route in api.ROUTES]
 
 
+ISSUERS = {"main": {"kind": "oidc", "url": "https://login.acme.example", "audience": "us", "unregistered": "request"}}
+WANTED = identity_requests.Wanted("red-lead@acme.example", "tries things", "testing", "agent", None)
+
+
 @pytest.fixture
 async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
     """A house where something has happened to everything that a route shows."""
     limits = [budget("pool", "1.00 USD"), budget("calls", "50 calls", "day", per="identity", mode="shadow")]
-    async with opened(tmp_path_factory.mktemp("house"), budgets=limits) as house:
+    async with opened(tmp_path_factory.mktemp("house"), budgets=limits, issuers=ISSUERS) as house:
         call = await house.hold(5_000_000)
         call.settle(3_000_000, usage=Usage(6, 4, cached_tokens=2, reasoning_tokens=1))
         await house.refuse(Refusal(code="budget_exhausted", sentence="No.", hint="Ask.", limit="pool", needed="1"))
@@ -47,6 +52,9 @@ ASKED: Mapping[str, tuple[str, Any]] = {
     "GET /openapi.json": ("", None),
     "GET /status": ("", None),
     "GET /identities": ("", None),
+    "GET /identity-requests": ("all=true", None),
+    "POST /identity-requests/{request}/approve": ("", {"name": "agent/new", "team": "red", "reason": "as agreed"}),
+    "POST /identity-requests/{request}/deny": ("", {"reason": "nobody knows of it"}),
     "GET /budgets": ("", None),
     "GET /calls": ("limit=5&since=2026-01-01T00:00:00Z", None),
     "GET /spend": ("by=model&since=2026-01-01T00:00:00Z&until=2099-01-01T00:00:00Z&team=red&limit=5", None),
@@ -114,7 +122,16 @@ async def test_every_answer_is_as_the_document_says(house: House, name: str) -> 
     if house.office.admins.get(eve.name) is None:
         await admins.add(house.office, eve.name, eve.role, None, None, None, "test")
     asked = await break_glass.ask(house.office, "team", "red", 60, 10**9, "a fire", eve)
-    places = {"{call}": call, "{session}": session, "{secret}": issued, "{admin}": "olga", "{grant}": asked.id}
+    proof = Proof(house.gate.registry.federation.issuers["main"], {"sub": "somebody"})
+    wished, _ = await identity_requests.ask(house.office, proof, WANTED)
+    places = {
+        "{call}": call,
+        "{session}": session,
+        "{secret}": issued,
+        "{admin}": "olga",
+        "{grant}": asked.id,
+        "{request}": wished.id,
+    }
     credential: str | None = ADMIN
     if name in NAMED:
         credential = (await admins.add(house.office, "otto", NAMED[name], None, None, None, "test")).credential

@@ -1,6 +1,8 @@
 """A token is judged by the registry that is in force once the issuer's keys have come."""
 
+import base64
 import json
+import random
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from comptroller.control.problem import ControlProblem
 from comptroller.core.identity.federation import TrustedIssuer, Untrusted
 from tests.control.house import House, opened
 from tests.control.test_caller_api import FORM, Sent
+from tests.fuzz.caller_shots import ISSUER, KEYS, trust
 from tests.harness.configuration import identity
 from tests.harness.issuer import AUDIENCE, IssuerProcess
 
@@ -119,6 +122,22 @@ async def test_a_genuine_token_of_another_kind_or_client_is_nobodys(
         assert (status, said.get("code")) == (200 if code is None else 400, code)
         if code is not None:
             assert "another client" in said["error_description"] or claims["aud"] == "other"
+
+
+async def test_whatever_an_issuer_may_write_is_a_yes_or_a_no(tmp_path: Path) -> None:
+    """Of whatever head: it is read before the signature, so anybody may write one."""
+    tokens = trust(tmp_path, random.Random(7))
+    main = {**TRUSTED, "url": ISSUER, "keys": f"file:{tmp_path / KEYS}", "client_id": "cli"}
+    async with opened(tmp_path, identities={"agent/ant": ANT, "agent/bee": BEE}, issuers={"main": main}) as house:
+        answers = [await exchanged(house, token) for token in tokens]
+        assert {status for status, _ in answers} == {200, 400}
+        for crit in (5, None, True, "exp", ["exp"], [], {}):
+            head, *rest = tokens[0].split(".")
+            more = json.loads(base64.urlsafe_b64decode(head + "==")) | {"crit": crit}
+            forged = base64.urlsafe_b64encode(json.dumps(more).encode()).rstrip(b"=").decode()
+            status, said = await exchanged(house, ".".join((forged, *rest)))
+            assert (status, said["code"]) == (400, "token_invalid")
+        assert {event for event, _ in house.warnings} == {"exchange_refused"}, "no fault of ours"
 
 
 async def test_who_a_token_is_for_is_said_in_printable_words_and_not_for_ever(

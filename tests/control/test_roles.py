@@ -30,7 +30,11 @@ LEAST: dict[str, set[str]] = {
         "POST /break-glass",
         "POST /break-glass/{grant}/end",
     },
-    "approver": {"POST /break-glass/{grant}/confirm"},
+    "approver": {
+        "POST /break-glass/{grant}/confirm",
+        "POST /identity-requests/{request}/approve",
+        "POST /identity-requests/{request}/deny",
+    },
     "admin": {
         "POST /admins",
         "POST /admins/{admin}/rotate",

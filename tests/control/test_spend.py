@@ -8,11 +8,15 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from comptroller.control import api
+from comptroller.control import api, tokens
 from comptroller.control.door import Outside
+from comptroller.control.tokens import OpenRequest
 from comptroller.core.instant import from_datetime
+from comptroller.flow.caller import Caller
+from comptroller.flow.identify import identify
 from tests.control.asgi import Admin, Said, ask
-from tests.control.house import House, opened
+from tests.control.house import House, opened, posted
+from tests.harness.configuration import budget, identity
 from tests.store.samples import CHARGE, held, refused, settled
 
 
@@ -96,3 +100,28 @@ async def test_what_cannot_be_asked(tmp_path: Path) -> None:
             assert said.status in {400, 422}
             assert words in said.body["detail"], query
         assert (await spend(house)).body["rows"] == []
+
+
+@pytest.mark.parametrize(("bill_to", "payer"), [("self", "blue"), ("root", "red")])
+async def test_one_team_pays_and_every_team_of_the_chain_counts(tmp_path: Path, bill_to: str, payer: str) -> None:
+    organization = {"name": "acme", "trust_domain": "acme.example", "bill_to": bill_to}
+    identities = {"agent/ant": identity("red"), "agent/bee": identity("blue", may_act=["agent/ant"])}
+    budgets = [budget(team, "9 USD", scope={"team": team}) for team in ("red", "blue")]
+    async with opened(tmp_path, organization=organization, identities=identities, budgets=budgets) as house:
+        top = await tokens.open_session(house.office, OpenRequest(identity="agent/ant"), "test")
+        below = await tokens.open_session(house.office, OpenRequest(identity="agent/bee", parent=top.session), "test")
+        for minted in (top, below):
+            caller = identify(house.gate, [minted.credential])
+            assert isinstance(caller, Caller)
+            await house.spend(1 if minted is top else 10, caller=caller)
+        assert (posted(house, "red"), posted(house, "blue")) == ({"": 11}, {"": 10})
+        hour_ago = (datetime.now(ZoneInfo("UTC")) - timedelta(hours=1)).isoformat()
+        said = await spend(house, by="team", since=hour_ago)
+        paid = {row["key"]: row["charge_usd"] for row in said.body["rows"]}
+        both = {"red": "0.000000011"} if payer == "red" else {"red": "0.000000001", "blue": "0.00000001"}
+        assert paid == both
+        owners = await spend(house, by="owner", since=hour_ago, team=payer)
+        assert owners.body["rows"][0]["key"] == "blue-lead@acme.example"
+        row = (await ask(api.build(house.office, Outside(Admin())), "GET", "/api/v1/calls")).body[0]
+        assert (row["identity"], row["team"], row["billed_team"]) == ("agent/bee", "blue", payer)
+        assert row["chain"] == ["agent/bee", "agent/ant"]

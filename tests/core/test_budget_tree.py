@@ -91,6 +91,30 @@ def test_all_attributes_of_a_scope_must_match_at_one_node_and_a_budget_is_drawn_
     ]
 
 
+def test_a_hold_grows_on_every_window_or_on_none_and_gives_back_on_all() -> None:
+    tree = BudgetTree([a_budget("all", limit=1000), a_budget("red", scope={"team": ("red",)}, limit=100)])
+    draw = tree.drawn_by(facts(), T0)
+    tree.hold("h", draw, Amounts(usd=60))
+    refused = tree.extend("h", Amounts(usd=41))
+    assert isinstance(refused, Window)
+    assert (refused.budget.name, [w.held for w in draw.windows]) == ("red", [60, 60])
+    assert isinstance(tree.extend("h", Amounts(usd=40)), Hold)
+    assert [w.held for w in draw.windows] == [100, 100]
+    tree.shrink("h", Amounts(usd=90))
+    assert [w.held for w in draw.windows] == [10, 10]
+    tree.settle("h", Amounts(usd=7))
+    assert [(w.held, w.posted) for w in draw.windows] == [(0, 7), (0, 7)]
+
+
+def test_an_overdrawn_window_has_no_say_in_a_unit_that_does_not_grow() -> None:
+    tree = BudgetTree([a_budget("all"), a_budget("calls", unit="calls", limit=5)])
+    tree.hold("h", tree.drawn_by(facts(), T0), Amounts(usd=10, calls=1))
+    tree.replace([a_budget("all"), a_budget("calls", unit="calls", limit=0)], {})
+    assert isinstance(tree.extend("h", Amounts(usd=10)), Hold)
+    tree.replace([a_budget("all", limit=19), a_budget("calls", unit="calls", limit=0)], {})
+    assert isinstance(tree.extend("h", Amounts(usd=1)), Window)
+
+
 def test_a_call_settles_in_the_window_it_was_reserved_in() -> None:
     tree = BudgetTree([a_budget("b")])
     before = tree.drawn_by(facts(), T0)
@@ -182,6 +206,37 @@ class TreeMachine(RuleBasedStateMachine):
         if fits:
             self.held[name] = (amounts, [(w.key, w.budget.unit) for w in draw.windows])
         return name
+
+    @rule(name=open_holds, usd=st.integers(0, 200), tokens=st.integers(0, 2000))
+    def extend(self, name: str, usd: int, tokens: int) -> None:
+        more = Amounts(usd, tokens)
+        if name not in self.held:
+            with pytest.raises(SettledTwiceError):
+                self.tree.extend(name, more)
+            return
+        amounts, keys = self.held[name]
+        grows = [w for w in self.tree.holds[name].windows if w.budget.mode == "hard" and more.of(w.budget.unit)]
+        fits = all(more.of(w.budget.unit) <= w.remaining for w in grows)
+        outcome = self.tree.extend(name, more)
+        assert isinstance(outcome, Hold) is fits
+        if isinstance(outcome, Hold):
+            self.held[name] = (amounts.plus(more), keys)
+            assert outcome.amounts == self.held[name][0]
+
+    @rule(name=open_holds, usd=st.floats(0, 1.2), tokens=st.floats(0, 1.2))
+    def shrink(self, name: str, usd: float, tokens: float) -> None:
+        if name not in self.held:
+            with pytest.raises(SettledTwiceError):
+                self.tree.shrink(name, Amounts())
+            return
+        amounts, keys = self.held[name]
+        less = Amounts(int(amounts.usd * usd), int(amounts.tokens * tokens))
+        if less.exceeds(amounts):
+            with pytest.raises(ValueError, match=name):
+                self.tree.shrink(name, less)
+            return
+        assert self.tree.shrink(name, less).amounts == amounts.less(less)
+        self.held[name] = (amounts.less(less), keys)
 
     @rule(name=consumes(open_holds), part=st.floats(0, 1), over=st.booleans())
     def settle(self, name: str, part: float, over: bool) -> None:

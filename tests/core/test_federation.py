@@ -62,6 +62,29 @@ def test_claims_stand_for_one_identity_or_for_nobody(claims: dict[str, Any], ide
     assert stands_for(rules, **claims) == identity
 
 
+@pytest.mark.parametrize(
+    ("verified", "identity"),
+    [
+        ({"email_verified": True}, "human/eve"),
+        ({"email_verified": "true"}, "human/eve"),
+        ({"email_verified": False}, "identity_unmatched"),
+        ({"email_verified": "false"}, "identity_unmatched"),
+        ({"email_verified": 1}, "identity_unmatched"),
+        ({"email_verified": ["false"]}, "identity_unmatched"),
+        ({}, "identity_unmatched"),
+    ],
+)
+def test_an_address_that_nobody_verified_stands_for_nobody(verified: dict[str, Any], identity: str) -> None:
+    """At most providers anybody may write any address into their own account."""
+    rules = [
+        Rule("human/eve", "main", {"email": ("eve@acme.example",)}),
+        Rule("human/eve", "main", {"email": ("eve@acme.example",), "sub": ("5",)}),
+        Rule("human/ada", "main", {"sub": ("ada",)}),
+    ]
+    assert stands_for(rules, sub="5", email="eve@acme.example", **verified) == identity
+    assert stands_for(rules, sub="ada", email="else@acme.example", **verified) == "human/ada"
+
+
 def test_two_rules_of_one_identity_are_not_two_identities() -> None:
     rules = [Rule("agent/x", "main", {"sub": ("one",)}), Rule("agent/x", "main", {"ref": ("main",)})]
     assert stands_for(rules, sub="one", ref="main") == "agent/x"

@@ -107,6 +107,16 @@ def test_a_stopped_gateway_that_is_well(typed: Typed, patient: Path) -> None:
     assert snapshot(patient) == before, "and it is as it was"
 
 
+def test_whether_the_bootstrap_credential_opens_anything(typed: Typed, patient: Path) -> None:
+    assert "opens everything on this machine" in examine(typed, patient)[1]["credentials.admin"][1]
+    config = str(patient / "comptroller.toml")
+    for name, role in (("olga", "operator"), ("ada", "admin")):
+        assert typed("admins", "add", name, "--role", role, "--config", config).returncode == 0
+        state, sentence, _ = examine(typed, patient)[1]["credentials.admin"]
+        assert state == "ok"
+        assert ("it opens nothing" in sentence) == (role == "admin")
+
+
 def test_a_running_gateway_that_is_well(typed: Typed, sandbox: SandboxProcess, tmp_path: Path) -> None:
     with GatewayProcess(tmp_path, process(sandbox.url), registry(BUDGETS, MEMBERS)) as gateway:
         credential = gateway.token("agent/ant")

@@ -248,6 +248,8 @@ WAYS: Mapping[str, Making] = {
     "body_timeout": _slowly,
     "gateway_busy": simply(lambda world: world.by(messages=_text(MIB + MIB // 2))),
     "request_invalid": simply(lambda world: world.by(messages=[])),
+    "object_unknown": simply(lambda world: world.by(previous_response_id="resp_of-somebody")),
+    "unsupported": simply(lambda world: world.by(background=True)),
     "model_unknown": simply(lambda world: world.by(model="nobody-serves-this")),
     "model_suspended": simply(lambda world: world.by(model="halted")),
     "provider_unavailable": simply(lambda world: world.by("agent/walled")),

@@ -49,6 +49,9 @@ NAMES = [f"{route.method} {route.path}" for route in ROUTES]
 NEVER_DONE = {
     "GET /openapi.json",  # read first of all
     "POST /bounds/resume",  # nothing was billed above its bound
+    # No issuer is trusted, so nobody asks for anything; tests/end_to_end/test_identity_requests.py does.
+    "POST /identity-requests/{request}/approve",
+    "POST /identity-requests/{request}/deny",
     # Chance has ended every session before it hits on words that fit together; tests/control/test_openapi.py does them.
     "POST /sessions/open",
     "POST /sessions/{session}/narrow",

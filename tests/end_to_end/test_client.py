@@ -136,6 +136,25 @@ def test_one_that_would_end_no_later_is_not_asked_for_again(gateway: GatewayProc
         assert child.credential() == last
 
 
+def test_one_that_ended_when_its_credential_was_due_is_closed_all_the_same(gateway: GatewayProcess) -> None:
+    with begin(gateway) as root:
+        child = root.child("gone", lifetime_s=2).open()
+        gateway.admin("POST", f"/sessions/{child.id}/end", {"reason": "enough"})
+        eventually(lambda: child._open.due)
+        child.close("failed")
+    assert row_of(gateway, child)["outcome"] == "stopped"
+
+
+def test_a_gateway_on_this_machine_is_not_asked_through_a_proxy(
+    gateway: GatewayProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be handed the credential."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with begin(gateway) as root:
+        assert root.show()["state"] == "active"
+
+
 def test_nobody_renews_its_own(gateway: GatewayProcess) -> None:
     with begin(gateway) as root:
         for what, sent in (("credential", {}), ("renew", {"bounds": {"usd": "9.00"}})):

@@ -34,16 +34,16 @@ class Sdk(NamedTuple):
     raises: Mapping[int, str]
 
 
-SDKS = {
+SDKS: dict[str, Sdk] = {
     "openai": Sdk(
         openai,
         "/v1",
         lambda client, given: client.chat.completions.create(**given),
         {"Authorization": openai.Omit()},
-        lambda client: client.responses.create(model="sandbox-large", input="Hello"),
+        lambda client: client.fine_tuning.jobs.create(model="sandbox-large", training_file="file-1"),
         lambda client: client.chat.completions.list(),
         {400: "BadRequestError", 401: "AuthenticationError", 404: "NotFoundError"}
-        | dict.fromkeys((402, 405, 408, 413), "APIStatusError")
+        | dict.fromkeys((402, 405, 408, 413, 426), "APIStatusError")
         | dict.fromkeys((500, 502, 503, 504), "InternalServerError"),
     ),
     "anthropic": Sdk(
@@ -51,7 +51,7 @@ SDKS = {
         "",
         lambda client, given: client.messages.create(**given),
         {"Authorization": anthropic.Omit()},
-        lambda client: client.messages.count_tokens(model="sandbox-large", messages=ASK),
+        lambda client: client.get("/v1/skills", cast_to=object),
         lambda client: client.get("/v1/messages", cast_to=object),
         {
             400: "BadRequestError",
@@ -61,6 +61,7 @@ SDKS = {
             405: "APIStatusError",
             408: "RequestTimeoutError",
             413: "ContentTooLargeError",
+            426: "APIStatusError",
             500: "InternalServerError",
             502: "InternalServerError",
             503: "ServiceUnavailableError",
@@ -68,7 +69,18 @@ SDKS = {
         },
     ),
 }
-BESIDE = {"route_unknown", "method_not_allowed", "credential_missing"}  # not what is asked, but how
+
+
+def ask_responses(client: Any, given: Mapping[str, Any]) -> object:
+    """The same question by the other route of the same package."""
+    others = {name: value for name, value in given.items() if name not in {"messages", "max_tokens"}}
+    return client.responses.create(input="Tell me about holds.", **others)
+
+
+SDKS["responses"] = SDKS["openai"]._replace(call=ask_responses)
+RESPONSES_ONLY = {"object_unknown", "unsupported"}  # what other routes have no words for
+HANDSHAKE: Any = {"headers": {"Connection": "Upgrade", "Upgrade": "websocket"}}
+BESIDE = {"route_unknown", "method_not_allowed", "upgrade_refused", "credential_missing"}  # not what is asked, but how
 RETRY_AFTER = {"gateway_busy": 1, "ledger_unavailable": 5, "draining": 5}  # seconds
 REACHES_A_PROVIDER = {"provider_credential_rejected"}
 
@@ -83,8 +95,10 @@ def test_every_code_is_met() -> None:
     assert set(REFUSALS) == WAYS.keys() | BESIDE
 
 
-@pytest.mark.parametrize("code", REFUSALS)
-@pytest.mark.parametrize("name", SDKS)
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [(name, code) for name in SDKS for code in REFUSALS if (name == "responses") == (code in RESPONSES_ONLY)],
+)
 def test_a_refusal_is_raised_as_it_should_be_and_retried_only_where_that_helps(
     world: Refusing, code: str, name: str
 ) -> None:
@@ -116,7 +130,11 @@ def refusal_of(sdk: Sdk, code: str, way: Way, *, retries: int) -> Any:
     given = {**GIVEN, **way.asked(PICTURES[sdk.package.__name__])}
     if code == "credential_missing":
         given["extra_headers"] = sdk.no_credential
-    ways = {"route_unknown": sdk.no_route, "method_not_allowed": sdk.wrong_method}
+    ways = {
+        "route_unknown": sdk.no_route,
+        "method_not_allowed": sdk.wrong_method,
+        "upgrade_refused": lambda client: client.get("/v1/responses", cast_to=object, options=HANDSHAKE),
+    }
     act = ways.get(code, lambda connected: sdk.call(connected, given))
     client = sdk.package.OpenAI if sdk.package is openai else sdk.package.Anthropic
     with (

@@ -26,14 +26,27 @@ FREE = [
     if not isinstance(target, ModelCall) and target != "caller"
 ]
 BESIDE = [(re.sub(r"{\w+}", "anything", path), method) for path, method, target in EVERY if target == "caller"]
-BODIES: dict[str, Any] = {"openai_chat": chat(), "anthropic_messages": chat(max_tokens=100)}
+# What is asked of each dialect; what makes it too dear for `agent/poor`, if that is not a long output; which stream.
+BODIES: dict[str, Any] = {
+    "openai_chat": chat(),
+    "openai_responses": {"model": "sandbox-large", "input": "Tell me about holds."},
+    "anthropic_messages": chat(max_tokens=100),
+    "anthropic_count_tokens": chat(),
+}
+DEAR: dict[str, Any] = {
+    "openai_responses": {"model": "sandbox-large", "input": "Tell me about holds.", "max_output_tokens": 4000}
+}
+UNSTREAMED = {"anthropic_count_tokens"}
+NOTHING_TAKEN = {"anthropic_count_tokens"}  # providers take nothing for these: policed and recorded, and no call
+PAID = [call for call in CALLS if call[2] not in NOTHING_TAKEN]
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "post")
 
 # What providers have beside, and what a client may try.
 ELSEWHERE = [
     *(
         "/v1/completions",
-        "/v1/responses",
+        "/v1/responses/compact",
+        "/v1/responses/input_tokens",
         "/v1/embeddings",
         "/v1/moderations",
         "/v1/files",
@@ -49,7 +62,7 @@ ELSEWHERE = [
         "/v1/containers",
         "/v1/conversations",
     ),
-    *("/v1/messages/count_tokens", "/v1/messages/batches", "/v1/complete", "/v1/skills", "/anthropic/v1/files"),
+    *("/v1/messages/batches", "/v1/complete", "/v1/skills", "/anthropic/v1/files"),
     *("/v1beta/models/m:generateContent", "/v1/models/m:generateContent", "/chat/completions", "/messages"),
     *("/v1/chat/completions/", "/v1/messages/", "/v1//messages", "/V1/messages", "/v1/messages%2f", "/v1/models/"),
     *("/openai/v1/messages", "/anthropic/v1/chat/completions", "/sandbox/bill", "/", "*", "//"),
@@ -83,31 +96,55 @@ def test_the_table_has_both_kinds() -> None:
     assert ("/", "HEAD") in FREE
 
 
-@pytest.mark.parametrize(("path", "method", "dialect"), CALLS)
-@pytest.mark.parametrize("stream", [False, True])
+def dear(dialect: str) -> Any:
+    return BODIES[dialect] | DEAR.get(dialect, {"max_tokens": 4000})
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "dialect", "stream"),
+    [(*call, stream) for call in PAID for stream in (False, True) if not stream or call[2] not in UNSTREAMED],
+)
 def test_a_route_that_can_cost_money_holds_and_charges(
     gateway: GatewayProcess, sandbox: SandboxProcess, path: str, method: str, dialect: str, stream: bool
 ) -> None:
-    said = ask(gateway, mint(gateway)["credential"], BODIES[dialect] | {"stream": stream}, path=path, method=method)
-    assert said.status == 200
+    streamed = {} if dialect in UNSTREAMED else {"stream": stream}
+    said = ask(gateway, mint(gateway)["credential"], BODIES[dialect] | streamed, path=path, method=method)
+    assert said.status == 200, said
     (line,) = sandbox.settled()
     row = settled_row(gateway, said.call_id)
     assert line["client_request_id"] == f"{row['id']}.1"
     assert 0 < int(line["charge_nanos"]) == nanos(row["charge_usd"]) <= nanos(row["held_usd"])
 
 
-@pytest.mark.parametrize(("path", "method", "dialect"), CALLS)
+@pytest.mark.parametrize(("path", "method", "dialect"), [call for call in CALLS if call[2] in NOTHING_TAKEN])
+def test_what_providers_take_nothing_for_is_recorded_and_draws_on_nothing(
+    gateway: GatewayProcess, sandbox: SandboxProcess, path: str, method: str, dialect: str
+) -> None:
+    assert ask(gateway, None, BODIES[dialect], path=path, method=method).status == 401
+    session = mint(gateway, "agent/poor")
+    before = {row["name"]: row["held"] for row in gateway.admin("GET", "/budgets")}
+    said = ask(gateway, session["credential"], BODIES[dialect], path=path, method=method)
+    assert said.status == 200, said
+    (line,) = sandbox.settled()
+    row = settled_row(gateway, said.call_id)
+    assert line["client_request_id"] == f"{row['id']}.1"
+    assert (line["charge_nanos"], row["charge_usd"], row["held_usd"]) == ("0", "0.00", "0.00")
+    assert {row["name"]: row["held"] for row in gateway.admin("GET", "/budgets")} == before
+    (shown,) = [each for each in gateway.admin("GET", "/sessions?limit=1000") if each["id"] == session["session"]]
+    assert shown["spent"]["model_calls"] == 0
+
+
+@pytest.mark.parametrize(("path", "method", "dialect"), PAID)
 def test_none_of_them_sends_anything_without_a_credential_or_a_budget(
     gateway: GatewayProcess, sandbox: SandboxProcess, path: str, method: str, dialect: str
 ) -> None:
     assert ask(gateway, None, BODIES[dialect], path=path, method=method).status == 401
     poor = mint(gateway, "agent/poor")["credential"]
-    body = BODIES[dialect] | {"max_tokens": 4000}
-    assert ask(gateway, poor, body, path=path, method=method).status == 402
+    assert ask(gateway, poor, dear(dialect), path=path, method=method).status == 402
     assert sandbox.requests() == []
 
 
-@pytest.mark.parametrize(("path", "method", "dialect"), CALLS)
+@pytest.mark.parametrize(("path", "method", "dialect"), PAID)
 @pytest.mark.parametrize("spelled", [*SPELLED, "letters"])
 def test_another_spelling_of_its_path_is_no_way_around(
     gateway: GatewayProcess, sandbox: SandboxProcess, path: str, method: str, dialect: str, spelled: str
@@ -115,7 +152,7 @@ def test_another_spelling_of_its_path_is_no_way_around(
     other = "".join(f"%{ord(each):02x}" if each == "s" else each for each in path)
     target = other if spelled == "letters" else spelled.format(path)
     poor = mint(gateway, "agent/poor")["credential"]
-    said = ask(gateway, poor, BODIES[dialect] | {"max_tokens": 4000}, path=target, method=method)
+    said = ask(gateway, poor, dear(dialect), path=target, method=method)
     assert said.status in {400, 402, 404}, said
     assert ask(gateway, None, BODIES[dialect], path=target, method=method).status in {400, 401, 404}
     assert sandbox.requests() == []
@@ -179,7 +216,7 @@ def test_what_callers_ask_beside_calls_sends_and_records_nothing(
     for given in (mint(alone)["credential"], None):
         body = b"token=x&grant_type=x" if form else BODIES["anthropic_messages"]
         said = ask(alone, given, body, path=path, method=method, headers=kind)
-        assert said.status in {200, 400, 401, 403, 404}, said
+        assert said.status in {200, 400, 401, 403, 404, 409}, said
         assert b"x-comptroller-call-id" not in said.headers
     assert_free(alone, ear)
 
@@ -232,9 +269,26 @@ def test_a_model_list_has_the_shape_of_whoever_asks(
 
 def test_a_refusal_on_no_route_is_said_in_the_words_of_whoever_asks(alone: GatewayProcess) -> None:
     credential = mint(alone)["credential"]
-    anthropic = ask(alone, credential, b"{}", path="/v1/messages/count_tokens")
+    anthropic = ask(alone, credential, b"{}", path="/v1/messages/batches")
     assert (anthropic.status, anthropic.error["type"]) == (404, "not_found_error")
     assert anthropic.error["comptroller"]["code"] == "route_unknown"
-    assert "/v1/messages/count_tokens" in anthropic.error["message"]
-    openai = ask(alone, credential, b"{}", path="/v1/responses")
+    assert "/v1/messages/count_tokens" in anthropic.error["message"], "it lists what there is"
+    openai = ask(alone, credential, b"{}", path="/v1/fine_tuning/jobs")
     assert (openai.status, openai.code) == (404, "route_unknown")
+
+
+@pytest.mark.parametrize("path", ["/v1/responses", "/v1/realtime?model=gpt-realtime", "/v1/chat/completions", "/x"])
+def test_a_websocket_is_refused_at_once_and_in_http(alone: GatewayProcess, ear: Ear, path: str) -> None:
+    """What Codex asks first: on 426 it goes on with a POST, and on 404, 405 and 501 only after seconds."""
+    asked = {
+        "connection": "Upgrade",
+        "upgrade": "websocket",
+        "sec-websocket-version": "13",
+        "sec-websocket-key": "eA==",
+    }
+    said = ask(alone, mint(alone)["credential"], b"", path=path, method="GET", headers=asked)
+    assert (said.status, said.code) == (426, "upgrade_refused")
+    assert said.headers["upgrade"] == "HTTP/1.1"
+    assert "upgrade" in said.headers["connection"] or "close" in said.headers["connection"]
+    assert "sec-websocket-accept" not in said.headers
+    assert_free(alone, ear)

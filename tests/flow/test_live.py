@@ -32,6 +32,35 @@ async def test_a_line_cut_before_the_block_ends_it_at_its_first_await() -> None:
     await asyncio.sleep(0)
 
 
+@pytest.mark.parametrize("early", [True, False])
+async def test_a_cut_of_a_block_in_which_nothing_waits_touches_nobody_later(*, early: bool) -> None:
+    """What settles after the block waits for the disk: it is not cancelled for the block."""
+    line = Line()
+    if early:
+        line.cut("stopped")
+    with line:
+        line.cut("stopped")
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert line.reason == "stopped"
+
+
+async def test_a_cut_by_the_task_itself_ends_the_block_at_its_next_await_and_no_other_block() -> None:
+    line = Line()
+    with line:
+        line.cut("client_slow")
+        await forever()
+        pytest.fail("the block goes on after a cut")
+    line.renew()
+    with line:
+        line.cut("stopped")
+    line.renew()
+    with line:
+        for _ in range(3):
+            await asyncio.sleep(0)
+    assert line.reason is None
+
+
 async def test_the_first_reason_stands() -> None:
     line = Line()
     line.cut("client_slow")

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.end_to_end.caller import eventually, mint
+from tests.fuzz.caller_shots import AUDIENCE, ISSUER, KEYS, Known, caller_shot, trust
 from tests.fuzz.shots import Shot, shot
-from tests.harness.configuration import budget, process, registry
+from tests.harness.configuration import Table, budget, identity, process, registry
 from tests.harness.gateway import GatewayProcess
 from tests.sandbox.process import SandboxProcess
 from tests.torture.books import read_bill, read_books
@@ -35,11 +36,11 @@ def run(folder: Path, seed: int, seconds: float) -> Result:
     settings = process("", limits={"body_timeout_s": 2.0})
     with SandboxProcess() as sandbox:
         settings["providers"]["sandbox"]["base_url"] = sandbox.url
-        with GatewayProcess(folder, settings, registry([budget("all", "1000000.00 USD")])) as gateway:
-            credential = mint(gateway)["credential"]
+        tokens = trust(folder, random.Random(seed))
+        with GatewayProcess(folder, settings, known_here()) as gateway:
             until = time.monotonic() + seconds
             with ThreadPoolExecutor(SLOTS) as pool:
-                heard = pool.map(lambda slot: _throw(gateway.port, credential, seed * 1000 + slot, until), range(SLOTS))
+                heard = pool.map(lambda slot: _throw(gateway, tokens, seed * 1000 + slot, until), range(SLOTS))
                 said = [each for slot in heard for each in slot]
             eventually(lambda: gateway.admin("GET", "/status")["open_holds"] == 0)
             assert gateway.ready()
@@ -55,13 +56,33 @@ def run(folder: Path, seed: int, seconds: float) -> Result:
             return Result(len(said), Counter(status for status, _ in said), faults, verdicts)
 
 
-def _throw(port: int, credential: str, seed: int, until: float) -> list[tuple[int, bytes]]:
+def known_here() -> Table:
+    """Two agents, one of them known to an issuer whose keys stand in a file; a sandbox; and nothing that runs out."""
+    issuer = {"kind": "oidc", "url": ISSUER, "audience": AUDIENCE, "algorithms": ["RS256"], "keys": f"file:{KEYS}"}
+    federated = [{"issuer": "main", "subject": "me"}]
+    identities = {"agent/ant": identity("red", federated=federated), "agent/bee": identity("blue")}
+    identities["agent/visitor"] = identity("blue", environment="experimentation")
+    bounds = {"agent": {"usd": "unbounded", "model_calls": "unbounded", "fan_out": 10_000}}
+    limits = [budget("all", "1000000.00 USD"), budget("each", "1.00 USD", per="subject")]
+    unregistered = {"unregistered": "sandbox", "sandbox": "agent/visitor"}
+    return registry(limits, identities, issuers={"main": {**issuer, **unregistered, "client_id": "cli"}}, bounds=bounds)
+
+
+def _throw(gateway: GatewayProcess, tokens: list[str], seed: int, until: float) -> list[tuple[int, bytes]]:
     dice = random.Random(seed)
     said: list[tuple[int, bytes]] = []
+    known, credential = _known(gateway, tokens), mint(gateway)["credential"]
     while time.monotonic() < until:
-        each = shot(dice, credential)
-        said.append((_status(_ask(port, each)), b"".join(each.pieces)))
+        if dice.random() < 0.005:
+            known = _known(gateway, tokens)  # it may have been closed, revoked or narrowed to nothing
+        each = shot(dice, credential) if dice.random() < 0.5 else caller_shot(dice, known)
+        said.append((_status(_ask(gateway.port, each)), b"".join(each.pieces)))
     return said
+
+
+def _known(gateway: GatewayProcess, tokens: list[str]) -> Known:
+    secret = gateway.admin("POST", "/secrets", {"identity": "agent/ant", "expires_s": 3600})["secret"]
+    return Known(mint(gateway)["credential"], secret, tokens)
 
 
 def _ask(port: int, each: Shot) -> bytes:

@@ -36,8 +36,14 @@ class Shot(NamedTuple):
 
 
 def shot(dice: random.Random, credential: str) -> Shot:
+    """At a model route."""
     path, body = _body(dice)
-    raw = intact = _request(dice, path, body, credential)
+    return thrown(dice, _request(dice, path, body, credential))
+
+
+def thrown(dice: random.Random, raw: bytes) -> Shot:
+    """A request as it leaves: mostly whole, at times spoilt, cut off or in pieces."""
+    intact = raw
     if dice.random() < 0.25:
         raw = _spoil(dice, raw)
     if dice.random() < 0.15:
@@ -53,7 +59,7 @@ def _body(dice: random.Random) -> tuple[str, bytes]:
     if path == PATHS["openai_chat"]:
         value.pop("max_completion_tokens", None)
     for _ in range(dice.choice((0, 1, 1, 2, 4))):
-        value = _mutated(dice, value)
+        value = mutated(dice, value)
     body = json.dumps(value, ensure_ascii=dice.random() < 0.5).encode("utf-8", "surrogatepass")
     kind = dice.random()
     if kind < 0.05:
@@ -66,7 +72,7 @@ def _body(dice: random.Random) -> tuple[str, bytes]:
     return path, body
 
 
-def _mutated(dice: random.Random, value: Any) -> Any:
+def mutated(dice: random.Random, value: Any) -> Any:
     """The value with one place of it changed: another type, gone, twice, or deeper."""
     places = [(value, key) for key in value] if isinstance(value, dict) else [(value, i) for i in range(len(value))]
     if not places:
@@ -74,7 +80,7 @@ def _mutated(dice: random.Random, value: Any) -> Any:
     holder, key = dice.choice(places)
     inner = holder[key]
     if isinstance(inner, dict | list) and inner and dice.random() < 0.7:
-        holder[key] = _mutated(dice, inner)
+        holder[key] = mutated(dice, inner)
     elif isinstance(holder, dict) and dice.random() < 0.2:
         del holder[key]
     elif dice.random() < 0.1:
@@ -89,9 +95,13 @@ def _mutated(dice: random.Random, value: Any) -> Any:
 def _request(dice: random.Random, path: str, body: bytes, credential: str) -> bytes:
     lines = [f"{_method(dice)} {_target(dice, path)} HTTP/{dice.choices(('1.1', '1.0', '2.0', '9'), (20, 2, 1, 1))[0]}"]
     slot = dice.choice(("authorization: Bearer ", "x-api-key: ", "api-key: ", "Authorization: bearer "))
-    lines += ["host: gateway", f"{slot}{credential}", "connection: close"]
     kind = dice.choices(("application/json", "text/plain", "multipart/form-data; boundary=x", ""), (9, 1, 1, 1))[0]
-    lines += [f"content-type: {kind}"] if kind else []
+    lines += ["host: gateway", f"{slot}{credential}", "connection: close", *([f"content-type: {kind}"] if kind else [])]
+    return framed(dice, lines, body)
+
+
+def framed(dice: random.Random, lines: list[str], body: bytes) -> bytes:
+    """A request with these first lines, its body framed somehow, and with more headers."""
     framing = dice.random()
     if framing < 0.08:
         lines.append("content-encoding: gzip")
@@ -138,9 +148,9 @@ def _header(dice: random.Random) -> str:
 def _chunked(dice: random.Random, body: bytes) -> bytes:
     size = dice.choice((1, 17, 1000, 10**6)) if len(body) < 3000 else dice.choice((1000, 10**6))
     chunks = [body[at : at + size] for at in range(0, len(body), size)]
-    framed = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
+    written = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
     ends = (b"0\r\n\r\n", b"0\r\nx: y\r\n\r\n", b"", b"-1\r\n\r\n", b"fffffffffffffffff\r\n", b"zz\r\n\r\n")
-    return framed + dice.choices(ends, (20, 2, 1, 1, 1, 1))[0]
+    return written + dice.choices(ends, (20, 2, 1, 1, 1, 1))[0]
 
 
 def _spoil(dice: random.Random, raw: bytes) -> bytes:

@@ -166,3 +166,20 @@ async def test_bytes_of_a_body_do_not_count_as_head() -> None:
         for _ in range(3):
             await caller.say(HEAD % 6000 + b"x" * 6000)
             assert (await caller.answer())[0] == b"HTTP/1.1 401"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /x HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n",
+        b"POST /x HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: h2c\r\ncontent-length: 2\r\n\r\n{}",
+    ],
+)
+async def test_what_asks_for_another_protocol_is_answered_in_this_one_and_says_that_it_is_the_last(head: bytes) -> None:
+    """The parser reads nothing after such a request: on a connection that is kept the next one would wait for ever."""
+    async with listening(refusing) as port, calling(port) as caller:
+        await caller.say(head)
+        said = await caller.everything()
+    assert said.startswith(b"HTTP/1.1 401 ")
+    assert said.count(b"HTTP/1.1") == 1
+    assert b"\r\nconnection: close\r\n" in said

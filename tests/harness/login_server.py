@@ -232,8 +232,8 @@ class IdTokens(OpenIDToken):
     def get_client_algorithm(self, client: Any) -> str:
         return "RS256"
 
-    def generate_user_info(self, user: str, scope: str) -> dict[str, str]:
-        return {"sub": user} | ({"email": f"{user}@acme.example"} if "email" in scope else {})
+    def generate_user_info(self, user: str, scope: str) -> dict[str, Any]:
+        return {"sub": user} | ({"email": f"{user}@acme.example", "email_verified": True} if "email" in scope else {})
 
 
 class CodeIdTokens(IdTokens, OpenIDCode):

@@ -129,6 +129,12 @@ def test_a_rule_that_is_wrong_is_named_with_its_place(rules: list[Any], words: s
         ({"client_id": "cli", "login_scopes": ["a b"]}, "no name of a scope"),
         ({"client_id": "cli", "login_scopes": []}, "empty"),
         ({"client_id": "cli", "login_refresh": "no"}, "true or false"),
+        ({"unregistered": "allow"}, "not one of refuse, request, sandbox"),
+        ({"unregistered": "sandbox"}, "`sandbox` is missing"),
+        ({"unregistered": "request", "sandbox": "agent/scout"}, "Nobody would have this sandbox"),
+        ({"sandbox": "agent/scout"}, "Nobody would have this sandbox"),
+        ({"unregistered": "sandbox", "sandbox": "agent/nobody"}, "no identity 'agent/nobody'"),
+        ({"unregistered": "sandbox", "sandbox": "agent/scout"}, "not of experimentation"),
         ({"secret": "x"}, "Nothing here has this name"),
     ],
 )
@@ -203,3 +209,41 @@ def test_the_examples_of_the_page_are_right() -> None:
     assert len(raw["issuers"]) >= 4
     assert sum(map(len, rules.values())) >= 5
     assert problems(raw) == []
+
+
+@pytest.mark.parametrize("unregistered", ["request", "sandbox"])
+def test_anybody_on_github_is_not_asked_in(unregistered: str) -> None:
+    lines = problems(document(github=ISSUERS["github"] | {"unregistered": unregistered}))
+    assert any("Anybody on GitHub" in line for line in lines)
+
+
+OWN = {"scope": {"identity": "agent/visitor"}, "limit": "5.00 USD", "window": "month", "per": "subject"}
+ALL = OWN | {"limit": "50.00 USD", "per": "identity"}
+NO_OWN, NO_END = "a limit of their own", "the more people, the more is spent"
+
+
+@pytest.mark.parametrize(
+    ("own", "pool", "words"),
+    [
+        ({}, {}, []),
+        ({"scope": {"environment": "experimentation"}}, {"scope": {"organization": "acme"}}, []),
+        ({"scope": {"team": ["search"], "kind": "agent"}}, {"per": "team"}, []),
+        ({"limit": "500 calls"}, {}, [NO_OWN]),
+        ({"mode": "shadow"}, {}, [NO_OWN]),
+        ({"per": "session"}, {}, [NO_OWN]),
+        ({"scope": {"identity": "agent/scout"}}, {}, [NO_OWN]),
+        ({"scope": {"identity": "agent/visitor", "model_class": "frontier"}}, {}, [NO_OWN]),
+        ({"scope": {"identity": "agent/visitor", "tenant": "t"}}, {}, [NO_OWN]),
+        ({}, {"per": "task"}, [NO_END]),
+        ({}, {"limit": "5_000_000 tokens"}, [NO_END]),
+        ({"mode": "shadow"}, {"mode": "shadow"}, [NO_OWN, NO_END]),
+    ],
+)
+def test_a_sandbox_has_an_end_for_each_and_for_all(own: dict[str, Any], pool: dict[str, Any], words: list[str]) -> None:
+    raw = document(any=ISSUERS["any"] | {"unregistered": "sandbox", "sandbox": "agent/visitor"})
+    raw["identities"]["agent/visitor"] = raw["identities"]["agent/scout"] | {"environment": "experimentation"}
+    raw["identities"]["agent/visitor"].pop("federated", None)
+    raw["budgets"] = [OWN | own | {"name": "own"}, ALL | pool | {"name": "pool"}]
+    lines = problems(raw)
+    assert len(lines) == len(words)
+    assert all(word in line for word, line in zip(words, lines, strict=True))

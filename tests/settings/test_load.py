@@ -254,6 +254,13 @@ def test_a_proxy_in_front_of_a_shared_port_would_lead_to_the_admin_plane(file: P
     assert load(file, text.format(2)).trusted_proxies == (ip_network("127.0.0.1/32"),)
 
 
+def test_half_a_pair_is_said_beside_all_other_faults(file: Path) -> None:
+    """Else whoever mends the others finds it only at the next start."""
+    found = problems(file, 'tls_cert = "p"\nlistn = 1\ndrain_s = -1\n[admin]\ntls_key = "q"\nport = 1')
+    wrong = {line.partition(":")[0] for line in found}
+    assert wrong == {"listn", "drain_s", "admin.port", "tls_key", "admin.tls_cert"}
+
+
 PAIR = 'tls_cert = "p"\ntls_key = "q"'
 
 PROBLEMS = [

@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
-from comptroller.core.budget.hold import Amounts, WindowKey
+from comptroller.core.budget.hold import NOTHING, Amounts, WindowKey
 from comptroller.core.instant import DAY_NS, QUARTER_HOUR_NS
-from comptroller.flow.records import BoundChanged, Event, Finding, Joined
+from comptroller.flow.records import BoundChanged, Event, Extended, Finding, Joined
 from comptroller.store.database import Database
 from comptroller.store.migrate import migrate
 from tests.store.samples import MONTH, NOW_NS, SCOUT, change, corrected, held, refused, settled
@@ -67,6 +67,9 @@ money_event: st.SearchStrategy[Event] = st.one_of(
 any_event: st.SearchStrategy[Event] = st.one_of(
     money_event,
     st.builds(lambda n, w: Joined(f"call_{n:026d}.1", w), numbers, window_sets),
+    st.builds(
+        lambda n, a, less: Extended(f"call_{n:026d}.1", NOTHING.less(a) if less else a), numbers, amounts, st.booleans()
+    ),
     st.builds(
         lambda n, code: refused(n, code=code, **about(n)),
         numbers,

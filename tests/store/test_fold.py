@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comptroller.core.budget.hold import Amounts, WindowKey
-from comptroller.flow.records import Held, Joined, Settled
+from comptroller.flow.records import Extended, Held, Joined, Settled
 from comptroller.store.folder import Folder, StoreDamagedError, get_meta
 from tests.store.folding import WINDOWS, Fresh, any_event, write
 from tests.store.samples import HOLD, MONTH, SCOUT, corrected, held, open_at, rows_of, settled
@@ -179,3 +179,20 @@ def test_a_joined_window_gets_its_share(fresh: Fresh) -> None:
     (body,) = database.connection.execute("SELECT body FROM holds").fetchone()
     hold = msgspec.msgpack.decode(body, type=Held)
     assert (hold.windows, hold.amounts) == ((MONTH, SCOUT, WINDOWS[2]), HOLD)
+
+
+def test_a_hold_is_as_large_as_its_slices_together(fresh: Fresh) -> None:
+    """And the row of its call shows what was held in the end; slices of a hold that is not open are nothing."""
+    database = fresh()
+    folder = Folder(database)
+    write(database, 1, [held(1), Extended(held(1).attempt_id, Amounts(usd=5, tokens=7))])
+    folder.all_of(1)
+    write(database, 2, [Extended(held(1).attempt_id, Amounts(usd=-3)), Extended(held(2).attempt_id, Amounts(usd=9))])
+    folder.all_of(2)
+    (body,) = database.connection.execute("SELECT body FROM holds").fetchone()
+    assert msgspec.msgpack.decode(body, type=Held).amounts == HOLD.plus(Amounts(usd=2, tokens=7))
+    write(database, 3, [settled(1), Extended(held(1).attempt_id, Amounts(usd=9))])
+    folder.all_of(3)
+    row = database.connection.execute("SELECT state, held_nanos, held_tokens FROM calls").fetchall()
+    assert row == [("posted", HOLD.usd + 2, HOLD.tokens + 7)]
+    assert database.connection.execute("SELECT count(*) FROM holds").fetchone() == (0,)

@@ -13,7 +13,7 @@ import pytest
 
 from comptroller.control.interfaces import CallFilter
 from comptroller.core.budget.hold import Amounts
-from comptroller.flow.records import Joined
+from comptroller.flow.records import Extended, Joined
 from comptroller.store.backup import read_backup
 from comptroller.store.database import Database
 from comptroller.store.lock import Holder, StoreHeldError, StoreLock
@@ -123,6 +123,20 @@ async def test_open_holds_of_a_dead_process_are_presumed_in_full(tmp_path: Path)
     async with started(tmp_path) as store:
         assert store.recovered.count == 0
         assert await store.balances([MONTH.budget]) == {MONTH: both}
+
+
+async def test_a_stream_of_a_dead_process_is_presumed_at_the_slices_that_were_durable(tmp_path: Path) -> None:
+    """Folded, and not folded yet."""
+    async with started(tmp_path) as store:
+        await store.journal.commit(held(1))
+        await store.journal.commit(Extended(held(1).attempt_id, Amounts(usd=1000, tokens=10)))
+        await store.fold()
+        store.journal.append(Extended(held(1).attempt_id, Amounts(usd=-300)))
+        await store.journal.commit(Extended(held(1).attempt_id, Amounts(usd=1)))
+    async with started(tmp_path) as store:
+        call = await store.call(held(1).facts.call_id)
+        assert call is not None
+        assert (call.state, call.charge) == ("presumed", HOLD.plus(Amounts(usd=701, tokens=10)))
 
 
 async def test_time_does_not_run_back_across_a_start(tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ import pytest
 
 from comptroller.control import budgets, changes, findings, registry, status, tokens
 from comptroller.control.problem import ControlProblem
-from comptroller.core.budget.hold import EVERY
+from comptroller.core.budget.hold import EVERY, Amounts
 from comptroller.core.budget.restored import UnknownSpend
 from comptroller.core.refusal import Refusal
+from comptroller.flow.records import Extended
 from comptroller.store.backup import Backup, BackupError, read_backup, take_backup
 from comptroller.store.lock import OFFLINE, Holder, StoreHeldError
 from comptroller.store.migrate import SchemaUnknownError
@@ -134,7 +135,8 @@ async def test_a_gateway_that_died_is_read_as_it_stands(tmp_path: Path) -> None:
     dead = tmp_path / "dead"
     async with opened(state) as house:
         await house.spend(USD // 2)
-        await house.hold(USD // 4, identity="agent/bee")
+        call = await house.hold(USD // 8, identity="agent/bee")
+        await house.gate.journal.commit(Extended(call.hold.id, Amounts(usd=USD // 8)))
         shutil.copytree(state, dead)
     before = {path.name: path.read_bytes() for path in dead.glob("*.db")}
     plan, done = restore(dead, made)

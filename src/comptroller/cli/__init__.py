@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Mapping
 
 import typer
 
-from comptroller.cli import admins, break_glass, keys, policy, secrets, sessions
+from comptroller.cli import admins, break_glass, identities, keys, policy, requests, secrets, sessions
 from comptroller.cli.apply import apply
 from comptroller.cli.backup import backup
 from comptroller.cli.bounds import bounds
@@ -18,7 +19,6 @@ from comptroller.cli.doctor import doctor
 from comptroller.cli.explain import explain
 from comptroller.cli.failure import FAILED, CommandError
 from comptroller.cli.findings import findings
-from comptroller.cli.identities import identities
 from comptroller.cli.login import login
 from comptroller.cli.logout import logout
 from comptroller.cli.options import Config
@@ -29,6 +29,7 @@ from comptroller.cli.restore import restore
 from comptroller.cli.resume import resume
 from comptroller.cli.said import note
 from comptroller.cli.sandbox import sandbox
+from comptroller.cli.sections import in_sections
 from comptroller.cli.serve import serve
 from comptroller.cli.spend import spend
 from comptroller.cli.status import status
@@ -38,8 +39,46 @@ from comptroller.cli.token import token
 from comptroller.cli.tree import tree
 from comptroller.cli.version import version
 
+# By what they are for, and what is used most first: so `--help` lists them.
+_SECTIONS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
+    "Begin": {"demo": demo, "serve": serve, "status": status, "doctor": doctor, "sandbox": sandbox},
+    "Look": {
+        "spend": spend,
+        "budgets": budgets,
+        "calls": calls,
+        "explain": explain,
+        "findings": findings,
+        "prices": prices,
+        "reprice": reprice,
+    },
+    "Stop": {"suspend": suspend, "resume": resume, "stops": stops, "break-glass": break_glass.app},
+    "Credentials and sessions": {
+        "token": token,
+        "login": login,
+        "logout": logout,
+        "sessions": sessions.app,
+        "tree": tree,
+        "secrets": secrets.app,
+    },
+    "Registry and policies": {
+        "plan": plan,
+        "apply": apply,
+        "identities": identities.app,
+        "requests": requests.app,
+        "policy": policy.app,
+    },
+    "Put right": {"correct": correct, "bounds": bounds},
+    "Keep": {"admins": admins.app, "keys": keys.app, "backup": backup, "restore": restore, "version": version},
+}
+
 # Plain help: rich would take longer to load than all the rest, and cut long lines.
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
+app = typer.Typer(
+    cls=in_sections({section: tuple(commands) for section, commands in _SECTIONS.items()}),
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
 
 
 @app.callback()
@@ -58,22 +97,12 @@ def comptroller(context: typer.Context, config: Config = None) -> None:
     context.obj = config
 
 
-for _section, _commands in {
-    "Run": (demo, serve, sandbox),
-    "Registry": (plan, apply, identities),
-    "Sessions": (login, logout, token, tree),
-    "Stop": (suspend, resume, stops),
-    "Spend": (spend, budgets, calls, explain, correct, bounds, findings, prices, reprice),
-    "Process": (status, doctor, backup, restore, version),
-}.items():
-    for _command in _commands:
-        app.command(rich_help_panel=_section)(_command)
-app.add_typer(sessions.app, name="sessions")
-app.add_typer(secrets.app, name="secrets")
-app.add_typer(keys.app, name="keys")
-app.add_typer(admins.app, name="admins")
-app.add_typer(break_glass.app, name="break-glass")
-app.add_typer(policy.app, name="policy")
+for _commands in _SECTIONS.values():
+    for _name, _command in _commands.items():
+        if isinstance(_command, typer.Typer):
+            app.add_typer(_command, name=_name)
+        else:
+            app.command(name=_name)(_command)
 
 
 def run() -> int:

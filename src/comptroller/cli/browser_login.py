@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from comptroller.cli.failure import CommandError
 from comptroller.cli.issuer import Client, IssuerError, Tokens
 from comptroller.cli.said import note, printable
+from comptroller.core.identity.federation import read_location
 
 PATIENCE_S = 300.0
 _HOST = "127.0.0.1"
@@ -46,6 +47,9 @@ def log_in_by_browser(client: Client, scope: str, port: int) -> Tokens:
     if not provider.authorization_endpoint or "S256" not in provider.code_challenge_methods_supported:
         hint = "Log in on another device: comptroller login --device."
         raise CommandError(f"{client.who} has no login by browser with PKCE.", hint)
+    if read_location(provider.authorization_endpoint) is None:
+        at = printable(provider.authorization_endpoint)
+        raise CommandError(f"{client.who} logs people in at {at!r}, which is not https.", "Nothing was opened.")
     verifier, state, nonce = (secrets.token_urlsafe(32) for _ in range(3))
     answers: queue.Queue[Mapping[str, str]] = queue.Queue()
     with _listen(port, state, answers) as server:

@@ -13,6 +13,7 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 
 from comptroller.cli.failure import CommandError
+from comptroller.cli.said import note
 from comptroller.cli.target import Target, split_address
 from comptroller.cli.transport import Answer, ask_once
 
@@ -29,6 +30,7 @@ class Exchanged(msgspec.Struct, frozen=True):
     expires_in: int
     identity: str
     session: str
+    note: str = ""  # what whoever asked should know
 
 
 class _Error(msgspec.Struct, frozen=True):
@@ -126,6 +128,8 @@ def _exchange(gateway: Target, grant: Mapping[str, str], wanted: Wanted, session
             return _exchange(gateway, grant, wanted, None)
         raise text
     found = answer.read(Exchanged)
+    if found.note:
+        note(found.note)
     if identity is not None and found.identity != identity:
         raise CommandError(
             f"The token stands for {found.identity}, and not for {identity}.",

@@ -1,12 +1,18 @@
-"""`comptroller identities`."""
+"""`comptroller identities`: listing them, and asking for one."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import typer
 
+from comptroller.cli.identity_request import request
 from comptroller.cli.options import AsJson, Config
 from comptroller.cli.said import note, write_json
 from comptroller.cli.table import Column, print_table
+
+app = typer.Typer(rich_markup_mode=None)
+app.command()(request)
 
 _COLUMNS = (
     Column("identity"),
@@ -21,13 +27,34 @@ _COLUMNS = (
 )
 
 
+@app.callback(invoke_without_command=True)
 def identities(context: typer.Context, as_json: AsJson = False, config: Config = None) -> None:
-    """List who can create cost, and who answers.
+    """List who can create cost, and who answers, or ask to be one.
 
     \b
     Example:
       comptroller identities --json
     """
+    if config is not None:
+        context.obj = config
+    if context.invoked_subcommand is None:
+        _show(context, as_json=as_json, config=config)
+
+
+@app.command("list")
+def list_them(context: typer.Context, as_json: AsJson = False, config: Config = None) -> None:
+    """List who can create cost, and who answers.
+
+    `comptroller identities` alone does the same.
+
+    \b
+    Example:
+      comptroller identities list
+    """
+    _show(context, as_json=as_json, config=config)
+
+
+def _show(context: typer.Context, *, as_json: bool, config: Path | None) -> None:
     from comptroller.cli.transport import connect
     from comptroller.control.identities import IdentityRow
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from comptroller.cli.failure import CommandError
-from comptroller.cli.options import AsJson, Config, chosen_config
+from comptroller.cli.options import AsJson, Config, Gateway, chosen_config
 from comptroller.cli.said import read_duration, say_seconds, write, write_json
 
 if TYPE_CHECKING:
@@ -32,14 +32,6 @@ Port = Annotated[
     int, typer.Option(min=0, max=65535, help="Where the browser comes back, if the issuer wants it fixed.")
 ]
 Print = Annotated[bool, typer.Option("--print", help="Print the credential alone; log in only if nobody is.")]
-Gateway = Annotated[
-    str | None,
-    typer.Option(
-        metavar="URL",
-        help="Where agents call the gateway.",
-        show_default="$COMPTROLLER_URL, $COMPTROLLER_ADDR, or the gateway beside",
-    ),
-]
 
 
 def login(

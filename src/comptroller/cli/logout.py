@@ -5,8 +5,7 @@ from __future__ import annotations
 import typer
 
 from comptroller.cli.failure import FAILED, CommandError
-from comptroller.cli.login import Gateway
-from comptroller.cli.options import Config, chosen_config
+from comptroller.cli.options import Config, Gateway, chosen_config
 from comptroller.cli.said import note, write
 
 

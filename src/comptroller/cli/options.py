@@ -19,6 +19,14 @@ Config = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else.")]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it is written down.")]
 
+Gateway = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Where agents call the gateway.",
+        show_default="$COMPTROLLER_URL, $COMPTROLLER_ADDR, or the gateway beside",
+    ),
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 ScopeOfStop = Annotated[str, typer.Argument(metavar="SCOPE", help="What kind of thing it is.")]
 ValueOfStop = Annotated[str, typer.Argument(metavar="VALUE", help="Which one; nothing for everything.")]

@@ -18,7 +18,7 @@ T = TypeVar("T")
 def read_private(path: Path, kind: type[T]) -> T | None:
     """What the file holds, if nobody else can have written or read it; with anything wrong it is as good as none."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(descriptor, "rb") as file:  # noqa: PTH123 - of a descriptor
             found = os.fstat(file.fileno())
             private = found.st_uid == os.geteuid() and not stat.S_IMODE(found.st_mode) & 0o077

@@ -79,3 +79,13 @@ def show_plan(plan: PlanRow) -> None:
             write(f"  {change.sentence}")
     for warning in plan.warnings:
         write(f"warning: {' '.join(filter(None, (f'{warning.where}:', warning.sentence, warning.hint)))}")
+    if plan.missing:
+        write("Lines of the file that would keep what was approved at run time:")
+        write_lines(plan.missing)
+
+
+def write_lines(lines: str) -> None:
+    """Lines of registry.toml, to be copied as they are."""
+    write("")
+    for line in lines.splitlines():
+        write(line)

@@ -42,6 +42,7 @@ def open_(
     lifetime: Annotated[str | None, typer.Option(metavar="DURATION", help="How long the credential works.")] = None,
     bound: Given = None,
     models: Models = None,
+    reserve: Annotated[bool, typer.Option("--reserve", help="Set the bound in USD aside for it.")] = False,
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
@@ -52,7 +53,7 @@ def open_(
     \b
     Example:
       comptroller sessions open agent/scout --task ticket:T-1042 --bound usd=3.00 --bound idle=10m
-      comptroller sessions open --parent ses_01k... --name reader
+      comptroller sessions open --parent ses_01k... --name reader --bound usd=0.50 --reserve
     """
     from comptroller.control.tokens import Minted
 
@@ -70,6 +71,7 @@ def open_(
         "lifetime_s": read_duration(lifetime) if lifetime is not None else None,
         "models": models or None,
         "bounds": _bounds(bound),
+        "reserve": reserve or None,
     }
     from comptroller.cli.transport import connect
 

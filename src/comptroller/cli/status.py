@@ -47,6 +47,8 @@ def _lines(found: Status) -> Iterator[tuple[str, str]]:
     else:
         yield "policies", "none is installed: every identity may call every model, as far as budgets go"
     yield "identities", f"{found.identities}, active sessions {found.active_sessions}"
+    if found.open_requests:
+        yield "requests", f"{found.open_requests} for an identity: `comptroller requests` lists them"
     yield "keys", f"{', '.join(found.key_ids)}: the last one signs"
     yield "in flight", f"{found.live_calls} calls, {found.open_holds} holds"
     if found.stops:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from comptroller.cli.failure import CommandError
-from comptroller.cli.options import AsJson, Config, chosen_config
+from comptroller.cli.options import AsJson, Config, Gateway, chosen_config
 from comptroller.cli.said import note, read_duration, say_relative, say_seconds, write, write_json
 
 if TYPE_CHECKING:
@@ -32,14 +32,6 @@ GithubAudience = Annotated[
 ]
 SecretFile = Annotated[Path | None, typer.Option(metavar="PATH", help="Exchange the bootstrap secret in this file.")]
 SecretEnv = Annotated[str | None, typer.Option(metavar="NAME", help="Exchange the bootstrap secret in this variable.")]
-Gateway = Annotated[
-    str | None,
-    typer.Option(
-        metavar="URL",
-        help="Where agents call the gateway; for an exchange.",
-        show_default="$COMPTROLLER_URL, $COMPTROLLER_ADDR, or the gateway beside",
-    ),
-]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Do not take one that was kept.")]
 
 

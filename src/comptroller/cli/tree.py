@@ -21,6 +21,7 @@ _COLUMNS = (
     Column("task"),
     Column("own USD", "number"),
     Column("with all below", "number"),
+    Column("set aside", "number"),
     Column("calls", "number"),
     Column("in flight", "number"),
 )
@@ -61,6 +62,7 @@ def _rows(node: TreeNode, indent: str) -> Iterator[tuple[str, ...]]:
         node.task or "",
         own.usd,
         spent.usd,
+        node.reserved_usd or "",
         str(own.model_calls),
         str(node.live_calls),
     )

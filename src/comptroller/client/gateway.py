@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from ipaddress import ip_address
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode, urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
 from comptroller.client.refused import Refused
 
@@ -30,6 +31,14 @@ class _StayHere(HTTPRedirectHandler):
         return None
 
 
+def _is_here(host: str) -> bool:
+    """Whether it is this machine."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 class Gateway:
     """Where agents call the gateway: `https://HOST` or `http://HOST:PORT`, without `/v1`."""
 
@@ -38,7 +47,8 @@ class Gateway:
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ValueError(f"{url!r} is no address of a gateway: write https://HOST or http://HOST:PORT")
         self.url = url.rstrip("/")
-        self._opener = build_opener(_StayHere)
+        # A proxy of the environment would be handed the credential for a gateway on this very machine.
+        self._opener = build_opener(_StayHere, *([ProxyHandler({})] if _is_here(parts.hostname) else []))
 
     def ask(self, method: str, path: str, credential: str, sent: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """A request of the caller API. Raises Refused, GatewayUnreachable."""

@@ -48,6 +48,8 @@ class Work(TypedDict, total=False):
     task: str
     workflow: str
     bounds: Bounds
+    reserve: bool
+    """Of a child: set `bounds["usd"]` aside for it, so that nobody spends it before."""
     models: Sequence[str]
     """Names, with * and ?."""
     tools: Sequence[str]
@@ -81,8 +83,9 @@ class Session:
 
     def close(self, outcome: Outcome = "succeeded", reason: str = "done") -> None:
         """Say how it came out. Its credentials end, and all that is open below it; what is over stays as it ended."""
-        credential, self._closed = self._open.get(), True
+        self._closed = True
         try:
+            credential = self._open.get()
             self._gateway.ask("POST", f"{SESSIONS}/self/close", credential, {"outcome": outcome, "reason": reason})
         except Refused as no:
             if no.code not in _OVER:

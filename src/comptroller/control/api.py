@@ -26,6 +26,7 @@ from comptroller.control import (
     explain,
     findings,
     identities,
+    identity_requests,
     keys,
     login,
     openapi,
@@ -43,13 +44,14 @@ from comptroller.control import (
     tree,
 )
 from comptroller.control.door import Door, Outside
-from comptroller.control.interfaces import CallFilter, SpendDimension
+from comptroller.control.interfaces import SpendDimension
 from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem
 from comptroller.control.reading import read_instant, read_usd
 from comptroller.control.requests import (
     AdminRequest,
     ApplyQuery,
+    ApproveRequest,
     BreakGlassRequest,
     CallsQuery,
     CorrectRequest,
@@ -60,6 +62,7 @@ from comptroller.control.requests import (
     PricesQuery,
     ReasonRequest,
     RepriceQuery,
+    RequestsQuery,
     ResumeRequest,
     RotateAdminRequest,
     RotateRequest,
@@ -100,6 +103,22 @@ async def _identities(office: Office, asked: Plain) -> Sequence[identities.Ident
     return identities.list_identities(office)
 
 
+async def _requests(office: Office, asked: Asked[RequestsQuery, None]) -> Sequence[identity_requests.RequestRow]:
+    """Who asks for an identity, the oldest first."""
+    return await identity_requests.list_requests(office, every=asked.query.all, limit=asked.query.limit)
+
+
+async def _approve(office: Office, asked: Asked[NoQuery, ApproveRequest]) -> identity_requests.Approval:
+    """Install the identity that somebody has asked for: from now on they are it."""
+    sent, request = asked.body, asked.path["request"]
+    return await identity_requests.approve(office, request, sent.name, sent.team, sent.reason, asked.actor)
+
+
+async def _deny(office: Office, asked: Asked[NoQuery, ReasonRequest]) -> identity_requests.RequestRow:
+    """Say no to a request for an identity, and end the sandbox of whoever asked."""
+    return await identity_requests.deny(office, asked.path["request"], asked.body.reason, asked.actor)
+
+
 async def _budgets(office: Office, asked: Plain) -> Sequence[budgets.BudgetRow]:
     """What each window of each budget has spent, holds and has left, now."""
     return await budgets.list_budgets(office)
@@ -107,18 +126,7 @@ async def _budgets(office: Office, asked: Plain) -> Sequence[budgets.BudgetRow]:
 
 async def _calls(office: Office, asked: Asked[CallsQuery, None]) -> Sequence[calls.CallRow]:
     """The governed calls, refused ones too, newest first."""
-    query = asked.query
-    wanted = CallFilter(
-        identity=query.identity,
-        team=query.team,
-        session=query.session,
-        model=query.model,
-        outcome=query.outcome,
-        since_ns=read_instant(query.since) if query.since is not None else None,
-        before=query.before,
-        limit=query.limit,
-    )
-    return await calls.list_calls(office, wanted)
+    return await calls.list_calls(office, asked.query.read())
 
 
 async def _spend(office: Office, asked: Asked[SpendQuery, None]) -> spend.SpendAnswer:
@@ -340,6 +348,9 @@ ROUTES: Sequence[Route] = (
     Route("GET", "/openapi.json", "viewer", _document),
     Route("GET", "/status", "viewer", _status),
     Route("GET", "/identities", "viewer", _identities),
+    Route("GET", "/identity-requests", "viewer", _requests),
+    Route("POST", "/identity-requests/{request}/approve", "approver", _approve, problems=(404, 409, 422)),
+    Route("POST", "/identity-requests/{request}/deny", "approver", _deny, problems=(404, 409, 422)),
     Route("GET", "/budgets", "viewer", _budgets),
     Route("GET", "/calls", "viewer", _calls, problems=(422,)),
     Route("GET", "/spend", "viewer", _spend, problems=(422,)),

@@ -53,6 +53,7 @@ class CallRow(msgspec.Struct, frozen=True):
     client_address: str | None = None  # where the caller was, as far as it is known
     client_session: str | None = None  # what the caller's program calls its session; it is the caller's word alone
     dialect: str = ""  # the API that it came through, such as `anthropic_messages`
+    billed_team: str = ""  # who pays: `team`, or that of the root where `bill_to` says so
 
 
 async def list_calls(office: Office, wanted: CallFilter) -> Sequence[CallRow]:
@@ -110,6 +111,7 @@ def call_row(record: CallRecord, session: Session | None) -> CallRow:
         client_address=facts.client_address,
         client_session=facts.client_session,
         dialect=facts.dialect,
+        billed_team=facts.billed_team or facts.team,
     )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 
 from comptroller.control.calls import find_call
@@ -12,12 +10,12 @@ from comptroller.control.office import Office
 from comptroller.control.problem import conflict, invalid, ledger_unavailable
 from comptroller.control.reason import read_reason
 from comptroller.core.budget.hold import Amounts, WindowKey
-from comptroller.core.budget.scope import Attribute, Facts, instances
+from comptroller.core.budget.scope import instances
 from comptroller.core.budget.window import span_at
 from comptroller.core.money import NANOS_PER_USD, format_usd
-from comptroller.core.work.session import Declared
+from comptroller.flow.chain import recorded
 from comptroller.flow.journal import LedgerUnavailableError
-from comptroller.flow.records import CallFacts, Corrected
+from comptroller.flow.records import Corrected
 
 MOST_CHARGE_USD = 1_000_000  # for one call: what the books add up stays well inside 64 bits
 
@@ -94,8 +92,7 @@ async def _counted_in(office: Office, record: CallRecord) -> tuple[WindowKey, ..
     facts = record.facts
     drawn = {key.budget for key in record.windows}
     later = [budget for budget in office.gate.registry.budgets if budget.key not in drawn]
-    session = office.gate.sessions.get(facts.session) or await office.ledger.session(facts.session)
-    seen = _scope_facts(facts, () if session is None else session.declared)
+    seen = recorded(facts, await office.ledger.lineage(facts.session))
     began = [
         WindowKey(budget.key, instance, span_at(budget.window, budget.zone, facts.at_ns).start_ns)
         for budget in later
@@ -103,26 +100,6 @@ async def _counted_in(office: Office, record: CallRecord) -> tuple[WindowKey, ..
     ]
     known = await office.ledger.instance_balances([key.budget for key in began], list({key.instance for key in began}))
     return (*record.windows, *(key for key in began if key in known))
-
-
-def _scope_facts(facts: CallFacts, declared: Sequence[Declared]) -> Facts:
-    """What scopes saw of the acting session alone: a window begins with what those spent, and not those below them."""
-    node: dict[Attribute, str] = {
-        "organization": facts.organization,
-        "team": facts.team,
-        "owner": facts.owner,
-        "environment": facts.environment,
-        "kind": facts.kind,
-        "identity": facts.identity,
-        "session": facts.session,
-    }
-    node.update(declared)
-    asked: dict[Attribute, str | None] = {
-        "provider": facts.provider,
-        "model": facts.model,
-        "model_class": facts.model_class,
-    }
-    return Facts((node,), {key: value for key, value in asked.items() if value is not None})
 
 
 async def _post(office: Office, event: Corrected) -> None:

@@ -10,16 +10,19 @@ import msgspec
 
 from comptroller.control.office import Office
 from comptroller.control.problem import invalid, not_found, refused
+from comptroller.core.budget.budget import label, say_amount
+from comptroller.core.budget.meter import is_session_bound
 from comptroller.core.identity.credential import ID_PREFIX
 from comptroller.core.identity.identity import Identity, expiry_ends_ns, may_act, owner_ends_ns
 from comptroller.core.ids import is_name
+from comptroller.core.money import format_usd
 from comptroller.core.problem import did_you_mean
 from comptroller.core.refusal import Refusal
 from comptroller.core.work.bounds import UNBOUNDED, Bounds, narrowed, say_widened
 from comptroller.core.work.delegation import Wish, child_bounds, child_wish, ends_at_ns, may_open_below, may_take_part
 from comptroller.core.work.session import Session
 from comptroller.core.work.stop import Acting, refusal_of, stop_keys
-from comptroller.flow.identify import known_identity
+from comptroller.flow.chain import known_identity
 
 LONGEST_WORD = 200  # characters of a subject, tenant, task or workflow
 _PATTERN = re.compile(r"[A-Za-z0-9*?][A-Za-z0-9._:/@+*?~-]{0,199}", re.ASCII)
@@ -47,6 +50,7 @@ class OpenRequest(msgspec.Struct, frozen=True, kw_only=True):
     by_operator: bool = False  # who may give more than the identity's own profile has
     actor: Session | None = None  # whose credential has shown it
     opened_with: tuple[str, ...] | None = None  # the ids of the credentials that it is opened with
+    reserve: bool = False  # set what `bounds` say in USD aside for it
 
 
 def checked(office: Office, request: OpenRequest) -> OpenRequest:
@@ -69,6 +73,11 @@ def checked(office: Office, request: OpenRequest) -> OpenRequest:
         raise invalid(
             f"{request.child!r} cannot be the name of a child.",
             "Small letters, digits and -, at most 32, and only where no identity is named.",
+        )
+    if request.reserve and (request.parent is None or not request.bounds.usd_nanos):
+        raise invalid(
+            "Nothing says what to set aside, or from what.",
+            "`reserve` sets `bounds.usd` aside for a session below another: say that amount, and below which one.",
         )
     if request.profile is not None and request.profile not in registry.profiles:
         hint = did_you_mean(request.profile, registry.profiles) or "Add it under [profiles] in registry.toml."
@@ -152,6 +161,8 @@ def below(office: Office, request: OpenRequest, actor: str) -> Session:
     )
     if request.identity is not None and not request.agreed and parent.identity not in identity.may_act:
         raise refused(_not_agreed(parent, identity))
+    if identity.id != parent.identity and identity.id in gate.registry.federation.sandboxes:
+        raise refused(_in_a_sandbox(identity))
     above = known_identity(gate.registry, parent.identity)
     if identity.environment != above.environment:
         raise refused(_another_environment(above, identity))
@@ -212,6 +223,15 @@ def _another_environment(above: Identity, identity: Identity) -> Refusal:
     )
 
 
+def _in_a_sandbox(identity: Identity) -> Refusal:
+    """Whose spend it is there, the subject says; and that is the parent's to say."""
+    return Refusal(
+        code="delegation_forbidden",
+        sentence=f"{identity.id} is a sandbox, and takes part in no run of another identity.",
+        hint="Ask for an identity of your own: `comptroller identities request`.",
+    )
+
+
 def _not_agreed(parent: Session, identity: Identity) -> Refusal:
     return Refusal(
         code="delegation_forbidden",
@@ -224,3 +244,22 @@ def _right(found: T | Refusal) -> T:
     if isinstance(found, Refusal):
         raise refused(found)
     return found
+
+
+def set_aside(office: Office, session: Session) -> Session:
+    """Set what a session that was just opened may spend aside for it. Raises ControlProblem."""
+    gate, share = office.gate, session.bounds.usd_nanos or 0
+    found = gate.set_aside(session, share)
+    if isinstance(found, Session):
+        return found
+    draw, budget = gate.drawn_above(session), found.budget
+    bound = is_session_bound(budget)
+    name = f"the session {found.key.instance}" if bound else f"the budget {label(budget.name, found.key.instance)}"
+    left = f"{say_amount(max(0, draw.left(found)), budget.unit)} left" if draw.shows(found) else "too little left"
+    raise refused(
+        Refusal(
+            code="session_limit" if bound else "budget_exhausted",
+            sentence=f"{format_usd(share)} USD cannot be set aside: {name} has {left}.",
+            hint="Ask for a smaller share, or leave out `reserve`: its limit is then a ceiling.",
+        )
+    )

@@ -6,7 +6,7 @@ What is accepted stands in ACCEPTED, and nothing else is: a combination that nob
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 import msgspec
 
@@ -16,11 +16,13 @@ from comptroller.control.caller_route import Asked, OAuthError, json_answer, rea
 from comptroller.control.delegate import acting_identity
 from comptroller.control.guesses import GUESS_WINDOW_S, MOST_GUESSES
 from comptroller.control.office import Office
-from comptroller.control.proof import prove
+from comptroller.control.principal import Unregistered, sandbox, unregistered
+from comptroller.control.proof import Proof, prove
 from comptroller.control.session_requests import WorkSent, child_request, open_request
 from comptroller.control.tokens import Minted
 from comptroller.core.identity.credential import AUDIENCE
 from comptroller.core.identity.federation import Untrusted
+from comptroller.core.identity.request import HOW_TO_ASK
 from comptroller.core.refusal import Refusal
 from comptroller.flow.caller import Caller
 from comptroller.flow.decide import standing
@@ -71,6 +73,15 @@ class TokenAnswer(msgspec.Struct, frozen=True):
     session: str
     issued_token_type: str = ACCESS_TOKEN
     token_type: str = "Bearer"  # noqa: S105 - a kind of token
+    note: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Opener(NamedTuple):
+    """Whose session is opened, how the record names who asked, and whom it is for if only they may have it."""
+
+    identity: str
+    actor: str
+    subject: str | None = None
 
 
 async def exchange(office: Office, asked: Asked) -> Answered:
@@ -83,26 +94,54 @@ async def exchange(office: Office, asked: Asked) -> Answered:
     if accepted.subject_token_type == ACCESS_TOKEN:
         minted = await _below(office, form, accepted)
     elif accepted.grant == CLIENT_CREDENTIALS:
-        minted = await _at_the_top(office, form, *await _by_secret(office, asked.request, form))
+        minted = await _at_the_top(office, form, await _by_secret(office, asked.request, form))
     else:
-        name = "assertion" if accepted.grant == JWT_BEARER else "subject_token"
-        minted = await _at_the_top(office, form, *await _by_token(office, _sent(form, name), accepted))
-    return json_answer(TokenAnswer(minted.credential, minted.lifetime_s, minted.identity, minted.session))
+        return json_answer(await _by_proof(office, form, accepted))
+    return json_answer(_answer(minted))
 
 
-async def _at_the_top(office: Office, form: Mapping[str, str], identity: str, actor: str) -> Minted:
+async def _by_proof(office: Office, form: Mapping[str, str], accepted: Accepted) -> TokenAnswer:
+    """A session for a token of an issuer: of its identity, or of the sandbox of those who have none yet."""
+    proof = await _proved(
+        office, _sent(form, "assertion" if accepted.grant == JWT_BEARER else "subject_token"), accepted
+    )
+    if not isinstance(unregistered(office, proof), Unregistered):
+        return _answer(await _at_the_top(office, form, _matched(office, proof, accepted)))
+    async with office.deciding:  # whatever is decided about them now is decided before their session opens, or after
+        found = await sandbox(office, proof)
+        if not isinstance(found, tuple):
+            return _answer(await _at_the_top(office, form, _matched(office, proof, accepted, found)))
+        identity, who = found
+        minted = await _at_the_top(office, form, _Opener(identity, who.name, who.name))
+    return msgspec.structs.replace(
+        _answer(minted), note=f"This is a sandbox. For an identity of your own: {HOW_TO_ASK}."
+    )
+
+
+def _answer(minted: Minted) -> TokenAnswer:
+    return TokenAnswer(minted.credential, minted.lifetime_s, minted.identity, minted.session)
+
+
+async def _at_the_top(office: Office, form: Mapping[str, str], opener: _Opener) -> Minted:
     """A session of this identity: a new one, or the one that `session` names, if the same actor opened it."""
-    work = _work(form)
+    work, (identity, actor, subject) = _work(form), opener
     if work.identity not in {None, identity}:
         raise OAuthError(
             "invalid_request", f"This stands for {identity}, and not for {work.identity}.", "Leave it out."
         )
+    if subject is None and identity in office.gate.registry.federation.sandboxes:
+        sentence = f"{identity} is a sandbox: it is for those whose token stands for no identity."
+        raise OAuthError("invalid_grant", sentence, "Use another identity.")
+    if subject is not None and work.subject not in {None, subject}:
+        raise OAuthError("invalid_request", f"The subject of a sandbox is whoever has it: {subject}.", "Leave it out.")
     if "session" not in form:
-        request = open_request(msgspec.structs.replace(work, identity=identity), None, agreed=False)
+        sent = msgspec.structs.replace(work, identity=identity, subject=subject or work.subject)
+        request = open_request(sent, None, agreed=False)
         return await tokens.open_session(office, request, actor)
     acting_identity(office, identity)
     session, now_ns = office.gate.sessions.get(form["session"]), office.gate.clock.expiry_ns()
     own = session is not None and (session.identity, session.parent, session.minted_by) == (identity, None, actor)
+    own = own and session is not None and subject in {None, session.subject}
     if session is None or not own or not session.goes_on(now_ns):
         sentence = "There is no such session of yours that goes on."
         raise OAuthError("invalid_grant", sentence, "Leave `session` out: a new one is opened.")
@@ -113,7 +152,8 @@ async def _below(office: Office, form: Mapping[str, str], accepted: Accepted) ->
     """A session below that of the subject's credential: for the actor's identity, or for an ephemeral child."""
     work, kind, actor = _work(form), accepted.actor_token_type, None
     if kind == JWT:
-        identity, _ = await _by_token(office, _sent(form, "actor_token"), accepted)
+        proof = await _proved(office, _sent(form, "actor_token"), accepted)
+        identity = _matched(office, proof, accepted).identity
     elif kind == ACCESS_TOKEN:
         actor = _caller(office, _sent(form, "actor_token"), "actor token")
         identity = actor.session.name
@@ -205,8 +245,8 @@ def _check_target(office: Office, form: Mapping[str, str], accepted: Accepted) -
         raise OAuthError("invalid_scope", "There are no scopes here.", "Leave `scope` out.")
 
 
-async def _by_secret(office: Office, request: CallerRequest, form: Mapping[str, str]) -> tuple[str, str]:
-    """The identity whose bootstrap secret was sent (RFC 6749 section 4.4), and how the record names who asked."""
+async def _by_secret(office: Office, request: CallerRequest, form: Mapping[str, str]) -> _Opener:
+    """The identity whose bootstrap secret was sent (RFC 6749 section 4.4)."""
     identity, secret = read_client(request, form)
     found = await secret_that_holds(office, identity, secret)
     if found is None:
@@ -216,18 +256,22 @@ async def _by_secret(office: Office, request: CallerRequest, form: Mapping[str, 
     if isinstance(found, str):
         hint = "An operator issues one with `comptroller secrets issue IDENTITY`."
         raise OAuthError("invalid_client", found, hint, status=401, headers={"www-authenticate": "Basic"})
-    return found.identity, opened_by(found.id)
+    return _Opener(found.identity, opened_by(found.id))
 
 
-async def _by_token(office: Office, token: str, accepted: Accepted) -> tuple[str, str]:
-    """The identity that the token of an issuer stands for, and how the record names who asked."""
+async def _proved(office: Office, token: str, accepted: Accepted) -> Proof:
     proof = await prove(office, token)
     if isinstance(proof, Untrusted):
         raise _said(proof, accepted)
+    return proof
+
+
+def _matched(office: Office, proof: Proof, accepted: Accepted, no: str | Untrusted = "") -> _Opener:
+    """The identity that the token of an issuer stands for. `no`: why it has no sandbox, if it has no identity."""
     identity = office.gate.registry.federation.identity_of(proof.issuer, proof.claims)
     if isinstance(identity, Untrusted):
-        raise _said(identity, accepted)
-    return identity, f"{proof.issuer.name}:{proof.subject}"
+        raise _said(no if isinstance(no, Untrusted) else identity, accepted)
+    return _Opener(identity, f"{proof.issuer.name}:{proof.subject}")
 
 
 def _said(no: Untrusted, accepted: Accepted) -> OAuthError:

@@ -6,7 +6,7 @@ newest state calls `fold` first.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -15,6 +15,7 @@ from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.core.budget.scope import Attribute, Scope
 from comptroller.core.identity.admin import Admin
 from comptroller.core.identity.credential import Claims
+from comptroller.core.identity.request import IdentityRequest, Principal
 from comptroller.core.identity.secret import BootstrapSecret
 from comptroller.core.policy.break_glass import BreakGlass
 from comptroller.core.pricing.usage import Usage
@@ -72,7 +73,10 @@ class CallFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Spending(msgspec.Struct, frozen=True, kw_only=True):
-    """A question to the books: what was posted for calls in a scope, by instance ("" where `per` is None)."""
+    """A question to the books: what was posted for calls in a scope, by instance ("" where `per` is None).
+
+    A scope is for every node of a call's chain, as it is for live ones.
+    """
 
     scope: Scope
     per: Attribute | None
@@ -170,6 +174,7 @@ class Installation(msgspec.Struct, frozen=True, kw_only=True):
     entries: Mapping[EntryKey, StoredEntry]  # new, changed, disabled and enabled ones; all others stay
     changes: Sequence[Change]  # one for each of them
     opening: Mapping[WindowKey, Amounts]  # added to the balances of windows whose budget is new
+    decided: IdentityRequest | None = None  # that this version approves; the event of that is among the changes
 
 
 class Ledger(Protocol):
@@ -234,10 +239,36 @@ class Ledger(Protocol):
         """Write an admin, in the place of whoever had the name, and the event of that, in one transaction."""
         ...
 
+    async def write_request(self, request: IdentityRequest, changes: Sequence[Change]) -> None:
+        """Write a request for an identity as it stands now, and the events, in one transaction."""
+        ...
+
+    async def request(self, request_id: str) -> IdentityRequest | None: ...
+
+    async def requests_of(self, who: Principal) -> Sequence[IdentityRequest]:
+        """All of a principal, newest first."""
+        ...
+
+    async def requests(self, limit: int, *, every: bool) -> Sequence[IdentityRequest]:
+        """Open ones, the oldest first; or all, newest first."""
+        ...
+
+    async def open_requests(self) -> int:
+        """How many there are."""
+        ...
+
+    async def approved(self, identities: Collection[str]) -> Sequence[IdentityRequest]:
+        """Those that were approved as one of these."""
+        ...
+
     async def session(self, session_id: str) -> Session | None: ...
 
     async def some_sessions(self, session_ids: Sequence[str]) -> Mapping[str, Session]:
         """Those of these that are known, by id."""
+        ...
+
+    async def lineage(self, session_id: str) -> Sequence[Session]:
+        """The session, its parent, and so on, as far as they are known."""
         ...
 
     async def family(self, root: str) -> Sequence[Session]:

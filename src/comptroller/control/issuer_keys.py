@@ -79,7 +79,7 @@ class IssuerKeys:
             for other in [each for each in self._kept if each.name == issuer.name]:
                 del self._kept[other]  # as a registry before this one had it
             kept = self._kept[issuer] = _Kept()
-        if self._wanted(kept, key_id):
+        if self._wanted(kept, key_id) and not (kept.asking.locked() and self._believed(kept, key_id)):
             async with kept.asking:  # whoever comes while it is asked waits for what it says
                 if self._wanted(kept, key_id) and self._now_s() - kept.tried_s >= REFETCH_S:
                     await self._refresh(issuer, kept)
@@ -99,6 +99,10 @@ class IssuerKeys:
 
     def _wanted(self, kept: _Kept, key_id: str) -> bool:
         return _named(kept.keys, key_id) is None or self._now_s() - kept.fetched_s > KEEP_S
+
+    def _believed(self, kept: _Kept, key_id: str) -> bool:
+        """Whether it is good without asking: nobody waits for an issuer that is slow while its keys are known."""
+        return _named(kept.keys, key_id) is not None and self._now_s() - kept.fetched_s <= BELIEVE_S
 
     async def _refresh(self, issuer: TrustedIssuer, kept: _Kept) -> None:
         kept.tried_s = self._now_s()

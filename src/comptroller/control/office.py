@@ -38,7 +38,9 @@ class Office:
     """The gate of the process, its books, and whoever signs.
 
     `changing` is held by every act that reads the books, decides and then changes money in memory:
-    two of them at once would each decide on what the other is about to change. `admins` is as the books have it.
+    two of them at once would each decide on what the other is about to change. `deciding` is held, outside of that, by
+    whatever asks for an identity, decides about that, or opens a sandbox: strangers keep no operator waiting.
+    `admins` is as the books have it.
     """
 
     gate: Gate
@@ -51,6 +53,7 @@ class Office:
     attempts: Attempts = field(default_factory=Attempts)
     guesses: Guesses = field(default_factory=Guesses)
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    deciding: asyncio.Lock = field(default_factory=asyncio.Lock)
     unwritten_ends: dict[str, tuple[Session, Change]] = field(default_factory=dict)  # sessions, ended in memory so far
 
     def going_on(self) -> Mapping[str, Session]:

@@ -14,7 +14,8 @@ is old when it arrives. Two steps, without stopping a single call:
    with whatever is posted meanwhile, in memory and on disk.
 
 The answer comes from the sums that the books keep for reports. Windows begin where those do, and pruned
-calls stay in them: so it is exact however long ago the window began.
+calls stay in them: so it is exact however long ago the window began. It counts whole chains, as live calls do: those
+sums know who stood above the acting identity.
 
 A window may already know a part of the sum: its budget was installed before, and left. What was posted
 in it then (`known`) is taken off the sum. After a crash between the steps the counters are rows that
@@ -33,7 +34,6 @@ from comptroller.control.interfaces import Gap, Spending
 from comptroller.control.office import Office
 from comptroller.core.budget.budget import Budget, Unit
 from comptroller.core.budget.hold import Amounts, WindowKey, in_unit
-from comptroller.core.budget.scope import NODE_ATTRIBUTES
 from comptroller.core.budget.window import Span, span_at
 from comptroller.core.instant import format_instant
 from comptroller.core.problem import Problem, join
@@ -41,7 +41,6 @@ from comptroller.core.registry.registry import Registry
 from comptroller.flow.records import Joined
 
 _UNBOUNDED = 2**62
-_OF_ACTING: frozenset[str] = frozenset(NODE_ATTRIBUTES) - {"organization"}  # what others in a chain may have otherwise
 
 
 @dataclass(frozen=True)
@@ -87,20 +86,6 @@ def warn_of_gap(in_force: Sequence[Budget], wanted: Sequence[Budget], gap: Gap, 
         )
         for budget in _new(in_force, wanted)
         if span_at(budget.window, budget.zone, now_ns).start_ns < gap.until_ns
-    ]
-
-
-def warn_of_chains(in_force: Sequence[Budget], wanted: Sequence[Budget]) -> Sequence[Problem]:
-    """New budgets that begin without what sessions below those in their scope have spent."""
-    return [
-        Problem(
-            join("budgets", budget.name),
-            "This budget begins with what the acting identities in its scope have spent, and without what others "
-            "have spent in sessions below theirs; from now on it counts both.",
-            "Lower its limit by that until the window resets: `comptroller tree SESSION` shows what stands below one.",
-        )
-        for budget in _new(in_force, wanted)
-        if not _OF_ACTING.isdisjoint({budget.per, *budget.scope})
     ]
 
 

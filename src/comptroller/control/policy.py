@@ -9,7 +9,9 @@ import msgspec
 from comptroller.control.office import Office
 from comptroller.control.problem import invalid, not_found
 from comptroller.core.budget.draw import ALL_LEFT_BP
-from comptroller.core.money import parse_usd
+from comptroller.core.instant import format_instant
+from comptroller.core.money import format_usd, parse_usd
+from comptroller.core.policy.break_glass import BreakGlass
 from comptroller.core.policy.policies import Policies
 from comptroller.core.policy.remedy import Kind
 from comptroller.core.policy.request import Context, PolicyRequest, Principal, Resource, long
@@ -17,6 +19,7 @@ from comptroller.core.policy.verdict import Verdict, next_step
 from comptroller.core.policy.why import BEARINGS, Standing, standings
 from comptroller.core.problem import did_you_mean
 from comptroller.core.registry.registry import Model
+from comptroller.core.work.stop import Acting, stop_keys
 from comptroller.flow.gate import Gate
 
 _NEXT: Mapping[Kind, str] = {
@@ -65,6 +68,7 @@ class PolicyExplanation(msgspec.Struct, frozen=True):
     determining: Sequence[str]
     sentences: Sequence[str]
     policies: Sequence[Bearing]
+    break_glass: Sequence[str] = ()  # grants in force by which it goes on although the policies deny it
 
 
 def explain(office: Office, question: Question) -> PolicyExplanation:
@@ -75,6 +79,7 @@ def explain(office: Office, question: Question) -> PolicyExplanation:
     verdict = policies.evaluate(request)
     step = next_step(verdict, ())
     found = standings(policies, request)
+    grants = () if verdict.allowed else _grants(office.gate, request.principal)
     return PolicyExplanation(
         identity=question.identity,
         model=question.model,
@@ -86,9 +91,22 @@ def explain(office: Office, question: Question) -> PolicyExplanation:
         policy_version=policies.version,
         registry_version=registry.version,
         determining=verdict.ids,
-        sentences=list(_tell(question, policies, verdict)),
+        sentences=[*_tell(question, policies, verdict), *map(_let_through, grants)],
         policies=[_bearing(each) for each in found],
+        break_glass=[grant.id for grant in grants],
     )
+
+
+def _grants(gate: Gate, principal: Principal) -> Sequence[BreakGlass]:
+    """Those for every call of an identity. Of a session or tenant alone nothing is known here."""
+    keys = stop_keys([Acting(None, principal.name, principal.owner, principal.team)])
+    return list(gate.broken.applying(keys, gate.clock.now_ns()))
+
+
+def _let_through(grant: BreakGlass) -> str:
+    ends = "" if grant.ends_at_ns is None else f" until {format_instant(grant.ends_at_ns)}"
+    limit = f"as long as its {format_usd(grant.limit_nanos)} USD last"
+    return f"It goes on all the same by {grant.id}, which breaks the glass for {grant.name}{ends}, {limit}."
 
 
 def _request(gate: Gate, question: Question) -> PolicyRequest:

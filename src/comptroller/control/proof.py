@@ -46,6 +46,7 @@ class _Header(msgspec.Struct, frozen=True):
     alg: str
     kid: str = ""
     typ: str = ""
+    crit: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET  # section 4.1.11: nothing of it is understood
 
 
 async def prove(office: Office, token: str) -> Proof | Untrusted:
@@ -63,6 +64,9 @@ async def prove(office: Office, token: str) -> Proof | Untrusted:
             f"The token is not signed with {' or '.join(issuer.algorithms)}, as the registry wants of {issuer.name}.",
             "Ask the issuer for such a token, or change `algorithms` of the issuer.",
         )
+    if header.crit is not msgspec.UNSET:
+        hint = "Ask the issuer for a token without the header `crit`."
+        return _invalid(issuer, "says that one must understand what is not understood here", hint)
     key = await office.issuer_keys.key(issuer, header.kid)
     if isinstance(key, Untrusted):
         if key.why:

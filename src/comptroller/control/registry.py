@@ -15,11 +15,13 @@ from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem, conflict, ledger_unavailable
 from comptroller.core.budget.budget import label, say_amount
 from comptroller.core.identity.identity import Identity, may_act
+from comptroller.core.identity.request import IdentityRequest
 from comptroller.core.pricing.book import Shipped
-from comptroller.core.problem import Problem
+from comptroller.core.problem import Problem, join
+from comptroller.core.registry.approval import lines_of
 from comptroller.core.registry.build import build
 from comptroller.core.registry.document import read_document
-from comptroller.core.registry.entries import NOTHING, Document, EntryKey, Installed
+from comptroller.core.registry.entries import NOTHING, Document, EntryKey, Installed, string
 from comptroller.core.registry.plan import EntryChange, Plan, install, plan
 from comptroller.core.registry.policy_files import installed_files, with_policies
 from comptroller.core.registry.references import unknown_providers
@@ -50,6 +52,7 @@ class PlanRow(msgspec.Struct, frozen=True):
     changes: Sequence[PlannedChange]
     warnings: Sequence[PlanWarning]
     opened: Sequence[str] = ()  # new budgets that begin with what was already spent
+    missing: str = ""  # lines of registry.toml that would keep what an approver installed
 
 
 async def show_plan(office: Office, text: str, policies: Mapping[str, str] | None = None) -> PlanRow:
@@ -77,26 +80,50 @@ async def apply(
         agreed = await _agreed(office, state, text, policies)
         if agreed.empty:
             return _row(state.version, agreed, applied=False)
-        return await _install(office, text, actor, state, agreed)
+        return await install_plan(office, text, actor, state, agreed)
 
 
 async def _agreed(office: Office, state: RegistryState, text: str, policies: Mapping[str, str] | None) -> Plan:
     """What a document would change. On a thread: calls go on while a hundred thousand identities are read."""
     gate, shipped = office.gate, _shipped(office)
     providers, in_force, now_ns = gate.providers, gate.registry.budgets, gate.clock.now_ns()
-    delegated = any(session.parent is not None for session in gate.sessions.values())
 
     def compare() -> Plan:
         found = plan_document(state, read(text, providers, _in_force(state, policies), state.entries, shipped))
-        if found.empty or not (state.gap or delegated):
+        if found.empty or state.gap is None:
             return found
         wanted = build(install(state.entries, found), state.version + 1, shipped).budgets
-        more = [] if state.gap is None else [*opening.warn_of_gap(in_force, wanted, state.gap, now_ns)]
-        if delegated:
-            more += opening.warn_of_chains(in_force, wanted)
+        more = opening.warn_of_gap(in_force, wanted, state.gap, now_ns)
         return msgspec.structs.replace(found, warnings=(*found.warnings, *more))
 
-    return await asyncio.to_thread(compare)
+    return await _warn_of_approved(office, state, await asyncio.to_thread(compare))
+
+
+async def _warn_of_approved(office: Office, state: RegistryState, found: Plan) -> Plan:
+    """The same plan; it says so where an identity would go that an approver installed and the file does not have."""
+    gone: set[str] = set()
+    for change in found.changes:
+        if change.verb == "disable" and change.kind in {"identity", "federation"}:
+            gone.add(change.key if change.kind == "identity" else string(change.before or {}, "identity"))
+    approved = await office.ledger.approved(gone) if gone else ()
+    return msgspec.structs.replace(
+        found,
+        warnings=(*found.warnings, *(_say_missing(each) for each in approved)),
+        missing=tuple(lines_of(each, _kind(state, each.issuer)) for each in approved),
+    )
+
+
+def _say_missing(request: IdentityRequest) -> Problem:
+    sentence = (
+        f"{request.decided_by} approved it at run time ({request.id}), and the file does not have it as it was "
+        f"approved: with this file, {request.principal.name} would not be {request.identity} any more."
+    )
+    return Problem(join("identities", request.identity or ""), sentence, "To keep it, add its lines to the file.")
+
+
+def _kind(state: RegistryState, issuer: str) -> str:
+    stored = state.entries.get(("issuer", issuer))
+    return "" if stored is None else string(stored.value, "kind")
 
 
 def read(
@@ -139,7 +166,14 @@ def plan_document(state: RegistryState, document: Document) -> Plan:
     return plan(state.entries, document.entries, document.warnings)
 
 
-def installation(state: RegistryState, agreed: Plan, text: str, actor: str, at_ns: int) -> Installation:
+def installation(
+    state: RegistryState,
+    agreed: Plan,
+    text: str,
+    actor: str,
+    at_ns: int,
+    approved: tuple[IdentityRequest, Change] | None = None,
+) -> Installation:
     """The next version as the store wants it, without opening balances: with those of an empty store."""
     version = state.version + 1
     after = install(state.entries, agreed)
@@ -150,17 +184,32 @@ def installation(state: RegistryState, agreed: Plan, text: str, actor: str, at_n
         actor=actor,
         document=_encode({**tomllib.loads(text), "policies": installed_files(after)}),
         entries={key: msgspec.structs.replace(after[key], since_ns=at_ns) for key in changed},
-        changes=[_event(change, actor, at_ns, version) for change in agreed.changes],
+        changes=[
+            *(_event(change, actor, at_ns, version) for change in agreed.changes),
+            *(() if approved is None else (approved[1],)),
+        ],
         opening={},
+        decided=None if approved is None else approved[0],
     )
 
 
-async def _install(office: Office, text: str, actor: str, state: RegistryState, agreed: Plan) -> PlanRow:
+async def install_plan(
+    office: Office,
+    text: str,
+    actor: str,
+    state: RegistryState,
+    agreed: Plan,
+    approved: tuple[IdentityRequest, Change] | None = None,
+) -> PlanRow:
+    """Carry a plan out, as one version: on disk first. For whoever holds `office.changing`.
+
+    `text` is what it was made from, as TOML. `approved`: a request that is decided by it, and the event of that.
+    """
     gate = office.gate
     at_ns, shipped = gate.clock.now_ns(), _shipped(office)
 
     def prepare() -> tuple[Installation, Registry]:
-        prepared = installation(state, agreed, text, actor, at_ns)
+        prepared = installation(state, agreed, text, actor, at_ns, approved)
         return prepared, build({**state.entries, **prepared.entries}, prepared.version, shipped)
 
     prepared, wanted = await asyncio.to_thread(prepare)
@@ -232,4 +281,5 @@ def _row(version: int, agreed: Plan, *, applied: bool, opened: Sequence[str] = (
         changes=[PlannedChange(c.verb, c.kind, c.key, c.sentence) for c in agreed.changes],
         warnings=[PlanWarning(p.where, p.sentence, p.hint) for p in agreed.warnings],
         opened=opened,
+        missing="\n".join(agreed.missing),
     )

@@ -16,8 +16,10 @@ from comptroller.control.admins import SHORTEST_LIFETIME_S as SHORTEST_ADMIN_S
 from comptroller.control.bootstrap import SECRETS_SHOWN
 from comptroller.control.break_glass import LONGEST_S, SHORTEST_S
 from comptroller.control.calls import OutcomeWord
-from comptroller.control.interfaces import SpendDimension
+from comptroller.control.identity_requests import REQUESTS_SHOWN
+from comptroller.control.interfaces import CallFilter, SpendDimension
 from comptroller.control.login import LOGIN_LIFETIME_S, LONGEST_LOGIN_S, SHORTEST_LOGIN_S
+from comptroller.control.reading import read_instant
 from comptroller.control.reason import LONGEST_REASON
 from comptroller.control.route import Sent
 from comptroller.control.sessions import SESSIONS_SHOWN
@@ -55,6 +57,19 @@ class CallsQuery(Sent, frozen=True):
     since: Instant | None = None
     before: Annotated[str, Meta(description="A call's id: only calls that stand after it, newest first.")] | None = None
     limit: Limit = 100
+
+    def read(self) -> CallFilter:
+        """The same for the books. Raises ControlProblem."""
+        return CallFilter(
+            identity=self.identity,
+            team=self.team,
+            session=self.session,
+            model=self.model,
+            outcome=self.outcome,
+            since_ns=read_instant(self.since) if self.since is not None else None,
+            before=self.before,
+            limit=self.limit,
+        )
 
 
 class SpendQuery(Sent, frozen=True):
@@ -140,6 +155,17 @@ class SecretRequest(Sent, frozen=True):
 
 class ReasonRequest(Sent, frozen=True):
     reason: Reason
+
+
+class RequestsQuery(Sent, frozen=True):
+    all: Annotated[bool, Meta(description="Decided ones, too, the newest first.")] = False
+    limit: Limit = REQUESTS_SHOWN
+
+
+class ApproveRequest(Sent, frozen=True):
+    reason: Reason
+    name: Annotated[str, Meta(description="Its id; left out: that which is wished for.")] | None = None
+    team: Annotated[str, Meta(description="Who pays; left out: the team of its owner.")] | None = None
 
 
 class StopRequest(Sent, frozen=True):

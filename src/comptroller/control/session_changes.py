@@ -17,7 +17,7 @@ from comptroller.core.refusal import Refusal
 from comptroller.core.work.bounds import LONGEST_SESSION_S, Bounds, changed, narrowed, say_widened
 from comptroller.core.work.delegation import Patterns, handed_on, room_below
 from comptroller.core.work.session import Session
-from comptroller.flow.identify import known_identity
+from comptroller.flow.chain import known_identity
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Change
 
@@ -52,6 +52,7 @@ async def narrow(
         models=_narrower(session.models, models),
         tools=_narrower(session.tools, tools),
         operators_only=session.operators_only or by_operator,
+        reserved=None if session.reserved is None else session.reserved.within(bounds),
     )
     if (after.bounds, after.models, after.tools) == (session.bounds, session.models, session.tools):
         return _row(office, session)
@@ -113,7 +114,8 @@ def _renewed(office: Office, session: Session, asked: Bounds, *, within_kind: bo
     ends = [session.opened_at_ns + LONGEST_SESSION_S * NANOS_PER_SECOND, *(each.expires_at_ns for each in above)]
     latest_ns = min([*ends, *(each for each in (expiry_ends_ns(identity),) if each is not None)])
     expires_at_ns = session.expires_at_ns if asked.wall_clock_s is None else _ends_at_ns(session, bounds, latest_ns)
-    return msgspec.structs.replace(session, bounds=bounds, expires_at_ns=expires_at_ns)
+    reserved = None if session.reserved is None else session.reserved.within(bounds)
+    return msgspec.structs.replace(session, bounds=bounds, expires_at_ns=expires_at_ns, reserved=reserved)
 
 
 async def _open_session(office: Office, session_id: str) -> Session:

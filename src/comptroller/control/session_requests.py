@@ -8,7 +8,6 @@ import msgspec
 from msgspec import Meta
 
 from comptroller.control.delegate import LONGEST_WORD, OpenRequest
-from comptroller.control.problem import invalid
 from comptroller.control.reason import LONGEST_REASON
 from comptroller.control.route import Sent
 from comptroller.control.session_rows import SessionBounds
@@ -53,7 +52,9 @@ class WorkSent(Sent, frozen=True, kw_only=True):
     models: Patterns | None = None
     tools: Patterns | None = None
     lifetime_s: Lifetime | None = None
-    reserve: Annotated[bool, Meta(description="Not yet: a child's limit is a ceiling, and no share set aside.")] = False
+    reserve: Annotated[
+        bool, Meta(description="Set `bounds.usd` aside for it. Left out: its limit is a ceiling, and no share.")
+    ] = False
 
 
 class OpenSent(WorkSent, frozen=True, kw_only=True):
@@ -88,12 +89,7 @@ class RenewSent(Sent, frozen=True):
 
 
 def open_request(sent: WorkSent, parent: str | None, *, agreed: bool, by_operator: bool = False) -> OpenRequest:
-    """The request that was sent, for a session below `parent`. Raises ControlProblem."""
-    if sent.reserve:
-        raise invalid(
-            "A share cannot be set aside for a child yet.",
-            "Leave out `reserve`: its limit is a ceiling, and what is left above it may be spent by others first.",
-        )
+    """The request that was sent, for a session below `parent`. Raises ControlProblem for bounds that are none."""
     return OpenRequest(
         identity=sent.identity,
         lifetime_s=sent.lifetime_s,
@@ -110,6 +106,7 @@ def open_request(sent: WorkSent, parent: str | None, *, agreed: bool, by_operato
         child=sent.name,
         agreed=agreed,
         by_operator=by_operator,
+        reserve=sent.reserve,
     )
 
 

@@ -82,6 +82,7 @@ class SessionRow(msgspec.Struct, frozen=True):
     models: tuple[str, ...] | None
     tools: tuple[str, ...] | None
     spent: Spent | None  # None: of one that is over and not in memory any more
+    reserved_usd: str | None = None  # what is set aside for it now; None: nothing ever was, or it is over
 
 
 def row_of(office: Office, session: Session, live: Mapping[str, int], spent: Amounts | None = None) -> SessionRow:
@@ -115,7 +116,14 @@ def row_of(office: Office, session: Session, live: Mapping[str, int], spent: Amo
         models=session.models,
         tools=session.tools,
         spent=None if known is None else show_spent(known),
+        reserved_usd=show_reserved(office, session),
     )
+
+
+def show_reserved(office: Office, session: Session) -> str | None:
+    """What is set aside for a session now."""
+    aside = office.gate.tree.aside(session.id)
+    return None if aside is None else format_usd(aside)
 
 
 def state_now(office: Office, session: Session) -> SessionState:

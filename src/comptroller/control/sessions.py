@@ -102,7 +102,7 @@ def _said_in_flight(ended: Session) -> Refusal:
             f"This call was stopped in flight: its session {ended.id} was ended by {ended.ended_by}: "
             f"{(ended.ended_reason or '').rstrip('.')}."
         ),
-        hint=f"What it cost until then is charged. For a new credential: `comptroller token {ended.identity}`.",
+        hint=f"What it cost until then is charged. {ended.way_on}",
     )
 
 
@@ -112,7 +112,7 @@ async def end_past(office: Office) -> None:
     now_ns = gate.clock.expiry_ns()
     over = list(gate.runs.past(now_ns))
     for session in over:
-        gate.runs.over(session)
+        gate.session_over(session)
     idle = [session for session in over if session.goes_on(now_ns)]
     ended = {
         each.id: each

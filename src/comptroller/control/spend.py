@@ -17,7 +17,7 @@ DIMENSIONS: Sequence[SpendDimension] = get_args(SpendDimension)
 
 
 class SpendRow(msgspec.Struct, frozen=True):
-    """Money in decimal strings of USD. A call counts for the team and the owner that it had when it was made."""
+    """Money in decimal strings of USD. A call counts for the owner that it had when it was made, and for who paid."""
 
     key: str | None  # null: calls that have none
     calls: int  # that have ended

@@ -39,6 +39,7 @@ class Status(msgspec.Struct, frozen=True):
     policy_version: str
     policies: int  # 0: none is installed, and the built-in set decides
     identities: int
+    open_requests: int  # for an identity
     active_sessions: int
     live_calls: int
     open_holds: int
@@ -73,6 +74,7 @@ async def show_status(office: Office) -> Status:
         policy_version=gate.registry.policies.version,
         policies=0 if gate.registry.policies.built_in else len(gate.registry.policies.policies),
         identities=len(gate.registry.identities),
+        open_requests=await _open_requests(office),
         active_sessions=sum(s.goes_on(expiry_ns) for s in gate.sessions.values()),
         live_calls=len(gate.live),
         open_holds=len(gate.tree.holds),
@@ -90,6 +92,13 @@ async def _ledger(office: Office) -> str:
     except LedgerUnavailableError as error:
         return str(error) or "cannot be written"
     return "ok"
+
+
+async def _open_requests(office: Office) -> int:
+    try:
+        return await office.ledger.open_requests()
+    except LedgerUnavailableError:
+        return 0  # what is wrong is said of the ledger
 
 
 def _say_origin(origin: Origin) -> str:

@@ -19,8 +19,8 @@ from comptroller.core.problem import did_you_mean
 from comptroller.core.refusal import Refusal
 from comptroller.core.work.session import Session
 from comptroller.core.work.stop import Acting, Stop, StopKey, StopKind, StopScope, refusal_of, stop_keys
+from comptroller.flow.chain import known_identity
 from comptroller.flow.gate import Gate
-from comptroller.flow.identify import known_identity
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Change
 
@@ -175,7 +175,7 @@ def _known(office: Office, scope: StopScope) -> Collection[str]:
     gate, registry = office.gate, office.gate.registry
     match scope:
         case "credential":
-            return {session.credential for session in gate.sessions.values()} | gate.callers.keys()
+            return {session.credential for session in gate.sessions.values()} | set(gate.callers.credentials)
         case "session":
             return gate.sessions.keys()
         case "identity":

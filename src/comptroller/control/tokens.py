@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
-from comptroller.control.delegate import OpenRequest, acting_identity, below, bounds_of, checked, last_ns
+from comptroller.control.delegate import OpenRequest, acting_identity, below, bounds_of, checked, last_ns, set_aside
 from comptroller.control.office import Office
 from comptroller.control.problem import conflict, invalid, ledger_unavailable, over, refused
 from comptroller.control.stops import stop_of
 from comptroller.core.identity.credential import DEFAULT_LIFETIME_S, ID_PREFIX, LONGEST_LIFETIME_S, Claims
 from comptroller.core.instant import NANOS_PER_SECOND, format_duration, format_instant
+from comptroller.core.money import format_usd
 from comptroller.core.work.bounds import LONGEST_SESSION_S
 from comptroller.core.work.session import Session
 from comptroller.core.work.stop import refusal_of
@@ -81,6 +82,7 @@ async def _open(office: Office, request: OpenRequest, actor: str, *, most_s: int
         minted = msgspec.structs.replace(minted, notes=(_TOOLS_NOTE,))
     gate.open_session(session)
     try:
+        session = set_aside(office, session) if request.reserve else session
         await office.ledger.open_session(session, _event(session))
     except BaseException as error:
         gate.forget_session(session)
@@ -158,6 +160,8 @@ def _event(session: Session) -> Change:
         "credential": session.credential,
         "expires_at": format_instant(session.expires_at_ns),
     }
+    if session.reserved is not None:
+        after["reserved_usd"] = format_usd(session.reserved.usd_nanos)
     return Change(
         at_ns=session.opened_at_ns,
         actor=session.minted_by,

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from comptroller.control.office import Office
-from comptroller.control.session_rows import Spent, outcome_of, show_spent, state_now
+from comptroller.control.session_rows import Spent, outcome_of, show_reserved, show_spent, state_now
 from comptroller.control.sessions import find_session
 from comptroller.core.budget.hold import NOTHING, Amounts
 from comptroller.core.budget.meter import LEDGER_KEY, ledger_key
@@ -31,6 +31,7 @@ class TreeNode(msgspec.Struct, frozen=True):
     own: Spent
     spent: Spent
     children: Sequence[TreeNode]
+    reserved_usd: str | None = None  # what is set aside for it now, beside what it has spent
 
 
 async def show_tree(office: Office, session_id: str) -> TreeNode:
@@ -78,4 +79,5 @@ def _node(
         own=show_spent(own),
         spent=show_spent(whole),
         children=[_node(office, child, children, spent, live) for child in below],
+        reserved_usd=show_reserved(office, session),
     )

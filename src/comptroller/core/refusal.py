@@ -23,6 +23,7 @@ REFUSALS: Mapping[str, Kind] = {
     # in order of precedence: the first that applies is the one a caller sees
     "route_unknown": Kind(404, "no such route on this gateway"),
     "method_not_allowed": Kind(405, "this route takes another method"),
+    "upgrade_refused": Kind(426, "no WebSocket is opened here"),
     "credential_missing": Kind(401, "no credential in any slot"),
     "credential_invalid": Kind(401, "the credential is not one of ours, or two different ones were sent"),
     "credential_expired": Kind(401, "the credential is past its expiry"),
@@ -38,6 +39,8 @@ REFUSALS: Mapping[str, Kind] = {
     "body_timeout": Kind(408, "the request body did not arrive in time", transient=True),
     "gateway_busy": Kind(503, "the gateway holds as many request bodies as it may", transient=True),
     "request_invalid": Kind(400, "the request is not valid for this route"),
+    "object_unknown": Kind(402, "the request names something stored at a provider, and no record says whose it is"),
+    "unsupported": Kind(402, "this gateway does not carry what the request asks for"),
     "model_unknown": Kind(404, "no registry entry serves this model"),
     "model_forbidden": Kind(402, "the session of this credential, or one above it, may not use this model"),
     "model_suspended": Kind(402, "this model, or whatever would serve it, is suspended"),

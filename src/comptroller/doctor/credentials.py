@@ -16,9 +16,9 @@ _ROTATE_AFTER_DAYS = 90
 _NS_PER_DAY = 86_400 * NANOS_PER_SECOND
 
 
-def check_credentials(state_dir: Path, now_ns: int) -> Iterator[Check]:
+def check_credentials(state_dir: Path, now_ns: int, *, bootstrap_ended: bool) -> Iterator[Check]:
     yield _signing_keys(state_dir, now_ns)
-    yield _admin_token(state_dir)
+    yield _bootstrap(state_dir, ended=bootstrap_ended)
 
 
 def _signing_keys(state_dir: Path, now_ns: int) -> Check:
@@ -36,12 +36,14 @@ def _signing_keys(state_dir: Path, now_ns: int) -> Check:
     return warn(name, sentence, 'Rotate it: `comptroller keys rotate --reason "routine"`. Nobody notices.')
 
 
-def _admin_token(state_dir: Path) -> Check:
+def _bootstrap(state_dir: Path, *, ended: bool) -> Check:
     name = "credentials.admin"
     if not (state_dir / ADMIN_TOKEN).exists():
-        return ok(name, "There is no admin credential yet: the next start makes it.")
+        return ok(name, "There is no bootstrap credential: the next start makes one.")
     try:
         read_admin_token(state_dir)
     except SecretFileError as error:
         return fail(name, str(error), "Put it right, and restart the gateway.")
-    return ok(name, "The admin credential is there.")
+    if ended:
+        return ok(name, "The bootstrap credential ended with the first named admin of role admin: it opens nothing.")
+    return ok(name, "The bootstrap credential opens everything on this machine: no admin of role admin has a name yet.")

@@ -62,7 +62,7 @@ def _examine_state(
         checks += files.check_files(settings, found.registry)
         checks += clock.check_clock(now_ns, found.last_ns, _serving(held))
         checks += disk.check_disk(state, found.database_bytes, settings.durability)
-        checks += credentials.check_credentials(state, now_ns)
+        checks += credentials.check_credentials(state, now_ns, bootstrap_ended=found.bootstrap_ended)
     except PermissionError as error:
         hint = "Run this as the user of the gateway, or as root."
         return [fail("store.holder", f"{error.filename or state} cannot be read: {error.strerror}.", hint)], None

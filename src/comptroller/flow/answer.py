@@ -7,11 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from comptroller.core.budget.budget import format_amount
-from comptroller.core.budget.draw import least_left
 from comptroller.core.budget.hold import HoldEnd
 from comptroller.core.money import format_usd
 from comptroller.core.refusal import Refusal
-from comptroller.flow.dialect import Dialect
+from comptroller.flow.dialect import Dialect, Meter
 from comptroller.flow.door import Reply
 from comptroller.flow.outcome import Outcome
 from comptroller.flow.reservation import Reservation
@@ -41,13 +40,20 @@ _CONSEQUENCES: Mapping[HoldEnd, str] = {
 }
 
 
-async def refuse(dialect: Dialect, reply: Reply, call_id: str, refusal: Refusal, *more: tuple[bytes, bytes]) -> None:
+async def refuse(
+    dialect: Dialect,
+    reply: Reply,
+    call_id: str,
+    refusal: Refusal,
+    *more: tuple[bytes, bytes],
+    meter: Meter | None = None,
+) -> None:
     """Say a refusal in the dialect's own error shape; in the middle of a stream, as its error event.
 
-    `more`: further headers.
+    `more`: further headers. `meter`: has read the stream so far.
     """
     if reply.started:
-        await reply.finish(dialect.refusal_event(refusal, call_id))
+        await reply.finish(dialect.refusal_event(refusal, call_id, meter))
         return
     body = dialect.refusal_body(refusal, call_id)
     headers = [_JSON, (b"content-length", str(len(body)).encode()), (b"x-comptroller-call-id", call_id.encode())]
@@ -70,7 +76,8 @@ async def answer(dialect: Dialect, reply: Reply, reservation: Reservation, attem
     elif attempt.answer_body is not None and _is_for_the_caller(attempt.status or 0):
         await _pass_on(dialect, reply, reservation, attempt, receipt)
     else:
-        await refuse(dialect, reply, reservation.call_id, failure(reservation, attempt, receipt.settlement.end))
+        refusal = failure(reservation, attempt, receipt.settlement.end)
+        await refuse(dialect, reply, reservation.call_id, refusal, meter=attempt.meter)
 
 
 def governed_headers(reservation: Reservation, charge_nanos: int | None, model: str) -> list[tuple[bytes, bytes]]:
@@ -123,8 +130,9 @@ async def _pass_on(
 
 def _remaining(reservation: Reservation) -> str | None:
     """What is left in the tightest budget in USD that the caller may see."""
-    tightest = least_left(reservation.hold.draw.shown)
-    return None if tightest is None else format_amount(max(0, tightest.remaining), "usd")
+    draw = reservation.hold.draw
+    tightest = draw.tightest_shown
+    return None if tightest is None else format_amount(max(0, draw.left(tightest)), "usd")
 
 
 def failure(reservation: Reservation, attempt: Attempt, end: HoldEnd) -> Refusal:
@@ -172,7 +180,7 @@ def _own_failure(reservation: Reservation, outcome: Outcome) -> Refusal:
                 f"This call was stopped in flight: its session {reservation.facts.session} was ended, "
                 f"or {reservation.facts.identity} may not act any more."
             ),
-            hint=f"The next call says which. For a new credential: `comptroller token {reservation.facts.identity}`.",
+            hint=f"The next call says which. {reservation.caller.session.way_on}",
         )
     if outcome == "drained":
         return Refusal(

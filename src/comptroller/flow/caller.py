@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from comptroller.core.budget.scope import Attribute, Facts
 from comptroller.core.identity.credential import Claims
@@ -13,11 +13,10 @@ from comptroller.core.registry.registry import Registry
 from comptroller.core.work.delegation import uses
 from comptroller.core.work.session import Session
 from comptroller.core.work.stop import Acting, stop_keys
+from comptroller.flow.chain import Node, node, others, registered
 from comptroller.flow.runs import Pulse
 
 _FACTS_KEPT = 100  # names of models come from callers
-
-Node = Mapping[Attribute, str]
 
 
 class Caller:
@@ -28,7 +27,9 @@ class Caller:
 
     __slots__ = (
         "_facts",
+        "above",
         "acts_until_ns",
+        "billed_team",
         "chain",
         "claims",
         "ends_at_ns",
@@ -74,9 +75,13 @@ class Caller:
         self.ends_at_ns = min(each.expires_at_ns for each in lineage)
         self.acts_until_ns = min(acts_until_ns(each, registry.answerable_until(each)) for each in self.identities)
         # What budget scopes see of it.
+        members = [registered(each) for each in identities]
         self.chain: tuple[Node, ...] = tuple(
-            _node(organization, each, of) for each, of in zip(lineage, identities, strict=True)
+            node(organization, of, each) for each, of in zip(lineage, members, strict=True)
         )
+        self.above = others(members)
+        payer = identities[-1].team if registry.organization.bill_to == "root" else identity.team
+        self.billed_team = None if payer == identity.team else payer
         self.stop_keys = stop_keys(
             [
                 Acting(each.id, of.id, of.owner, of.team, each.tenant, each.opened_with or ())
@@ -115,17 +120,3 @@ class Caller:
             key = (self.identity.id, self.claims.session, provider, model)
             found = self._facts[provider, model] = Facts(self.chain, call, key)
         return found
-
-
-def _node(organization: str, session: Session, identity: Identity) -> Node:
-    node: dict[Attribute, str] = {
-        "organization": organization,
-        "team": identity.team,
-        "owner": identity.owner,
-        "environment": identity.environment,
-        "kind": identity.kind,
-        "identity": identity.id,
-        "session": session.id,
-    }
-    node.update(session.declared)
-    return node

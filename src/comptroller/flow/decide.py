@@ -59,7 +59,7 @@ def _over(caller: Caller, why: str) -> Refusal:
     return Refusal(
         code="session_ended",
         sentence=f"The session {caller.claims.session} {why}.",
-        hint=f"Get a new credential: `comptroller token {caller.identity.id}`.",
+        hint=caller.session.way_on,
     )
 
 

@@ -14,15 +14,18 @@ from typing import Literal, Protocol
 import msgspec
 
 from comptroller.core.budget.bounds import Bound
-from comptroller.core.budget.hold import NOTHING, Amounts
+from comptroller.core.budget.draw import Draw, Window
+from comptroller.core.budget.hold import NOTHING, Amounts, WindowKey
+from comptroller.core.budget.scope import Facts
 from comptroller.core.budget.tree import BudgetTree
 from comptroller.core.identity.credential import Claims
 from comptroller.core.policy.break_glass import Broken
 from comptroller.core.refusal import Refusal
 from comptroller.core.registry.registry import Registry
-from comptroller.core.work.session import Session
+from comptroller.core.work.session import Reserved, Session
 from comptroller.core.work.stop import Stops
-from comptroller.flow.caller import Caller
+from comptroller.flow.callers import Callers
+from comptroller.flow.chain import chain_of
 from comptroller.flow.journal import Journal
 from comptroller.flow.key_mask import KeyMask
 from comptroller.flow.live import LiveCalls
@@ -111,7 +114,7 @@ class Gate:
     limits: Limits
     observer: Observer
     warn: Callable[[str, Mapping[str, str]], None]  # a log line: event, fields; never a secret
-    callers: dict[str, Caller] = field(default_factory=dict)  # remembered, by their credentials' ids (flow/identify.py)
+    callers: Callers = field(default_factory=Callers)  # who is remembered (flow/identify.py)
     stops: Stops = field(default_factory=Stops)  # replaced as a whole (control/stops.py), asked on every call
     broken: Broken = field(default_factory=Broken)  # replaced as a whole, asked only when policies say no
     runs: Runs = field(init=False)
@@ -121,10 +124,28 @@ class Gate:
         self.runs = Runs(self.sessions)
 
     def open_session(self, session: Session, posted: Amounts = NOTHING) -> None:
-        """A session may spend from now on. `posted`: what it has spent already."""
+        """A session may spend from now on; those above it are open. `posted`: what it has spent already."""
         self.sessions[session.id] = session
         self.tree.open_session(session.id, session.bounds, posted)
         self.runs.begin(session, self.clock.expiry_ns())
+        if session.reserved is not None:
+            rows = {WindowKey(*row) for row in session.reserved.rows}
+            self.tree.set_aside(session.id, session.reserved.usd_nanos, self.drawn_above(session), rows)
+
+    def set_aside(self, session: Session, usd_nanos: int) -> Session | Window:
+        """Set a share aside for a session that was just opened; else the window that has too little left for it."""
+        draw = self.drawn_above(session)
+        short = self.tree.set_aside(session.id, usd_nanos, draw)
+        if isinstance(short, Window):
+            return short
+        reserved = Reserved(usd_nanos, tuple((key.budget, key.instance, key.start_ns) for key in draw.keys))
+        session = self.sessions[session.id] = msgspec.structs.replace(session, reserved=reserved)
+        return session
+
+    def drawn_above(self, session: Session) -> Draw:
+        """What calls of the sessions above it draw on, whatever they ask for."""
+        chain = chain_of(self.registry, self.runs.lineage(session)[1:])
+        return self.tree.drawn_by(Facts(chain, {}), self.clock.now_ns())
 
     def change_session(self, session: Session) -> None:
         """Its bounds are others from now on, for calls in flight too. What stands below it ends no later than it."""
@@ -133,14 +154,17 @@ class Gate:
         for each in (session, *self.runs.outliving(session)):
             self.sessions[each.id] = each
             self.runs.rearm(each)
-        stale = [key for key, caller in self.callers.items() if session.id in caller.lineage]  # its whole tree
-        for key in stale:
-            del self.callers[key]
+        self.callers.forget_below(session.id)
 
     def end_session(self, ended: Session) -> None:
         """It has ended, as it says."""
         self.sessions[ended.id] = ended
-        self.runs.over(ended)
+        self.session_over(ended)
+
+    def session_over(self, session: Session) -> None:
+        """It goes on no more: what was set aside for it is free."""
+        self.runs.over(session)
+        self.tree.release(session.id)
 
     def forget_session(self, session: Session) -> None:
         """It is over and nobody asks for it any more."""

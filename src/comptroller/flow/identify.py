@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from comptroller.core.identity.credential import Claims
-from comptroller.core.identity.identity import Identity
 from comptroller.core.refusal import Refusal
-from comptroller.core.registry.registry import Registry
 from comptroller.core.work.session import Session
 from comptroller.flow.caller import Caller
+from comptroller.flow.chain import known_identity
 from comptroller.flow.gate import Gate
-
-_CALLERS_KEPT = 50_000
 
 
 def renewed(gate: Gate, caller: Caller) -> Caller:
@@ -55,9 +52,8 @@ def identify(gate: Gate, credentials: Sequence[str]) -> Caller | Refusal:
             sentence=f"The identity {claims.identity} is not in the registry.",
             hint="Ask whoever runs the gateway to register it in registry.toml and run `comptroller apply`.",
         )
-    if len(gate.callers) >= _CALLERS_KEPT:
-        gate.callers.clear()
-    caller = gate.callers[claims.credential_id] = _caller(gate, claims)
+    caller = _caller(gate, claims)
+    gate.callers.remember(caller)
     return caller
 
 
@@ -74,9 +70,3 @@ def _gone(claims: Claims) -> Session:
     """A session that nobody knows any more: `standing` refuses it."""
     opened_at_ns, expires_at_ns = claims.issued_at_ns, claims.expires_at_ns
     return Session(claims.session, claims.identity, claims.credential_id, opened_at_ns, expires_at_ns, claims.minted_by)
-
-
-def known_identity(registry: Registry, identity_id: str) -> Identity:
-    """As the registry has it; one that it does not have stands as disabled, whoever answered for it."""
-    known = registry.identities.get(identity_id)
-    return known or Identity(identity_id, "agent", "", "", "", "experimentation", disabled=True)

@@ -65,8 +65,18 @@ class Line:
     def _cancel(self) -> None:
         if self._task is None:
             raise RuntimeError("a line guards a task")
-        self._cancelled = True
-        self._task.cancel()
+        if asyncio.current_task() is self._task:
+            # It runs, so its next await would be cancelled, inside the block or not: before Python 3.13 `uncancel` does
+            # not take that back. As soon as it waits, we come.
+            asyncio.get_running_loop().call_soon(self._cancel_waiting)
+        else:
+            self._cancelled = True
+            self._task.cancel()
+
+    def _cancel_waiting(self) -> None:
+        if self._inside and self.reason is not None and not self._cancelled and self._task is not None:
+            self._cancelled = True
+            self._task.cancel()
 
 
 class LiveCall:

@@ -62,8 +62,16 @@ def _reachable(gate: Gate, family: str, caller: Caller, name: str) -> Reachable 
     provider = provider_for(gate, family, caller, model)
     if isinstance(provider, Refusal):
         return None
-    may_ever = caller.registry.policies.may_ever(caller.principal, Resource(name, model.model_class or ""))
-    return Reachable(name, provider.name, model.limits) if may_ever else None
+    if not _may_ever(gate, caller, Resource(name, model.model_class or "")):
+        return None
+    return Reachable(name, provider.name, model.limits)
+
+
+def _may_ever(gate: Gate, caller: Caller, resource: Resource) -> bool:
+    """Whether some call of it would be let through, by the policies or by a grant of break-glass that is in force."""
+    if caller.registry.policies.may_ever(caller.principal, resource):
+        return True
+    return any(True for _ in gate.broken.applying(caller.stop_keys, gate.clock.now_ns()))
 
 
 def _unknown(name: str) -> Refusal:

@@ -58,6 +58,8 @@ def call_facts(  # noqa: PLR0913, PLR0917 - a call has many facts
         routed_by=ruling.routed_by if ruling else None,
         client_address=sender.address,
         client_session=sender.session_hint,
+        above=caller.above,
+        billed_team=caller.billed_team,
     )
 
 

@@ -1,7 +1,8 @@
 """What the story writes down: one event per step that changes money or says no.
 
 Events are appended to the journal in order and folded into tables behind the scenes. An attempt has
-exactly one `Held` and, sooner or later, exactly one `Settled`; a call without an attempt has one `Refused`.
+exactly one `Held` and, sooner or later, exactly one `Settled`, with any number of `Joined` and `Extended` between
+them; a call without an attempt has one `Refused`.
 Instants are nanoseconds since the epoch; amounts are nano-USD, tokens, calls.
 """
 
@@ -12,6 +13,16 @@ import msgspec
 from comptroller.core.budget.hold import Amounts, HoldEnd, WindowKey
 from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
+
+
+class Registered(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """An identity as the registry had it. '' is what nobody knows."""
+
+    identity: str
+    kind: str = ""
+    owner: str = ""
+    team: str = ""
+    environment: str = ""
 
 
 class CallFacts(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -42,6 +53,8 @@ class CallFacts(msgspec.Struct, frozen=True, gc=False, array_like=True):
     routed_by: str | None = None  # that policy
     client_address: str | None = None  # where the caller was, as far as it is known
     client_session: str | None = None  # what the caller's program calls its session; feeds no limit
+    above: tuple[Registered, ...] = ()  # the other identities of the chain, each once
+    billed_team: str | None = None  # who pays, where that is not `team`
 
 
 class Ruling(msgspec.Struct, frozen=True, gc=False):
@@ -93,6 +106,17 @@ class Joined(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="joined
 
     attempt_id: str
     windows: tuple[WindowKey, ...]
+
+
+class Extended(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="extended"):
+    """An open hold holds so much more from here on, on all windows that it is drawn on; below zero: so much less.
+
+    What a stream may go on with counts only once this is on disk. What it gives back is for others once this is queued:
+    whatever they take is behind it.
+    """
+
+    attempt_id: str
+    more: Amounts
 
 
 class Refused(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="refused"):
@@ -153,4 +177,4 @@ class Change(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="change
     version: int = 0
 
 
-Event = Held | Settled | Joined | Refused | Corrected | BoundChanged | Finding | Change
+Event = Held | Settled | Joined | Refused | Corrected | BoundChanged | Finding | Change | Extended

@@ -83,15 +83,15 @@ def _affordable(draw: Draw, bound: Estimate) -> tuple[int, Window | None]:
     limit, binding = bound.wanted_output_tokens, None
     money, tokens, thinking = draw.tightest("usd"), draw.tightest("tokens"), draw.tightest("thinking_tokens")
     if money is not None:
-        fits = bound.affordable_by_money(money.remaining)
+        fits = bound.affordable_by_money(draw.left(money))
         if fits < limit:
             limit, binding = fits, money
     if tokens is not None:
-        fits = bound.affordable_by_tokens(tokens.remaining)
+        fits = bound.affordable_by_tokens(draw.left(tokens))
         if fits < limit:
             limit, binding = fits, tokens
     if thinking is not None:
-        fits = bound.affordable_by_thinking(thinking.remaining)
+        fits = bound.affordable_by_thinking(draw.left(thinking))
         if fits < limit:
             limit, binding = fits, thinking
     return limit, binding
@@ -99,7 +99,7 @@ def _affordable(draw: Draw, bound: Estimate) -> tuple[int, Window | None]:
 
 def _shadowed(draw: Draw) -> tuple[str, ...]:
     """The shadow budgets that are overdrawn by this hold: in hard mode they would have refused it."""
-    return tuple(label(w.budget.name, w.key.instance) for w in draw.shadow if w.remaining < 0)
+    return tuple(label(w.budget.name, w.key.instance) for w in draw.shadow if draw.left(w) < 0)
 
 
 def _too_dear(draw: Draw, window: Window, bound: Estimate, fits: int) -> Refusal:
@@ -114,39 +114,39 @@ def _too_dear(draw: Draw, window: Window, bound: Estimate, fits: int) -> Refusal
 def _exhausted(draw: Draw, window: Window, needed: int, largest_output: int | None) -> Refusal:
     """A refusal that says which budget binds; amounts only where the caller may see them."""
     if is_session_bound(window.budget):
-        return _session_exhausted(window, needed, largest_output) if draw.shows(window) else _exhausted_above(window)
+        shown = draw.shows(window)
+        return _session_exhausted(draw, window, needed, largest_output) if shown else _exhausted_above(window)
     budget, key = window.budget, window.key
     name = label(budget.name, key.instance)
     resets_at = format_instant(window.span.end_ns) if window.span.end_ns is not None else None
     visible = budget.visible == "caller"
     return Refusal(
         code="budget_exhausted",
-        sentence=_what_is_left(window, name, needed) if visible else f"The budget {name} has too little left.",
+        sentence=_what_is_left(draw, window, name, needed) if visible else f"The budget {name} has too little left.",
         hint=_way_on(window, needed, resets_at, largest_output if visible else None),
         limit=name,
         unit=budget.unit,
-        remaining=format_amount(max(0, window.remaining), budget.unit) if visible else None,
+        remaining=format_amount(max(0, draw.left(window)), budget.unit) if visible else None,
         needed=format_amount(needed, budget.unit) if visible else None,
         resets_at=resets_at,
         largest_output_tokens=largest_output if visible else None,
     )
 
 
-def _session_exhausted(window: Window, needed: int, largest_output: int | None) -> Refusal:
+def _session_exhausted(draw: Draw, window: Window, needed: int, largest_output: int | None) -> Refusal:
     """The same for a bound of a session of the chain: there is nothing to wait for, and a way to get more."""
     unit, session = window.budget.unit, window.key.instance
-    left = max(0, window.remaining)
+    left = max(0, draw.left(window))
     bound = COUNTED[unit].removesuffix("_nanos")
     fewer = f"ask for at most {largest_output} output tokens, " if largest_output else ""
     more = f"{fewer}open a new session for new work, or ask whoever runs the gateway for a wider bound"
-    fits = window.held and window.budget.limit - window.posted >= needed
+    later = _fits_later(window, needed)
     return Refusal(
         code="session_limit",
         sentence=f"The session {session} has {say_amount(left, unit)} left of its "
         f"{say_amount(window.budget.limit, unit)} ({format_amount(window.posted, unit)} spent, "
-        f"{format_amount(window.held, unit)} held by calls in flight); "
-        f"this call needs up to {say_amount(needed, unit)}.",
-        hint=f"It fits once calls in flight have finished, or {more}." if fits else f"You can {more}.",
+        f"{_what_is_held(window)}); this call needs up to {say_amount(needed, unit)}.",
+        hint=f"It fits once calls in flight have finished, or {more}." if later else f"You can {more}.",
         limit=f"session.{bound}",
         unit=unit,
         remaining=format_amount(left, unit),
@@ -167,18 +167,29 @@ def _exhausted_above(window: Window) -> Refusal:
     )
 
 
-def _what_is_left(window: Window, name: str, needed: int) -> str:
+def _what_is_left(draw: Draw, window: Window, name: str, needed: int) -> str:
     unit = window.budget.unit
     return (
-        f"The budget {name} has {say_amount(max(0, window.remaining), unit)} left of "
+        f"The budget {name} has {say_amount(max(0, draw.left(window)), unit)} left of "
         f"{say_amount(window.budget.limit, unit)} ({format_amount(window.posted, unit)} spent, "
-        f"{format_amount(window.held, unit)} held by calls in flight); "
-        f"this call needs up to {say_amount(needed, unit)}."
+        f"{_what_is_held(window)}); this call needs up to {say_amount(needed, unit)}."
     )
 
 
+def _what_is_held(window: Window) -> str:
+    unit, aside = window.budget.unit, window.aside
+    shares = f", {format_amount(aside, unit)} set aside for sessions below it" if aside else ""
+    return f"{format_amount(window.held - aside, unit)} held by calls in flight{shares}"
+
+
+def _fits_later(window: Window, needed: int) -> bool:
+    """Whether there is room once the calls in flight have ended, and cost nothing."""
+    free = window.budget.limit - window.posted - window.aside
+    return window.held > window.aside and free >= needed
+
+
 def _way_on(window: Window, needed: int, resets_at: str | None, largest_output: int | None) -> str:
-    if window.held and window.budget.limit - window.posted >= needed and window.budget.visible == "caller":
+    if _fits_later(window, needed) and window.budget.visible == "caller":
         return "It fits once calls in flight have finished: send fewer at once, or again in a moment."
     reset = f"wait until it resets at {resets_at}" if resets_at else "ask its owner to raise the limit"
     if window.budget.unit == "calls":

@@ -45,7 +45,7 @@ def weigh(
         return Weighed(decision, asked, now_ns, scope_facts, Draw(()), rates, FREE, True)
     draw = gate.tree.drawn_by(scope_facts, now_ns)
     if beside is not None:
-        draw = Draw(draw.pooled, (*draw.meters, beside))
+        draw = Draw(draw.pooled, (*draw.meters, beside), escrows=draw.escrows)
     money = "usd" in draw.units
     metered = money or "tokens" in draw.units or "thinking_tokens" in draw.units
     sizes = (asked, decision.model.limits, rates, decision.bound.factor_bp)

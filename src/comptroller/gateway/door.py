@@ -5,7 +5,7 @@ Every route stands in `routes.py`, and those that can cost money lead to `govern
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import msgspec
@@ -32,6 +32,8 @@ Send = Callable[[Message], Awaitable[None]]
 CALLER_BODY_BYTES = 64 * 1024  # of a request that is no call: tokens and small documents
 _PATH_SHOWN = 200
 _LONGEST_WORD = 32
+# What a 426 has to say (RFC 9110, section 15.5.22): the protocol that is needed. The parser closes the connection.
+_NEEDED = ((b"upgrade", b"HTTP/1.1"), (b"connection", b"upgrade"))
 
 
 class Door:
@@ -60,6 +62,9 @@ class Door:
         found = self._routes.find(scope["method"], scope["path"])
         limits = gate.limits if found.target != "caller" else self._caller_limits
         request = AsgiRequest(scope, receive, channel, gate.clock, limits, self._bodies, self._trusted, found.name)
+        if b"upgrade" in channel.named and _asks_for_websocket(scope["method"], channel.named):
+            await self._stay(scope, request, reply)
+            return
         if isinstance(found.target, ModelCall):
             await self._govern(found.target.dialect, request, reply)
             return
@@ -132,6 +137,16 @@ class Door:
         self._gate.observer.refused(request, api.dialect.name, call_id, refusal, None)
         await refuse(api.dialect, reply, call_id, refusal, *more)
 
+    async def _stay(self, scope: Scope, request: AsgiRequest, reply: AsgiReply) -> None:
+        """Nothing is said over a WebSocket here, whatever the path: clients that have another way take it at once."""
+        refusal = Refusal(
+            code="upgrade_refused",
+            sentence=f"This gateway speaks HTTP/1.1 alone and opens no WebSocket at {_shown(scope['path'])}.",
+            hint="Send the same as a POST, with `stream` where it shall come in pieces; there is no realtime API here.",
+        )
+        api = self._routes.api_of(scope["path"], scope["headers"])
+        await self._refuse(api, request, reply, refusal, *_NEEDED)
+
     async def _no_way(
         self, scope: Scope, api: Api, request: AsgiRequest, reply: AsgiReply, methods: tuple[str, ...]
     ) -> None:
@@ -152,6 +167,17 @@ class Door:
             f"{meant} routes: {', '.join(there)}.",
         )
         return await self._refuse(api, request, reply, refusal)
+
+
+def _asks_for_websocket(method: str, named: Mapping[bytes, bytes]) -> bool:
+    """Whether a request is the opening handshake of a WebSocket (RFC 6455, section 4.1)."""
+    return (
+        method == "GET" and b"upgrade" in _tokens(named, b"connection") and b"websocket" in _tokens(named, b"upgrade")
+    )
+
+
+def _tokens(named: Mapping[bytes, bytes], name: bytes) -> list[bytes]:
+    return [token.strip().lower() for token in named.get(name, b"").split(b",")]
 
 
 def _shown(path: str) -> str:

@@ -109,8 +109,13 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.url[:1] != b"/":
             self._take_authority()
         super().on_headers_complete()
+        if self.parser is not None and self.parser.should_upgrade():  # the parser reads nothing after this request
+            self.cycle.keep_alive = False
         self._in_head = False
         self.scope["extensions"] = {EXTENSION: Channel(self, self.cycle, named)}  # type: ignore[typeddict-unknown-key,typeddict-item]
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Nothing to warn of: what asks for another protocol is answered in this one."""
 
     def on_response_complete(self) -> None:
         """As uvicorn's; but its timer for idle connections is made anew after every answer, and this one is not."""

@@ -16,9 +16,12 @@ from comptroller.sandbox.config import SandboxConfig
 from comptroller.sandbox.errors import ApiError, ClientGone, Refusal, invalid, not_found
 from comptroller.sandbox.faults import FaultBook, FaultPlan
 from comptroller.sandbox.messages import answers as messages_answers
+from comptroller.sandbox.messages.count import CountSurface
 from comptroller.sandbox.messages.surface import MessagesSurface
 from comptroller.sandbox.prices import MODELS, find_model
 from comptroller.sandbox.prompt import PromptCache
+from comptroller.sandbox.responses.surface import ResponsesSurface
+from comptroller.sandbox.single import SingleStory, SingleSurface
 from comptroller.sandbox.story import Story
 from comptroller.sandbox.surface import Surface
 from comptroller.sandbox.wire import Exchange
@@ -44,7 +47,9 @@ class SandboxApp:
         self._messages = self._story(MessagesSurface())
         self._routes: dict[str, dict[str, Handler]] = {
             "/chat/completions": {"POST": self._story(ChatSurface()).serve},
+            "/responses": {"POST": self._story(ResponsesSurface()).serve},
             "/messages": {"POST": self._messages.serve},
+            "/messages/count_tokens": {"POST": self._single(CountSurface()).serve},
             "/models": {"GET": self._list_models},
             "/healthz": {"GET": self._say_healthy},
             "/sandbox/bill": {"GET": self._show_bill, "DELETE": self._reset_bill},
@@ -70,6 +75,9 @@ class SandboxApp:
 
     def _story(self, surface: Surface) -> Story:
         return Story(surface, self._config, self._bill, self._cache, self._faults)
+
+    def _single(self, surface: SingleSurface) -> SingleStory:
+        return SingleStory(surface, self._config, self._bill, self._faults)
 
     def _find(self, exchange: Exchange) -> Handler:
         """The handler of a path. Raises ApiError (404 or 405)."""

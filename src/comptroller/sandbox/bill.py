@@ -106,6 +106,14 @@ class Line:
         self.output_tokens, self.reasoning_tokens = output_tokens, reasoning_tokens
         self._recharge()
 
+    def bill(self, charge_nanos: int, *, input_tokens: int, output_tokens: int) -> None:
+        """Bill an answer that is made in one piece."""
+        for account in self.accounts:
+            account.input_tokens += input_tokens
+            account.output_tokens += output_tokens
+            account.charge_nanos += charge_nanos
+        self.input_tokens, self.output_tokens, self.charge_nanos = input_tokens, output_tokens, charge_nanos
+
     def _recharge(self) -> None:
         if self.model is None:
             raise RuntimeError("tokens cannot be billed before the model is known")

@@ -1,7 +1,7 @@
 """comptroller.toml: every setting of the process. What they are is in `schema`, how they are read in `load`."""
 
 from comptroller.settings.keys import UnusableKey, read_key
-from comptroller.settings.load import SettingsError, load_settings, read_toml
+from comptroller.settings.load import SettingsError, load_settings, read_text, read_toml
 from comptroller.settings.policies import read_policies
 from comptroller.settings.schema import (
     AdminSettings,
@@ -30,5 +30,6 @@ __all__ = [
     "read_base_url",
     "read_key",
     "read_policies",
+    "read_text",
     "read_toml",
 ]

@@ -41,6 +41,7 @@ def load_settings(path: Path) -> Settings:
     problems: list[Problem] = []
     folder = path.absolute().parent
     values = _values(Settings, raw, "", folder, problems)
+    problems += [*_half_pair("", raw), *_half_pair("admin.", raw.get("admin"))]  # whatever else is wrong
     if not problems:
         settings = Settings(**values)
         problems.extend(_contradictions(settings))
@@ -52,15 +53,21 @@ def load_settings(path: Path) -> Settings:
 def read_toml(path: Path) -> dict[str, Any]:
     """A parsed TOML file. Raises SettingsError where it is missing, unreadable or not TOML."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_text(path))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise SettingsError(path, (Problem("file", f"It is not TOML: {error}."),)) from error
+
+
+def read_text(path: Path) -> str:
+    """The text of a file. Raises SettingsError where it is missing or cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise SettingsError(path, (Problem("file", "There is no such file."),)) from error
     except OSError as error:
         raise SettingsError(path, (Problem("file", f"It cannot be read: {error.strerror}."),)) from error
     except UnicodeDecodeError as error:
         raise SettingsError(path, (Problem("file", "It is not UTF-8."),)) from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise SettingsError(path, (Problem("file", f"It is not TOML: {error}."),)) from error
 
 
 _READERS: Mapping[Any, Callable[[object, Path], object]] = {
@@ -177,7 +184,7 @@ def _contradictions(settings: Settings) -> list[Problem]:
 
 def _tls_contradictions(settings: Settings) -> list[Problem]:
     admin = settings.admin
-    found = _half_pair("", settings.tls_cert, settings.tls_key) + _half_pair("admin.", admin.tls_cert, admin.tls_key)
+    found: list[Problem] = []
     either = "TLS ends either in front of the {} or in it."
     if settings.tls is not None and settings.tls_cert is not None:
         found.append(Problem("tls", either.format("gateway"), "Leave out tls, or tls_cert."))
@@ -202,11 +209,13 @@ def _in_the_clear(setting: str, at: Address, hint: str) -> list[Problem]:
     return [Problem(setting, sentence, f"{hint}listen on '127.0.0.1:PORT'.")]
 
 
-def _half_pair(table: str, cert: Path | None, key: Path | None) -> list[Problem]:
-    if (cert is None) == (key is None):
+def _half_pair(prefix: str, table: object) -> list[Problem]:
+    """A certificate without its key, or a key without its certificate."""
+    named = [name for name in ("tls_cert", "tls_key") if isinstance(table, dict) and name in table]
+    if len(named) != 1:
         return []
-    missing, there = ("tls_key", "tls_cert") if key is None else ("tls_cert", "tls_key")
-    return [Problem(f"{table}{missing}", f"This is missing, and {there} is nothing without it.")]
+    missing = "tls_key" if named == ["tls_cert"] else "tls_cert"
+    return [Problem(f"{prefix}{missing}", f"This is missing, and {named[0]} is nothing without it.")]
 
 
 def _shared_contradictions(settings: Settings) -> list[Problem]:

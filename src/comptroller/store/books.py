@@ -212,6 +212,8 @@ def _facts(row: CallRow) -> CallFacts:
         routed_by=row.routed_by,
         client_address=row.client_address,
         client_session=row.client_session,
+        above=rows.unpack_above(row.above),
+        billed_team=row.billed_team,
     )
 
 

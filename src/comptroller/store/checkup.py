@@ -40,6 +40,7 @@ class Checkup(msgspec.Struct, frozen=True, kw_only=True):
     unfolded_batches: int = 0
     oldest_unfolded_ns: int = 0
     open_holds: int = 0
+    bootstrap_ended: bool = False  # an admin of role admin has a name
     database_bytes: int = 0
     log_bytes: int = 0
 
@@ -99,7 +100,15 @@ def _facts(connection: sqlite3.Connection, schema: str, newest: str, *, whole: b
         unfolded_batches=int(batches),
         oldest_unfolded_ns=int(oldest_ns),
         open_holds=_number(connection, "SELECT count(*) FROM holds"),
+        bootstrap_ended=_has_named_admin(connection),
     )
+
+
+def _has_named_admin(connection: sqlite3.Connection) -> bool:
+    """False for a store of before admins had names, too."""
+    if not _number(connection, "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'admins'"):
+        return False
+    return _number(connection, "SELECT count(*) FROM admins WHERE role = 'admin'") > 0
 
 
 def _number(connection: sqlite3.Connection, sql: str) -> int:

@@ -18,6 +18,7 @@ from comptroller.flow.records import (
     Change,
     Corrected,
     Event,
+    Extended,
     Finding,
     Held,
     Joined,
@@ -52,7 +53,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
     new_calls: list[CallRow]
     changed_calls: list[CallRow]
-    holds: list[Held]  # new ones, and those that joined more windows
+    holds: list[Held]  # new ones, and those that joined more windows or hold another amount
     ended_holds: list[str]
     posted: Mapping[WindowKey, Amounts]
     spent: Mapping[Place, Sums]
@@ -68,7 +69,7 @@ def instant_of(event: Event) -> int:
         return event.facts.at_ns
     if isinstance(event, Refused):
         return event.facts.at_ns
-    return 0 if isinstance(event, Joined) else event.at_ns
+    return 0 if isinstance(event, (Joined, Extended)) else event.at_ns
 
 
 def touched(events: Iterable[Event]) -> Touched:
@@ -83,7 +84,7 @@ def touched(events: Iterable[Event]) -> Touched:
                 found.holds.add(event.attempt_id)
             case Refused():
                 found.calls.add(event.facts.call_id)
-            case Joined():
+            case Joined() | Extended():
                 found.holds.add(event.attempt_id)
             case Corrected():
                 found.calls.add(event.call_id)
@@ -125,6 +126,8 @@ class _Folding:
                 self._settled(rows.fit_settled(event))
             case Joined():
                 self._joined(event)
+            case Extended():
+                self._extended(event)
             case Refused():
                 rows.refuse(self._call(event.facts), event.refusal)
             case Corrected():
@@ -194,6 +197,12 @@ class _Folding:
         if held is not None:
             joined = msgspec.structs.replace(held, windows=(*held.windows, *event.windows))
             self._holds[event.attempt_id] = joined
+
+    def _extended(self, event: Extended) -> None:
+        held = self._holds.get(event.attempt_id)
+        if held is not None:
+            amounts = rows.fit_amounts(held.amounts.plus(event.more).most(NOTHING))
+            self._holds[event.attempt_id] = msgspec.structs.replace(held, amounts=amounts)
 
     def _corrected(self, event: Corrected) -> None:
         delta = Amounts(usd=rows.fit(event.delta_nanos))

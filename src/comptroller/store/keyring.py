@@ -308,7 +308,7 @@ def _expired(identity: str) -> Refusal:
     return Refusal(
         code="credential_expired",
         sentence=f"The session credential of {identity} has expired.",
-        hint=f"Get a new one with `comptroller token {identity}`.",
+        hint=f"Get a new one with `comptroller token {identity}`; a sub-agent asks whoever started it.",
     )
 
 

@@ -105,7 +105,7 @@ def _unfolded(connection: sqlite3.Connection) -> Iterator[Event]:
 def _windows(connection: sqlite3.Connection, unfolded: Outcome, holds: Iterable[Held]) -> dict[WindowKey, Amounts]:
     """What each window shows, with open holds as recovery would post them."""
     windows = {WindowKey(*row[:3]): Amounts(*row[3:]) for row in connection.execute("SELECT * FROM balances")}
-    still_open = {held.attempt_id: held for held in (*holds, *unfolded.holds)}  # the later one has joined more windows
+    still_open = {held.attempt_id: held for held in (*holds, *unfolded.holds)}  # the later one stands
     for attempt_id in unfolded.ended_holds:
         del still_open[attempt_id]
     for key, amounts in unfolded.posted.items():

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from comptroller.control.interfaces import Gap, Installation, RegistryState
 from comptroller.core.registry.entries import Entry, EntryKey, EntryKind, StoredEntry
-from comptroller.store import schema, tables
+from comptroller.store import identity_requests, schema, tables
 from comptroller.store.folder import get_meta, raise_meta, set_meta
 from comptroller.store.sql import Many, run
 
@@ -52,6 +52,8 @@ def install(connection: sqlite3.Connection, installation: Installation) -> None:
     written = (installation.version, installation.at_ns, installation.actor, installation.document)
     _NEW_VERSION.run_values(connection, [written])
     tables.add_changes(connection, installation.changes)
+    if installation.decided is not None:
+        identity_requests.write_request(connection, installation.decided, ())
     tables.add_to_balances(connection, installation.opening)
     set_meta(connection, "registry_version", installation.version)
     raise_meta(connection, "last_ns", installation.at_ns)

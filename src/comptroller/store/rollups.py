@@ -19,8 +19,10 @@ import msgspec
 from comptroller.core.instant import DAY_NS, QUARTER_HOUR_NS
 from comptroller.store.rows import CallRow
 
-Dimensions = tuple[str, str, str, str, str, str, str, str, str]
+Dimensions = tuple[str, str, str, str, str, str, str, str, str, str, str]
 """In the order of schema.SPEND_DIMENSIONS."""
+
+_ALWAYS = 9  # dimensions that stood in a key from the first: it is the same for a call without the others
 
 
 class Place(NamedTuple):
@@ -79,6 +81,8 @@ def contribution(row: CallRow) -> tuple[Place, Sums]:
             row.provider or "",
             model,
             row.model_class or "",
+            row.above or "",
+            row.billed_team or "",
         ),
     )
     sums = Sums(
@@ -133,4 +137,5 @@ def by_day(changes: Iterable[tuple[Place, Sums]]) -> Mapping[tuple[int, Dimensio
 
 def key_of(dimensions: Dimensions) -> bytes:
     """The id of these dimensions: a digest, so that no fold has to look one up. 128 bits do not meet by chance."""
-    return blake2b(msgspec.json.encode(dimensions), digest_size=16).digest()
+    said = dimensions if any(dimensions[_ALWAYS:]) else dimensions[:_ALWAYS]
+    return blake2b(msgspec.json.encode(said), digest_size=16).digest()

@@ -17,7 +17,7 @@ from comptroller.core.budget.bounds import Bound
 from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.core.pricing.usage import COUNTS, Usage
 from comptroller.core.refusal import Refusal
-from comptroller.flow.records import BoundChanged, CallFacts, Change, Corrected, Held, Settled
+from comptroller.flow.records import BoundChanged, CallFacts, Change, Corrected, Held, Registered, Settled
 
 CallState = Literal["open", "posted", "presumed", "voided", "refused"]
 """`open` is never stored: it is how a call reads while a hold of it stands in `holds`."""
@@ -92,6 +92,8 @@ class CallRow(msgspec.Struct, gc=False):
     other_meters: str | None = None
     client_address: str | None = None
     client_session: str | None = None
+    above: str | None = None
+    billed_team: str | None = None
 
 
 # Rare ones share a column.
@@ -102,6 +104,7 @@ _other_counts: Callable[[Usage], tuple[int, ...]] = attrgetter(*_OTHER_METERS)
 _windows = msgspec.msgpack.Decoder(tuple[WindowKey, ...])
 _names = msgspec.json.Decoder(tuple[str, ...])
 _meters = msgspec.json.Decoder(dict[str, int])
+_above = msgspec.json.Decoder(tuple[Registered, ...])
 
 
 def pack_windows(windows: tuple[WindowKey, ...]) -> bytes:
@@ -118,6 +121,14 @@ def pack_names(names: tuple[str, ...]) -> str:
 
 def unpack_names(packed: str | None) -> tuple[str, ...]:
     return () if packed is None else _names.decode(packed)
+
+
+def pack_above(above: tuple[Registered, ...]) -> str | None:
+    return msgspec.json.encode(above).decode() if above else None
+
+
+def unpack_above(packed: str | None) -> tuple[Registered, ...]:
+    return _above.decode(packed) if packed else ()
 
 
 def unpack_meters(packed: str | None) -> dict[str, int]:
@@ -194,6 +205,8 @@ def called(facts: CallFacts, state: CallState) -> CallRow:
         routed_by=facts.routed_by,
         client_address=facts.client_address,
         client_session=facts.client_session,
+        above=pack_above(facts.above),
+        billed_team=facts.billed_team,
     )
 
 
@@ -261,7 +274,7 @@ def ended(held: Held, event: Settled, windows: bytes) -> CallRow:
         first_byte_ns=event.first_byte_ns, duration_ns=event.duration_ns, windows=windows,
         policy_version=facts.policy_version, policies=pack_names(facts.policies) if facts.policies else None,
         asked_model=facts.asked_model, routed_by=facts.routed_by, client_address=facts.client_address,
-        client_session=facts.client_session,
+        client_session=facts.client_session, above=pack_above(facts.above), billed_team=facts.billed_team,
     )  # fmt: skip
     if usage is not None:
         row.input_tokens, row.output_tokens = usage.input_tokens, usage.output_tokens

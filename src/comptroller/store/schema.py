@@ -41,6 +41,8 @@ SPEND_DIMENSIONS = (
     "provider",
     "model",
     "model_class",
+    "above",
+    "billed_team",
 )
 SPEND_SUMS = (
     "calls",  # that went past their hold and have ended
@@ -120,6 +122,8 @@ calls = Table(
     Column("other_meters", Text),  # JSON object: usage that has no column of its own; NULL: none
     Column("client_address", Text),  # where the caller was, as far as it is known
     Column("client_session", Text),  # what the caller's program calls its session
+    Column("above", Text),  # JSON list: the other identities of its chain, as they were registered; NULL: none
+    Column("billed_team", Text),  # who pays; NULL: its own team
     Index("calls_at", "at_ns"),
     Index("calls_identity_at", "identity", "at_ns"),
     Index("calls_session", "session"),
@@ -157,7 +161,8 @@ spend_keys = Table(
     "spend_keys",  # whose spend: what a call is counted under, said once
     metadata,
     Column("id", LargeBinary, primary_key=True),  # a digest of the rest (rollups.py)
-    *(Column(name, Text, nullable=False) for name in SPEND_DIMENSIONS),  # '' for what a call does not have
+    *(Column(name, Text, nullable=False) for name in SPEND_DIMENSIONS[:-2]),  # '' for what a call does not have
+    *(Column(name, Text, nullable=False, server_default=text("''")) for name in SPEND_DIMENSIONS[-2:]),
     sqlite_with_rowid=False,
 )
 
@@ -250,6 +255,7 @@ sessions = Table(
     Column("outcome", Text),
     Column("opened_with", Text),  # JSON list of ids of credentials
     Column("operators_only", Integer, nullable=False, server_default=text("0")),
+    Column("reserved", Text),  # JSON object: what was set aside for it; NULL: nothing
     Index("sessions_root", "root", sqlite_where=text("root != ''")),
     Index("sessions_expires", "expires_at_ns"),
     Index("sessions_identity", "identity", "opened_at_ns"),
@@ -321,6 +327,29 @@ break_glass = Table(
     Column("ends_at_ns", BigInteger),
     Column("ended_at_ns", BigInteger),  # on record: by somebody before its time, or by itself
     Column("ended_by", Text),
+)
+
+identity_requests = Table(
+    "identity_requests",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("issuer", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("environment", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("name", Text),  # that is wished for
+    Column("asked_at_ns", BigInteger, nullable=False),
+    Column("decided_at_ns", BigInteger),  # NULL: it is open
+    Column("decided_by", Text),
+    Column("decided_reason", Text),
+    Column("identity", Text),  # that it was approved as
+    Column("team", Text),
+    # One of a principal at a time; an id begins with its instant.
+    Index("identity_requests_open", "issuer", "subject", unique=True, sqlite_where=text("decided_at_ns IS NULL")),
+    Index("identity_requests_of", "issuer", "subject", "id"),
+    Index("identity_requests_identity", "identity", sqlite_where=text("identity IS NOT NULL")),
 )
 
 registry_entries = Table(

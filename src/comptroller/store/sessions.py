@@ -8,22 +8,24 @@ from typing import Any
 
 import msgspec
 from msgspec.structs import astuple
-from sqlalchemy import func, insert, select, text, update
+from sqlalchemy import bindparam, func, insert, select, text, update
 
 from comptroller.core.work.bounds import Bounds
 from comptroller.core.work.delegation import with_ancestors
-from comptroller.core.work.session import Session
+from comptroller.core.work.session import Reserved, Session
 from comptroller.flow.records import Change
 from comptroller.store import schema, tables
 from comptroller.store.folder import raise_meta
-from comptroller.store.sql import Many, run
+from comptroller.store.sql import Many, run, text_of
 
 _TABLE = schema.sessions
 _NEW = Many(insert(_TABLE))
+_ONE = text_of(select(_TABLE).where(_TABLE.c.id == bindparam("id")))
 _FIELDS = Session.__struct_fields__
 _BOUNDS, _MODELS, _TOOLS, _OPENED_WITH = (_FIELDS.index(name) for name in ("bounds", "models", "tools", "opened_with"))
-_OPERATORS_ONLY = _FIELDS.index("operators_only")
+_OPERATORS_ONLY, _RESERVED = _FIELDS.index("operators_only"), _FIELDS.index("reserved")
 _bounds = msgspec.json.Decoder(Bounds)
+_reserved = msgspec.json.Decoder(Reserved)
 _names = msgspec.json.Decoder(tuple[str, ...])
 _ALONE = "a session above it was over when the gateway started"
 
@@ -39,7 +41,7 @@ def change_session(
 ) -> None:
     """Write what of an open session can change, its event, and the end of those below it. What has ended stays so."""
     row = _row(session)
-    changing = {_FIELDS[place]: row[place] for place in (_BOUNDS, _MODELS, _TOOLS)}
+    changing = {_FIELDS[place]: row[place] for place in (_BOUNDS, _MODELS, _TOOLS, _RESERVED)}
     values = changing | {"expires_at_ns": session.expires_at_ns, "operators_only": session.operators_only}
     run(connection, update(_TABLE).where(_TABLE.c.id == session.id, _TABLE.c.ended_at_ns.is_(None)).values(values))
     _write_expiries(connection, outliving)
@@ -84,6 +86,16 @@ def session_of(connection: sqlite3.Connection, session_id: str) -> Session | Non
     return None if row is None else _session(row)
 
 
+def lineage(connection: sqlite3.Connection, session_id: str) -> Sequence[Session]:
+    """The session, its parent, and so on, as far as they are known."""
+    line: list[Session] = []
+    above: str | None = session_id
+    while above is not None and (row := connection.execute(_ONE, (above,)).fetchone()) is not None:
+        line.append(_session(row))
+        above = line[-1].parent
+    return line
+
+
 def some_sessions(connection: sqlite3.Connection, session_ids: Sequence[str]) -> Mapping[str, Session]:
     """Those of these that are known, by id."""
     wanted = func.json_each(msgspec.json.encode(list(session_ids)).decode()).table_valued("value")
@@ -114,7 +126,7 @@ def live_sessions(connection: sqlite3.Connection, now_ns: int) -> Sequence[Sessi
 
 def _row(session: Session) -> list[Any]:
     values: list[Any] = list(astuple(session))
-    for place in (_BOUNDS, _MODELS, _TOOLS, _OPENED_WITH):
+    for place in (_BOUNDS, _MODELS, _TOOLS, _OPENED_WITH, _RESERVED):
         values[place] = None if values[place] is None else msgspec.json.encode(values[place]).decode()
     return values
 
@@ -123,6 +135,7 @@ def _session(row: Sequence[Any]) -> Session:
     values = list(row)
     values[_BOUNDS] = _bounds.decode(values[_BOUNDS])
     values[_OPERATORS_ONLY] = bool(values[_OPERATORS_ONLY])
+    values[_RESERVED] = None if values[_RESERVED] is None else _reserved.decode(values[_RESERVED])
     for place in (_MODELS, _TOOLS, _OPENED_WITH):
         values[place] = None if values[place] is None else _names.decode(values[place])
     return Session(*values)

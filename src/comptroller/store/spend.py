@@ -7,13 +7,12 @@ other. A day of any time zone in use begins on a quarter of an hour, so it is su
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Subquery, Table, func, literal, select, union_all
+from sqlalchemy import ColumnElement, Subquery, Table, case, func, select, union_all
 
-from comptroller.control.interfaces import Spend, SpendFilter, Spending, SpendReport
-from comptroller.core.budget.hold import Amounts
+from comptroller.control.interfaces import Spend, SpendFilter, SpendReport
 from comptroller.core.budget.scope import SESSION_ATTRIBUTES
 from comptroller.core.instant import DAY_NS, QUARTER_HOUR_NS
 from comptroller.store import schema
@@ -21,10 +20,9 @@ from comptroller.store.folder import get_meta
 from comptroller.store.retention import since_key
 from comptroller.store.sql import run
 
-_RECENT_SINCE = since_key("spend_recent")
+RECENT_SINCE = since_key("spend_recent")
 
 _REPORTED = ("calls", "refused", "overruns", "input_tokens", "output_tokens", "charge_nanos", "presumed_nanos")
-_FOR_EVER_NS = 2**62 // DAY_NS * DAY_NS
 
 
 class Stretch(NamedTuple):
@@ -38,12 +36,12 @@ class Stretch(NamedTuple):
 def report(connection: sqlite3.Connection, wanted: SpendFilter) -> SpendReport:
     """The lines with the most spend first, and the total of all."""
     sessions = not {*SESSION_ATTRIBUTES}.isdisjoint({wanted.by, *wanted.only})
-    recent_since_ns = get_meta(connection, _RECENT_SINCE)
+    recent_since_ns = get_meta(connection, RECENT_SINCE)
     since_ns, until_ns = covered(wanted.since_ns, wanted.until_ns, recent_since_ns, sessions=sessions)
     calls = _calls(stretches(since_ns, until_ns, sessions=sessions), sessions=sessions)
-    only = [calls.c[name] == value for name, value in wanted.only.items()]
+    only = [_dimension(calls, name) == value for name, value in wanted.only.items()]
     sums = [func.sum(calls.c[name]).label(name) for name in _REPORTED]
-    key = calls.c[wanted.by]
+    key = _dimension(calls, wanted.by)
     lines = select(key.label("key"), *sums).where(*only).group_by(key).subquery()
     totals = (func.count(), *(func.sum(lines.c[name]) for name in _REPORTED))
     most_first = ((lines.c.charge_nanos + lines.c.presumed_nanos).desc(), lines.c.calls.desc(), lines.c.key)
@@ -59,21 +57,11 @@ def report(connection: sqlite3.Connection, wanted: SpendFilter) -> SpendReport:
     )
 
 
-def posted(connection: sqlite3.Connection, wanted: Spending) -> Mapping[str, Amounts]:
-    """What is posted for calls in a scope, by instance; the ancestors of a chain are not looked at."""
-    sessions = not {*SESSION_ATTRIBUTES}.isdisjoint({wanted.per, *wanted.scope})
-    end_ns = _FOR_EVER_NS if wanted.end_ns is None else wanted.end_ns
-    since_ns, until_ns = covered(wanted.start_ns, end_ns, get_meta(connection, _RECENT_SINCE), sessions=sessions)
-    calls = _calls(stretches(since_ns, until_ns, sessions=sessions), sessions=sessions)
-    only = [calls.c[name].in_(values) for name, values in wanted.scope.items()]
-    sums = (
-        func.sum(calls.c.charge_nanos + calls.c.presumed_nanos),
-        func.sum(calls.c.posted_tokens),
-        func.sum(calls.c.posted_calls),
-    )
-    instance: ColumnElement[str] = literal("") if wanted.per is None else calls.c[wanted.per]
-    found = run(connection, select(instance, *sums).where(*only).group_by(instance))
-    return {each: Amounts(*amounts) for each, *amounts in found if each or wanted.per is None}
+def _dimension(calls: Subquery, name: str) -> ColumnElement[str]:
+    """What a report counts a call under: of the teams of its chain, the one that pays."""
+    if name == "team":
+        return case((calls.c.billed_team != "", calls.c.billed_team), else_=calls.c.team)
+    return calls.c[name]
 
 
 def covered(since_ns: int, until_ns: int, recent_since_ns: int, *, sessions: bool) -> tuple[int, int]:
@@ -105,18 +93,7 @@ def stretches(since_ns: int, until_ns: int, *, sessions: bool) -> Sequence[Stret
 
 def _calls(parts: Sequence[Stretch], *, sessions: bool) -> Subquery:
     """Rows with every dimension and every sum, in these stretches."""
-    names = ("key", "session") if sessions else ("key",)
-    rows = union_all(
-        *(
-            select(*(part.table.c[name] for name in (*names, *schema.SPEND_SUMS))).where(
-                part.table.c.start_ns >= part.start_ns, part.table.c.start_ns < part.end_ns
-            )
-            for part in parts
-        )
-    ).subquery()
-    if not sessions:  # there are few keys and many rows of each: look each key up once
-        sums = (func.sum(rows.c[name]).label(name) for name in schema.SPEND_SUMS)
-        rows = select(rows.c.key, *sums).group_by(rows.c.key).subquery()
+    rows = summed(parts, sessions=sessions)
     keys = schema.spend_keys
     if not sessions:
         return select(keys, rows).join(keys, keys.c.id == rows.c.key).subquery()
@@ -126,6 +103,22 @@ def _calls(parts: Sequence[Stretch], *, sessions: bool) -> Subquery:
     task = func.coalesce(opened.c.task_type + ":" + opened.c.task, "").label("task")
     whole = select(keys, rows, *said, task).join(keys, keys.c.id == rows.c.key)
     return whole.outerjoin(opened, opened.c.id == rows.c.session).subquery()
+
+
+def summed(parts: Sequence[Stretch], *, sessions: bool) -> Subquery:
+    """The sums of these stretches by key, and by session too if those are asked for."""
+    names = ("session", "key") if sessions else ("key",)
+    rows = union_all(
+        *(
+            select(*(part.table.c[name] for name in (*names, *schema.SPEND_SUMS))).where(
+                part.table.c.start_ns >= part.start_ns, part.table.c.start_ns < part.end_ns
+            )
+            for part in parts
+        )
+    ).subquery()
+    # There are few keys and many rows of each: look each key up once.
+    by = [rows.c[name] for name in names]
+    return select(*by, *(func.sum(rows.c[name]).label(name) for name in schema.SPEND_SUMS)).group_by(*by).subquery()
 
 
 def _spend(

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
@@ -42,13 +42,27 @@ from comptroller.control.interfaces import (
 from comptroller.core.budget.bounds import Bound
 from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.core.identity.admin import Admin
+from comptroller.core.identity.request import IdentityRequest, Principal
 from comptroller.core.identity.secret import BootstrapSecret
 from comptroller.core.policy.break_glass import BreakGlass
 from comptroller.core.work.session import Session
 from comptroller.core.work.stop import Stop
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Change, Finding
-from comptroller.store import admins, books, break_glass, registry, retention, secrets, sessions, spend, stops, tables
+from comptroller.store import (
+    admins,
+    books,
+    break_glass,
+    identity_requests,
+    registry,
+    retention,
+    secrets,
+    sessions,
+    spend,
+    spent_before,
+    stops,
+    tables,
+)
 from comptroller.store.database import Database
 from comptroller.store.folder import Folder
 from comptroller.store.journal import JournalWriter
@@ -154,6 +168,24 @@ class Store(Ledger):
     async def write_admin(self, admin: Admin, change: Change) -> None:
         await self.journal.submit(lambda connection: admins.write_admin(connection, admin, change))
 
+    async def write_request(self, request: IdentityRequest, changes: Sequence[Change]) -> None:
+        await self.journal.submit(lambda connection: identity_requests.write_request(connection, request, changes))
+
+    async def request(self, request_id: str) -> IdentityRequest | None:
+        return await self._read(lambda connection: identity_requests.request_of(connection, request_id))
+
+    async def requests_of(self, who: Principal) -> Sequence[IdentityRequest]:
+        return await self._read(lambda connection: identity_requests.requests_of(connection, who))
+
+    async def requests(self, limit: int, *, every: bool) -> Sequence[IdentityRequest]:
+        return await self._read(lambda connection: identity_requests.list_requests(connection, limit, every=every))
+
+    async def open_requests(self) -> int:
+        return await self._read(identity_requests.count_open)
+
+    async def approved(self, identities: Collection[str]) -> Sequence[IdentityRequest]:
+        return await self._read(lambda connection: identity_requests.approved(connection, identities))
+
     async def write_secret(self, secret: BootstrapSecret, change: Change) -> None:
         await self.journal.submit(lambda connection: secrets.write_secret(connection, secret, change))
 
@@ -175,6 +207,10 @@ class Store(Ledger):
     async def some_sessions(self, session_ids: Sequence[str]) -> Mapping[str, Session]:
         """Those of these that are known, by id."""
         return await self._read(lambda connection: sessions.some_sessions(connection, session_ids))
+
+    async def lineage(self, session_id: str) -> Sequence[Session]:
+        """The session, its parent, and so on, as far as they are known."""
+        return await self._read(lambda connection: sessions.lineage(connection, session_id))
 
     async def family(self, root: str) -> Sequence[Session]:
         """The session at the top of a tree, and all below it."""
@@ -214,7 +250,7 @@ class Store(Ledger):
         # The writer opens the view when everything queued until now is folded and nothing later is; then
         # another thread reads it, for as long as it takes.
         view = self.journal.submit(lambda _: _view(self._uri))
-        return self._look(view, lambda connection: [spend.posted(connection, each) for each in wanted])
+        return self._look(view, lambda connection: [spent_before.posted(connection, each) for each in wanted])
 
     async def spend(self, wanted: SpendFilter) -> SpendReport:
         return await self._read(lambda connection: spend.report(connection, wanted))

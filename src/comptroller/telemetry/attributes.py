@@ -17,10 +17,15 @@ from comptroller.flow.door import CallerRequest
 from comptroller.flow.records import CallFacts, Settled
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/gen-ai-dev/1.42.0-dev"
-OPERATION = "chat"  # what both dialects do, in the words of the conventions
+OPERATION = "chat"  # what all dialects do, in the words of the conventions
 
 # Whose format the telemetry of a dialect has: not always who serves the model, which is comptroller.provider.
-_FLAVOURS = {"openai_chat": "openai", "anthropic_messages": "anthropic"}
+_FLAVOURS = {
+    "openai_chat": "openai",
+    "openai_responses": "openai",
+    "anthropic_messages": "anthropic",
+    "anthropic_count_tokens": "anthropic",
+}
 
 Value = str | int | float | bool
 

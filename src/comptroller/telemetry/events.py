@@ -27,6 +27,7 @@ EVENTS: Mapping[str, Event] = {
     "call": Event("info", "A call that took a hold has ended; a warning if the provider failed, an error if we did."),
     "refused": Event("info", "A request was refused before anything was held."),
     "exchange_refused": Event("warning", "Somebody asked /oauth/token for a credential and got none; it says why."),
+    "identity_requested": Event("info", "Somebody without an identity has asked for one: an approver decides."),
     "issuer_unavailable": Event(
         "warning", "The keys of an issuer cannot be had: its tokens open nothing. It says why."
     ),

@@ -17,6 +17,7 @@ class Window(msgspec.Struct, gc=False):
     span: Span
     posted: int = 0
     held: int = 0
+    aside: int = 0  # of what is held: set aside for sessions (escrow.py)
 
     @property
     def remaining(self) -> int:

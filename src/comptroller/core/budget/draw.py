@@ -6,11 +6,12 @@ the registry and with the bounds of a session, and the tree sorts anew then.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import get_args
 
 from comptroller.core.budget.budget import Unit
 from comptroller.core.budget.counter import Window
+from comptroller.core.budget.escrow import Escrow
 from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.core.budget.meter import Meter, is_session_bound
 
@@ -26,6 +27,7 @@ class Draw:
         "_limits",
         "_shut",
         "by_unit",
+        "escrows",
         "hard",
         "keys",
         "meters",
@@ -39,10 +41,18 @@ class Draw:
     )
 
     def __init__(
-        self, windows: Iterable[Window], meters: Iterable[Meter] = (), own: Container[str] | None = None
+        self,
+        windows: Iterable[Window],
+        meters: Iterable[Meter] = (),
+        own: Container[str] | None = None,
+        escrows: Sequence[Escrow] = (),
     ) -> None:
-        """`own`: the sessions of the chain whose amounts the caller may see; None: all."""
+        """`own`: the sessions of the chain whose amounts the caller may see; None: all.
+
+        `escrows`: what is set aside for sessions of the chain, deepest first.
+        """
         self.own = own
+        self.escrows = escrows
         self.pooled = tuple(windows)
         self.meters = tuple(meters)
         self.windows = (*self.pooled, *(window for meter in self.meters for window in meter.windows))
@@ -60,44 +70,67 @@ class Draw:
         ends = (window.span.end_ns for window in self.windows if window.span.end_ns is not None)
         self.until_ns = min(ends, default=_NEVER_NS)  # from then on another window is current
 
+    def again(self, more: Iterable[Window] = ()) -> Draw:
+        """The same sorted anew, with windows that came later."""
+        return Draw((*self.pooled, *more), self.meters, self.own, self.escrows)
+
+    def left(self, window: Window) -> int:
+        """What may be held on a window by a call of this chain: what is free, and what is set aside for it."""
+        free = window.budget.limit - window.posted - window.held
+        return free + sum(escrow.on(window) for escrow in self.escrows) if self.escrows else free
+
     def shows(self, window: Window) -> bool:
         """Whether the caller may see its amounts."""
         if self.own is not None and is_session_bound(window.budget):
             return window.key.instance in self.own
         return window.budget.visible == "caller"
 
-    def binding(self, amounts: Amounts) -> Window | None:
-        """The hard window that has too little left for these amounts: the one with the smallest share left."""
+    def binding(self, amounts: Amounts, *, growing: bool = False) -> Window | None:
+        """The hard window that has too little left for these amounts: the one with the smallest share left.
+
+        `growing`: more for a call that was let in. A window of a unit that does not grow has no say then, overdrawn or
+        not.
+        """
         short: list[Window] = []
         for unit, windows in self.hard.items():
             amount = amounts.of(unit)
-            short += [w for w in windows if w.budget.limit - w.posted - w.held < amount]
-        return min(short, key=_share_left) if short else None
+            if amount or not growing:
+                short += [w for w in windows if w.budget.limit - w.posted - w.held < amount]
+        if self.escrows:
+            short = [window for window in short if self.left(window) < amounts.of(window.budget.unit)]
+        return min(short, key=self._share_left) if short else None
 
     def left_bp(self) -> int:
         """How much the tightest hard window has left, in hundredths of a percent of its limit."""
         if self._shut:
             return 0
-        left = [(limit - window.posted - window.held) * ALL_LEFT_BP // limit for window, limit in self._limits]
+        if self.escrows:
+            left = [self.left(window) * ALL_LEFT_BP // limit for window, limit in self._limits]
+        else:
+            left = [(limit - window.posted - window.held) * ALL_LEFT_BP // limit for window, limit in self._limits]
         return max(0, min(left, default=ALL_LEFT_BP))
 
     def tightest(self, unit: Unit) -> Window | None:
         """The hard window of this unit with the least left."""
-        return least_left(self.hard.get(unit, ()))
+        return self._least_left(self.hard.get(unit, ()))
 
+    @property
+    def tightest_shown(self) -> Window | None:
+        """That in USD of those whose amounts the caller may see."""
+        return self._least_left(self.shown)
 
-def _share_left(window: Window) -> int:
-    return window.remaining * ALL_LEFT_BP // max(1, window.budget.limit)
+    def _share_left(self, window: Window) -> int:
+        return self.left(window) * ALL_LEFT_BP // max(1, window.budget.limit)
 
-
-def least_left(windows: Iterable[Window]) -> Window | None:
-    """The window with the least left."""
-    tightest, least = None, 0
-    for window in windows:
-        remaining = window.budget.limit - window.posted - window.held
-        if tightest is None or remaining < least:
-            tightest, least = window, remaining
-    return tightest
+    def _least_left(self, windows: Iterable[Window]) -> Window | None:
+        if self.escrows:
+            return min(windows, key=self.left, default=None)
+        tightest, least = None, 0
+        for window in windows:
+            remaining = window.budget.limit - window.posted - window.held
+            if tightest is None or remaining < least:
+                tightest, least = window, remaining
+        return tightest
 
 
 def _by_unit(windows: Iterable[Window]) -> Mapping[Unit, tuple[Window, ...]]:

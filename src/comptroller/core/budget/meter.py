@@ -51,6 +51,11 @@ class Meter:
         self.bind(bounds, ())
 
     @property
+    def money(self) -> Window | None:
+        """The window that bounds it in USD."""
+        return next((window for window in self.windows if window.budget.unit == "usd"), None)
+
+    @property
     def exhausted(self) -> bool:
         """Whether a counted bound has nothing left."""
         return any(window.remaining <= 0 for window in self.windows)

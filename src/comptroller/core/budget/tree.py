@@ -7,7 +7,7 @@ plus what is held in it never passes its limit, except by an overrun (a provider
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -15,8 +15,9 @@ from msgspec.structs import astuple
 
 from comptroller.core.budget.budget import Budget, Unit
 from comptroller.core.budget.draw import Draw, Window
+from comptroller.core.budget.escrow import Escrow, pay_from, shift
 from comptroller.core.budget.hold import EVERY, NOTHING, Amounts, WindowKey
-from comptroller.core.budget.meter import LEDGER_KEY, Meter
+from comptroller.core.budget.meter import LEDGER_KEY, Meter, is_session_bound, ledger_key
 from comptroller.core.budget.scope import Facts, instances
 from comptroller.core.budget.window import Span, WindowKind, span_at
 from comptroller.core.work.bounds import Bounds
@@ -54,6 +55,7 @@ class BudgetTree:
         self._drawn: dict[tuple[str, ...], Draw] = {}  # by the key of facts
         self._swept_over = 0
         self._meters: dict[str, Meter] = {}  # by session
+        self._escrows: dict[str, Escrow] = {}  # by the session that they are for; parents first
 
     @property
     def budgets(self) -> Sequence[Budget]:
@@ -103,9 +105,9 @@ class BudgetTree:
             for budget, key in self._keyed
             for instance in instances(budget.per, budget.scope, facts)
         )
-        return Draw(
-            windows, [self._meters[each] for each in facts.sessions if each in self._meters], facts.own_sessions
-        )
+        meters = [self._meters[each] for each in facts.sessions if each in self._meters]
+        escrows = [self._escrows[each] for each in facts.sessions if each in self._escrows]
+        return Draw(windows, meters, facts.own_sessions, escrows)
 
     def meter(self, session_id: str) -> Meter | None:
         """What a session has spent and what bounds it; None if it is not open here."""
@@ -121,14 +123,54 @@ class BudgetTree:
         if meter is None:
             return
         drawn = [hold for hold in self._holds.values() if meter in hold.draw.meters]
+        before = meter.money
         meter.bind(bounds, [hold.amounts for hold in drawn])
         self._drawn.clear()
         for hold in drawn:
-            hold.draw = Draw(hold.draw.pooled, hold.draw.meters, hold.draw.own)
+            hold.draw = hold.draw.again()
+        money, own = meter.money, self._escrows.get(session_id)
+        for escrow in self._escrows.values():
+            if money is not None and before is None and meter in escrow.meters:
+                escrow.put(money, min(escrow.room, max(0, money.remaining)))
+        if own is not None and money is not None:
+            own.narrow(money.budget.limit)
 
     def close_session(self, session_id: str) -> None:
         """It is over: nothing draws on it any more but calls that are still in flight."""
+        self.release(session_id)
         self._meters.pop(session_id, None)
+
+    def set_aside(
+        self, session_id: str, share: int, draw: Draw, again: Container[WindowKey] | None = None
+    ) -> Escrow | Window:
+        """Set a share in nano-USD aside for an open session, on all windows of the sessions above it or on none: then
+        the window that binds is returned. `draw`: what those draw on.
+
+        `again`: after a start, on those of these rows of the ledger that are current, and as much as fits there.
+        """
+        short = draw.binding(Amounts(usd=share)) if again is None else None
+        if short is not None:
+            return short
+        escrow = Escrow(self._meters[session_id], share, draw.meters, draw.escrows)
+        windows = [window for window in draw.by_unit[0] if again is None or _row_of(window) in again]
+        room = escrow.room
+        parts = [(window, room if again is None else min(room, max(0, draw.left(window)))) for window in windows]
+        for window, amount in parts:
+            escrow.put(window, amount)
+        pay_from(draw.escrows, parts)
+        self._escrows[session_id] = escrow
+        return escrow
+
+    def aside(self, session_id: str) -> int | None:
+        """What is set aside for a session now, in nano-USD; None: nothing ever was, or it is over."""
+        escrow = self._escrows.get(session_id)
+        return None if escrow is None else escrow.room
+
+    def release(self, session_id: str) -> None:
+        """The session is over: what is set aside for it is so no more."""
+        escrow = self._escrows.pop(session_id, None)
+        if escrow is not None:
+            escrow.narrow(0)
 
     def hold(self, hold_id: str, draw: Draw, amounts: Amounts) -> Hold | Window:
         """Take a hold on all windows, or on none: then the window that binds is returned."""
@@ -141,6 +183,34 @@ class BudgetTree:
         for windows, amount in zip(draw.by_unit, astuple(amounts), strict=True):
             for window in windows:
                 window.held += amount
+        if draw.escrows:
+            shift(draw.escrows, draw.by_unit[0], amounts.usd)
+        return hold
+
+    def extend(self, hold_id: str, more: Amounts) -> Hold | Window:
+        """Hold so much more on all windows of an open hold, or on none: then the window that binds is returned.
+
+        A window whose limit was lowered below what it holds gives nothing more. Raises SettledTwiceError if the hold
+        is not open.
+        """
+        hold = self._open(hold_id)
+        short = hold.draw.binding(more, growing=True)
+        return short if short is not None else _held_more(hold, more)
+
+    def shrink(self, hold_id: str, less: Amounts) -> Hold:
+        """Give back so much of an open hold, on all its windows. Raises SettledTwiceError if it is not open.
+
+        Raises ValueError for more than it holds: nothing was given back then.
+        """
+        hold = self._open(hold_id)
+        if less.exceeds(hold.amounts):
+            raise ValueError(f"hold {hold_id} has less than is given back")
+        return _held_more(hold, NOTHING.less(less))
+
+    def _open(self, hold_id: str) -> Hold:
+        hold = self._holds.get(hold_id)
+        if hold is None:
+            raise SettledTwiceError(f"hold {hold_id} is not open")
         return hold
 
     def settle(self, hold_id: str, posted: Amounts) -> Hold:
@@ -157,20 +227,27 @@ class BudgetTree:
                 window.posted += charged
         for meter in hold.draw.meters:
             meter.post(posted)
+        if hold.draw.escrows:
+            shift(hold.draw.escrows, hold.draw.by_unit[0], posted.usd - hold.amounts.usd)
         return hold
 
-    def adjust(self, keys: Iterable[WindowKey], delta: Amounts) -> None:
+    def adjust(self, keys: Collection[WindowKey], delta: Amounts) -> None:
         """Post a correction of a settled call in the windows it was settled in."""
         units: dict[str, Unit] = {budget_key: budget.unit for budget, budget_key in self._keyed}
+        posted: list[Window] = []
         for key in keys:
             meter = self._meters.get(key.instance) if key.budget == LEDGER_KEY else None
             if meter is not None:
                 meter.adjust(delta)
+                posted += meter.windows
             window = self._windows.get(key)
             if window is not None:
                 window.posted += delta.of(window.budget.unit)
+                posted.append(window)
             elif key.budget in units:
                 self._saved[key] = self._saved.get(key, 0) + delta.of(units[key.budget])
+        for_it = [each for each in reversed(self._escrows.values()) if each.meter.key in {*keys}]
+        shift(for_it, [window for window in posted if window.budget.unit == "usd"], delta.usd)
 
     def replace(self, budgets: Iterable[Budget], posted: Mapping[WindowKey, int]) -> None:
         """Install new budgets at once. Windows of budgets that still count the same go on; others begin at `posted`.
@@ -184,7 +261,7 @@ class BudgetTree:
         for window in self._windows.values():
             window.budget = by_key.get(window.key.budget, window.budget)
         for hold in self._holds.values():
-            hold.draw = Draw(hold.draw.pooled, hold.draw.meters, hold.draw.own)
+            hold.draw = hold.draw.again()
         for key, amount in posted.items():
             if key not in self._windows:
                 self._saved[key] = amount
@@ -195,7 +272,7 @@ class BudgetTree:
         joined = [w for w in self.drawn_by(facts, now_ns).pooled if w.key not in already]
         for window in joined:
             window.held += hold.amounts.of(window.budget.unit)
-        hold.draw = Draw((*hold.draw.pooled, *joined), hold.draw.meters, hold.draw.own)
+        hold.draw = hold.draw.again(joined)
         return joined
 
     def forget_past(self, now_ns: int, sessions: Container[str]) -> None:
@@ -221,6 +298,7 @@ class BudgetTree:
 
     def _forget(self, windows: Iterable[Window]) -> None:
         touched = {id(window) for hold in self._holds.values() for window in hold.windows}
+        touched |= {id(window) for escrow in self._escrows.values() for window in escrow.windows}
         forgotten = [window.key for window in windows if id(window) not in touched]
         if forgotten:
             self._drawn.clear()
@@ -247,3 +325,18 @@ class BudgetTree:
             cached = span_at(budget.window, ZoneInfo(budget.time_zone), now_ns)
             self._spans[(budget.window, budget.time_zone)] = cached
         return cached
+
+
+def _row_of(window: Window) -> WindowKey:
+    """The row of the ledger that counts a window."""
+    return ledger_key(window.key.instance) if is_session_bound(window.budget) else window.key
+
+
+def _held_more(hold: Hold, more: Amounts) -> Hold:
+    for windows, amount in zip(hold.draw.by_unit, astuple(more), strict=True):
+        for window in windows:
+            window.held += amount
+    if hold.draw.escrows:
+        shift(hold.draw.escrows, hold.draw.by_unit[0], more.usd)
+    hold.amounts = hold.amounts.plus(more)
+    return hold

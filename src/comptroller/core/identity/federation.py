@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 IssuerKind = Literal["oidc", "kubernetes", "github", "spiffe"]
+Unregistered = Literal["refuse", "request", "sandbox"]
+"""What a genuine token gets that stands for no identity: nothing, a way to ask for one, or a sandbox until then."""
 Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]
 """Of a signature that a public key verifies: no `none`, and no HMAC, whose key would be that public key."""
 
@@ -29,6 +31,9 @@ UNTRUSTED: Mapping[str, str] = {
     "issuer_unavailable": "the issuer's keys cannot be had now",
     "token_invalid": "its signature, algorithm, audience or time is not what the registry asks for",
     "identity_unmatched": "it is genuine, and stands for no identity",
+    "identity_request_needed": "the same, and its issuer's subjects may ask for an identity",
+    "identity_request_pending": "the same, and an identity was asked for that nobody has decided about yet",
+    "identity_request_denied": "the same, and the identity that was asked for was denied",
     "identity_ambiguous": "it is genuine, and stands for more than one identity",
 }
 """Why a token of an issuer opens no session: every code, with what it means."""
@@ -60,6 +65,8 @@ class TrustedIssuer(msgspec.Struct, frozen=True, kw_only=True):
     client_id: str | None = None  # what `comptroller login` is to it; None: people do not log in there
     login_scopes: tuple[str, ...] = ()  # asked for beside `openid`
     login_refresh: bool = True  # whether a login may outlast its first ID token
+    unregistered: Unregistered = "refuse"
+    sandbox: str | None = None  # an identity that is shared by all who have none yet, each as a subject of its own
 
     @property
     def audiences(self) -> tuple[str, ...]:
@@ -111,6 +118,7 @@ class Federation:
 
     def __init__(self, issuers: Iterable[TrustedIssuer] = (), rules: Iterable[Rule] = ()) -> None:
         self.issuers = {issuer.name: issuer for issuer in issuers}
+        self.sandboxes = frozenset(each.sandbox for each in self.issuers.values() if each.sandbox is not None)
         self._by_url = {issuer.url: issuer for issuer in self.issuers.values()}
         # Each rule stands under one of its claims, so that a token meets only those that it may fit.
         self._rules: dict[tuple[str, str, str], list[Rule]] = {}
@@ -139,7 +147,9 @@ class Federation:
             return Untrusted(
                 "identity_unmatched",
                 f"{who} stands for no identity.",
-                "Give an identity of the registry a `federated` entry with its claims and run `comptroller apply`.",
+                "An operator may give an identity a `federated` rule with its claims, and run `comptroller apply`."
+                if has_verified_email(claims) or "email" not in claims
+                else "Its `email` counts only with `email_verified`: name `subject`, or let the issuer verify it.",
             )
         return Untrusted(
             "identity_ambiguous",
@@ -159,8 +169,17 @@ def printed(subject: object) -> str:
 
 
 def fits(rule: Rule, claims: Mapping[str, object]) -> bool:
-    """Whether each claim of the rule is there with one of its values; of a list, one element is enough."""
+    """Whether each claim of the rule is there with one of its values; of a list, one element is enough.
+
+    An address counts once the issuer has verified it (OpenID Connect Core 1.0 section 5.1): others write any they like.
+    """
+    if "email" in rule.claims and not has_verified_email(claims):
+        return False
     return all(not set(texts(claims.get(name))).isdisjoint(wanted) for name, wanted in rule.claims.items())
+
+
+def has_verified_email(claims: Mapping[str, object]) -> bool:
+    return "true" in texts(claims.get("email_verified"))
 
 
 def covers(wider: Rule, narrower: Rule) -> bool:

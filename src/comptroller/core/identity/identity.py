@@ -55,11 +55,16 @@ class Team(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cost_center: str | None = None
 
 
+BillTo = Literal["self", "root"]
+"""Which team pays for a call of a session below others: the acting identity's, or that of the root of the chain."""
+
+
 class Organization(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole house, and the trust domain of its SPIFFE ids."""
 
     name: str
     trust_domain: str
+    bill_to: BillTo = "self"
 
 
 def expiry_ends_ns(identity: Identity) -> int | None:

@@ -39,6 +39,7 @@ class Asked(msgspec.Struct, frozen=True):
     file_searches: int = 0
     usage_asked: bool = False  # the caller wants the usage chunk of a stream
     free: bool = False  # providers take nothing for it: policies decide, and no budget counts it
+    rounds: int = 1  # the provider may read its context so often: once more after each call of a tool of its own
 
 
 class ModelLimits(msgspec.Struct, frozen=True):
@@ -192,7 +193,7 @@ def _input_bound(asked: Asked, limits: ModelLimits) -> int | Refusal:
     if asked.unbounded:
         if limits.context_window is None:
             return _unbounded(asked.model, ", ".join(asked.unbounded), "`context_window`")
-        return limits.context_window
+        return limits.context_window * asked.rounds
     bound = asked.text_tokens + asked.images * (limits.max_image_tokens or 0) + limits.overhead_tokens
     return bound if limits.context_window is None else min(bound, limits.context_window)
 

@@ -12,7 +12,7 @@ from typing import cast, get_args
 from comptroller.core.budget.budget import Mode, Visibility
 from comptroller.core.budget.scope import ATTRIBUTES
 from comptroller.core.budget.window import WindowKind
-from comptroller.core.identity.identity import Environment, IdentityKind, RiskTier
+from comptroller.core.identity.identity import BillTo, Environment, IdentityKind, RiskTier
 from comptroller.core.ids import is_identity_id, is_trust_domain
 from comptroller.core.pricing.book import Shipped
 from comptroller.core.pricing.rates import DEFAULT_TIER, tier_name
@@ -35,6 +35,7 @@ from comptroller.core.registry.entries import (
 from comptroller.core.registry.fields import Field, Reader, read_table
 from comptroller.core.registry.references import check_references, find_warnings
 from comptroller.core.registry.registry import OutputLimitField
+from comptroller.core.registry.unregistered import check_unregistered
 from comptroller.core.work.bounds import DEEPEST, LONGEST_SESSION_S
 
 # Attributes of the design that nothing can fill yet. A limit on them would never bind, so it is refused.
@@ -81,6 +82,7 @@ def _named(known: object) -> Reader:
 _ORGANIZATION = (
     Field("name", fields.name, mandatory=True),
     Field("trust_domain", _trust_domain, mandatory=True),
+    Field("bill_to", _named(BillTo)),
 )
 _TEAM = (Field("cost_center", fields.text),)
 _OWNER = (Field("team", fields.name, mandatory=True),)
@@ -208,12 +210,24 @@ def read_document(
     _check_contents(entries, places, problems)
     problems.extend(check_references(entries, places, installed))
     problems.extend(issuers.check_rules(entries, places))
+    problems.extend(check_unregistered(entries, places))
     if problems:
         return problems
     for (kind, _), entry in entries.items():
         if kind == "budget":
             del entry["name"]  # it is the key
     return Document(entries, tuple(find_warnings(entries, installed, shipped)))
+
+
+def read_identity(
+    name: str, table: Mapping[str, object], entries: Mapping[EntryKey, Entry], problems: list[Problem]
+) -> Mapping[EntryKey, Entry]:
+    """The entries of one identity and its rules, as if its table stood in a file with these entries."""
+    place, found = join("identities", name), dict[EntryKey, Entry]()
+    _check_key(place, name, _identity_id, problems)
+    found["identity", name] = read_table(place, issuers.without_rules(table), _IDENTITY, problems)
+    found.update((key, rule) for key, rule, _ in issuers.read_rules(name, place, table, entries, problems))
+    return found
 
 
 def _check_key(place: str, key: str, read_key: Reader, problems: list[Problem]) -> None:

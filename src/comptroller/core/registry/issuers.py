@@ -20,6 +20,7 @@ from comptroller.core.identity.federation import (
     IssuerKind,
     Rule,
     TrustedIssuer,
+    Unregistered,
     covers,
     read_location,
 )
@@ -79,6 +80,8 @@ ISSUER = (
     Field("client_id", fields.text),
     Field("login_scopes", fields.names(_scope)),
     Field("login_refresh", fields.flag),
+    Field("unregistered", fields.choice(*get_args(Unregistered))),
+    Field("sandbox", fields.text),
 )
 
 

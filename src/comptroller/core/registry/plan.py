@@ -61,6 +61,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     changes: tuple[EntryChange, ...]
     warnings: tuple[Problem, ...] = ()
+    missing: tuple[str, ...] = ()  # tables that the file lacks: with them, what was approved at run time stays
 
     @property
     def empty(self) -> bool:

@@ -27,6 +27,7 @@ from comptroller.core.registry.entries import (
 _REFERENCES: tuple[tuple[EntryKind, str, EntryKind], ...] = (
     ("owner", "team", "team"),
     ("federation", "issuer", "issuer"),
+    ("issuer", "sandbox", "identity"),
     ("identity", "team", "team"),
     ("identity", "owner", "owner"),
     ("identity", "deputy", "owner"),

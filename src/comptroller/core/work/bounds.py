@@ -38,23 +38,17 @@ class Bounds(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 UNBOUNDED = Bounds()
 NAMES: tuple[str, ...] = Bounds.__struct_fields__
 
+_ALONE = Bounds(  # of what acts with nobody watching
+    usd_nanos=50 * NANOS_PER_USD,
+    model_calls=10_000,
+    wall_clock_s=8 * _HOUR_S,
+    idle_s=2 * _HOUR_S,
+    depth=3,
+    fan_out=10,
+)
 SHIPPED: Mapping[str, Bounds] = {
-    "agent": Bounds(
-        usd_nanos=50 * NANOS_PER_USD,
-        model_calls=10_000,
-        wall_clock_s=8 * _HOUR_S,
-        idle_s=2 * _HOUR_S,
-        depth=3,
-        fan_out=10,
-    ),
-    "tool": Bounds(
-        usd_nanos=50 * NANOS_PER_USD,
-        model_calls=10_000,
-        wall_clock_s=8 * _HOUR_S,
-        idle_s=2 * _HOUR_S,
-        depth=3,
-        fan_out=10,
-    ),
+    "agent": _ALONE,
+    "tool": _ALONE,
     "service": Bounds(
         usd_nanos=500 * NANOS_PER_USD,
         model_calls=1_000_000,

@@ -32,6 +32,18 @@ STATES: Mapping[SessionState, State] = {
 }
 
 
+class Reserved(msgspec.Struct, frozen=True, gc=False):
+    """A share that was set aside for a session at its opening (core/budget/escrow.py)."""
+
+    usd_nanos: int  # never more than it may spend: less, once that is less
+    rows: tuple[tuple[str, str, int], ...] = ()  # of the ledger, whose windows it was set aside on
+
+    def within(self, bounds: Bounds) -> Reserved:
+        """The same for a session that has these bounds now."""
+        most = self.usd_nanos if bounds.usd_nanos is None else min(self.usd_nanos, bounds.usd_nanos)
+        return msgspec.structs.replace(self, usd_nanos=most)
+
+
 class Session(msgspec.Struct, frozen=True, gc=False):
     """A session as it was opened. Ended sessions never come back.
 
@@ -63,6 +75,7 @@ class Session(msgspec.Struct, frozen=True, gc=False):
     outcome: SessionOutcome | None = None
     opened_with: tuple[str, ...] | None = None  # ids of credentials; None: with none of ours
     operators_only: bool = False  # an operator took something away: nobody else gives it more
+    reserved: Reserved | None = None  # None: its limit in USD is a ceiling, and nothing is set aside
 
     def goes_on(self, now_ns: int) -> bool:
         """Whether it is neither ended nor expired."""
@@ -77,6 +90,13 @@ class Session(msgspec.Struct, frozen=True, gc=False):
     def top(self) -> str:
         """The session at the top of its tree."""
         return self.root or self.id
+
+    @property
+    def way_on(self) -> str:
+        """How whoever acted in it gets a new credential, as a sentence: a sub-agent's comes from what started it."""
+        if self.parent is None:
+            return f"Get a new credential: `comptroller token {self.identity}`."
+        return f"Ask whoever started it (session {self.parent}) for a new one, as it was asked for this."
 
     @property
     def declared(self) -> Sequence[Declared]:

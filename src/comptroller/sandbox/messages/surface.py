@@ -35,11 +35,7 @@ class MessagesSurface:
 
     def read(self, headers: Mapping[bytes, bytes], body: bytes) -> Order:
         """See request.py; the API's version must be said."""
-        version = headers.get(b"anthropic-version")
-        if version is None:
-            raise invalid("anthropic-version: header is required")
-        if _VERSION.fullmatch(version) is None:
-            raise invalid("anthropic-version: not a valid version; 2023-06-01 is one")
+        check_version(headers)
         return read_order(body)
 
     def error(self, refusal: Refusal) -> tuple[Headers, bytes]:
@@ -50,6 +46,15 @@ class MessagesSurface:
     def writer(self, order: Order, answer: Answer, line: Line, usages: int) -> MessagesWriter:
         """See answers.py."""
         return MessagesWriter(order, answer, line, usages)
+
+
+def check_version(headers: Mapping[bytes, bytes]) -> None:
+    """Raises ApiError (400) unless the API's version is said."""
+    version = headers.get(b"anthropic-version")
+    if version is None:
+        raise invalid("anthropic-version: header is required")
+    if _VERSION.fullmatch(version) is None:
+        raise invalid("anthropic-version: not a valid version; 2023-06-01 is one")
 
 
 def read_order(body: bytes) -> Order:

@@ -2,6 +2,7 @@
 
 from comptroller.wire.anthropic_messages.answer import Answer as Answer
 from comptroller.wire.anthropic_messages.answer import read_answer as read_answer
+from comptroller.wire.anthropic_messages.count import AnthropicCountTokens as AnthropicCountTokens
 from comptroller.wire.anthropic_messages.dialect import QUERY_PARAMETERS as QUERY_PARAMETERS
 from comptroller.wire.anthropic_messages.dialect import REQUEST_HEADERS as REQUEST_HEADERS
 from comptroller.wire.anthropic_messages.dialect import RESPONSE_HEADERS as RESPONSE_HEADERS

@@ -88,8 +88,8 @@ class AnthropicMessages:
         """See refusals.py."""
         return refusal_body(refusal, call_id)
 
-    def refusal_event(self, refusal: Refusal, call_id: str) -> bytes:
-        """See refusals.py."""
+    def refusal_event(self, refusal: Refusal, call_id: str, meter: object = None) -> bytes:
+        """See refusals.py. It says the same wherever a stream ends."""
         return refusal_event(refusal, call_id)
 
 

@@ -44,7 +44,7 @@ LEAST_THINKING_TOKENS = 1_024  # the API refuses a smaller `budget_tokens`
 _TOP_LEVEL = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ENCODER = msgspec.json.Encoder()
 _RENDERED_AS_JSON = ("tools", "output_config", "output_format")
-_CASE = "Write it in lower case: some servers read other spellings as the same field, and others do not."
+CASE = "Write it in lower case: some servers read other spellings as the same field, and others do not."
 
 
 class MessagesRequest(msgspec.Struct, frozen=True, gc=False):
@@ -102,7 +102,7 @@ def _read(request: dict[str, object], fields: dict[str, msgspec.Raw], body_bytes
     if isinstance(offered, str):
         raise Invalid(offered, "tools")
     if contents.misspelt is not None:
-        raise Invalid(f"The key {shown(contents.misspelt)} is not written as the API writes it.", "messages", _CASE)
+        raise Invalid(f"The key {shown(contents.misspelt)} is not written as the API writes it.", "messages", CASE)
     capacity = word(request, "service_tier", "auto")
     speed, geography = word(request, "speed", "standard"), word(request, "inference_geo", "global")
     compaction = (COMPACTION,) if compacts(request.get("context_management")) else ()
@@ -149,7 +149,7 @@ def _read_names(request: dict[str, object], contents: Contents) -> list[ServerSi
             if value not in (None, 1):
                 raise Invalid(f"`{name}` is not a field of this API, which makes one answer.", name, "Leave it out.")
         elif name.casefold() in KNOWN_FIELDS:
-            raise Invalid(f"The field {shown(name)} is not written as the API writes it.", name[:64], _CASE)
+            raise Invalid(f"The field {shown(name)} is not written as the API writes it.", name[:64], CASE)
         else:
             contents.read_unknown(value)
     if bills_another(request.get("billing_policy")):

@@ -53,8 +53,8 @@ class Contents:
     """What was found. `unbounded` are words for people, in the order of the request, each once."""
 
     def __init__(self) -> None:
-        self.images = 0
-        self.image_bytes = 0  # of image data URLs: those are the image, not text
+        self.images: int = 0
+        self.image_bytes: int = 0  # of image data URLs: those are the image, not text
         self.audio = False
         self.long_cache = False  # the request may write to a cache that is kept for an hour or longer
         self.misspelt: str | None = None  # a key that only some parsers would take for one that counts
@@ -83,31 +83,32 @@ class Contents:
     def read_unknown(self, value: object) -> None:
         """Look through the value of a field that we do not know, at every depth (which `read_object` bounds)."""
         if is_object(value):
-            self._part(value)
+            self.read_part(value)
         elif is_array(value):
             for each in value:
                 self.read_unknown(each)
         elif isinstance(value, str) and is_address(value):
-            self._add("what an address in a part of unknown type points at")
+            self.add("what an address in a part of unknown type points at")
 
     def _message_field(self, key: str, value: object) -> None:
         if key == "content":
             if is_array(value):
                 for part in value:
-                    self._part(part)
+                    self.read_part(part)
             elif is_object(value):
-                self._part(value)
+                self.read_part(value)
         elif key in _ECHOED_KEYS:
             self._echoed(value)
         elif key == "audio":
             if value is not None:
-                self._add("audio of an earlier answer")
+                self.add("audio of an earlier answer")
                 self.audio = True
         elif key not in _TEXT_KEYS or not isinstance(value, str):
             self._check_case(key)
             self.read_unknown(value)
 
-    def _part(self, part: object) -> None:
+    def read_part(self, part: object) -> None:
+        """Look through one part of a content."""
         if isinstance(part, str):
             return  # some servers take a bare string for a text part
         if not is_object(part):
@@ -140,7 +141,7 @@ class Contents:
             if what == "image":
                 images += name in part
             elif what != "audio":
-                self._add(what)
+                self.add(what)
             # A video has sound, which is billed as audio; a file may be either.
             self.audio = self.audio or what.startswith(("audio", "a video")) or (what == "a file" and _sounds(part))
         self.images += max(images, _PARTS.get(kind) == "image")
@@ -155,15 +156,15 @@ class Contents:
         if head.startswith("data:image/"):
             self.image_bytes += len(url)  # characters: never more than its bytes in the body
         elif head.startswith("data:"):
-            self._add("a file")
+            self.add("a file")
             self.audio = self.audio or _sounds(url)
         elif not head.startswith(("https://", "http://")):
-            self._add("an image from elsewhere")
+            self.add("an image from elsewhere")
 
     def _audio_format(self, value: object) -> None:
         form = value.get("format") if is_object(value) else None
         if form not in _AUDIO_FORMATS:
-            self._add("audio in this format")
+            self.add("audio in this format")
 
     def _echoed(self, value: object) -> None:
         waiting = [value]
@@ -181,7 +182,8 @@ class Contents:
         if key not in _WATCHED_KEYS and key.casefold() in _WATCHED_KEYS:
             self.misspelt = key
 
-    def _add(self, words: str) -> None:
+    def add(self, words: str) -> None:
+        """Something that is not in the body has a part in the input."""
         self._unbounded[words] = None
 
 

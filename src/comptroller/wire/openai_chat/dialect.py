@@ -86,8 +86,8 @@ class OpenAIChat:
         """See refusals.py."""
         return refusal_body(refusal, call_id)
 
-    def refusal_event(self, refusal: Refusal, call_id: str) -> bytes:
-        """See refusals.py."""
+    def refusal_event(self, refusal: Refusal, call_id: str, meter: object = None) -> bytes:
+        """See refusals.py. It says the same wherever a stream ends."""
         return refusal_event(refusal, call_id)
 
 

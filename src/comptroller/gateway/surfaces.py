@@ -1,0 +1,47 @@
+"""The surfaces of the data plane: which dialect is spoken on which path. Whatever can cost money stands here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from comptroller.flow.dialect import Dialect
+from comptroller.gateway.routes import Api
+from comptroller.wire import model_lists
+from comptroller.wire.anthropic_messages import AnthropicCountTokens, AnthropicMessages
+from comptroller.wire.openai_chat import OpenAIChat
+from comptroller.wire.openai_responses import OpenAIResponses
+
+_OPENAI: Mapping[str, Dialect] = {
+    "/v1/chat/completions": OpenAIChat(),
+    "/v1/responses": OpenAIResponses(),
+}
+_ANTHROPIC: Mapping[str, Dialect] = {
+    "/v1/messages": AnthropicMessages(),
+    "/v1/messages/count_tokens": AnthropicCountTokens(),
+}
+
+# Each path as it is, and under the prefix that says plainly whose it is.
+CALLS: Mapping[str, Dialect] = {
+    prefix + path: dialect
+    for family, calls in (("openai", _OPENAI), ("anthropic", _ANTHROPIC))
+    for prefix in ("", f"/{family}")
+    for path, dialect in calls.items()
+}
+APIS = (
+    Api(
+        "openai",
+        ("/openai/", "/v1/chat/", "/v1/responses"),
+        None,
+        _OPENAI["/v1/chat/completions"],
+        model_lists.openai_page,
+        model_lists.openai_entry,
+    ),
+    Api(
+        "anthropic",
+        ("/anthropic/", "/v1/messages"),
+        b"anthropic-version",
+        _ANTHROPIC["/v1/messages"],
+        model_lists.anthropic_page,
+        model_lists.anthropic_entry,
+    ),
+)

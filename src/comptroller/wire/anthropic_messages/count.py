@@ -1,0 +1,60 @@
+"""Counting the tokens of a Messages request: POST /v1/messages/count_tokens, which Anthropic takes nothing for.
+
+The whole request is the provider's to read. Ours is whom it is for: policies decide on the model alone.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from comptroller.core.pricing.estimate import Asked
+from comptroller.core.refusal import Refusal
+from comptroller.wire.anthropic_messages.dialect import AnthropicMessages, AskedRequest
+from comptroller.wire.anthropic_messages.fields import KNOWN_FIELDS, bills_another
+from comptroller.wire.anthropic_messages.request import CASE, MessagesRequest
+from comptroller.wire.body import read_object, shown
+from comptroller.wire.checks import Invalid, model_name
+from comptroller.wire.head import PLAIN, Head
+
+_TOP_LEVEL = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ENCODER = msgspec.json.Encoder()
+
+
+class AnthropicCountTokens(AnthropicMessages):
+    """The dialect of POST /v1/messages/count_tokens. What it shares with Messages is said there."""
+
+    name = "anthropic_count_tokens"
+
+    def read_request(self, body: bytes, head: Head = PLAIN) -> MessagesRequest | Refusal:
+        """Its model; `request_invalid` where two parsers could read two of them."""
+        return read_count(body)
+
+    def upstream_path(self, request: AskedRequest, model: str | None) -> str:
+        """One path for every request."""
+        return "/v1/messages/count_tokens"
+
+    def rewrite(
+        self, request: AskedRequest, *, output_limit: int, field: str = "max_tokens", model: str | None = None
+    ) -> bytes:
+        """The request as it came: there is no output to limit. `model` replaces the model's name."""
+        if not isinstance(request, MessagesRequest):
+            raise TypeError("a request of another dialect")
+        fields = request.fields if model is None else {**request.fields, "model": msgspec.Raw(_ENCODER.encode(model))}
+        return _ENCODER.encode(fields)
+
+
+def read_count(body: bytes) -> MessagesRequest | Refusal:
+    """Read a request body as far as it says for which model tokens are counted."""
+    request = read_object(body)
+    if isinstance(request, Refusal):
+        return request
+    try:
+        for name in request:
+            if name not in KNOWN_FIELDS and name.casefold() in KNOWN_FIELDS:
+                raise Invalid(f"The field {shown(name)} is not written as the API writes it.", name[:64], CASE)
+        if bills_another(request.get("billing_policy")):
+            raise Invalid("`billing_policy` may only bill `self`: the gateway selects accounts.", "billing_policy")
+        asked = Asked(model_name(request), False, len(body), output_limit=0, free=True)
+    except Invalid as wrong:
+        return wrong.refusal
+    return MessagesRequest(asked, _TOP_LEVEL.decode(body), None)

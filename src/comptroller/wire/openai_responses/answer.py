@@ -1,0 +1,57 @@
+"""A whole JSON response: what it says was used. The last event of a stream holds the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from comptroller.core.pricing.usage import Usage
+from comptroller.wire.body import is_array
+from comptroller.wire.openai_responses.usage import NO_SEARCHES, Searches, read_searches, read_usage
+from comptroller.wire.reported import read_name
+
+
+class Answer(msgspec.Struct, frozen=True, gc=False):
+    """`malformed`: not a JSON object. `usage_malformed`: a good answer whose usage says what cannot be, so it is None.
+
+    An answer without any usage is neither.
+    """
+
+    usage: Usage | None = None
+    served_model: str | None = None
+    service_tier: str | None = None
+    malformed: bool = False
+    usage_malformed: bool = False
+
+
+class _Body(msgspec.Struct, gc=False):
+    model: Any = None
+    service_tier: Any = None
+    usage: Any = None
+    tool_usage: Any = None
+    output: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_DECODER = msgspec.json.Decoder(_Body)
+_SEARCH = b"_search_call"  # in the type of every item that is a search
+
+
+def read_answer(body: bytes | msgspec.Raw, long_cache: bool = False) -> Answer:
+    """Read usage, model and tier; never raises. `long_cache`: see `read_usage`."""
+    try:
+        answer = _DECODER.decode(body)
+        searched = _searches(answer)
+    except (ValueError, RecursionError):
+        return Answer(malformed=True)
+    tier = read_name(answer.service_tier)
+    usage = read_usage(answer.usage, tier, long_cache, searched) if answer.usage else None
+    return Answer(usage, read_name(answer.model), tier, usage_malformed=bool(answer.usage) and usage is None)
+
+
+def _searches(answer: _Body) -> Searches:
+    output = bytes(answer.output)
+    if _SEARCH not in output and answer.tool_usage is None:
+        return NO_SEARCHES
+    items: Any = msgspec.json.decode(output) if _SEARCH in output else []
+    return read_searches(answer.tool_usage, items if is_array(items) else ())

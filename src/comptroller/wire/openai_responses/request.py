@@ -1,0 +1,174 @@
+"""A Responses request: what bounds its cost, and how it is rewritten before it leaves.
+
+Field meanings: the OpenAI API reference; the openai SDK's types; what compatible servers are known to read.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from comptroller.core.pricing.estimate import Asked
+from comptroller.core.pricing.rates import DEFAULT_TIER
+from comptroller.core.refusal import Refusal
+from comptroller.wire.body import is_array, read_object, shown
+from comptroller.wire.checks import Invalid, array, boolean, expected, is_whole_number, model_name, punctuation, word
+from comptroller.wire.openai_chat.fields import SEARCH, ServerSide, searches
+from comptroller.wire.openai_responses.fields import (
+    COMPACTION,
+    KNOWN_FIELDS,
+    MORE_ANSWERS,
+    OTHER_NAMES,
+    PLAIN_FIELDS,
+    PRO,
+    SERVER_SIDE,
+    compacts,
+    is_pro,
+)
+from comptroller.wire.openai_responses.items import Items
+from comptroller.wire.openai_responses.stored import refused_use
+from comptroller.wire.openai_responses.tool_kinds import MOST_TOOL_CALLS, Offered, read_tools
+
+# The answer calls it `priority` (OpenAI's API reference); either may fall back to the default.
+_FAST = frozenset({"fast", "priority", DEFAULT_TIER})
+
+_TOP_LEVEL = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ENCODER = msgspec.json.Encoder()
+_RENDERED_AS_JSON = ("tools", "text")
+_CASE = "Write it in lower case: some servers read other spellings as the same field, and others do not."
+
+
+class ResponsesRequest(msgspec.Struct, frozen=True, gc=False):
+    """A request that was read: its bounds, and its top-level fields as the bytes that came."""
+
+    asked: Asked
+    fields: dict[str, msgspec.Raw]
+
+
+def read_request(body: bytes) -> ResponsesRequest | Refusal:
+    """Read and check a request body; `request_invalid` names the field and what was expected there.
+
+    `object_unknown` and `unsupported`: see stored.py.
+    """
+    request = read_object(body)
+    if isinstance(request, Refusal):
+        return request
+    fields = _TOP_LEVEL.decode(body)
+    items = Items()
+    try:
+        asked = _asked(request, fields, items, len(body))
+    except Invalid as wrong:
+        return wrong.refusal
+    return refused_use(request, items) or ResponsesRequest(asked=asked, fields=fields)
+
+
+def rewrite(request: ResponsesRequest, *, output_limit: int, model: str | None = None) -> bytes:
+    """The body that goes upstream: one binding output limit, the rest as it came, each field in its place.
+
+    `output_limit` is in tokens, thinking included. `model` replaces the model's name where it is another upstream.
+    """
+    fields = dict(request.fields)
+    fields["max_output_tokens"] = msgspec.Raw(str(output_limit).encode())
+    if model is not None:
+        fields["model"] = msgspec.Raw(_ENCODER.encode(model))
+    return _ENCODER.encode(fields)
+
+
+def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], items: Items, body_bytes: int) -> Asked:
+    switches = _read_names(request, items)
+    model = model_name(request)
+    _read_input(request, items)
+    items.read_cache_marks(request)
+    offered = _tools(request, items)
+    if items.misspelt is not None:
+        raise Invalid(f"The key {shown(items.misspelt)} is not written as the API writes it.", "input", _CASE)
+    tier, calls = word(request, "service_tier", "auto"), _most_calls(request)
+    limited = offered.limited if calls else tuple(f"{each} without `max_tool_calls`" for each in offered.limited)
+    beside = (*_beside(request, items, model), *offered.unlimited, *(() if calls else limited))
+    outside = (*items.unbounded, *(switch.words for switch in switches), *limited, *beside)
+    fees = (*(switch.words for switch in switches if switch.fees), *beside)
+    return Asked(
+        model=model,
+        stream=boolean(request, "stream"),
+        text_tokens=body_bytes - items.image_bytes + offered.tokens
+        + sum(punctuation(fields.get(name)) for name in _RENDERED_AS_JSON),
+        images=items.images,
+        output_limit=_whole_number(request, "max_output_tokens", 1),
+        audio_input=items.audio,
+        service_tier=tier,
+        possible_tiers=_FAST if tier == "fast" else None,
+        long_cache_writes=items.long_cache,
+        unbounded=tuple(dict.fromkeys(outside)),
+        fees=tuple(dict.fromkeys(fees)),
+        web_searches=calls if offered.web_search else 0,
+        file_searches=calls if offered.file_search else 0,
+        rounds=1 + calls if offered.limited else 1,
+    )  # fmt: skip
+
+
+def _beside(request: dict[str, object], items: Items, model: str) -> tuple[str, ...]:
+    """What is billed beside this answer's tokens, or not within its limits, in words."""
+    compaction = items.compacts or compacts(request.get("context_management"))
+    return (
+        *((SEARCH,) if searches(model) else ()),
+        *((COMPACTION,) if compaction else ()),
+        *((PRO,) if is_pro(request.get("reasoning")) else ()),
+    )
+
+
+def _read_names(request: dict[str, object], items: Items) -> list[ServerSide]:
+    """Check the names of all fields; returns the switches that are on."""
+    switches: list[ServerSide] = []
+    if request.keys() <= PLAIN_FIELDS:
+        return switches
+    for name, value in request.items():
+        if name in PLAIN_FIELDS:
+            continue
+        if name in SERVER_SIDE:
+            if value not in (None, False, []):
+                switches.append(SERVER_SIDE[name])
+        elif name in OTHER_NAMES:
+            if value is not None:
+                usual = OTHER_NAMES[name]
+                raise Invalid(f"`{name}` is another name of `{usual}`, which must bind.", name, f"Send `{usual}`.")
+        elif name in MORE_ANSWERS:
+            if value not in (None, 1):
+                raise Invalid(f"`{name}` is not a field of this API, which makes one answer.", name, "Leave it out.")
+        elif name.casefold() in KNOWN_FIELDS:
+            raise Invalid(f"The field {shown(name)} is not written as the API writes it.", name[:64], _CASE)
+        else:
+            items.read_unknown(value)
+    return switches
+
+
+def _read_input(request: dict[str, object], items: Items) -> None:
+    given, instructions = request.get("input"), request.get("instructions")
+    if is_array(given):
+        items.read_items(given, "input")
+    elif not isinstance(given, str):
+        raise expected(request, "input", "a text or an array of items")
+    if is_array(instructions):
+        items.read_items(instructions, "instructions")
+    elif instructions is not None and not isinstance(instructions, str):
+        raise expected(request, "instructions", "a text")
+
+
+def _tools(request: dict[str, object], items: Items) -> Offered:
+    offered = read_tools([*array(request, "tools"), *items.tools], items)
+    if isinstance(offered, str):
+        raise Invalid(offered, "tools")
+    return offered
+
+
+def _most_calls(request: dict[str, object]) -> int:
+    """How often the provider's tools may be called at most; 0 where nothing that could be held bounds it."""
+    calls = _whole_number(request, "max_tool_calls", 0) or 0
+    return calls if calls <= MOST_TOOL_CALLS else 0
+
+
+def _whole_number(request: dict[str, object], name: str, least: int) -> int | None:
+    value = request.get(name)
+    if value is None:
+        return None
+    if not is_whole_number(value, least):
+        raise expected(request, name, f"a whole number from {least} on")
+    return value

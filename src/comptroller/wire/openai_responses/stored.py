@@ -1,0 +1,49 @@
+"""What a request names that is stored at the provider: it has an owner, and only that one may use it.
+
+Nothing that is stored is on our records yet, so nothing of it can be used.
+"""
+
+from __future__ import annotations
+
+from comptroller.core.refusal import Refusal
+from comptroller.wire.body import is_object, shown
+from comptroller.wire.openai_responses.items import Items
+
+_WHOLE = "Send the whole conversation in `input`"
+
+
+def refused_use(request: dict[str, object], items: Items) -> Refusal | None:
+    """The refusal of a request that uses what is stored, or is to go on unseen; None for any other."""
+    if request.get("background") not in (None, False):
+        return Refusal(
+            code="unsupported",
+            sentence="This gateway does not carry responses in the background: it would not see what they cost.",
+            hint="Leave `background` out, and stream the response if it takes long.",
+            param="background",
+        )
+    for name, named in (*_named(request), *items.stored):
+        if named is not None:
+            return Refusal(
+                code="object_unknown",
+                sentence=f"`{name}` names {_shown(named)}, and no record of this gateway says whose that is.",
+                hint=f"{_WHOLE}, without ids of what a provider stores.",
+                param=name,
+            )
+    return None
+
+
+def _named(request: dict[str, object]) -> list[tuple[str, object]]:
+    """(field, id) of every field that names something; the id is None where it names nothing."""
+    conversation, prompt = request.get("conversation"), request.get("prompt")
+    cache = request.get("prompt_cache_options")
+    compared = cache.get("comparison_response_id") if is_object(cache) else None
+    return [
+        ("previous_response_id", request.get("previous_response_id")),
+        ("conversation", conversation.get("id", conversation) if is_object(conversation) else conversation),
+        ("prompt", prompt.get("id", prompt) if is_object(prompt) else prompt),
+        ("prompt_cache_options", compared),
+    ]
+
+
+def _shown(named: object) -> str:
+    return shown(named) if isinstance(named, str) else "something stored at the provider"
