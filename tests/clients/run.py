@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from tests.clients.installed import NotInstalled, bash, search_path, version_of
+from tests.clients.installed import NODE, NotInstalled, bash, search_path, version_of
 from tests.clients.recipes import Recipe
 from tests.clients.world import ENOUGH, TOO_LITTLE, World, world
 
@@ -116,6 +116,7 @@ def _run(recipe: Recipe, here: World, folder: Path) -> Ran:
     home = folder / "home"
     work = home / "work"
     work.mkdir(parents=True)
+    (work / "node_modules").symlink_to(NODE / "node_modules")  # as after `npm install`
     script = recipe.script.replace(_GATEWAY, here.gateway.url)
     environment = {
         "HOME": str(home),
