@@ -61,14 +61,18 @@ fuzz: $(VENV)/dev.stamp ## ten minutes of broken requests at the data plane; ARG
 	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 .PHONY: real
-real: $(VENV)/dev.stamp ## the gateway in front of a real local language model
-	@tests/real/run.sh $(ARGS)
+real: $(VENV)/dev.stamp .venv-real/stamp ## the gateway in front of a real local language model
+	@$(BIN)/python -m tests.real --model-python .venv-real/bin/python $(ARGS)
 
 CLIENTS := .venv-aider/stamp .venv-examples/stamp .venv-langchain/stamp .venv-llm/stamp .venv-node/clients.stamp
 
 .PHONY: clients
 clients: $(VENV)/dev.stamp $(CLIENTS) ## the agents that people run, through the gateway; ARGS="codex llm" picks some
 	@$(BIN)/python -m tests.clients $(ARGS)
+
+.PHONY: clients-real
+clients-real: $(VENV)/dev.stamp $(CLIENTS) .venv-real/stamp ## some of them on a real local language model
+	@$(BIN)/python -m tests.clients --model-python .venv-real/bin/python $(ARGS)
 
 ##@ Keep
 .PHONY: lock

@@ -1,31 +1,16 @@
 """One recipe, run twice: with enough money, and with next to none; and what both sides wrote down."""
 
-import os
-import re
-import subprocess
 import tempfile
-import time
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from tests.clients.installed import NODE, NotInstalled, bash, search_path, version_of
+from tests.clients.installed import NotInstalled, version_of
 from tests.clients.recipes import Recipe
-from tests.clients.world import ENOUGH, TOO_LITTLE, World, world
+from tests.clients.typed import type_in
+from tests.clients.world import ENOUGH, TOO_LITTLE, world
 
-PATIENCE_S = 180.0
 OUR_WORDS = "budget all"  # of the refusal: our own text is before the user's eyes
-_GATEWAY = "http://127.0.0.1:8787"
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-
-
-@dataclass(frozen=True)
-class Ran:
-    """How the client ended."""
-
-    code: int | None  # None: it did not end in time
-    said: str
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -65,7 +50,7 @@ def run_recipe(recipe: Recipe, keep: Path | None = None) -> Row:
 
 def _served(recipe: Recipe, version: str, folder: Path) -> Row:
     with world(folder / "gateway", ENOUGH) as here:
-        ran = _run(recipe, here, folder)
+        ran = type_in(recipe, here.gateway, folder)
         billed = here.sandbox.settled(here.sandbox.count())
         calls = [call for call in here.called() if call["outcome"] != "refused"]
         counted = [line for line in billed if line["status"] == 200]
@@ -94,7 +79,7 @@ def _served(recipe: Recipe, version: str, folder: Path) -> Row:
 
 def _refused(recipe: Recipe, row: Row, folder: Path) -> Row:
     with world(folder / "gateway", TOO_LITTLE) as here:
-        ran = _run(recipe, here, folder)
+        ran = type_in(recipe, here.gateway, folder)
         calls = here.called()
         faults = {
             "refused: it did not end in time": ran.code is None,
@@ -109,51 +94,3 @@ def _refused(recipe: Recipe, row: Row, folder: Path) -> Row:
 def _with(row: Row, faults: dict[str, bool], **more: int) -> Row:
     wrong = (*row.wrong, *(words for words, is_so in faults.items() if is_so))
     return Row(**{**row.__dict__, **more, "wrong": wrong})
-
-
-def _run(recipe: Recipe, here: World, folder: Path) -> Ran:
-    """The block of the page as a person would type it, in a home of its own, with nothing of this machine."""
-    home = folder / "home"
-    work = home / "work"
-    work.mkdir(parents=True)
-    (work / "node_modules").symlink_to(NODE / "node_modules")  # as after `npm install`
-    script = recipe.script.replace(_GATEWAY, here.gateway.url)
-    environment = {
-        "HOME": str(home),
-        "PATH": search_path(recipe.version),
-        "TERM": "dumb",
-        "LANG": "C.UTF-8",
-        "NO_PROXY": "127.0.0.1",
-        "COMPTROLLER_CONFIG": str(here.gateway.config),
-        "PYTHONPATH": here.gateway.environment()["PYTHONPATH"],
-    }
-    started = time.monotonic()
-    with tempfile.TemporaryFile() as said:
-        child = subprocess.Popen(
-            [bash(), "-euo", "pipefail", "-c", script],
-            cwd=work,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
-            start_new_session=True,
-        )
-        try:
-            code = child.wait(PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            code = None
-        finally:
-            _end(child)
-        seconds = time.monotonic() - started
-        said.seek(0)
-        return Ran(code, _COLOURS.sub("", said.read().decode(errors="replace")), seconds)
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """What it left running ends, too."""
-    try:
-        os.killpg(child.pid, 9)
-    except ProcessLookupError:
-        return
-    finally:
-        child.wait()

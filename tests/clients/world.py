@@ -50,9 +50,7 @@ def world(folder: Path, limit: str) -> Iterator[World]:
 
 def _registry(limit: str) -> configuration.Table:
     sizes = {"context_window": 1_000_000, "max_output_tokens": 64_000}
-    models = {
-        name: configuration.model("sandbox", upstream_model=behind, **sizes) for name, behind in MODELS.items()
-    }
+    models = {name: configuration.model("sandbox", upstream_model=behind, **sizes) for name, behind in MODELS.items()}
     prices = [_price(name, _LARGE if behind == "sandbox-large" else _SMALL) for name, behind in MODELS.items()]
     return configuration.registry(
         [configuration.budget("all", limit, visible="caller")],
