@@ -158,8 +158,10 @@ async def _join(
         stops=stops,
     )
     spent = await store.instance_balances([LEDGER_KEY], sorted(live))
+    worked_ns = await store.last_at_work(sorted({session.top for session in live.values()}))
     for session in sorted(live.values(), key=lambda each: each.depth):
-        gate.open_session(session, spent.get(ledger_key(session.id), NOTHING))
+        at_work_ns = max(session.opened_at_ns, worked_ns.get(session.id, 0))
+        gate.open_session(session, spent.get(ledger_key(session.id), NOTHING), at_work_ns)
     facts = ProcessFacts(
         version=__version__,
         pid=os.getpid(),
@@ -203,6 +205,8 @@ def _limits(settings: Settings) -> Limits:
         stream_buffer_bytes=limits.stream_buffer_bytes,
         finish_after_hangup_s=limits.finish_after_hangup_s,
         bodies_bytes=limits.bodies_bytes,
+        failover_attempts=limits.failover_attempts,
+        failover_s=limits.failover_s,
     )
 
 

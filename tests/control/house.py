@@ -60,6 +60,8 @@ LIMITS = Limits(
     answer_bytes=1 << 20,
     stream_buffer_bytes=1 << 20,
     finish_after_hangup_s=1.0,
+    failover_attempts=2,
+    failover_s=300.0,
 )
 
 
@@ -258,8 +260,10 @@ async def _joined(store: Store, journal: Journal, clock: SystemClock, keyring: K
     )
     live = await store.live_sessions(clock.now_ns())
     spent = await store.instance_balances([LEDGER_KEY], [session.id for session in live])
+    worked_ns = await store.last_at_work([session.top for session in live])
     for session in sorted(live, key=lambda each: each.depth):
-        gate.open_session(session, spent.get(ledger_key(session.id), NOTHING))
+        at_work_ns = max(session.opened_at_ns, worked_ns.get(session.id, 0))
+        gate.open_session(session, spent.get(ledger_key(session.id), NOTHING), at_work_ns)
     facts = ProcessFacts(
         version="0", pid=os.getpid(), started_at_ns=clock.now_ns(), listen=None, durability="process", store="here"
     )

@@ -6,10 +6,13 @@ import msgspec
 import pytest
 
 from comptroller.control import sessions, tokens
+from comptroller.control.interfaces import CallRecord
 from comptroller.control.problem import ControlProblem
 from comptroller.control.tokens import OpenRequest
 from comptroller.core.instant import NANOS_PER_SECOND
 from comptroller.core.work.bounds import Bounds
+from comptroller.flow.caller import Caller
+from comptroller.flow.identify import identify
 from comptroller.flow.journal import LedgerUnavailableError
 from tests.control.house import House, Interrupted, opened
 from tests.harness import configuration
@@ -112,3 +115,70 @@ async def test_books_that_cannot_be_written_do_not_end_the_job_that_ends_session
         await sessions.end_past(house.office)
         assert [event for event, _ in house.warnings] == ["ledger_unavailable"]
         assert house.gate.sessions[minted.session].outcome == "idle"
+
+
+@pytest.mark.parametrize("profile", [None, "wide"])
+async def test_an_identity_has_so_many_sessions_open_at_once(tmp_path: Path, profile: str | None) -> None:
+    """Whoever opens them; what is over counts no more, nor does what stands below another."""
+    ant = configuration.identity("red") | ({} if profile is None else {"profile": profile})
+    bounds, profiles = {"agent": {"sessions": 2}}, {"wide": {"sessions": 3}}
+    identities = {"agent/ant": ant, "agent/bee": configuration.identity("red")}
+    async with opened(tmp_path, identities=identities, bounds=bounds, profiles=profiles) as house:
+
+        async def mint(identity: str = "agent/ant") -> tokens.Minted:
+            return await tokens.mint(house.office, identity, None, "admin")
+
+        most = 2 if profile is None else 3
+        open_now = [await mint() for _ in range(most)]
+        await tokens.open_session(house.office, OpenRequest(parent=open_now[0].session), "agent/ant")
+        with pytest.raises(ControlProblem, match=f"has {most} open sessions of at most {most}") as no:
+            await mint()
+        assert (no.value.status, no.value.code) == (409, "session_limit")
+        assert "[bounds.agent]" in no.value.hint
+        await mint("agent/bee")
+        await sessions.close_session(house.office, open_now[0].session, "succeeded", "done", "agent/ant")
+        last = await mint()
+        with pytest.raises(ControlProblem, match="open sessions"):
+            await mint()
+        await sessions.end_session(house.office, last.session, "loop", "admin")
+        await sessions.close_session(house.office, open_now[0].session, "succeeded", "again", "agent/ant")
+        await mint()
+    async with opened(tmp_path) as house:
+        with pytest.raises(ControlProblem, match="open sessions"):
+            await tokens.mint(house.office, "agent/ant", None, "admin")
+
+
+async def test_idle_time_goes_on_over_a_restart(tmp_path: Path) -> None:
+    """Whoever stands above a session was at work when that was, also when that is over by now."""
+    async with opened(tmp_path, **SMALL) as house:
+        office = house.office
+
+        async def below(parent: tokens.Minted) -> tokens.Minted:
+            return await tokens.open_session(office, OpenRequest(parent=parent.session), "agent/ant")
+
+        top, other, never = [await tokens.mint(office, "agent/ant", None, "admin") for _ in range(3)]
+        child = await below(top)
+        done = await below(other)
+        calls = {}
+        for minted in (top, child, child, other, done):
+            caller = identify(house.gate, [minted.credential])
+            assert isinstance(caller, Caller)
+            calls[minted.session] = await house.spend(1, caller=caller)
+        await sessions.close_session(office, done.session, "succeeded", "done", "agent/ant")
+        await house.store.fold()
+        ended = {each: (await calls_of(house, call)).settled_at_ns for each, call in calls.items()}
+    async with opened(tmp_path) as house:
+        gate, opened_ns = house.gate, house.gate.sessions[never.session].opened_at_ns
+        at_ns = {each.session: gate.runs.pulse(each.session, 0).at_ns for each in (top, child, other, never)}
+        assert at_ns == {
+            top.session: ended[child.session],
+            child.session: ended[child.session],
+            other.session: ended[done.session],
+            never.session: opened_ns,
+        }
+
+
+async def calls_of(house: House, call_id: str) -> CallRecord:
+    record = await house.store.call(call_id)
+    assert record is not None
+    return record

@@ -47,6 +47,7 @@ def sure(request: Asked, limits: ModelLimits = LIMITS, rates: dict[str, Rates] |
         (asked(images=3), ModelLimits(4096, max_image_tokens=800), 3400, 4096, 1024),
         (asked(text_tokens=90_000), ModelLimits(4096, context_window=8_000), 8_000, 4096, 1024),
         (asked(unbounded=("a file",)), ModelLimits(4096, context_window=8_000), 8_000, 4096, 1024),
+        (asked(unbounded=("a search",), rounds=4), ModelLimits(4096, context_window=8_000), 32_000, 4096, 1024),
     ],
 )
 def test_bounds(request_: Asked, limits: ModelLimits, tokens: int, wanted: int, least: int) -> None:

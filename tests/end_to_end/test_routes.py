@@ -18,26 +18,41 @@ from tests.sandbox.process import SandboxProcess
 
 pytestmark = pytest.mark.processes
 
+
+def asked(path: str) -> str:
+    """A path as callers write it."""
+    return path.replace(NAME, "sandbox-large") + ("?alt=sse" if path.endswith(":streamGenerateContent") else "")
+
+
 EVERY = [(path, method, target) for path, targets in ROUTES.table.items() for method, target in targets.items()]
-CALLS = [(path, method, target.dialect.name) for path, method, target in EVERY if isinstance(target, ModelCall)]
+CALLS = [(asked(path), method, target.dialect.name) for path, method, target in EVERY if isinstance(target, ModelCall)]
 FREE = [
     (path.replace(NAME, "sandbox-large"), method)
     for path, method, target in EVERY
     if not isinstance(target, ModelCall) and target != "caller"
 ]
 BESIDE = [(re.sub(r"{\w+}", "anything", path), method) for path, method, target in EVERY if target == "caller"]
+CONTENT = {"role": "user", "parts": [{"text": "Tell me about holds."}]}
 # What is asked of each dialect; what makes it too dear for `agent/poor`, if that is not a long output; which stream.
 BODIES: dict[str, Any] = {
     "openai_chat": chat(),
     "openai_responses": {"model": "sandbox-large", "input": "Tell me about holds."},
     "anthropic_messages": chat(max_tokens=100),
     "anthropic_count_tokens": chat(),
+    "gemini": {"contents": [CONTENT]},
+    "gemini_count_tokens": {"contents": [CONTENT]},
+    "gemini_embeddings": {"content": CONTENT, "requests": [{"content": CONTENT}]},  # one, or a batch
 }
 DEAR: dict[str, Any] = {
-    "openai_responses": {"model": "sandbox-large", "input": "Tell me about holds.", "max_output_tokens": 4000}
+    "openai_responses": {"model": "sandbox-large", "input": "Tell me about holds.", "max_output_tokens": 4000},
+    "gemini": {"generationConfig": {"maxOutputTokens": 4000}},
+    "gemini_embeddings": {"title": "long " * 2000},
 }
-UNSTREAMED = {"anthropic_count_tokens"}
-NOTHING_TAKEN = {"anthropic_count_tokens"}  # providers take nothing for these: policed and recorded, and no call
+UNSTREAMED = {"anthropic_count_tokens", "gemini", "gemini_count_tokens", "gemini_embeddings"}  # or by the path
+NOTHING_TAKEN = {
+    "anthropic_count_tokens",
+    "gemini_count_tokens",
+}  # providers take nothing for these: policed and recorded, and no call
 PAID = [call for call in CALLS if call[2] not in NOTHING_TAKEN]
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "post")
 
@@ -63,7 +78,10 @@ ELSEWHERE = [
         "/v1/conversations",
     ),
     *("/v1/messages/batches", "/v1/complete", "/v1/skills", "/anthropic/v1/files"),
-    *("/v1beta/models/m:generateContent", "/v1/models/m:generateContent", "/chat/completions", "/messages"),
+    *("/v1beta/models/m:predict", "/v1/models/m:batchGenerateContent", "/v1beta/models/a/b:generateContent"),
+    *("/v1beta/tunedModels/m:generateContent", "/v1beta/cachedContents", "/v1beta/files", "/upload/v1beta/files"),
+    *("/v1beta/interactions", "/v1beta/openai/chat/completions", "/gemini/v1/chat/completions"),
+    *("/v2/models/m:generateContent", "/v1beta/models/m:generateContent/", "/chat/completions", "/messages"),
     *("/v1/chat/completions/", "/v1/messages/", "/v1//messages", "/V1/messages", "/v1/messages%2f", "/v1/models/"),
     *("/openai/v1/messages", "/anthropic/v1/chat/completions", "/sandbox/bill", "/", "*", "//"),
     *(
@@ -153,8 +171,8 @@ def test_another_spelling_of_its_path_is_no_way_around(
     target = other if spelled == "letters" else spelled.format(path)
     poor = mint(gateway, "agent/poor")["credential"]
     said = ask(gateway, poor, dear(dialect), path=target, method=method)
-    assert said.status in {400, 402, 404}, said
-    assert ask(gateway, None, BODIES[dialect], path=target, method=method).status in {400, 401, 404}
+    assert said.status in {400, 402, 404, 405}, said
+    assert ask(gateway, None, BODIES[dialect], path=target, method=method).status in {400, 401, 404, 405}
     assert sandbox.requests() == []
 
 
@@ -265,6 +283,44 @@ def test_a_model_list_has_the_shape_of_whoever_asks(
     missing = listed(alone, f"{bare}/nobody", **headers)
     assert missing.status == 404
     assert ("request-id" in missing.headers) is anthropic
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/v1beta/models", {}),
+        ("/v1beta/models?pageSize=1", {"anthropic-version": "2023-06-01"}),
+        ("/gemini/v1/models", {}),
+        ("/gemini/v1beta/models", {}),
+        ("/v1/models", {"x-goog-api-client": "google-genai-sdk/3.4.0"}),
+    ],
+)
+def test_a_model_list_of_gemini(alone: GatewayProcess, path: str, headers: dict[str, str]) -> None:
+    page = json.loads(listed(alone, path, **headers).body)
+    assert [each["name"] for each in page["models"]] == ["models/sandbox-large"]
+    bare, _, _ = path.partition("?")
+    one = json.loads(listed(alone, f"{bare}/sandbox-small", **headers).body)
+    assert (one["name"], one["outputTokenLimit"]) == ("models/sandbox-small", 4096)
+    missing = listed(alone, f"{bare}/nobody", **headers)
+    assert (missing.status, missing.error["status"]) == (404, "NOT_FOUND")
+
+
+@pytest.mark.parametrize("path", ["/v1beta/models", "/gemini/v1/models", "/v1/models"])
+def test_the_key_in_a_query_is_a_credential_and_tells_the_api(alone: GatewayProcess, path: str) -> None:
+    credential = mint(alone)["credential"]
+    said = ask(alone, None, b"", path=f"{path}?key={credential}", method="GET")
+    assert [each["name"] for each in json.loads(said.body)["models"]] == ["models/sandbox-large"]
+    assert ask(alone, credential, b"", path=f"{path}?key={credential}", method="GET").status == 200
+    other = mint(alone)["credential"]
+    for query in (f"key={other}", f"key={credential}&key={other}", "key=x", f"%6bey={other}"):
+        said = ask(alone, credential, b"", path=f"{path}?{query}", method="GET")
+        assert (said.status, said.error["status"]) == (401, "UNAUTHENTICATED"), query
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/openai/v1/models", "/anthropic/v1/models"])
+def test_the_key_in_a_query_is_none_elsewhere(alone: GatewayProcess, path: str) -> None:
+    method = "POST" if "chat" in path else "GET"
+    assert ask(alone, None, path=f"{path}?key={mint(alone)['credential']}", method=method).status == 401
 
 
 def test_a_refusal_on_no_route_is_said_in_the_words_of_whoever_asks(alone: GatewayProcess) -> None:

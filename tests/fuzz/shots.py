@@ -9,7 +9,11 @@ from typing import Any, NamedTuple
 
 from tests.wire.recorded import load
 
-PATHS = {"openai_chat": "/v1/chat/completions", "anthropic_messages": "/v1/messages"}
+PATHS = {
+    "openai_chat": "/v1/chat/completions",
+    "openai_responses": "/v1/responses",
+    "anthropic_messages": "/v1/messages",
+}
 BODIES = [(PATHS[name], each.request) for name in PATHS for each in load(name) if each.request is not None]
 VALUES: list[Any] = [
     *(None, True, False, 0, -1, 1, 1.5, 2**63, 10**30, "", "x", "5", "\x00", "\ud800", "x" * 5000),
@@ -55,7 +59,8 @@ def thrown(dice: random.Random, raw: bytes) -> Shot:
 
 def _body(dice: random.Random) -> tuple[str, bytes]:
     path, recorded = dice.choice(BODIES)
-    value = json.loads(json.dumps(recorded)) | {"model": dice.choices(MODELS, (6, 3, 1, 1))[0], "max_tokens": 20}
+    limit = "max_output_tokens" if path == PATHS["openai_responses"] else "max_tokens"
+    value = json.loads(json.dumps(recorded)) | {"model": dice.choices(MODELS, (6, 3, 1, 1))[0], limit: 20}
     if path == PATHS["openai_chat"]:
         value.pop("max_completion_tokens", None)
     for _ in range(dice.choice((0, 1, 1, 2, 4))):

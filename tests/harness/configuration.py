@@ -21,9 +21,9 @@ _FROM = date(2026, 1, 1)
 
 
 def provider(base_url: str, **changes: Any) -> Table:
-    """A provider that speaks both families, with short patience."""
+    """A provider that speaks all families, with short patience."""
     return {
-        "dialects": ["openai", "anthropic"],
+        "dialects": ["openai", "anthropic", "gemini"],
         "base_url": base_url,
         "api_key": f"env:{KEY_VARIABLE}",
         "connect_timeout_s": 5.0,

@@ -6,13 +6,17 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
+from genai_prices import extract_usage
 
 from comptroller.core.pricing.charge import charge_nanos
 from comptroller.core.pricing.rates import DEFAULT_TIER, tier_name
 from comptroller.core.pricing.usage import Usage
 from comptroller.flow.dialect import Dialect
 from comptroller.wire.anthropic_messages import AnthropicMessages
+from comptroller.wire.gemini import GeminiGenerate
+from comptroller.wire.head import Head
 from comptroller.wire.openai_chat import OpenAIChat
+from comptroller.wire.openai_responses import OpenAIResponses, ResponsesRequest
 from tests.pricing.second import BOOK, DAY, ROWS, Prices, nanos
 from tests.wire.recorded import Exchange, load
 
@@ -26,7 +30,13 @@ PUBLISHED: dict[str, Prices] = {
         "cache_read": Fraction("0.3"),
         "cache_write": Fraction("3.75"),
     },
+    "google/gemini-2.0-flash": {"input": Fraction("0.1"), "output": Fraction("0.4")},
+    "google/gemini-3-pro-preview": {"input": Fraction(2), "output": Fraction(12)},
     "openai/o1-mini": {"input": Fraction("1.1"), "output": Fraction("4.4"), "cache_read": Fraction("0.55")},
+}
+# Not in the second table either: what sound costs.
+SOUND: dict[str, Prices] = {
+    "gemini-2.5-flash": {"audio_input": Fraction(1), "cache_read_audio": Fraction("0.1")},
 }
 # Their charge would not be right, and under a budget in USD their requests are refused (`price_unknown`): audio
 # of this model has no price in our table, and an advisor is billed at the prices of another model.
@@ -42,9 +52,10 @@ def events(text: str) -> Iterator[Any]:
             yield json.loads(data)
 
 
-def charged(dialect: Dialect, provider: str, exchange: Exchange) -> int:
-    """What the gateway would post."""
-    request: Any = dialect.read_request(exchange.body())
+def used(dialect: Dialect, exchange: Exchange) -> tuple[str, Usage]:
+    """The model that was asked for, and what the gateway reads from the answer."""
+    head = Head(exchange.model, b"alt=sse" if exchange.path and exchange.stream else b"")
+    request: Any = dialect.read_request(exchange.body(), head)
     usage: Usage | None
     if exchange.stream:
         meter = dialect.stream_meter(request)
@@ -54,7 +65,13 @@ def charged(dialect: Dialect, provider: str, exchange: Exchange) -> int:
     else:
         usage = dialect.read_answer(request, exchange.response).usage
     assert usage is not None
-    rates = BOOK.rates(provider, request.asked.model, DAY)[tier_name(usage.service_tier or DEFAULT_TIER)]
+    return request.asked.model, usage
+
+
+def charged(dialect: Dialect, provider: str, exchange: Exchange) -> int:
+    """What the gateway would post."""
+    model, usage = used(dialect, exchange)
+    rates = BOOK.rates(provider, model, DAY)[tier_name(usage.service_tier or DEFAULT_TIER)]
     return charge_nanos(usage, rates)
 
 
@@ -100,6 +117,62 @@ def test_a_recorded_completion_costs_what_the_second_table_says(exchange: Exchan
     }
     expected = nanos(usd(prices_of("openai", exchange.request["model"]), counts))
     assert charged(OpenAIChat(), "openai", exchange) == expected
+
+
+# --- responses ----------------------------------------------------------------------------------
+
+PER_THOUSAND_SEARCHES = {"web_search_call": 10, "file_search_call": Fraction("2.5")}  # USD, as OpenAI publishes them
+
+
+def last_response(exchange: Exchange) -> Any:
+    text = exchange.response.decode()
+    return [*events(text)][-1]["response"] if exchange.stream else json.loads(text)
+
+
+def searches(response: Any, kind: str) -> int:
+    """Calls of a kind that are billed: looking at a page that was found is not."""
+    made = [item.get("action", {}).get("type") for item in response["output"] if item["type"] == kind]
+    return len([action for action in made if action not in {"open_page", "find_in_page"}])
+
+
+def carried(exchange: Exchange) -> bool:
+    """Whether the gateway lets it through: not what is stored at the provider, and nothing in the background."""
+    return isinstance(OpenAIResponses().read_request(exchange.body()), ResponsesRequest)
+
+
+RESPONSES = [
+    exchange
+    for exchange in load("openai_responses")
+    if exchange.status == 200 and exchange.request and carried(exchange)
+]
+
+
+@pytest.mark.parametrize("exchange", RESPONSES, ids=lambda exchange: exchange.name)
+def test_a_recorded_response_costs_what_the_second_table_says(exchange: Exchange) -> None:
+    response, model = last_response(exchange), exchange.request["model"]
+    usage, inside = response["usage"], response["usage"]["input_tokens_details"]
+    read, written = inside["cached_tokens"], inside.get("cache_write_tokens") or 0
+    counts = {
+        "input": usage["input_tokens"] - read - written,
+        "cache_read": read,
+        "cache_write": written,
+        "output": usage["output_tokens"],
+    }
+    total = usd(prices_of("openai", model), counts)
+    for kind, price in PER_THOUSAND_SEARCHES.items():
+        total += Fraction(searches(response, kind)) * price / 1_000
+    assert charged(OpenAIResponses(), "openai", exchange) == nanos(total)
+
+
+@pytest.mark.parametrize("exchange", RESPONSES, ids=lambda exchange: exchange.name)
+def test_others_read_the_same_from_a_recorded_response(exchange: Exchange) -> None:
+    """The extraction of genai-prices: it knows tokens, and neither lifetimes of a cache nor searches."""
+    theirs = extract_usage(last_response(exchange), provider_id="openai", api_flavor="responses").usage
+    _, ours = used(OpenAIResponses(), exchange)
+    assert (ours.input_tokens, ours.output_tokens) == (theirs.input_tokens, theirs.output_tokens)
+    assert ours.cached_tokens == theirs.cache_read_tokens
+    assert ours.cache_write_tokens == (theirs.cache_write_tokens or 0)
+    assert ours.reasoning_tokens == theirs.output_reasoning_tokens
 
 
 # --- messages -----------------------------------------------------------------------------------
@@ -151,6 +224,42 @@ def test_a_recorded_message_costs_what_the_second_table_says(exchange: Exchange)
     assert charged(AnthropicMessages(), "anthropic", exchange) == nanos(total)
 
 
+# --- gemini -------------------------------------------------------------------------------------
+
+GEMINI = load("gemini")
+
+
+def gemini_counts(usage: Any) -> dict[str, int]:
+    """What its provider bills: sound apart, the rest of the prompt as one, thoughts as output."""
+
+    def heard(name: str) -> int:
+        return sum(each["tokenCount"] for each in usage.get(name, ()) if each["modality"] == "AUDIO")
+
+    cached, sound, cached_sound = (
+        usage.get("cachedContentTokenCount", 0),
+        heard("promptTokensDetails"),
+        heard("cacheTokensDetails"),
+    )
+    return {
+        "input": usage["promptTokenCount"] + usage.get("toolUsePromptTokenCount", 0) - cached - (sound - cached_sound),
+        "audio_input": sound - cached_sound,
+        "cache_read": cached - cached_sound,
+        "cache_read_audio": cached_sound,
+        "output": usage.get("candidatesTokenCount", 0) + usage.get("thoughtsTokenCount", 0),
+    }
+
+
+@pytest.mark.parametrize("exchange", GEMINI, ids=lambda exchange: exchange.name)
+def test_a_recorded_content_costs_what_the_second_table_says(exchange: Exchange) -> None:
+    text = exchange.response.decode()
+    usage = (list(events(text))[-1] if exchange.stream else json.loads(text))["usageMetadata"]
+    prices = prices_of("google", exchange.model) | SOUND.get(exchange.model, {})
+    expected = nanos(usd(prices, gemini_counts(usage)))
+    assert charged(GeminiGenerate("v1beta", stream=exchange.stream), "google", exchange) == expected
+
+
 def test_there_are_recordings_of_each_dialect() -> None:
+    assert len(GEMINI) >= 40
     assert len(CHAT) >= 50
+    assert len(RESPONSES) >= 40
     assert len(MESSAGES) >= 30

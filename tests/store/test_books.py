@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from comptroller.control.interfaces import CallFilter, CallRecord, Installation, Spending
+from comptroller.control.call_record import CallRecord
+from comptroller.control.interfaces import CallFilter, Installation, Spending
 from comptroller.core.budget.bounds import Bound
 from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.core.registry.entries import EntryKey, StoredEntry

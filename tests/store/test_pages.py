@@ -1,6 +1,7 @@
 """Calls page by page: each call once, whatever ends between two pages."""
 
-from comptroller.control.interfaces import CallFilter, CallRecord
+from comptroller.control.call_record import CallRecord
+from comptroller.control.interfaces import CallFilter
 from comptroller.store.store import Store
 from tests.store.samples import NOW_NS, held, refused, settled
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from comptroller.core.budget.hold import Amounts
 from comptroller.flow.records import Event, Settled
 from comptroller.store import schema
+from comptroller.store.attempts import unpack
 from comptroller.store.folder import Folder
 from tests.store.folding import Fresh, about, any_event, make_older_store, money_event, write
 from tests.store.samples import corrected, held, refused, settled, started
@@ -32,21 +33,42 @@ def kept(connection: sqlite3.Connection, table: str, *more: str) -> Sums:
     return {row[:split]: row[split:] for row in rows if any(row[split:])}
 
 
+Part = tuple[dict[str, Any], bool, int, int, int]
+
+
+def parts(call: sqlite3.Row) -> list[Part]:
+    """What the charge of a call is made of: where, whether it is doubtful, and how much in each unit."""
+    of = {name: call[name] or "" for name in schema.SPEND_DIMENSIONS}
+    found: list[Part] = []
+    for each in unpack(call["tried"]):
+        there = {"provider": each.provider or "", "model": each.model or "", "model_class": each.model_class or ""}
+        doubtful = each.end == "presumed" and not each.corrected
+        found.append((of | there, doubtful, each.charge_nanos, each.charge_tokens, each.charge_calls))
+    if not found:
+        doubtful = call["state"] == "presumed" and not call["corrected"]
+        charge = [call[name] or 0 for name in ("charge_nanos", "charge_tokens", "charge_calls")]
+        found.append((of, doubtful, charge[0], charge[1], charge[2]))
+    for there, _, nanos, tokens, _ in found:
+        if not (nanos or tokens):
+            there["model"] = ""
+    assert sum(part[2] for part in found) == (call["charge_nanos"] or 0)
+    return found
+
+
 def expected(connection: sqlite3.Connection, step_ns: int, *more: str) -> Sums:
     """The same from the calls themselves, added up here."""
     connection.row_factory = sqlite3.Row
     found: dict[tuple[Any, ...], Counter[str]] = {}
     for call in connection.execute("SELECT * FROM calls").fetchall():
-        of = {name: call[name] or "" for name in schema.SPEND_DIMENSIONS}
-        if not (call["charge_nanos"] or call["charge_tokens"]):
-            of["model"] = ""
-        key = (call["at_ns"] // step_ns * step_ns, *(call[name] for name in more), *of.values())
-        sums = found.setdefault(key, Counter())
+        begun = (call["at_ns"] // step_ns * step_ns, *(call[name] for name in more))
+        for there, doubtful, nanos, tokens, calls in parts(call):
+            sums = found.setdefault((*begun, *there.values()), Counter())
+            sums["presumed_nanos" if doubtful else "charge_nanos"] += nanos
+            sums["posted_tokens"] += tokens
+            sums["posted_calls"] += calls
+        last = {"provider": call["provider"] or "", "model_class": call["model_class"] or ""}
+        sums = found.setdefault((*begun, *(parts(call)[-1][0] | last).values()), Counter())
         sums["refused" if call["state"] == "refused" else "calls"] += 1
-        doubtful = call["state"] == "presumed" and not call["corrected"]
-        sums["presumed_nanos" if doubtful else "charge_nanos"] += call["charge_nanos"] or 0
-        sums["posted_tokens"] += call["charge_tokens"] or 0
-        sums["posted_calls"] += call["charge_calls"] or 0
         sums["overruns"] += call["overrun"] or 0
         sums["input_tokens"] += call["input_tokens"] or 0
         sums["output_tokens"] += call["output_tokens"] or 0
@@ -136,7 +158,7 @@ def test_a_name_that_something_was_billed_for_is_a_line(fresh: Fresh) -> None:
     )
     folder.all_of(3)
     models = database.connection.execute('SELECT model FROM spend_daily JOIN spend_keys ON id = "key" ORDER BY 1')
-    assert models.fetchall() == [("four",), ("one",), ("two",)]
+    assert models.fetchall() == [("",), ("four",), ("one",), ("two",)], "what came to nothing counts as a call"
     assert_sums_are_right(database.connection)
 
 

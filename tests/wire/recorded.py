@@ -16,10 +16,16 @@ class Exchange:
     status: int
     request: Any
     response: bytes
+    path: str = ""  # where the path names the model
 
     @property
     def name(self) -> str:
         return self.source.rsplit("/", 1)[-1]
+
+    @property
+    def model(self) -> str:
+        """The model that the path names."""
+        return self.path.rpartition("/")[2].partition(":")[0]
 
     def body(self) -> bytes:
         """The request as the client wrote it: today's SDKs send compact JSON."""

@@ -9,7 +9,7 @@ import typer
 from comptroller.cli.options import AsJson, Config, Reason
 from comptroller.cli.said import write, write_json
 
-CallId = Annotated[str, typer.Argument(metavar="CALL", help="Its id; `comptroller calls` lists them.")]
+CallId = Annotated[str, typer.Argument(metavar="CALL", help="Its id, or that of an attempt: CALL.2.")]
 Charge = Annotated[str, typer.Option("--charge", metavar="USD", help="What it really cost, such as 0.0123.")]
 
 
@@ -23,7 +23,8 @@ def correct(
 ) -> None:
     """Put the charge of a settled call right.
 
-    The difference is posted in the budgets that the call was settled in; the old charge stays on record.
+    The difference is posted in the budgets that the call was settled in; the old charge stays on record. Of a call
+    that was charged for several attempts, name the one: call_01k....2
 
     \b
     Example:

@@ -7,16 +7,32 @@ from typing import Literal
 
 import msgspec
 
-from comptroller.control.interfaces import CallFilter, CallRecord
+from comptroller.control.call_record import AttemptRecord, CallRecord
+from comptroller.control.interfaces import CallFilter
 from comptroller.control.office import Office
 from comptroller.control.problem import not_found
 from comptroller.control.retention import pruned
+from comptroller.core.ids import attempt_id
 from comptroller.core.instant import format_instant
 from comptroller.core.money import format_usd
 from comptroller.core.work.session import Session
 from comptroller.flow.outcome import Outcome
 
 OutcomeWord = Outcome | Literal["refused", "open"]
+
+
+class AttemptRow(msgspec.Struct, frozen=True):
+    """One attempt of a call that had several."""
+
+    id: str  # as the provider was told it
+    provider: str | None
+    model: str | None
+    outcome: str
+    status: int | None
+    presumed: bool
+    held_usd: str
+    charge_usd: str
+    corrected: bool
 
 
 class CallRow(msgspec.Struct, frozen=True):
@@ -54,6 +70,7 @@ class CallRow(msgspec.Struct, frozen=True):
     client_session: str | None = None  # what the caller's program calls its session; it is the caller's word alone
     dialect: str = ""  # the API that it came through, such as `anthropic_messages`
     billed_team: str = ""  # who pays: `team`, or that of the root where `bill_to` says so
+    tried: Sequence[AttemptRow] = ()  # each attempt that has ended, in order, where there were several
 
 
 async def list_calls(office: Office, wanted: CallFilter) -> Sequence[CallRow]:
@@ -112,6 +129,21 @@ def call_row(record: CallRecord, session: Session | None) -> CallRow:
         client_session=facts.client_session,
         dialect=facts.dialect,
         billed_team=facts.billed_team or facts.team,
+        tried=[_attempt_row(facts.call_id, number, each) for number, each in enumerate(record.tried, 1)],
+    )
+
+
+def _attempt_row(call_id: str, number: int, record: AttemptRecord) -> AttemptRow:
+    return AttemptRow(
+        id=attempt_id(call_id, number),
+        provider=record.provider,
+        model=record.model,
+        outcome=record.outcome,
+        status=record.status,
+        presumed=record.presumed,
+        held_usd=format_usd(record.held_nanos),
+        charge_usd=format_usd(record.charge.usd),
+        corrected=record.corrected > 0,
     )
 
 
@@ -123,5 +155,7 @@ def outcome_word(record: CallRecord) -> str:
 
 
 def is_presumed(record: CallRecord) -> bool:
-    """True while the charge is a bound that nobody has confirmed."""
+    """True while the charge, or a part of it, is a bound that nobody has confirmed."""
+    if record.tried:
+        return any(each.presumed for each in record.tried)
     return record.state == "presumed" and not record.corrected

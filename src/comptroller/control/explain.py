@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import msgspec
 
 from comptroller.control.budgets import BudgetRow, list_budgets
+from comptroller.control.call_record import CallRecord
 from comptroller.control.calls import CallRow, call_row, find_call
 from comptroller.control.corrections import CorrectionRow, list_corrections
 from comptroller.control.findings import FindingRow, finding_row
-from comptroller.control.interfaces import CallRecord
 from comptroller.control.office import Office
 from comptroller.control.price_lines import PriceLine, price_lines
 from comptroller.control.story import Told, tell

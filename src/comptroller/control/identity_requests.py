@@ -154,12 +154,13 @@ async def deny(office: Office, request_id: str, reason: str, actor: Actor) -> Re
     async with office.deciding:
         asked, at_ns = await _open(office, request_id), office.gate.clock.now_ns()
         request = msgspec.structs.replace(asked, decided_at_ns=at_ns, decided_by=actor.name, decided_reason=words)
-        change = Change(at_ns, actor.name, "deny", "identity_request", request.id, words, after=_facts(request))
-        await _write(office, request, change)
         name = asked.principal.name
         own = [s.id for s in office.going_on().values() if s.parent is None and s.minted_by == s.subject == name]
         said = f"{request.id} was denied: {words}"[:LONGEST_REASON]
+        # They end first: whoever dies in between is asked again, and leaves no session of somebody who was told no.
         await asyncio.gather(*(end_session(office, each, said, actor.name) for each in own))
+        change = Change(at_ns, actor.name, "deny", "identity_request", request.id, words, after=_facts(request))
+        await _write(office, request, change)
     return row_of(request)
 
 

@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from comptroller.control.call_record import CallRecord
 from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.core.budget.scope import Attribute, Scope
 from comptroller.core.identity.admin import Admin
@@ -18,45 +19,10 @@ from comptroller.core.identity.credential import Claims
 from comptroller.core.identity.request import IdentityRequest, Principal
 from comptroller.core.identity.secret import BootstrapSecret
 from comptroller.core.policy.break_glass import BreakGlass
-from comptroller.core.pricing.usage import Usage
-from comptroller.core.refusal import Refusal
 from comptroller.core.registry.entries import EntryKey, Installed, StoredEntry
 from comptroller.core.work.session import Session
 from comptroller.core.work.stop import Stop
-from comptroller.flow.records import CallFacts, Change, Finding
-
-CallState = Literal["open", "posted", "presumed", "voided", "refused"]
-
-
-class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """All that the books say about one call. What a refused or open call does not have is None."""
-
-    facts: CallFacts
-    state: CallState
-    refusal: Refusal | None = None
-    attempts: int = 0
-    held: Amounts | None = None
-    input_tokens_bound: int | None = None
-    output_limit: int | None = None
-    asked_output_limit: int | None = None
-    choices: int | None = None
-    factor_bp: int | None = None
-    shadowed: tuple[str, ...] = ()
-    settled_at_ns: int | None = None
-    outcome: str | None = None
-    detail: str | None = None
-    status: int | None = None
-    charge: Amounts | None = None  # what is posted now, corrections included
-    usage: Usage | None = None
-    served_model: str | None = None
-    service_tier: str | None = None
-    priced: bool = True
-    overrun: bool = False
-    first_byte_ns: int | None = None
-    duration_ns: int | None = None
-    windows: tuple[WindowKey, ...] = ()  # that it was settled in; of an open call, that it is held in
-    corrected: int = 0  # how many times
-    original_charge_nanos: int | None = None  # before the first correction
+from comptroller.flow.records import Change, Finding
 
 
 class CallFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from comptroller.control.interfaces import CallRecord
+from comptroller.control.call_record import CallRecord
 from comptroller.core.instant import to_datetime
 from comptroller.core.money import format_usd
 from comptroller.core.pricing.book import PriceBook
@@ -45,8 +45,10 @@ class PriceLine(msgspec.Struct, frozen=True):
 
 def price_lines(record: CallRecord, book: PriceBook) -> Sequence[PriceLine]:
     """The lines of a posted charge; none where the book has changed since or they would not add up."""
-    facts, usage, charge = record.facts, record.usage, record.charge
-    if record.state != "posted" or usage is None or charge is None or record.corrected:
+    facts, usage, charge, end = record.facts, record.usage, record.charge, record.state
+    if record.tried:  # what was reported is of the last one
+        charge, end = record.tried[-1].charge, record.tried[-1].end
+    if end != "posted" or usage is None or charge is None or record.corrected:
         return ()
     if facts.provider is None or facts.model is None or facts.price_version != book.version:
         return ()

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from comptroller.control.interfaces import CallFilter, CallRecord
+from comptroller.control.call_record import CallRecord
+from comptroller.control.interfaces import CallFilter
 from comptroller.control.office import Office
 from comptroller.core.instant import format_instant, to_datetime
 from comptroller.core.money import format_usd, parse_usd

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from comptroller.control.budgets import BudgetRow
+from comptroller.control.call_record import CallRecord
 from comptroller.control.calls import is_presumed
 from comptroller.control.corrections import CorrectionRow
 from comptroller.control.findings import FindingRow
-from comptroller.control.interfaces import CallRecord
 from comptroller.control.price_lines import PriceLine
 from comptroller.core.budget.budget import label
 from comptroller.core.budget.hold import Amounts
@@ -41,11 +41,15 @@ def tell(told: Told) -> list[str]:
     if not told.record.facts.identity:
         return [*_nobody(told.record), *_charge(told), *_afterwards(told)]
     sentences = [*_who(told), *_what(told.record)]
-    if told.record.refusal is not None:
-        return [*sentences, *_refusal(told, told.record.refusal)]
-    sentences += [*_decision(told.record), *_hold(told), *_output_limit(told.record)]
+    refusal = told.record.refusal
+    if refusal is not None and not told.record.attempts:
+        return [*sentences, *_refusal(told, refusal, "before anything was sent, and cost nothing")]
+    sentences += [*_earlier(told.record), *_decision(told.record), *_hold(told), *_output_limit(told.record)]
     if told.record.state == "open":
         return [*sentences, "It is still in flight: its charge is not known yet, and the hold stands until it is."]
+    if refusal is not None:
+        more = _refusal(told, refusal, "when it was to be tried elsewhere")
+        return [*sentences, *_answer(told.record), *_charge(told), *more, *_afterwards(told)]
     return [*sentences, *_answer(told.record), *_charge(told), *_afterwards(told)]
 
 
@@ -91,6 +95,19 @@ def _what(record: CallRecord) -> Iterator[str]:
     how = "as a stream" if facts.stream else "as one answer"
     model = facts.asked_model or facts.model
     yield f"It asked for the model {model} {how} ({facts.dialect}), in a body of {facts.body_bytes} bytes."
+
+
+def _earlier(record: CallRecord) -> Iterator[str]:
+    """The attempts before the last one, or before the one in flight."""
+    for number, each in enumerate(record.tried[: record.attempts - 1], 1):
+        ending, held = _ending(each.outcome, each.detail), format_usd(each.held_nanos)
+        cost = f"charged {format_usd(each.charge.usd)} USD{' as presumed' if each.presumed else ''}"
+        yield (
+            f"Attempt {number} held {held} USD and went to the provider {each.provider}: {ending}. "
+            f"It was {cost if each.charge.usd or each.presumed else 'charged nothing'}."
+        )
+    if record.attempts > 1:
+        yield f"Then it was tried once more, as attempt {record.attempts}, with a hold of its own:"
 
 
 def _decision(record: CallRecord) -> Iterator[str]:
@@ -141,9 +158,7 @@ def _output_limit(record: CallRecord) -> Iterator[str]:
 
 
 def _answer(record: CallRecord) -> Iterator[str]:
-    ending = next((text for word, text in OUTCOMES.items() if word == record.outcome), record.outcome or "unknown")
-    detail = f" ({record.detail})" if record.detail else ""
-    yield f"How it ended: {ending}{detail}."
+    yield f"How it ended: {_ending(record.outcome, record.detail)}."
     if record.status is not None:
         first = f", its first byte {_seconds(record.first_byte_ns)} after the hold" if record.first_byte_ns else ""
         whole = f"; the whole took {_seconds(record.duration_ns)}" if record.duration_ns is not None else ""
@@ -159,9 +174,17 @@ def _answer(record: CallRecord) -> Iterator[str]:
     yield f"It reported {reported}{by}{tier}."
 
 
+def _ending(outcome: str | None, detail: str | None) -> str:
+    said = next((text for word, text in OUTCOMES.items() if word == outcome), outcome or "unknown")
+    return f"{said} ({detail})" if detail else said
+
+
 def _charge(told: Told) -> Iterator[str]:
     record = told.record
     if record.charge is None:
+        return
+    if record.tried:
+        yield from _charges(record, told.lines)
         return
     amount = f"{format_usd(_settled_nanos(record))} USD"
     if record.state == "voided":
@@ -175,6 +198,20 @@ def _charge(told: Told) -> Iterator[str]:
         yield f"It was charged {amount}, exactly what the reported usage costs{_lines(told.lines)}."
     if record.overrun:
         yield "That is more than was held: the provider billed above the upper bound. The truth was recorded."
+
+
+def _charges(record: CallRecord, lines: Sequence[PriceLine]) -> Iterator[str]:
+    """Of a call that had several attempts."""
+    last = record.tried[-1]
+    amount = f"{format_usd(last.charge.usd)} USD"
+    if last.end == "voided":
+        yield "Its hold was given back and nothing was charged for it."
+    elif last.end == "presumed":
+        yield f"It was charged {amount} as presumed: nobody knows what was billed."
+    else:
+        yield f"It was charged {amount}, exactly what the reported usage costs{_lines(lines)}."
+    total = format_usd(sum(each.charge.usd for each in record.tried))
+    yield f"All {len(record.tried)} attempts together were charged {total} USD."
 
 
 def _why_presumed(record: CallRecord) -> str:
@@ -200,10 +237,10 @@ def _afterwards(told: Told) -> Iterator[str]:
         )
 
 
-def _refusal(told: Told, refusal: Refusal) -> Iterator[str]:
+def _refusal(told: Told, refusal: Refusal, when: str) -> Iterator[str]:
     kind = REFUSALS.get(refusal.code)
     status = f", HTTP {kind.status}" if kind is not None else ""
-    yield f"It was refused ({refusal.code}{status}) before anything was sent, and cost nothing: {refusal.sentence}"
+    yield f"It was refused ({refusal.code}{status}) {when}: {refusal.sentence}"
     yield from _policies(told.record.facts)
     if refusal.needed is not None and refusal.remaining is not None:
         unit = "USD" if refusal.unit == "usd" else refusal.unit

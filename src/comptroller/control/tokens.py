@@ -12,6 +12,7 @@ from comptroller.core.identity.credential import DEFAULT_LIFETIME_S, ID_PREFIX, 
 from comptroller.core.instant import NANOS_PER_SECOND, format_duration, format_instant
 from comptroller.core.money import format_usd
 from comptroller.core.work.bounds import LONGEST_SESSION_S
+from comptroller.core.work.delegation import may_open_another
 from comptroller.core.work.session import Session
 from comptroller.core.work.stop import refusal_of
 from comptroller.flow.journal import LedgerUnavailableError
@@ -95,6 +96,11 @@ async def _open(office: Office, request: OpenRequest, actor: str, *, most_s: int
 def _at_the_top(office: Office, request: OpenRequest, actor: str, most_s: int) -> Session:
     gate = office.gate
     identity = acting_identity(office, request.identity or "", tenant=request.tenant)
+    most = gate.registry.most_sessions(identity)
+    open_now = 0 if most is None else gate.runs.open_tops(identity.id, most, gate.clock.expiry_ns())
+    no = None if most is None else may_open_another(identity.id, identity.kind, open_now, most)
+    if no is not None:
+        raise refused(no)
     bounds = bounds_of(office, identity, request)
     runs_s = min(most_s, LONGEST_SESSION_S if bounds.wall_clock_s is None else bounds.wall_clock_s)
     return Session(

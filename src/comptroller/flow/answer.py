@@ -12,6 +12,7 @@ from comptroller.core.money import format_usd
 from comptroller.core.refusal import Refusal
 from comptroller.flow.dialect import Dialect, Meter
 from comptroller.flow.door import Reply
+from comptroller.flow.failover import after
 from comptroller.flow.outcome import Outcome
 from comptroller.flow.reservation import Reservation
 from comptroller.flow.upstream import Exchange
@@ -88,6 +89,8 @@ def governed_headers(reservation: Reservation, charge_nanos: int | None, model: 
     ]
     if charge_nanos is not None:
         headers.append((b"x-comptroller-charge-usd", format_usd(charge_nanos).encode()))
+    if reservation.tried:
+        headers.append((b"x-comptroller-attempts", str(len(reservation.tried) + 1).encode()))
     remaining = _remaining(reservation)
     if remaining is not None:
         headers.append((b"x-comptroller-remaining-usd", remaining.encode()))
@@ -121,7 +124,8 @@ async def _pass_on(
     body = mask(body)
     served = attempt.served_model or reservation.decision.name
     headers = passed_headers(dialect, exchange, mask) if exchange is not None else []
-    headers += governed_headers(reservation, receipt.settlement.posted.usd, served)
+    charge_nanos = receipt.settlement.posted.usd + sum(each.charge_nanos for each in reservation.tried)
+    headers += governed_headers(reservation, charge_nanos, served)
     headers.append((b"content-length", str(len(body)).encode()))
     if attempt.phase != "answering":
         headers.append((b"x-comptroller-error-source", b"provider"))
@@ -136,7 +140,11 @@ def _remaining(reservation: Reservation) -> str | None:
 
 
 def failure(reservation: Reservation, attempt: Attempt, end: HoldEnd) -> Refusal:
-    """What an attempt that gave the caller no answer is called, and whose fault it was."""
+    """What a call that gave the caller no answer is called, and whose fault its last attempt was."""
+    return after(_failure(reservation, attempt, end), reservation.tried)
+
+
+def _failure(reservation: Reservation, attempt: Attempt, end: HoldEnd) -> Refusal:
     provider = reservation.decision.provider.name
     if attempt.status in _OUR_CREDENTIAL and attempt.outcome == "provider_refused":
         return Refusal(

@@ -1,7 +1,8 @@
 """The story of a governed call: identify, decide, reserve, forward, settle, record.
 
 Each verb has a file of its own beside this one. A refusal is a value that ends the story early; from
-the moment a hold is taken there is one way out, and it leads through `settle`.
+the moment a hold is taken there is one way out, and it leads through `settle`. An attempt that another provider
+could mend is followed by one there, which is decided, held and settled by itself.
 """
 
 from __future__ import annotations
@@ -10,17 +11,20 @@ from comptroller.core.refusal import Refusal
 from comptroller.flow.answer import answer, refuse
 from comptroller.flow.attempt import Attempt, live_call
 from comptroller.flow.caller import Caller
-from comptroller.flow.decide import decide, standing
+from comptroller.flow.decide import standing
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.door import CallerRequest, Reply
+from comptroller.flow.failover import after, goes_on, tried_so_far
 from comptroller.flow.forward import forward
 from comptroller.flow.gate import Gate
 from comptroller.flow.identify import identify, renewed
-from comptroller.flow.permit import Denied, seek_permit
+from comptroller.flow.incoming import IncomingCall
+from comptroller.flow.permit import Denied, Permit, seek_provider
 from comptroller.flow.record import record_refusal, record_settlement
-from comptroller.flow.reservation import Reservation
+from comptroller.flow.records import Ruling
+from comptroller.flow.reservation import Reservation, Tried
 from comptroller.flow.reserve import make_durable, reserve
-from comptroller.flow.settle import settle
+from comptroller.flow.settle import Receipt, settle
 
 
 async def govern(gate: Gate, dialect: Dialect, call_id: str, request: CallerRequest, reply: Reply) -> None:
@@ -29,16 +33,23 @@ async def govern(gate: Gate, dialect: Dialect, call_id: str, request: CallerRequ
     if isinstance(caller, Refusal):
         gate.observer.refused(request, dialect.name, call_id, caller, None)
         return await refuse(dialect, reply, call_id, caller)
-    reservation = await _admit(gate, dialect, request, call_id, caller)
-    if isinstance(reservation, Refusal):
-        return await refuse(dialect, reply, call_id, reservation)
-    return await _carry_out(gate, dialect, request, reply, reservation)
+    call = await _read(gate, dialect, request, call_id, caller)
+    if isinstance(call, Refusal):
+        return await refuse(dialect, reply, call_id, call)
+    admitted = _admit(gate, call)
+    while not isinstance(admitted, Refusal):
+        attempt, receipt = await _carry_out(gate, call, reply, admitted)
+        another = _admit_another(gate, call, attempt, receipt)
+        if another is None:
+            return await answer(dialect, reply, admitted, attempt, receipt)
+        admitted = another
+    return await refuse(dialect, reply, call_id, admitted)
 
 
-async def _admit(
+async def _read(
     gate: Gate, dialect: Dialect, request: CallerRequest, call_id: str, caller: Caller
-) -> Reservation | Refusal:
-    """Decide and reserve. A refusal from here on names a known identity, so it is recorded."""
+) -> IncomingCall | Refusal:
+    """What is asked. A refusal from here on names a known identity, so it is recorded."""
     refused = standing(gate, caller)
     if refused is not None:
         return record_refusal(gate, request, dialect, call_id, caller, refused)
@@ -48,42 +59,74 @@ async def _admit(
     asked = dialect.read_request(body, request.head)
     if isinstance(asked, Refusal):
         return record_refusal(gate, request, dialect, call_id, caller, asked, body=body)
-    caller = renewed(gate, caller)  # the world may have moved on while the body came
-    decision = standing(gate, caller) or decide(gate, dialect, caller, asked.asked.model)
-    if isinstance(decision, Refusal):
-        return record_refusal(gate, request, dialect, call_id, caller, decision, body=body, asked=asked.asked)
-    permit = seek_permit(gate, dialect, caller, decision, asked.asked)
+    return IncomingCall(call_id, dialect, request, caller, asked, body)
+
+
+def _admit(gate: Gate, call: IncomingCall) -> Reservation | Refusal:
+    """Decide and reserve. Nobody is waited for in between: the world is the same for both."""
+    caller = renewed(gate, call.caller)  # the world may have moved on while the body came
+    refused = standing(gate, caller)
+    if refused is not None:
+        return _refused(gate, call, caller, refused, None)
+    permit = seek_provider(gate, call.dialect, caller, call.request.asked)
     if isinstance(permit, Denied):
-        reserved = permit.refusal
-    else:
-        reserved = reserve(gate, dialect, call_id, caller, permit, asked, body, request)
-    if isinstance(reserved, Refusal):
-        ruling = permit.ruling
-        return record_refusal(
-            gate, request, dialect, call_id, caller, reserved, body=body, asked=asked.asked, ruling=ruling
-        )
+        return _refused(gate, call, caller, permit.refusal, permit.ruling)
+    return _reserve(gate, call, caller, permit, ())
+
+
+def _admit_another(gate: Gate, call: IncomingCall, attempt: Attempt, receipt: Receipt) -> Reservation | Refusal | None:
+    """One more attempt, where this one came to nothing and another provider could mend that; else None.
+
+    A provider that this call may not use is none that could.
+    """
+    if not goes_on(attempt, gate.limits, gate.clock.now_ns()):
+        return None
+    caller, tried = renewed(gate, call.caller), tried_so_far(attempt, receipt)
+    permit = seek_provider(gate, call.dialect, caller, call.request.asked, {each.provider for each in tried})
+    if isinstance(permit, Denied):
+        return None
+    refused = standing(gate, caller)
+    if refused is not None:
+        return _refused(gate, call, caller, after(refused, tried), None)
+    reserved = _reserve(gate, call, caller, permit, tried)
+    if isinstance(reserved, Reservation):
+        gate.observer.failed_over(attempt, reserved)
     return reserved
 
 
-async def _carry_out(
-    gate: Gate, dialect: Dialect, request: CallerRequest, reply: Reply, reservation: Reservation
-) -> None:
+def _reserve(
+    gate: Gate, call: IncomingCall, caller: Caller, permit: Permit, tried: tuple[Tried, ...]
+) -> Reservation | Refusal:
+    reserved = reserve(gate, call, caller, permit, tried)
+    if isinstance(reserved, Refusal):
+        return _refused(gate, call, caller, after(reserved, tried), permit.ruling)
+    return reserved
+
+
+def _refused(gate: Gate, call: IncomingCall, caller: Caller, refusal: Refusal, ruling: Ruling | None) -> Refusal:
+    asked = call.request.asked
+    return record_refusal(
+        gate, call.sender, call.dialect, call.id, caller, refusal, body=call.body, asked=asked, ruling=ruling
+    )
+
+
+async def _carry_out(gate: Gate, call: IncomingCall, reply: Reply, reservation: Reservation) -> tuple[Attempt, Receipt]:
     """From the hold to its one settlement, whatever happens in between."""
-    attempt = Attempt(gate, dialect, reservation, reply)
+    attempt = Attempt(gate, call.dialect, reservation, reply)
     live = live_call(reservation, attempt)
     try:
         reservation.caller.at_work(reservation.taken_at_ns)
         gate.live.add(live)
-        request.watch(attempt.caller_left)
+        call.sender.watch(attempt.caller_left)
         if await make_durable(gate, reservation, attempt):
-            await forward(gate, attempt, request)
+            await forward(gate, attempt, call.sender)
     finally:
         try:
             receipt = settle(gate, reservation, attempt)
-            record_settlement(gate, request, reservation, attempt, receipt)
+            record_settlement(gate, call.sender, reservation, attempt, receipt)
         finally:
-            request.unwatch()
+            call.sender.unwatch()
             gate.live.remove(live)
             reservation.caller.at_rest(gate.clock.now_ns())
             attempt.close()
-    await answer(dialect, reply, reservation, attempt, receipt)
+    return attempt, receipt

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
+
 import msgspec
 
 from comptroller.core.budget.bounds import Bound
@@ -13,6 +15,8 @@ from comptroller.core.work.stop import Stop, refusal_of
 from comptroller.flow.caller import Caller
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.gate import Gate, Provider
+
+NOBODY: AbstractSet[str] = frozenset()
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False):
@@ -63,8 +67,13 @@ def _over(caller: Caller, why: str) -> Refusal:
     )
 
 
-def decide(gate: Gate, dialect: Dialect, caller: Caller, name: str) -> Decision | Refusal:
-    """The entry of a model and the first provider that serves it for the caller's environment."""
+def decide(
+    gate: Gate, dialect: Dialect, caller: Caller, name: str, besides: AbstractSet[str] = NOBODY
+) -> Decision | Refusal:
+    """The entry of a model and the first provider that serves it for the caller's environment.
+
+    `besides`: providers that are not asked (any more).
+    """
     model = caller.registry.model(name)
     if model is None:
         return Refusal(
@@ -83,26 +92,23 @@ def decide(gate: Gate, dialect: Dialect, caller: Caller, name: str) -> Decision 
     stop = gate.stops.applies_to_model(name)
     if stop is not None:
         return refusal_of(stop)
-    provider = provider_for(gate, dialect.family, caller, model)
+    provider = provider_for(gate, dialect.family, caller, model, besides)
     if isinstance(provider, Refusal):
         return provider
     key = (provider.name, name, dialect.name)
-    bound = gate.bounds.get(key) or Bound(*key)
-    if bound.quarantined:
-        return Refusal(
-            code="model_quarantined",
-            sentence=f"{bound.name} was billed above its upper bound {bound.overruns} times and is stopped.",
-            hint=f"Use another model; an operator reopens it with `comptroller resume bound {provider.name}/{name}`.",
-        )
-    return Decision(name, model, provider, bound)
+    return Decision(name, model, provider, gate.bounds.get(key) or Bound(*key))
 
 
-def provider_for(gate: Gate, family: str, caller: Caller, model: Model) -> Provider | Refusal:
+def provider_for(
+    gate: Gate, family: str, caller: Caller, model: Model, besides: AbstractSet[str] = NOBODY
+) -> Provider | Refusal:
     """The first provider of a model that is not stopped, speaks this family and has a key for the environment."""
     environment = caller.identity.environment
     reasons: list[str] = []
     stopped: Stop | None = None
     for name in model.providers:
+        if name in besides:
+            continue
         provider = gate.providers.get(name)
         if provider is None:
             reasons.append(f"{name} is not configured")

@@ -95,6 +95,8 @@ class Limits(msgspec.Struct, frozen=True):
     stream_buffer_bytes: int
     finish_after_hangup_s: float
     bodies_bytes: int
+    failover_attempts: int
+    failover_s: float
 
 
 @dataclass
@@ -123,11 +125,14 @@ class Gate:
     def __post_init__(self) -> None:
         self.runs = Runs(self.sessions)
 
-    def open_session(self, session: Session, posted: Amounts = NOTHING) -> None:
-        """A session may spend from now on; those above it are open. `posted`: what it has spent already."""
+    def open_session(self, session: Session, posted: Amounts = NOTHING, at_work_ns: int | None = None) -> None:
+        """A session may spend from now on; those above it are open. `posted`: what it has spent already.
+
+        `at_work_ns`: when it was last at work; None: now.
+        """
         self.sessions[session.id] = session
         self.tree.open_session(session.id, session.bounds, posted)
-        self.runs.begin(session, self.clock.expiry_ns())
+        self.runs.begin(session, self.clock.expiry_ns() if at_work_ns is None else at_work_ns)
         if session.reserved is not None:
             rows = {WindowKey(*row) for row in session.reserved.rows}
             self.tree.set_aside(session.id, session.reserved.usd_nanos, self.drawn_above(session), rows)

@@ -1,4 +1,4 @@
-"""The border to whoever counts, logs or traces: told of every call once, when it has ended.
+"""The border to whoever counts, logs or traces: told of every attempt once, when it has ended.
 
 An observer sees what the record says and no content. It must not wait, and it must not fail: the call has been
 settled or refused already, and nothing that is only watched may change that.
@@ -14,11 +14,16 @@ from comptroller.flow.records import CallFacts, Settled
 if TYPE_CHECKING:
     from comptroller.flow.attempt import Attempt
     from comptroller.flow.door import CallerRequest
+    from comptroller.flow.reservation import Reservation
 
 
 class Observer(Protocol):
     def settled(self, request: CallerRequest, attempt: Attempt, settled: Settled) -> None:
         """A hold has ended. What a caller is told of a failure then follows from `attempt`."""
+        ...
+
+    def failed_over(self, attempt: Attempt, another: Reservation) -> None:
+        """This attempt came to nothing and is settled; the call goes on with another, whose hold is taken."""
         ...
 
     def refused(

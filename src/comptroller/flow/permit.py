@@ -6,6 +6,8 @@ and is weighed anew, an approval has to be asked for. After each step the polici
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
+
 import msgspec
 
 from comptroller.core.instant import NANOS_PER_SECOND
@@ -17,7 +19,7 @@ from comptroller.core.policy.verdict import Policy, Verdict, next_step
 from comptroller.core.pricing.estimate import Asked, Estimate, estimate
 from comptroller.core.refusal import Refusal
 from comptroller.flow.caller import Caller
-from comptroller.flow.decide import Decision, decide
+from comptroller.flow.decide import NOBODY, Decision, decide
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.gate import Gate
 from comptroller.flow.records import Ruling
@@ -38,8 +40,29 @@ class Denied(msgspec.Struct, frozen=True, gc=False):
     ruling: Ruling | None
 
 
-def seek_permit(gate: Gate, dialect: Dialect, caller: Caller, decision: Decision, asked: Asked) -> Permit | Denied:
-    """Ask the policies, and follow their remedies. Does not wait."""
+def seek_provider(
+    gate: Gate, dialect: Dialect, caller: Caller, asked: Asked, besides: AbstractSet[str] = NOBODY
+) -> Permit | Denied:
+    """The first provider that this call may use. If it may use none: why not the first. Does not wait.
+
+    `besides`: providers that are not asked (any more).
+    """
+    first: Denied | None = None
+    while True:
+        decision = decide(gate, dialect, caller, asked.model, besides)
+        if isinstance(decision, Refusal):
+            return first or Denied(decision, None)
+        permit = seek_permit(gate, dialect, caller, decision, asked, besides)
+        if isinstance(permit, Permit):
+            return permit
+        first = first or permit
+        besides = besides | {decision.provider.name}
+
+
+def seek_permit(
+    gate: Gate, dialect: Dialect, caller: Caller, decision: Decision, asked: Asked, besides: AbstractSet[str]
+) -> Permit | Denied:
+    """Ask the policies, and follow their remedies."""
     weighed = weigh(gate, caller, decision, asked)
     if isinstance(weighed, Refusal):
         return Denied(weighed, None)
@@ -68,7 +91,7 @@ def seek_permit(gate: Gate, dialect: Dialect, caller: Caller, decision: Decision
             case "cap_input":
                 caps = dict.fromkeys(step.policies, step.remedy.tokens)
             case "route":
-                routed = _route(gate, dialect, caller, step.remedy.value, asked)
+                routed = _route(gate, dialect, caller, step.remedy.value, asked, besides)
                 if isinstance(routed, Refusal):
                     return Denied(_no_way(caller, question, verdict, step, routed), ruling)
                 weighed, routed_by = routed, step.policies[0]
@@ -128,11 +151,13 @@ def _nanos(bound: Estimate) -> int:
     return long(bound.amount_nanos(bound.wanted_output_tokens))
 
 
-def _route(gate: Gate, dialect: Dialect, caller: Caller, target: str, asked: Asked) -> Weighed | Refusal:
+def _route(
+    gate: Gate, dialect: Dialect, caller: Caller, target: str, asked: Asked, besides: AbstractSet[str]
+) -> Weighed | Refusal:
     """The first model behind a target that can be called in this dialect, weighed; else why the last one cannot."""
     refusal = Refusal(code="model_unknown", sentence=f"No model is behind {target!r}.", hint="")
     for name in caller.registry.members(target) or [target]:
-        decision = decide(gate, dialect, caller, name)
+        decision = decide(gate, dialect, caller, name, besides)
         weighed = decision if isinstance(decision, Refusal) else weigh(gate, caller, decision, asked)
         if isinstance(weighed, Weighed):
             return weighed

@@ -127,7 +127,7 @@ class Refused(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="refus
 
 
 class Corrected(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="corrected"):
-    """An adjusting row: the charge of a settled call is now `charge_nanos`."""
+    """An adjusting row: the charge of a settled call, all attempts together, is now `charge_nanos`."""
 
     call_id: str
     at_ns: int
@@ -136,6 +136,7 @@ class Corrected(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="cor
     delta_nanos: int
     charge_nanos: int
     windows: tuple[WindowKey, ...]
+    attempt: int | None = None  # whose charge it was, of several; they count from 1
 
 
 class BoundChanged(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="bound"):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from comptroller.core.budget.hold import WindowKey
+from comptroller.core.budget.hold import HoldEnd, WindowKey
 from comptroller.core.budget.scope import Facts
 from comptroller.core.budget.tree import Hold
 from comptroller.core.pricing.book import Rates
@@ -14,7 +14,19 @@ from comptroller.core.pricing.estimate import Estimate
 from comptroller.flow.caller import Caller
 from comptroller.flow.decide import Decision
 from comptroller.flow.dialect import DialectRequest
+from comptroller.flow.outcome import Outcome
 from comptroller.flow.records import CallFacts
+
+
+class Tried(msgspec.Struct, frozen=True, gc=False):
+    """An attempt that came to nothing and was followed by another: where, how it ended, and what it cost."""
+
+    provider: str
+    outcome: Outcome
+    status: int | None
+    end: HoldEnd
+    charge_nanos: int
+    taken_at_ns: int
 
 
 class Reservation(msgspec.Struct, frozen=True, gc=False):
@@ -34,6 +46,7 @@ class Reservation(msgspec.Struct, frozen=True, gc=False):
     shadowed: tuple[str, ...]
     taken_at_ns: int
     bounded: bool  # False: nothing bounds what this may cost, and no budget asked for a bound
+    tried: tuple[Tried, ...] = ()  # earlier attempts of the same call
 
     @property
     def other_model(self) -> str | None:

@@ -14,32 +14,29 @@ from comptroller.core.pricing.estimate import Estimate
 from comptroller.core.refusal import Refusal
 from comptroller.flow.attempt import Attempt
 from comptroller.flow.caller import Caller
-from comptroller.flow.dialect import Dialect, DialectRequest
-from comptroller.flow.door import CallerRequest
 from comptroller.flow.gate import Gate
+from comptroller.flow.incoming import IncomingCall
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.permit import Permit
 from comptroller.flow.record import call_facts, record_hold
-from comptroller.flow.reservation import Reservation
+from comptroller.flow.reservation import Reservation, Tried
 
 
 def reserve(
-    gate: Gate,
-    dialect: Dialect,
-    call_id: str,
-    caller: Caller,
-    permit: Permit,
-    request: DialectRequest,
-    body: bytes,
-    sender: CallerRequest,
+    gate: Gate, call: IncomingCall, caller: Caller, permit: Permit, tried: tuple[Tried, ...]
 ) -> Reservation | Refusal:
-    """Check every budget and draw on all of them, or on none. Does not wait: nothing can come in between."""
+    """Check every budget and draw on all of them, or on none. Does not wait: nothing can come in between.
+
+    `tried`: earlier attempts of the same call; each has ended, and gave back what it did not spend.
+    """
     weighed = permit.weighed
     decision, draw, bound = weighed.decision, weighed.draw, weighed.bound
-    number = attempt_id(call_id, 1)
+    number, body = attempt_id(call.id, len(tried) + 1), call.body
     digest = gate.credentials.digest(body)
-    asked, ruling = request.asked, permit.ruling
-    facts = call_facts(dialect, call_id, caller, weighed.now_ns, asked, decision, body, digest, sender, ruling)
+    asked, ruling = call.request.asked, permit.ruling
+    facts = call_facts(
+        call.dialect, call.id, caller, weighed.now_ns, asked, decision, body, digest, call.sender, ruling
+    )
     limit = bound.wanted_output_tokens
     hold = gate.tree.hold(number, draw, _amounts(bound, limit))
     if isinstance(hold, Window):
@@ -51,8 +48,8 @@ def reserve(
         if isinstance(hold, Window):
             return _exhausted(draw, hold, amounts.of(hold.budget.unit), None)
     return Reservation(
-        call_id, number, facts, weighed.scope_facts, caller, decision, request, weighed.rates, bound, limit, hold,
-        _shadowed(draw), weighed.now_ns, weighed.bounded,
+        call.id, number, facts, weighed.scope_facts, caller, decision, call.request, weighed.rates, bound, limit, hold,
+        _shadowed(draw), weighed.now_ns, weighed.bounded, tried,
     )  # fmt: skip
 
 

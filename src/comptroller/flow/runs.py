@@ -37,14 +37,17 @@ class Runs:
         self._sessions = sessions
         self._pulses: dict[str, Pulse] = {}
         self._children: defaultdict[str, dict[str, None]] = defaultdict(dict)
+        self._tops: defaultdict[str, dict[str, None]] = defaultdict(dict)  # open ones without a parent, by identity
         self._trees: Counter[str] = Counter()  # sessions that are known, by the top of their tree
         self._dues: list[tuple[int, str]] = []  # a heap: when to look at which session
 
-    def begin(self, session: Session, now_ns: int) -> None:
-        """A session is open from now on."""
-        self._pulses[session.id] = Pulse(now_ns)
+    def begin(self, session: Session, at_work_ns: int) -> None:
+        """A session is open from now on. `at_work_ns`: when it was last at work, or now."""
+        self._pulses[session.id] = Pulse(at_work_ns)
         if session.parent is not None:
             self._children[session.parent][session.id] = None
+        elif session.ended_at_ns is None:
+            self._tops[session.identity][session.id] = None
         self._trees[session.top] += 1
         self.rearm(session)
 
@@ -58,6 +61,9 @@ class Runs:
         """It goes on no more: it is nobody's open child."""
         if session.parent in self._children:
             self._children[session.parent].pop(session.id, None)
+        tops = self._tops.get(session.identity)
+        if tops is not None and tops.pop(session.id, session.id) is None and not tops:
+            del self._tops[session.identity]
 
     def forget(self, session: Session) -> None:
         """It is over, and nobody asks for it any more."""
@@ -67,6 +73,14 @@ class Runs:
                 del self._trees[session.top]
         self._children.pop(session.id, None)
         self.over(session)
+
+    def open_tops(self, identity: str, most: int, now_ns: int) -> int:
+        """How many sessions without a parent an identity has open, or a number below `most`."""
+        known = self._tops.get(identity, {})
+        if len(known) < most:
+            return len(known)
+        sessions = (self._sessions.get(each) for each in known)
+        return sum(session is not None and session.goes_on(now_ns) for session in sessions)
 
     def in_tree(self, root: str) -> int:
         """How many sessions of a tree are known."""

@@ -36,6 +36,8 @@ def weigh(
 
     `beside`: what else counts it.
     """
+    if decision.bound.quarantined:
+        return _quarantined(decision)
     if decision.name != asked.model:
         asked = msgspec.structs.replace(asked, model=decision.name)
     now_ns = gate.clock.now_ns()
@@ -56,3 +58,12 @@ def weigh(
     if isinstance(bound, Refusal):
         return bound
     return Weighed(decision, asked, now_ns, scope_facts, draw, rates, bound, bounded)
+
+
+def _quarantined(decision: Decision) -> Refusal:
+    bound, model = decision.bound, f"{decision.bound.provider}/{decision.bound.model}"
+    return Refusal(
+        code="model_quarantined",
+        sentence=f"{bound.name} was billed above its upper bound {bound.overruns} times and is stopped.",
+        hint=f"Use another model; an operator reopens it with `comptroller resume bound {model}`.",
+    )

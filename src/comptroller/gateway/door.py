@@ -18,10 +18,10 @@ from comptroller.flow.door import CallerApi
 from comptroller.flow.fault import fault_facts
 from comptroller.flow.gate import Gate
 from comptroller.flow.models import reachable_model, reachable_models
-from comptroller.gateway.channel import channel_of
+from comptroller.gateway.channel import Channel, channel_of
 from comptroller.gateway.proxies import Network
 from comptroller.gateway.reply import AsgiReply
-from comptroller.gateway.request import AsgiRequest, Bodies
+from comptroller.gateway.request import Aim, AsgiRequest, Bodies
 from comptroller.gateway.routes import Api, Found, ModelCall, Routes
 
 Scope = MutableMapping[str, Any]
@@ -57,22 +57,30 @@ class Door:
         self._bodies = Bodies(gate.limits.bodies_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        channel, gate = channel_of(scope), self._gate
+        channel = channel_of(scope)
         reply = AsgiReply(channel, send)
         found = self._routes.find(scope["method"], scope["path"])
-        limits = gate.limits if found.target != "caller" else self._caller_limits
-        request = AsgiRequest(scope, receive, channel, gate.clock, limits, self._bodies, self._trusted, found.name)
-        if b"upgrade" in channel.named and _asks_for_websocket(scope["method"], channel.named):
-            await self._stay(scope, request, reply)
+        stays = b"upgrade" in channel.named and _asks_for_websocket(scope["method"], channel.named)
+        if isinstance(found.target, ModelCall) and not stays:
+            dialect = found.target.dialect
+            request = self._request(scope, receive, channel, found, dialect.family)
+            await self._govern(dialect, request, reply)
             return
-        if isinstance(found.target, ModelCall):
-            await self._govern(found.target.dialect, request, reply)
+        api = self._routes.api_of(scope["path"], scope["headers"], scope["query_string"])
+        request = self._request(scope, receive, channel, found, api.family)
+        if stays:
+            await self._stay(scope, api, request, reply)
             return
-        api = self._routes.api_of(scope["path"], scope["headers"])
         try:
             await self._serve_free(found, scope, api, request, reply)
         except Exception as error:  # noqa: BLE001 - the boundary, as below
             await self._say_fault(api.dialect, self._gate.clock.new_id("call"), error, reply)
+
+    def _request(self, scope: Scope, receive: Receive, channel: Channel, found: Found, family: str) -> AsgiRequest:
+        gate = self._gate
+        limits = gate.limits if found.target != "caller" else self._caller_limits
+        aim = Aim(found.name, family in self._routes.keys_in_query)
+        return AsgiRequest(scope, receive, channel, gate.clock, limits, self._bodies, self._trusted, aim)
 
     async def _govern(self, dialect: Dialect, request: AsgiRequest, reply: AsgiReply) -> None:
         call_id = self._gate.clock.new_id("call")
@@ -137,14 +145,13 @@ class Door:
         self._gate.observer.refused(request, api.dialect.name, call_id, refusal, None)
         await refuse(api.dialect, reply, call_id, refusal, *more)
 
-    async def _stay(self, scope: Scope, request: AsgiRequest, reply: AsgiReply) -> None:
+    async def _stay(self, scope: Scope, api: Api, request: AsgiRequest, reply: AsgiReply) -> None:
         """Nothing is said over a WebSocket here, whatever the path: clients that have another way take it at once."""
         refusal = Refusal(
             code="upgrade_refused",
             sentence=f"This gateway speaks HTTP/1.1 alone and opens no WebSocket at {_shown(scope['path'])}.",
             hint="Send the same as a POST, with `stream` where it shall come in pieces; there is no realtime API here.",
         )
-        api = self._routes.api_of(scope["path"], scope["headers"])
         await self._refuse(api, request, reply, refusal, *_NEEDED)
 
     async def _no_way(
@@ -163,7 +170,7 @@ class Door:
         refusal = Refusal(
             code="route_unknown",
             sentence=f"This gateway has no route {method} {path}.",
-            hint="OpenAI SDKs use base_url http://HOST:8787/v1, Anthropic SDKs http://HOST:8787; "
+            hint="OpenAI SDKs use base_url http://HOST:8787/v1, Anthropic and Gemini SDKs http://HOST:8787; "
             f"{meant} routes: {', '.join(there)}.",
         )
         return await self._refuse(api, request, reply, refusal)

@@ -19,6 +19,7 @@ from comptroller.settings import ProviderSettings, UnusableKey, read_key
 _CREDENTIALS: Mapping[str, Callable[[bytes], tuple[bytes, bytes]]] = {
     "openai": lambda key: (b"authorization", b"Bearer " + key),
     "anthropic": lambda key: (b"x-api-key", key),
+    "gemini": lambda key: (b"x-goog-api-key", key),
 }
 # What we give to callers and operators. A shell that calls the gateway often has one where a provider's key would be.
 _OURS = tuple(prefix.encode() for prefix in (PREFIX, ADMIN_PREFIX, SECRET_PREFIX))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from comptroller.core.refusal import Refusal
 from comptroller.flow.gate import Clock, Limits
 from comptroller.gateway.channel import Channel
 from comptroller.gateway.proxies import Network, client_address
+from comptroller.gateway.query import keys_in
 from comptroller.wire.head import JSON, PLAIN, Head
 
 _KEY_SLOTS = frozenset({b"x-api-key", b"x-goog-api-key", b"api-key"})
@@ -38,6 +39,16 @@ class Bodies:
         self._left += size
 
 
+class Aim(NamedTuple):
+    """What the route of a request says of it."""
+
+    named: str = ""  # what its path names, where the route has a name in it
+    key_in_query: bool = False  # a credential may stand there
+
+
+NO_AIM = Aim()
+
+
 class AsgiRequest:
     """Implements flow.door.CallerRequest."""
 
@@ -50,10 +61,9 @@ class AsgiRequest:
         limits: Limits,
         bodies: Bodies,
         trusted: Sequence[Network],
-        named: str = "",
+        aim: Aim = NO_AIM,
     ) -> None:
-        """`named`: what its path names, where its route has a name in it."""
-        self._named = named
+        self._named, self._key_in_query = aim
         self._receive = receive
         self._channel = channel
         self._clock = clock
@@ -96,6 +106,8 @@ class AsgiRequest:
         else:
             slots = [header for header in self.headers if header[0] in _SLOTS]
         found = dict.fromkeys(_bearer(value) if name == b"authorization" else value.strip() for name, value in slots)
+        if self._key_in_query and self.query:
+            found |= dict.fromkeys(keys_in(self.query))
         return [value.decode("latin-1") for value in found if value]
 
     async def body(self) -> bytes | Refusal:

@@ -6,12 +6,13 @@ beside calls ("caller") stands behind this door and is answered by whoever `app.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.models import Reachable
+from comptroller.gateway.query import has_key
 
 
 @dataclass(frozen=True)
@@ -20,10 +21,18 @@ class Api:
 
     family: str
     paths: tuple[str, ...]  # what begins so is its own
-    header: bytes | None  # on a path of several, or of none, a request with this header is its own
+    header: bytes | None  # on a path of several, or of none, a request with a header that begins so is its own
     dialect: Dialect  # says refusals where no call is made
     model_page: Callable[[Sequence[Reachable]], bytes]
     model_entry: Callable[[Reachable], bytes]
+    versions: tuple[str, ...] = ("v1",)  # of the API: its lists of models stand below each
+    key_in_query: bool = False  # a credential may stand there, and tells the API as its header does
+
+    def claims(self, names: Iterable[bytes], query: bytes) -> bool:
+        """Whether a request on a path of several APIs is one of this, by what else it says."""
+        if self.header is None:
+            return False
+        return any(name.startswith(self.header) for name in names) or (self.key_in_query and has_key(query))
 
 
 @dataclass(frozen=True)
@@ -74,15 +83,18 @@ class Routes:
     ) -> None:
         """`caller`: (method, path) of every route of the caller API; what is in braces is a name."""
         self.apis = tuple(apis)
+        self.keys_in_query = frozenset(api.family for api in apis if api.key_in_query)
         free: dict[str, dict[str, Target]] = {
             "/": {"HEAD": "hello"},  # what coding agents ask before anything else
             "/api/hello": {"HEAD": "hello"},
             "/healthz": {"GET": "healthy"},
             "/readyz": {"GET": "ready"},
         }
-        for prefix in ("", *(f"/{api.family}" for api in apis)):
-            free[f"{prefix}/v1/models"] = {"GET": "models"}
-            free[f"{prefix}/v1/models/{NAME}"] = {"GET": "model"}
+        for api in apis:
+            for version in api.versions:
+                for prefix in ("", f"/{api.family}"):
+                    free[f"{prefix}/{version}/models"] = {"GET": "models"}
+                    free[f"{prefix}/{version}/models/{NAME}"] = {"GET": "model"}
         beside: dict[str, dict[str, Target]] = {}
         for method, path in caller:
             if not path.startswith(CALLER_PATHS):
@@ -111,13 +123,13 @@ class Routes:
                 return Found(found.target, found.methods, name)
         return Found(None)
 
-    def api_of(self, path: str, headers: Sequence[tuple[bytes, bytes]]) -> Api:
+    def api_of(self, path: str, headers: Sequence[tuple[bytes, bytes]], query: bytes) -> Api:
         """Whose words a request is to be answered in."""
         for api in self.apis:
             if path.startswith(api.paths):
                 return api
-        names = {name for name, _ in headers}
-        return next((api for api in self.apis if api.header in names), self.apis[0])
+        names = [name for name, _ in headers]
+        return next((api for api in self.apis if api.claims(names, query)), self.apis[0])
 
 
 def _named(path: str, targets: Mapping[str, Target]) -> _Named:

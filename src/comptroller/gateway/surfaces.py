@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from comptroller.flow.dialect import Dialect
 from comptroller.gateway.routes import Api
-from comptroller.wire import model_lists
+from comptroller.wire import gemini, model_lists
 from comptroller.wire.anthropic_messages import AnthropicCountTokens, AnthropicMessages
 from comptroller.wire.openai_chat import OpenAIChat
 from comptroller.wire.openai_responses import OpenAIResponses
@@ -23,7 +23,7 @@ _ANTHROPIC: Mapping[str, Dialect] = {
 # Each path as it is, and under the prefix that says plainly whose it is.
 CALLS: Mapping[str, Dialect] = {
     prefix + path: dialect
-    for family, calls in (("openai", _OPENAI), ("anthropic", _ANTHROPIC))
+    for family, calls in (("openai", _OPENAI), ("anthropic", _ANTHROPIC), ("gemini", gemini.CALLS))
     for prefix in ("", f"/{family}")
     for path, dialect in calls.items()
 }
@@ -43,5 +43,15 @@ APIS = (
         _ANTHROPIC["/v1/messages"],
         model_lists.anthropic_page,
         model_lists.anthropic_entry,
+    ),
+    Api(
+        "gemini",
+        ("/gemini/", "/v1beta/"),
+        b"x-goog-",
+        gemini.REFUSING,
+        model_lists.gemini_page,
+        model_lists.gemini_entry,
+        versions=gemini.VERSIONS,
+        key_in_query=True,
     ),
 )

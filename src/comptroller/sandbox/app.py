@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qs
 
 import msgspec
@@ -15,11 +16,16 @@ from comptroller.sandbox.chat.surface import ChatSurface
 from comptroller.sandbox.config import SandboxConfig
 from comptroller.sandbox.errors import ApiError, ClientGone, Refusal, invalid, not_found
 from comptroller.sandbox.faults import FaultBook, FaultPlan
+from comptroller.sandbox.gemini import answers as gemini_answers
+from comptroller.sandbox.gemini import count as gemini_count
+from comptroller.sandbox.gemini.embeddings import EmbedSurface
+from comptroller.sandbox.gemini.surface import GeminiSurface
 from comptroller.sandbox.messages import answers as messages_answers
 from comptroller.sandbox.messages.count import CountSurface
 from comptroller.sandbox.messages.surface import MessagesSurface
 from comptroller.sandbox.prices import MODELS, find_model
 from comptroller.sandbox.prompt import PromptCache
+from comptroller.sandbox.reception import Reception
 from comptroller.sandbox.responses.surface import ResponsesSurface
 from comptroller.sandbox.single import SingleStory, SingleSurface
 from comptroller.sandbox.story import Story
@@ -33,7 +39,22 @@ _LINES_PER_PAGE = 10_000
 _MOST_LINES_PER_PAGE = 100_000
 _MODELS_PATH = "/models/"
 
+_VERSION = re.compile(r"^/v1(beta)?(?=/)")
+
 Handler = Callable[[Exchange], Awaitable[None]]
+
+
+class _Api(NamedTuple):
+    """Whose words an answer has that is no answer of a model."""
+
+    surface: ChatSurface | MessagesSurface | GeminiSurface
+    model_page: Callable[[], bytes]
+    model_entry: Callable[[str], bytes]
+
+
+_OPENAI = _Api(ChatSurface(), chat_answers.model_list, chat_answers.model_entry)
+_ANTHROPIC = _Api(MessagesSurface(), messages_answers.model_page, messages_answers.model_entry)
+_GEMINI = _Api(GeminiSurface("", stream=False), gemini_answers.model_page, gemini_answers.model_entry)
 
 
 class SandboxApp:
@@ -44,11 +65,10 @@ class SandboxApp:
         self._bill = Bill(config.bill_lines)
         self._cache = PromptCache(config.cache_prefixes, config.cache_min_tokens)
         self._faults = FaultBook()
-        self._messages = self._story(MessagesSurface())
         self._routes: dict[str, dict[str, Handler]] = {
             "/chat/completions": {"POST": self._story(ChatSurface()).serve},
             "/responses": {"POST": self._story(ResponsesSurface()).serve},
-            "/messages": {"POST": self._messages.serve},
+            "/messages": {"POST": self._story(MessagesSurface()).serve},
             "/messages/count_tokens": {"POST": self._single(CountSurface()).serve},
             "/models": {"GET": self._list_models},
             "/healthz": {"GET": self._say_healthy},
@@ -68,8 +88,8 @@ class SandboxApp:
         try:
             await self._find(exchange)(exchange)
         except ApiError as error:
-            refuse = self._messages.refuse if _is_anthropic(exchange) else Exchange.refuse
-            await refuse(exchange, error.refusal)
+            headers, body = _api_of(exchange).surface.error(error.refusal)
+            await exchange.respond(error.refusal.status, body, (*headers, *error.refusal.headers))
         except ClientGone:
             pass  # Nobody is left to tell.
 
@@ -81,9 +101,12 @@ class SandboxApp:
 
     def _find(self, exchange: Exchange) -> Handler:
         """The handler of a path. Raises ApiError (404 or 405)."""
-        path = exchange.path.removeprefix("/v1").rstrip("/")
-        if path.startswith(_MODELS_PATH):
-            methods: dict[str, Handler] = {"GET": self._show_model}
+        methods: dict[str, Handler]
+        path = _VERSION.sub("", exchange.path).rstrip("/")
+        if path.startswith(_MODELS_PATH) and ":" in path:
+            methods = self._gemini_methods(*path.removeprefix(_MODELS_PATH).rsplit(":", 1))
+        elif path.startswith(_MODELS_PATH):
+            methods = {"GET": self._show_model}
         else:
             methods = self._routes.get(path, {})
         if not methods:
@@ -93,24 +116,35 @@ class SandboxApp:
             raise ApiError(Refusal(405, f"Not allowed here: use {', '.join(methods)}.", code="method_not_supported"))
         return handler
 
+    def _gemini_methods(self, model: str, method: str) -> dict[str, Handler]:
+        """What stands behind models/MODEL:METHOD."""
+        match method:
+            case "generateContent" | "streamGenerateContent":
+                story: Reception = self._story(GeminiSurface(model, stream=method == "streamGenerateContent"))
+            case "countTokens":
+                story = self._single(gemini_count.CountSurface(model))
+            case "embedContent" | "batchEmbedContents":
+                story = self._single(EmbedSurface(model, batch=method == "batchEmbedContents"))
+            case _:
+                return {}
+        return {"POST": story.serve}
+
     def _check_key(self, exchange: Exchange) -> None:
-        surface = MessagesSurface() if _is_anthropic(exchange) else ChatSurface()
+        surface = _api_of(exchange).surface
         key = surface.key(exchange.headers)
         if key is None or not self._config.accepts(key):
             raise ApiError(surface.no_key if key is None else surface.wrong_key)
 
     async def _list_models(self, exchange: Exchange) -> None:
         self._check_key(exchange)
-        page = messages_answers.model_page if _is_anthropic(exchange) else chat_answers.model_list
-        await exchange.respond(200, page())
+        await exchange.respond(200, _api_of(exchange).model_page())
 
     async def _show_model(self, exchange: Exchange) -> None:
         self._check_key(exchange)
         name = exchange.path.partition(_MODELS_PATH)[2]
         if find_model(name) is None:
             raise not_found("The model does not exist or you do not have access to it.", "model_not_found")
-        entry = messages_answers.model_entry if _is_anthropic(exchange) else chat_answers.model_entry
-        await exchange.respond(200, entry(name))
+        await exchange.respond(200, _api_of(exchange).model_entry(name))
 
     async def _say_healthy(self, exchange: Exchange) -> None:
         await _respond(exchange, {"status": "ok"})
@@ -170,9 +204,13 @@ class SandboxApp:
         await _respond(exchange, {"prices": prices})
 
 
-def _is_anthropic(exchange: Exchange) -> bool:
-    """Whether a request to a path of both APIs, or of none, is one of Anthropic's."""
-    return b"anthropic-version" in exchange.headers or exchange.path.removeprefix("/v1").startswith("/messages")
+def _api_of(exchange: Exchange) -> _Api:
+    """Whose a request is to a path of several APIs, or of none."""
+    if b"x-goog-api-key" in exchange.headers or exchange.path.startswith("/v1beta"):
+        return _GEMINI
+    if b"anthropic-version" in exchange.headers or exchange.path.removeprefix("/v1").startswith("/messages"):
+        return _ANTHROPIC
+    return _OPENAI
 
 
 async def _respond(exchange: Exchange, value: object) -> None:

@@ -141,7 +141,3 @@ class Exchange:
         length = (b"content-length", str(len(body)).encode())
         await self.start(status, ((b"content-type", content_type), length, *headers))
         await self.write(body, more=False)
-
-    async def refuse(self, refusal: Refusal) -> None:
-        """Send an error."""
-        await self.respond(refusal.status, refusal.body(), refusal.headers)

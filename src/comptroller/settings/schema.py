@@ -83,6 +83,11 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):
     stalled_caller_s: Seconds = 60.0
     # Request bodies of all calls in flight together; beyond it, callers are told to come back.
     bodies_bytes: Annotated[int, Meta(ge=1 * MIB, le=64 * 1024 * MIB)] = 512 * MIB
+    # How many more providers a call is tried at when one fails before any output. Each try has a hold of its own, and
+    # one that timed out may have been billed: three in a row are an outage that a fourth does not mend.
+    failover_attempts: Annotated[int, Meta(ge=0, le=10)] = 2
+    # Since the first hold; later than this no further try begins. Clients themselves give up after 600.
+    failover_s: Annotated[float, Meta(ge=0, le=86_400)] = 300.0
     # After the caller is gone, where stopping would not stop the bill: read on this long for the exact usage.
     finish_after_hangup_s: Annotated[float, Meta(ge=0, le=86_400)] = 120.0
 
@@ -91,7 +96,7 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
     """One upstream: where it is, how it is spoken to, and how it bills."""
 
     # The families of APIs that it speaks; the caller's own decides which of them is used.
-    dialects: Annotated[tuple[Literal["openai", "anthropic"], ...], Meta(min_length=1)]
+    dialects: Annotated[tuple[Literal["openai", "anthropic", "gemini"], ...], Meta(min_length=1)]
     base_url: BaseUrl
     # Left out: a server without keys, such as one's own.
     api_key: KeySource | None = None

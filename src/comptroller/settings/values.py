@@ -102,7 +102,7 @@ def read_address(raw: object, folder: Path) -> Address:
 
 
 def read_base_url(raw: object, folder: Path) -> BaseUrl:
-    """A scheme, a host, perhaps a port and a path. A trailing /v1 is taken off: the dialect brings it.
+    """A scheme, a host, perhaps a port and a path. A trailing /v1 or /v1beta is taken off: the dialect brings it.
 
     A faulty address is never repeated: somebody may have put a key into it.
     """
@@ -194,4 +194,4 @@ def _host(parts: SplitResult, hint: str) -> str:
 def _prefix(path: str) -> str:
     if _PATH.fullmatch(path) is None or any(part in {".", ".."} for part in path.split("/")):
         raise Fault("The path of this address is not clear.", "Write it plainly, such as 'https://HOST/openai/v1'.")
-    return path.rstrip("/").removesuffix("/v1").rstrip("/")
+    return path.rstrip("/").removesuffix("/v1").removesuffix("/v1beta").rstrip("/")

@@ -8,12 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 from sqlalchemy import ColumnElement, TextClause, select, tuple_
 
-from comptroller.control.interfaces import CallFilter, CallRecord
+from comptroller.control.call_record import AttemptRecord, CallRecord
+from comptroller.control.interfaces import CallFilter
 from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
 from comptroller.flow.records import CallFacts, Change, Finding, Held
-from comptroller.store import rows, schema, tables
+from comptroller.store import attempts, rows, schema, tables
+from comptroller.store.attempts import Attempt
 from comptroller.store.rows import CallRow, unpack_meters, unpack_names
 from comptroller.store.sql import run
 
@@ -182,6 +184,26 @@ def _record(row: CallRow, held_in: tuple[WindowKey, ...] | None = None) -> CallR
         windows=rows.unpack_windows(row.windows) if held_in is None else held_in,
         corrected=row.corrected,
         original_charge_nanos=row.original_charge_nanos,
+        tried=tuple(map(_attempt, attempts.unpack(row.tried))),
+    )
+
+
+def _attempt(kept: Attempt) -> AttemptRecord:
+    return AttemptRecord(
+        provider=kept.provider,
+        model=kept.model,
+        model_class=kept.model_class,
+        end=kept.end,
+        outcome=kept.outcome,
+        detail=kept.detail,
+        status=kept.status,
+        held_nanos=kept.held_nanos,
+        charge=Amounts(kept.charge_nanos, kept.charge_tokens, kept.charge_calls),
+        settled_at_ns=kept.settled_at_ns,
+        first_byte_ns=kept.first_byte_ns,
+        duration_ns=kept.duration_ns,
+        windows=rows.unpack_windows(kept.windows),
+        corrected=kept.corrected,
     )
 
 

@@ -25,7 +25,7 @@ from comptroller.flow.records import (
     Refused,
     Settled,
 )
-from comptroller.store import rows
+from comptroller.store import change_rows, rows
 from comptroller.store.rollups import Place, Rollup, Sums, contribution
 from comptroller.store.rows import CallRow
 
@@ -207,7 +207,7 @@ class _Folding:
     def _corrected(self, event: Corrected) -> None:
         delta = Amounts(usd=rows.fit(event.delta_nanos))
         self._post(self._pack(event.windows), event.windows, delta)
-        self._changes.append(rows.correction(event))
+        self._changes.append(change_rows.correction(event))
         row = self._calls.get(event.call_id)
         if row is not None:
             rows.correct(row, event)
@@ -215,7 +215,7 @@ class _Folding:
 
     def _bound_changed(self, event: BoundChanged) -> None:
         key = (event.provider, event.model, event.dialect)
-        self._changes.append(rows.bound_change(event, self._bounds.get(key)))
+        self._changes.append(change_rows.bound_change(event, self._bounds.get(key)))
         self._bounds[key] = Bound(*key, event.overruns, event.factor_bp, event.quarantined, event.last_overrun_ns)
 
     def _pack(self, windows: tuple[WindowKey, ...]) -> bytes:

@@ -10,13 +10,15 @@ the rows, whatever the events were: corrections, second attempts and presumed en
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
 import msgspec
 
 from comptroller.core.instant import DAY_NS, QUARTER_HOUR_NS
+from comptroller.store import attempts
+from comptroller.store.attempts import Attempt
 from comptroller.store.rows import CallRow
 
 Dimensions = tuple[str, str, str, str, str, str, str, str, str, str, str]
@@ -58,34 +60,45 @@ class Sums(msgspec.Struct, gc=False):
         self.posted_calls += other.posted_calls * times
 
 
+Contribution = tuple[Place, Sums]
+
 _NOTHING = Sums()
 
 
-def contribution(row: CallRow) -> tuple[Place, Sums]:
-    """What one call adds, and where."""
+def contribution(row: CallRow) -> Sequence[Contribution]:
+    """What one call adds, and where: a charge stands with the provider that billed it."""
+    tried = attempts.unpack(row.tried)
+    if not tried:
+        return (_of_call(row),)
+    last = tried[-1]
+    named = last.model or "" if last.charge_nanos or last.charge_tokens else ""
+    place, sums = _place(row, row.provider, named, row.model_class), _sums(row)
+    sums.charge_nanos = sums.presumed_nanos = sums.posted_tokens = sums.posted_calls = 0
+    return ((place, sums), *(_of_attempt(row, each) for each in tried))
+
+
+def _of_call(row: CallRow) -> Contribution:
+    # Callers may ask for any name, and an entry like "gpt-*" takes any: one that came to nothing makes no line.
+    model = row.model or "" if row.charge_nanos or row.charge_tokens else ""
+    return _place(row, row.provider, model, row.model_class), _sums(row)
+
+
+def _of_attempt(row: CallRow, each: Attempt) -> Contribution:
+    model = each.model or "" if each.charge_nanos or each.charge_tokens else ""
+    sums = Sums(
+        charge_nanos=0 if each.presumed else each.charge_nanos,
+        presumed_nanos=each.charge_nanos if each.presumed else 0,
+        posted_tokens=each.charge_tokens,
+        posted_calls=each.charge_calls,
+    )
+    return _place(row, each.provider, model, each.model_class), sums
+
+
+def _sums(row: CallRow) -> Sums:
     refused = row.state == "refused"
     posted = row.charge_nanos or 0
     presumed = row.state == "presumed" and not row.corrected
-    # Callers may ask for any name, and an entry like "gpt-*" takes any: one that came to nothing makes no line.
-    model = row.model or "" if row.charge_nanos or row.charge_tokens else ""
-    place = Place(
-        row.at_ns // QUARTER_HOUR_NS * QUARTER_HOUR_NS,
-        row.session,
-        (
-            row.organization,
-            row.team,
-            row.owner,
-            row.environment,
-            row.kind,
-            row.identity,
-            row.provider or "",
-            model,
-            row.model_class or "",
-            row.above or "",
-            row.billed_team or "",
-        ),
-    )
-    sums = Sums(
+    return Sums(
         calls=0 if refused else 1,
         refused=1 if refused else 0,
         overruns=1 if row.overrun else 0,
@@ -96,7 +109,26 @@ def contribution(row: CallRow) -> tuple[Place, Sums]:
         posted_tokens=row.charge_tokens or 0,
         posted_calls=row.charge_calls or 0,
     )
-    return place, sums
+
+
+def _place(row: CallRow, provider: str | None, model: str, model_class: str | None) -> Place:
+    return Place(
+        row.at_ns // QUARTER_HOUR_NS * QUARTER_HOUR_NS,
+        row.session,
+        (
+            row.organization,
+            row.team,
+            row.owner,
+            row.environment,
+            row.kind,
+            row.identity,
+            provider or "",
+            model,
+            model_class or "",
+            row.above or "",
+            row.billed_team or "",
+        ),
+    )
 
 
 class Rollup:
@@ -105,18 +137,18 @@ class Rollup:
     def __init__(self) -> None:
         self._sums: dict[Place, Sums] = {}
 
-    def add(self, contributed: tuple[Place, Sums]) -> None:
+    def add(self, contributed: Iterable[Contribution]) -> None:
         """The sums are ours from here on."""
-        place, sums = contributed
-        so_far = self._sums.get(place)
-        if so_far is None:
-            self._sums[place] = sums
-        else:
-            so_far.add(sums)
+        for place, sums in contributed:
+            so_far = self._sums.get(place)
+            if so_far is None:
+                self._sums[place] = sums
+            else:
+                so_far.add(sums)
 
-    def take_away(self, contributed: tuple[Place, Sums]) -> None:
-        place, sums = contributed
-        self._sums.setdefault(place, Sums()).add(sums, -1)
+    def take_away(self, contributed: Iterable[Contribution]) -> None:
+        for place, sums in contributed:
+            self._sums.setdefault(place, Sums()).add(sums, -1)
 
     def changes(self) -> Mapping[Place, Sums]:
         """What is not zero."""

@@ -13,11 +13,12 @@ from typing import Literal
 import msgspec
 from msgspec.structs import astuple
 
-from comptroller.core.budget.bounds import Bound
-from comptroller.core.budget.hold import Amounts, WindowKey
+from comptroller.core.budget.hold import Amounts, HoldEnd, WindowKey
 from comptroller.core.pricing.usage import COUNTS, Usage
 from comptroller.core.refusal import Refusal
-from comptroller.flow.records import BoundChanged, CallFacts, Change, Corrected, Held, Registered, Settled
+from comptroller.flow.records import CallFacts, Corrected, Held, Registered, Settled
+from comptroller.store import attempts
+from comptroller.store.attempts import Attempt
 
 CallState = Literal["open", "posted", "presumed", "voided", "refused"]
 """`open` is never stored: it is how a call reads while a hold of it stands in `holds`."""
@@ -27,7 +28,10 @@ NUMBER_MOST = 2**62 - 1
 
 
 class CallRow(msgspec.Struct, gc=False):
-    """One call: its facts, its latest attempt, and the sum of what all of its attempts cost."""
+    """One call: its facts, its latest attempt, and the sum of what all of its attempts cost.
+
+    `state` is that of all of them: presumed if a part of the charge is. `tried`: each of several (attempts.py).
+    """
 
     id: str
     at_ns: int
@@ -94,6 +98,7 @@ class CallRow(msgspec.Struct, gc=False):
     client_session: str | None = None
     above: str | None = None
     billed_team: str | None = None
+    tried: bytes | None = None
 
 
 # Rare ones share a column.
@@ -213,6 +218,8 @@ def called(facts: CallFacts, state: CallState) -> CallRow:
 def hold(row: CallRow, event: Held) -> None:
     """One more attempt of the call took its hold. What earlier attempts cost stays."""
     facts, amounts = event.facts, event.amounts
+    if row.tried is None and row.settled_at_ns is not None:
+        row.tried = attempts.pack([_only_attempt(row)])
     row.state = "open"
     row.epoch = event.epoch
     row.attempts += 1
@@ -239,6 +246,9 @@ def settle(row: CallRow, event: Settled, windows: bytes) -> None:
     """The call's attempt ended. `windows`: the event's, packed."""
     row.windows = _settled_in(row, event, windows)
     row.state = event.end
+    if row.tried is not None:
+        tried = (*attempts.unpack(row.tried), _attempt(row, event, windows))
+        row.tried, row.state = attempts.pack(tried), attempts.end_of(tried)
     row.settled_at_ns = event.at_ns
     row.outcome, row.detail, row.status = event.outcome, event.detail, event.status
     row.charge_nanos = _plus(row.charge_nanos, event.posted.usd)
@@ -295,46 +305,34 @@ def unheld(event: Settled) -> CallRow:
 
 
 def correct(row: CallRow, event: Corrected) -> None:
-    """The call's charge is now another."""
+    """The call's charge is now another, and so is that of the attempt that it was for."""
     if row.original_charge_nanos is None:
         row.original_charge_nanos = row.charge_nanos
-    row.charge_nanos = fit(event.charge_nanos)
+    before, row.charge_nanos = row.charge_nanos or 0, fit(event.charge_nanos)
     row.corrected += 1
+    if row.tried is not None:
+        tried = attempts.corrected(attempts.unpack(row.tried), event.attempt, row.charge_nanos - before)
+        row.tried = attempts.pack(tried)
 
 
-def correction(event: Corrected) -> Change:
-    """The event row of a correction."""
-    before = {"charge_nanos": event.charge_nanos - event.delta_nanos}
-    after = {"charge_nanos": event.charge_nanos, "delta_nanos": event.delta_nanos}
-    return Change(
-        at_ns=event.at_ns,
-        actor=event.actor,
-        verb="correct",
-        noun="call",
-        key=event.call_id,
-        reason=event.reason,
-        before=msgspec.json.encode(before).decode(),
-        after=msgspec.json.encode(after).decode(),
-    )
+def _only_attempt(row: CallRow) -> Attempt:
+    """The one attempt that a call had so far."""
+    end: HoldEnd = "voided" if row.state == "open" or row.state == "refused" else row.state  # noqa: PLR1714 - for types
+    return Attempt(
+        row.provider, row.model, row.model_class, end, row.outcome or "", row.detail or "", row.status,
+        row.held_nanos or 0, row.charge_nanos or 0, row.charge_tokens or 0, row.charge_calls or 0,
+        row.settled_at_ns or 0, row.first_byte_ns, row.duration_ns, row.windows or pack_windows(()), row.corrected,
+    )  # fmt: skip
 
 
-def bound_change(event: BoundChanged, before: Bound | None) -> Change:
-    """The event row of a bound that changed, with its standing before."""
-    return Change(
-        at_ns=event.at_ns,
-        actor=event.actor,
-        verb="overrun" if event.overruns else "resume",  # their count may begin anew with one
-        noun="bound",
-        key=f"{event.provider}/{event.model}/{event.dialect}",
-        reason=event.reason,
-        before="" if before is None else _standing(before),
-        after=_standing(event),
-    )
-
-
-def _standing(bound: Bound | BoundChanged) -> str:
-    standing = {"overruns": bound.overruns, "factor_bp": bound.factor_bp, "quarantined": bound.quarantined}
-    return msgspec.json.encode(standing).decode()
+def _attempt(row: CallRow, event: Settled, windows: bytes) -> Attempt:
+    """The attempt that this event ends, with what the row says of its hold."""
+    posted = event.posted
+    return Attempt(
+        row.provider, row.model, row.model_class, event.end, event.outcome, event.detail, event.status,
+        row.held_nanos or 0, posted.usd, posted.tokens, posted.calls,
+        event.at_ns, event.first_byte_ns, event.duration_ns, windows,
+    )  # fmt: skip
 
 
 def _settled_in(row: CallRow, event: Settled, windows: bytes) -> bytes:

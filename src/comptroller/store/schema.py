@@ -124,6 +124,7 @@ calls = Table(
     Column("client_session", Text),  # what the caller's program calls its session
     Column("above", Text),  # JSON list: the other identities of its chain, as they were registered; NULL: none
     Column("billed_team", Text),  # who pays; NULL: its own team
+    Column("tried", LargeBinary),  # MessagePack of all attempts, where there were several (attempts.py)
     Index("calls_at", "at_ns"),
     Index("calls_identity_at", "identity", "at_ns"),
     Index("calls_session", "session"),

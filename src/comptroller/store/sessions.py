@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 from msgspec.structs import astuple
-from sqlalchemy import bindparam, func, insert, select, text, update
+from sqlalchemy import bindparam, func, insert, literal_column, select, text, update
 
 from comptroller.core.work.bounds import Bounds
 from comptroller.core.work.delegation import with_ancestors
@@ -21,6 +21,14 @@ from comptroller.store.sql import Many, run, text_of
 _TABLE = schema.sessions
 _NEW = Many(insert(_TABLE))
 _ONE = text_of(select(_TABLE).where(_TABLE.c.id == bindparam("id")))
+_CALLS = schema.calls
+_NEWEST = (
+    select(func.coalesce(_CALLS.c.settled_at_ns, _CALLS.c.at_ns))
+    .where(_CALLS.c.session == _TABLE.c.id)
+    .order_by(literal_column("calls.rowid").desc())
+    .limit(1)
+    .scalar_subquery()
+)
 _FIELDS = Session.__struct_fields__
 _BOUNDS, _MODELS, _TOOLS, _OPENED_WITH = (_FIELDS.index(name) for name in ("bounds", "models", "tools", "opened_with"))
 _OPERATORS_ONLY, _RESERVED = _FIELDS.index("operators_only"), _FIELDS.index("reserved")
@@ -122,6 +130,25 @@ def live_sessions(connection: sqlite3.Connection, now_ns: int) -> Sequence[Sessi
     """Those that are neither ended nor expired."""
     live = select(_TABLE).where(_TABLE.c.expires_at_ns > now_ns, _TABLE.c.ended_at_ns.is_(None))
     return [_session(row) for row in run(connection, live)]
+
+
+def last_at_work(connection: sqlite3.Connection, roots: Sequence[str]) -> Mapping[str, int]:
+    """When the newest call of each session of these trees ended, or of one below it; of those that had any.
+
+    However many calls there were: the newest of a session is the last row of its index.
+    """
+    wanted = select(func.json_each(msgspec.json.encode(sorted(set(roots))).decode()).table_valued("value").c.value)
+    asked = select(_TABLE.c.id, _TABLE.c.parent, _NEWEST)
+    tops, below = asked.where(_TABLE.c.id.in_(wanted)), asked.where(_TABLE.c.root.in_(wanted), text("root != ''"))
+    rows = [row for statement in (tops, below) for row in run(connection, statement)]
+    above = {session_id: parent for session_id, parent, _ in rows}
+    found: dict[str, int] = {}
+    for session_id, _, at_ns in rows:
+        each: str | None = session_id
+        while each is not None and at_ns is not None and found.get(each, -1) < at_ns:
+            found[each] = at_ns
+            each = above.get(each)
+    return found
 
 
 def _row(session: Session) -> list[Any]:

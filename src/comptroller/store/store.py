@@ -223,6 +223,10 @@ class Store(Ledger):
         """Those that are neither ended nor expired."""
         return await self._read(lambda connection: sessions.live_sessions(connection, now_ns))
 
+    async def last_at_work(self, roots: Sequence[str]) -> Mapping[str, int]:
+        """When each session of these trees was last at work: itself, or one below it."""
+        return await self._read(lambda connection: sessions.last_at_work(connection, roots))
+
     async def stops(self, limit: int) -> Sequence[Stop]:
         return await self._read(lambda connection: stops.list_stops(connection, limit))
 

@@ -25,6 +25,9 @@ _FLAVOURS = {
     "openai_responses": "openai",
     "anthropic_messages": "anthropic",
     "anthropic_count_tokens": "anthropic",
+    "gemini": "gcp.gemini",
+    "gemini_count_tokens": "gcp.gemini",
+    "gemini_embeddings": "gcp.gemini",
 }
 
 Value = str | int | float | bool
@@ -49,6 +52,8 @@ def of_settled(request: CallerRequest, attempt: Attempt, settled: Settled) -> di
     told["server.address"] = decision.provider.origin.host
     told["server.port"] = decision.provider.origin.port
     told["comptroller.provider"] = decision.provider.name
+    if reservation.tried:
+        told["comptroller.attempt"] = len(reservation.tried) + 1
     told["comptroller.outcome"] = settled.outcome
     told["comptroller.end"] = settled.end
     told["comptroller.charge_usd"] = format_usd(settled.posted.usd)

@@ -24,13 +24,13 @@ _MODEL = ("provider", "model")
 CALLS = Family(
     "comptroller_calls_total",
     "counter",
-    "Calls that took a hold, by how they ended and what became of the hold.",
+    "Attempts that took a hold, by how they ended and what became of the hold: one for each call, and its failovers.",
     (*_CALL, "outcome", "end"),
 )
 REFUSALS = Family(
     "comptroller_refusals_total",
     "counter",
-    "Requests that were refused before anything was held, by code.",
+    "Requests that were refused, by code: before anything was held, or before another attempt was.",
     ("team", "environment", "dialect", "code"),
 )
 TOKENS = Family(
@@ -59,6 +59,12 @@ ANSWERS = Family(
     "counter",
     "Attempts by the class of the status that the provider answered with; none: it did not answer.",
     ("provider", "status"),
+)
+FAILOVERS = Family(
+    "comptroller_failovers_total",
+    "counter",
+    "Attempts that came to nothing and were followed by another, by provider, the next one, and how they ended.",
+    ("provider", "next", "outcome"),
 )
 ADMISSION = Family(
     "comptroller_admission_seconds",
@@ -122,7 +128,7 @@ INSTALLED = Family(
 )
 
 FAMILIES = (
-    CALLS, REFUSALS, TOKENS, CHARGE, PRESUMED, OVERRUNS, ANSWERS,
+    CALLS, REFUSALS, TOKENS, CHARGE, PRESUMED, OVERRUNS, ANSWERS, FAILOVERS,
     ADMISSION, FIRST_BYTE, CALL,
     IN_FLIGHT, HOLDS, HELD, REMAINING, QUARANTINED, STOPS,
     QUEUED, UNWRITTEN, UNFOLDED, DROPPED, EVENTS, WRITE, STORE_OK,

@@ -7,6 +7,7 @@ from comptroller.flow.attempt import Attempt
 from comptroller.flow.door import CallerRequest
 from comptroller.flow.observer import Observer
 from comptroller.flow.records import CallFacts, Settled
+from comptroller.flow.reservation import Reservation
 
 
 class Observers:
@@ -18,6 +19,10 @@ class Observers:
     def settled(self, request: CallerRequest, attempt: Attempt, settled: Settled) -> None:
         for one in self._each:
             one.settled(request, attempt, settled)
+
+    def failed_over(self, attempt: Attempt, another: Reservation) -> None:
+        for one in self._each:
+            one.failed_over(attempt, another)
 
     def refused(
         self, request: CallerRequest, dialect: str, call_id: str, refusal: Refusal, facts: CallFacts | None

@@ -77,6 +77,7 @@ async def readings(sources: Sources) -> AsyncIterator[tuple[f.Family, list[Readi
         ],
     )
     yield f.ANSWERS, list(_answers(tally))
+    yield f.FAILOVERS, [(_named(f.FAILOVERS, labels), count) for labels, count in tally.failovers.items()]
     yield f.ADMISSION, [({}, tally.admission)]
     yield f.FIRST_BYTE, [(_named(f.FIRST_BYTE, labels), each.first_byte) for labels, each in tally.durations.items()]
     yield f.CALL, [(_named(f.CALL, labels), each.call) for labels, each in tally.durations.items()]

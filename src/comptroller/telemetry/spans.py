@@ -22,6 +22,7 @@ from comptroller.flow.attempt import Attempt
 from comptroller.flow.door import CallerRequest
 from comptroller.flow.fault import fault_facts
 from comptroller.flow.records import CallFacts, Settled
+from comptroller.flow.reservation import Reservation
 from comptroller.flow.upstream import Upstream
 from comptroller.telemetry.attributes import OPERATION, SCHEMA_URL, Value, of_refused, of_settled
 from comptroller.telemetry.collector import Collector
@@ -53,6 +54,9 @@ class Spans:
         told = of_settled(request, attempt, settled)
         name = f"{OPERATION} {attempt.reservation.decision.name}"
         self._make(request, name, SpanKind.CLIENT, told, request.received_ns, settled.at_ns)
+
+    def failed_over(self, attempt: Attempt, another: Reservation) -> None:
+        """Each attempt has a span of its own already."""
 
     def refused(
         self, request: CallerRequest, dialect: str, call_id: str, refusal: Refusal, facts: CallFacts | None

@@ -16,6 +16,7 @@ from comptroller.core.refusal import Refusal
 from comptroller.flow.attempt import Attempt
 from comptroller.flow.door import CallerRequest
 from comptroller.flow.records import CallFacts, Settled
+from comptroller.flow.reservation import Reservation
 from comptroller.telemetry.capped import OTHER, Capped
 from comptroller.telemetry.histogram import Histogram
 
@@ -75,6 +76,7 @@ class Tally:
         self.refusals: Capped[RefusalLabels, defaultdict[str, int]] = Capped(
             most, lambda _: defaultdict(int), _fold_refusal
         )
+        self.failovers: defaultdict[tuple[str, str, str], int] = defaultdict(int)  # from, to, outcome
         self.written = Histogram(WRITE_S)
         self.written_events = 0
         self.loop_lag = Histogram(LAG_S)
@@ -100,10 +102,15 @@ class Tally:
             account.tokens["presumed"] += settled.posted.tokens
         durable_ns = attempt.durable_ns
         if durable_ns is not None:
-            self.admission.observe(reservation.taken_at_ns - request.received_ns + durable_ns)
+            if not reservation.tried:  # later attempts waited for others, and not for the gateway
+                self.admission.observe(reservation.taken_at_ns - request.received_ns + durable_ns)
             if settled.first_byte_ns is not None:
                 account.durations.first_byte.observe(settled.first_byte_ns - durable_ns)
         account.durations.call.observe(reservation.taken_at_ns - request.received_ns + settled.duration_ns)
+
+    def failed_over(self, attempt: Attempt, another: Reservation) -> None:
+        labels = (attempt.reservation.decision.provider.name, another.decision.provider.name, attempt.outcome)
+        self.failovers[labels] += 1
 
     def refused(
         self, request: CallerRequest, dialect: str, call_id: str, refusal: Refusal, facts: CallFacts | None

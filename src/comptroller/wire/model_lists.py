@@ -13,6 +13,8 @@ import msgspec
 from comptroller.core.pricing.estimate import ModelLimits
 
 _NO_DATE = "1970-01-01T00:00:00Z"
+# Those of Gemini that are routed here; which of them a model can do is for its provider to say.
+_METHODS = ("generateContent", "countTokens", "embedContent")
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -48,6 +50,16 @@ def anthropic_entry(model: Listed) -> bytes:
     return _ENCODER.encode(_anthropic(model))
 
 
+def gemini_page(models: Sequence[Listed]) -> bytes:
+    """GET /v1beta/models of Gemini: everything is on the first page, whatever size was asked for."""
+    return _ENCODER.encode({"models": [_gemini(model) for model in models]})
+
+
+def gemini_entry(model: Listed) -> bytes:
+    """GET /v1beta/models/NAME of Gemini."""
+    return _ENCODER.encode(_gemini(model))
+
+
 def _openai(model: Listed) -> dict[str, object]:
     return {"id": model.name, "object": "model", "created": 0, "owned_by": model.provider}
 
@@ -60,4 +72,18 @@ def _anthropic(model: Listed) -> dict[str, object]:
         "created_at": _NO_DATE,
         "max_input_tokens": model.limits.context_window,
         "max_tokens": model.limits.max_output_tokens,
+    }
+
+
+def _gemini(model: Listed) -> dict[str, object]:
+    limits = {
+        "inputTokenLimit": model.limits.context_window,
+        "outputTokenLimit": model.limits.max_output_tokens,
+    }
+    return {
+        "name": f"models/{model.name}",
+        "version": "",
+        "displayName": model.name,
+        **{name: limit for name, limit in limits.items() if limit is not None},
+        "supportedGenerationMethods": _METHODS,
     }

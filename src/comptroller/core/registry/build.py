@@ -31,7 +31,7 @@ from comptroller.core.registry.fields import UNBOUNDED, parse_limit
 from comptroller.core.registry.issuers import build_federation
 from comptroller.core.registry.policy_files import installed_files, load_installed
 from comptroller.core.registry.registry import Model, Registry
-from comptroller.core.work.bounds import SHIPPED, Bounds
+from comptroller.core.work.bounds import SHIPPED, SHIPPED_SESSIONS, Bounds
 
 _NOBODY = Organization("unnamed", "unnamed.invalid")
 _LIMITS = tuple(field.name for field in msgspec.structs.fields(ModelLimits))
@@ -59,6 +59,8 @@ def build(installed: Installed, version: int, shipped: Shipped | None = None) ->
         policies=load_installed(installed_files(installed)),
         bounds={**SHIPPED, **{key: _bounds(key, stored.value) for key, stored in of["bounds"] if not stored.disabled}},
         profiles={key: _limits_of(stored.value) for key, stored in of["profile"] if not stored.disabled},
+        sessions={**SHIPPED_SESSIONS, **_sessions(of["bounds"])},
+        profile_sessions=_sessions(of["profile"]),
     )
 
 
@@ -112,13 +114,19 @@ def _bounds(kind: str, entry: Entry) -> Bounds:
     return msgspec.structs.replace(SHIPPED[kind], **_limits_of(entry))
 
 
+def _sessions(stored: Sequence[tuple[str, StoredEntry]]) -> Mapping[str, int | None]:
+    """How many sessions each of these entries allows at once, where it says so."""
+    said = {key: each.value["sessions"] for key, each in stored if not each.disabled and "sessions" in each.value}
+    return {key: most if isinstance(most, int) else None for key, most in said.items()}
+
+
 def _limits_of(entry: Entry) -> Mapping[str, int | None]:
     """The bounds that an entry sets, by their field."""
     found: dict[str, int | None] = {}
     for name, value in entry.items():
         if name == "usd":
             found["usd_nanos"] = None if value == UNBOUNDED else parse_usd(str(value))
-        else:
+        elif name != "sessions":
             found[name] = value if isinstance(value, int) else None
     return found
 

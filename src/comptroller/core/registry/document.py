@@ -150,6 +150,7 @@ _BUDGET = (
 )
 
 _BOUNDS = (
+    Field("sessions", fields.bound(fields.MOST_COUNT)),
     Field("usd", fields.money_bound),
     Field("tokens", fields.bound(fields.MOST_COUNT)),
     Field("thinking_tokens", fields.bound(fields.MOST_COUNT)),

@@ -17,10 +17,11 @@ from comptroller.core.policy.policies import Policies
 from comptroller.core.policy.targets import is_name
 from comptroller.core.pricing.book import PriceBook
 from comptroller.core.pricing.estimate import ModelLimits
-from comptroller.core.work.bounds import SHIPPED, Bounds
+from comptroller.core.work.bounds import SHIPPED, SHIPPED_SESSIONS, Bounds
 
 OutputLimitField = Literal["max_completion_tokens", "max_tokens"]
 
+NO_SESSIONS: Mapping[str, int | None] = MappingProxyType({})
 NO_PROFILES: Mapping[str, Mapping[str, int | None]] = MappingProxyType({})
 
 
@@ -53,6 +54,8 @@ class Registry:
         policies: Policies | None = None,  # None: the built-in set
         bounds: Mapping[str, Bounds] = SHIPPED,  # of sessions, by the kind of their identity
         profiles: Mapping[str, Mapping[str, int | None]] = NO_PROFILES,  # the bounds that each of them sets
+        sessions: Mapping[str, int | None] = SHIPPED_SESSIONS,  # that an identity of this kind may have open at once
+        profile_sessions: Mapping[str, int | None] = NO_SESSIONS,  # the same by profile, where it says so
         federation: Federation | None = None,  # None: nobody's tokens are believed
     ) -> None:
         self.version = version
@@ -67,6 +70,8 @@ class Registry:
         self.policies = built_in() if policies is None else policies
         self.bounds = bounds
         self.profiles = profiles
+        self.sessions = sessions
+        self.profile_sessions = profile_sessions
         self._matched: dict[str, Model | None] = {}
 
     def answerable_until(self, identity: Identity) -> int:
@@ -79,6 +84,10 @@ class Registry:
     def ceiling(self, identity: Identity, profile: str | None) -> Bounds:
         """The widest bounds that a session of this identity may have; a profile stands over its kind."""
         return msgspec.structs.replace(self.bounds[identity.kind], **self.profiles.get(profile or "", {}))
+
+    def most_sessions(self, identity: Identity) -> int | None:
+        """How many sessions at the top of a run an identity may have open at once; None: any number."""
+        return self.profile_sessions.get(identity.profile or "", self.sessions[identity.kind])
 
     def model(self, name: str) -> Model | None:
         """The entry that serves a model name: an exact name, else the longest matching pattern.

@@ -68,6 +68,9 @@ SHIPPED: Mapping[str, Bounds] = {
 }
 """What is in force where the registry says nothing, by the kind of identity: stricter for what acts alone."""
 
+SHIPPED_SESSIONS: Mapping[str, int | None] = {"agent": 1_000, "tool": 1_000, "service": 10_000, "human": 100}
+"""How many sessions at the top of a run an identity may have open at once, where the registry says nothing."""
+
 
 def narrowed(wide: Bounds, asked: Bounds) -> Bounds:
     """The smaller of the two in each bound."""

@@ -100,6 +100,21 @@ def may_open_below(
     return None
 
 
+def may_open_another(identity: str, kind: str, open_sessions: int, most: int) -> Refusal | None:
+    """Why an identity may have no further session at the top of a run now."""
+    if open_sessions < most:
+        return None
+    return Refusal(
+        code="session_limit",
+        sentence=f"{identity} has {open_sessions} open sessions of at most {most}.",
+        hint="Close some that are done (`comptroller sessions --identity` lists them), use one for more calls, or ask "
+        f"whoever runs the gateway for a larger `sessions` in [bounds.{kind}].",
+        limit="identity.sessions",
+        remaining="0",
+        needed="1",
+    )
+
+
 def child_bounds(lineage: Sequence[Session], ceiling: Bounds, asked: Bounds) -> Bounds | Refusal:
     """The bounds of a child: what its own kind and profile allow, and never more than its parent has."""
     handed_on = msgspec.structs.replace(lineage[0].bounds, depth=room_below(lineage) - 1)

@@ -61,7 +61,7 @@ class OpenAIResponses:
 
     def stream_meter(self, request: AskedRequest) -> StreamMeter:
         """See stream.py."""
-        return StreamMeter(request.asked.long_cache_writes)
+        return StreamMeter(request.asked.long_cache_writes, request.asked.text_tokens)
 
     def refusal_body(self, refusal: Refusal, call_id: str) -> bytes:
         """OpenAI's error shape."""

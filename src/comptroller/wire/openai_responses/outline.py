@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from comptroller.core.pricing.usage import Usage
+
 _ENCODER = msgspec.json.Encoder()
 _NO_ID = "resp_0"  # of a stream that is over before it began
 
@@ -100,20 +102,27 @@ class Outline:
         for key in [key for key in self._parts if key[0] == index]:
             del self._parts[key]
 
-    def incomplete(self, reason: str) -> bytes:
+    def incomplete(self, reason: str, usage: Usage) -> bytes:
         """The events that end the stream as one that reached a limit; none if it has ended."""
         if self._ended:
             return b""
         begun = self._begun(_NO_ID)
         closed = b"".join([self._close(index) for index in sorted(self._messages)])
-        details = {"status": "incomplete", "error": None, "incomplete_details": {"reason": reason}}
-        return begun + closed + self._event("response.incomplete", response=self._response(**details))
+        counts: dict[str, object] = {
+            "input_tokens": usage.input_tokens,
+            "input_tokens_details": {"cached_tokens": usage.cached_tokens},
+            "output_tokens": usage.output_tokens,
+            "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+            "total_tokens": usage.total_tokens,
+        }
+        response = self._response(status="incomplete", incomplete_details={"reason": reason}, usage=counts)
+        self._ended = True
+        return begun + closed + self._event("response.incomplete", response=response)
 
     def failed(self, error: dict[str, object], known_as: str) -> bytes:
         """The event that ends the stream as one that failed. `known_as`: its id, if the provider gave it none."""
         begun = self._begun(known_as)
-        details = {"status": "failed", "error": error, "incomplete_details": None}
-        return begun + self._event("response.failed", response=self._response(**details))
+        return begun + self._event("response.failed", response=self._response(status="failed", error=error))
 
     def _begun(self, known_as: str) -> bytes:
         """The first event of a stream, where none came: SDKs take no other for the first."""

@@ -74,7 +74,8 @@ _DECODER = msgspec.json.Decoder(_Event)
 class StreamMeter:
     """Reads one stream. `feed` and `finish` return what goes on to the caller, in whole events; nothing here raises."""
 
-    def __init__(self, long_cache: bool = False) -> None:
+    def __init__(self, long_cache: bool = False, input_bound: int = 0) -> None:
+        """`input_bound`: tokens that a caller is told of an input whose size the provider did not come to tell."""
         self.usage: Usage | None = None
         self.usage_malformed = False  # what was last reported cannot be, so there is no usage
         self.done = False
@@ -85,6 +86,7 @@ class StreamMeter:
         self.started = False  # generated content came
         self.outline = Outline()  # what a clean end needs to know
         self._long_cache = long_cache
+        self._input_bound = input_bound
         self._splitter = EventSplitter()
         self._unreadable = False  # from here on the stream passes unread
         self._stale = False  # content came after the last report
@@ -136,8 +138,11 @@ class StreamMeter:
         return rest
 
     def cut_short(self) -> bytes:
-        """The events with which this stream ends at its output limit, as the provider would say it."""
-        return self.outline.incomplete("max_output_tokens")
+        """The events with which this stream ends at its output limit, as the provider would say it.
+
+        Their usage is ours: bounds of what was billed, as nobody has told it.
+        """
+        return self.outline.incomplete("max_output_tokens", Usage(self._input_bound, self.seen_output_tokens))
 
     def _give_up(self) -> bytes:
         passed = self._splitter.rest()

@@ -1,0 +1,1 @@
+"""Gemini, as the sandbox speaks it."""

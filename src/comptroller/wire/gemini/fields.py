@@ -1,0 +1,71 @@
+"""The fields of a Gemini request that matter for money, as tables.
+
+`SERVER_SIDE` and `CONFIG_SWITCHES`: what makes a provider read, run or ask something that the body does not hold.
+`OTHER_LIMITS`: names by which other APIs limit output; next to ours one of them could override what was paid for.
+
+Sources, read in November 2026: the Gemini API reference; the google-genai SDK's types; Vertex AI's reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from comptroller.wire.gemini.names import Names
+
+
+class ServerSide(msgspec.Struct, frozen=True):
+    """One switch. `fees`: it is billed beside tokens, or at the price of a model that we do not know."""
+
+    words: str
+    who: str
+    fees: bool
+
+
+CACHED = "a cached prompt"
+_OTHER_MODEL = "another model than the one named"
+
+SERVER_SIDE: Mapping[str, ServerSide] = {
+    "cachedContent": ServerSide(CACHED, "its tokens are input", fees=False),
+    "modelArmorConfig": ServerSide("a check by Model Armor", "Vertex AI: billed by its own tokens", fees=True),
+}
+CONFIG_SWITCHES: Mapping[str, ServerSide] = {
+    "routingConfig": ServerSide(_OTHER_MODEL, "Vertex AI: chosen at the provider", fees=True),
+    "modelSelectionConfig": ServerSide(_OTHER_MODEL, "Vertex AI: chosen at the provider", fees=True),
+}
+
+# Folded: without underscores, in lower case.
+OTHER_LIMITS = frozenset({"maxtokens", "maxcompletiontokens", "maxnewtokens", "maxlength", "numpredict"})
+CONFIG_LIMITS = frozenset({"maxoutputtokens", "candidatecount"})  # they bind in `generationConfig` alone
+
+REQUEST = Names(
+    {
+        *("contents", "systemInstruction", "tools", "toolConfig", "safetySettings", "generationConfig"),
+        *("serviceTier", "store", "labels", "model"),
+        *SERVER_SIDE,
+    }
+)
+CONFIG = Names(
+    {
+        *("maxOutputTokens", "candidateCount", "stopSequences", "temperature", "topP", "topK", "seed"),
+        *("presencePenalty", "frequencyPenalty", "responseLogprobs", "logprobs", "enableEnhancedCivicAnswers"),
+        *("responseMimeType", "responseSchema", "responseJsonSchema", "responseFormat", "responseModalities"),
+        *("speechConfig", "thinkingConfig", "imageConfig", "mediaResolution", "audioTimestamp"),
+        *CONFIG_SWITCHES,
+    }
+)
+COUNT = Names({"contents", "generateContentRequest", "model"})
+EMBED = Names({"content", "taskType", "title", "outputDimensionality", "autoTruncate", "model"})
+EMBED_BATCH = Names({"requests", "model"})
+
+# The keys of an entry of `tools`. What runs at the caller's is free; nothing bounds how often a tool of the
+# provider's reads the context again, nor what it adds to it (seen: 15 tokens of prompt, 4,610 by a tool).
+OWN_TOOLS = "functionDeclarations"
+COMPUTER_USE = "computerUse"  # runs at the caller's, and its definitions are the provider's
+TOOLS = Names(
+    {
+        *(OWN_TOOLS, COMPUTER_USE, "googleSearch", "googleSearchRetrieval", "codeExecution", "urlContext"),
+        *("googleMaps", "fileSearch", "retrieval", "enterpriseWebSearch", "mcpServers"),
+    }
+)

@@ -1,0 +1,207 @@
+"""A generateContent request: what bounds its cost, and how it is rewritten before it leaves.
+
+Field meanings: the Gemini API reference; the google-genai SDK's types. The model stands in the path.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from comptroller.core.pricing.estimate import Asked
+from comptroller.core.pricing.rates import DEFAULT_TIER
+from comptroller.core.refusal import Refusal
+from comptroller.wire.body import is_array, is_object, json_name, read_object, shown
+from comptroller.wire.checks import Invalid, expected, is_whole_number, model_name, punctuation, word
+from comptroller.wire.gemini.contents import Contents
+from comptroller.wire.gemini.fields import (
+    COMPUTER_USE,
+    CONFIG,
+    CONFIG_LIMITS,
+    CONFIG_SWITCHES,
+    OTHER_LIMITS,
+    OWN_TOOLS,
+    REQUEST,
+    SERVER_SIDE,
+    TOOLS,
+    ServerSide,
+)
+from comptroller.wire.head import Head
+
+MOST_CANDIDATES = 8
+
+# Whoever leaves the tier open gets standard capacity: the others are opted into, request by request.
+_STANDARD = frozenset({DEFAULT_TIER})
+_MODALITIES = frozenset({"TEXT", "IMAGE", "AUDIO", "MODALITY_UNSPECIFIED"})
+
+_TOP_LEVEL = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ENCODER = msgspec.json.Encoder()
+_LIMIT = "maxOutputTokens"
+
+
+class GenerateRequest(msgspec.Struct, frozen=True, gc=False):
+    """A request that was read: its bounds, and its fields as the bytes that came, by the names that came."""
+
+    asked: Asked
+    fields: dict[str, msgspec.Raw]
+    config: dict[str, msgspec.Raw]  # the fields of `generationConfig`
+
+
+def read_request(body: bytes, head: Head, *, stream: bool) -> GenerateRequest | Refusal:
+    """Read and check a request body; `request_invalid` names the field and what was expected there."""
+    request = read_object(body)
+    if isinstance(request, Refusal):
+        return request
+    fields = _TOP_LEVEL.decode(body)
+    try:
+        asked = _asked(request, fields, head, len(body), stream=stream)
+    except Invalid as wrong:
+        return wrong.refusal
+    given = fields.get(REQUEST.spelled(fields, "generationConfig"))
+    config = {} if given is None or bytes(given) == b"null" else _TOP_LEVEL.decode(given)
+    return GenerateRequest(asked, fields, config)
+
+
+def rewrite(request: GenerateRequest, *, output_limit: int, model: str | None = None) -> bytes:
+    """The body that goes upstream: one binding output limit, the rest as it came, each field in its place.
+
+    `output_limit` is per candidate, in tokens, thinking included. `model` replaces the name where the body has one.
+    """
+    fields = dict(request.fields)
+    limit = CONFIG.spelled(request.config, _LIMIT)
+    config = request.config | {limit: msgspec.Raw(str(output_limit).encode())}
+    fields[REQUEST.spelled(fields, "generationConfig")] = msgspec.Raw(_ENCODER.encode(config))
+    if model is not None and "model" in fields:
+        fields["model"] = renamed(model)
+    return _ENCODER.encode(fields)
+
+
+def renamed(model: str) -> msgspec.Raw:
+    """A model's name as bodies have it."""
+    return msgspec.Raw(_ENCODER.encode(f"models/{model}"))
+
+
+def named_model(head: Head) -> str:
+    """The model that the path names; raises Invalid."""
+    return model_name({"model": head.named})
+
+
+def check_same_model(request: dict[str, object], model: str, where: str = "") -> None:
+    """A body may name the model once more, and then the same: raises Invalid."""
+    said = request.get("model")
+    if said is not None and said not in (model, f"models/{model}"):
+        sentence = (
+            f"`{where}model` is {shown(said) if isinstance(said, str) else 'no name'}, and the path says {model!r}."
+        )
+        raise Invalid(sentence, f"{where}model", "Name the model in the path alone.")
+
+
+def _asked(
+    given: dict[str, object], fields: dict[str, msgspec.Raw], head: Head, body_bytes: int, *, stream: bool
+) -> Asked:
+    request, contents, model = REQUEST.read(given), Contents(), named_model(head)
+    check_same_model(request, model)
+    config = _config(request)
+    switches = [*_switches(request, contents), *_config_switches(config, contents)]
+    if not request.get("contents"):
+        raise expected(request, "contents", "a non-empty array of contents")
+    contents.read(request["contents"])
+    contents.read(request.get("systemInstruction"))
+    server_side = _tools(request, contents)
+    modalities = _modalities(config)
+    fees = (*(switch.words for switch in switches if switch.fees), *server_side)
+    if not _MODALITIES.issuperset(modalities):
+        fees += ("output that is neither text, images nor audio",)
+    tier = _service_tier(request)
+    rendered = (fields.get(REQUEST.spelled(fields, name)) for name in ("tools", "generationConfig"))
+    return Asked(
+        model=model,
+        stream=stream,
+        text_tokens=body_bytes - contents.image_bytes + contents.extra_tokens + sum(map(punctuation, rendered)),
+        images=contents.images,
+        choices=_whole_number(config, "candidateCount", MOST_CANDIDATES) or 1,
+        output_limit=_whole_number(config, _LIMIT, None),
+        audio_input=contents.audio,
+        audio_output="AUDIO" in modalities,
+        service_tier=tier,
+        possible_tiers=_STANDARD if tier is None else None,
+        unbounded=tuple(dict.fromkeys((*contents.unbounded, *(switch.words for switch in switches), *server_side))),
+        fees=tuple(dict.fromkeys(fees)),
+    )
+
+
+def _switches(request: dict[str, object], contents: Contents) -> list[ServerSide]:
+    """Check the names of all fields; returns the switches that are on."""
+    found: list[ServerSide] = []
+    for name, value in request.items():
+        if name in SERVER_SIDE:
+            if value not in (None, "", {}):
+                found.append(SERVER_SIDE[name])
+        elif name not in REQUEST.usual:
+            if name.replace("_", "").casefold() in OTHER_LIMITS | CONFIG_LIMITS:
+                sentence = f"{shown(name)} is not a field of a request: the limit that binds stands elsewhere."
+                raise Invalid(sentence, name[:64], "Send `generationConfig.maxOutputTokens`.")
+            contents.read_unknown(value)
+    return found
+
+
+def _config(request: dict[str, object]) -> dict[str, object]:
+    config = request.get("generationConfig")
+    if config is None:
+        return {}
+    if not is_object(config):
+        raise expected(request, "generationConfig", "an object")
+    return CONFIG.read(config, "generationConfig.")
+
+
+def _config_switches(config: dict[str, object], contents: Contents) -> list[ServerSide]:
+    found: list[ServerSide] = []
+    for name, value in config.items():
+        if name in CONFIG_SWITCHES:
+            if value not in (None, {}):
+                found.append(CONFIG_SWITCHES[name])
+        elif name not in CONFIG.usual:
+            if name.replace("_", "").casefold() in OTHER_LIMITS:
+                sentence = f"{shown(name)} is another name of `{_LIMIT}`, which must bind."
+                raise Invalid(sentence, f"generationConfig.{name[:64]}", f"Send `{_LIMIT}`.")
+            contents.read_unknown(value)
+    return found
+
+
+def _tools(request: dict[str, object], contents: Contents) -> tuple[str, ...]:
+    """The kinds of tools that run at the provider, in words."""
+    tools = request.get("tools")
+    kinds: dict[str, None] = {}
+    for tool in tools if is_array(tools) else [] if tools is None else [tools]:
+        if not is_object(tool):
+            raise Invalid(f"Every entry of `tools` must be an object, and one is a {json_name(tool)}.", "tools")
+        for kind, value in TOOLS.read(tool, "tools.").items():
+            if kind == OWN_TOOLS or value is None:
+                continue
+            if kind == COMPUTER_USE:
+                contents.add("the definitions of computer use")
+            else:
+                kinds[f"the provider's tool {shown(kind)}"] = None
+    return tuple(kinds)
+
+
+def _modalities(config: dict[str, object]) -> list[str]:
+    said = config.get("responseModalities")
+    modalities = [] if said is None else said if is_array(said) else [said]
+    if not all(isinstance(each, str) for each in modalities):
+        raise expected(config, "responseModalities", 'an array of strings such as "TEXT"')
+    return [str(each).upper() for each in modalities]
+
+
+def _service_tier(request: dict[str, object]) -> str | None:
+    """None where it is left open."""
+    said = (word(request, "serviceTier", "standard") or "").lower().removeprefix("service_tier_")
+    return said if said not in {"", "unspecified"} else None
+
+
+def _whole_number(config: dict[str, object], name: str, most: int | None) -> int | None:
+    value = config.get(name)
+    if value is None:
+        return None
+    if not is_whole_number(value, 1) or (most is not None and value > most):
+        raise expected(config, name, "a whole number from 1" + (f" to {most}" if most is not None else " on"))
+    return value

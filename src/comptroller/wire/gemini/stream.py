@@ -1,0 +1,226 @@
+"""A streamGenerateContent stream of server-sent events: metered as it passes, every byte of it unchanged.
+
+There is no end mark: an answer is whole when each of its candidates has said why it finished, or when the prompt was
+blocked. Every event repeats the usage; the one that came with the end, or after it, stands for all.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from comptroller.core.pricing.usage import Usage
+from comptroller.wire.body import is_array, is_object
+from comptroller.wire.event_stream import EventSplitter, EventTooLarge, event_data, event_name
+from comptroller.wire.gemini.usage import read_usage
+from comptroller.wire.reported import read_name
+
+# Billed and never shown: what begins and ends a candidate; the frame of a tool's call.
+_TOKENS_PER_CANDIDATE = 8
+_TOKENS_PER_PART = 24
+_TOKENS_PER_MEDIUM = 4_096  # an image that was drawn, or a piece of speech: more than any is billed as
+_BYTES_PER_NUMBER = 8  # or switch, among the arguments of a call
+
+# Keys of a part that hold nothing the model generated, or not as it stands there.
+_NOT_TEXT = frozenset({"thoughtSignature", "thought", "id", "mimeType", "fileUri", "data", "mediaResolution"})
+_ENCODER = msgspec.json.Encoder()
+
+
+class _Chunk(msgspec.Struct, rename="camel", gc=False):
+    """One event. Any type is accepted everywhere, so that one odd field cannot hide the usage beside it."""
+
+    candidates: Any = None
+    prompt_feedback: Any = None
+    usage_metadata: Any = None
+    model_version: Any = None
+    response_id: Any = None
+    error: Any = None
+
+
+_DECODER = msgspec.json.Decoder(_Chunk)
+
+
+class StreamMeter:
+    """Reads one stream. `feed` and `finish` return what goes on to the caller, in whole events; nothing here raises."""
+
+    def __init__(self, candidates: int = 1) -> None:
+        self.usage: Usage | None = None  # the last one reported; reports are running totals, never summed
+        self.input_usage: Usage | None = None  # the input side of the first: it is known early
+        self.usage_malformed = False  # what was last reported cannot be, so there is no usage
+        self.malformed = False  # a data line that is not a JSON object of this dialect
+        self.error = False  # the provider reported an error in mid-stream
+        self.served_model: str | None = None
+        self.started = False  # generated content came
+        self._splitter = EventSplitter()
+        self._unreadable = False  # from here on the stream passes unread
+        self._stale = False  # content came after the last report
+        self._blocked = False
+        self._begun: set[int] = {0}
+        self._finished: set[int] = set()
+        self._expected = candidates
+        self._parts = 0
+        self._text_bytes = 0
+        self._reported_output = 0  # the most that any report said
+        self._reported: Any = None  # as it came
+        self._response_id: Any = None
+        self._model: Any = None
+
+    @property
+    def done(self) -> bool:
+        """Whether every candidate has finished, or there will be none."""
+        return self._blocked or (len(self._finished) >= self._expected and self._begun <= self._finished)
+
+    @property
+    def usage_final(self) -> bool:
+        """Whether the usage stands for all that came: it came with the end or after it, and no content followed."""
+        if self.usage is None or self._stale or not self.done:
+            return False
+        return not (event_data(self._splitter.rest()) or b"").strip()
+
+    @property
+    def seen_output_tokens(self) -> int:
+        """No fewer tokens than were visible or reported so far: a byte is a token at most, and parts have a frame.
+
+        Half an event counts whole: what of it is text cannot be told.
+        """
+        half = len(self._splitter.rest().strip())
+        if not self.started and not half:
+            return self._reported_output
+        frames = _TOKENS_PER_CANDIDATE * len(self._begun) + _TOKENS_PER_PART * self._parts
+        return max(self._reported_output, self._text_bytes + frames) + half
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Meter what came; returns the whole events of it."""
+        if self._unreadable:
+            self._text_bytes += len(chunk)
+            return chunk
+        try:
+            events = self._splitter.feed(chunk)
+        except EventTooLarge:
+            return self._give_up()
+        for event in events:
+            self._read_raw(event)
+        return events[0] if len(events) == 1 else b"".join(events)
+
+    def finish(self) -> bytes:
+        """The stream is at its end: meter and return what came after the last whole event."""
+        rest = b"" if self._unreadable else self._splitter.rest()
+        self._splitter = EventSplitter()
+        data = event_data(rest)
+        if data is not None and _decode(data) is not None:
+            self._read_raw(rest)
+            return rest
+        half = len(rest.strip())  # cut in the middle of an event: not the provider's malformed JSON
+        self.started = self.started or half > 0
+        self._stale = self._stale or half > 0
+        self._text_bytes += half
+        return rest
+
+    def cut_short(self) -> bytes:
+        """The event that ends this stream at a limit: every candidate that goes on has reached its output limit.
+
+        Nothing if the stream has already ended.
+        """
+        if self.done:
+            return b""
+        usage = self._reported if is_object(self._reported) else {"candidatesTokenCount": self.seen_output_tokens}
+        ended = [
+            {
+                "content": {"parts": [{"text": ""}], "role": "model"},
+                "finishReason": "MAX_TOKENS",
+                "index": index,
+            }
+            for index in sorted(self._begun - self._finished)
+        ]
+        names = {"modelVersion": self._model, "responseId": self._response_id}
+        said = {name: value for name, value in names.items() if isinstance(value, str)}
+        return b"data: " + _ENCODER.encode({"candidates": ended, "usageMetadata": usage, **said}) + b"\r\n\r\n"
+
+    def _give_up(self) -> bytes:
+        passed = self._splitter.rest()
+        self._splitter = EventSplitter()
+        self.malformed = self._unreadable = self.started = self._stale = True
+        self._text_bytes += len(passed)
+        return passed
+
+    def _read_raw(self, raw: bytes) -> None:
+        data = (event_data(raw) or b"").strip()
+        if not data or data == b"[DONE]":
+            # What google-genai is ready for: an error that breaks into the stream as plain lines of JSON.
+            bare = _decode(raw) if raw.lstrip().startswith(b"{") else None
+            self.error = self.error or event_name(raw) == b"error" or (bare is not None and bool(bare.error))
+            return
+        chunk = _decode(data)
+        if chunk is None:
+            self.malformed = True
+            self.error = self.error or event_name(raw) == b"error"
+        else:
+            self._read(chunk)
+
+    def _read(self, chunk: _Chunk) -> None:
+        self.error = self.error or bool(chunk.error)
+        self.served_model = read_name(chunk.model_version) or self.served_model
+        self._model, self._response_id = chunk.model_version or self._model, chunk.response_id or self._response_id
+        if is_array(chunk.candidates):
+            for candidate in chunk.candidates:
+                self._read_candidate(candidate)
+        elif chunk.candidates is not None:
+            self.malformed = True
+        if is_object(chunk.prompt_feedback) and chunk.prompt_feedback.get("blockReason"):
+            self._blocked = True
+        if chunk.usage_metadata:
+            self._report(chunk.usage_metadata)
+
+    def _read_candidate(self, candidate: object) -> None:
+        if not is_object(candidate):
+            self.malformed = True
+            return
+        index = candidate.get("index")
+        place = index if isinstance(index, int) else 0
+        self._begun.add(place)
+        content = candidate.get("content")
+        parts = content.get("parts") if is_object(content) else None
+        for part in parts if is_array(parts) else ():
+            self._read_part(part)
+        if candidate.get("finishReason"):
+            self._finished.add(place)
+            self._stale = True  # unless a report comes with it, there is none of the whole
+
+    def _read_part(self, part: object) -> None:
+        if is_object(part) and not part.keys() <= {"text", "thought"}:
+            self._parts += 1
+            self._text_bytes += _TOKENS_PER_MEDIUM if part.get("inlineData") else 0
+        waiting = [part]
+        while waiting:  # no recursion: depth is theirs
+            value = waiting.pop()
+            if isinstance(value, str):
+                if value:
+                    self.started = self._stale = True
+                    self._text_bytes += len(value) if value.isascii() else len(value.encode())
+            elif is_object(value):
+                self._stale = True
+                waiting += [each for key, each in value.items() if key not in _NOT_TEXT]
+                self._text_bytes += sum(map(len, value)) if value is not part else 0  # names of arguments are made, too
+            elif is_array(value):
+                waiting += value
+            else:
+                self._text_bytes += _BYTES_PER_NUMBER
+
+    def _report(self, reported: Any) -> None:
+        """Take a report: it covers the content of its own event and of all before it."""
+        self.usage = read_usage(reported)
+        self.usage_malformed = self.usage is None
+        self._stale = False
+        if self.usage is not None:
+            self._reported = reported
+            self._reported_output = max(self._reported_output, self.usage.output_tokens)
+            if self.input_usage is None:
+                self.input_usage = msgspec.structs.replace(self.usage, output_tokens=0, reasoning_tokens=0)
+
+
+def _decode(data: bytes) -> _Chunk | None:
+    try:
+        return _DECODER.decode(data)
+    except (ValueError, RecursionError):
+        return None
