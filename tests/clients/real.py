@@ -63,6 +63,9 @@ def _one(recipe: Recipe, server: ModelServer, folder: Path) -> Counted:
         ran = type_in(smaller, gateway, folder)
         server.wait_idle(IDLE_S)
         rows = [row(call) for call in gateway.calls()]
+    failed = [f"a call ended as {each.outcome}" for each in rows if each.outcome != "completed"]
+    if ran.code != 0:
+        failed.append(f"it ended with code {ran.code}: {ran.said[-600:]}")
     prices = Prices()
     return Counted(
         recipe.name,
@@ -72,7 +75,7 @@ def _one(recipe: Recipe, server: ModelServer, folder: Path) -> Counted:
         server.counted() - before,
         sum((each.charge for each in rows), Fraction(0)),
         sum((prices.charge_usd(each.tokens) for each in rows), Fraction(0)),
-        "" if ran.code == 0 else f"it ended with code {ran.code}: {ran.said[-600:]}",
+        "; ".join(failed),
     )
 
 
