@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from comptroller.cli.credential_cache import CredentialCache, Kept
+from comptroller.cli.target import split_address
 from tests.cli.world import Typed, chat
 from tests.harness.configuration import identity, process, registry
 from tests.harness.gateway import GatewayProcess
@@ -254,3 +255,23 @@ def test_a_file_that_others_can_touch_or_that_is_damaged_is_not_believed(tmp_pat
         case _:
             path.write_bytes(b"")
     assert cache.get("a") is None
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("http://gateway.acme.example:8787", True),
+        ("http://10.0.0.5:8787", True),
+        ("http://127.evil.example", True),
+        ("https://gateway.acme.example", False),
+        ("http://127.0.0.1:8787", False),
+        ("http://localhost:8787", False),
+        ("http://[::1]:8787", False),
+    ],
+)
+def test_who_sends_a_credential_in_the_clear_is_told(
+    address: str, *, told: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    split_address("--gateway", address)
+    said = capsys.readouterr().err
+    assert ("travels in the clear, credentials too" in said) is told

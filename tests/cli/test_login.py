@@ -1,5 +1,6 @@
 """`comptroller login`: a person at the organization's own issuer, which is Authlib's server in a process of its own."""
 
+import base64
 import http.client
 import json
 import os
@@ -20,7 +21,7 @@ import pytest
 from comptroller.cli.browser_login import log_in_by_browser
 from comptroller.cli.device_login import Clock, log_in_on_device
 from comptroller.cli.failure import CommandError
-from comptroller.cli.issuer import Client, LoginIssuer, discover, find_issuer
+from comptroller.cli.issuer import Client, LoginIssuer, Provider, Tokens, discover, find_issuer
 from comptroller.cli.logins import Logins, current
 from comptroller.cli.target import find_data_plane
 from tests.cli.world import Done, Typed, chat
@@ -38,6 +39,7 @@ FORGETFUL = {
     "slow": 0,
     "other_issuer": "",
     "other_nonce": "",
+    "other_subject": "",
     "hidden": [],
     "interval": 1,
     "device_life_s": 600,
@@ -383,6 +385,18 @@ def test_what_there_is_works_on_while_the_issuer_is_away(
     assert logins.read() is None
 
 
+def test_a_login_that_is_renewed_for_somebody_else_is_over(
+    typed: Typed, people: LoginProcess, away: dict[str, Any]
+) -> None:
+    first = logged_in(typed, away)
+    people.tell(other_subject="eve")
+    done = typed("token", "--fresh", **away)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "renewed the login of somebody else" in done.stderr
+    kept = json.loads(typed("token", "--json", **away).stdout)
+    assert (kept["identity"], kept["session"]) == (first["identity"], first["session"]), "and nothing of theirs is kept"
+
+
 def test_without_a_refresh_token_it_lasts_a_working_day(
     people: LoginProcess, typed: Typed, away: dict[str, Any]
 ) -> None:
@@ -413,3 +427,29 @@ def test_no_browser_is_sent_where_a_web_page_could_not_be(people: LoginProcess) 
         client = client._replace(provider=msgspec.structs.replace(client.provider, authorization_endpoint=address))
         with pytest.raises(CommandError, match="which is not https"):
             log_in_by_browser(client, "openid", 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "wrong"),
+    [
+        ({}, None),
+        ({"aud": [CLIENT_ID, "other"], "azp": CLIENT_ID}, None),
+        ({"iss": "https://evil.example"}, "iss"),
+        ({"aud": "other"}, "aud"),
+        ({"aud": []}, "aud"),
+        ({"azp": "other"}, "azp"),
+        ({"nonce": "another"}, "nonce"),
+        ({"nonce": ""}, "nonce"),
+    ],
+)
+def test_an_id_token_of_another_login_is_not_sent_on(changes: dict[str, Any], wrong: str | None) -> None:
+    url = "https://login.acme.example"
+    client = Client(LoginIssuer("people", url, CLIENT_ID), Provider(url, f"{url}/token"))
+    claims = {"iss": url, "sub": "ada", "aud": CLIENT_ID, "nonce": "ours"} | changes
+    content = base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=").decode()
+    tokens = Tokens(f"e30.{content}.c2ln")
+    if wrong is None:
+        assert client.claims(tokens, "ours").sub == "ada"
+    else:
+        with pytest.raises(CommandError, match=f"its `{wrong}` is not ours"):
+            client.claims(tokens, "ours")

@@ -90,3 +90,12 @@ async def test_however_many_show_a_secret_at_once_few_threads_are_taken(tmp_path
         found = await asyncio.gather(*(secret_that_holds(house.office, "agent/ant", secret) for _ in range(50)))
         assert all(isinstance(each, BootstrapSecret) for each in found)
         assert ledger.most == MOST_LOOKS
+
+
+async def test_of_two_who_take_a_secret_back_at_once_one_is_on_record(tmp_path: Path) -> None:
+    async with opened(tmp_path) as house:
+        issued = await issue_secret(house.office, "agent/ant", DAY_S, "dana")
+        await asyncio.gather(*(revoke_secret(house.office, issued.id, "a leak", each) for each in ("dana", "eve")))
+        (kept,) = await list_secrets(house.office, every=True)
+        revoked = [each.actor for each in await house.store.changes(10) if each.verb == "revoke"]
+        assert revoked == [kept.revoked_by]

@@ -1,6 +1,7 @@
 """The keys of issuers: found, kept, fetched anew as seldom as possible; over real sockets, by a clock of the test's."""
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -170,6 +171,7 @@ def key_set(*keys: dict[str, Any]) -> bytes:
 
 
 GOOD = jwk.RSAKey.generate_key(2048, private=False).as_dict() | {"kid": "a"}
+SHORT = {"kty": "RSA", "e": "AQAB", "n": base64.urlsafe_b64encode(b"\xc1" * 128).decode().rstrip("="), "kid": "a"}
 CURVE = jwk.ECKey.generate_key("P-256", private=False).as_dict()
 
 
@@ -209,6 +211,7 @@ async def test_nobody_waits_for_a_slow_issuer_while_its_keys_are_known(
         (200, key_set(GOOD | {"use": "enc"}), "no key that could verify"),
         (200, key_set({"kty": "oct", "k": "c2VjcmV0", "kid": "a"}), "no key that could verify"),
         (200, key_set({"kty": "RSA", "kid": "a"}), "no key that could verify"),
+        (200, key_set(SHORT), "no key that could verify"),
         (200, key_set({"kty": "EC", "crv": "P-256", "x": "AAAA", "y": "AAAA", "kid": "a"}), "no key that could verify"),
     ],
 )

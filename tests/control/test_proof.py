@@ -10,8 +10,9 @@ from urllib.parse import urlencode
 
 import msgspec
 import pytest
+from joserfc import jwk, jwt
 
-from comptroller.control import admins, login
+from comptroller.control import admins, entry, login
 from comptroller.control.caller_api import CallerApi
 from comptroller.control.exchange import JWT_BEARER
 from comptroller.control.issuer_keys import IssuerKeys, PublicKey
@@ -138,6 +139,49 @@ async def test_whatever_an_issuer_may_write_is_a_yes_or_a_no(tmp_path: Path) -> 
             status, said = await exchanged(house, ".".join((forged, *rest)))
             assert (status, said["code"]) == (400, "token_invalid")
         assert {event for event, _ in house.warnings} == {"exchange_refused"}, "no fault of ours"
+
+
+@pytest.mark.parametrize("missing", ["iss", "aud", "sub", "exp"])
+async def test_a_token_that_leaves_out_what_it_must_say_is_nobodys(tmp_path: Path, missing: str) -> None:
+    """One without an end would be good for ever, wherever it has been."""
+    key = jwk.RSAKey.generate_key(2048, {"kid": "one"})
+    (tmp_path / KEYS).write_text(json.dumps({"keys": [key.as_dict(private=False)]}))
+    main = {**TRUSTED, "url": ISSUER, "keys": f"file:{tmp_path / KEYS}"}
+    whole = {"iss": ISSUER, "aud": AUDIENCE, "sub": "me", "exp": 4_000_000_000}
+    async with opened(tmp_path, identities={"agent/ant": ANT, "agent/bee": BEE}, issuers={"main": main}) as house:
+        for claims, good in ((whole, True), ({k: v for k, v in whole.items() if k != missing}, False)):
+            status, said = await exchanged(house, jwt.encode({"alg": "RS256", "kid": "one"}, claims, key))
+            assert (status == 200) is good, said
+
+
+async def test_a_login_is_its_admins_for_as_long_as_that_is_the_same_subject_and_lasts(
+    tmp_path: Path, issuer: IssuerProcess
+) -> None:
+    main = {**TRUSTED, "url": issuer.url}
+    async with opened(tmp_path, identities={"agent/ant": ANT, "agent/bee": BEE}, issuers={"main": main}) as house:
+        office = house.office
+        office.process = msgspec.structs.replace(office.process, listen="here")
+        made = await admins.add(office, "ada", "admin", 120, "main", "me", "test")
+        found = await login.login(office, issuer.token(sub="me"), 3600)
+        assert found.expires_at == made.admin.expires_at
+        assert entry.actor_of(office, Nobody(), found.credential).name == "ada"
+        ada = office.admins.get("ada")
+        assert ada is not None
+        office.admins = office.admins.with_admin(msgspec.structs.replace(ada, subject="somebody-else"))
+        with pytest.raises(ControlProblem, match="This login has ended"):
+            entry.actor_of(office, Nobody(), found.credential)
+        office.admins = office.admins.with_admin(ada)
+        assert entry.actor_of(office, Nobody(), found.credential).name == "ada"
+        await house.apply(identities={"agent/ant": identity("red"), "agent/bee": BEE}, issuers={})
+        with pytest.raises(ControlProblem, match="This login has ended"):
+            entry.actor_of(office, Nobody(), found.credential)
+
+
+class Nobody:
+    """No bootstrap credential."""
+
+    def matches(self, presented: str) -> bool:
+        return False
 
 
 async def test_who_a_token_is_for_is_said_in_printable_words_and_not_for_ever(

@@ -206,7 +206,7 @@ class Shares(RuleBasedStateMachine):
         """Whether a share above it promises this, as far as its own chain down from there allows."""
         lineage = self._lineage(session)
         promised = next((n for n, each in enumerate(lineage) if each in self.share), None)
-        if promised is None:
+        if promised is None or usd > self._left(lineage[promised]):  # whoever is renewed has no more promised
             return False
         down = lineage[: promised + 1]
         meters = [self.tree.meter(each) for each in down]

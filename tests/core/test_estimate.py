@@ -65,6 +65,7 @@ def test_bounds(request_: Asked, limits: ModelLimits, tokens: int, wanted: int, 
         (asked(fees=("web search",)), None, "estimate_unbounded", "web search"),
         (asked(images=1), None, "estimate_unbounded", "images"),
         (asked(unbounded=("a file",)), None, "estimate_unbounded", "a file"),
+        (asked(unbounded=tuple("abcdefg")), None, "estimate_unbounded", "what a, b, c, d, e and 2 more in this"),
     ],
 )
 def test_what_has_no_price_or_bound_is_refused_by_name(

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from joserfc import jws
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-from comptroller.core.identity.credential import LONGEST_LIFETIME_S, PREFIX, Claims
+from comptroller.core.identity.credential import LONGEST_LIFETIME_S, PREFIX, Actor, Claims
 from comptroller.core.refusal import Refusal
 from comptroller.store import keyring as module
 from comptroller.store.keyring import Keyring, open_keyring
@@ -109,6 +109,44 @@ class TestTime:
         answer = keyring.verify(keyring.issue(claims(issued=NOW + ahead_s * SECOND)), NOW)
         assert isinstance(answer, Claims) is good
         assert good or refused(answer)
+
+
+# --- of sessions below others ------------------------------------------------------------------------
+
+
+CHAIN = [Actor("agent/reader", "agent/reader/~k3"), Actor("agent/reader"), Actor("service/planner"), Actor("human/ann")]
+
+
+def payload_of(credential: str) -> dict[str, Any]:
+    segment = credential.split(".")[1]
+    return json.loads(base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
+
+
+class TestChains:
+    def test_it_says_who_began_and_who_acts_for_whom(self, keyring: Keyring) -> None:
+        """RFC 8693 section 4.1: the outermost actor acts, those inside of it did before."""
+        credential = keyring.issue(claims(identity="agent/reader"), CHAIN)
+        said = payload_of(credential)
+        assert said["sub"] == f"spiffe://{DOMAIN}/human/ann"
+        assert said["act"] == {
+            "sub": f"spiffe://{DOMAIN}/agent/reader",
+            "name": "agent/reader/~k3",
+            "act": {"sub": f"spiffe://{DOMAIN}/agent/reader", "act": {"sub": f"spiffe://{DOMAIN}/service/planner"}},
+        }
+        assert len(credential) < 1024
+        assert keyring.verify(credential, NOW) == claims(identity="agent/reader"), "who acts is whose call it is"
+
+    def test_a_session_at_the_top_acts_for_nobody(self, keyring: Keyring) -> None:
+        assert "act" not in payload_of(keyring.issue(claims()))
+
+    @pytest.mark.parametrize("generations", [2, 4, 16])
+    def test_however_deep_and_long_the_names_it_stays_short(self, keyring: Keyring, generations: int) -> None:
+        names = ["agent/" + "/".join(["n" * 60] * 4) + f"{number:02d}" for number in range(generations)]
+        credential = keyring.issue(claims(identity=names[0]), [Actor(name) for name in names])
+        assert len(credential) <= 2048
+        said = payload_of(credential)
+        assert (said["sub"], said["act"]["sub"]) == tuple(f"spiffe://{DOMAIN}/{names[at]}" for at in (-1, 0))
+        assert keyring.verify(credential, NOW) == claims(identity=names[0])
 
 
 # --- forged ones ------------------------------------------------------------------------------------
@@ -241,6 +279,10 @@ FORGED: dict[str, Attack] = {
     "a subject of a domain that begins like ours": lambda a: a.sign(
         {**PAYLOAD, "sub": f"spiffe://{DOMAIN}.evil.example/agent/scout"}
     ),
+    "an actor of another domain": lambda a: a.sign({**PAYLOAD, "act": {"sub": "spiffe://evil.example/agent/scout"}}),
+    "an actor who climbs": lambda a: a.sign({**PAYLOAD, "act": {"sub": f"spiffe://{DOMAIN}/agent/../human/boss"}}),
+    "an actor without a subject": lambda a: a.sign({**PAYLOAD, "act": {"name": "agent/scout"}}),
+    "an actor for nobody": lambda a: a.sign({**PAYLOAD, "sub": "", "act": {"sub": f"spiffe://{DOMAIN}/agent/scout"}}),
     "a subject without its domain": lambda a: a.sign({**PAYLOAD, "sub": "agent/scout"}),
     "a subject that climbs": lambda a: a.sign({**PAYLOAD, "sub": f"spiffe://{DOMAIN}/agent/../human/boss"}),
     "a subject without a name": lambda a: a.sign({**PAYLOAD, "sub": f"spiffe://{DOMAIN}/"}),

@@ -79,11 +79,11 @@ def ask_at_once(gateway: GatewayProcess, credential: str, count: int, **fields: 
 
 @contextmanager
 def stream(
-    gateway: GatewayProcess, credential: str, body: Row, *, receive_bytes: int | None = None
+    gateway: GatewayProcess, credential: str, body: Row, *, receive_bytes: int | None = None, path: str = CHAT
 ) -> Iterator[http.client.HTTPResponse]:
     """A stream whose headers have come; leaving the block hangs up. `receive_bytes`: a small receive buffer."""
     with _connected(gateway, receive_bytes) as connection:
-        _send(connection, credential, body | {"stream": True}, CHAT, "POST", {})
+        _send(connection, credential, body | {"stream": True}, path, "POST", {})
         with connection.getresponse() as response:
             assert response.status == 200, response.read()
             yield response

@@ -21,6 +21,7 @@ BUDGETS = [
 ]
 MODELS = {
     "sandbox-*": model("sandbox"),
+    "sandbox-moderation": {"providers": ["sandbox"]},
     "unpriced": model("sandbox"),
     "no-images": {"providers": ["sandbox"]},
 }

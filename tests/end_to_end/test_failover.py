@@ -30,7 +30,7 @@ from tests.sandbox.process import SandboxProcess, charged
 
 pytestmark = pytest.mark.processes
 
-MODELS = {"sandbox-*": model("first", "second"), "lone-*": model("first")}
+MODELS = {"sandbox-*": model("first", "second"), "sandbox-small": model("first"), "sandbox-reasoner": model("second")}
 BUDGETS = [
     budget("all", "1000.00 USD"),
     budget("at-first", "500.00 USD", scope={"provider": "first"}),
@@ -74,7 +74,12 @@ def shared(sandboxes: Two, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture
 def gateway(shared: GatewayProcess, two: Two) -> GatewayProcess:
-    del two
+    """With empty bills, and both in use: a call that has no other provider is asked of one that is aside, too."""
+    for name, each in zip(("sandbox-small", "sandbox-reasoner"), two, strict=True):
+        said = ask(shared, mint(shared)["credential"], chat(model=name, max_tokens=20))
+        assert said.status == 200, said.body
+        each.settled()
+        each.reset_bill()
     return shared
 
 

@@ -8,6 +8,7 @@ import pytest
 from google import genai
 from google.genai import errors, types
 
+from comptroller.client import Refused
 from tests.end_to_end.caller import Row, budget_of, eventually, mint, nanos, settled_row
 from tests.harness.gateway import GatewayProcess
 from tests.sandbox.process import Line, SandboxProcess
@@ -199,7 +200,7 @@ def test_embeddings(client: genai.Client, gateway: GatewayProcess, sandbox: Sand
 
 
 def test_the_models(client: genai.Client) -> None:
-    assert {model.name for model in client.models.list()} == {"models/no-images", "models/unpriced"}
+    assert {model.name for model in client.models.list()} >= {"models/no-images", "models/unpriced"}
     assert client.models.get(model="sandbox-large").output_token_limit == 4096
 
 
@@ -215,6 +216,9 @@ def test_a_refusal_is_raised_with_our_text_and_not_tried_again(
         generate(client, stream, config)
     assert (caught.value.code, caught.value.status) == (402, "FAILED_PRECONDITION")
     assert "poor-day" in (caught.value.message or "")
+    no = Refused.of(caught.value)
+    assert no is not None
+    assert (no.code, no.status, no.limit) == ("budget_exhausted", 402, "poor-day")
     assert sandbox.requests() == []
 
 
@@ -266,6 +270,23 @@ def test_odd_reports(
         assert nanos(row["charge_usd"]) == nanos(row["held_usd"]) > int(line["charge_nanos"])
     else:
         assert nanos(row["charge_usd"]) == int(line["charge_nanos"])
+
+
+def test_a_stop_in_the_middle_of_a_stream_is_raised_with_its_reason(
+    gateway: GatewayProcess, sandbox: SandboxProcess
+) -> None:
+    session = mint(gateway)
+    options = types.HttpOptions(base_url=gateway.url, timeout=30_000)
+    with genai.Client(api_key=session["credential"], http_options=options, vertexai=False) as client:
+        config = rehearsed(output_tokens=2_000, tokens_per_s=100)
+        stream = client.models.generate_content_stream(model="sandbox-large", contents=ASK, config=config)
+        assert next(stream).text
+        gateway.admin("POST", f"/sessions/{session['session']}/end", {"reason": "loops"})
+        with pytest.raises(errors.ClientError, match="stopped in flight") as caught:
+            list(stream)
+    no = Refused.of(caught.value)
+    assert no is not None
+    assert (no.code, no.status) == ("session_ended", None)
 
 
 def test_a_caller_that_hangs_up_is_charged(gateway: GatewayProcess, sandbox: SandboxProcess) -> None:

@@ -19,11 +19,15 @@ from tests.harness.recorder import Recorder, respond, stream
 
 pytestmark = pytest.mark.processes
 
-PATHS = ("/v1/chat/completions", "/v1/messages")
+GEMINI = "/v1beta/models/sandbox-large:generateContent"
+PATHS = ("/v1/chat/completions", "/v1/messages", GEMINI)
 SLOTS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
 KEY_FILES = {"admin-token", "signing-keys.json"}
 SCRAPE = "SCRAPE_TOKEN"
-BODY = chat("Hello", max_tokens=20)
+CHAT = chat("Hello", max_tokens=20)
+BODIES: Mapping[str, dict[str, Any]] = dict.fromkeys(PATHS, CHAT) | {
+    GEMINI: {"contents": [{"parts": [{"text": "Hello"}]}], "generationConfig": {"maxOutputTokens": 20}}
+}
 
 
 def made_up(what: str) -> str:
@@ -112,7 +116,9 @@ def plant(world: World) -> None:
                 beside["proxy-authorization"] = f"Basic {secrets['a secret in the proxy']}"
                 query = f"?api_key={secrets['a secret in the query']}&key={credential}"
                 upstream.forget()
-                assert world.ask(None, BODY, path=path + query, headers=beside).status == 200
+                assert world.ask(None, BODIES[path], path=path + query, headers=beside).status == 200
+            if path == GEMINI:
+                assert world.ask(None, BODIES[path], path=f"{path}?alt=json&key={credential}").status == 200
             fail_in_every_way(world, name, credential, path)
             refuse_in_every_way(world, credential, path)
 
@@ -125,26 +131,28 @@ def fail_in_every_way(world: World, name: str, credential: str, path: str) -> No
         upstream.answer = lambda _, error=error, status=status: respond(
             error, f"x-request-id: {key}", f"location: http://127.0.0.1:1/{key}", status=status
         )
-        world.ask(credential, BODY, path=path)
+        world.ask(credential, BODIES[path], path=path)
     upstream.answer = lambda _: stream(
         b'event: error\ndata: {"type": "error", "error": {"message": "%b"}}\n\n' % key.encode()
     )
-    world.ask(credential, BODY | {"stream": True}, path=path)
+    streamed = path.replace(":generate", ":streamGenerate") + ("?alt=sse" if path == GEMINI else "")
+    assert world.ask(credential, BODIES[path] | {"stream": True}, path=streamed).status == 200
     upstream.answer = lambda _: b"HTTP/1.1 200 " + key.encode() + b"\r\n" + key.encode() + b"\r\n\r\n"
-    world.ask(credential, BODY, path=path)
+    world.ask(credential, BODIES[path], path=path)
     upstream.forget()
 
 
 def refuse_in_every_way(world: World, credential: str, path: str) -> None:
     secrets = world.secrets
     for other in ("the key of prod", "the key of test", "the admin credential", "a secret in the foreign bearer"):
-        world.ask(secrets[other], BODY, path=path)
-        world.ask(None, BODY, path=path, headers={"x-api-key": secrets[other]})
-        world.ask(credential, BODY, path=path, headers={"x-api-key": secrets[other]})
+        world.ask(secrets[other], BODIES[path], path=path)
+        world.ask(None, BODIES[path], path=path, headers={"x-api-key": secrets[other]})
+        world.ask(credential, BODIES[path], path=path, headers={"x-api-key": secrets[other]})
+        world.ask(credential, BODIES[path], path=f"{path}?key={secrets[other]}")
     world.ask(credential, b"{", path=path)
-    world.ask(credential, BODY | {"max_tokens": -1}, path=path)
-    world.ask(credential, BODY, path=f"{path}/{secrets['a secret in the path']}")
-    world.ask(credential, BODY, path=f"/{credential}")
+    world.ask(credential, BODIES[path] | {"max_tokens": -1}, path=path)
+    world.ask(credential, BODIES[path], path=f"{path}/{secrets['a secret in the path']}")
+    world.ask(credential, BODIES[path], path=f"/{credential}")
 
 
 def admin_words(world: World) -> Iterator[tuple[str, bytes]]:
@@ -216,7 +224,7 @@ def test_a_provider_hears_its_own_key_and_no_other_secret(world: World) -> None:
         session = mint(world.gateway, f"agent/{name}")
         label = {"user": made_up("label"), "metadata": {"user_id": session["credential"]}}
         for path in PATHS:
-            assert world.ask(session["credential"], BODY | label, path=path).status == 200
+            assert world.ask(session["credential"], BODIES[path] | label, path=path).status == 200
         own = f"the key of {name}"
         strange = {what: secret for what, secret in world.secrets.items() if what != own}
         assert world.upstreams[other].heard == []

@@ -16,8 +16,9 @@ from tests.harness.recorder import CHAT_ANSWER, MESSAGE_ANSWER, USAGE, Recorder,
 
 pytestmark = pytest.mark.processes
 
-CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"
+CHAT, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/responses", "/v1/messages"
 BODY = chat(max_tokens=20)
+BODIES = {CHAT: BODY, RESPONSES: {"model": "sandbox-large", "input": "Hello"}, MESSAGES: BODY}
 PROXY = "127.0.0.1"
 
 
@@ -44,8 +45,10 @@ def fresh(upstream: Recorder) -> None:
 # To the provider.
 
 # Always there, and ours.
+OF_OPENAI = ["accept-encoding", "authorization", "content-length", "content-type", "host", "x-client-request-id"]
 OURS = {
-    CHAT: ["accept-encoding", "authorization", "content-length", "content-type", "host", "x-client-request-id"],
+    CHAT: OF_OPENAI,
+    RESPONSES: OF_OPENAI,
     MESSAGES: [
         *("accept-encoding", "anthropic-version", "content-length", "content-type", "host"),
         *("x-api-key", "x-client-request-id"),
@@ -110,6 +113,7 @@ SENT = {
 
 PASSED = {
     CHAT: {"accept": "text/html", "openai-beta": "assistants=v2"},
+    RESPONSES: {"accept": "text/html", "openai-beta": "assistants=v2"},
     MESSAGES: {
         "accept": "text/html",
         "anthropic-beta": "a-2025-01-01,b-2025-02-02",
@@ -118,9 +122,9 @@ PASSED = {
 }
 
 
-@pytest.mark.parametrize("path", [CHAT, MESSAGES])
+@pytest.mark.parametrize("path", BODIES)
 def test_only_what_is_on_the_list_goes_on(own: GatewayProcess, upstream: Recorder, path: str) -> None:
-    said = ask(own, mint(own)["credential"], BODY, path=path, headers=SENT)
+    said = ask(own, mint(own)["credential"], BODIES[path], path=path, headers=SENT)
     assert said.status == 200
     heard = upstream.only()
     assert heard.names == sorted({*OURS[path], *PASSED[path]})

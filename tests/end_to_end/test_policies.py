@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import openai
 import pytest
 
+from tests.end_to_end.caller import ask as call
+from tests.end_to_end.caller import nanos, settled_row
 from tests.harness.configuration import budget, identity, model, process, registry
 from tests.harness.gateway import GatewayFailed, GatewayProcess
 from tests.sandbox.process import SandboxProcess
@@ -158,6 +160,23 @@ def test_a_routed_stream_is_charged_at_the_price_of_what_served_it(
         return row["charge_usd"]
 
     assert round(float(charged() or 0) * 10**9) == int(line["charge_nanos"])
+
+
+@pytest.mark.parametrize("method", ["generateContent", "streamGenerateContent?alt=sse", "countTokens", "embedContent"])
+def test_a_route_changes_the_path_where_that_names_the_model(
+    gateway: GatewayProcess, sandbox: SandboxProcess, method: str
+) -> None:
+    sandbox.reset_bill()
+    content = {"parts": [{"text": "Hello"}]}
+    body = {"model": "models/sandbox-large", "contents": [content], "content": content}
+    path = f"/v1beta/models/sandbox-large:{method}"
+    said = call(gateway, credential(gateway, "agent/red"), body, path=path)
+    assert said.status == 200, said
+    (line,) = sandbox.settled()
+    assert line["path_query"] == f"/v1beta/models/sandbox-small:{method}"
+    row = settled_row(gateway, said.call_id)
+    assert (row["model"], row["asked_model"], row["routed_by"]) == ("sandbox-small", "sandbox-large", "red-stays-small")
+    assert nanos(row["charge_usd"]) == int(line["charge_nanos"])
 
 
 def test_a_route_to_where_nobody_can_go_stays_a_no(gateway: GatewayProcess) -> None:

@@ -37,6 +37,9 @@ CONTENT = {"role": "user", "parts": [{"text": "Tell me about holds."}]}
 BODIES: dict[str, Any] = {
     "openai_chat": chat(),
     "openai_responses": {"model": "sandbox-large", "input": "Tell me about holds."},
+    "openai_completions": {"model": "sandbox-large", "prompt": "Tell me about holds."},
+    "openai_embeddings": {"model": "sandbox-large", "input": ["Tell me about holds.", "And about budgets."]},
+    "openai_moderations": {"model": "sandbox-moderation", "input": "Tell me about holds."},
     "anthropic_messages": chat(max_tokens=100),
     "anthropic_count_tokens": chat(),
     "gemini": {"contents": [CONTENT]},
@@ -45,25 +48,24 @@ BODIES: dict[str, Any] = {
 }
 DEAR: dict[str, Any] = {
     "openai_responses": {"model": "sandbox-large", "input": "Tell me about holds.", "max_output_tokens": 4000},
+    "openai_embeddings": {"input": "a long text " * 1_000},
     "gemini": {"generationConfig": {"maxOutputTokens": 4000}},
     "gemini_embeddings": {"title": "long " * 2000},
 }
-UNSTREAMED = {"anthropic_count_tokens", "gemini", "gemini_count_tokens", "gemini_embeddings"}  # or by the path
-NOTHING_TAKEN = {
-    "anthropic_count_tokens",
-    "gemini_count_tokens",
-}  # providers take nothing for these: policed and recorded, and no call
+UNSTREAMED = {
+    *("openai_embeddings", "openai_moderations", "anthropic_count_tokens"),
+    *("gemini", "gemini_count_tokens", "gemini_embeddings"),  # or by the path
+}
+# Providers take nothing for these: policed and recorded, and no call.
+NOTHING_TAKEN = {"openai_moderations", "anthropic_count_tokens", "gemini_count_tokens"}
 PAID = [call for call in CALLS if call[2] not in NOTHING_TAKEN]
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "post")
 
 # What providers have beside, and what a client may try.
 ELSEWHERE = [
     *(
-        "/v1/completions",
         "/v1/responses/compact",
         "/v1/responses/input_tokens",
-        "/v1/embeddings",
-        "/v1/moderations",
         "/v1/files",
         "/v1/batches",
         "/v1/uploads",

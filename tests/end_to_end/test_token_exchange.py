@@ -89,6 +89,8 @@ def test_a_session_credential_opens_an_ephemeral_child_with_less(
     said = json.loads(ask(gateway, parent["credential"], asked, path="/oauth/introspect", headers=FORM).body)
     assert (said["name"], said["client_id"], said["task"]) == ("agent/ant/~reader", "agent/ant", "T-7")
     assert said["chain"] == ["agent/ant/~reader", "agent/ant"]
+    assert said["sub"] == "spiffe://acme.example/agent/ant"
+    assert said["act"] == {"sub": "spiffe://acme.example/agent/ant", "name": "agent/ant/~reader"}
     grandchild = opened(below(gateway, child["access_token"], {"name": "deeper"}))
     assert grandchild["identity"] == "agent/ant/~reader/~deeper"
 

@@ -15,6 +15,8 @@ PATHS = {
     "anthropic_messages": "/v1/messages",
 }
 BODIES = [(PATHS[name], each.request) for name in PATHS for each in load(name) if each.request is not None]
+GEMINI = ":generateContent"
+BODIES += [(GEMINI, each.request) for each in load("gemini")]
 VALUES: list[Any] = [
     *(None, True, False, 0, -1, 1, 1.5, 2**63, 10**30, "", "x", "5", "\x00", "\ud800", "x" * 5000),
     *(
@@ -59,8 +61,14 @@ def thrown(dice: random.Random, raw: bytes) -> Shot:
 
 def _body(dice: random.Random) -> tuple[str, bytes]:
     path, recorded = dice.choice(BODIES)
-    limit = "max_output_tokens" if path == PATHS["openai_responses"] else "max_tokens"
-    value = json.loads(json.dumps(recorded)) | {"model": dice.choices(MODELS, (6, 3, 1, 1))[0], limit: 20}
+    model = dice.choices(MODELS, (6, 3, 1, 1))[0]
+    value = json.loads(json.dumps(recorded))
+    if path == GEMINI:
+        path = f"/v1beta/models/{model}{path}"
+        value |= {"generationConfig": {"maxOutputTokens": 20}}
+    else:
+        limit = "max_output_tokens" if path == PATHS["openai_responses"] else "max_tokens"
+        value |= {"model": model, limit: 20}
     if path == PATHS["openai_chat"]:
         value.pop("max_completion_tokens", None)
     for _ in range(dice.choice((0, 1, 1, 2, 4))):

@@ -44,6 +44,7 @@ class Memory:
     slow: int = 0  # how many polls are told to slow down
     other_issuer: str = ""  # what `iss` says instead of the truth
     other_nonce: str = ""
+    other_subject: str = ""  # whose ID token is given, whoever has logged in
     hidden: list[str] = field(default_factory=list)  # members of the discovery document that are left out
     asked: list[list[str]] = field(default_factory=list)
     interval: int = 1
@@ -233,7 +234,8 @@ class IdTokens(OpenIDToken):
         return "RS256"
 
     def generate_user_info(self, user: str, scope: str) -> dict[str, Any]:
-        return {"sub": user} | ({"email": f"{user}@acme.example", "email_verified": True} if "email" in scope else {})
+        email = {"email": f"{user}@acme.example", "email_verified": True} if "email" in scope else {}
+        return {"sub": MEMORY.other_subject or user} | email
 
 
 class CodeIdTokens(IdTokens, OpenIDCode):

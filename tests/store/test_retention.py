@@ -14,7 +14,7 @@ from comptroller.core.budget.hold import Amounts
 from comptroller.core.instant import DAY_NS, QUARTER_HOUR_NS
 from comptroller.core.work.session import Session
 from comptroller.flow.records import Change, Finding
-from comptroller.store import books, retention, spend
+from comptroller.store import books, retention, spend, spent_before
 from comptroller.store.folder import Folder
 from comptroller.store.store import Store
 from tests.store.folding import DAY_START_NS, Fresh, write
@@ -51,7 +51,7 @@ def picture(connection: sqlite3.Connection) -> dict[str, Any]:
         for by, since_ns in (("team", 0), ("identity", DAY_START_NS + 4 * DAY_NS))
     ]
     begin = [
-        spend.posted(connection, Spending(scope={"team": ("ads",)}, per=per, start_ns=start_ns, end_ns=None))
+        spent_before.posted(connection, Spending(scope={"team": ("ads",)}, per=per, start_ns=start_ns, end_ns=None))
         for per, start_ns in ((None, DAY_START_NS + 5 * DAY_NS), ("identity", 0))
     ]
     return {"reports": whole, "beginnings": begin, "balances": books.balances(connection, [MONTH.budget], 0)}

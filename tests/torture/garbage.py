@@ -109,11 +109,11 @@ def _lost(dice: random.Random) -> Garbage:
     path = dice.choice(
         (
             "/",
-            "/v1/completions",
+            "/v1/assistants",
             "/v1/chat/completions/",
             "/v1//chat/completions",
             "/api/v1/calls",
-            "/v1/messages/count_tokens",
+            "/v1/complete",
             "/v1/messages/batches",
             "/openai/v1/messages",
         )

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tests.torture import messages
+from tests.torture import messages, responses
 from tests.torture.garbage import Garbage, garbage
 from tests.torture.world import TAIL_TOKENS, VISIBLE_AHEAD, VISIBLE_MODEL, VISIBLE_TOKENS_PER_S, Mode
 
 Manners = Literal["patient", "leaves_unanswered", "leaves_midway", "slow", "hangs_up_sending"]
-Surface = Literal["chat", "messages"]
+Surface = Literal["chat", "responses", "messages"]
 
 _STEADY_MODELS = ("sandbox-small", "sandbox-small-2026-01-01", "sandbox-reasoner", "sandbox-large-2026-01-01")
 _TIERS = (None, None, None, "default", "auto", "priority", "flex")
@@ -24,6 +24,7 @@ _SERVED_TIERS: Mapping[str | None, tuple[str | None, ...]] = {
     "priority": (None, "default"),
     "flex": (None, "default"),
 }
+_SURFACES: Sequence[Surface] = ("chat", "responses", "messages")
 _PATHS = ("/v1/chat/completions", "/openai/v1/chat/completions")
 _SLOTS = ("authorization", "authorization", "x-api-key", "api-key")
 
@@ -144,11 +145,13 @@ class Plan:
             request.pop("max_completion_tokens", None)
         if fault == "overrun":
             request |= {"max_tokens": 30, "service_tier": "default", "messages": _SHORT}
-        # A slow reader asks for several answers at once, which Messages does not make.
-        surface: Surface = "messages" if manners != "slow" and dice.random() < 0.5 else "chat"
+        # A slow reader asks for several answers at once, which only Chat Completions makes.
+        surface: Surface = "chat" if manners == "slow" else dice.choice(_SURFACES)
         paths: Sequence[str] = _PATHS
         if surface == "messages":
             paths, request = messages.PATHS, messages.as_messages(dice, request)
+        elif surface == "responses":
+            paths, request = responses.PATHS, responses.as_responses(dice, request)
         body, headers = _encoded(dice, request)
         if surface == "messages" and dice.random() < 0.8:
             headers |= messages.VERSION

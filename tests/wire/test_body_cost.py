@@ -15,6 +15,7 @@ from comptroller.wire.anthropic_messages import read_request as read_messages
 from comptroller.wire.anthropic_messages.contents import _sentence_ends
 from comptroller.wire.body import MOST_MARKS, MOST_NUMBER_BYTES, _outside_of_texts, read_object
 from comptroller.wire.openai_chat import read_request as read_chat
+from comptroller.wire.openai_responses import read_request as read_responses
 
 LARGEST = 10_000_000
 HEAD = b'{"model":"m","max_tokens":5,"messages":[{"role":"user","content":"x"}],"u":'
@@ -77,9 +78,11 @@ def test_what_is_outside_of_texts(value: Any) -> None:
     assert _outside_of_texts(body) == plain
 
 
-def read_by_both(body: bytes) -> None:
+def read_by_all(body: bytes) -> None:
     for read in (read_chat, read_messages):
         assert not isinstance(read(body), Refusal)
+    as_responses = body.replace(b'"max_tokens":', b'"max_output_tokens":', 1).replace(b'"messages":', b'"input":', 1)
+    assert not isinstance(read_responses(as_responses), Refusal)
 
 
 def conversation(*contents: Any) -> bytes:
@@ -103,7 +106,7 @@ PROSE = 'Well, he said {it}, "twice", and [sighed]; the path was C:\\temp.\n' * 
     ids=["images", "prose", "many messages", "a table"],
 )
 def test_honest_bodies_are_read(body: bytes) -> None:
-    read_by_both(body)
+    read_by_all(body)
 
 
 def escaped(body: bytes) -> bytes:
@@ -123,14 +126,14 @@ WORST = {
 
 @pytest.mark.parametrize("what", WORST)
 def test_the_worst_that_is_read(what: str) -> None:
-    read_by_both(escaped(WORST[what]))  # measured: 0.2 to 0.3 s on a busy machine; without the bounds it was 5 s
+    read_by_all(escaped(WORST[what]))  # measured: 0.2 to 0.3 s on a busy machine; without the bounds it was 5 s
 
 
 def test_a_document_of_punctuation() -> None:
     for text in ("." * 9_000_000, ".a" * 4_500_000, "é。" * 1_800_000, "😀" * 2_400_000):
         source = {"type": "text", "media_type": "text/plain", "data": text}
         body = conversation([{"type": "document", "source": source, "citations": {"enabled": True}}])
-        read_by_both(body)
+        read_by_all(body)
 
 
 @given(st.text())

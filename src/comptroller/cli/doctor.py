@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from comptroller.doctor.check import Check
+    from comptroller.doctor.providers import Standing
     from comptroller.settings import Settings
 
 _ANSWER_S = 10.0
@@ -95,8 +96,8 @@ def _answers(settings: Settings) -> Check:
     return ok(GATEWAY, "It answers, and is ready.")
 
 
-def _standing(config: Path) -> dict[str, str | None] | None:
-    """Why the providers of the gateway that runs here cannot be used, as it says itself; None if it does not say."""
+def _standing(config: Path) -> Standing | None:
+    """What the gateway that runs here says of its providers; None if it does not say."""
     from comptroller.cli.failure import CommandError
     from comptroller.cli.target import find_target
     from comptroller.cli.transport import ask_once
@@ -105,6 +106,6 @@ def _standing(config: Path) -> dict[str, str | None] | None:
     try:
         target = find_target(config)._replace(timeout_s=_ANSWER_S)
         answer = ask_once(target, "GET", "/api/v1/status", {}, b"")
-        return {row.name: row.missing for row in answer.read(Status).providers} if answer.status == 200 else None
+        return {row.name: row for row in answer.read(Status).providers} if answer.status == 200 else None
     except CommandError:
         return None

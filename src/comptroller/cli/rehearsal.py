@@ -51,7 +51,8 @@ async def _welcome(house: app.House, words: _Words) -> None:
     base_url = f"{house.settings.url}/v1"
     sys.stdout.write(
         f"""
-  The sandbox provider answers as sandbox-large and sandbox-small. {_real(house, "openai")} {_real(house, "anthropic")}
+  The sandbox provider answers as sandbox-large and sandbox-small.
+  {" ".join(_real(house, name) for name in ("openai", "anthropic", "gemini"))}
 
   A credential of {_AGENT}, good until {minted.expires_at}:
 
@@ -59,8 +60,10 @@ async def _welcome(house: app.House, words: _Words) -> None:
     export OPENAI_API_KEY={minted.credential}
     export ANTHROPIC_BASE_URL={house.settings.url}
     export ANTHROPIC_API_KEY={minted.credential}
+    export GOOGLE_GEMINI_BASE_URL={house.settings.url}
+    export GEMINI_API_KEY={minted.credential}
 
-  Any OpenAI or Anthropic SDK reads them. Or by hand:
+  Any OpenAI, Anthropic or Gemini SDK reads them. Or by hand:
 
     curl $OPENAI_BASE_URL/chat/completions -H "authorization: Bearer $OPENAI_API_KEY" \\
       -H "content-type: application/json" \\
@@ -81,7 +84,7 @@ async def _welcome(house: app.House, words: _Words) -> None:
 def _real(house: app.House, name: str) -> str:
     """Whether a real provider is served, in a sentence."""
     provider = house.gate.providers.get(name)
-    title = {"openai": "OpenAI", "anthropic": "Anthropic"}[name]
+    title = {"openai": "OpenAI", "anthropic": "Anthropic", "gemini": "Gemini"}[name]
     if provider is None:
         return f"{title}: not set up."
     return f"{title}: {'served' if provider.missing is None else f'not served ({provider.missing})'}."

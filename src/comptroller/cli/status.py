@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from comptroller.cli.options import AsJson, Config
-from comptroller.cli.said import say_seconds, write, write_json
+from comptroller.cli.said import say_instant, say_seconds, write, write_json
 
 if TYPE_CHECKING:
     from comptroller.control.status import Status
@@ -58,6 +58,8 @@ def _lines(found: Status) -> Iterator[tuple[str, str]]:
     for provider in found.providers:
         seen = "" if found.serving else ", as this shell sees it"  # the gateway will have variables of its own
         state = f"cannot be used{seen}: {provider.missing}" if provider.missing else f"ready{seen}"
+        if provider.aside_until is not None:
+            state = f"aside until {say_instant(provider.aside_until)} ({provider.aside_why}): calls go to others first"
         yield "provider", f"{provider.name}, {provider.base_url}: {state}"
     for warning in found.warnings:
         yield "warning", warning

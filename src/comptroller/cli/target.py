@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from comptroller.cli.failure import CommandError
+from comptroller.cli.said import note
 
 if TYPE_CHECKING:
     from comptroller.settings import Settings
@@ -155,4 +157,13 @@ def split_address(name: str, address: str, *, default_port: bool = True) -> tupl
         if name == ADDRESS:
             raise CommandError(f"{ADDRESS} is {address!r}.", "Write it as http://HOST:PORT, the admin plane's.")
         raise CommandError(f"{name} is {address!r}.", "Write it as https://HOST or http://HOST:PORT.")
+    if parts.scheme == "http" and not _is_here(parts.hostname):
+        note(f"{name} is plain http: whatever is sent to {parts.hostname} travels in the clear, credentials too.")
     return parts.scheme, parts.hostname, port
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False

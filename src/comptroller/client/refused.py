@@ -44,7 +44,10 @@ class Refused(Exception):
         for each in _with_causes(error):
             if isinstance(each, cls):
                 return each
-            found = cls._in_body(getattr(each, "body", None), getattr(each, "status_code", None))
+            answer = getattr(each, "response", None)
+            status = getattr(each, "status_code", getattr(answer, "status_code", None))
+            body = getattr(each, "body", getattr(each, "details", None))  # Google's SDK has another name for it
+            found = cls._in_body(body, status if isinstance(status, int) else None)
             if found is not None:
                 return found
         return None
@@ -62,7 +65,7 @@ class Refused(Exception):
 
     @classmethod
     def _in_body(cls, body: object, status: int | None) -> Self | None:
-        """From the error of a model API: OpenAI's SDK hands out the inner object, Anthropic's the whole."""
+        """From the error of a model API: OpenAI's SDK hands out the inner object, the others the whole."""
         fields = _fields(body)
         facts = _fields(_fields(fields.get("error", fields)).get("comptroller"))
         if "code" not in facts:

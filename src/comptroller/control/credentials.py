@@ -8,10 +8,11 @@ from comptroller.control.caller_route import Asked, OAuthError, caller_of, json_
 from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem
 from comptroller.control.sessions import end_session
-from comptroller.core.identity.credential import AUDIENCE
+from comptroller.core.identity.credential import AUDIENCE, Act, act_of
 from comptroller.core.ids import spiffe_id
 from comptroller.core.instant import NANOS_PER_SECOND
 from comptroller.core.refusal import Refusal
+from comptroller.core.work.delegation import actors
 from comptroller.flow.caller import Caller
 from comptroller.flow.decide import standing
 from comptroller.flow.door import Answered
@@ -31,6 +32,7 @@ class Introspection(msgspec.Struct, frozen=True, omit_defaults=True):
     sid: str = ""
     iat: int = 0
     exp: int = 0
+    act: Act | None = None  # who acts for `sub` (RFC 8693 section 4.1)
     # What the session declares. Ours, and left out where nothing was said.
     name: str = ""  # who acts: an ephemeral child by its own name
     chain: tuple[str, ...] = ()  # who acts, who started it, ..., who began
@@ -72,17 +74,19 @@ def _token(given: str | None) -> str:
 
 def _described(office: Office, caller: Caller) -> Introspection:
     claims, session, trust_domain = caller.claims, caller.session, office.issuer.trust_domain
+    lineage = office.gate.runs.lineage(session)
     return Introspection(
         active=True,
         token_type="Bearer",  # noqa: S106 - a kind of token
         client_id=claims.identity,
-        sub=spiffe_id(trust_domain, claims.identity),
+        sub=spiffe_id(trust_domain, lineage[-1].identity),
         aud=AUDIENCE,
         iss=f"spiffe://{trust_domain}",
         jti=claims.credential_id,
         sid=claims.session,
         iat=claims.issued_at_ns // NANOS_PER_SECOND,
         exp=claims.expires_at_ns // NANOS_PER_SECOND,
+        act=act_of(trust_domain, actors(lineage)[:-1]),
         name=session.name,
         chain=caller.names,
         subject=session.subject,

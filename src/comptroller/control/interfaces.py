@@ -15,7 +15,7 @@ from comptroller.control.call_record import CallRecord
 from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.core.budget.scope import Attribute, Scope
 from comptroller.core.identity.admin import Admin
-from comptroller.core.identity.credential import Claims
+from comptroller.core.identity.credential import Actor, Claims
 from comptroller.core.identity.request import IdentityRequest, Principal
 from comptroller.core.identity.secret import BootstrapSecret
 from comptroller.core.policy.break_glass import BreakGlass
@@ -342,8 +342,11 @@ class Issuer(Protocol):
         """Those keys as public JWKs (RFC 7517)."""
         ...
 
-    def issue(self, claims: Claims) -> str:
-        """A signed credential that says this. Raises ValueError for claims that would not verify."""
+    def issue(self, claims: Claims, chain: Sequence[Actor] = ()) -> str:
+        """A signed credential that says this. Raises ValueError for claims that would not verify.
+
+        `chain`: of a session below others, who acts first, who began last. It is there to be read by others.
+        """
         ...
 
     def rotate(self, now_ns: int, *, distrust_old: bool = False) -> str:

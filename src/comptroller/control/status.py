@@ -9,6 +9,7 @@ import msgspec
 from comptroller.control.identities import list_identities
 from comptroller.control.office import Office
 from comptroller.core.instant import NANOS_PER_SECOND, format_instant
+from comptroller.flow.gate import Gate, Provider
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.upstream import Origin
 
@@ -19,6 +20,8 @@ class ProviderRow(msgspec.Struct, frozen=True):
     dialects: Sequence[str]
     environments: Sequence[str] | None  # null: all
     missing: str | None  # why it cannot be used
+    aside_until: str | None = None  # calls go to other providers first until then
+    aside_why: str | None = None  # failed, told to wait, credential refused
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -108,13 +111,18 @@ def _say_origin(origin: Origin) -> str:
 
 
 def _providers(office: Office) -> Sequence[ProviderRow]:
-    return [
-        ProviderRow(
-            name=each.name,
-            base_url=_say_origin(each.origin),
-            dialects=each.dialects,
-            environments=each.environments,
-            missing=each.missing,
-        )
-        for _, each in sorted(office.gate.providers.items())
-    ]
+    return [_provider(office.gate, each) for _, each in sorted(office.gate.providers.items())]
+
+
+def _provider(gate: Gate, provider: Provider) -> ProviderRow:
+    health = gate.health.of(provider.name)
+    aside = not health.usable(gate.clock.expiry_ns())
+    return ProviderRow(
+        name=provider.name,
+        base_url=_say_origin(provider.origin),
+        dialects=provider.dialects,
+        environments=provider.environments,
+        missing=provider.missing,
+        aside_until=format_instant(health.until_ns) if aside else None,
+        aside_why=health.why if aside else None,
+    )

@@ -12,7 +12,7 @@ from comptroller.core.identity.credential import DEFAULT_LIFETIME_S, ID_PREFIX, 
 from comptroller.core.instant import NANOS_PER_SECOND, format_duration, format_instant
 from comptroller.core.money import format_usd
 from comptroller.core.work.bounds import LONGEST_SESSION_S
-from comptroller.core.work.delegation import may_open_another
+from comptroller.core.work.delegation import actors, may_open_another
 from comptroller.core.work.session import Session
 from comptroller.core.work.stop import refusal_of
 from comptroller.flow.journal import LedgerUnavailableError
@@ -146,7 +146,7 @@ def _signed(
         minted_by=actor,
     )
     try:
-        credential = office.issuer.issue(claims)
+        credential = office.issuer.issue(claims, actors(office.gate.runs.lineage(session)))
     except ValueError as error:  # the identity ends within the second
         raise conflict(f"No credential was minted: {error}.") from error
     return Minted(

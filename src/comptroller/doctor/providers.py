@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from collections.abc import Mapping, Sequence
 
+from comptroller.control.status import ProviderRow
 from comptroller.doctor.check import Check, fail, ok, warn
 from comptroller.flow.gate import Provider
 from comptroller.flow.upstream import UpstreamFailure
@@ -17,8 +18,8 @@ _PATIENCE_S = 10.0
 _UNKNOWN = "The gateway was started before this provider was set up"
 
 
-Standing = Mapping[str, str | None]
-"""Why each provider of a running gateway cannot be used; None: it can be."""
+Standing = Mapping[str, ProviderRow]
+"""What a running gateway says of each of its providers."""
 
 
 async def check_providers(
@@ -36,7 +37,8 @@ async def check_providers(
     for name, one in settings.items():
         warnings: list[str] = []
         provider = build_provider(name, one, environ, warnings)
-        missing = provider.missing if standing is None else standing.get(name, _UNKNOWN)
+        row = None if standing is None else standing.get(name)
+        missing = provider.missing if standing is None else _UNKNOWN if row is None else row.missing
         reached = await _reach(provider, tls, min(one.connect_timeout_s, _PATIENCE_S))
         if missing is not None and reached.state == "fail":
             hint = f"No call goes there as long as it has no key. {reached.hint}"
@@ -47,7 +49,15 @@ async def check_providers(
         else:
             checks.append(_key(name, one, missing, asked=standing is not None))
         checks.append(reached)
+        if row is not None and row.aside_until is not None:
+            checks.append(_aside(row))
     return checks
+
+
+def _aside(row: ProviderRow) -> Check:
+    sentence = f"Calls go to other providers first until {row.aside_until}: it was last seen as `{row.aside_why}`."
+    hint = "`comptroller calls --outcome provider_refused` (or provider_error, provider_timeout) shows what it said."
+    return warn(f"providers.{row.name}.health", sentence, hint)
 
 
 def _key(provider: str, settings: ProviderSettings, missing: str | None, *, asked: bool) -> Check:

@@ -72,6 +72,8 @@ async def answer(dialect: Dialect, reply: Reply, reservation: Reservation, attem
     """End the reply: what the provider said, or what became of it."""
     if attempt.unheard or attempt.outcome in {"client_slow", "client_gone"}:
         reply.drop()
+    elif attempt.meter is not None and attempt.outcome == "capped":
+        await _cut_short(reply, attempt, attempt.meter)
     elif attempt.meter is not None and (attempt.outcome == "completed" or attempt.meter.done or attempt.meter.error):
         await reply.finish()  # the stream has already said how it ended
     elif attempt.answer_body is not None and _is_for_the_caller(attempt.status or 0):
@@ -79,6 +81,14 @@ async def answer(dialect: Dialect, reply: Reply, reservation: Reservation, attem
     else:
         refusal = failure(reservation, attempt, receipt.settlement.end)
         await refuse(dialect, reply, reservation.call_id, refusal, meter=attempt.meter)
+
+
+async def _cut_short(reply: Reply, attempt: Attempt, meter: Meter) -> None:
+    """What came of the stream, and its end as at an output limit."""
+    if not reply.started:
+        await reply.start(200, attempt.head)
+    came = attempt.exchange.unread() if attempt.exchange is not None else b""
+    await reply.finish(attempt.sending + came + meter.cut_short())
 
 
 def governed_headers(reservation: Reservation, charge_nanos: int | None, model: str) -> list[tuple[bytes, bytes]]:
@@ -97,6 +107,8 @@ def governed_headers(reservation: Reservation, charge_nanos: int | None, model: 
     asked = reservation.request.asked.output_limit
     if reservation.output_limit < (asked if asked is not None else reservation.estimate.wanted_output_tokens):
         headers.append((b"x-comptroller-output-limit", str(reservation.output_limit).encode()))
+    if reservation.full_hold_asked:
+        headers.append((b"preference-applied", b"hold=full"))
     return headers
 
 

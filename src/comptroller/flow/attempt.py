@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import msgspec
 
@@ -11,6 +12,7 @@ from comptroller.core.pricing.usage import Usage
 from comptroller.flow.dialect import Answer, Dialect, Meter
 from comptroller.flow.door import Reply
 from comptroller.flow.gate import Gate
+from comptroller.flow.lease import Lease
 from comptroller.flow.live import Line, LiveCall
 from comptroller.flow.outcome import Outcome
 from comptroller.flow.reservation import Reservation
@@ -28,6 +30,9 @@ class Attempt:
     answer_body: bytes | None = None  # a whole answer, not yet sent
     answer: Answer | None = None
     meter: Meter | None = None
+    lease: Lease | None = None  # of a stream whose hold changes with it
+    head: Sequence[tuple[bytes, bytes]] = ()  # of the stream that the caller gets
+    sending = b""  # a piece of it that may not have left yet
     durable_ns: int | None = None  # when the hold was on disk, after it was taken
     first_byte_ns: int | None = None  # likewise
     journalled = False  # the hold is on its way to disk; if it fails there, it never will be
@@ -87,7 +92,10 @@ class Attempt:
     def end_by_cut(self) -> None:
         """The line was cut: its reason is how the attempt ended."""
         said = self.line.said
-        self.end(self.line.reason or "fault", "" if said is None else said.sentence)
+        if self.line.reason == "capped" and self.lease is not None:
+            self.end("capped", self.lease.why)
+        else:
+            self.end(self.line.reason or "fault", "" if said is None else said.sentence)
 
     def caller_left(self) -> None:
         """The caller hung up. Stop, if that stops the bill; else read on for a while to learn it."""

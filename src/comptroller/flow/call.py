@@ -25,6 +25,7 @@ from comptroller.flow.records import Ruling
 from comptroller.flow.reservation import Reservation, Tried
 from comptroller.flow.reserve import make_durable, reserve
 from comptroller.flow.settle import Receipt, settle
+from comptroller.flow.signal import note_health
 
 
 async def govern(gate: Gate, dialect: Dialect, call_id: str, request: CallerRequest, reply: Reply) -> None:
@@ -82,7 +83,8 @@ def _admit_another(gate: Gate, call: IncomingCall, attempt: Attempt, receipt: Re
     if not goes_on(attempt, gate.limits, gate.clock.now_ns()):
         return None
     caller, tried = renewed(gate, call.caller), tried_so_far(attempt, receipt)
-    permit = seek_provider(gate, call.dialect, caller, call.request.asked, {each.provider for each in tried})
+    besides = gate.health.aside(gate.clock.expiry_ns()) | {each.provider for each in tried}
+    permit = seek_provider(gate, call.dialect, caller, call.request.asked, besides)
     if isinstance(permit, Denied):
         return None
     refused = standing(gate, caller)
@@ -116,6 +118,7 @@ async def _carry_out(gate: Gate, call: IncomingCall, reply: Reply, reservation: 
     live = live_call(reservation, attempt)
     try:
         reservation.caller.at_work(reservation.taken_at_ns)
+        gate.health.begun(reservation.decision.provider.name, gate.clock.expiry_ns())
         gate.live.add(live)
         call.sender.watch(attempt.caller_left)
         if await make_durable(gate, reservation, attempt):
@@ -129,4 +132,5 @@ async def _carry_out(gate: Gate, call: IncomingCall, reply: Reply, reservation: 
             gate.live.remove(live)
             reservation.caller.at_rest(gate.clock.now_ns())
             attempt.close()
+            note_health(gate, attempt)
     return attempt, receipt

@@ -27,6 +27,11 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     provider: Provider
     bound: Bound
 
+    @property
+    def sent_as(self) -> str:
+        """What the provider calls the model."""
+        return self.model.sent_as(self.provider.name, self.name)
+
 
 def standing(gate: Gate, caller: Caller) -> Refusal | None:
     """Why this caller may do nothing now, before its body is even read."""
@@ -102,10 +107,14 @@ def decide(
 def provider_for(
     gate: Gate, family: str, caller: Caller, model: Model, besides: AbstractSet[str] = NOBODY
 ) -> Provider | Refusal:
-    """The first provider of a model that is not stopped, speaks this family and has a key for the environment."""
-    environment = caller.identity.environment
+    """The first provider of a model that is not stopped, speaks this family and has a key for the environment.
+
+    One that is aside (health.py) is asked if there is no other.
+    """
+    environment, now_ns = caller.identity.environment, gate.clock.expiry_ns()
     reasons: list[str] = []
     stopped: Stop | None = None
+    resort: Provider | None = None
     for name in model.providers:
         if name in besides:
             continue
@@ -120,8 +129,12 @@ def provider_for(
             reasons.append(f"{name} has no usable key")
         elif (stop := gate.stops.applies_to_provider(name)) is not None:
             stopped = stopped or stop
-        else:
+        elif gate.health.usable(name, now_ns):
             return provider
+        else:
+            resort = resort or provider
+    if resort is not None:
+        return resort
     if stopped is not None:
         return refusal_of(stopped)
     return Refusal(

@@ -47,6 +47,11 @@ class CallerRequest(Protocol):
         """What the caller's program calls its own session, where it says so. For records, as the address is."""
         ...
 
+    @property
+    def prefers_full_hold(self) -> bool:
+        """Whether the caller asks for a hold of the whole answer: `Prefer: hold=full` (RFC 7240)."""
+        ...
+
     async def body(self) -> bytes | Refusal:
         """The whole body, decompressed and bounded."""
         ...

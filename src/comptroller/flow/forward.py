@@ -12,8 +12,11 @@ from comptroller.flow.attempt import Attempt
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.door import CallerRequest
 from comptroller.flow.gate import Gate
+from comptroller.flow.lease import Lease
 from comptroller.flow.outcome import Outcome
 from comptroller.flow.upstream import Exchange, FailureKind, UpstreamFailure, UpstreamRequest
+from comptroller.wire.head import JSON
+from comptroller.wire.omit import without
 
 _ERROR_BODY_BYTES = 1024 * 1024
 _PLAIN_PARAMETER = re.compile(rb"([a-z_]{1,32})=[A-Za-z0-9._~-]{0,128}")
@@ -42,9 +45,9 @@ async def forward(gate: Gate, attempt: Attempt, request: CallerRequest) -> None:
             await _exchange(gate, attempt, exchange)
             return
         attempt.end_by_cut()
-        if attempt.meter is not None:
-            attempt.meter.feed(exchange.unread())  # what came counts, heard or not
-        if attempt.line.reason == "client_slow":
+        if attempt.line.reason == "capped":
+            exchange.abort()  # from here on nothing more is billed; what came is still to be sent
+        elif attempt.line.reason == "client_slow":
             await _read_on(gate, attempt, exchange)
     except TimeoutError:
         return  # read on for long enough; how it ended stands
@@ -71,7 +74,10 @@ def _upstream_request(attempt: Attempt, request: CallerRequest) -> UpstreamReque
         field=model.output_limit_field or provider.output_limit_field,
         model=reservation.other_model,
     )
+    if provider.omit_fields and dialect.content_type(reservation.request) == JSON:
+        body = without(body, provider.omit_fields)
     path = dialect.upstream_path(reservation.request, reservation.other_model) + _passed_query(dialect, request.query)
+    path = provider.path(dialect.family, path, reservation.decision.sent_as)
     return UpstreamRequest(provider.origin, path, passed, body, provider.timeouts)
 
 
@@ -98,7 +104,9 @@ async def _exchange(gate: Gate, attempt: Attempt, exchange: Exchange) -> None:
     attempt.first_byte_ns = gate.clock.now_ns() - attempt.reservation.taken_at_ns
     attempt.status = exchange.status
     attempt.reached(phase_of_status(exchange.status))
-    if attempt.phase != "answering":
+    if attempt.phase == "answering":
+        gate.health.heard(attempt.reservation.decision.provider.name)
+    else:
         attempt.answer_body = await exchange.read(_ERROR_BODY_BYTES)
         attempt.end("provider_refused" if attempt.phase == "refused" else "provider_error", f"HTTP {exchange.status}")
         return
@@ -106,7 +114,7 @@ async def _exchange(gate: Gate, attempt: Attempt, exchange: Exchange) -> None:
     if said.get(b"content-encoding", b"").strip().lower() not in {b"", b"identity"}:
         attempt.end("provider_malformed", "the answer is compressed although that was not asked for")
     elif said.get(b"content-type", b"").strip().lower().startswith(b"text/event-stream"):
-        await _stream(attempt, exchange)
+        await _stream(gate, attempt, exchange)
     else:
         await _whole(gate, attempt, exchange)
 
@@ -121,18 +129,32 @@ async def _whole(gate: Gate, attempt: Attempt, exchange: Exchange) -> None:
     _completed(attempt)
 
 
-async def _stream(attempt: Attempt, exchange: Exchange) -> None:
+async def _stream(gate: Gate, attempt: Attempt, exchange: Exchange) -> None:
     reply, reservation = attempt.reply, attempt.reservation
     meter = attempt.meter = attempt.dialect.stream_meter(reservation.request)
     mask = reservation.decision.provider.mask
     masked = mask.stream()
-    if not attempt.unheard:
-        headers = governed_headers(reservation, None, reservation.decision.name)
-        await reply.start(200, [*passed_headers(attempt.dialect, exchange, mask.plain), *headers])
-    async for chunk in exchange.chunks():
+    attempt.head = [
+        *passed_headers(attempt.dialect, exchange, mask.plain),
+        *governed_headers(reservation, None, reservation.decision.name),
+    ]
+    lease = attempt.lease = Lease(gate, reservation, attempt.line) if reservation.leased else None
+
+    def came(chunk: bytes) -> bytes:
+        """Metered in the moment in which it comes, however slowly the caller reads."""
         passed = masked.feed(meter.feed(chunk), thorough=meter.error)
-        if passed and not attempt.unheard:
+        if lease is not None and meter.seen_output_tokens > lease.due:
+            lease.look(meter)
+        return passed
+
+    exchange.tap(came)
+    if not attempt.unheard:
+        await reply.start(200, attempt.head)
+    async for passed in exchange.chunks():
+        if not attempt.unheard:
+            attempt.sending = passed
             await reply.send(passed)
+            attempt.sending = b""
     rest = masked.feed(meter.finish(), thorough=meter.error) + masked.rest()
     if rest and meter.done and not attempt.unheard:  # half an event would garble the error that follows it
         await reply.send(rest)
@@ -155,8 +177,8 @@ async def _read_on(gate: Gate, attempt: Attempt, exchange: Exchange) -> None:
     attempt.line.renew()  # a drain or a stop still ends it
     with attempt.line:
         async with asyncio.timeout(gate.limits.finish_after_hangup_s):
-            async for chunk in exchange.chunks():
-                meter.feed(chunk)
+            async for _ in exchange.chunks():
+                pass  # it was metered when it came
 
 
 def _completed(attempt: Attempt) -> None:

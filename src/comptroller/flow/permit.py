@@ -137,7 +137,7 @@ def policy_request(gate: Gate, caller: Caller, weighed: Weighed) -> PolicyReques
 def _known_bounds(weighed: Weighed) -> tuple[int, int]:
     """The estimate in nano-USD and the input in tokens. What nobody knows is the largest number: no rule misses it."""
     bound = weighed.bound
-    if weighed.asked.free:
+    if bound.free:
         return 0, 0
     input_tokens = long(bound.input_tokens) if weighed.bounded else LARGEST_LONG
     if "usd" in weighed.draw.units:

@@ -47,11 +47,16 @@ class Reservation(msgspec.Struct, frozen=True, gc=False):
     taken_at_ns: int
     bounded: bool  # False: nothing bounds what this may cost, and no budget asked for a bound
     tried: tuple[Tried, ...] = ()  # earlier attempts of the same call
+    whole_output: int = 0  # tokens that the output limit comes to, over all choices
+    held_output: int = 0  # those of them that the hold was taken for
+    tail_tokens: int | None = None  # of a stream that may hold in slices
+    leased: bool = False  # a stream whose hold can change while it goes on
+    full_hold_asked: bool = False  # the caller wants all of it held, whatever it may be
 
     @property
     def other_model(self) -> str | None:
-        """The model that is called, where it is another than the caller named."""
-        name = self.decision.name
+        """What the provider is asked for, where that is another name than the caller's."""
+        name = self.decision.sent_as
         return None if name == self.request.asked.model else name
 
     @property

@@ -6,7 +6,6 @@ import msgspec
 
 from comptroller.core.budget.budget import format_amount, label, say_amount
 from comptroller.core.budget.draw import Draw, Window
-from comptroller.core.budget.hold import Amounts
 from comptroller.core.budget.meter import COUNTED, is_session_bound
 from comptroller.core.ids import attempt_id
 from comptroller.core.instant import format_instant
@@ -20,6 +19,7 @@ from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.permit import Permit
 from comptroller.flow.record import call_facts, record_hold
 from comptroller.flow.reservation import Reservation, Tried
+from comptroller.flow.slices import amounts, first_slice, has_run_ahead, is_metered, size_key, tail_of
 
 
 def reserve(
@@ -37,19 +37,26 @@ def reserve(
     facts = call_facts(
         call.dialect, call.id, caller, weighed.now_ns, asked, decision, body, digest, call.sender, ruling
     )
-    limit = bound.wanted_output_tokens
-    hold = gate.tree.hold(number, draw, _amounts(bound, limit))
+    limit, full = bound.wanted_output_tokens, call.sender.prefers_full_hold
+    tail = None if full else tail_of(weighed)
+    whole = bound.all_output(limit)
+    first = whole if tail is None else first_slice(gate, size_key(caller, decision), tail)
+    # Of a stream in slices the whole has to fit, too, or its limit is lowered: it ends by itself then, as it likes.
+    short = draw.binding(amounts(bound, whole)) if first < whole else None
+    hold = short if short is not None else gate.tree.hold(number, draw, amounts(bound, min(first, whole)))
     if isinstance(hold, Window):
         limit, binding = _affordable(draw, bound)
         if limit < bound.least_output_tokens and binding is not None:
             return _too_dear(draw, binding, bound, limit)
-        amounts = _amounts(bound, limit)
-        hold = gate.tree.hold(number, draw, amounts)
+        whole = bound.all_output(limit)
+        needed = amounts(bound, min(whole, first) if tail is not None else whole)
+        hold = gate.tree.hold(number, draw, needed)
         if isinstance(hold, Window):
-            return _exhausted(draw, hold, amounts.of(hold.budget.unit), None)
+            return _exhausted(draw, hold, needed.of(hold.budget.unit), None)
     return Reservation(
         call.id, number, facts, weighed.scope_facts, caller, decision, call.request, weighed.rates, bound, limit, hold,
-        _shadowed(draw), weighed.now_ns, weighed.bounded, tried,
+        _shadowed(draw), weighed.now_ns, weighed.bounded, tried, whole, whole if tail is None else min(first, whole),
+        tail, asked.stream and is_metered(weighed) and not has_run_ahead(decision.bound, weighed.now_ns), full,
     )  # fmt: skip
 
 
@@ -68,11 +75,6 @@ async def make_durable(gate: Gate, reservation: Reservation, attempt: Attempt) -
         return True
     attempt.end_by_cut()
     return False
-
-
-def _amounts(bound: Estimate, output_limit: int) -> Amounts:
-    nanos, tokens = bound.amount_nanos(output_limit), bound.tokens(output_limit)
-    return Amounts(nanos, tokens, bound.calls, bound.thinking_tokens(output_limit))
 
 
 def _affordable(draw: Draw, bound: Estimate) -> tuple[int, Window | None]:
@@ -101,7 +103,7 @@ def _shadowed(draw: Draw) -> tuple[str, ...]:
 
 def _too_dear(draw: Draw, window: Window, bound: Estimate, fits: int) -> Refusal:
     least = bound.least_output_tokens
-    refusal = _exhausted(draw, window, _amounts(bound, least).of(window.budget.unit), max(0, fits))
+    refusal = _exhausted(draw, window, amounts(bound, bound.all_output(least)).of(window.budget.unit), max(0, fits))
     if not refusal.largest_output_tokens or least == bound.wanted_output_tokens:  # hidden, or not the reason
         return refusal
     why = f" It is cut down to {least} output tokens at the least, unless it asks for fewer itself."

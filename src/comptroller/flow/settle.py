@@ -13,8 +13,10 @@ from comptroller.flow.attempt import Attempt
 from comptroller.flow.gate import Gate
 from comptroller.flow.records import BoundChanged, Finding
 from comptroller.flow.reservation import Reservation
+from comptroller.flow.slices import amounts, size_key
 
 _ANSWERED = frozenset({"completed", "client_gone", "provider_malformed"})
+_MORE_AFTER_A_CUT = 2  # as large as it would have been, nobody knows
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False):
@@ -43,14 +45,17 @@ def settle(gate: Gate, reservation: Reservation, attempt: Attempt) -> Receipt:
     )
     bounded = reservation.bounded and not reservation.request.asked.fees
     overrun = bounded and done.end == "posted" and done.posted.exceeds(reservation.hold.amounts)
+    ran_ahead = _ran_ahead(attempt, done)
     gate.tree.settle(reservation.attempt_id, done.posted)
+    _close(gate, reservation, attempt)
     events = (
         *_overrun_events(gate, reservation, done, overrun),
+        *_ahead_events(gate, reservation, ran_ahead),
         *_doubts(gate, reservation, attempt, done, tier, rates),
     )
     asked = reservation.request.asked
-    priced = asked.free or (bool(reservation.rates) and not asked.fees)
-    return Receipt(done, usage, tier, priced, overrun, events)
+    priced = reservation.estimate.free or (bool(reservation.rates) and not asked.fees)
+    return Receipt(done, usage, tier, priced, overrun or ran_ahead, events)
 
 
 def _billed(reservation: Reservation, usage: Usage | None) -> tuple[str, Rates | None]:
@@ -71,7 +76,7 @@ def _billed(reservation: Reservation, usage: Usage | None) -> tuple[str, Rates |
 
 def _exact(reservation: Reservation, usage: Usage | None, rates: Rates | None) -> Amounts | None:
     """The exact charge; None if usage or the price of any of it is not known."""
-    if reservation.request.asked.free:
+    if reservation.estimate.free:
         return NOTHING
     if usage is None:
         return None
@@ -96,9 +101,23 @@ def _seen(reservation: Reservation, attempt: Attempt) -> Amounts | None:
     if not reservation.request.asked.stream or (attempt.meter is None and attempt.phase != "written"):
         return None
     came = attempt.meter.seen_output_tokens if attempt.meter is not None else 0
-    bound = reservation.estimate
-    output = came + provider.tail_tokens * bound.choices
-    return Amounts(bound.cost_nanos(output), bound.raised(bound.input_tokens + output), 1, bound.raised(output))
+    bound = reservation.estimate if attempt.lease is None else attempt.lease.bound
+    return amounts(bound, came + provider.tail_tokens * bound.choices)
+
+
+def _ran_ahead(attempt: Attempt, done: Settlement) -> bool:
+    """Whether what is presumed for a stream in slices may be too low: more of it came than was held."""
+    lease, meter = attempt.lease, attempt.meter
+    return done.end == "presumed" and lease is not None and meter is not None and lease.left_behind(meter)
+
+
+def _close(gate: Gate, reservation: Reservation, attempt: Attempt) -> None:
+    """The hold is no more. What came teaches how much the next of its kind should hold at first."""
+    if attempt.lease is not None:
+        attempt.lease.close()
+    if attempt.meter is not None and reservation.leased and attempt.outcome in {"completed", "capped"}:
+        more = _MORE_AFTER_A_CUT if attempt.outcome == "capped" else 1
+        gate.sizes.learn(size_key(reservation.caller, reservation.decision), more * attempt.meter.seen_output_tokens)
 
 
 def _overrun_events(
@@ -107,15 +126,21 @@ def _overrun_events(
     """The truth is recorded; the bound that was wrong is raised, and stopped after repeats."""
     if not overrun:
         return ()
-    held, billed, factor_bp = reservation.hold.amounts, done.posted, reservation.estimate.factor_bp
+    held, billed, estimate = reservation.hold.amounts, done.posted, reservation.estimate
     key = (reservation.decision.provider.name, reservation.decision.name, reservation.facts.dialect)
     now_ns = gate.clock.now_ns()
-    bound = gate.bounds.get(key, reservation.decision.bound).after_overrun(held, billed, factor_bp, now_ns)
+    bound = gate.bounds.get(key, reservation.decision.bound)
+    whole = amounts(estimate, reservation.whole_output)
+    if billed.exceeds(whole):
+        bound = bound.after_overrun(whole, billed, estimate.factor_bp, now_ns)
+        so = f"held at {bound.factor_bp / 10_000:.2f} times its bound from now on"
+    else:  # the bound was right, and what was held of it was too little
+        bound = bound.after_running_ahead(now_ns)
+        so = "ahead of what it shows of its streams, so they are held in full for a day"
     gate.bounds[key] = bound
     sentence = (
         f"Billed {billed.usd} nano-USD and {billed.tokens} tokens over a hold of {held.usd} and {held.tokens}; "
-        f"{bound.name} is held at {bound.factor_bp / 10_000:.2f} times its bound from now on"
-        f"{' and is quarantined' if bound.quarantined else ''}."
+        f"{bound.name} is {so}{' and is quarantined' if bound.quarantined else ''}."
     )
     return (
         BoundChanged(
@@ -124,6 +149,18 @@ def _overrun_events(
         ),
         Finding(now_ns, "overrun", reservation.call_id, bound.name, sentence),
     )  # fmt: skip
+
+
+def _ahead_events(gate: Gate, reservation: Reservation, ran_ahead: bool) -> tuple[Finding, ...]:
+    """A stream that brought more at once than was held for it, and was cut: nobody knows yet what it billed."""
+    if not ran_ahead:
+        return ()
+    tail, name = reservation.tail_tokens, reservation.decision.name
+    sentence = (
+        f"{reservation.decision.provider.name} sent more at once than was held for this stream, and may have made "
+        f"{tail} tokens beyond that (tail_tokens); the hold is charged. Correct it when the bill is known."
+    )
+    return (Finding(gate.clock.now_ns(), "overrun", reservation.call_id, name, sentence),)
 
 
 def _doubts(

@@ -77,15 +77,22 @@ class Exchange(Protocol):
         """The whole body. Raises UpstreamFailure, kind `too_large` beyond the limit."""
         ...
 
+    def tap(self, through: Callable[[bytes], bytes]) -> None:
+        """Hand body bytes to `through` the moment they come, however late they are read: what it returns is read then.
+
+        Before `chunks`. What came earlier is handed over now. What it raises, the reader gets.
+        """
+        ...
+
     def chunks(self) -> AsyncIterator[bytes]:
-        """Body bytes as they come, unchanged (transfer coding removed). Raises UpstreamFailure.
+        """Body bytes as they come, unchanged (transfer coding removed) but for a tap. Raises UpstreamFailure.
 
         The socket is read at its own pace into a buffer; a consumer that lags does not slow it down.
         """
         ...
 
     def unread(self) -> bytes:
-        """Take what has come of the body and was not consumed yet, without waiting."""
+        """Take what has come of the body, or through the tap, and was not consumed yet, without waiting."""
         ...
 
     def abort(self) -> None:

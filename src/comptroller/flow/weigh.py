@@ -43,7 +43,7 @@ def weigh(
     now_ns = gate.clock.now_ns()
     scope_facts = caller.facts(decision.provider.name, decision.name, decision.model.model_class)
     rates = caller.registry.prices.rates(decision.provider.name, decision.name, to_datetime(now_ns).date())
-    if asked.free:
+    if asked.free or (asked.free_unpriced and not rates):
         return Weighed(decision, asked, now_ns, scope_facts, Draw(()), rates, FREE, True)
     draw = gate.tree.drawn_by(scope_facts, now_ns)
     if beside is not None:

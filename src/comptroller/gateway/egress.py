@@ -15,6 +15,7 @@ from functools import cached_property
 import msgspec
 
 from comptroller.flow.upstream import FailureKind, Origin, UpstreamFailure, UpstreamRequest
+from comptroller.gateway.egress_body import Chunks, Tap
 from comptroller.gateway.egress_connect import connect, tls_context
 from comptroller.gateway.egress_pool import NEVER, Connection, Site
 from comptroller.gateway.egress_protocol import ProtocolViolation, ResponseReader, request_head
@@ -151,6 +152,7 @@ class _Exchange:
     _streaming = False
     _started = False
     _finished = False
+    _tap: Tap | None = None
     _failure: tuple[FailureKind, str] | None = None
     _on_overflow: Callable[[], None] | None
 
@@ -203,22 +205,29 @@ class _Exchange:
             raise UpstreamFailure("too_large", f"the answer is longer than {limit_bytes} bytes")
         return reader.take()
 
+    def tap(self, through: Callable[[bytes], bytes]) -> None:
+        self._check_started()
+        self._tap = Tap(through)
+        self._pass(self._tap)
+        if self._finished:
+            self._tap.shut()
+
     def chunks(self) -> AsyncIterator[bytes]:
         self._check_started()
         self._streaming = True
-        return _Chunks(self)
+        return Chunks(self.next_chunk)
 
     async def next_chunk(self) -> bytes:
         """All that has come since the last one. Raises StopAsyncIteration at the end of the body."""
-        while not self._reader.unread:
+        while not self._unread_bytes:
             self._raise_failure()
             if self._finished:
                 raise StopAsyncIteration
             await self._wait()
-        return self._reader.take()
+        return self.unread()
 
     def unread(self) -> bytes:
-        return self._reader.take()
+        return self._reader.take() if self._tap is None else self._tap.take()
 
     def abort(self) -> None:
         self._fail("cut" if self.written else "connect", "aborted by the gateway")
@@ -238,6 +247,8 @@ class _Exchange:
             if not reader.complete:
                 self._enter_phase("idle_timeout", self._timeouts.idle_s)
                 self._wake()
+        if self._tap is not None:
+            self._pass(self._tap)
         if violation is not None:
             self._fail("protocol", violation)
         elif reader.complete:
@@ -305,9 +316,17 @@ class _Exchange:
         self.deadline = min(self._loop.time() + lasts_s, self._total_deadline)
         self._egress.wake_by(self.deadline)
 
+    @property
+    def _unread_bytes(self) -> int:
+        return self._reader.unread if self._tap is None else self._tap.unread
+
+    def _pass(self, tap: Tap) -> None:
+        if self._reader.unread and not tap.feed(self._reader.take()):
+            self._fail("cut", "stopped by a fault of the gateway")
+
     def _gained(self) -> None:
         """Body bytes came, and more are to come."""
-        unread = self._reader.unread
+        unread = self._unread_bytes
         # Later than before, so the timer that is set still comes early enough.
         self.deadline = min(self._loop.time() + self._timeouts.idle_s, self._total_deadline)
         if self._read_limit is not None:
@@ -358,6 +377,8 @@ class _Exchange:
         self._finished = True
         self._egress.leave(self)
         self._on_overflow = None  # it leads back to whoever holds us: a ring is left to the garbage collector
+        if self._tap is not None:
+            self._tap.shut()
         if self._connecting is not None:
             self._connecting.cancel()
         connection, self._connection = self._connection, None
@@ -367,24 +388,11 @@ class _Exchange:
         return connection
 
     def _raise_failure(self) -> None:
+        if self._tap is not None and self._tap.fault is not None:
+            raise self._tap.fault
         if self._failure is not None:
             raise UpstreamFailure(*self._failure)
 
     def _check_started(self) -> None:
         if not self.status:
             raise RuntimeError("the answer's body is read after its head has come")
-
-
-class _Chunks:
-    """A plain object, because an async generator costs more and outlives a consumer that walks away."""
-
-    __slots__ = ("_exchange",)
-
-    def __init__(self, exchange: _Exchange) -> None:
-        self._exchange = exchange
-
-    def __aiter__(self) -> _Chunks:
-        return self
-
-    async def __anext__(self) -> bytes:
-        return await self._exchange.next_chunk()

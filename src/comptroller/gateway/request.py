@@ -98,6 +98,15 @@ class AsgiRequest:
         return None
 
     @property
+    def prefers_full_hold(self) -> bool:
+        """Whether `Prefer: hold=full` is among the preferences (RFC 7240); others mean nothing here."""
+        if b"prefer" not in self._channel.named:
+            return False
+        said = b",".join(value for name, value in self.headers if name == b"prefer")
+        wanted = (each.partition(b";")[0].replace(b" ", b"").replace(b'"', b"") for each in said.split(b","))
+        return b"hold=full" in [each.lower() for each in wanted]
+
+    @property
     def credentials(self) -> Sequence[str]:
         """Each different value presented in any slot, once."""
         named = self._channel.named

@@ -9,11 +9,17 @@ from comptroller.gateway.routes import Api
 from comptroller.wire import gemini, model_lists
 from comptroller.wire.anthropic_messages import AnthropicCountTokens, AnthropicMessages
 from comptroller.wire.openai_chat import OpenAIChat
+from comptroller.wire.openai_completions import OpenAICompletions
+from comptroller.wire.openai_embeddings import OpenAIEmbeddings
+from comptroller.wire.openai_moderations import OpenAIModerations
 from comptroller.wire.openai_responses import OpenAIResponses
 
 _OPENAI: Mapping[str, Dialect] = {
     "/v1/chat/completions": OpenAIChat(),
     "/v1/responses": OpenAIResponses(),
+    "/v1/completions": OpenAICompletions(),
+    "/v1/embeddings": OpenAIEmbeddings(),
+    "/v1/moderations": OpenAIModerations(),
 }
 _ANTHROPIC: Mapping[str, Dialect] = {
     "/v1/messages": AnthropicMessages(),
@@ -30,7 +36,7 @@ CALLS: Mapping[str, Dialect] = {
 APIS = (
     Api(
         "openai",
-        ("/openai/", "/v1/chat/", "/v1/responses"),
+        ("/openai/", "/v1/chat/", *_OPENAI),
         None,
         _OPENAI["/v1/chat/completions"],
         model_lists.openai_page,

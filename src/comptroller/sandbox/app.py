@@ -13,7 +13,9 @@ from comptroller.core.money import format_usd
 from comptroller.sandbox.bill import Bill
 from comptroller.sandbox.chat import answers as chat_answers
 from comptroller.sandbox.chat.surface import ChatSurface
+from comptroller.sandbox.completions import CompletionsSurface
 from comptroller.sandbox.config import SandboxConfig
+from comptroller.sandbox.embeddings import EmbeddingsSurface
 from comptroller.sandbox.errors import ApiError, ClientGone, Refusal, invalid, not_found
 from comptroller.sandbox.faults import FaultBook, FaultPlan
 from comptroller.sandbox.gemini import answers as gemini_answers
@@ -23,6 +25,7 @@ from comptroller.sandbox.gemini.surface import GeminiSurface
 from comptroller.sandbox.messages import answers as messages_answers
 from comptroller.sandbox.messages.count import CountSurface
 from comptroller.sandbox.messages.surface import MessagesSurface
+from comptroller.sandbox.moderations import ModerationsSurface
 from comptroller.sandbox.prices import MODELS, find_model
 from comptroller.sandbox.prompt import PromptCache
 from comptroller.sandbox.reception import Reception
@@ -67,6 +70,9 @@ class SandboxApp:
         self._faults = FaultBook()
         self._routes: dict[str, dict[str, Handler]] = {
             "/chat/completions": {"POST": self._story(ChatSurface()).serve},
+            "/completions": {"POST": self._story(CompletionsSurface()).serve},
+            "/embeddings": {"POST": self._single(EmbeddingsSurface()).serve},
+            "/moderations": {"POST": self._single(ModerationsSurface()).serve},
             "/responses": {"POST": self._story(ResponsesSurface()).serve},
             "/messages": {"POST": self._story(MessagesSurface()).serve},
             "/messages/count_tokens": {"POST": self._single(CountSurface()).serve},

@@ -47,3 +47,7 @@ class Order:
     most_reasoning_tokens: int | None = None
     shows_reasoning: bool = False
     """Whether the caller gets to read it."""
+    shown: tuple[int, ...] = ()
+    """In completions: those of the choices that the caller gets, the best of each prompt."""
+    echoed: tuple[str, ...] = ()
+    """In completions: the prompts, where the answers begin with them."""

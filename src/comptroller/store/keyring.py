@@ -18,7 +18,16 @@ from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 
-from comptroller.core.identity.credential import ADMIN_PREFIX, AUDIENCE, LONGEST_LIFETIME_S, PREFIX, Claims
+from comptroller.core.identity.credential import (
+    ADMIN_PREFIX,
+    AUDIENCE,
+    LONGEST_LIFETIME_S,
+    PREFIX,
+    Act,
+    Actor,
+    Claims,
+    act_of,
+)
 from comptroller.core.identity.secret import SECRET_PREFIX
 from comptroller.core.ids import is_identity_id, spiffe_id
 from comptroller.core.instant import NANOS_PER_SECOND
@@ -29,6 +38,8 @@ FILE_NAME = "signing-keys.json"
 ALGORITHM = "Ed25519"
 TOKEN_TYPE = "cptr+jwt"  # noqa: S105 - a media type
 LONGEST_CREDENTIAL = 4096  # characters
+_LONG_CREDENTIAL = 2048  # beyond this, those in the middle of a chain are left out
+_MOST_ACTORS = 4  # that are named
 LEEWAY_S = 60  # how far the clocks of two machines may stand apart
 CACHED_CREDENTIALS = 10_000
 
@@ -39,8 +50,12 @@ _REGISTRY = jws.JWSRegistry(algorithms=[ALGORITHM])
 _FORM = re.compile(r"([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{85}[AQgw]", re.ASCII)
 
 
-class _Payload(msgspec.Struct, frozen=True, kw_only=True):
-    """The claims of a credential. All are essential, and of exactly these types."""
+class _Payload(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The claims of a credential. All but `act` are essential, and of exactly these types.
+
+    With `act`, `sub` is who began, and the outermost actor is who acts. Those inside of it are for others to read:
+    what a call draws on and who stands above it is the session's to say.
+    """
 
     iss: str
     sub: str
@@ -51,6 +66,7 @@ class _Payload(msgspec.Struct, frozen=True, kw_only=True):
     iat: int
     nbf: int
     exp: int
+    act: Act | None = None
 
 
 class _StoredKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,17 +149,21 @@ class Keyring:
         """The keys that verify, as public JWKs (RFC 7517, RFC 8037); the last one signs."""
         return [key.public for key in self._keys.values()]
 
-    def issue(self, claims: Claims) -> str:
+    def issue(self, claims: Claims, chain: Sequence[Actor] = ()) -> str:
         """A signed credential. Instants are cut to whole seconds: the expiry down, so it never lasts longer than asked.
+
+        `chain`: of a session below others, who acts first, who began last. Those in the middle are left out, the
+        farthest first, where it would get long.
 
         Raises ValueError for claims that would not verify: a lifetime of nothing, below, or above the longest.
         """
         issued_s, expires_s = claims.issued_at_ns // NANOS_PER_SECOND, claims.expires_at_ns // NANOS_PER_SECOND
         if not 0 < expires_s - issued_s <= LONGEST_LIFETIME_S:
             raise ValueError(f"a credential lives between 1 and {LONGEST_LIFETIME_S} seconds")
+        began = chain[-1].identity if chain else claims.identity
         payload = _Payload(
             iss=self._issuer,
-            sub=spiffe_id(self._trust_domain, claims.identity),
+            sub=spiffe_id(self._trust_domain, began),
             aud=AUDIENCE,
             jti=claims.credential_id,
             sid=claims.session,
@@ -152,8 +172,11 @@ class Keyring:
             nbf=issued_s,
             exp=expires_s,
         )
-        *_, newest = self._keys.values()
-        credential = PREFIX + newest.sign(msgspec.json.encode(payload))
+        named = max(0, min(len(chain) - 1, _MOST_ACTORS))
+        credential = self._signed(payload, chain[:named])
+        while len(credential) > _LONG_CREDENTIAL and named > 1:
+            named -= 1
+            credential = self._signed(payload, chain[:named])
         if len(credential) > LONGEST_CREDENTIAL or not is_identity_id(claims.identity):
             raise ValueError("these claims do not fit into a credential")
         return credential
@@ -196,6 +219,16 @@ class Keyring:
         self._digest_key = stored.digest_key
         self._cache = {}
 
+    def _signed(self, payload: _Payload, actors: Sequence[Actor]) -> str:
+        *_, newest = self._keys.values()
+        act = act_of(self._trust_domain, actors)
+        return PREFIX + newest.sign(msgspec.json.encode(msgspec.structs.replace(payload, act=act)))
+
+    def _identity(self, sub: str) -> str | None:
+        """Whom a SPIFFE id of this trust domain is of; None for one of another."""
+        begins = f"{self._issuer}/"
+        return sub.removeprefix(begins) if sub.startswith(begins) else None
+
     @property
     def _issuer(self) -> str:
         return f"spiffe://{self._trust_domain}"
@@ -226,10 +259,12 @@ class Keyring:
 
     def _claims(self, payload: _Payload, key: _StoredKey, now_ns: int) -> Claims | Refusal:
         """The claims, once each of them says what ours must say."""
-        issuer, identity = payload.sub[: len(self._issuer) + 1], payload.sub[len(self._issuer) + 1 :]
-        if payload.iss != self._issuer or issuer != f"{self._issuer}/" or payload.aud != AUDIENCE:
+        began, identity = self._identity(payload.sub), self._identity(payload.act.sub if payload.act else payload.sub)
+        if payload.iss != self._issuer or began is None or identity is None or payload.aud != AUDIENCE:
             return _FOREIGN
-        if not is_identity_id(identity) or not payload.jti or not payload.sid or not payload.mby:
+        if not is_identity_id(began) or not is_identity_id(identity):
+            return _FORGED
+        if not payload.jti or not payload.sid or not payload.mby:
             return _FORGED
         if not 0 < payload.exp - payload.iat <= LONGEST_LIFETIME_S or payload.iat < 0:
             return _FORGED

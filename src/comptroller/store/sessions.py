@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 from msgspec.structs import astuple
-from sqlalchemy import bindparam, func, insert, literal_column, select, text, update
+from sqlalchemy import bindparam, func, insert, select, text, update
 
 from comptroller.core.work.bounds import Bounds
 from comptroller.core.work.delegation import with_ancestors
@@ -25,7 +25,7 @@ _CALLS = schema.calls
 _NEWEST = (
     select(func.coalesce(_CALLS.c.settled_at_ns, _CALLS.c.at_ns))
     .where(_CALLS.c.session == _TABLE.c.id)
-    .order_by(literal_column("calls.rowid").desc())
+    .order_by(text("calls.rowid DESC"))
     .limit(1)
     .scalar_subquery()
 )

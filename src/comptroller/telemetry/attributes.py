@@ -17,20 +17,23 @@ from comptroller.flow.door import CallerRequest
 from comptroller.flow.records import CallFacts, Settled
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/gen-ai-dev/1.42.0-dev"
-OPERATION = "chat"  # what all dialects do, in the words of the conventions
-
-# Whose format the telemetry of a dialect has: not always who serves the model, which is comptroller.provider.
-_FLAVOURS = {
-    "openai_chat": "openai",
-    "openai_responses": "openai",
-    "anthropic_messages": "anthropic",
-    "anthropic_count_tokens": "anthropic",
-    "gemini": "gcp.gemini",
-    "gemini_count_tokens": "gcp.gemini",
-    "gemini_embeddings": "gcp.gemini",
+# What a dialect does, in the words of the conventions, where it is not "chat".
+_OPERATIONS = {
+    "openai_completions": "text_completion",
+    "openai_embeddings": "embeddings",
+    "gemini": "generate_content",
+    "gemini_embeddings": "embeddings",
 }
+# Whose format the telemetry of a dialect has, by the first word of its name: not always who serves the model, which is
+# comptroller.provider.
+_FLAVOURS = {"gemini": "gcp.gemini"}
 
 Value = str | int | float | bool
+
+
+def operation(dialect: str) -> str:
+    """What a call of this dialect does."""
+    return _OPERATIONS.get(dialect, "chat")
 
 
 def of_client(request: CallerRequest) -> dict[str, Value]:
@@ -100,9 +103,10 @@ def _of_facts(facts: CallFacts) -> dict[str, Value]:
 
 
 def _of_dialect(dialect: str) -> Mapping[str, str]:
+    family = dialect.partition("_")[0]
     return {
-        "gen_ai.operation.name": OPERATION,
-        "gen_ai.provider.name": _FLAVOURS.get(dialect, dialect),
+        "gen_ai.operation.name": operation(dialect),
+        "gen_ai.provider.name": _FLAVOURS.get(family, family),
         "comptroller.dialect": dialect,
     }
 

@@ -34,6 +34,8 @@ EVENTS: Mapping[str, Event] = {
     "recovered": Event("warning", "A dead process had left holds open; they are charged as presumed."),
     "drained": Event("warning", "The gateway stops and could not wait any longer: calls were cut and charged."),
     "provider": Event("warning", "Something about a provider's settings or key."),
+    "provider_aside": Event("warning", "A provider failed, or told us to wait: calls go to others first until then."),
+    "provider_back": Event("info", "A provider that was aside answers again."),
     "metrics": Event("warning", "Something about the scrape token."),
     "certificate_read": Event("info", "A new certificate is served from now on."),
     "certificate_refused": Event("warning", "A new certificate cannot be served: the last one stays."),

@@ -66,6 +66,12 @@ FAILOVERS = Family(
     "Attempts that came to nothing and were followed by another, by provider, the next one, and how they ended.",
     ("provider", "next", "outcome"),
 )
+ASIDE = Family(
+    "comptroller_provider_aside",
+    "gauge",
+    "1 while calls go to other providers first, because this one failed or told us to wait; else 0.",
+    ("provider",),
+)
 ADMISSION = Family(
     "comptroller_admission_seconds",
     "histogram",
@@ -130,7 +136,7 @@ INSTALLED = Family(
 FAMILIES = (
     CALLS, REFUSALS, TOKENS, CHARGE, PRESUMED, OVERRUNS, ANSWERS, FAILOVERS,
     ADMISSION, FIRST_BYTE, CALL,
-    IN_FLIGHT, HOLDS, HELD, REMAINING, QUARANTINED, STOPS,
+    IN_FLIGHT, HOLDS, HELD, REMAINING, QUARANTINED, STOPS, ASIDE,
     QUEUED, UNWRITTEN, UNFOLDED, DROPPED, EVENTS, WRITE, STORE_OK,
     READY, CONNECTIONS, CONNECTS, LAG, LOG_LINES,
     BUILD, REGISTRY, INSTALLED,

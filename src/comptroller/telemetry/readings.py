@@ -127,6 +127,8 @@ def _of_process(sources: Sources) -> Iterator[tuple[f.Family, list[Reading]]]:
     streams = sum(call.stream for call in live)
     yield f.IN_FLIGHT, [({"kind": "stream"}, streams), ({"kind": "json"}, len(live) - streams)]
     yield f.STOPS, [({"scope": scope}, number) for scope, number in _stops(gate).items()]
+    now_ns = gate.clock.expiry_ns()
+    yield f.ASIDE, [({"provider": name}, not gate.health.usable(name, now_ns)) for name in gate.providers]
     yield f.CONNECTIONS, [({"state": "active"}, pool.active), ({"state": "idle"}, pool.idle)]
     yield f.BUILD, [({"version": sources.version}, 1)]
     registry = gate.registry

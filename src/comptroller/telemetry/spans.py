@@ -24,7 +24,7 @@ from comptroller.flow.fault import fault_facts
 from comptroller.flow.records import CallFacts, Settled
 from comptroller.flow.reservation import Reservation
 from comptroller.flow.upstream import Upstream
-from comptroller.telemetry.attributes import OPERATION, SCHEMA_URL, Value, of_refused, of_settled
+from comptroller.telemetry.attributes import SCHEMA_URL, Value, of_refused, of_settled, operation
 from comptroller.telemetry.collector import Collector
 from comptroller.telemetry.log import Log
 from comptroller.telemetry.span_exporter import CollectorExporter
@@ -52,7 +52,7 @@ class Spans:
 
     def settled(self, request: CallerRequest, attempt: Attempt, settled: Settled) -> None:
         told = of_settled(request, attempt, settled)
-        name = f"{OPERATION} {attempt.reservation.decision.name}"
+        name = f"{operation(attempt.dialect.name)} {attempt.reservation.decision.name}"
         self._make(request, name, SpanKind.CLIENT, told, request.received_ns, settled.at_ns)
 
     def failed_over(self, attempt: Attempt, another: Reservation) -> None:
@@ -62,7 +62,7 @@ class Spans:
         self, request: CallerRequest, dialect: str, call_id: str, refusal: Refusal, facts: CallFacts | None
     ) -> None:
         told, ended_ns = of_refused(dialect, call_id, refusal, facts), self._now_ns()
-        name = _STRANGER if facts is None else OPERATION
+        name = _STRANGER if facts is None else operation(dialect)
         self._make(request, name, SpanKind.INTERNAL, told, request.received_ns or ended_ns, ended_ns)
 
     async def close(self) -> None:

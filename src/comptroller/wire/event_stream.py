@@ -34,6 +34,8 @@ class EventSplitter:
     def feed(self, chunk: bytes) -> list[bytes]:
         """The events that this chunk completes, each with its terminator. Raises EventTooLarge."""
         before = len(self._pending)
+        if not before and len(chunk) <= self._most and _is_one_line(chunk):
+            return [chunk]  # Google's usual write
         if b"\r" in chunk:
             self._carriage_return = True
         if not before:
@@ -73,6 +75,11 @@ class EventSplitter:
     def _check(self, length: int) -> None:
         if length > self._most:
             raise EventTooLarge(f"an event of more than {self._most} bytes")
+
+
+def _is_one_line(chunk: bytes) -> bool:
+    """Whether a chunk is one line that ends in CRLF, and a blank one that does."""
+    return chunk.endswith(b"\r\n\r\n") and chunk.count(b"\n") == 2 and chunk.count(b"\r") == 2
 
 
 def _split_at_any(data: bytes) -> tuple[list[bytes], bytes]:

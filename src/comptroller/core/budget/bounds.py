@@ -45,6 +45,12 @@ class Bound(msgspec.Struct, frozen=True, gc=False):
             last_overrun_ns=max(self.last_overrun_ns, at_ns),
         )
 
+    def after_running_ahead(self, at_ns: int) -> Bound:
+        """The standing after a stream was billed above its slices and within its bound: that stays as it is."""
+        return msgspec.structs.replace(
+            self, overruns=max(1, self.overruns), last_overrun_ns=max(self.last_overrun_ns, at_ns)
+        )
+
     def resumed(self) -> Bound:
         """The standing after a person has looked: open again, the raised factor kept."""
         return msgspec.structs.replace(self, overruns=0, quarantined=False)

@@ -16,6 +16,7 @@ from comptroller.core.refusal import Refusal
 
 FACTOR_ONE_BP = 10_000
 MIN_OUTPUT_TOKENS = 1_024
+_MOST_WORDS = 5  # of what has no bound, in one sentence
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -39,7 +40,8 @@ class Asked(msgspec.Struct, frozen=True):
     file_searches: int = 0
     usage_asked: bool = False  # the caller wants the usage chunk of a stream
     free: bool = False  # providers take nothing for it: policies decide, and no budget counts it
-    rounds: int = 1  # the provider may read its context so often: once more after each call of a tool of its own
+    rounds: int = 1  # the provider may fill its context so often: once for each prompt, or each call of its own tools
+    free_unpriced: bool = False  # the same as `free` for a model without a price
 
 
 class ModelLimits(msgspec.Struct, frozen=True):
@@ -66,17 +68,22 @@ class Estimate(msgspec.Struct, frozen=True):
     fees: int = 0  # beside tokens: nano-USD per million requests such as this one
     calls: int = 1  # that it counts as
 
+    @property
+    def free(self) -> bool:
+        """Nothing is taken for it, and nothing counts it."""
+        return self.calls == 0
+
     def amount_nanos(self, output_tokens: int) -> int:
         """The most the call can cost with this output limit per choice."""
-        return self.cost_nanos(self._all_output(output_tokens))
+        return self.cost_nanos(self.all_output(output_tokens))
 
     def tokens(self, output_tokens: int) -> int:
         """The most tokens the call can use with this output limit per choice."""
-        return self.raised(self.input_tokens + self._all_output(output_tokens))
+        return self.raised(self.input_tokens + self.all_output(output_tokens))
 
     def thinking_tokens(self, output_tokens: int) -> int:
         """The most of them that can be thinking, which is a part of the output."""
-        return self.raised(self._all_output(output_tokens))
+        return self.raised(self.all_output(output_tokens))
 
     def cost_nanos(self, all_output_tokens: int) -> int:
         """The most that input, fees and this many tokens of output, over all choices, can cost; rounded up once."""
@@ -112,7 +119,8 @@ class Estimate(msgspec.Struct, frozen=True):
     def _fixed(self) -> int:
         return self.input_tokens * self.input_rate + self.fees
 
-    def _all_output(self, output_tokens: int) -> int:
+    def all_output(self, output_tokens: int) -> int:
+        """The most output over all choices with this output limit per choice."""
         return self.choices * (output_tokens + self.extra_output_tokens)
 
 
@@ -132,7 +140,7 @@ def estimate(
         return tiers
     input_tokens = _input_bound(asked, limits)
     if asked.fees and metered:
-        return _uncounted(asked.model, ", ".join(asked.fees))
+        return _uncounted(asked.model, _listed(asked.fees))
     if isinstance(input_tokens, Refusal):
         if metered:
             return input_tokens
@@ -192,10 +200,10 @@ def _input_bound(asked: Asked, limits: ModelLimits) -> int | Refusal:
         return _unbounded(asked.model, "images", "`max_image_tokens`")
     if asked.unbounded:
         if limits.context_window is None:
-            return _unbounded(asked.model, ", ".join(asked.unbounded), "`context_window`")
+            return _unbounded(asked.model, _listed(asked.unbounded), "`context_window`")
         return limits.context_window * asked.rounds
     bound = asked.text_tokens + asked.images * (limits.max_image_tokens or 0) + limits.overhead_tokens
-    return bound if limits.context_window is None else min(bound, limits.context_window)
+    return bound if limits.context_window is None else min(bound, limits.context_window * asked.rounds)
 
 
 def _price_missing(model: str, what: str) -> Refusal:
@@ -204,6 +212,12 @@ def _price_missing(model: str, what: str) -> Refusal:
         sentence=f"The price book has no price for {what} of model {model!r}.",
         hint="Ask whoever runs the gateway to add it under [[prices]] in registry.toml and run `comptroller apply`.",
     )
+
+
+def _listed(words: tuple[str, ...]) -> str:
+    """A few of them: a request can hold more kinds of parts than a sentence."""
+    shown = ", ".join(words[:_MOST_WORDS])
+    return shown if len(words) <= _MOST_WORDS else f"{shown} and {len(words) - _MOST_WORDS} more"
 
 
 def _uncounted(model: str, what: str) -> Refusal:

@@ -33,6 +33,13 @@ class Usage(msgspec.Struct, frozen=True):
         return self.input_tokens + self.output_tokens
 
     @property
+    def input_side(self) -> Usage:
+        """The same without its output."""
+        return msgspec.structs.replace(
+            self, output_tokens=0, reasoning_tokens=0, audio_output_tokens=0, image_output_tokens=0
+        )
+
+    @property
     def more_than_text(self) -> bool:
         """Audio, images or video are among its tokens."""
         return bool(

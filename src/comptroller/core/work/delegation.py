@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
+from comptroller.core.identity.credential import Actor
 from comptroller.core.instant import NANOS_PER_SECOND
 from comptroller.core.refusal import Refusal
 from comptroller.core.work.bounds import DEEPEST, UNBOUNDED, Bounds, narrowed, say_widened
@@ -205,6 +206,11 @@ def with_ancestors(sessions: Iterable[Session]) -> Mapping[str, Session]:
             ends_ns = min(session.expires_at_ns, parent.expires_at_ns)
             kept[session.id] = msgspec.structs.replace(session, expires_at_ns=ends_ns)
     return kept
+
+
+def actors(lineage: Sequence[Session]) -> Sequence[Actor]:
+    """Who acts, who started that one, ..., who began, as credentials name them; nobody for a session at the top."""
+    return [Actor(each.identity, each.child) for each in lineage] if len(lineage) > 1 else []
 
 
 def say_chain(names: Iterable[str]) -> str:

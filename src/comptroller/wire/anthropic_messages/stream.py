@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from comptroller.core.pricing.usage import Usage
+from comptroller.wire.anthropic_messages.ending import cut_short
 from comptroller.wire.anthropic_messages.usage import Reported, merge, read_input, read_usage
 from comptroller.wire.body import is_object
 from comptroller.wire.event_stream import EventSplitter, EventTooLarge, event_data, event_name
@@ -28,6 +29,7 @@ class _Event(msgspec.Struct, gc=False):
     """One event. Any type is accepted everywhere, so that one odd field cannot hide the usage beside it."""
 
     type: Any = None
+    index: Any = None
     delta: Any = None
     content_block: Any = None
     message: Any = None
@@ -57,6 +59,9 @@ class StreamMeter:
         self._stale = False  # content came after the last report
         self._seen = 0  # bytes of text, and tokens of what frames it
         self._usage: dict[str, Any] = {}
+        self._begun = False  # the head of the message came
+        self._told = False  # why the message stopped
+        self._open: list[int] = []  # blocks that began and have not ended, by index
 
     @property
     def usage(self) -> Usage | None:
@@ -78,6 +83,17 @@ class StreamMeter:
         """
         half = len(self._splitter.rest().strip())
         return self._seen + half + _END_TOKENS if self.started or half else 0
+
+    def cut_short(self) -> bytes:
+        """The events with which this stream ends after what was passed on, as at the output limit of the provider.
+
+        The output that it tells, where none was reported, is an upper bound.
+        """
+        if self.done:
+            return b""
+        reported = self.usage
+        said = reported.output_tokens if reported is not None else self.seen_output_tokens
+        return cut_short(begun=self._begun, blocks=self._open, told=self._told, output_tokens=said)
 
     def feed(self, chunk: bytes) -> bytes:
         """Meter what came; returns the whole events of it."""
@@ -133,20 +149,28 @@ class StreamMeter:
             case "content_block_delta":
                 self._count(event.delta)
             case "content_block_start":
+                if type(event.index) is int:
+                    self._open.append(event.index)
                 self._count_block(event.content_block)
             case "message_start":
                 self._start(event.message)
             case "message_delta":
-                self._report(event.usage, stopped=is_object(event.delta) and bool(event.delta.get("stop_reason")))
+                stopped = is_object(event.delta) and bool(event.delta.get("stop_reason"))
+                self._told = self._told or stopped
+                self._report(event.usage, stopped=stopped)
             case "message_stop":
                 self.done = True
-            case "content_block_stop" | "ping":
+            case "content_block_stop":
+                if event.index in self._open:
+                    self._open.remove(event.index)
+            case "ping":
                 pass
             case _:
                 failed = event.type == "error" or bool(event.error) or event_name(raw) == b"error"
                 self.error = self.error or failed
 
     def _start(self, message: Any) -> None:
+        self._begun = True
         if not is_object(message):
             self.malformed = True
             return

@@ -55,6 +55,7 @@ CONFIG = Names(
         *CONFIG_SWITCHES,
     }
 )
+THINKING = Names({"thinkingBudget", "thinkingLevel", "includeThoughts"})
 COUNT = Names({"contents", "generateContentRequest", "model"})
 EMBED = Names({"content", "taskType", "title", "outputDimensionality", "autoTruncate", "model"})
 EMBED_BATCH = Names({"requests", "model"})

@@ -14,7 +14,7 @@ from comptroller.core.pricing.usage import Usage
 from comptroller.wire.body import is_array, is_object
 from comptroller.wire.event_stream import EventSplitter, EventTooLarge, event_data, event_name
 from comptroller.wire.gemini.usage import read_usage
-from comptroller.wire.reported import read_name
+from comptroller.wire.reported import MOST_TOKENS, read_name
 
 # Billed and never shown: what begins and ends a candidate; the frame of a tool's call.
 _TOKENS_PER_CANDIDATE = 8
@@ -45,9 +45,7 @@ class StreamMeter:
     """Reads one stream. `feed` and `finish` return what goes on to the caller, in whole events; nothing here raises."""
 
     def __init__(self, candidates: int = 1) -> None:
-        self.usage: Usage | None = None  # the last one reported; reports are running totals, never summed
-        self.input_usage: Usage | None = None  # the input side of the first: it is known early
-        self.usage_malformed = False  # what was last reported cannot be, so there is no usage
+        self.input_usage: Usage | None = None  # the input side of the first report: it is known early
         self.malformed = False  # a data line that is not a JSON object of this dialect
         self.error = False  # the provider reported an error in mid-stream
         self.served_model: str | None = None
@@ -62,9 +60,23 @@ class StreamMeter:
         self._parts = 0
         self._text_bytes = 0
         self._reported_output = 0  # the most that any report said
-        self._reported: Any = None  # as it came
+        self._reported: Any = None  # the last one, as it came: reports are running totals, never summed
+        self._usage: Usage | None = None  # in our meters, once somebody asks
+        self._usage_read = True
         self._response_id: Any = None
         self._model: Any = None
+
+    @property
+    def usage(self) -> Usage | None:
+        """The last report; None if there is none, or if what it says cannot be."""
+        if not self._usage_read:  # every event brings one, and only the last is asked for
+            self._usage, self._usage_read = read_usage(self._reported), True
+        return self._usage
+
+    @property
+    def usage_malformed(self) -> bool:
+        """Whether what was last reported cannot be, so that there is no usage."""
+        return self._reported is not None and self.usage is None
 
     @property
     def done(self) -> bool:
@@ -124,7 +136,8 @@ class StreamMeter:
         """
         if self.done:
             return b""
-        usage = self._reported if is_object(self._reported) else {"candidatesTokenCount": self.seen_output_tokens}
+        seen = {"candidatesTokenCount": self.seen_output_tokens}
+        usage = self._reported if self.usage is not None else seen
         ended = [
             {
                 "content": {"parts": [{"text": ""}], "role": "model"},
@@ -145,6 +158,11 @@ class StreamMeter:
         return passed
 
     def _read_raw(self, raw: bytes) -> None:
+        if raw.startswith(b"data: {"):
+            chunk = _decode(raw[6:])  # line ends after the object are white space to JSON
+            if chunk is not None:
+                self._read(chunk)
+                return
         data = (event_data(raw) or b"").strip()
         if not data or data == b"[DONE]":
             # What google-genai is ready for: an error that breaks into the stream as plain lines of JSON.
@@ -160,8 +178,10 @@ class StreamMeter:
 
     def _read(self, chunk: _Chunk) -> None:
         self.error = self.error or bool(chunk.error)
-        self.served_model = read_name(chunk.model_version) or self.served_model
-        self._model, self._response_id = chunk.model_version or self._model, chunk.response_id or self._response_id
+        if chunk.model_version is not None and chunk.model_version != self._model:
+            self.served_model = read_name(chunk.model_version) or self.served_model
+            self._model = chunk.model_version
+        self._response_id = chunk.response_id or self._response_id
         if is_array(chunk.candidates):
             for candidate in chunk.candidates:
                 self._read_candidate(candidate)
@@ -188,6 +208,9 @@ class StreamMeter:
             self._stale = True  # unless a report comes with it, there is none of the whole
 
     def _read_part(self, part: object) -> None:
+        if is_object(part) and len(part) == 1 and isinstance(text := part.get("text"), str):  # as nearly always
+            self._count_text(text)
+            return
         if is_object(part) and not part.keys() <= {"text", "thought"}:
             self._parts += 1
             self._text_bytes += _TOKENS_PER_MEDIUM if part.get("inlineData") else 0
@@ -195,9 +218,7 @@ class StreamMeter:
         while waiting:  # no recursion: depth is theirs
             value = waiting.pop()
             if isinstance(value, str):
-                if value:
-                    self.started = self._stale = True
-                    self._text_bytes += len(value) if value.isascii() else len(value.encode())
+                self._count_text(value)
             elif is_object(value):
                 self._stale = True
                 waiting += [each for key, each in value.items() if key not in _NOT_TEXT]
@@ -207,16 +228,23 @@ class StreamMeter:
             else:
                 self._text_bytes += _BYTES_PER_NUMBER
 
+    def _count_text(self, text: str) -> None:
+        if text:
+            self.started = self._stale = True
+            self._text_bytes += len(text) if text.isascii() else len(text.encode())
+
     def _report(self, reported: Any) -> None:
         """Take a report: it covers the content of its own event and of all before it."""
-        self.usage = read_usage(reported)
-        self.usage_malformed = self.usage is None
-        self._stale = False
-        if self.usage is not None:
-            self._reported = reported
-            self._reported_output = max(self._reported_output, self.usage.output_tokens)
-            if self.input_usage is None:
-                self.input_usage = msgspec.structs.replace(self.usage, output_tokens=0, reasoning_tokens=0)
+        self._reported, self._usage_read, self._stale = reported, False, False
+        if reported.__class__ is dict:
+            output = _count(reported.get("candidatesTokenCount")) + _count(reported.get("thoughtsTokenCount"))
+            self._reported_output = max(self._reported_output, output)
+        if self.input_usage is None and self.usage is not None:
+            self.input_usage = msgspec.structs.replace(self.usage, output_tokens=0, reasoning_tokens=0)
+
+
+def _count(value: Any) -> int:
+    return value if value.__class__ is int and 0 <= value <= MOST_TOKENS else 0
 
 
 def _decode(data: bytes) -> _Chunk | None:

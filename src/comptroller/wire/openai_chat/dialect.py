@@ -80,7 +80,8 @@ class OpenAIChat:
 
     def stream_meter(self, request: AskedRequest) -> StreamMeter:
         """See stream.py."""
-        return StreamMeter(request.asked.usage_asked, request.asked.long_cache_writes)
+        asked = request.asked
+        return StreamMeter(asked.usage_asked, asked.long_cache_writes, asked.text_tokens)
 
     def refusal_body(self, refusal: Refusal, call_id: str) -> bytes:
         """See refusals.py."""

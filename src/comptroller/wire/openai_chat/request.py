@@ -68,13 +68,14 @@ def rewrite(request: ChatRequest, *, output_limit: int, field: LimitField, model
     fields = {name: value for name, value in request.fields.items() if name not in _LIMIT_FIELDS}
     fields[field] = msgspec.Raw(str(output_limit).encode())
     if request.asked.stream:
-        fields["stream_options"] = _with_usage(fields.get("stream_options"))
+        fields["stream_options"] = with_usage(fields.get("stream_options"))
     if model is not None:
         fields["model"] = msgspec.Raw(_ENCODER.encode(model))
     return _ENCODER.encode(fields)
 
 
-def _with_usage(options: msgspec.Raw | None) -> msgspec.Raw:
+def with_usage(options: msgspec.Raw | None) -> msgspec.Raw:
+    """The options of a stream, with its usage asked for."""
     given = _TOP_LEVEL.decode(options) if options is not None and bytes(options) != b"null" else {}
     return msgspec.Raw(_ENCODER.encode(given | {"include_usage": msgspec.Raw(b"true")}))
 
@@ -114,7 +115,7 @@ def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], body_byte
         long_cache_writes=contents.long_cache,
         unbounded=tuple(dict.fromkeys(outside)),
         fees=tuple(dict.fromkeys(fees)),
-        usage_asked=_usage_asked(request, stream),
+        usage_asked=usage_asked(request, stream),
     )
 
 
@@ -179,7 +180,8 @@ def _modalities(request: dict[str, object]) -> list[object]:
     return modalities
 
 
-def _usage_asked(request: dict[str, object], stream: bool) -> bool:
+def usage_asked(request: dict[str, object], stream: bool) -> bool:
+    """Whether the caller asks for the usage of a stream. Raises Invalid."""
     options = request.get("stream_options")
     if options is None:
         return False

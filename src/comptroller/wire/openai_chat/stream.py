@@ -8,6 +8,7 @@ import msgspec
 
 from comptroller.core.pricing.usage import Usage
 from comptroller.wire.event_stream import EventSplitter, EventTooLarge, event_data, event_name
+from comptroller.wire.openai_chat.ending import cut_short
 from comptroller.wire.openai_chat.usage import read_usage
 from comptroller.wire.reported import read_name
 
@@ -42,7 +43,8 @@ class StreamMeter:
     taken out when the caller did not ask for it (the gateway did).
     """
 
-    def __init__(self, usage_asked: bool, long_cache: bool = False) -> None:
+    def __init__(self, usage_asked: bool, long_cache: bool = False, input_bound: int = 0) -> None:
+        """`input_bound`: no more tokens than this are in the prompt."""
         self.usage: Usage | None = None  # the last one reported; reports are running totals, never summed
         self.usage_malformed = False  # what was last reported cannot be, so there is no usage
         self.done = False
@@ -53,12 +55,15 @@ class StreamMeter:
         self.started = False  # generated content came
         self._usage_asked = usage_asked
         self._long_cache = long_cache
+        self._input_bound = input_bound
         self._splitter = EventSplitter()
         self._unreadable = False  # from here on the stream passes unread
         self._alone = False  # the usage came in a chunk of its own
         self._stale = False  # content came after the chunk that reported the usage
         self._text_bytes = 0
         self._choices: set[int] = {0}
+        self._finished: set[int] = set()  # those that came to their end
+        self._last: bytes = b""  # whole event
         self._calls: set[tuple[int, int]] = set()  # choice and place of each tool call
         self._model: Any = None  # as the last chunk said
         self._tier: Any = None
@@ -81,6 +86,28 @@ class StreamMeter:
             return 0
         frames = _TOKENS_PER_CHOICE * len(self._choices) + _TOKENS_PER_TOOL_CALL * len(self._calls)
         return self._text_bytes + half + frames
+
+    @property
+    def input_usage(self) -> Usage | None:
+        """The input side, as soon as a report has told it: some servers report with every chunk."""
+        return None if self.usage is None else self.usage.input_side
+
+    def cut_short(self) -> bytes:
+        """The events with which this stream ends after what was passed on, as at the output limit of the provider.
+
+        The counts of its usage, where none was reported, are upper bounds.
+        """
+        if self.done:
+            return b""
+        return cut_short(
+            self._last,
+            started=self.started,
+            choices=sorted(self._choices - self._finished),
+            usage=self._said_usage() if self._usage_asked and not self._alone else None,
+        )
+
+    def _said_usage(self) -> Usage:
+        return self.usage or Usage(self._input_bound, self.seen_output_tokens)
 
     def feed(self, chunk: bytes) -> bytes:
         """Meter what came; returns the whole events of it that go on to the caller."""
@@ -119,6 +146,7 @@ class StreamMeter:
         return passed
 
     def _goes_on(self, event: bytes) -> bool:
+        self._last = event
         if event.startswith(b"data: {"):
             try:
                 chunk = _DECODER.decode(event[6:])  # line ends after the object are white space to JSON
@@ -175,6 +203,8 @@ class StreamMeter:
         index = choice.get("index", 0)
         if index and index.__class__ is int:
             self._choices.add(index)
+        if choice.get("finish_reason"):
+            self._finished.add(index if index.__class__ is int else 0)
         delta = choice.get("delta", False)
         if delta.__class__ is dict:
             for key, value in delta.items():

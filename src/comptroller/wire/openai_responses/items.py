@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from comptroller.wire.body import is_array, is_object, json_name, shown
+from comptroller.wire.body import is_array, is_object, json_name
 from comptroller.wire.checks import Invalid
 from comptroller.wire.openai_chat.contents import Contents
 
@@ -106,7 +106,7 @@ class Items(Contents):
         elif kind == COMPACT_NOW:
             self.compacts = True
         else:
-            self.add(f"an item of type {shown(kind) if isinstance(kind, str) else json_name(kind)}")
+            self.add("an item of a type that is not known here")
             self.read_part(item)
 
     def _known(self, kind: object, known: Item, item: Mapping[str, object]) -> None:

@@ -39,14 +39,16 @@ _DECODER = msgspec.json.Decoder(_Head)
 
 
 class _Part:
-    """A part of a message, and the pieces of its text."""
+    """A part of a message, and what came of its text."""
+
+    __slots__ = ("part", "text")
 
     def __init__(self, part: dict[str, Any]) -> None:
         self.part = part
-        self.pieces: list[str] = []
+        self.text = bytearray()  # a long answer comes in thousands of pieces, and as strings they are ten times that
 
     def whole(self) -> dict[str, Any]:
-        return self.part | {self.key: "".join(self.pieces)}
+        return self.part | {self.key: self.text.decode()}
 
     @property
     def key(self) -> str:
@@ -91,7 +93,7 @@ class Outline:
     def text(self, index: Any, content_index: Any, piece: str) -> None:
         """The next piece of a text."""
         if index.__class__ is content_index.__class__ is int and (index, content_index) in self._parts:
-            self._parts[index, content_index].pieces.append(piece)
+            self._parts[index, content_index].text += piece.encode()
 
     def end(self, index: Any, item: Any) -> None:
         """An item is done."""

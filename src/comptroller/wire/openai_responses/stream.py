@@ -11,7 +11,8 @@ from comptroller.wire.event_stream import EventSplitter, EventTooLarge, event_da
 from comptroller.wire.openai_responses.answer import read_answer
 from comptroller.wire.openai_responses.outline import Outline
 
-# Billed and never shown: the frame of an item (recorded: 17 tokens for the call of a function), and the end mark.
+# Billed and never shown: the frame of an item (recorded in Chat Completions: 33 tokens for the calls of two functions),
+# and the end mark.
 _TOKENS_PER_ITEM = 24
 _END_TOKENS = 8
 
@@ -77,6 +78,7 @@ class StreamMeter:
     def __init__(self, long_cache: bool = False, input_bound: int = 0) -> None:
         """`input_bound`: tokens that a caller is told of an input whose size the provider did not come to tell."""
         self.usage: Usage | None = None
+        self.input_usage: Usage | None = None  # this API tells it at the end only
         self.usage_malformed = False  # what was last reported cannot be, so there is no usage
         self.done = False
         self.malformed = False  # a data line that is not a JSON object of this dialect

@@ -1,0 +1,199 @@
+"""Lease: the hold of a stream, slice by slice.
+
+A stream of which every billed token is seen as it comes, at a provider who stops billing when we hang up, does not
+need its whole output limit held. It holds its input, what was seen of its output, the tail that may have been made
+beyond that, and a piece more; it asks for the next piece ahead of need, and gives back what its input turns out not
+to have cost. At every moment
+
+    what is held on disk  >=  input + seen + tail
+
+for a piece counts once it is durable, and the stream is cut before what comes breaks that. So whatever ends it, a kill
+of this process too, finds the bill inside of the hold. Why it has this shape: docs/decisions/0016-slices.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+import msgspec
+
+from comptroller.core.budget.budget import label
+from comptroller.core.budget.draw import Window
+from comptroller.core.budget.hold import NOTHING, Amounts
+from comptroller.core.money import UNITS_PER_PRICE
+from comptroller.core.pricing.charge import charge_nanos, unpriced
+from comptroller.core.pricing.estimate import Estimate
+from comptroller.core.pricing.rates import tier_name
+from comptroller.core.pricing.usage import Usage
+from comptroller.flow.dialect import Meter
+from comptroller.flow.gate import Gate
+from comptroller.flow.journal import LedgerUnavailableError
+from comptroller.flow.live import Line
+from comptroller.flow.records import Extended
+from comptroller.flow.reservation import Reservation
+from comptroller.flow.slices import AT_ONCE, amounts, margin
+
+NEVER = 2**63
+AHEAD_S = 1.0  # a stream asks as long before its need as this, at the speed it has
+_TELLS_S = 0.25  # a shorter time says nothing about the speed
+_ALWAYS = -1
+_LATE = "what it needed next was not on disk in time"
+
+
+class Lease:
+    """One stream's. It is told what was seen whenever that is more than `due`, and cuts `line` at the end of money."""
+
+    __slots__ = (
+        *("_asking", "_began_s", "_covered", "_gate", "_held", "_id", "_known", "_limit", "_line", "_margin", "_over"),
+        *("_reservation", "_seen", "_tail", "bound", "due", "why"),
+    )
+
+    def __init__(self, gate: Gate, reservation: Reservation, line: Line) -> None:
+        self.bound: Estimate = reservation.estimate  # with the exact input, once that is known
+        self.due = _ALWAYS  # the first thing that comes may tell the input
+        self.why = ""  # nothing more was to be had, in words
+        self._gate = gate
+        self._id = reservation.attempt_id
+        self._reservation = reservation
+        self._line = line
+        self._limit = reservation.whole_output
+        self._tail = reservation.tail_tokens or 0
+        self._margin = margin(self._tail)
+        self._held = self._covered = reservation.held_output  # output: in memory, and on disk
+        self._asking = 0  # pieces that are on their way to disk
+        self._known = False  # the input is exact, or nobody will tell it
+        self._over = False
+        self._seen = 0  # at the last look
+        self._began_s = asyncio.get_running_loop().time()
+
+    def look(self, meter: Meter) -> None:
+        """What to do about what was seen by now. Does not wait."""
+        if self._over:
+            return
+        seen = meter.seen_output_tokens
+        burst, self._seen = seen - self._seen > AT_ONCE, seen
+        if not self._known:
+            self._learn_input(meter)
+        if self._covered < self._limit:
+            line = seen + self._tail + AT_ONCE
+            if line + self._ahead(seen) > self._held:
+                self._ask(seen)
+            if line > self._covered and not (burst and line <= self._held):
+                self._cut(meter)
+        self._set_due(seen)
+
+    def close(self) -> None:
+        """The hold has ended."""
+        self._over = True
+        self.due = NEVER
+
+    def left_behind(self, meter: Meter) -> bool:
+        """Whether more was seen, with the tail, than was ever held for it."""
+        return self._held < self._limit and meter.seen_output_tokens + self._tail > self._held
+
+    def _set_due(self, seen: int) -> None:
+        """When to look again: halfway to the need, so that a fast stream asks earlier than a slow one."""
+        if not self._known:
+            self.due = _ALWAYS
+        elif self._covered >= self._limit:
+            self.due = NEVER
+        else:
+            left = self._covered - self._tail - AT_ONCE - seen
+            self.due = seen + (left // 2 if not self._asking else left)
+
+    def _ahead(self, seen: int) -> int:
+        """How much has to be left, or more is asked for: more in a fast stream."""
+        lasted_s = max(_TELLS_S, asyncio.get_running_loop().time() - self._began_s)
+        return max(self._margin, min(seen, int(seen * AHEAD_S / lasted_s)))
+
+    def _cut(self, meter: Meter) -> None:
+        if meter.done or meter.usage_final:
+            return  # it came to its own end, and says what it was
+        self.why = self.why or _LATE
+        self._line.cut("capped")
+
+    def _ask(self, seen: int) -> None:
+        """Hold the next piece in memory, and have it written: it counts from then on.
+
+        The longer the stream, the larger the piece, so that it asks seldom.
+        """
+        need = seen + self._tail + AT_ONCE
+        wanted = min(self._limit, need + self._ahead(seen) + max(2 * self._margin, seen // 2))
+        if wanted <= self._held:
+            return
+        self.why = ""
+        short = self._extend(wanted)
+        if short is not None:
+            self.why = f"the budget {label(short.budget.name, short.key.instance)} has no more for it"
+            fits = min(wanted, self._affordable())
+            if fits > self._held:
+                self._extend(fits)
+
+    def _extend(self, output: int) -> Window | None:
+        hold = self._gate.tree.holds[self._id]
+        more = amounts(self.bound, output).less(hold.amounts)
+        found = self._gate.tree.extend(self._id, more)
+        if isinstance(found, Window):
+            return found
+        step, self._held = output - self._held, output
+        self._asking += 1
+        written = self._gate.journal.commit(Extended(self._id, more))
+        written.add_done_callback(partial(self._written, step, more))
+        return None
+
+    def _written(self, step: int, more: Amounts, written: asyncio.Future[None]) -> None:
+        self._asking -= 1
+        failed = written.cancelled() or isinstance(written.exception(), LedgerUnavailableError)
+        if self._over:
+            return
+        if failed:
+            self._gate.tree.shrink(self._id, more)
+            self._held -= step
+            self.why = "the ledger could not be written"
+        else:
+            self._covered += step
+        self.due = min(self.due, self._seen)  # look at what comes next
+
+    def _learn_input(self, meter: Meter) -> None:
+        """Give back what the input did not cost, as soon as the provider says what it was."""
+        told = meter.input_usage
+        if told is None:
+            self._known = meter.started  # who tells it at all, tells it first
+            return
+        self._known = True
+        exact = self._with_exact(told) if not self._asking else None
+        if exact is None:
+            return
+        hold = self._gate.tree.holds[self._id]
+        less = hold.amounts.less(amounts(exact, self._held))
+        if less.exceeds(NOTHING) and not NOTHING.exceeds(less):
+            self.bound = exact
+            # Queued before anybody else can hold it: on disk it is free before it is taken again.
+            self._gate.tree.shrink(self._id, less)
+            self._gate.journal.append(Extended(self._id, NOTHING.less(less)))
+
+    def _with_exact(self, told: Usage) -> Estimate | None:
+        """The bound with this input in place of its own; None where that cannot be priced, or is no report at all."""
+        if told.input_tokens <= 0:
+            return None
+        rates, asked = self._reservation.rates, self._reservation.request.asked
+        named = rates.get(tier_name(told.service_tier)) if told.service_tier is not None else None
+        possible = [named] if named is not None else list(rates.values())
+        if any(unpriced(told, each, images_sent=bool(asked.images or asked.unbounded)) for each in possible):
+            return None
+        cost = max((charge_nanos(told, each) for each in possible), default=0)
+        fees = self.bound.fees + cost * UNITS_PER_PRICE
+        return msgspec.structs.replace(self.bound, input_tokens=told.input_tokens, input_rate=0, fees=fees)
+
+    def _affordable(self) -> int:
+        """The most output that the hold can be extended to."""
+        hold, bound, fits = self._gate.tree.holds[self._id], self.bound, self._limit
+        money, tokens, thinking = (hold.draw.tightest(unit) for unit in ("usd", "tokens", "thinking_tokens"))
+        if money is not None:
+            fits = min(fits, bound.affordable_by_money(hold.draw.left(money) + hold.amounts.usd))
+        if tokens is not None:
+            fits = min(fits, bound.affordable_by_tokens(hold.draw.left(tokens) + hold.amounts.tokens))
+        if thinking is not None:
+            fits = min(fits, bound.affordable_by_thinking(hold.draw.left(thinking) + hold.amounts.thinking_tokens))
+        return fits

@@ -1,0 +1,64 @@
+"""What an attempt says of its provider: read off how it ended, once it is settled."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from email.utils import parsedate_to_datetime
+
+from comptroller.core.instant import NANOS_PER_SECOND, format_instant, from_datetime
+from comptroller.core.routing.health import Signal
+from comptroller.flow.attempt import Attempt
+from comptroller.flow.failover import MENDABLE_STATUSES
+from comptroller.flow.gate import Gate
+
+_CREDENTIAL = frozenset({401, 402, 403})
+
+
+def note_health(gate: Gate, attempt: Attempt) -> None:
+    """Count what became of an attempt for its provider, and say so if that changes where calls go."""
+    provider, now_ns = attempt.reservation.decision.provider.name, gate.clock.expiry_ns()
+    headers = attempt.exchange.headers if attempt.exchange is not None and attempt.status is not None else ()
+    wait_ns = said_wait_ns(headers, now_ns)
+    signal = signal_of(attempt.outcome, attempt.status, said_wait=wait_ns is not None)
+    before, after = gate.health.ended(provider, signal, now_ns, wait_ns or 0)
+    if after.state == "aside" and after.until_ns > before.until_ns:
+        said = {"comptroller.provider": provider, "message": after.why, "until": format_instant(after.until_ns)}
+        gate.warn("provider_aside", said)
+    elif before.times and not after.times:
+        gate.warn("provider_back", {"comptroller.provider": provider})
+
+
+def signal_of(outcome: str, status: int | None, *, said_wait: bool) -> Signal:
+    """What an end like this says of the provider. `said_wait`: it named a time to wait."""
+    if not (outcome.startswith("provider_") or outcome == "completed"):
+        return "nothing" if status is None else "answered"
+    if status is None:
+        return "failed"
+    if status in _CREDENTIAL:
+        return "credential refused"
+    if status in MENDABLE_STATUSES:
+        return "told to wait" if said_wait else "failed"
+    broken = 200 <= status < 300 and outcome != "completed"
+    return "failed" if broken or status < 200 or 300 <= status < 400 or status >= 600 else "answered"
+
+
+def said_wait_ns(headers: Sequence[tuple[bytes, bytes]], now_ns: int) -> int | None:
+    """How long the provider asks us to wait: seconds or a date (RFC 9110, 10.2.3); None where it does not say."""
+    said = next((value for name, value in headers if name == b"retry-after"), None)
+    if said is None:
+        return None
+    text = said.decode("latin-1").strip()
+    try:
+        seconds = float(text)
+    except ValueError:
+        return _until_ns(text, now_ns)
+    return int(seconds * NANOS_PER_SECOND) if math.isfinite(seconds) and seconds >= 0 else None
+
+
+def _until_ns(date: str, now_ns: int) -> int | None:
+    try:
+        moment = parsedate_to_datetime(date)
+    except ValueError:
+        return None
+    return max(0, from_datetime(moment) - now_ns) if moment.tzinfo is not None else None

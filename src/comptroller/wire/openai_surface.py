@@ -1,0 +1,134 @@
+"""What the smaller surfaces of OpenAI have in common: headers, refusals, and how their fields are read."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from comptroller.core.pricing.estimate import Asked
+from comptroller.core.refusal import Refusal
+from comptroller.wire.body import read_object, shown
+from comptroller.wire.checks import Invalid
+from comptroller.wire.head import JSON
+from comptroller.wire.openai_chat.contents import Contents
+from comptroller.wire.openai_chat.dialect import REQUEST_HEADERS, RESPONSE_HEADERS
+from comptroller.wire.openai_chat.fields import SERVER_SIDE
+from comptroller.wire.openai_chat.refusals import refusal_body, refusal_event
+from comptroller.wire.openai_chat.stream import StreamMeter
+
+CASE = "Write it in lower case: some servers read other spellings as the same field, and others do not."
+
+_TOP_LEVEL = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ENCODER = msgspec.json.Encoder()
+
+
+class AskedRequest(Protocol):
+    """A request as any dialect hands it on; ours comes back to us as it was."""
+
+    @property
+    def asked(self) -> Asked: ...
+
+
+class JsonRequest(msgspec.Struct, frozen=True, gc=False):
+    """A request that was read: its bounds, and its top-level fields as the bytes that came."""
+
+    asked: Asked
+    fields: dict[str, msgspec.Raw]
+
+
+class OpenAISurface:
+    """A dialect whose requests are JSON, with one path and no limit to write; surfaces say what is different."""
+
+    family = "openai"
+    request_headers = REQUEST_HEADERS
+    default_headers = ()
+    query_parameters: frozenset[bytes] = frozenset()
+    response_headers = RESPONSE_HEADERS
+    request_id_header: bytes | None = None
+    path = ""
+
+    def upstream_path(self, request: AskedRequest, model: str | None) -> str:
+        """One path for every request."""
+        return self.path
+
+    def content_type(self, request: AskedRequest) -> bytes:
+        """Of what `rewrite` returns."""
+        return JSON
+
+    def rewrite(
+        self, request: AskedRequest, *, output_limit: int, field: str = "max_tokens", model: str | None = None
+    ) -> bytes:
+        """The request as it came: there is no output to limit. `model` replaces the model's name."""
+        fields = own(request).fields
+        return _ENCODER.encode(fields if model is None else {**fields, "model": encoded(model)})
+
+    def stream_meter(self, request: AskedRequest) -> StreamMeter:
+        """Events of these surfaces tell what was used, if they tell it, as those of chat completions do."""
+        return StreamMeter(usage_asked=True)
+
+    def refusal_body(self, refusal: Refusal, call_id: str) -> bytes:
+        """See openai_chat/refusals.py."""
+        return refusal_body(refusal, call_id)
+
+    def refusal_event(self, refusal: Refusal, call_id: str, meter: object = None) -> bytes:
+        """See openai_chat/refusals.py."""
+        return refusal_event(refusal, call_id)
+
+
+class Body(NamedTuple):
+    """A body that is a JSON object: decoded, and its top-level fields as they came."""
+
+    request: dict[str, object]
+    fields: dict[str, msgspec.Raw]
+    size: int  # bytes
+
+
+class Outside(NamedTuple):
+    """What a request can lead to beyond its body, in words: what has no bound, and what of it is billed apart."""
+
+    unbounded: tuple[str, ...]
+    fees: tuple[str, ...]
+
+
+def own(request: AskedRequest) -> JsonRequest:
+    """A request of ours, as it was handed on."""
+    if not isinstance(request, JsonRequest):
+        raise TypeError("a request of another dialect")
+    return request
+
+
+def encoded(value: str | int) -> msgspec.Raw:
+    """A value as it stands in JSON."""
+    return msgspec.Raw(_ENCODER.encode(value))
+
+
+def read_body(body: bytes) -> Body | Refusal:
+    """See `read_object`."""
+    request = read_object(body)
+    return request if isinstance(request, Refusal) else Body(request, _TOP_LEVEL.decode(body), len(body))
+
+
+def read_others(
+    request: Mapping[str, object],
+    plain: Collection[str],
+    other_names: Mapping[str, str],
+    contents: Contents,
+) -> Outside:
+    """Check the names of all fields but the `plain` ones, and look into those that nobody here knows.
+
+    `other_names`: names by which some servers take a field that must bind. Raises Invalid.
+    """
+    known = {*plain, *other_names, *SERVER_SIDE}
+    switches = [SERVER_SIDE[name] for name in request if name in SERVER_SIDE and request[name] not in (None, False, [])]
+    for name, value in request.items():
+        if name in other_names and value is not None:
+            usual = other_names[name]
+            raise Invalid(f"`{name}` is another name of `{usual}`, which must bind.", name, f"Send `{usual}`.")
+        if name not in known and name.casefold() in known:
+            raise Invalid(f"The field {shown(name)} is not written as the API writes it.", name[:64], CASE)
+        if name not in known:
+            contents.read_unknown(value)
+    fees = tuple(dict.fromkeys(switch.words for switch in switches if switch.fees))
+    return Outside(tuple(dict.fromkeys((*contents.unbounded, *(switch.words for switch in switches)))), fees)
