@@ -17,12 +17,13 @@ ENOUGH, TOO_LITTLE = "50 USD", "0.000001 USD"
 _LARGE, _SMALL = configuration.SANDBOX_PRICES["sandbox-large"], configuration.SANDBOX_PRICES["sandbox-small"]
 # What the recipes and the clients themselves call models by, and which of the sandbox's stands behind it.
 MODELS = {
-    "claude-*": "sandbox-large",
-    "claude-haiku-*": "sandbox-small",
-    "gpt-*": "sandbox-large",
-    "gpt-5.4-nano*": "sandbox-small",
-    "gemini-*": "sandbox-large",
-    "gemini-*-lite": "sandbox-small",
+    "claude-sonnet-5": "sandbox-large",
+    "claude-sonnet-4-5": "sandbox-large",
+    "claude-haiku-4-5-20251001": "sandbox-small",
+    "gpt-5.4": "sandbox-large",
+    "gpt-5.4-nano": "sandbox-small",
+    "gpt-4o": "sandbox-large",
+    "gemini-2.5-flash": "sandbox-large",
 }
 
 
@@ -50,7 +51,10 @@ def world(folder: Path, limit: str) -> Iterator[World]:
 
 def _registry(limit: str) -> configuration.Table:
     sizes = {"context_window": 1_000_000, "max_output_tokens": 64_000}
-    models = {name: configuration.model("sandbox", upstream_model=behind, **sizes) for name, behind in MODELS.items()}
+    models = {
+        name: configuration.model("sandbox", upstream_model={"sandbox": behind}, **sizes)
+        for name, behind in MODELS.items()
+    }
     prices = [_price(name, _LARGE if behind == "sandbox-large" else _SMALL) for name, behind in MODELS.items()]
     return configuration.registry(
         [configuration.budget("all", limit, visible="caller")],
