@@ -13,6 +13,7 @@ from comptroller.app import ROUTES
 from comptroller.gateway.routes import NAME, ModelCall
 from tests.end_to_end.caller import Said, ask, chat, mint, nanos, settled_row
 from tests.harness.configuration import budget, model, process, registry
+from tests.harness.forms import FORM_TYPE, form, wav
 from tests.harness.gateway import GatewayProcess
 from tests.sandbox.process import SandboxProcess
 
@@ -40,6 +41,12 @@ BODIES: dict[str, Any] = {
     "openai_completions": {"model": "sandbox-large", "prompt": "Tell me about holds."},
     "openai_embeddings": {"model": "sandbox-large", "input": ["Tell me about holds.", "And about budgets."]},
     "openai_moderations": {"model": "sandbox-moderation", "input": "Tell me about holds."},
+    "openai_image_generations": {"model": "sandbox-image", "prompt": "A hold.", "quality": "low"},
+    "openai_image_edits": {"model": "sandbox-image", "prompt": "A hold.", "image[]": [b"a picture"], "quality": "low"},
+    "openai_image_variations": {"model": "sandbox-picture", "image": b"a picture", "n": 2},
+    "openai_speech": {"model": "sandbox-speaker", "input": "Tell me about holds.", "voice": "alloy"},
+    "openai_transcriptions": {"model": "sandbox-listener", "file": wav(12)},
+    "openai_translations": {"model": "sandbox-hearing", "file": wav(2), "prompt": "Of holds."},
     "anthropic_messages": chat(max_tokens=100),
     "anthropic_count_tokens": chat(),
     "gemini": {"contents": [CONTENT]},
@@ -49,13 +56,20 @@ BODIES: dict[str, Any] = {
 DEAR: dict[str, Any] = {
     "openai_responses": {"model": "sandbox-large", "input": "Tell me about holds.", "max_output_tokens": 4000},
     "openai_embeddings": {"input": "a long text " * 1_000},
+    "openai_speech": {"input": "a long text " * 300},
+    "openai_transcriptions": {"file": wav(150)},
+    "openai_image_generations": {"n": 10},
+    "openai_image_edits": {"n": 10},
+    "openai_image_variations": {"n": 10},
+    "openai_translations": {},
     "gemini": {"generationConfig": {"maxOutputTokens": 4000}},
     "gemini_embeddings": {"title": "long " * 2000},
 }
 UNSTREAMED = {
-    *("openai_embeddings", "openai_moderations", "anthropic_count_tokens"),
+    *("openai_embeddings", "openai_moderations", "anthropic_count_tokens", "openai_image_variations", "openai_speech"),
     *("gemini", "gemini_count_tokens", "gemini_embeddings"),  # or by the path
 }
+FORMS = {"openai_image_edits", "openai_image_variations", "openai_transcriptions", "openai_translations"}
 # Providers take nothing for these: policed and recorded, and no call.
 NOTHING_TAKEN = {"openai_moderations", "anthropic_count_tokens", "gemini_count_tokens"}
 PAID = [call for call in CALLS if call[2] not in NOTHING_TAKEN]
@@ -70,7 +84,7 @@ ELSEWHERE = [
         "/v1/batches",
         "/v1/uploads",
     ),
-    *("/v1/images/generations", "/v1/images/edits", "/v1/audio/speech", "/v1/audio/transcriptions", "/v1/realtime"),
+    *("/v1/images", "/v1/images/generations/1", "/v1/audio", "/v1/audio/voices", "/v1/videos", "/v1/realtime"),
     *(
         "/v1/fine_tuning/jobs",
         "/v1/assistants",
@@ -116,6 +130,13 @@ def test_the_table_has_both_kinds() -> None:
     assert ("/", "HEAD") in FREE
 
 
+def send(gateway: GatewayProcess, credential: str | None, dialect: str, body: Any, path: str, method: str) -> Said:
+    """Ask for it in the way of its dialect."""
+    if dialect not in FORMS:
+        return ask(gateway, credential, body, path=path, method=method)
+    return ask(gateway, credential, form(body), path=path, method=method, headers={"content-type": FORM_TYPE.decode()})
+
+
 def dear(dialect: str) -> Any:
     return BODIES[dialect] | DEAR.get(dialect, {"max_tokens": 4000})
 
@@ -128,7 +149,7 @@ def test_a_route_that_can_cost_money_holds_and_charges(
     gateway: GatewayProcess, sandbox: SandboxProcess, path: str, method: str, dialect: str, stream: bool
 ) -> None:
     streamed = {} if dialect in UNSTREAMED else {"stream": stream}
-    said = ask(gateway, mint(gateway)["credential"], BODIES[dialect] | streamed, path=path, method=method)
+    said = send(gateway, mint(gateway)["credential"], dialect, BODIES[dialect] | streamed, path, method)
     assert said.status == 200, said
     (line,) = sandbox.settled()
     row = settled_row(gateway, said.call_id)
@@ -158,9 +179,9 @@ def test_what_providers_take_nothing_for_is_recorded_and_draws_on_nothing(
 def test_none_of_them_sends_anything_without_a_credential_or_a_budget(
     gateway: GatewayProcess, sandbox: SandboxProcess, path: str, method: str, dialect: str
 ) -> None:
-    assert ask(gateway, None, BODIES[dialect], path=path, method=method).status == 401
+    assert send(gateway, None, dialect, BODIES[dialect], path, method).status == 401
     poor = mint(gateway, "agent/poor")["credential"]
-    assert ask(gateway, poor, dear(dialect), path=path, method=method).status == 402
+    assert send(gateway, poor, dialect, dear(dialect), path, method).status == 402
     assert sandbox.requests() == []
 
 
@@ -172,9 +193,9 @@ def test_another_spelling_of_its_path_is_no_way_around(
     other = "".join(f"%{ord(each):02x}" if each == "s" else each for each in path)
     target = other if spelled == "letters" else spelled.format(path)
     poor = mint(gateway, "agent/poor")["credential"]
-    said = ask(gateway, poor, dear(dialect), path=target, method=method)
+    said = send(gateway, poor, dialect, dear(dialect), target, method)
     assert said.status in {400, 402, 404, 405}, said
-    assert ask(gateway, None, BODIES[dialect], path=target, method=method).status in {400, 401, 404, 405}
+    assert send(gateway, None, dialect, BODIES[dialect], target, method).status in {400, 401, 404, 405}
     assert sandbox.requests() == []
 
 

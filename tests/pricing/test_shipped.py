@@ -181,7 +181,7 @@ def test_history_is_dated() -> None:
     ("provider", "model", "why"),
     [
         ("openai", "gpt-99", "does not know the model"),
-        ("openai", "whisper-1", "no price for input tokens"),
+        ("openai", "moderation", "no price for input tokens"),
         ("openrouter", "google/gemini-2.5-flash", "cache_write_mtok = 0.0833333333333333 is not a whole number"),
         ("google", "gemini-omni-1.1-flash", "output_video_mtok"),
         ("openai", "gpt-4o-mini-search-preview", "searches unasked"),

@@ -64,6 +64,10 @@ def _billed(reservation: Reservation, usage: Usage | None) -> tuple[str, Rates |
     A provider that names no tier may have ignored the one that was asked for: then the dearer counts.
     """
     said = usage.service_tier if usage is not None else None
+    variant = reservation.request.asked.variant
+    if variant is not None:
+        tier = variant if variant in reservation.rates else DEFAULT_TIER
+        return tier, reservation.rates.get(tier)
     asked = reservation.request.asked.service_tier
     tier = tier_name(said or (asked if asked not in {None, "auto"} else None) or DEFAULT_TIER)
     rates = reservation.rates.get(tier)
@@ -90,7 +94,7 @@ def _exact(reservation: Reservation, usage: Usage | None, rates: Rates | None) -
 def _unpriced(reservation: Reservation, usage: Usage, rates: Rates) -> tuple[str, ...]:
     """What of the usage has no price, in words."""
     asked = reservation.request.asked
-    return unpriced(usage, rates, images_sent=bool(asked.images or asked.unbounded))
+    return unpriced(usage, rates, images_sent=bool(asked.images or asked.unbounded), sound=asked.sound)
 
 
 def _seen(reservation: Reservation, attempt: Attempt) -> Amounts | None:

@@ -8,9 +8,11 @@ from comptroller.flow.dialect import Dialect
 from comptroller.gateway.routes import Api
 from comptroller.wire import gemini, model_lists
 from comptroller.wire.anthropic_messages import AnthropicCountTokens, AnthropicMessages
+from comptroller.wire.openai_audio import OpenAISpeech, OpenAITranscription
 from comptroller.wire.openai_chat import OpenAIChat
 from comptroller.wire.openai_completions import OpenAICompletions
 from comptroller.wire.openai_embeddings import OpenAIEmbeddings
+from comptroller.wire.openai_images import OpenAIImages
 from comptroller.wire.openai_moderations import OpenAIModerations
 from comptroller.wire.openai_responses import OpenAIResponses
 
@@ -20,6 +22,12 @@ _OPENAI: Mapping[str, Dialect] = {
     "/v1/completions": OpenAICompletions(),
     "/v1/embeddings": OpenAIEmbeddings(),
     "/v1/moderations": OpenAIModerations(),
+    "/v1/images/generations": OpenAIImages("generations"),
+    "/v1/images/edits": OpenAIImages("edits"),
+    "/v1/images/variations": OpenAIImages("variations"),
+    "/v1/audio/speech": OpenAISpeech(),
+    "/v1/audio/transcriptions": OpenAITranscription("transcriptions"),
+    "/v1/audio/translations": OpenAITranscription("translations"),
 }
 _ANTHROPIC: Mapping[str, Dialect] = {
     "/v1/messages": AnthropicMessages(),

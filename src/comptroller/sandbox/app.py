@@ -22,6 +22,9 @@ from comptroller.sandbox.gemini import answers as gemini_answers
 from comptroller.sandbox.gemini import count as gemini_count
 from comptroller.sandbox.gemini.embeddings import EmbedSurface
 from comptroller.sandbox.gemini.surface import GeminiSurface
+from comptroller.sandbox.media.hearing import HearingSurface
+from comptroller.sandbox.media.images import ImagesSurface
+from comptroller.sandbox.media.speech import SpeechSurface
 from comptroller.sandbox.messages import answers as messages_answers
 from comptroller.sandbox.messages.count import CountSurface
 from comptroller.sandbox.messages.surface import MessagesSurface
@@ -73,6 +76,12 @@ class SandboxApp:
             "/completions": {"POST": self._story(CompletionsSurface()).serve},
             "/embeddings": {"POST": self._single(EmbeddingsSurface()).serve},
             "/moderations": {"POST": self._single(ModerationsSurface()).serve},
+            "/images/generations": {"POST": self._single(ImagesSurface("generations")).serve},
+            "/images/edits": {"POST": self._single(ImagesSurface("edits")).serve},
+            "/images/variations": {"POST": self._single(ImagesSurface("variations")).serve},
+            "/audio/speech": {"POST": self._single(SpeechSurface()).serve},
+            "/audio/transcriptions": {"POST": self._single(HearingSurface("transcriptions")).serve},
+            "/audio/translations": {"POST": self._single(HearingSurface("translations")).serve},
             "/responses": {"POST": self._story(ResponsesSurface()).serve},
             "/messages": {"POST": self._story(MessagesSurface()).serve},
             "/messages/count_tokens": {"POST": self._single(CountSurface()).serve},

@@ -16,7 +16,7 @@ from comptroller.core.identity.identity import Identity, Organization, Owner, Te
 from comptroller.core.money import parse_usd
 from comptroller.core.pricing.book import Price, PriceBook, Shipped
 from comptroller.core.pricing.estimate import ModelLimits
-from comptroller.core.pricing.rates import FEES, METERS, Rates
+from comptroller.core.pricing.rates import FEES, METERS, Rates, per_hour
 from comptroller.core.registry.entries import (
     KINDS,
     ORGANIZATION,
@@ -160,7 +160,9 @@ def _price(entry: Entry) -> Price:
 
 
 def _rate(meter: str, written: str) -> int:
-    """Nano-USD per million units. In the file a fee is for a thousand, as price lists have it."""
+    """Nano-USD per million units. In the file a fee is for a thousand and audio for an hour, as in price lists."""
+    if meter == "audio_hour":
+        return per_hour(parse_usd(written))
     return parse_usd(written) * (1_000 if meter in FEES else 1)
 
 

@@ -135,6 +135,9 @@ _PRICE = (
     Field("request", fields.price),
     Field("web_search", fields.price),
     Field("file_search", fields.price),
+    Field("image", fields.price),
+    Field("character", fields.price),
+    Field("audio_hour", fields.price),
     Field("over_input_tokens", fields.count(1)),
 )
 _SCOPE = (
