@@ -341,6 +341,13 @@ def test_a_model_list_of_gemini(alone: GatewayProcess, path: str, headers: dict[
     assert (missing.status, missing.error["status"]) == (404, "NOT_FOUND")
 
 
+@pytest.mark.parametrize("path", ["/v1beta/models/sandbox-large:predict", "/gemini/v1/models/a:batchGenerateContent"])
+def test_what_gemini_has_beside_is_no_route(alone: GatewayProcess, path: str) -> None:
+    said = ask(alone, mint(alone)["credential"], BODIES["gemini"], path=path)
+    assert (said.status, said.error["status"], said.error["comptroller"]["code"]) == (404, "NOT_FOUND", "route_unknown")
+    assert "/v1beta/models/{name}:generateContent" in said.error["message"]
+
+
 @pytest.mark.parametrize("path", ["/v1beta/models", "/gemini/v1/models", "/v1/models"])
 def test_the_key_in_a_query_is_a_credential_and_tells_the_api(alone: GatewayProcess, path: str) -> None:
     credential = mint(alone)["credential"]

@@ -247,6 +247,29 @@ def test_the_input_is_given_back_once_the_provider_says_what_it_cost(
     assert nanos(row["charge_usd"]) == charged([line_of(sandbox, call_id)]) <= nanos(row["held_usd"]) < bound // 2
 
 
+def test_a_conversation_that_goes_on_is_held_at_what_was_billed_before(
+    gateway: GatewayProcess, sandbox: SandboxProcess
+) -> None:
+    """In this session; another one begins with the bytes of its body."""
+    credential = mint(gateway)["credential"]
+    turns = [{"role": "user", "content": "a word or two and no more than that " * 1_500}]
+    more = [{"role": "assistant", "content": "Yes."}, {"role": "user", "content": "And then?"}]
+    fields = {"model": LARGE, "max_tokens": 10}
+
+    def spend(known: str, messages: list[Any]) -> tuple[int, int]:
+        answer = ask(gateway, known, {**fields, "messages": messages}, path="/v1/messages")
+        row = settled_row(gateway, answer.call_id)
+        assert nanos(row["charge_usd"]) == charged([line_of(sandbox, answer.call_id)]) <= nanos(row["held_usd"])
+        return nanos(row["held_usd"]), row["input_tokens"]
+
+    cold, billed = spend(credential, turns)
+    warm, _ = spend(credential, [*turns, *more])
+    assert warm < cold // 2
+    assert warm >= 3_000 * billed
+    other, _ = spend(mint(gateway)["credential"], [*turns, *more])
+    assert other > cold
+
+
 def stream_of_messages(gateway: GatewayProcess, credential: str, body: Row) -> Any:
     return stream(gateway, credential, body, path="/v1/messages")
 

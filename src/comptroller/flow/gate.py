@@ -20,6 +20,7 @@ from comptroller.core.budget.scope import Facts
 from comptroller.core.budget.tree import BudgetTree
 from comptroller.core.identity.credential import Claims
 from comptroller.core.policy.break_glass import Broken
+from comptroller.core.pricing.prefix import Prefixes
 from comptroller.core.pricing.sizes import OutputSizes
 from comptroller.core.refusal import Refusal
 from comptroller.core.registry.registry import Registry
@@ -134,6 +135,7 @@ class Gate:
     callers: Callers = field(default_factory=Callers)  # who is remembered (flow/identify.py)
     stops: Stops = field(default_factory=Stops)  # replaced as a whole (control/stops.py), asked on every call
     broken: Broken = field(default_factory=Broken)  # replaced as a whole, asked only when policies say no
+    prefixes: Prefixes = field(default_factory=Prefixes)  # prompts that were metered since the start, by session
     sizes: OutputSizes = field(default_factory=OutputSizes)  # learned since the start; they steer, and limit nothing
     health: Healths = field(default_factory=Healths)  # of the providers
     runs: Runs = field(init=False)

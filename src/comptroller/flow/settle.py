@@ -48,6 +48,7 @@ def settle(gate: Gate, reservation: Reservation, attempt: Attempt) -> Receipt:
     ran_ahead = _ran_ahead(attempt, done)
     gate.tree.settle(reservation.attempt_id, done.posted)
     _close(gate, reservation, attempt)
+    _remember(gate, reservation, attempt, usage if done.end == "posted" else None, overrun=overrun)
     events = (
         *_overrun_events(gate, reservation, done, overrun),
         *_ahead_events(gate, reservation, ran_ahead),
@@ -122,6 +123,18 @@ def _close(gate: Gate, reservation: Reservation, attempt: Attempt) -> None:
     if attempt.meter is not None and reservation.leased and attempt.outcome in {"completed", "capped"}:
         more = _MORE_AFTER_A_CUT if attempt.outcome == "capped" else 1
         gate.sizes.learn(size_key(reservation.caller, reservation.decision), more * attempt.meter.seen_output_tokens)
+
+
+def _remember(gate: Gate, reservation: Reservation, attempt: Attempt, usage: Usage | None, *, overrun: bool) -> None:
+    """What this prompt was billed as bounds the next one that extends it. Not where we changed more than the limit."""
+    asked, session = reservation.request.asked, reservation.caller.session.id
+    if overrun:
+        gate.prefixes.forget(session)
+        return
+    unchanged = asked.output_limit is None or reservation.output_limit == asked.output_limit
+    if asked.prompt is not None and usage is not None and attempt.outcome == "completed" and unchanged:
+        provider = reservation.decision.provider.name
+        gate.prefixes.remember(session, provider, reservation.decision.name, asked.prompt, usage.input_tokens)
 
 
 def _overrun_events(

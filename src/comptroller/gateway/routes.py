@@ -120,6 +120,8 @@ class Routes:
             name = named.name_in(path)
             if name:
                 found = named.by_method.get(method) or named.by_method[OTHERWISE]
+                if found.target is None and not named.after and ":" in name:
+                    continue  # a method of the model that is not routed: there is no such way
                 return Found(found.target, found.methods, name)
         return Found(None)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from comptroller.core.money import UNITS_PER_PRICE
+from comptroller.core.pricing.prefix import Prompt
 from comptroller.core.pricing.rates import DEFAULT_TIER, tier_name
 from comptroller.core.pricing.tariff import Reach, Tariff
 from comptroller.core.refusal import Refusal
@@ -48,6 +49,7 @@ class Asked(msgspec.Struct, frozen=True):
     characters: int = 0  # no more than this are spoken
     sound: bool = False  # audio is heard, and billed by its length or by its tokens
     audio_ms: int | None = None  # it is no longer than this; None: that cannot be told
+    prompt: Prompt | None = None  # what feeds it, where it may extend one that was metered
 
 
 class ModelLimits(msgspec.Struct, frozen=True):

@@ -51,6 +51,7 @@ CONFIG = Names(
         *("maxOutputTokens", "candidateCount", "stopSequences", "temperature", "topP", "topK", "seed"),
         *("presencePenalty", "frequencyPenalty", "responseLogprobs", "logprobs", "enableEnhancedCivicAnswers"),
         *("responseMimeType", "responseSchema", "responseJsonSchema", "responseFormat", "responseModalities"),
+        "_responseJsonSchema",
         *("speechConfig", "thinkingConfig", "imageConfig", "mediaResolution", "audioTimestamp"),
         *CONFIG_SWITCHES,
     }
