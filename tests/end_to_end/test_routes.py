@@ -202,6 +202,19 @@ def test_none_of_them_sends_anything_without_a_credential_or_a_budget(
 
 
 @pytest.mark.parametrize(("path", "method", "dialect"), PAID)
+def test_none_of_them_sends_anything_for_a_model_without_a_price(
+    gateway: GatewayProcess, sandbox: SandboxProcess, path: str, method: str, dialect: str
+) -> None:
+    named = {} if "sandbox-large" in path else {"model": "unpriced"}
+    target = path.replace("sandbox-large", "unpriced")
+    said = send(gateway, mint(gateway)["credential"], dialect, BODIES[dialect] | named, target, method)
+    assert said.status == 402
+    assert said.headers["x-comptroller-refusal"] == "price_unknown"
+    assert b"its tokens" in said.body, "what is missing is named"
+    assert sandbox.requests() == []
+
+
+@pytest.mark.parametrize(("path", "method", "dialect"), PAID)
 @pytest.mark.parametrize("spelled", [*SPELLED, "letters"])
 def test_another_spelling_of_its_path_is_no_way_around(
     gateway: GatewayProcess, sandbox: SandboxProcess, path: str, method: str, dialect: str, spelled: str

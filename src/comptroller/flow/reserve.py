@@ -103,7 +103,12 @@ def _shadowed(draw: Draw) -> tuple[str, ...]:
 
 def _too_dear(draw: Draw, window: Window, bound: Estimate, fits: int) -> Refusal:
     least = bound.least_output_tokens
-    refusal = _exhausted(draw, window, amounts(bound, bound.all_output(least)).of(window.budget.unit), max(0, fits))
+    refusal = _exhausted(
+        draw,
+        window,
+        amounts(bound, bound.all_output(least)).of(window.budget.unit),
+        None if bound.fixed else max(0, fits),
+    )
     if not refusal.largest_output_tokens or least == bound.wanted_output_tokens:  # hidden, or not the reason
         return refusal
     why = f" It is cut down to {least} output tokens at the least, unless it asks for fewer itself."

@@ -93,6 +93,7 @@ class Estimate(msgspec.Struct, frozen=True):
     factor_bp: int = FACTOR_ONE_BP  # raised after an overrun
     fees: int = 0  # beside tokens: nano-USD per million requests such as this one
     calls: int = 1  # that it counts as
+    fixed: bool = False  # its output cannot be limited
 
     @property
     def free(self) -> bool:
@@ -197,6 +198,7 @@ def estimate(
         output_rate=dearest.output,
         factor_bp=factor_bp,
         fees=dearest.request + searches + made + heard,
+        fixed=asked.output_fixed,
     )
 
 
