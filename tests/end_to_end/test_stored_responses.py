@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 
 from tests.end_to_end.caller import Row, ask, eventually, mint, nanos, settled_row, unanswered
-from tests.harness.configuration import budget, identity, process, registry
+from tests.harness.configuration import budget, identity, model, process, provider, registry
 from tests.harness.gateway import GatewayProcess
 from tests.sandbox.process import SandboxProcess, charged
 
@@ -184,6 +185,34 @@ def test_what_was_made_when_the_gateway_was_killed_is_nobodys(gateway: GatewayPr
     gateway.start()
     for each in (maker, other):
         assert_nobodys(client_of(gateway, each), made)
+
+
+def test_it_stays_with_the_provider_that_has_it(tmp_path: Path, sandbox: SandboxProcess) -> None:
+    """Another provider of the model is healthy, stands first in the registry, and does not know the response."""
+    budgets = [budget("all", "100.00 USD")]
+
+    def served_by(*names: str) -> Row:
+        return registry(budgets, MEMBERS, {"sandbox-*": model(*names)})
+
+    with SandboxProcess() as other:
+        providers = {"other": provider(other.url), "sandbox": provider(sandbox.url)}
+        files = process(sandbox.url, providers=providers)
+        with GatewayProcess(tmp_path, files, served_by("sandbox")) as gateway:
+            maker = client_of(gateway, opened(gateway))
+            first = maker.responses.create(model=MODEL, input=ASK)
+            gateway.write_registry(served_by("other", "sandbox"))
+            gateway.command("apply", "--yes")
+            assert go_on(maker, first.id).output_text
+            assert maker.responses.retrieve(first.id).id == first.id
+            failing = {"sandbox": {"fault": "server_error"}}
+            assert refused(partial(go_on, maker, first.id, extra_body=failing))[0] == 500
+            gateway.write_registry(served_by("other"))
+            gateway.command("apply", "--yes")
+            for act in (partial(go_on, maker, first.id), partial(maker.responses.retrieve, first.id)):
+                status, code, message = refused(act)
+                assert (status, code) == (402, "provider_unavailable")
+                assert "has what the request names" in message
+            assert other.requests() == [], "a response that it never had was not asked of it"
 
 
 @pytest.mark.parametrize("query", ["stream=true", "stream=1&limit=2", "str%65am=true"])

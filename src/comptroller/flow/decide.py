@@ -137,7 +137,8 @@ def provider_for(
         return resort
     if stopped is not None:
         return refusal_of(stopped)
-    why = "; ".join(reasons) or "no other than those that were left out"
+    # Who reads this where all were left out named an object (call.py): only one provider has it.
+    why = "; ".join(reasons) or "the provider that has what the request names is not among them"
     return Refusal(
         code="provider_unavailable",
         sentence=f"No provider serves {model.pattern!r} for the environment {environment}: {why}.",
