@@ -27,6 +27,7 @@ def test_another_version_stands_in_the_place_of_v1(version_path: str, path: str)
         ("/v1/embeddings", "/openai/deployments/prod-4o/embeddings?api-version=2024-10-21"),
         ("/v1/audio/transcriptions", "/openai/deployments/prod-4o/audio/transcriptions?api-version=2024-10-21"),
         ("/v1/responses", "/openai/responses?api-version=2024-10-21"),
+        ("/v1/responses?include=a", "/openai/responses?api-version=2024-10-21&include=a"),
     ],
 )
 def test_azure_has_some_routes_below_a_deployment(path: str, found: str) -> None:

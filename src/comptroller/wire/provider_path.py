@@ -29,6 +29,7 @@ def versioned_path(path: str, version_path: str) -> str:
 
 def azure_path(path: str, deployment: str, api_version: str) -> str:
     """The path of a route of Azure OpenAI that has a deployment and an api-version in it."""
-    route = path.removeprefix(_VERSION)
+    route, _, query = path.removeprefix(_VERSION).partition("?")
     below = f"/deployments/{quote(deployment, safe='')}" if route in _DEPLOYED else ""
-    return f"/openai{below}{route}?api-version={quote(api_version, safe='')}"
+    more = f"&{query}" if query else ""
+    return f"/openai{below}{route}?api-version={quote(api_version, safe='')}{more}"
