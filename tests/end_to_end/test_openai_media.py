@@ -178,6 +178,15 @@ def test_an_image_without_a_price_is_refused_and_says_which_one_is_missing(
         assert sandbox.requests() == []
 
 
+def test_an_image_too_dear_is_refused_whole(gateway: GatewayProcess, sandbox: SandboxProcess) -> None:
+    """Nothing in the request could make it cheaper, so nobody is told to ask for fewer tokens."""
+    with connect(gateway, "agent/poor") as poor, pytest.raises(openai.APIStatusError) as refused:
+        poor.images.generate(model="sandbox-image", prompt="A hold.", quality="low")
+    assert (refused.value.status_code, refused.value.code) == (402, "budget_exhausted")
+    assert "output tokens" not in str(refused.value)
+    assert sandbox.requests() == []
+
+
 @pytest.mark.parametrize("fault", ["no_usage", "server_error_billed", "cut", "malformed_json"])
 def test_an_image_that_fails_is_never_free(
     client: openai.OpenAI, gateway: GatewayProcess, sandbox: SandboxProcess, fault: str
