@@ -1,9 +1,10 @@
 """Stored responses belong to their maker: two identities on one provider key have nothing of each other's."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import openai
 import pytest
@@ -36,12 +37,23 @@ def opened(gateway: GatewayProcess, name: str = "agent/ant", **given: object) ->
     return gateway.admin("POST", "/sessions/open", {"identity": name, **given})
 
 
-def client_of(gateway: GatewayProcess, session: Row) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=session["credential"], max_retries=0)
+Connect = Callable[[GatewayProcess, Row], openai.OpenAI]
 
 
 @pytest.fixture
-def ant(gateway: GatewayProcess, sandbox: SandboxProcess) -> openai.OpenAI:
+def client_of() -> Iterator[Connect]:
+    """Clients of a gateway, for sessions; all are closed in the end."""
+    with ExitStack() as clients:
+
+        def connect(gateway: GatewayProcess, session: Row) -> openai.OpenAI:
+            url, key = f"{gateway.url}/v1", session["credential"]
+            return clients.enter_context(openai.OpenAI(base_url=url, api_key=key, max_retries=0))
+
+        yield connect
+
+
+@pytest.fixture
+def ant(gateway: GatewayProcess, sandbox: SandboxProcess, client_of: Connect) -> openai.OpenAI:
     return client_of(gateway, opened(gateway))
 
 
@@ -61,7 +73,8 @@ def refused(act: Callable[[], object]) -> tuple[int, Any, str]:
 
 
 def go_on(client: openai.OpenAI, name: str, **given: Any) -> Any:
-    return client.responses.create(model=MODEL, input="And budgets?", previous_response_id=name, **given)
+    responses = cast("Any", client.responses)  # one overload for each way to stream
+    return responses.create(model=MODEL, input="And budgets?", previous_response_id=name, **given)
 
 
 def assert_nobodys(client: openai.OpenAI, name: str) -> None:
@@ -130,7 +143,7 @@ def test_the_acts_are_recorded_and_cost_nothing(
 
 
 def test_another_identity_on_the_same_key_has_nothing_of_it(
-    ant: openai.OpenAI, gateway: GatewayProcess, sandbox: SandboxProcess
+    ant: openai.OpenAI, gateway: GatewayProcess, sandbox: SandboxProcess, client_of: Connect
 ) -> None:
     first = ant.responses.create(model=MODEL, input=ASK)
     seen = len(sandbox.requests())
@@ -140,7 +153,9 @@ def test_another_identity_on_the_same_key_has_nothing_of_it(
     assert ant.responses.retrieve(first.id).id == first.id
 
 
-def test_sessions_of_one_tree_and_of_one_identity_share(gateway: GatewayProcess, sandbox: SandboxProcess) -> None:
+def test_sessions_of_one_tree_and_of_one_identity_share(
+    gateway: GatewayProcess, sandbox: SandboxProcess, client_of: Connect
+) -> None:
     parent = opened(gateway)
     child = opened(gateway, "agent/bee", parent=parent["session"])
     above, below = client_of(gateway, parent), client_of(gateway, child)
@@ -158,7 +173,7 @@ def test_what_is_not_stored_is_nobodys(ant: openai.OpenAI, sandbox: SandboxProce
     assert_nobodys(ant, ant.responses.create(model=MODEL, input=ASK, store=False).id)
 
 
-def test_a_restart_keeps_whose_it_is(gateway: GatewayProcess, sandbox: SandboxProcess) -> None:
+def test_a_restart_keeps_whose_it_is(gateway: GatewayProcess, sandbox: SandboxProcess, client_of: Connect) -> None:
     parent, other = opened(gateway), opened(gateway, "agent/wasp")
     maker = client_of(gateway, parent)
     first = maker.responses.create(model=MODEL, input=ASK)
@@ -175,7 +190,9 @@ def test_a_restart_keeps_whose_it_is(gateway: GatewayProcess, sandbox: SandboxPr
     assert_nobodys(maker, gone.id)
 
 
-def test_what_was_made_when_the_gateway_was_killed_is_nobodys(gateway: GatewayProcess, sandbox: SandboxProcess) -> None:
+def test_what_was_made_when_the_gateway_was_killed_is_nobodys(
+    gateway: GatewayProcess, sandbox: SandboxProcess, client_of: Connect
+) -> None:
     maker, other = opened(gateway), opened(gateway, "agent/wasp")
     known = set(sandbox.stored())
     body = {"model": MODEL, "input": ASK, "sandbox": {"first_byte_delay_s": 60}}
@@ -187,7 +204,7 @@ def test_what_was_made_when_the_gateway_was_killed_is_nobodys(gateway: GatewayPr
         assert_nobodys(client_of(gateway, each), made)
 
 
-def test_it_stays_with_the_provider_that_has_it(tmp_path: Path, sandbox: SandboxProcess) -> None:
+def test_it_stays_with_the_provider_that_has_it(tmp_path: Path, sandbox: SandboxProcess, client_of: Connect) -> None:
     """Another provider of the model is healthy, stands first in the registry, and does not know the response."""
     budgets = [budget("all", "100.00 USD")]
 
