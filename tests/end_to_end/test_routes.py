@@ -11,7 +11,7 @@ import pytest
 
 from comptroller.app import ROUTES
 from comptroller.gateway.routes import NAME, ModelCall
-from tests.end_to_end.caller import Said, ask, chat, mint, nanos, settled_row
+from tests.end_to_end.caller import Said, ask, chat, mint, nanos, row_of, settled_row
 from tests.harness.configuration import budget, model, process, registry
 from tests.harness.forms import FORM_TYPE, form, wav
 from tests.harness.gateway import GatewayProcess
@@ -26,7 +26,9 @@ def asked(path: str) -> str:
 
 
 EVERY = [(path, method, target) for path, targets in ROUTES.table.items() for method, target in targets.items()]
-CALLS = [(asked(path), method, target.dialect.name) for path, method, target in EVERY if isinstance(target, ModelCall)]
+GOVERNED = [
+    (asked(path), method, target.dialect.name) for path, method, target in EVERY if isinstance(target, ModelCall)
+]
 FREE = [
     (path.replace(NAME, "sandbox-large"), method)
     for path, method, target in EVERY
@@ -69,9 +71,12 @@ UNSTREAMED = {
     *("openai_embeddings", "openai_moderations", "anthropic_count_tokens", "openai_image_variations", "openai_speech"),
     *("gemini", "gemini_count_tokens", "gemini_embeddings"),  # or by the path
 }
+# About an object that the caller has made before: test_stored_responses.py. Here nobody has made one.
+OF_OBJECTS = {"openai_stored_responses"}
 FORMS = {"openai_image_edits", "openai_image_variations", "openai_transcriptions", "openai_translations"}
 # Providers take nothing for these: policed and recorded, and no call.
 NOTHING_TAKEN = {"openai_moderations", "anthropic_count_tokens", "gemini_count_tokens"}
+CALLS = [call for call in GOVERNED if call[2] not in OF_OBJECTS]
 PAID = [call for call in CALLS if call[2] not in NOTHING_TAKEN]
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "post")
 
@@ -125,7 +130,7 @@ SPELLED = [
 
 
 def test_the_table_has_both_kinds() -> None:
-    assert {dialect for _, _, dialect in CALLS} == BODIES.keys()
+    assert {dialect for _, _, dialect in GOVERNED} == BODIES.keys() | OF_OBJECTS
     assert ("/v1/models", "GET") in FREE
     assert ("/", "HEAD") in FREE
 
@@ -173,6 +178,17 @@ def test_what_providers_take_nothing_for_is_recorded_and_draws_on_nothing(
     assert {row["name"]: row["held"] for row in gateway.admin("GET", "/budgets")} == before
     (shown,) = [each for each in gateway.admin("GET", "/sessions?limit=1000") if each["id"] == session["session"]]
     assert shown["spent"]["model_calls"] == 0
+
+
+@pytest.mark.parametrize(("path", "method", "dialect"), [call for call in GOVERNED if call[2] in OF_OBJECTS])
+def test_what_is_about_an_object_sends_nothing_for_whoever_has_not_made_it(
+    gateway: GatewayProcess, sandbox: SandboxProcess, path: str, method: str, dialect: str
+) -> None:
+    assert ask(gateway, None, b"", path=path, method=method).status == 401
+    said = ask(gateway, mint(gateway)["credential"], b"", path=path, method=method)
+    assert (said.status, said.code) == (404, "object_not_found")
+    assert row_of(gateway, said.call_id)["refusal"] == "object_not_found"
+    assert sandbox.requests() == []
 
 
 @pytest.mark.parametrize(("path", "method", "dialect"), PAID)
@@ -281,7 +297,7 @@ def test_every_other_way_is_refused(alone: GatewayProcess, ear: Ear, path: str) 
     credential = mint(alone)["credential"]
     target = path.replace(NAME, "sandbox-large")
     for method in METHODS:
-        if method in ROUTES.table.get(path, {}):
+        if isinstance(ROUTES.find(method, target).target, ModelCall) or method in ROUTES.table.get(path, {}):
             continue
         said = ask(alone, credential, BODIES["anthropic_messages"], path=target, method=method)
         assert said.status in {400, 404, 405}, (method, target)

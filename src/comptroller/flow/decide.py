@@ -137,8 +137,9 @@ def provider_for(
         return resort
     if stopped is not None:
         return refusal_of(stopped)
+    why = "; ".join(reasons) or "no other than those that were left out"
     return Refusal(
         code="provider_unavailable",
-        sentence=f"No provider serves {model.pattern!r} for the environment {environment}: {'; '.join(reasons)}.",
+        sentence=f"No provider serves {model.pattern!r} for the environment {environment}: {why}.",
         hint="Ask whoever runs the gateway to check [providers] in comptroller.toml.",
     )

@@ -30,6 +30,7 @@ from comptroller.flow.callers import Callers
 from comptroller.flow.chain import chain_of
 from comptroller.flow.health import Healths
 from comptroller.flow.journal import Journal
+from comptroller.flow.kept import Kept
 from comptroller.flow.key_mask import KeyMask
 from comptroller.flow.live import LiveCalls
 from comptroller.flow.observer import Observer
@@ -138,6 +139,7 @@ class Gate:
     prefixes: Prefixes = field(default_factory=Prefixes)  # prompts that were metered since the start, by session
     sizes: OutputSizes = field(default_factory=OutputSizes)  # learned since the start; they steer, and limit nothing
     health: Healths = field(default_factory=Healths)  # of the providers
+    objects: Kept = field(default_factory=Kept)  # what they keep for us, and whose it is
     runs: Runs = field(init=False)
     draining: bool = False
 

@@ -33,7 +33,7 @@ def reserve(
     decision, draw, bound = weighed.decision, weighed.draw, weighed.bound
     number, body = attempt_id(call.id, len(tried) + 1), call.body
     digest = gate.credentials.digest(body)
-    asked, ruling = call.request.asked, permit.ruling
+    asked, ruling = call.asked, permit.ruling
     facts = call_facts(
         call.dialect, call.id, caller, weighed.now_ns, asked, decision, body, digest, call.sender, ruling
     )

@@ -95,7 +95,7 @@ def _exact(reservation: Reservation, usage: Usage | None, rates: Rates | None) -
 def _unpriced(reservation: Reservation, usage: Usage, rates: Rates) -> tuple[str, ...]:
     """What of the usage has no price, in words."""
     asked = reservation.request.asked
-    return unpriced(usage, rates, images_sent=bool(asked.images or asked.unbounded), sound=asked.sound)
+    return unpriced(usage, rates, images_sent=asked.may_hold_images, sound=asked.sound)
 
 
 def _seen(reservation: Reservation, attempt: Attempt) -> Amounts | None:

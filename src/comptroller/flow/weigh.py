@@ -48,7 +48,7 @@ def weigh(
     draw = gate.tree.drawn_by(scope_facts, now_ns)
     asked = _counted(gate, caller, decision, asked)
     if beside is not None:
-        draw = Draw(draw.pooled, (*draw.meters, beside), escrows=draw.escrows)
+        draw = Draw(draw.pooled, (*draw.meters, beside), draw.own, draw.escrows)
     money = "usd" in draw.units
     metered = money or "tokens" in draw.units or "thinking_tokens" in draw.units
     sizes = (asked, decision.model.limits, rates, decision.bound.factor_bp)

@@ -6,8 +6,7 @@ or shape the answer alone. Whatever is not known to be either of them is a part.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
+from collections.abc import Mapping, Set
 from hashlib import blake2b
 
 import msgspec
@@ -35,7 +34,7 @@ _ENCODER = msgspec.json.Encoder()
 
 
 def with_prompt(
-    asked: Asked, dialect: str, fields: Mapping[str, msgspec.Raw], plain: AbstractSet[str], body_bytes: int
+    asked: Asked, dialect: str, fields: Mapping[str, msgspec.Raw], plain: Set[str], body_bytes: int
 ) -> Asked:
     """What was asked, with the digests of its prompt where that may be counted as a prefix later, or extend one.
 

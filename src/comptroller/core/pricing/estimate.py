@@ -14,6 +14,7 @@ from comptroller.core.pricing.prefix import Prompt
 from comptroller.core.pricing.rates import DEFAULT_TIER, tier_name
 from comptroller.core.pricing.tariff import Reach, Tariff
 from comptroller.core.refusal import Refusal
+from comptroller.core.work.stored import Earlier, StoredUse
 
 FACTOR_ONE_BP = 10_000
 MIN_OUTPUT_TOKENS = 1_024
@@ -43,6 +44,9 @@ class Asked(msgspec.Struct, frozen=True):
     free: bool = False  # providers take nothing for it: policies decide, and no budget counts it
     rounds: int = 1  # the provider may fill its context so often: once for each prompt, or each call of its own tools
     free_unpriced: bool = False  # the same as `free` for a model without a price
+    stored: StoredUse | None = None  # what it has to do with what is stored at the provider; None: nothing
+    earlier: Earlier | None = None  # the stored context that it goes on with, as our records know it
+    shortened: bool = False  # the provider may leave out a part of the context: more is stored than it reports
     output_fixed: bool = False  # nothing in the request can limit its output: all that the model can make is held
     pictures: int = 0  # no more images than this are made
     variant: str | None = None  # what their price depends on, as the price book names it beside tiers
@@ -50,6 +54,20 @@ class Asked(msgspec.Struct, frozen=True):
     sound: bool = False  # audio is heard, and billed by its length or by its tokens
     audio_ms: int | None = None  # it is no longer than this; None: that cannot be told
     prompt: Prompt | None = None  # what feeds it, where it may extend one that was metered
+
+    @property
+    def may_hold_images(self) -> bool:
+        """Whether images may be in its context."""
+        goes_on = self.stored is not None and self.stored.named is not None
+        return bool(self.images or self.unbounded) or goes_on
+
+    @property
+    def beyond(self) -> tuple[str, ...]:
+        """Parts whose size is neither in the body nor known, in words."""
+        if self.earlier is None or (self.earlier.tokens is not None and self.earlier.model == self.model):
+            return self.unbounded
+        why = "whose size nobody knows" if self.earlier.tokens is None else "of another model"
+        return (*self.unbounded, f"a stored response {why}")
 
 
 class ModelLimits(msgspec.Struct, frozen=True):
@@ -156,7 +174,7 @@ def estimate(
     if isinstance(input_tokens, Refusal):
         if metered:
             return input_tokens
-        input_tokens = asked.text_tokens
+        input_tokens = asked.text_tokens + _earlier_tokens(asked)
     dearest = tariff.dearest(tiers, _reach(asked), -(-input_tokens * factor_bp // FACTOR_ONE_BP))
     if dearest.missing is not None and money:
         return _price_missing(asked.model, dearest.missing)
@@ -209,7 +227,7 @@ def _reach(asked: Asked) -> Reach:
         asked.audio_input,
         asked.audio_output,
         asked.images > 0,
-        bool(asked.unbounded),
+        bool(asked.unbounded or asked.earlier),
         asked.long_cache_writes,
         asked.web_searches > 0,
         asked.file_searches > 0,
@@ -222,13 +240,18 @@ def _reach(asked: Asked) -> Reach:
 def _input_bound(asked: Asked, limits: ModelLimits, *, timed: bool) -> int | Refusal:
     if asked.images and limits.max_image_tokens is None:
         return _unbounded(asked.model, "images", "`max_image_tokens`")
-    outside = asked.unbounded if timed or not asked.sound else (*asked.unbounded, "audio")
+    outside = asked.beyond if timed or not asked.sound else (*asked.beyond, "audio")
     if outside:
         if limits.context_window is None:
             return _unbounded(asked.model, _listed(outside), "`context_window`")
         return limits.context_window * asked.rounds
-    bound = asked.text_tokens + asked.images * (limits.max_image_tokens or 0) + limits.overhead_tokens
+    images = asked.images * (limits.max_image_tokens or 0)
+    bound = asked.text_tokens + _earlier_tokens(asked) + images + limits.overhead_tokens
     return bound if limits.context_window is None else min(bound, limits.context_window * asked.rounds)
+
+
+def _earlier_tokens(asked: Asked) -> int:
+    return (asked.earlier.tokens or 0) if asked.earlier is not None else 0
 
 
 def _price_missing(model: str, what: str) -> Refusal:
