@@ -61,8 +61,18 @@ fuzz: $(VENV)/dev.stamp ## ten minutes of broken requests at the data plane; ARG
 	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 .PHONY: real
-real: $(VENV)/dev.stamp ## the gateway in front of a real local language model
-	@tests/real/run.sh $(ARGS)
+real: $(VENV)/dev.stamp .venv-real/stamp ## the gateway in front of a real local language model
+	@$(BIN)/python -m tests.real --model-python .venv-real/bin/python $(ARGS)
+
+CLIENTS := .venv-aider/stamp .venv-examples/stamp .venv-langchain/stamp .venv-llm/stamp .venv-node/clients.stamp
+
+.PHONY: clients
+clients: $(VENV)/dev.stamp $(CLIENTS) ## the agents that people run, through the gateway; ARGS="codex llm" picks some
+	@$(BIN)/python -m tests.clients $(ARGS)
+
+.PHONY: clients-real
+clients-real: $(VENV)/dev.stamp $(CLIENTS) .venv-real/stamp ## some of them on a real local language model
+	@$(BIN)/python -m tests.clients --model-python .venv-real/bin/python $(ARGS)
 
 ##@ Keep
 .PHONY: lock
@@ -73,6 +83,10 @@ lock: $(VENV)/dev.locked ## write the hash-pinned locks anew; ARGS=--upgrade tak
 	@$(BIN)/uv pip compile --group pyproject.toml:anthropic-old $(LOCKED) --output-file requirements/anthropic-old.txt $(ARGS)
 	@$(BIN)/uv pip compile --group pyproject.toml:examples $(LOCKED) --output-file requirements/examples.txt $(ARGS)
 	@$(BIN)/uv pip compile --group pyproject.toml:litellm $(LOCKED) --output-file requirements/litellm.txt $(ARGS)
+	@$(BIN)/uv pip compile --group pyproject.toml:aider $(LOCKED) --output-file requirements/aider.txt $(ARGS)
+	@$(BIN)/uv pip compile --group pyproject.toml:langchain $(LOCKED) --output-file requirements/langchain.txt $(ARGS)
+	@$(BIN)/uv pip compile --group pyproject.toml:llm $(LOCKED) --output-file requirements/llm.txt $(ARGS)
+	@$(BIN)/uv pip compile --group pyproject.toml:node $(LOCKED) --output-file requirements/node.txt $(ARGS)
 	@echo "requirements/*.txt are up to date"
 
 .PHONY: clean
@@ -135,4 +149,10 @@ $(VENV)/dev.stamp: $(VENV)/dev.locked pyproject.toml
 	@echo "installing $< into .venv-$*; this happens once"
 	@$(PYTHON) -m venv --clear .venv-$*
 	@.venv-$*/bin/python -m pip --disable-pip-version-check --no-input install -qq --require-hashes --no-deps -r $<
+	@touch $@
+
+.venv-node/clients.stamp: .venv-node/stamp tests/clients/node/package.json tests/clients/node/package-lock.json
+	@echo "installing the clients of tests/clients/node into .venv-node (1.3 GB, this happens once)"
+	@cp tests/clients/node/package.json tests/clients/node/package-lock.json .venv-node/
+	@PATH="$(CURDIR)/.venv-node/bin:$$PATH" npm install --prefix .venv-node --no-save --no-fund --no-audit --loglevel=error
 	@touch $@

@@ -31,12 +31,14 @@ from comptroller.core.budget.hold import NOTHING, WindowKey
 from comptroller.core.budget.meter import LEDGER_KEY, ledger_key
 from comptroller.core.budget.tree import BudgetTree
 from comptroller.core.identity.admin import Admins
-from comptroller.core.instant import format_instant
+from comptroller.core.instant import DAY_NS, format_instant
 from comptroller.core.money import format_usd
 from comptroller.core.registry.build import build, nothing_installed
 from comptroller.core.registry.registry import Registry
 from comptroller.core.work.stop import Stops
+from comptroller.core.work.stored import LASTS_DAYS
 from comptroller.flow.gate import Gate, Limits
+from comptroller.flow.kept import MOST, Kept
 from comptroller.flow.live import LiveCalls
 from comptroller.gateway import collector
 from comptroller.gateway.certificates import Certificate, read_certificates, renew_forever
@@ -156,6 +158,7 @@ async def _join(
         observer=telemetry.observer(egress, environ, __version__, clock.now_ns),
         warn=telemetry.log.say,
         stops=stops,
+        objects=Kept(await store.live_objects(clock.now_ns() - LASTS_DAYS * DAY_NS, MOST)),
     )
     spent = await store.instance_balances([LEDGER_KEY], sorted(live))
     worked_ns = await store.last_at_work(sorted({session.top for session in live.values()}))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.bench import calls, growth, latency, litellm, machine, profile, stops, streams
+from tests.bench import calls, growth, latency, litellm, machine, profile, starvation, stops, streams
 from tests.bench.figures import Figure
 from tests.bench.load import LoadFailed
 from tests.bench.page import publish
@@ -25,6 +25,7 @@ PARTS: Mapping[str, Callable[[Bench], list[Figure]]] = {
     calls.PART: calls.measure,
     latency.PART: latency.measure,
     streams.PART: streams.measure,
+    starvation.PART: starvation.measure,
     stops.PART: stops.measure,
     growth.IDENTITIES: growth.measure_identities,
     growth.RECORDS: growth.measure_records,

@@ -12,15 +12,24 @@ import pytest
 from comptroller.control import admins, api, break_glass, policy, registry, tokens
 from comptroller.control.door import Outside
 from comptroller.control.problem import ControlProblem
+from comptroller.core.budget.hold import NOTHING
+from comptroller.core.budget.meter import Meter
 from comptroller.core.identity.admin import BOOTSTRAP, Actor
 from comptroller.core.instant import NANOS_PER_SECOND
 from comptroller.core.policy.break_glass import ASK_KEPT_NS
 from comptroller.core.refusal import Refusal
+from comptroller.core.work.bounds import Bounds
 from comptroller.core.work.stop import EVERYTHING, StopKey
+from comptroller.flow.caller import Caller
+from comptroller.flow.decide import Decision, decide
+from comptroller.flow.identify import identify
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.models import Reachable, reachable_model
+from comptroller.flow.weigh import Weighed, weigh
+from comptroller.wire.openai_chat.dialect import OpenAIChat
 from tests.control.asgi import Admin, ask
 from tests.control.house import SANDBOX, House, document, opened
+from tests.harness.configuration import identity
 
 ADA, EVE = Actor("ada", "admin", named=True), Actor("eve", "approver", named=True)
 KEYS: tuple[StopKey, ...] = (("team", "red"), EVERYTHING)
@@ -65,6 +74,28 @@ async def test_it_is_in_force_from_its_confirmation_and_ends_by_itself(
     assert applying(house) == []
     assert (await break_glass.list_grants(house.office))[0].state == "over"
     assert (await break_glass.end(house.office, grant_id, ADA)).ended_by is None, "it had ended"
+
+
+async def test_it_shows_nobody_the_amounts_of_a_session_above(tmp_path: Path) -> None:
+    """What is drawn on is one window more, and whose amounts are whose stays as it was."""
+    members = {"agent/ant": identity("red"), "agent/bee": identity("red", may_act=["agent/ant"])}
+    async with opened(tmp_path, identities=members) as house:
+        gate, office = house.gate, house.office
+        top = await tokens.open_session(office, tokens.OpenRequest(identity="agent/ant"), "admin")
+        below = tokens.OpenRequest(identity="agent/bee", parent=top.session)
+        bee = await tokens.open_session(office, below, "agent/ant")
+        caller, dialect = identify(gate, [bee.credential]), OpenAIChat()
+        assert isinstance(caller, Caller)
+        asked = dialect.read_request(b'{"model": "sandbox-large", "messages": [{"role": "user", "content": "hi"}]}')
+        assert not isinstance(asked, Refusal), asked
+        decision = decide(gate, dialect, caller, "sandbox-large")
+        assert isinstance(decision, Decision), decision
+        grant = Meter("brk_1", Bounds(usd_nanos=USD), NOTHING)
+        for beside in (None, grant):
+            weighed = weigh(gate, caller, decision, asked.asked, beside)
+            assert isinstance(weighed, Weighed), weighed
+            shown = {window.key.instance for window in weighed.draw.windows if weighed.draw.shows(window)}
+            assert (bee.session in shown, top.session in shown) == (True, False)
 
 
 async def test_its_natural_end_is_on_record_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

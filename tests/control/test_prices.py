@@ -60,9 +60,9 @@ async def test_what_has_no_price_says_why(tmp_path: Path) -> None:
         assert sheet.prices == []
         assert "no line of the registry is for it" in sheet.notes[0]
         assert "No entry of the registry serves this model" in sheet.notes[1]
-        await with_shipped(house, ("gpt-99", "whisper-1"))
+        await with_shipped(house, ("gpt-99", "moderation"))
         assert "does not know the model" in show_prices(house.office, "gpt-99", "sandbox", None).notes[0]
-        assert "no price for input tokens" in show_prices(house.office, "whisper-1", None, None).notes[0]
+        assert "no price for input tokens" in show_prices(house.office, "moderation", None, None).notes[0]
         assert show_prices(house.office, "sandbox-large", None, date(2025, 12, 31)).prices == []
         with pytest.raises(ControlProblem, match="no provider 'sandbx'"):
             show_prices(house.office, "gpt-99", "sandbx", None)

@@ -1,6 +1,7 @@
 """Sessions and their bounds: what the registry says of them, how they end, and what a restart keeps."""
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -146,6 +147,33 @@ async def test_an_identity_has_so_many_sessions_open_at_once(tmp_path: Path, pro
     async with opened(tmp_path) as house:
         with pytest.raises(ControlProblem, match="open sessions"):
             await tokens.mint(house.office, "agent/ant", None, "admin")
+
+
+async def test_in_a_sandbox_each_person_has_so_many(tmp_path: Path) -> None:
+    """It is one identity of many: whoever comes first does not keep all others out."""
+    issuer = {"kind": "oidc", "url": "http://127.0.0.1:1", "audience": "here", "unregistered": "sandbox"}
+    budgets = [
+        configuration.budget("all", "9 USD"),
+        configuration.budget("each", "1 USD", scope={"identity": "agent/visitor"}, per="subject"),
+    ]
+    known: dict[str, Any] = {
+        "identities": {"agent/visitor": configuration.identity("red", environment="experimentation")},
+        "issuers": {"corp": issuer | {"sandbox": "agent/visitor"}},
+        "bounds": {"agent": {"sessions": 2}},
+        "budgets": budgets,
+    }
+    async with opened(tmp_path, **known) as house:
+
+        async def enter(who: str) -> None:
+            request = OpenRequest(identity="agent/visitor", subject=who)
+            await tokens.open_session(house.office, request, who)
+
+        for who in ("corp:ada", "corp:ada", "corp:bob"):
+            await enter(who)
+        with pytest.raises(ControlProblem, match="corp:ada has 2 open sessions of at most 2 in agent/visitor") as no:
+            await enter("corp:ada")
+        assert no.value.code == "session_limit"
+        await enter("corp:bob")
 
 
 async def test_idle_time_goes_on_over_a_restart(tmp_path: Path) -> None:

@@ -90,10 +90,10 @@ def stream(
 
 
 @contextmanager
-def unanswered(gateway: GatewayProcess, credential: str, body: Row) -> Iterator[None]:
+def unanswered(gateway: GatewayProcess, credential: str, body: Row, path: str = CHAT) -> Iterator[None]:
     """A request that was sent; leaving the block hangs up without having waited for an answer."""
     with _connected(gateway) as connection:
-        _send(connection, credential, body, CHAT, "POST", {})
+        _send(connection, credential, body, path, "POST", {})
         yield
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.harness.configuration import budget, identity, model, process, registry
+from tests.harness.configuration import budget, identity, media_prices, model, process, registry
 from tests.harness.gateway import GatewayProcess
 from tests.sandbox.process import SandboxProcess
 
@@ -22,6 +22,8 @@ BUDGETS = [
 MODELS = {
     "sandbox-*": model("sandbox"),
     "sandbox-moderation": {"providers": ["sandbox"]},
+    "sandbox-image": model("sandbox", max_output_tokens=4_160),
+    "sandbox-hearing": model("sandbox", context_window=16_000, max_output_tokens=2_000),
     "unpriced": model("sandbox"),
     "no-images": {"providers": ["sandbox"]},
 }
@@ -40,6 +42,7 @@ def gateway_process(
     files = process(sandbox_process.url)
     files["providers"]["sandbox"]["environments"] = ["testing", "experimentation"]
     known = registry(BUDGETS, IDENTITIES, MODELS)
+    known["prices"] += media_prices()
     known["prices"].append(
         {"model": "no-images", "from": known["prices"][0]["from"], "input": "1.00", "output": "1.00"}
     )

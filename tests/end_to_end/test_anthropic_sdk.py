@@ -318,16 +318,10 @@ def test_a_session_that_ends_in_mid_stream_is_raised_with_our_text(
 
 def test_models_in_the_anthropic_shape(client: anthropic.Anthropic, gateway: GatewayProcess) -> None:
     names = [model.id for model in client.models.list(limit=1000)]
-    assert names == ["no-images", "unpriced"]  # what the registry names; patterns name no model
+    assert {"no-images", "unpriced"} <= set(names)  # what the registry names
+    assert not any("*" in name for name in names), "patterns name no model"
     assert client.models.retrieve("sandbox-large").type == "model"  # a pattern serves it
     with pytest.raises(anthropic.NotFoundError):
         client.models.retrieve("nobody")
     with connect(gateway, "service/walled") as walled:
         assert list(walled.models.list()) == []
-
-
-def test_counting_tokens_is_refused_and_costs_nothing(client: anthropic.Anthropic, sandbox: SandboxProcess) -> None:
-    with pytest.raises(anthropic.NotFoundError) as raised:
-        client.messages.count_tokens(model="sandbox-large", messages=ASK)
-    assert "count_tokens" in str(raised.value)
-    assert sandbox.requests() == []

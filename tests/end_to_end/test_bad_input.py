@@ -251,8 +251,8 @@ def test_another_method_on_a_route(
 PATHS = [
     "/",
     "/v1",
-    "/v1/completions",
-    "/v1/embeddings",
+    "/v1/edits",
+    "/v1/fine_tuning/jobs",
     f"{CHAT}/",
     f"{CHAT}/x",
     f"/{CHAT}",

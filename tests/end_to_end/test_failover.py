@@ -352,10 +352,30 @@ def test_a_gateway_that_dies_in_a_second_attempt_charges_both(two: Two, tmp_path
         assert posted(gateway, "all") == nanos(row["charge_usd"]) == sum(nanos(t["held_usd"]) for t in row["tried"])
 
 
-def test_failover_can_be_switched_off(two: Two, tmp_path: Path) -> None:
+def test_a_gateway_that_stops_tries_nothing_more(two: Two, tmp_path: Path) -> None:
+    first, second = two
+    first.faults({"fault": "hang"})
+    slow = files(first.url, second.url)
+    slow["providers"]["first"]["first_byte_timeout_s"] = 2.0
+    with GatewayProcess(tmp_path, slow, registry(BUDGETS, IDENTITIES, MODELS)) as gateway:
+        credential = mint(gateway)["credential"]
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(ask, gateway, credential, chat(max_tokens=20))
+            first.wait_for(lambda lines: len(lines) == 1)
+            assert gateway.sigterm() == 0
+            said = asked.result()
+        assert (said.status, said.code) == (503, "draining")
+        assert "First the provider first did not answer in time" in said.error["message"]
+        (row,) = gateway.calls()
+        assert (row["attempts"], row["outcome"], row["refusal"]) == (1, "provider_timeout", "draining")
+        assert second.count() == 0
+
+
+@pytest.mark.parametrize("limit", ["failover_attempts", "failover_s"])
+def test_failover_can_be_switched_off(two: Two, tmp_path: Path, limit: str) -> None:
     first, second = two
     first.faults({"fault": "rate_limited"})
-    off = files(first.url, second.url, limits={"failover_attempts": 0})
+    off = files(first.url, second.url, limits={limit: 0})
     with GatewayProcess(tmp_path, off, registry(BUDGETS, IDENTITIES, MODELS)) as gateway:
         assert ask(gateway, mint(gateway)["credential"], chat(max_tokens=20)).status == 429
         assert second.count() == 0

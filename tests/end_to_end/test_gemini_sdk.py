@@ -1,6 +1,7 @@
 """The official `google-genai` package against the gateway on real sockets: what works directly works through us."""
 
 import asyncio
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ from google import genai
 from google.genai import errors, types
 
 from comptroller.client import Refused
-from tests.end_to_end.caller import Row, budget_of, eventually, mint, nanos, settled_row
+from tests.end_to_end.caller import Row, ask, budget_of, eventually, mint, nanos, settled_row
 from tests.harness.gateway import GatewayProcess
 from tests.sandbox.process import Line, SandboxProcess
 
@@ -300,3 +301,15 @@ def test_a_caller_that_hangs_up_is_charged(gateway: GatewayProcess, sandbox: San
     row = settled_row(gateway, line["client_request_id"].removesuffix(".1"))
     assert nanos(row["charge_usd"]) >= int(line["charge_nanos"]) > 0
     assert eventually(lambda: budget_of(gateway, "ant-all")["held"] in {"0.00", "0"})
+
+
+def test_embeddings_of_a_model_that_reports_no_usage_are_presumed(
+    gateway: GatewayProcess, sandbox: SandboxProcess
+) -> None:
+    body = {"content": {"parts": [{"text": ASK}]}, "sandbox": {"fault": "no_usage"}}
+    said = ask(gateway, mint(gateway)["credential"], body, path="/v1beta/models/sandbox-small:embedContent")
+    assert (said.status, list(json.loads(said.body))) == (200, ["embedding"])
+    row = settled_row(gateway, said.call_id)
+    (line,) = sandbox.settled()
+    assert row["presumed"]
+    assert nanos(row["charge_usd"]) == nanos(row["held_usd"]) >= int(line["charge_nanos"]) > 0

@@ -78,9 +78,10 @@ def ask_responses(client: Any, given: Mapping[str, Any]) -> object:
 
 
 SDKS["responses"] = SDKS["openai"]._replace(call=ask_responses)
-RESPONSES_ONLY = {"object_unknown", "unsupported"}  # what other routes have no words for
+RESPONSES_ONLY = {"object_unknown", "object_not_found", "unsupported"}  # what other routes have no words for
 HANDSHAKE: Any = {"headers": {"Connection": "Upgrade", "Upgrade": "websocket"}}
-BESIDE = {"route_unknown", "method_not_allowed", "upgrade_refused", "credential_missing"}  # not what is asked, but how
+# Not what is asked, but how.
+BESIDE = {"route_unknown", "method_not_allowed", "upgrade_refused", "credential_missing", "object_not_found"}
 RETRY_AFTER = {"gateway_busy": 1, "ledger_unavailable": 5, "draining": 5}  # seconds
 REACHES_A_PROVIDER = {"provider_credential_rejected"}
 
@@ -134,6 +135,7 @@ def refusal_of(sdk: Sdk, code: str, way: Way, *, retries: int) -> Any:
         "route_unknown": sdk.no_route,
         "method_not_allowed": sdk.wrong_method,
         "upgrade_refused": lambda client: client.get("/v1/responses", cast_to=object, options=HANDSHAKE),
+        "object_not_found": lambda client: client.responses.retrieve("resp_of-somebody"),
     }
     act = ways.get(code, lambda connected: sdk.call(connected, given))
     client = sdk.package.OpenAI if sdk.package is openai else sdk.package.Anthropic

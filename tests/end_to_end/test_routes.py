@@ -11,8 +11,9 @@ import pytest
 
 from comptroller.app import ROUTES
 from comptroller.gateway.routes import NAME, ModelCall
-from tests.end_to_end.caller import Said, ask, chat, mint, nanos, settled_row
+from tests.end_to_end.caller import Said, ask, chat, mint, nanos, row_of, settled_row
 from tests.harness.configuration import budget, model, process, registry
+from tests.harness.forms import FORM_TYPE, form, wav
 from tests.harness.gateway import GatewayProcess
 from tests.sandbox.process import SandboxProcess
 
@@ -25,7 +26,9 @@ def asked(path: str) -> str:
 
 
 EVERY = [(path, method, target) for path, targets in ROUTES.table.items() for method, target in targets.items()]
-CALLS = [(asked(path), method, target.dialect.name) for path, method, target in EVERY if isinstance(target, ModelCall)]
+GOVERNED = [
+    (asked(path), method, target.dialect.name) for path, method, target in EVERY if isinstance(target, ModelCall)
+]
 FREE = [
     (path.replace(NAME, "sandbox-large"), method)
     for path, method, target in EVERY
@@ -40,6 +43,12 @@ BODIES: dict[str, Any] = {
     "openai_completions": {"model": "sandbox-large", "prompt": "Tell me about holds."},
     "openai_embeddings": {"model": "sandbox-large", "input": ["Tell me about holds.", "And about budgets."]},
     "openai_moderations": {"model": "sandbox-moderation", "input": "Tell me about holds."},
+    "openai_image_generations": {"model": "sandbox-image", "prompt": "A hold.", "quality": "low"},
+    "openai_image_edits": {"model": "sandbox-image", "prompt": "A hold.", "image[]": [b"a picture"], "quality": "low"},
+    "openai_image_variations": {"model": "sandbox-picture", "image": b"a picture", "n": 2},
+    "openai_speech": {"model": "sandbox-speaker", "input": "Tell me about holds.", "voice": "alloy"},
+    "openai_transcriptions": {"model": "sandbox-listener", "file": wav(12)},
+    "openai_translations": {"model": "sandbox-hearing", "file": wav(2), "prompt": "Of holds."},
     "anthropic_messages": chat(max_tokens=100),
     "anthropic_count_tokens": chat(),
     "gemini": {"contents": [CONTENT]},
@@ -49,15 +58,25 @@ BODIES: dict[str, Any] = {
 DEAR: dict[str, Any] = {
     "openai_responses": {"model": "sandbox-large", "input": "Tell me about holds.", "max_output_tokens": 4000},
     "openai_embeddings": {"input": "a long text " * 1_000},
+    "openai_speech": {"input": "a long text " * 300},
+    "openai_transcriptions": {"file": wav(150)},
+    "openai_image_generations": {"n": 10},
+    "openai_image_edits": {"n": 10},
+    "openai_image_variations": {"n": 10},
+    "openai_translations": {},
     "gemini": {"generationConfig": {"maxOutputTokens": 4000}},
     "gemini_embeddings": {"title": "long " * 2000},
 }
 UNSTREAMED = {
-    *("openai_embeddings", "openai_moderations", "anthropic_count_tokens"),
+    *("openai_embeddings", "openai_moderations", "anthropic_count_tokens", "openai_image_variations", "openai_speech"),
     *("gemini", "gemini_count_tokens", "gemini_embeddings"),  # or by the path
 }
+# About an object that the caller has made before: test_stored_responses.py. Here nobody has made one.
+OF_OBJECTS = {"openai_stored_responses"}
+FORMS = {"openai_image_edits", "openai_image_variations", "openai_transcriptions", "openai_translations"}
 # Providers take nothing for these: policed and recorded, and no call.
 NOTHING_TAKEN = {"openai_moderations", "anthropic_count_tokens", "gemini_count_tokens"}
+CALLS = [call for call in GOVERNED if call[2] not in OF_OBJECTS]
 PAID = [call for call in CALLS if call[2] not in NOTHING_TAKEN]
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "post")
 
@@ -70,7 +89,7 @@ ELSEWHERE = [
         "/v1/batches",
         "/v1/uploads",
     ),
-    *("/v1/images/generations", "/v1/images/edits", "/v1/audio/speech", "/v1/audio/transcriptions", "/v1/realtime"),
+    *("/v1/images", "/v1/images/generations/1", "/v1/audio", "/v1/audio/voices", "/v1/videos", "/v1/realtime"),
     *(
         "/v1/fine_tuning/jobs",
         "/v1/assistants",
@@ -111,9 +130,16 @@ SPELLED = [
 
 
 def test_the_table_has_both_kinds() -> None:
-    assert {dialect for _, _, dialect in CALLS} == BODIES.keys()
+    assert {dialect for _, _, dialect in GOVERNED} == BODIES.keys() | OF_OBJECTS
     assert ("/v1/models", "GET") in FREE
     assert ("/", "HEAD") in FREE
+
+
+def send(gateway: GatewayProcess, credential: str | None, dialect: str, body: Any, path: str, method: str) -> Said:
+    """Ask for it in the way of its dialect."""
+    if dialect not in FORMS:
+        return ask(gateway, credential, body, path=path, method=method)
+    return ask(gateway, credential, form(body), path=path, method=method, headers={"content-type": FORM_TYPE.decode()})
 
 
 def dear(dialect: str) -> Any:
@@ -128,7 +154,7 @@ def test_a_route_that_can_cost_money_holds_and_charges(
     gateway: GatewayProcess, sandbox: SandboxProcess, path: str, method: str, dialect: str, stream: bool
 ) -> None:
     streamed = {} if dialect in UNSTREAMED else {"stream": stream}
-    said = ask(gateway, mint(gateway)["credential"], BODIES[dialect] | streamed, path=path, method=method)
+    said = send(gateway, mint(gateway)["credential"], dialect, BODIES[dialect] | streamed, path, method)
     assert said.status == 200, said
     (line,) = sandbox.settled()
     row = settled_row(gateway, said.call_id)
@@ -154,13 +180,37 @@ def test_what_providers_take_nothing_for_is_recorded_and_draws_on_nothing(
     assert shown["spent"]["model_calls"] == 0
 
 
+@pytest.mark.parametrize(("path", "method", "dialect"), [call for call in GOVERNED if call[2] in OF_OBJECTS])
+def test_what_is_about_an_object_sends_nothing_for_whoever_has_not_made_it(
+    gateway: GatewayProcess, sandbox: SandboxProcess, path: str, method: str, dialect: str
+) -> None:
+    assert ask(gateway, None, b"", path=path, method=method).status == 401
+    said = ask(gateway, mint(gateway)["credential"], b"", path=path, method=method)
+    assert (said.status, said.code) == (404, "object_not_found")
+    assert row_of(gateway, said.call_id)["refusal"] == "object_not_found"
+    assert sandbox.requests() == []
+
+
 @pytest.mark.parametrize(("path", "method", "dialect"), PAID)
 def test_none_of_them_sends_anything_without_a_credential_or_a_budget(
     gateway: GatewayProcess, sandbox: SandboxProcess, path: str, method: str, dialect: str
 ) -> None:
-    assert ask(gateway, None, BODIES[dialect], path=path, method=method).status == 401
+    assert send(gateway, None, dialect, BODIES[dialect], path, method).status == 401
     poor = mint(gateway, "agent/poor")["credential"]
-    assert ask(gateway, poor, dear(dialect), path=path, method=method).status == 402
+    assert send(gateway, poor, dialect, dear(dialect), path, method).status == 402
+    assert sandbox.requests() == []
+
+
+@pytest.mark.parametrize(("path", "method", "dialect"), PAID)
+def test_none_of_them_sends_anything_for_a_model_without_a_price(
+    gateway: GatewayProcess, sandbox: SandboxProcess, path: str, method: str, dialect: str
+) -> None:
+    named = {} if "sandbox-large" in path else {"model": "unpriced"}
+    target = path.replace("sandbox-large", "unpriced")
+    said = send(gateway, mint(gateway)["credential"], dialect, BODIES[dialect] | named, target, method)
+    assert said.status == 402
+    assert said.headers["x-comptroller-refusal"] == "price_unknown"
+    assert b"its tokens" in said.body, "what is missing is named"
     assert sandbox.requests() == []
 
 
@@ -172,9 +222,9 @@ def test_another_spelling_of_its_path_is_no_way_around(
     other = "".join(f"%{ord(each):02x}" if each == "s" else each for each in path)
     target = other if spelled == "letters" else spelled.format(path)
     poor = mint(gateway, "agent/poor")["credential"]
-    said = ask(gateway, poor, dear(dialect), path=target, method=method)
+    said = send(gateway, poor, dialect, dear(dialect), target, method)
     assert said.status in {400, 402, 404, 405}, said
-    assert ask(gateway, None, BODIES[dialect], path=target, method=method).status in {400, 401, 404, 405}
+    assert send(gateway, None, dialect, BODIES[dialect], target, method).status in {400, 401, 404, 405}
     assert sandbox.requests() == []
 
 
@@ -247,7 +297,7 @@ def test_every_other_way_is_refused(alone: GatewayProcess, ear: Ear, path: str) 
     credential = mint(alone)["credential"]
     target = path.replace(NAME, "sandbox-large")
     for method in METHODS:
-        if method in ROUTES.table.get(path, {}):
+        if isinstance(ROUTES.find(method, target).target, ModelCall) or method in ROUTES.table.get(path, {}):
             continue
         said = ask(alone, credential, BODIES["anthropic_messages"], path=target, method=method)
         assert said.status in {400, 404, 405}, (method, target)
@@ -305,6 +355,13 @@ def test_a_model_list_of_gemini(alone: GatewayProcess, path: str, headers: dict[
     assert (one["name"], one["outputTokenLimit"]) == ("models/sandbox-small", 4096)
     missing = listed(alone, f"{bare}/nobody", **headers)
     assert (missing.status, missing.error["status"]) == (404, "NOT_FOUND")
+
+
+@pytest.mark.parametrize("path", ["/v1beta/models/sandbox-large:predict", "/gemini/v1/models/a:batchGenerateContent"])
+def test_what_gemini_has_beside_is_no_route(alone: GatewayProcess, path: str) -> None:
+    said = ask(alone, mint(alone)["credential"], BODIES["gemini"], path=path)
+    assert (said.status, said.error["status"], said.error["comptroller"]["code"]) == (404, "NOT_FOUND", "route_unknown")
+    assert "/v1beta/models/{name}:generateContent" in said.error["message"]
 
 
 @pytest.mark.parametrize("path", ["/v1beta/models", "/gemini/v1/models", "/v1/models"])

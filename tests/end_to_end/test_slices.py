@@ -12,6 +12,8 @@ from typing import Any
 import anthropic
 import openai
 import pytest
+from google import genai
+from google.genai import types
 
 from tests.end_to_end.caller import (
     Row,
@@ -111,7 +113,42 @@ def hear_anthropic(gateway: GatewayProcess, sandbox_options: Row, began: threadi
         return heard.response.headers["x-comptroller-call-id"]
 
 
-HEARERS = [pytest.param(hear_openai, id="openai"), pytest.param(hear_anthropic, id="anthropic")]
+def hear_responses(gateway: GatewayProcess, sandbox_options: Row, began: threading.Event) -> str:
+    with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=mint(gateway)["credential"], max_retries=0) as client:
+        events = client.responses.create(
+            model=LARGE, input="go", stream=True, max_output_tokens=LIMIT, extra_body={"sandbox": sandbox_options}
+        )
+        text, last = "", None
+        for last in events:
+            began.set()
+            text += last.delta if last.type == "response.output_text.delta" else ""
+        assert last is not None
+        assert last.type == "response.incomplete"
+        assert last.response.incomplete_details is not None
+        assert last.response.incomplete_details.reason == "max_output_tokens"
+        assert last.response.output_text == text
+        return events.response.headers["x-comptroller-call-id"]
+
+
+def hear_google(gateway: GatewayProcess, sandbox_options: Row, began: threading.Event) -> str:
+    options = types.HttpOptions(base_url=gateway.url, timeout=60_000, extra_body={"sandbox": sandbox_options})
+    with genai.Client(api_key=mint(gateway)["credential"], http_options=options, vertexai=False) as client:
+        config = types.GenerateContentConfig(max_output_tokens=LIMIT)
+        reasons: list[types.FinishReason] = []
+        for chunk in client.models.generate_content_stream(model=LARGE, contents="go", config=config):
+            began.set()
+            headers = chunk.sdk_http_response.headers if chunk.sdk_http_response else None
+            reasons += [each.finish_reason for each in chunk.candidates or () if each.finish_reason]
+        assert reasons == [types.FinishReason.MAX_TOKENS]
+        return (headers or {})["x-comptroller-call-id"]
+
+
+HEARERS = [
+    pytest.param(hear_openai, id="openai"),
+    pytest.param(hear_responses, id="responses"),
+    pytest.param(hear_anthropic, id="anthropic"),
+    pytest.param(hear_google, id="google"),
+]
 
 
 @pytest.mark.parametrize("ahead", [0, TAIL])
@@ -208,6 +245,29 @@ def test_the_input_is_given_back_once_the_provider_says_what_it_cost(
     row = settled_row(gateway, call_id)
     assert (row["outcome"], row["presumed"]) == ("completed", False)
     assert nanos(row["charge_usd"]) == charged([line_of(sandbox, call_id)]) <= nanos(row["held_usd"]) < bound // 2
+
+
+def test_a_conversation_that_goes_on_is_held_at_what_was_billed_before(
+    gateway: GatewayProcess, sandbox: SandboxProcess
+) -> None:
+    """In this session; another one begins with the bytes of its body."""
+    credential = mint(gateway)["credential"]
+    turns = [{"role": "user", "content": "a word or two and no more than that " * 1_500}]
+    more = [{"role": "assistant", "content": "Yes."}, {"role": "user", "content": "And then?"}]
+    fields = {"model": LARGE, "max_tokens": 10}
+
+    def spend(known: str, messages: list[Any]) -> tuple[int, int]:
+        answer = ask(gateway, known, {**fields, "messages": messages}, path="/v1/messages")
+        row = settled_row(gateway, answer.call_id)
+        assert nanos(row["charge_usd"]) == charged([line_of(sandbox, answer.call_id)]) <= nanos(row["held_usd"])
+        return nanos(row["held_usd"]), row["input_tokens"]
+
+    cold, billed = spend(credential, turns)
+    warm, _ = spend(credential, [*turns, *more])
+    assert warm < cold // 2
+    assert warm >= 3_000 * billed
+    other, _ = spend(mint(gateway)["credential"], [*turns, *more])
+    assert other > cold
 
 
 def stream_of_messages(gateway: GatewayProcess, credential: str, body: Row) -> Any:

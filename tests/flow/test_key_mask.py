@@ -68,7 +68,7 @@ def test_what_holds_no_run_stays_as_it_was(text: bytes) -> None:
 
 @pytest.mark.parametrize("key", [None, b"", b"EMPTY", b"sandbox-demo", b"x" * (RUN - 1)])
 def test_a_word_is_no_key(key: bytes | None) -> None:
-    mask = KeyMask(key)
+    mask = KeyMask() if key is None else KeyMask(key)
     text = b"it is EMPTY, sandbox-demo " + (key or b"")
     assert mask.plain(text) == mask.thorough(text) == mask.stream().feed(text) == text
     assert mask.name("EMPTY-model-of-the-century") == "EMPTY-model-of-the-century"

@@ -84,6 +84,21 @@ def prices() -> list[Table]:
     ]
 
 
+def media_prices() -> list[Table]:
+    """What the sandbox takes for images and sound (sandbox/media/prices.py)."""
+    lines: list[Table] = [
+        {"model": "sandbox-image", "input": "5", "image_input": "10", "output": "40"},
+        {"model": "sandbox-voice", "input": "0.6", "output": "12"},
+        {"model": "sandbox-speaker", "character": "15"},
+        {"model": "sandbox-hearing", "input": "2.5", "audio_input": "6", "output": "10"},
+        {"model": "sandbox-listener", "audio_hour": "0.36"},
+        {"model": "sandbox-picture", "image": "40"},
+        {"model": "sandbox-picture", "service_tier": "hd-1024x1024", "image": "80"},
+        {"model": "sandbox-picture", "service_tier": "hd-1024x1792", "image": "120"},
+    ]
+    return [{"from": _FROM, "input": "0", "output": "0", **line} for line in lines]
+
+
 def budget(name: str, limit: str, window: str = "lifetime", **changes: Any) -> Table:
     """A limit for the whole organization, unless `scope` says otherwise."""
     return {"name": name, "scope": {"organization": "acme"}, "limit": limit, "window": window} | changes

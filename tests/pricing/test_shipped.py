@@ -143,6 +143,29 @@ def test_a_reseller_has_the_default_price_alone() -> None:
     assert set(book.rates("azure", "gpt-5", DAY)) == {"default"}
 
 
+def test_a_model_has_the_price_of_the_name_that_its_provider_has_for_it() -> None:
+    names = {("reseller", "house-model"): "openai/gpt-4o", ("openai", "gpt-4o"): "deployment-7"}
+    book = PriceBook((), "v", shipped(reseller="openrouter", openai="openai"), names)
+    assert book.rates("reseller", "house-model", DAY) == book.rates("reseller", "openai/gpt-4o", DAY) != {}
+    assert not book.rates("openai", "house-model", DAY), "another provider has no such name for it"
+    assert book.rates("openai", "gpt-4o", DAY)["default"].input == 2_500 * 10**6, "our name is the better known"
+
+
+def test_another_name_is_another_book() -> None:
+    raw = {
+        "organization": {"name": "acme", "trust_domain": "acme.example"},
+        "models": {"house-model": {"providers": ["reseller"]}},
+    }
+    versions: list[str] = []
+    for names in ({}, {"upstream_model": {"reseller": "openai/gpt-4o"}}):
+        raw["models"]["house-model"] |= names
+        found = read_document(raw)
+        assert isinstance(found, Document)
+        installed = {key: StoredEntry(entry) for key, entry in found.entries.items()}
+        versions.append(build(installed, 1, shipped(reseller="openrouter")).prices.version)
+    assert versions[0] != versions[1]
+
+
 def test_history_is_dated() -> None:
     book = PriceBook((), "v", shipped(openai="openai"))
     assert book.rates("openai", "o3", date(2025, 6, 9))["default"].input == 10 * 10**9
@@ -158,7 +181,7 @@ def test_history_is_dated() -> None:
     ("provider", "model", "why"),
     [
         ("openai", "gpt-99", "does not know the model"),
-        ("openai", "whisper-1", "no price for input tokens"),
+        ("openai", "moderation", "no price for input tokens"),
         ("openrouter", "google/gemini-2.5-flash", "cache_write_mtok = 0.0833333333333333 is not a whole number"),
         ("google", "gemini-omni-1.1-flash", "output_video_mtok"),
         ("openai", "gpt-4o-mini-search-preview", "searches unasked"),

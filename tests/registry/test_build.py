@@ -76,6 +76,7 @@ def test_every_limit_of_a_model_is_taken_over() -> None:
         "min_output_tokens": 4,
         "output_limit_field": "max_tokens",
         "visible_output": True,
+        "upstream_model": {"b": "org/m"},
     }
     assert built(raw).model("m") == Model(
         pattern="m",
@@ -83,6 +84,7 @@ def test_every_limit_of_a_model_is_taken_over() -> None:
         limits=ModelLimits(5, 6, 7, 8, 4),
         output_limit_field="max_tokens",
         visible_output=True,
+        upstream_model={"b": "org/m"},
     )
 
 

@@ -116,6 +116,10 @@ class SandboxProcess:
         """Let the prompt cache forget everything."""
         self._ask("DELETE", "/sandbox/cache")
 
+    def stored(self) -> list[str]:
+        """The ids of the responses that are stored, of every key, the oldest first."""
+        return self._ask("GET", "/sandbox/stored")["responses"]
+
     def wait_for(self, done: Callable[[list[Line]], bool], deadline_s: float = SETTLE_S) -> list[Line]:
         """Poll the lines until `done` says so; returns them."""
         until = time.monotonic() + deadline_s

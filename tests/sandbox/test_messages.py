@@ -193,6 +193,11 @@ def test_images_and_documents_have_a_number_of_their_own(sandbox: SandboxProcess
     assert (pictured - plain, filed - plain) == (765, 1500)
 
 
+def test_a_system_message_may_come_in_the_middle(sandbox: SandboxProcess) -> None:
+    talk = [{"role": "user", "content": "hello"}, {"role": "system", "content": "be brief"}]
+    assert post_message(sandbox, message(messages=talk)).status == 200
+
+
 # Refusals.
 
 

@@ -47,6 +47,46 @@ def test_what_is_set_is_taken_over() -> None:
     assert one.missing is None
 
 
+@pytest.mark.parametrize(
+    ("settings", "header"),
+    [
+        ({}, (b"authorization", b"Bearer abc")),
+        ({"api_key_header": "Api-Key"}, (b"api-key", b"abc")),
+        ({"api_key_header": "Authorization"}, (b"authorization", b"Bearer abc")),
+        ({"azure_api_version": "2024-10-21"}, (b"api-key", b"abc")),
+        ({"azure_api_version": "2024-10-21", "api_key_header": "x-key"}, (b"x-key", b"abc")),
+    ],
+)
+def test_the_header_of_a_key(settings: dict[str, str], header: tuple[bytes, bytes]) -> None:
+    one = ProviderSettings(dialects=("openai",), base_url=HTTPS, api_key=KeySource("env", "KEY"), **settings)
+    found = build(one, {"KEY": "abc"}).by_name["p"]
+    assert found.credentials == {"openai": header}
+    assert found.key == b"abc"
+
+
+def test_azure_s_paths_begin_with_openai_once() -> None:
+    one = ProviderSettings(dialects=("openai",), base_url=HTTPS, azure_api_version="2024-10-21")
+    found = build(one).by_name["p"]
+    assert found.origin.path_prefix == ""
+    assert found.path("openai", "/v1/embeddings", "d").startswith("/openai/deployments/d/embeddings?")
+    assert found.path("anthropic", "/v1/messages", "d") == "/v1/messages"
+
+
+def test_keys_at_one_host_are_known_to_each_other() -> None:
+    def at(url: BaseUrl, variable: str) -> ProviderSettings:
+        return ProviderSettings(dialects=("openai",), base_url=url, api_key=KeySource("env", variable))
+
+    elsewhere = BaseUrl("https", "other.example", 443, "")
+    settings = {"a": at(HTTPS, "A"), "b": at(HTTPS, "B"), "c": at(elsewhere, "C")}
+    keys = {name: f"{name}-" + "k" * 20 for name in "ABC"}
+    found = build_providers(settings, keys).by_name
+    text = " ".join(keys.values()).encode()
+    assert found["a"].mask.plain(text) == found["b"].mask.plain(text) != text
+    assert found["a"].mask.plain(text).endswith(keys["C"].encode()), "whoever was never given it cannot show it"
+    assert found["c"].mask.plain(text).startswith(keys["A"].encode())
+    assert all(key not in repr(found) for key in keys.values())
+
+
 def test_a_server_without_keys_gets_none() -> None:
     one = build(ProviderSettings(dialects=("openai",), base_url=HTTPS)).by_name["p"]
     assert one.credentials == {}

@@ -15,7 +15,7 @@ from comptroller.core.instant import DAY_NS, QUARTER_HOUR_NS
 from comptroller.flow.records import BoundChanged, Event, Extended, Finding, Joined
 from comptroller.store.database import Database
 from comptroller.store.migrate import migrate
-from tests.store.samples import MONTH, NOW_NS, SCOUT, change, corrected, held, refused, settled
+from tests.store.samples import MONTH, NOW_NS, SCOUT, change, corrected, held, refused, settled, stored
 
 SHIPPED = Path(sys.modules[migrate.__module__].__file__ or "").parent / "migrations"
 DAY_START_NS = NOW_NS // DAY_NS * DAY_NS
@@ -79,6 +79,7 @@ any_event: st.SearchStrategy[Event] = st.one_of(
     st.builds(bound, st.integers(0, 4), st.integers(10_000, 20_000)),
     st.builds(lambda n: Finding(NOW_NS + n, "overrun", None, "gateway", "look at this"), numbers),
     st.builds(change, numbers),
+    st.builds(lambda n, at: stored(n, tokens=at), numbers, st.none() | st.integers(0, 10**6)),
 )
 
 

@@ -11,7 +11,8 @@ from typing import Any
 from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
-from comptroller.flow.records import CallFacts, Change, Corrected, Held, Refused, Settled
+from comptroller.core.work.stored import StoredObject
+from comptroller.flow.records import CallFacts, Change, Corrected, Held, ObjectChanged, Refused, Settled
 from comptroller.store.database import Durability
 from comptroller.store.lock import Holder
 from comptroller.store.open import open_store
@@ -104,6 +105,12 @@ def corrected(number: int, *, was: int = CHARGE.usd, now: int) -> Corrected:
 
 def change(number: int, noun: str = "session", key: str = "ses_1", verb: str = "open") -> Change:
     return Change(NOW_NS + number, "admin", verb, noun, key)
+
+
+def stored(number: int, **other: Any) -> ObjectChanged:
+    given = {"id": f"resp_{number}", "call_id": f"call_{number:026d}", "created_at_ns": NOW_NS + number, **other}
+    made = {"kind": "response", "provider": "sandbox", "model": "sandbox-large", "identity": "agent/scout"}
+    return ObjectChanged(NOW_NS + number, StoredObject(**given, **made, session="ses_1", root="ses_1", tenant=""))
 
 
 def open_at(folder: Path, durability: Durability = "process", now_ns: int = NOW_NS) -> Store:

@@ -32,6 +32,7 @@ from tests.store.samples import (
     rows_of,
     settled,
     started,
+    stored,
 )
 
 SESSION = Session("ses_1", "agent/scout", "cred_1", NOW_NS, NOW_NS + 100, "admin")
@@ -256,6 +257,15 @@ async def test_findings_and_bounds(store: Store) -> None:
     assert (oldest.verb, oldest.before, latest.verb, latest.actor) == ("overrun", "", "resume", "admin")
     assert again.verb == "overrun", "their count began anew"
     assert latest.key == "sandbox/large/openai_chat"
+
+
+async def test_the_youngest_objects_that_are_not_deleted(store: Store) -> None:
+    for event in (*map(stored, range(5)), stored(3, deleted_at_ns=NOW_NS + 9), stored(2, tokens=77)):
+        store.journal.append(event)
+    await store.fold()
+    everything = [stored(0), stored(1), stored(2, tokens=77), stored(4)]
+    assert await store.live_objects(0, 9) == [event.object for event in everything]
+    assert [each.id for each in await store.live_objects(NOW_NS + 1, 2)] == ["resp_2", "resp_4"]
 
 
 async def test_many_at_once(store: Store) -> None:

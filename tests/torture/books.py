@@ -7,7 +7,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ _CALLS = """
     SELECT id, at_ns, organization, team, owner, environment, kind, identity, session, provider, model, model_class,
            state, outcome, status, refusal_code, attempts, overrun, windows,
            coalesce(charge_nanos, 0), coalesce(charge_tokens, 0), coalesce(charge_calls, 0),
-           coalesce(held_nanos, 0), coalesce(held_tokens, 0), coalesce(held_calls, 0)
+           coalesce(held_nanos, 0), coalesce(held_tokens, 0), coalesce(held_calls, 0), tried
     FROM calls
 """
 _UNITS = ("usd", "tokens", "calls")
@@ -87,6 +87,7 @@ class Books:
     """One picture of the store, read in one transaction."""
 
     calls: Mapping[str, Call]  # open ones too
+    parts: Sequence[Call]  # each attempt that is settled, with its own provider, charge and windows
     holds: Mapping[str, Call]  # by attempt: the open ones
     balances: Mapping[Key, Sum]
     findings: Sequence[tuple[str, str | None, str]]  # code, call, sentence
@@ -104,7 +105,9 @@ def read_books(state: Path) -> Books:
     """Read the tables as they stand now, beside whoever writes them."""
     with closing(sqlite3.connect(f"file:{state / 'comptroller.db'}?mode=ro", uri=True, timeout=20)) as db:
         db.execute("BEGIN")
-        calls = {row[0]: _call(row) for row in db.execute(_CALLS)}
+        rows = db.execute(_CALLS).fetchall()
+        calls = {row[0]: _call(row) for row in rows}
+        parts = [part for row in rows if calls[row[0]].settled for part in _parts(calls[row[0]], row[25])]
         holds = {row[0]: _open(row[1]) for row in db.execute("SELECT attempt_id, body FROM holds")}
         balances = {
             Key(*row[:3]): Sum(*row[3:])
@@ -117,7 +120,9 @@ def read_books(state: Path) -> Books:
         journalled = db.execute("SELECT count(*) FROM journal").fetchone()[0]
     calls |= {call.id: call for call in holds.values()}
     limits = {name: _limit(json.loads(body)) for name, body in entries if json.loads(body)["mode"] == "hard"}
-    return Books(calls, holds, balances, findings, [(b, o, bool(q)) for b, o, q in bounds], limits, stops, journalled)
+    return Books(
+        calls, parts, holds, balances, findings, [(b, o, bool(q)) for b, o, q in bounds], limits, stops, journalled
+    )
 
 
 def _call(row: tuple[Any, ...]) -> Call:
@@ -136,6 +141,25 @@ def _call(row: tuple[Any, ...]) -> Call:
         charge=Sum(*row[19:22]),
         held=Sum(*row[22:25]),
     )
+
+
+def _parts(call: Call, tried: bytes | None) -> list[Call]:
+    """The attempts of a call (src/comptroller/store/attempts.py: Attempt); the call itself, where it had one."""
+    if tried is None:
+        return [call]
+    return [
+        replace(
+            call,
+            at_ns=each[11] - each[13],  # its windows are those of the moment of its hold
+            facts={**call.facts, "provider": each[0], "model": each[1], "model_class": each[2]},
+            state=each[3],
+            outcome=each[4],
+            attempts=1,
+            windows=_windows(each[14]),
+            charge=Sum(*each[8:11]),
+        )
+        for each in msgspec.msgpack.decode(tried)
+    ]
 
 
 def _open(body: bytes) -> Call:

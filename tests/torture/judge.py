@@ -84,7 +84,8 @@ def upstream(books: Books, bill: Sequence[Billed]) -> list[Verdict]:
     refused = [_says(call, 0) for call in calls if not call.attempts]
     unsent = [_says(call, 0) for call in calls if call.settled and not call.charge.calls]
     written = [call for call in books.attempts() if call.charge.calls]
-    missing = [call for call in written if f"{call.id}.1" not in seen]
+    reached = {call_of(attempt) for attempt in seen if attempt}
+    missing = [call for call in written if call.id not in reached]
     strange = [_says(call, 0) for call in missing if call.outcome not in _UNSEEN or call.status is not None]
     lost = Counter(str(call.outcome) for call in missing)
     rest = "".join(f", {number} {outcome}" for outcome, number in lost.items())
@@ -110,7 +111,7 @@ def settled_once(books: Books) -> list[Verdict]:
     left += [f"the hold {attempt} is open" for attempt in books.holds]
     twice = [sentence for code, _, sentence in books.findings if code == "settled_without_hold"]
     more = [_says(call, 0) for call in books.attempts() if call.charge.calls > call.attempts]
-    settled = sum(call.settled for call in books.attempts())
+    settled = len(books.parts)
     attempts = sum(call.attempts for call in books.attempts())
     return [
         judge("after quiet no hold is left", left, f"{len(books.holds)} holds", f"{len(left)} open"),
@@ -139,9 +140,9 @@ def sums(books: Books, rows: Sequence[Mapping[str, Any]]) -> list[Verdict]:
 
 
 def _by_instance(books: Books, per: str | None) -> Mapping[str | None, Sequence[Call]]:
-    """The calls that took a hold, by what a budget has one window for each of; "" for one pool."""
+    """The settled attempts, by what a budget has one window for each of; "" for one pool."""
     found: dict[str | None, list[Call]] = {}
-    for call in books.attempts():
+    for call in books.parts:
         found.setdefault(call.facts[per] if per is not None else "", []).append(call)
     return found
 
@@ -198,9 +199,8 @@ def picture(books: Books, *, bounded: bool) -> list[str]:
     """What is wrong with one picture of the store, taken while calls are in flight."""
     posted: dict[Key, Sum] = {}
     held: dict[Key, Sum] = {}
-    for call in books.calls.values():
-        if call.settled:
-            _add(posted, call.windows, call.charge)
+    for part in books.parts:
+        _add(posted, part.windows, part.charge)
     for call in books.holds.values():
         _add(held, call.windows, call.held)
     wrong = [
@@ -246,8 +246,7 @@ def overruns(books: Books, bill: Sequence[Billed]) -> list[Verdict]:
 
 def stopped(books: Books) -> Verdict:
     """Nothing was let in while it was stopped, by the gateway's own clock."""
-    calls = [*books.attempts()]
-    wrong = [f"{_says(call, 0)} while {each}" for each in books.stops for call in calls if each.forbids(call)]
+    wrong = [f"{_says(part, 0)} while {each}" for each in books.stops for part in books.parts if each.forbids(part)]
     return judge("nothing passes while it is stopped", wrong, f"{len(books.stops)} stops", f"{len(wrong)} passed")
 
 

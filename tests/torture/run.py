@@ -226,6 +226,7 @@ class Run:
             "recorded": f"{recorded / 1e9:.9f} USD",
             "presumed share": f"{presumed / recorded:.1%}" if recorded else "0%",
             "requests upstream": str(sandbox.count()),
+            "tried at a second provider": str(sum(call.attempts > 1 for call in books.attempts())),
         }
 
     def _note(self, gateway: GatewayProcess, office: AdminOffice, chaos: Chaos) -> None:

@@ -10,8 +10,13 @@ Mode = Literal["mixed", "kill", "term", "overrun", "soak"]
 MODES: tuple[Mode, ...] = ("mixed", "kill", "term", "overrun")  # a soak is asked for by name
 
 STEADY = "steady"
+AGAIN = "again"  # the same provider by another key: where calls go that failed at the first
 VISIBLE = "visible"
-KEYS = {"STEADY_KEY": "sandbox-" + "st3ady-k3y-of-torture", "VISIBLE_KEY": "sandbox-" + "v1sible-k3y-of-torture"}
+KEYS = {
+    "STEADY_KEY": "sandbox-" + "st3ady-k3y-of-torture",
+    "AGAIN_KEY": "sandbox-" + "aga1n-k3y-of-torture",
+    "VISIBLE_KEY": "sandbox-" + "v1sible-k3y-of-torture",
+}
 
 # The provider `visible` stops billing when we hang up, at most so many tokens later. Its streams run no faster than
 # VISIBLE_TOKENS_PER_S and no further ahead than VISIBLE_AHEAD: what is left covers three seconds until it notices.
@@ -46,6 +51,7 @@ def process_table(sandbox_url: str, durability: str, drain_s: float) -> Table:
         "total_timeout_s": TOTAL_S,
     }
     steady = provider(sandbox_url, api_key="env:STEADY_KEY", **patience)
+    again = provider(sandbox_url, api_key="env:AGAIN_KEY", **patience)
     visible = provider(
         sandbox_url, api_key="env:VISIBLE_KEY", abort_stops_billing=True, tail_tokens=TAIL_TOKENS, **patience
     )
@@ -54,14 +60,18 @@ def process_table(sandbox_url: str, durability: str, drain_s: float) -> Table:
         durability=durability,
         drain_s=drain_s,
         limits={"stream_buffer_bytes": 16 * 1024, "finish_after_hangup_s": HANGUP_S, "body_timeout_s": 3.0},
-        providers={STEADY: steady, VISIBLE: visible},
+        providers={STEADY: steady, AGAIN: again, VISIBLE: visible},
     )
 
 
-MODELS: Mapping[str, Table] = {
-    VISIBLE_MODEL: model(VISIBLE, visible_output=True) | {"class": "frontier"},
-    "sandbox-*": model(STEADY, max_output_tokens=8192),
-}
+def models(mode: Mode) -> Mapping[str, Table]:
+    """What is stopped after overruns has no substitute, so that it can be seen to be stopped."""
+    serving = (STEADY,) if mode == "overrun" else (STEADY, AGAIN)
+    return {
+        VISIBLE_MODEL: model(VISIBLE, visible_output=True) | {"class": "frontier"},
+        "sandbox-*": model(*serving, max_output_tokens=8192),
+    }
+
 
 # Limits that are raised while the run goes on (see `Raises`), so that something is always nearly used up.
 FIRST_LIMITS: Mapping[str, int] = {
@@ -99,7 +109,7 @@ def budgets(limits: Mapping[str, int], mode: Mode, *, late: bool) -> list[Table]
 
 def registry_table(limits: Mapping[str, int], mode: Mode, *, late: bool) -> Table:
     ample = {"usd": "100000000.00", "model_calls": 1_000_000_000, "wall_clock_s": 86_400}  # budgets are what is tried
-    return registry(budgets(limits, mode, late=late), IDENTITIES, MODELS, bounds=dict.fromkeys(_KINDS, ample))
+    return registry(budgets(limits, mode, late=late), IDENTITIES, models(mode), bounds=dict.fromkeys(_KINDS, ample))
 
 
 def first_limits(mode: Mode) -> dict[str, int]:

@@ -197,6 +197,37 @@ def test_everything_else_leaves_as_it_came() -> None:
     assert left == body.replace(b'{"topP":1.00}', b'{"topP":1.00,"maxOutputTokens":7}')
 
 
+@pytest.mark.parametrize(
+    ("asked", "limit", "budget", "left"),
+    [
+        (8_000, 4_000, 6_000, 2_000),  # no longer fits
+        (None, 4_000, 6_000, 2_000),
+        (8_000, 4_000, 3_000, 3_000),  # fits
+        (8_000, 8_000, 9_000, 9_000),  # was not lowered: the caller's own choice
+        (8_000, 800, 6_000, 512),  # the least that every model takes
+        (8_000, 512, 6_000, 6_000),  # no room for that
+        (8_000, 4_000, -1, -1),  # as the model likes
+        (8_000, 4_000, 0, 0),
+        (8_000, 4_000, None, None),
+    ],
+)
+@pytest.mark.parametrize("spelled", [str, snake])
+def test_thinking_leaves_room_for_an_answer_under_a_lowered_limit(
+    asked: int | None, limit: int, budget: int | None, left: int | None, spelled: Any
+) -> None:
+    thinking = {spelled("includeThoughts"): True, spelled("thinkingBudget"): budget}
+    config = {spelled("thinkingConfig"): thinking, **({} if asked is None else {spelled("maxOutputTokens"): asked})}
+    found = sent(read(generationConfig=config), limit)["generationConfig"]
+    assert found[spelled("thinkingConfig")] == {**thinking, spelled("thinkingBudget"): left}
+
+
+def test_thinking_that_is_not_clear_is_refused() -> None:
+    both = {"thinkingBudget": 1, "thinking_budget": 9_000}
+    assert "twice" in refused(generationConfig={"thinkingConfig": both}).sentence
+    assert refused(generationConfig={"thinkingConfig": 5}).param == "thinkingConfig"
+    assert sent(read(generationConfig={"thinkingConfig": None}))["generationConfig"]["thinkingConfig"] is None
+
+
 def test_another_model_is_named_only_where_the_body_names_one() -> None:
     assert "model" not in sent(read(), model="other")
     assert sent(read(model="gemini-x"), model="other")["model"] == "models/other"

@@ -203,6 +203,17 @@ def test_a_stream_of_completions_is_metered_at_every_split() -> None:
         assert b"usage" not in passed, "nobody asked for it"
 
 
+def test_a_stream_that_is_cut_ends_as_at_the_limit_of_the_provider() -> None:
+    request = read(COMPLETIONS, {"model": "m", "prompt": "x", "stream": True})
+    for came in (b"", b'data: {"id":"c","object":"text_completion","choices":[{"text":"Once","index":0}]}\n\n'):
+        meter = COMPLETIONS.stream_meter(request)
+        meter.feed(came)
+        last, done = meter.cut_short().rstrip().split(b"\n\n")
+        said = json.loads(last.removeprefix(b"data: "))
+        assert (said["object"], done) == ("text_completion", b"data: [DONE]")
+        assert said["choices"] == [{"index": 0, "text": "", "logprobs": None, "finish_reason": "length"}]
+
+
 def test_a_request_of_another_dialect_is_a_fault_of_ours() -> None:
     class Other:
         asked = Asked("m", False, 0)

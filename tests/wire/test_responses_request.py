@@ -141,7 +141,7 @@ def test_fast_is_billed_as_what_the_answer_calls_priority() -> None:
 # --- what is stored -----------------------------------------------------------------------------
 
 STORED: list[tuple[dict[str, Any], str]] = [
-    ({"previous_response_id": "resp_1"}, "previous_response_id"),
+    ({"previous_response_id": 7}, "previous_response_id"),
     ({"conversation": "conv_1"}, "conversation"),
     ({"conversation": {"id": "conv_1"}}, "conversation"),
     ({"conversation": {"ID": "conv_1"}}, "conversation"),
@@ -159,6 +159,29 @@ STORED: list[tuple[dict[str, Any], str]] = [
 def test_what_a_provider_stores_is_somebodys(fields: dict[str, Any], param: str) -> None:
     refusal = refused("object_unknown", **fields)
     assert (refusal.status, refusal.param) == (402, param)
+
+
+@pytest.mark.parametrize("name", ["resp_1", "", "../x"])
+def test_a_response_that_it_goes_on_with_is_for_our_records_to_know(name: str) -> None:
+    use = read(previous_response_id=name).asked.stored
+    assert use is not None
+    assert (use.named, use.param, use.deletes) == (name, "previous_response_id", False)
+
+
+@pytest.mark.parametrize(("fields", "keeps"), [({}, True), ({"store": None}, True), ({"store": False}, False)])
+def test_an_answer_is_kept_unless_the_request_says_no(fields: dict[str, Any], keeps: bool) -> None:
+    use = read(**fields).asked.stored
+    assert use is not None
+    assert (use.named, use.keeps) == (None, keeps)
+
+
+def test_a_context_that_may_be_shortened_is_larger_than_what_is_reported() -> None:
+    assert [read(truncation=how).asked.shortened for how in (None, "disabled", "auto", {})] == [
+        False,
+        False,
+        True,
+        True,
+    ]
 
 
 def test_nothing_goes_on_unseen() -> None:

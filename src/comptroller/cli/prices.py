@@ -59,7 +59,7 @@ def prices(
     print_table(columns, [_cells(row, meters) for row in sheet.prices], f"{model} has no price on {sheet.day}.")
     for line in sheet.notes:
         note(line)
-    note(f"Price book {sheet.version}, {sheet.day}; tokens in USD per million, fees per thousand.")
+    note(f"Price book {sheet.version}, {sheet.day}; USD per million tokens, thousand fees, hour of audio.")
 
 
 def _order() -> tuple[str, ...]:
@@ -69,7 +69,7 @@ def _order() -> tuple[str, ...]:
 
 
 def _usd(row: PriceRow) -> dict[str, str]:
-    return {**row.usd_per_million, **row.usd_per_thousand}
+    return {**row.usd_per_million, **row.usd_per_thousand, **row.usd_per_hour}
 
 
 def _cells(row: PriceRow, meters: list[str]) -> tuple[str, ...]:

@@ -68,6 +68,7 @@ class CallRow(msgspec.Struct, frozen=True):
     routed_by: str | None = None  # that policy
     client_address: str | None = None  # where the caller was, as far as it is known
     client_session: str | None = None  # what the caller's program calls its session; it is the caller's word alone
+    dialect: str = ""  # the API that it came through, such as `anthropic_messages`
     billed_team: str = ""  # who pays: `team`, or that of the root where `bill_to` says so
     tried: Sequence[AttemptRow] = ()  # each attempt that has ended, in order, where there were several
 
@@ -126,6 +127,7 @@ def call_row(record: CallRecord, session: Session | None) -> CallRow:
         routed_by=facts.routed_by,
         client_address=facts.client_address,
         client_session=facts.client_session,
+        dialect=facts.dialect,
         billed_team=facts.billed_team or facts.team,
         tried=[_attempt_row(facts.call_id, number, each) for number, each in enumerate(record.tried, 1)],
     )

@@ -33,14 +33,17 @@ WORDS: Mapping[str, str] = {
     "request": "request",
     "web_search": "web searches",
     "file_search": "file searches",
+    "image": "images",
+    "character": "characters",
+    "audio_hour": "audio by its length",
 }
 """What a person calls each meter."""
 
 
 class PriceLine(msgspec.Struct, frozen=True):
     meter: str
-    tokens: int  # of a fee: how many times
-    usd_per_million: str  # of a fee: for a million times
+    tokens: int  # of a fee: how many times; of other meters: characters, milliseconds
+    usd_per_million: str  # of a fee: for a million times; of audio by its length: for a million milliseconds
 
 
 def price_lines(record: CallRecord, book: PriceBook) -> Sequence[PriceLine]:

@@ -12,9 +12,11 @@ from comptroller.control.problem import not_found
 from comptroller.core.instant import to_datetime
 from comptroller.core.money import format_usd
 from comptroller.core.pricing.book import ALWAYS, REGISTRY, Price
-from comptroller.core.pricing.rates import FEES, METERS
+from comptroller.core.pricing.rates import FEES, METERS, hourly
 from comptroller.core.problem import did_you_mean
 
+_PER_HOUR = ("audio_hour",)
+_NOT_MILLIONS = {*FEES, *_PER_HOUR}
 _PER_THOUSAND = 1_000
 
 
@@ -28,6 +30,7 @@ class PriceRow(msgspec.Struct, frozen=True):
     usd_per_thousand: Mapping[str, str]  # fees, by meter
     first_day: str | None  # null: as long as the source knows
     source: str
+    usd_per_hour: Mapping[str, str] = {}  # audio that is billed by its length
 
 
 class PriceSheet(msgspec.Struct, frozen=True):
@@ -80,8 +83,9 @@ def _rows(provider: str, lines: Sequence[Price]) -> Iterator[PriceRow]:
             provider=provider,
             service_tier=line.service_tier,
             over_input_tokens=line.over_input_tokens,
-            usd_per_million={meter: format_usd(rate) for meter, rate in rates.items() if meter not in FEES},
+            usd_per_million={meter: format_usd(rate) for meter, rate in rates.items() if meter not in _NOT_MILLIONS},
             usd_per_thousand={meter: format_usd(rates[meter] // _PER_THOUSAND) for meter in FEES if meter in rates},
+            usd_per_hour={meter: format_usd(hourly(rates[meter])) for meter in _PER_HOUR if meter in rates},
             first_day=None if line.first_day == ALWAYS else line.first_day.isoformat(),
             source=f"registry: {line.model}" if line.source == REGISTRY else line.source,
         )

@@ -97,10 +97,13 @@ def _at_the_top(office: Office, request: OpenRequest, actor: str, most_s: int) -
     gate = office.gate
     identity = acting_identity(office, request.identity or "", tenant=request.tenant)
     most = gate.registry.most_sessions(identity)
-    open_now = 0 if most is None else gate.runs.open_tops(identity.id, most, gate.clock.expiry_ns())
-    no = None if most is None else may_open_another(identity.id, identity.kind, open_now, most)
-    if no is not None:
-        raise refused(no)
+    if most is not None:
+        # A sandbox is of many: nobody's sessions keep the others out.
+        own = request.subject if identity.id in gate.registry.federation.sandboxes else None
+        open_now = gate.runs.open_tops(identity.id, most, gate.clock.expiry_ns(), own)
+        no = may_open_another(identity.id, identity.kind, open_now, most, own)
+        if no is not None:
+            raise refused(no)
     bounds = bounds_of(office, identity, request)
     runs_s = min(most_s, LONGEST_SESSION_S if bounds.wall_clock_s is None else bounds.wall_clock_s)
     return Session(

@@ -9,6 +9,7 @@ import msgspec
 
 from comptroller.core.budget.settlement import Phase
 from comptroller.core.pricing.usage import Usage
+from comptroller.core.work.stored import StoredObject
 from comptroller.flow.dialect import Answer, Dialect, Meter
 from comptroller.flow.door import Reply
 from comptroller.flow.gate import Gate
@@ -35,6 +36,7 @@ class Attempt:
     sending = b""  # a piece of it that may not have left yet
     durable_ns: int | None = None  # when the hold was on disk, after it was taken
     first_byte_ns: int | None = None  # likewise
+    kept: StoredObject | None = None  # the answer, which the provider keeps, as it is on record
     journalled = False  # the hold is on its way to disk; if it fails there, it never will be
     unheard = False  # the caller is gone; the answer is read on only for its usage
     _phase: Phase = "held"
@@ -45,6 +47,9 @@ class Attempt:
         self.dialect = dialect
         self.reservation = reservation
         self.reply = reply
+        stored = reservation.request.asked.stored
+        # The answer will say something of an object at the provider, and that is not on record yet.
+        self.object_unsaid = stored is not None and (stored.keeps or stored.deletes)
         self._hangup_s = gate.limits.finish_after_hangup_s
 
     @property

@@ -7,11 +7,13 @@ could mend is followed by one there, which is decided, held and settled by itsel
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
+
 from comptroller.core.refusal import Refusal
 from comptroller.flow.answer import answer, refuse
 from comptroller.flow.attempt import Attempt, live_call
 from comptroller.flow.caller import Caller
-from comptroller.flow.decide import standing
+from comptroller.flow.decide import NOBODY, standing
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.door import CallerRequest, Reply
 from comptroller.flow.failover import after, goes_on, tried_so_far
@@ -19,6 +21,7 @@ from comptroller.flow.forward import forward
 from comptroller.flow.gate import Gate
 from comptroller.flow.identify import identify, renewed
 from comptroller.flow.incoming import IncomingCall
+from comptroller.flow.objects import find, going_on, settle_object
 from comptroller.flow.permit import Denied, Permit, seek_provider
 from comptroller.flow.record import record_refusal, record_settlement
 from comptroller.flow.records import Ruling
@@ -57,10 +60,21 @@ async def _read(
     body = await request.body()
     if isinstance(body, Refusal):
         return record_refusal(gate, request, dialect, call_id, caller, body)
-    asked = dialect.read_request(body, request.head)
-    if isinstance(asked, Refusal):
-        return record_refusal(gate, request, dialect, call_id, caller, asked, body=body)
-    return IncomingCall(call_id, dialect, request, caller, asked, body)
+    read = dialect.read_request(body, request.head)
+    if isinstance(read, Refusal):
+        return record_refusal(gate, request, dialect, call_id, caller, read, body=body)
+    use = read.asked.stored
+    if use is None or use.named is None:
+        return IncomingCall(call_id, dialect, request, caller, read, body, read.asked)
+    found = find(gate, caller, use)
+    if isinstance(found, Refusal):
+        return record_refusal(gate, request, dialect, call_id, caller, found, body=body, asked=read.asked)
+    return IncomingCall(call_id, dialect, request, caller, read, body, going_on(read.asked, found), found)
+
+
+def _besides(gate: Gate, call: IncomingCall) -> AbstractSet[str]:
+    """Providers that cannot serve it: all but the one that has the object that it names."""
+    return NOBODY if call.object is None else gate.providers.keys() - {call.object.provider}
 
 
 def _admit(gate: Gate, call: IncomingCall) -> Reservation | Refusal:
@@ -69,7 +83,7 @@ def _admit(gate: Gate, call: IncomingCall) -> Reservation | Refusal:
     refused = standing(gate, caller)
     if refused is not None:
         return _refused(gate, call, caller, refused, None)
-    permit = seek_provider(gate, call.dialect, caller, call.request.asked)
+    permit = seek_provider(gate, call.dialect, caller, call.asked, _besides(gate, call))
     if isinstance(permit, Denied):
         return _refused(gate, call, caller, permit.refusal, permit.ruling)
     return _reserve(gate, call, caller, permit, ())
@@ -83,8 +97,8 @@ def _admit_another(gate: Gate, call: IncomingCall, attempt: Attempt, receipt: Re
     if not goes_on(attempt, gate.limits, gate.clock.now_ns()):
         return None
     caller, tried = renewed(gate, call.caller), tried_so_far(attempt, receipt)
-    besides = gate.health.aside(gate.clock.expiry_ns()) | {each.provider for each in tried}
-    permit = seek_provider(gate, call.dialect, caller, call.request.asked, besides)
+    besides = gate.health.aside(gate.clock.expiry_ns()) | {each.provider for each in tried} | _besides(gate, call)
+    permit = seek_provider(gate, call.dialect, caller, call.asked, besides)
     if isinstance(permit, Denied):
         return None
     refused = standing(gate, caller)
@@ -106,9 +120,8 @@ def _reserve(
 
 
 def _refused(gate: Gate, call: IncomingCall, caller: Caller, refusal: Refusal, ruling: Ruling | None) -> Refusal:
-    asked = call.request.asked
     return record_refusal(
-        gate, call.sender, call.dialect, call.id, caller, refusal, body=call.body, asked=asked, ruling=ruling
+        gate, call.sender, call.dialect, call.id, caller, refusal, body=call.body, asked=call.asked, ruling=ruling
     )
 
 
@@ -127,6 +140,7 @@ async def _carry_out(gate: Gate, call: IncomingCall, reply: Reply, reservation: 
         try:
             receipt = settle(gate, reservation, attempt)
             record_settlement(gate, call.sender, reservation, attempt, receipt)
+            settle_object(gate, attempt)
         finally:
             call.sender.unwatch()
             gate.live.remove(live)

@@ -27,6 +27,11 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     provider: Provider
     bound: Bound
 
+    @property
+    def sent_as(self) -> str:
+        """What the provider calls the model."""
+        return self.model.sent_as(self.provider.name, self.name)
+
 
 def standing(gate: Gate, caller: Caller) -> Refusal | None:
     """Why this caller may do nothing now, before its body is even read."""
@@ -132,8 +137,9 @@ def provider_for(
         return resort
     if stopped is not None:
         return refusal_of(stopped)
+    why = "; ".join(reasons) or "no other than those that were left out"
     return Refusal(
         code="provider_unavailable",
-        sentence=f"No provider serves {model.pattern!r} for the environment {environment}: {'; '.join(reasons)}.",
+        sentence=f"No provider serves {model.pattern!r} for the environment {environment}: {why}.",
         hint="Ask whoever runs the gateway to check [providers] in comptroller.toml.",
     )

@@ -18,6 +18,11 @@ class CallerRequest(Protocol):
         ...
 
     @property
+    def method(self) -> str:
+        """As its route takes it; it goes upstream by the same."""
+        ...
+
+    @property
     def headers(self) -> Sequence[tuple[bytes, bytes]]:
         """All request headers, lower-case names. Credentials among them never go on."""
         ...

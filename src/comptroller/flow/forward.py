@@ -13,11 +13,14 @@ from comptroller.flow.dialect import Dialect
 from comptroller.flow.door import CallerRequest
 from comptroller.flow.gate import Gate
 from comptroller.flow.lease import Lease
+from comptroller.flow.objects import note_object
 from comptroller.flow.outcome import Outcome
 from comptroller.flow.upstream import Exchange, FailureKind, UpstreamFailure, UpstreamRequest
+from comptroller.wire.head import JSON
+from comptroller.wire.omit import without
 
 _ERROR_BODY_BYTES = 1024 * 1024
-_PLAIN_PARAMETER = re.compile(rb"([a-z_]{1,32})=[A-Za-z0-9._~-]{0,128}")
+_PLAIN_PARAMETER = re.compile(rb"([a-z_]{1,32}(?:\[\]|%5B%5D)?)=[A-Za-z0-9._~-]{0,128}")
 
 _ENDS: Mapping[FailureKind, Outcome] = {
     "forbidden_address": "provider_unreachable",
@@ -72,8 +75,11 @@ def _upstream_request(attempt: Attempt, request: CallerRequest) -> UpstreamReque
         field=model.output_limit_field or provider.output_limit_field,
         model=reservation.other_model,
     )
+    if provider.omit_fields and dialect.content_type(reservation.request) == JSON:
+        body = without(body, provider.omit_fields)
     path = dialect.upstream_path(reservation.request, reservation.other_model) + _passed_query(dialect, request.query)
-    return UpstreamRequest(provider.origin, path, passed, body, provider.timeouts)
+    path = provider.path(dialect.family, path, reservation.decision.sent_as)
+    return UpstreamRequest(provider.origin, path, passed, body, provider.timeouts, request.method)
 
 
 def _passed_headers(dialect: Dialect, request: CallerRequest) -> list[tuple[bytes, bytes]]:
@@ -120,6 +126,8 @@ async def _whole(gate: Gate, attempt: Attempt, exchange: Exchange) -> None:
     if attempt.answer.malformed:
         attempt.end("provider_malformed", "the answer is not valid JSON of its dialect")
         return
+    if attempt.object_unsaid:
+        await note_object(gate, attempt)
     attempt.answer_body = body
     _completed(attempt)
 
@@ -146,6 +154,8 @@ async def _stream(gate: Gate, attempt: Attempt, exchange: Exchange) -> None:
     if not attempt.unheard:
         await reply.start(200, attempt.head)
     async for passed in exchange.chunks():
+        if attempt.object_unsaid:
+            await note_object(gate, attempt)
         if not attempt.unheard:
             attempt.sending = passed
             await reply.send(passed)

@@ -20,6 +20,7 @@ from comptroller.core.budget.scope import Facts
 from comptroller.core.budget.tree import BudgetTree
 from comptroller.core.identity.credential import Claims
 from comptroller.core.policy.break_glass import Broken
+from comptroller.core.pricing.prefix import Prefixes
 from comptroller.core.pricing.sizes import OutputSizes
 from comptroller.core.refusal import Refusal
 from comptroller.core.registry.registry import Registry
@@ -29,11 +30,13 @@ from comptroller.flow.callers import Callers
 from comptroller.flow.chain import chain_of
 from comptroller.flow.health import Healths
 from comptroller.flow.journal import Journal
+from comptroller.flow.kept import Kept
 from comptroller.flow.key_mask import KeyMask
 from comptroller.flow.live import LiveCalls
 from comptroller.flow.observer import Observer
 from comptroller.flow.runs import Runs
 from comptroller.flow.upstream import Origin, Timeouts, Upstream
+from comptroller.wire.provider_path import azure_path, versioned_path
 
 
 class Clock(Protocol):
@@ -75,6 +78,10 @@ class Provider:
     bills_errors: bool
     output_limit_field: Literal["max_completion_tokens", "max_tokens"]
     missing: str | None = None  # why it cannot be used, such as an unset variable
+    version_path: str = "/v1"  # that OpenAI's paths begin with
+    azure_api_version: str | None = None  # its routes are Azure's, by deployment
+    omit_fields: frozenset[str] = frozenset()  # of a JSON body, that it refuses
+    keys_beside: tuple[bytes, ...] = field(default=(), repr=False)  # of other entries at its host
 
     @property
     def key(self) -> bytes | None:
@@ -84,8 +91,16 @@ class Provider:
 
     @cached_property
     def mask(self) -> KeyMask:
-        """Takes the key out of what goes back to callers and into records."""
-        return KeyMask(self.key)
+        """Takes the keys that its host has been given out of what goes back to callers and into records."""
+        return KeyMask(*filter(None, (self.key, *self.keys_beside)))
+
+    def path(self, family: str, path: str, model: str) -> str:
+        """Where it has what a dialect of this family asks for."""
+        if family != "openai":
+            return path
+        if self.azure_api_version is not None:
+            return azure_path(path, model, self.azure_api_version)
+        return versioned_path(path, self.version_path)
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -121,8 +136,10 @@ class Gate:
     callers: Callers = field(default_factory=Callers)  # who is remembered (flow/identify.py)
     stops: Stops = field(default_factory=Stops)  # replaced as a whole (control/stops.py), asked on every call
     broken: Broken = field(default_factory=Broken)  # replaced as a whole, asked only when policies say no
+    prefixes: Prefixes = field(default_factory=Prefixes)  # prompts that were metered since the start, by session
     sizes: OutputSizes = field(default_factory=OutputSizes)  # learned since the start; they steer, and limit nothing
     health: Healths = field(default_factory=Healths)  # of the providers
+    objects: Kept = field(default_factory=Kept)  # what they keep for us, and whose it is
     runs: Runs = field(init=False)
     draining: bool = False
 

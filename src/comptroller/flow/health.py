@@ -16,6 +16,10 @@ class Healths:
     def of(self, provider: str) -> Health:
         return self._unwell.get(provider, _WELL)
 
+    def well(self, provider: str) -> bool:
+        """Whether nothing is known against it."""
+        return provider not in self._unwell
+
     def usable(self, provider: str, now_ns: int) -> bool:
         """Whether calls should go there before they go to one that is aside."""
         health = self._unwell.get(provider)

@@ -26,13 +26,12 @@ _STAYS_ESCAPED = frozenset((b'"', b"\\"))
 
 
 class KeyMask:
-    """Knows one provider's key and takes it out of texts. Without a key, or with a word for one, it changes nothing."""
+    """Knows keys and takes them out of texts. Without a key, or with a word for one, it changes nothing."""
 
-    def __init__(self, key: bytes | None) -> None:
-        secret = key if key is not None and len(key) >= SHORTEST_KEY else b""
-        quoted = secret.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
-        spellings = (secret, quoted, quoted.replace(b"/", b"\\/"))
-        self._spellings = tuple(dict.fromkeys(filter(None, spellings)))
+    def __init__(self, *keys: bytes) -> None:
+        secrets = sorted({key for key in keys if len(key) >= SHORTEST_KEY}, key=len, reverse=True)
+        spellings = [spelling for secret in secrets for spelling in _spellings(secret)]
+        self._spellings = tuple(dict.fromkeys(spellings))
 
     def plain(self, text: bytes) -> bytes:
         """The text without the key as a whole."""
@@ -93,6 +92,12 @@ class StreamMask:
         """At the end of the stream: what waited, which is not the key."""
         held, self._held = self._held, b""
         return held
+
+
+def _spellings(secret: bytes) -> tuple[bytes, ...]:
+    """A key as it is, and as JSON may write it."""
+    quoted = secret.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+    return secret, quoted, quoted.replace(b"/", b"\\/")
 
 
 def _beginning(spelling: bytes, text: bytes) -> int:

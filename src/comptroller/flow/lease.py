@@ -180,7 +180,7 @@ class Lease:
         rates, asked = self._reservation.rates, self._reservation.request.asked
         named = rates.get(tier_name(told.service_tier)) if told.service_tier is not None else None
         possible = [named] if named is not None else list(rates.values())
-        if any(unpriced(told, each, images_sent=bool(asked.images or asked.unbounded)) for each in possible):
+        if any(unpriced(told, each, images_sent=asked.may_hold_images) for each in possible):
             return None
         cost = max((charge_nanos(told, each) for each in possible), default=0)
         fees = self.bound.fees + cost * UNITS_PER_PRICE

@@ -13,6 +13,7 @@ import msgspec
 from comptroller.core.budget.hold import Amounts, HoldEnd, WindowKey
 from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
+from comptroller.core.work.stored import StoredObject
 
 
 class Registered(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -178,4 +179,11 @@ class Change(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="change
     version: int = 0
 
 
-Event = Held | Settled | Joined | Refused | Corrected | BoundChanged | Finding | Change | Extended
+class ObjectChanged(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="object"):
+    """What is known of an object at a provider from here on: it was made, has its size, or is deleted."""
+
+    at_ns: int
+    object: StoredObject
+
+
+Event = Held | Settled | Joined | Refused | Corrected | BoundChanged | Finding | Change | Extended | ObjectChanged

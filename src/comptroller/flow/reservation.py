@@ -55,8 +55,8 @@ class Reservation(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def other_model(self) -> str | None:
-        """The model that is called, where it is another than the caller named."""
-        name = self.decision.name
+        """What the provider is asked for, where that is another name than the caller's."""
+        name = self.decision.sent_as
         return None if name == self.request.asked.model else name
 
     @property

@@ -33,7 +33,7 @@ def reserve(
     decision, draw, bound = weighed.decision, weighed.draw, weighed.bound
     number, body = attempt_id(call.id, len(tried) + 1), call.body
     digest = gate.credentials.digest(body)
-    asked, ruling = call.request.asked, permit.ruling
+    asked, ruling = call.asked, permit.ruling
     facts = call_facts(
         call.dialect, call.id, caller, weighed.now_ns, asked, decision, body, digest, call.sender, ruling
     )
@@ -103,7 +103,12 @@ def _shadowed(draw: Draw) -> tuple[str, ...]:
 
 def _too_dear(draw: Draw, window: Window, bound: Estimate, fits: int) -> Refusal:
     least = bound.least_output_tokens
-    refusal = _exhausted(draw, window, amounts(bound, bound.all_output(least)).of(window.budget.unit), max(0, fits))
+    refusal = _exhausted(
+        draw,
+        window,
+        amounts(bound, bound.all_output(least)).of(window.budget.unit),
+        None if bound.fixed else max(0, fits),
+    )
     if not refusal.largest_output_tokens or least == bound.wanted_output_tokens:  # hidden, or not the reason
         return refusal
     why = f" It is cut down to {least} output tokens at the least, unless it asks for fewer itself."

@@ -74,13 +74,16 @@ class Runs:
         self._children.pop(session.id, None)
         self.over(session)
 
-    def open_tops(self, identity: str, most: int, now_ns: int) -> int:
-        """How many sessions without a parent an identity has open, or a number below `most`."""
+    def open_tops(self, identity: str, most: int, now_ns: int, subject: str | None = None) -> int:
+        """How many sessions without a parent an identity has open, or a number below `most`.
+
+        `subject`: only those on behalf of this one count.
+        """
         known = self._tops.get(identity, {})
         if len(known) < most:
             return len(known)
-        sessions = (self._sessions.get(each) for each in known)
-        return sum(session is not None and session.goes_on(now_ns) for session in sessions)
+        sessions = [self._sessions[each] for each in known if each in self._sessions]
+        return sum(each.goes_on(now_ns) and subject in {None, each.subject} for each in sessions)
 
     def in_tree(self, root: str) -> int:
         """How many sessions of a tree are known."""

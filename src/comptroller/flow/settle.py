@@ -48,6 +48,7 @@ def settle(gate: Gate, reservation: Reservation, attempt: Attempt) -> Receipt:
     ran_ahead = _ran_ahead(attempt, done)
     gate.tree.settle(reservation.attempt_id, done.posted)
     _close(gate, reservation, attempt)
+    _remember(gate, reservation, attempt, usage if done.end == "posted" else None, overrun=overrun)
     events = (
         *_overrun_events(gate, reservation, done, overrun),
         *_ahead_events(gate, reservation, ran_ahead),
@@ -64,6 +65,10 @@ def _billed(reservation: Reservation, usage: Usage | None) -> tuple[str, Rates |
     A provider that names no tier may have ignored the one that was asked for: then the dearer counts.
     """
     said = usage.service_tier if usage is not None else None
+    variant = reservation.request.asked.variant
+    if variant is not None:
+        tier = variant if variant in reservation.rates else DEFAULT_TIER
+        return tier, reservation.rates.get(tier)
     asked = reservation.request.asked.service_tier
     tier = tier_name(said or (asked if asked not in {None, "auto"} else None) or DEFAULT_TIER)
     rates = reservation.rates.get(tier)
@@ -90,7 +95,7 @@ def _exact(reservation: Reservation, usage: Usage | None, rates: Rates | None) -
 def _unpriced(reservation: Reservation, usage: Usage, rates: Rates) -> tuple[str, ...]:
     """What of the usage has no price, in words."""
     asked = reservation.request.asked
-    return unpriced(usage, rates, images_sent=bool(asked.images or asked.unbounded))
+    return unpriced(usage, rates, images_sent=asked.may_hold_images, sound=asked.sound)
 
 
 def _seen(reservation: Reservation, attempt: Attempt) -> Amounts | None:
@@ -118,6 +123,18 @@ def _close(gate: Gate, reservation: Reservation, attempt: Attempt) -> None:
     if attempt.meter is not None and reservation.leased and attempt.outcome in {"completed", "capped"}:
         more = _MORE_AFTER_A_CUT if attempt.outcome == "capped" else 1
         gate.sizes.learn(size_key(reservation.caller, reservation.decision), more * attempt.meter.seen_output_tokens)
+
+
+def _remember(gate: Gate, reservation: Reservation, attempt: Attempt, usage: Usage | None, *, overrun: bool) -> None:
+    """What this prompt was billed as bounds the next one that extends it. Not where we changed more than the limit."""
+    asked, session = reservation.request.asked, reservation.caller.session.id
+    if overrun:
+        gate.prefixes.forget(session)
+        return
+    unchanged = asked.output_limit is None or reservation.output_limit == asked.output_limit
+    if asked.prompt is not None and usage is not None and attempt.outcome == "completed" and unchanged:
+        provider = reservation.decision.provider.name
+        gate.prefixes.remember(session, provider, reservation.decision.name, asked.prompt, usage.input_tokens)
 
 
 def _overrun_events(

@@ -17,7 +17,10 @@ _CREDENTIAL = frozenset({401, 402, 403})
 
 def note_health(gate: Gate, attempt: Attempt) -> None:
     """Count what became of an attempt for its provider, and say so if that changes where calls go."""
-    provider, now_ns = attempt.reservation.decision.provider.name, gate.clock.expiry_ns()
+    provider = attempt.reservation.decision.provider.name
+    if attempt.outcome == "completed" and gate.health.well(provider):
+        return  # as nearly always
+    now_ns = gate.clock.expiry_ns()
     headers = attempt.exchange.headers if attempt.exchange is not None and attempt.status is not None else ()
     wait_ns = said_wait_ns(headers, now_ns)
     signal = signal_of(attempt.outcome, attempt.status, said_wait=wait_ns is not None)

@@ -34,8 +34,10 @@ def margin(tail: int) -> int:
 
 
 def is_metered(weighed: Weighed) -> bool:
-    """Whether budgets that bind draw on what it comes to, so that holding less of it is worth something."""
-    return weighed.bounded and not weighed.asked.fees and not _METERED.isdisjoint(weighed.draw.units)
+    """Whether it is text that budgets which bind draw on, so that holding less of it is worth something."""
+    asked = weighed.asked
+    text = not (asked.fees or asked.output_fixed or asked.pictures or asked.characters or asked.sound or asked.variant)
+    return text and weighed.bounded and not _METERED.isdisjoint(weighed.draw.units)
 
 
 def tail_of(weighed: Weighed) -> int | None:

@@ -46,8 +46,9 @@ def weigh(
     if asked.free or (asked.free_unpriced and not rates):
         return Weighed(decision, asked, now_ns, scope_facts, Draw(()), rates, FREE, True)
     draw = gate.tree.drawn_by(scope_facts, now_ns)
+    asked = _counted(gate, caller, decision, asked)
     if beside is not None:
-        draw = Draw(draw.pooled, (*draw.meters, beside), escrows=draw.escrows)
+        draw = Draw(draw.pooled, (*draw.meters, beside), draw.own, draw.escrows)
     money = "usd" in draw.units
     metered = money or "tokens" in draw.units or "thinking_tokens" in draw.units
     sizes = (asked, decision.model.limits, rates, decision.bound.factor_bp)
@@ -58,6 +59,16 @@ def weigh(
     if isinstance(bound, Refusal):
         return bound
     return Weighed(decision, asked, now_ns, scope_facts, draw, rates, bound, bounded)
+
+
+def _counted(gate: Gate, caller: Caller, decision: Decision, asked: Asked) -> Asked:
+    """With fewer tokens of text, where most of it was billed before in this session."""
+    if asked.prompt is None:
+        return asked
+    most = gate.prefixes.bound(caller.session.id, decision.provider.name, decision.name, asked.prompt)
+    if most is None or most >= asked.text_tokens:
+        return asked
+    return msgspec.structs.replace(asked, text_tokens=most)
 
 
 def _quarantined(decision: Decision) -> Refusal:

@@ -5,7 +5,8 @@ A key is read once, at the start, and lives in the finished header alone. It is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 import msgspec
 
@@ -36,7 +37,14 @@ def build_providers(settings: Mapping[str, ProviderSettings], environ: Mapping[s
     """All providers. One whose key is missing is built all the same, with the reason in `missing`."""
     warnings: list[str] = []
     built = {name: build_provider(name, one, environ, warnings) for name, one in settings.items()}
-    return Providers(built, tuple(warnings))
+    by_name = {name: replace(one, keys_beside=_keys_beside(one, built.values())) for name, one in built.items()}
+    return Providers(by_name, tuple(warnings))
+
+
+def _keys_beside(provider: Provider, others: Iterable[Provider]) -> tuple[bytes, ...]:
+    """The keys of other entries at the same host: it may show them in an answer to this one."""
+    keys = (each.key for each in others if each.origin.host == provider.origin.host and each is not provider)
+    return tuple(key for key in keys if key is not None)
 
 
 def build_provider(name: str, settings: ProviderSettings, environ: Mapping[str, str], warnings: list[str]) -> Provider:
@@ -48,15 +56,18 @@ def build_provider(name: str, settings: ProviderSettings, environ: Mapping[str, 
             key = read_key(f"The key of the provider {name}", settings.api_key, environ, warnings)
             if key.startswith(_OURS):
                 raise UnusableKey(f"{settings.api_key} holds a credential of Comptroller's own, not the provider's key")
-            credentials = {family: _CREDENTIALS[family](key) for family in settings.dialects}
+            credentials = {family: _credential(settings, family, key) for family in settings.dialects}
         except UnusableKey as reason:
             missing = str(reason)
             warnings.append(f"Calls to the provider {name} will be refused: {missing}.")
     url = settings.base_url
+    prefix = url.path_prefix
+    if settings.azure_api_version is not None:
+        prefix = prefix.removesuffix("/openai")  # its paths begin with it
     return Provider(
         name=name,
         dialects=settings.dialects,
-        origin=Origin(url.scheme, url.host, url.port, url.path_prefix, url.private or settings.private_network),
+        origin=Origin(url.scheme, url.host, url.port, prefix, url.private or settings.private_network),
         credentials=credentials,
         environments=settings.environments,
         timeouts=Timeouts(
@@ -70,4 +81,16 @@ def build_provider(name: str, settings: ProviderSettings, environ: Mapping[str, 
         bills_errors=settings.bills_errors,
         output_limit_field=settings.output_limit_field,
         missing=missing,
+        version_path=settings.version_path,
+        azure_api_version=settings.azure_api_version,
+        omit_fields=frozenset(settings.omit_fields),
     )
+
+
+def _credential(settings: ProviderSettings, family: str, key: bytes) -> tuple[bytes, bytes]:
+    """The finished header. Azure's deployments take a key under a name of their own."""
+    named = settings.api_key_header or ("api-key" if settings.azure_api_version is not None else None)
+    if named is None:
+        return _CREDENTIALS[family](key)
+    name = named.lower().encode()
+    return (name, b"Bearer " + key) if name == b"authorization" else (name, key)

@@ -73,6 +73,7 @@ class AsgiRequest:
         self.received_ns = 0
         self.headers: Sequence[tuple[bytes, bytes]] = tuple(scope["headers"])  # trailers come too late to count
         self.query: bytes = scope["query_string"]
+        self.method: str = scope["method"]
         self._peer: tuple[str, int] | None = scope.get("client")
         self._trusted = trusted
 

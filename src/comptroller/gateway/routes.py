@@ -81,7 +81,10 @@ class Routes:
     def __init__(
         self, calls: Mapping[str, Dialect], apis: Sequence[Api], caller: Sequence[tuple[str, str]] = ()
     ) -> None:
-        """`caller`: (method, path) of every route of the caller API; what is in braces is a name."""
+        """`calls`: by path, with a method before it that is not POST.
+
+        `caller`: (method, path) of every route of the caller API; what is in braces is a name.
+        """
         self.apis = tuple(apis)
         self.keys_in_query = frozenset(api.family for api in apis if api.key_in_query)
         free: dict[str, dict[str, Target]] = {
@@ -100,10 +103,10 @@ class Routes:
             if not path.startswith(CALLER_PATHS):
                 raise ValueError(f"{path} is not where the caller API is: {CALLER_PATHS}")
             beside.setdefault(path, {})[method] = "caller"
-        governed: dict[str, dict[str, Target]] = {path: {"POST": ModelCall(dialect)} for path, dialect in calls.items()}
-        ours: dict[str, dict[str, Target]] = {}
-        for path, targets in (*free.items(), *governed.items()):
-            ours.setdefault(path, {}).update(targets)
+        ours = free
+        for call, dialect in calls.items():
+            method, _, path = call.rpartition(" ")
+            ours.setdefault(path, {})[method or "POST"] = ModelCall(dialect)
         self._found = {path: _found(targets) for path, targets in ours.items() if NAME not in path}
         self._named = [_named(path, targets) for path, targets in ours.items() if NAME in path]
         self._named.sort(key=lambda named: -len(named.after))  # the closer description first
@@ -120,6 +123,8 @@ class Routes:
             name = named.name_in(path)
             if name:
                 found = named.by_method.get(method) or named.by_method[OTHERWISE]
+                if found.target is None and not named.after and ":" in name:
+                    continue  # a method of the model that is not routed: there is no such way
                 return Found(found.target, found.methods, name)
         return Found(None)
 

@@ -8,11 +8,13 @@ from comptroller.flow.dialect import Dialect
 from comptroller.gateway.routes import Api
 from comptroller.wire import gemini, model_lists
 from comptroller.wire.anthropic_messages import AnthropicCountTokens, AnthropicMessages
+from comptroller.wire.openai_audio import OpenAISpeech, OpenAITranscription
 from comptroller.wire.openai_chat import OpenAIChat
 from comptroller.wire.openai_completions import OpenAICompletions
 from comptroller.wire.openai_embeddings import OpenAIEmbeddings
+from comptroller.wire.openai_images import OpenAIImages
 from comptroller.wire.openai_moderations import OpenAIModerations
-from comptroller.wire.openai_responses import OpenAIResponses
+from comptroller.wire.openai_responses import STORED_CALLS, OpenAIResponses
 
 _OPENAI: Mapping[str, Dialect] = {
     "/v1/chat/completions": OpenAIChat(),
@@ -20,18 +22,31 @@ _OPENAI: Mapping[str, Dialect] = {
     "/v1/completions": OpenAICompletions(),
     "/v1/embeddings": OpenAIEmbeddings(),
     "/v1/moderations": OpenAIModerations(),
+    "/v1/images/generations": OpenAIImages("generations"),
+    "/v1/images/edits": OpenAIImages("edits"),
+    "/v1/images/variations": OpenAIImages("variations"),
+    "/v1/audio/speech": OpenAISpeech(),
+    "/v1/audio/transcriptions": OpenAITranscription("transcriptions"),
+    "/v1/audio/translations": OpenAITranscription("translations"),
 }
 _ANTHROPIC: Mapping[str, Dialect] = {
     "/v1/messages": AnthropicMessages(),
     "/v1/messages/count_tokens": AnthropicCountTokens(),
 }
 
-# Each path as it is, and under the prefix that says plainly whose it is.
+_FAMILIES: Mapping[str, Mapping[str, Dialect]] = {
+    "openai": {**_OPENAI, **STORED_CALLS},
+    "anthropic": _ANTHROPIC,
+    "gemini": gemini.CALLS,
+}
+
+# Each path as it is, and under the prefix that says plainly whose it is; with the method before it where that is not
+# POST alone.
 CALLS: Mapping[str, Dialect] = {
-    prefix + path: dialect
-    for family, calls in (("openai", _OPENAI), ("anthropic", _ANTHROPIC), ("gemini", gemini.CALLS))
+    call.replace("/", f"{prefix}/", 1): dialect
+    for family, calls in _FAMILIES.items()
     for prefix in ("", f"/{family}")
-    for path, dialect in calls.items()
+    for call, dialect in calls.items()
 }
 APIS = (
     Api(

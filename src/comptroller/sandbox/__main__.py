@@ -19,6 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
             first_byte_delay_s=options.first_byte_delay_s,
             tokens_per_chunk=options.tokens_per_chunk,
             ahead=options.ahead,
+            answer_tokens=options.answer_tokens,
             abort_stops=not options.abort_continues,
             cache_min_tokens=options.cache_min_tokens,
             bill_lines=options.bill_lines,
@@ -48,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--first-byte-delay-s", type=float, default=defaults.first_byte_delay_s)
     parser.add_argument("--tokens-per-chunk", type=int, default=defaults.tokens_per_chunk)
     parser.add_argument("--ahead", type=int, default=defaults.ahead, help="tokens made (and billed) ahead of a stream")
+    parser.add_argument("--answer-tokens", type=int, default=defaults.answer_tokens, help="usual length of an answer")
     parser.add_argument("--abort-continues", action="store_true", help="go on generating after a disconnect")
     parser.add_argument("--cache-min-tokens", type=int, default=defaults.cache_min_tokens)
     parser.add_argument("--bill-lines", type=int, default=defaults.bill_lines, help="request lines that are kept")

@@ -22,6 +22,9 @@ from comptroller.sandbox.gemini import answers as gemini_answers
 from comptroller.sandbox.gemini import count as gemini_count
 from comptroller.sandbox.gemini.embeddings import EmbedSurface
 from comptroller.sandbox.gemini.surface import GeminiSurface
+from comptroller.sandbox.media.hearing import HearingSurface
+from comptroller.sandbox.media.images import ImagesSurface
+from comptroller.sandbox.media.speech import SpeechSurface
 from comptroller.sandbox.messages import answers as messages_answers
 from comptroller.sandbox.messages.count import CountSurface
 from comptroller.sandbox.messages.surface import MessagesSurface
@@ -29,8 +32,10 @@ from comptroller.sandbox.moderations import ModerationsSurface
 from comptroller.sandbox.prices import MODELS, find_model
 from comptroller.sandbox.prompt import PromptCache
 from comptroller.sandbox.reception import Reception
+from comptroller.sandbox.responses.stored import Stored
 from comptroller.sandbox.responses.surface import ResponsesSurface
 from comptroller.sandbox.single import SingleStory, SingleSurface
+from comptroller.sandbox.stored_responses import StoredSurface, stored_acts
 from comptroller.sandbox.story import Story
 from comptroller.sandbox.surface import Surface
 from comptroller.sandbox.wire import Exchange
@@ -68,12 +73,19 @@ class SandboxApp:
         self._bill = Bill(config.bill_lines)
         self._cache = PromptCache(config.cache_prefixes, config.cache_min_tokens)
         self._faults = FaultBook()
+        self._stored = Stored()
         self._routes: dict[str, dict[str, Handler]] = {
             "/chat/completions": {"POST": self._story(ChatSurface()).serve},
             "/completions": {"POST": self._story(CompletionsSurface()).serve},
             "/embeddings": {"POST": self._single(EmbeddingsSurface()).serve},
             "/moderations": {"POST": self._single(ModerationsSurface()).serve},
-            "/responses": {"POST": self._story(ResponsesSurface()).serve},
+            "/images/generations": {"POST": self._single(ImagesSurface("generations")).serve},
+            "/images/edits": {"POST": self._single(ImagesSurface("edits")).serve},
+            "/images/variations": {"POST": self._single(ImagesSurface("variations")).serve},
+            "/audio/speech": {"POST": self._single(SpeechSurface()).serve},
+            "/audio/transcriptions": {"POST": self._single(HearingSurface("transcriptions")).serve},
+            "/audio/translations": {"POST": self._single(HearingSurface("translations")).serve},
+            "/responses": {"POST": self._story(ResponsesSurface(self._stored)).serve},
             "/messages": {"POST": self._story(MessagesSurface()).serve},
             "/messages/count_tokens": {"POST": self._single(CountSurface()).serve},
             "/models": {"GET": self._list_models},
@@ -82,6 +94,7 @@ class SandboxApp:
             "/sandbox/bill/requests": {"GET": self._show_lines},
             "/sandbox/requests/count": {"GET": self._count_requests},
             "/sandbox/faults": {"GET": self._show_faults, "POST": self._set_faults, "DELETE": self._clear_faults},
+            "/sandbox/stored": {"GET": self._show_stored},
             "/sandbox/cache": {"DELETE": self._clear_cache},
             "/sandbox/prices": {"GET": self._show_prices},
         }
@@ -114,7 +127,7 @@ class SandboxApp:
         elif path.startswith(_MODELS_PATH):
             methods = {"GET": self._show_model}
         else:
-            methods = self._routes.get(path, {})
+            methods = self._routes.get(path) or self._stored_methods(path)
         if not methods:
             raise not_found("Invalid URL: there is nothing at this path.")
         handler = methods.get(exchange.method)
@@ -134,6 +147,11 @@ class SandboxApp:
             case _:
                 return {}
         return {"POST": story.serve}
+
+    def _stored_methods(self, path: str) -> dict[str, Handler]:
+        """What stands behind responses/ID, and below it."""
+        acts = stored_acts(path)
+        return {method: self._single(StoredSurface(self._stored, *act)).serve for method, act in acts.items()}
 
     def _check_key(self, exchange: Exchange) -> None:
         surface = _api_of(exchange).surface
@@ -193,6 +211,9 @@ class SandboxApp:
     async def _clear_cache(self, exchange: Exchange) -> None:
         self._cache.clear()
         await _respond(exchange, {"status": "ok"})
+
+    async def _show_stored(self, exchange: Exchange) -> None:
+        await _respond(exchange, {"responses": self._stored.names()})
 
     async def _show_prices(self, exchange: Exchange) -> None:
         """USD per million tokens."""

@@ -87,16 +87,16 @@ class Answer:
                     yield index, piece
 
 
-def compose_answer(order: Order, seed: int, *, beyond_limit: int = 0) -> Answer:
-    """Lay out the answer to an order.
+def compose_answer(order: Order, seed: int, *, beyond_limit: int = 0, usual: int = 0) -> Answer:
+    """Lay out the answer to an order. `usual`: half of those that say nothing have more tokens; 0: 5 to 60 by chance.
 
     `beyond_limit` (fault `overrun`) makes each choice a text of exactly so many tokens over its limit.
     """
     dice = (random.Random(f"{seed}/{index}") for index in range(order.choices))
-    return Answer(tuple(_compose_choice(order, die, beyond_limit) for die in dice))
+    return Answer(tuple(_compose_choice(order, die, beyond_limit, usual) for die in dice))
 
 
-def _compose_choice(order: Order, dice: random.Random, beyond_limit: int) -> Choice:
+def _compose_choice(order: Order, dice: random.Random, beyond_limit: int, usual: int) -> Choice:
     wanted = _reasoning_tokens(order, dice)
     reasoning = min(wanted, order.output_limit)
     room = order.output_limit - reasoning
@@ -104,7 +104,7 @@ def _compose_choice(order: Order, dice: random.Random, beyond_limit: int) -> Cho
         tokens, finish, tool_call = _words(dice, room + beyond_limit), "length", None
     else:
         # One more than fits is enough to see that the limit cuts; the rest is never made.
-        tokens, finish, tool_call = _compose_visible(order, dice, room + 1)
+        tokens, finish, tool_call = _compose_visible(order, dice, room + 1, usual)
         if len(tokens) > room or wanted > order.output_limit:
             finish = "length"
         tokens = tokens[:room]
@@ -117,7 +117,9 @@ def _reasoning_tokens(order: Order, dice: random.Random) -> int:
     return wanted if order.most_reasoning_tokens is None else min(wanted, order.most_reasoning_tokens)
 
 
-def _compose_visible(order: Order, dice: random.Random, most: int) -> tuple[tuple[str, ...], str, ToolCall | None]:
+def _compose_visible(
+    order: Order, dice: random.Random, most: int, usual: int
+) -> tuple[tuple[str, ...], str, ToolCall | None]:
     if order.call is not None:
         tool_call = ToolCall(f"{dice.getrandbits(96):024x}", order.call.name)
         return _json_tokens(sample_value(order.call.schema)), order.call.finish, tool_call
@@ -125,8 +127,12 @@ def _compose_visible(order: Order, dice: random.Random, most: int) -> tuple[tupl
         value = {"answer": "".join(_words(dice, 4))} if order.schema is None else sample_value(order.schema)
         return _json_tokens(value), "stop", None
     asked = order.control.output_tokens
-    count = dice.randint(5, 60) if asked is None else asked
+    count = _usual_tokens(dice, usual) if asked is None else asked
     return _words(dice, min(count, most)), "stop", None
+
+
+def _usual_tokens(dice: random.Random, usual: int) -> int:
+    return max(1, round(usual * dice.lognormvariate(0, 0.6))) if usual else dice.randint(5, 60)
 
 
 def _json_tokens(value: object) -> tuple[str, ...]:

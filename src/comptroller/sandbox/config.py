@@ -21,6 +21,8 @@ class SandboxConfig:
     """Output tokens in one event of a stream."""
     ahead: int = 0
     """Tokens that generation runs ahead of what a stream has sent."""
+    answer_tokens: int = 0
+    """Output tokens that half of the answers have more of, where a request does not say; 0 is 5 to 60 by chance."""
     abort_stops: bool = True
     """Whether a client's disconnect stops generation (and so the bill)."""
     cache_min_tokens: int = 16
@@ -36,7 +38,14 @@ class SandboxConfig:
 
     def __post_init__(self) -> None:
         """Raise ValueError for a number that makes no sense."""
-        for name in ("tokens_per_s", "first_byte_delay_s", "ahead", "cache_min_tokens", "cache_prefixes"):
+        for name in (
+            "tokens_per_s",
+            "first_byte_delay_s",
+            "ahead",
+            "answer_tokens",
+            "cache_min_tokens",
+            "cache_prefixes",
+        ):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative")
         for name in ("tokens_per_chunk", "bill_lines", "max_body_bytes"):

@@ -43,7 +43,7 @@ class Story(Reception):
         factor = options.input_factor if fault == "overrun" else 1.0
         line.free = fault == "usage_zero"
         seed = self._bill_prompt(order, line, factor)
-        answer = compose_answer(order, seed, beyond_limit=beyond_limit)
+        answer = compose_answer(order, seed, beyond_limit=beyond_limit, usual=self.config.answer_tokens)
         generation = self._generation(order, answer, line, exchange)
         delivery = Delivery(
             exchange,

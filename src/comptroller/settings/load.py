@@ -70,6 +70,23 @@ def read_text(path: Path) -> str:
         raise SettingsError(path, (Problem("file", "It is not UTF-8."),)) from error
 
 
+_OUR_HEADERS = frozenset(
+    {
+        "host",
+        "connection",
+        "content-length",
+        "content-type",
+        "transfer-encoding",
+        "accept-encoding",
+        "x-client-request-id",
+    }
+)
+# What an answer and its bound are made of, in any API: no server is sent a body without them.
+_NEEDED = frozenset(
+    {"model", "messages", "input", "prompt", "contents", "stream", "n", "max_tokens", "max_completion_tokens"}
+    | {"max_output_tokens", "generationConfig"}
+)
+
 _READERS: Mapping[Any, Callable[[object, Path], object]] = {
     Address: read_address,
     BaseUrl: read_base_url,
@@ -239,4 +256,21 @@ def _provider_contradictions(where: str, provider: ProviderSettings) -> list[Pro
         sentence = "Plain http leaves only for this machine or a private network: a key would travel in the clear."
         hint = "Use https, or say private_network = true if the name leads to a private address."
         found.append(Problem(f"{where}.base_url", sentence, hint))
+    if provider.azure_api_version is not None and provider.dialects != ("openai",):
+        sentence = "Deployments are for OpenAI's APIs alone."
+        found.append(
+            Problem(f"{where}.dialects", sentence, 'Write dialects = ["openai"]; other APIs are an entry apart.')
+        )
+    if provider.api_key_header is not None and provider.api_key_header.lower() in _OUR_HEADERS:
+        sentence = "This header is the gateway's own to write."
+        found.append(
+            Problem(f"{where}.api_key_header", sentence, "Most servers have 'api-key', or need none to be named.")
+        )
+    found += [
+        Problem(
+            f"{where}.omit_fields", f"{name!r} is what an answer and its bound are made of.", "It cannot be left out."
+        )
+        for name in provider.omit_fields
+        if name in _NEEDED
+    ]
     return found

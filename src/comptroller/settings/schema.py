@@ -110,6 +110,14 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
     bills_errors: bool = True
     # The field that limits output, thinking included. Servers older than 2024 know only "max_tokens".
     output_limit_field: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens"
+    # The header that takes the key as it is, such as "api-key". Left out: as the API of the call has it.
+    api_key_header: Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")] | None = None
+    # What stands in the place of /v1 in OpenAI's paths: "/v4", or "" where nothing does. Nearly everybody has /v1.
+    version_path: Annotated[str, Meta(pattern=r"^(/[A-Za-z0-9._-]{1,64}){0,4}$")] = "/v1"
+    # Azure OpenAI by deployments: its api-version. Left out: any other server, and Azure's own /openai/v1.
+    azure_api_version: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$")] | None = None
+    # Fields that this server refuses because it does not know them: left out of what it is sent.
+    omit_fields: tuple[Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")], ...] = ()
     # Whose prices of the shipped price book hold here. Left out: found by the host of base_url; "none": nobody's.
     price_provider: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")] | None = None
     # Whether the name may lead to an address of a private network. Not, unless it is said.

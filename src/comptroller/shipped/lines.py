@@ -25,7 +25,7 @@ from genai_prices.types import (
 
 from comptroller.core.money import NANOS_PER_USD
 from comptroller.core.pricing.book import ALWAYS, Price
-from comptroller.core.pricing.rates import DEFAULT_TIER, Rates
+from comptroller.core.pricing.rates import DEFAULT_TIER, Rates, per_hour
 
 # Its price keys, ours, and how many of its units make a million of ours.
 _METERS: Mapping[str, tuple[str, int]] = {
@@ -45,7 +45,13 @@ _METERS: Mapping[str, tuple[str, int]] = {
     "requests_kcount": ("request", 1_000),
     "web_searches_kcount": ("web_search", 1_000),
     "storage_searches_kcount": ("file_search", 1_000),
+    "input_mchars": ("character", 1),
+    "input_audio_hours": ("audio_hour", 1),
+    "audio_hours": ("audio_hour", 1),
 }
+
+# Models that take something else than tokens have no price for those.
+_OTHER_INPUT = frozenset({"input_mchars", "input_audio_hours", "audio_hours"})
 
 _BySize = dict[int, dict[str, int]]  # rates by meter, by the size of prompt above which they apply
 
@@ -129,9 +135,9 @@ def _hours(model: ModelInfo) -> set[time]:
 
 def _sizes(price: ModelPrice) -> _BySize:
     said: dict[str, Decimal | TieredPrices] = {key: value for key, value in vars(price).items() if value is not None}
-    if "input_mtok" not in said:
+    if _OTHER_INPUT.isdisjoint(said) and "input_mtok" not in said:
         raise Unusable("it has no price for input tokens there")
-    strange = sorted(said.keys() - _METERS.keys())
+    strange = sorted(said.keys() - _METERS.keys() or (said.keys() & _OTHER_INPUT if "input_mtok" in said else ()))
     if strange:
         raise Unusable(f"it is also priced by {', '.join(strange)}, which no answer tells us")
     sizes = {0, *(tier.start for value in said.values() if isinstance(value, TieredPrices) for tier in value.tiers)}
@@ -140,10 +146,11 @@ def _sizes(price: ModelPrice) -> _BySize:
 
 def _rates(said: Mapping[str, Decimal | TieredPrices], over: int) -> dict[str, int]:
     """The rates of a prompt that is just larger than this. A model without a price for output makes none."""
-    found = {"output": 0}
+    found = {"input": 0, "output": 0}
     for key, value in said.items():
         meter, millions = _METERS[key]
-        found[meter] = _exact(key, _usd(value, over), millions)
+        rate = _exact(key, _usd(value, over), millions)
+        found[meter] = max(found.get(meter, 0), per_hour(rate) if meter == "audio_hour" else rate)
     return found
 
 

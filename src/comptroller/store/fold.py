@@ -12,6 +12,7 @@ import msgspec
 
 from comptroller.core.budget.bounds import Bound
 from comptroller.core.budget.hold import NOTHING, Amounts, WindowKey
+from comptroller.core.work.stored import StoredObject
 from comptroller.flow.records import (
     BoundChanged,
     CallFacts,
@@ -22,6 +23,7 @@ from comptroller.flow.records import (
     Finding,
     Held,
     Joined,
+    ObjectChanged,
     Refused,
     Settled,
 )
@@ -60,6 +62,7 @@ class Outcome(msgspec.Struct, frozen=True):
     bounds: list[Bound]
     findings: list[Finding]
     changes: list[Change]
+    objects: list[StoredObject]  # each as it was last known
     last_ns: int
 
 
@@ -90,7 +93,7 @@ def touched(events: Iterable[Event]) -> Touched:
                 found.calls.add(event.call_id)
             case BoundChanged():
                 found.bounds.add((event.provider, event.model, event.dialect))
-            case Finding() | Change():
+            case Finding() | Change() | ObjectChanged():
                 pass
     return found
 
@@ -115,6 +118,7 @@ class _Folding:
         self._bounds = dict(standing.bounds)
         self._findings: list[Finding] = []
         self._changes: list[Change] = []
+        self._objects: dict[str, StoredObject] = {}
         self._last_ns = 0
 
     def take(self, event: Event) -> None:
@@ -138,6 +142,8 @@ class _Folding:
                 self._findings.append(event)
             case Change():
                 self._changes.append(event)
+            case ObjectChanged():
+                self._objects[event.object.id] = event.object
 
     def outcome(self) -> Outcome:
         was_call, was_hold = self._standing.calls, self._standing.holds
@@ -151,6 +157,7 @@ class _Folding:
             bounds=[bound for key, bound in self._bounds.items() if bound is not self._standing.bounds.get(key)],
             findings=self._findings,
             changes=self._changes,
+            objects=list(self._objects.values()),
             last_ns=self._last_ns,
         )
 

@@ -330,6 +330,24 @@ break_glass = Table(
     Column("ended_by", Text),
 )
 
+objects = Table(
+    "objects",  # what providers keep for us, and whose it is
+    metadata,
+    Column("id", Text, primary_key=True),  # the provider's
+    Column("kind", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("identity", Text, nullable=False),  # '' for nobody's
+    Column("session", Text, nullable=False),
+    Column("root", Text, nullable=False),
+    Column("tenant", Text, nullable=False),  # '' for none
+    Column("call_id", Text, nullable=False),
+    Column("created_at_ns", BigInteger, nullable=False),
+    Column("tokens", BigInteger),  # NULL: nobody knows
+    Column("deleted_at_ns", BigInteger),
+    Index("objects_created", "created_at_ns", sqlite_where=text("deleted_at_ns IS NULL")),
+)
+
 identity_requests = Table(
     "identity_requests",
     metadata,

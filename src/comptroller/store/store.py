@@ -47,6 +47,7 @@ from comptroller.core.identity.secret import BootstrapSecret
 from comptroller.core.policy.break_glass import BreakGlass
 from comptroller.core.work.session import Session
 from comptroller.core.work.stop import Stop
+from comptroller.core.work.stored import StoredObject
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Change, Finding
 from comptroller.store import (
@@ -54,6 +55,7 @@ from comptroller.store import (
     books,
     break_glass,
     identity_requests,
+    objects,
     registry,
     retention,
     secrets,
@@ -233,6 +235,10 @@ class Store(Ledger):
     async def stops_in_force(self) -> Sequence[Stop]:
         """The oldest first."""
         return await self._read(stops.stops_in_force)
+
+    async def live_objects(self, since_ns: int, most: int) -> Sequence[StoredObject]:
+        """The youngest of those that were made since then and are not deleted, the oldest of them first."""
+        return await self._read(lambda connection: objects.live(connection, since_ns, most))
 
     async def admins(self) -> Sequence[Admin]:
         return await self._read(admins.list_admins)

@@ -21,6 +21,7 @@ SCHEMA_URL = "https://opentelemetry.io/schemas/gen-ai-dev/1.42.0-dev"
 _OPERATIONS = {
     "openai_completions": "text_completion",
     "openai_embeddings": "embeddings",
+    "openai_stored_responses": "stored_response",
     "gemini": "generate_content",
     "gemini_embeddings": "embeddings",
 }

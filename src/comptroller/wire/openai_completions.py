@@ -45,6 +45,7 @@ _OTHER_NAMES: Mapping[str, str] = {
     **{name: "best_of" if usual == "n" else "max_tokens" for name, usual in OTHER_NAMES.items() if name != "best_of"},
     "max_completion_tokens": "max_tokens",
 }
+_OPENING = b'data: {"id":"cmpl-cut","object":"text_completion"}\n\n'
 _PROMPT = "a text, an array of texts, an array of token ids, or an array of such arrays"
 
 
@@ -81,7 +82,8 @@ class OpenAICompletions(OpenAISurface):
 
     def stream_meter(self, request: AskedRequest) -> StreamMeter:
         """As in chat completions: the text is in another place of the same events."""
-        return StreamMeter(request.asked.usage_asked, input_bound=request.asked.text_tokens)
+        asked = request.asked
+        return StreamMeter(asked.usage_asked, input_bound=asked.text_tokens, opening=_OPENING)
 
 
 def _asked(body: Body) -> Asked:

@@ -93,6 +93,7 @@ def _asked(body: Body) -> Asked:
         text_tokens=text_tokens + (0 if ids is None else ids + _TOKENS_PER_ARRAY * inputs),
         images=contents.images,
         output_limit=0,
+        output_fixed=True,
         audio_input=contents.audio,
         unbounded=tuple(dict.fromkeys((*outside.unbounded, *contents.unbounded))),
         fees=outside.fees,

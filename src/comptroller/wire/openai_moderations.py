@@ -66,6 +66,7 @@ def _asked(body: Body) -> Asked:
         text_tokens=body.size - contents.image_bytes,
         images=contents.images,
         output_limit=0,
+        output_fixed=True,
         unbounded=tuple(dict.fromkeys((*outside.unbounded, *contents.unbounded))),
         fees=outside.fees,
         rounds=max(1, len(given)) if is_array(given) else 1,

@@ -11,6 +11,7 @@ from comptroller.core.pricing.estimate import Asked
 from comptroller.core.refusal import Refusal
 from comptroller.wire.body import read_object, shown
 from comptroller.wire.checks import Invalid
+from comptroller.wire.done_stream import DoneStream
 from comptroller.wire.head import JSON
 from comptroller.wire.openai_chat.contents import Contents
 from comptroller.wire.openai_chat.dialect import REQUEST_HEADERS, RESPONSE_HEADERS
@@ -64,7 +65,7 @@ class OpenAISurface:
         fields = own(request).fields
         return _ENCODER.encode(fields if model is None else {**fields, "model": encoded(model)})
 
-    def stream_meter(self, request: AskedRequest) -> StreamMeter:
+    def stream_meter(self, request: AskedRequest) -> StreamMeter | DoneStream:
         """Events of these surfaces tell what was used, if they tell it, as those of chat completions do."""
         return StreamMeter(usage_asked=True)
 

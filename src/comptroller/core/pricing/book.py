@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import Protocol
 
 import msgspec
@@ -61,11 +62,22 @@ class Shipped(Protocol):
         ...
 
 
+NO_NAMES: Mapping[tuple[str, str], str] = MappingProxyType({})
+
+
 class PriceBook:
     """Looks prices up. `version` names this exact set of prices on every charge."""
 
-    def __init__(self, prices: Iterable[Price], version: str, shipped: Shipped | None = None) -> None:
+    def __init__(
+        self,
+        prices: Iterable[Price],
+        version: str,
+        shipped: Shipped | None = None,
+        names: Mapping[tuple[str, str], str] = NO_NAMES,
+    ) -> None:
+        """`names`: what providers call our models, by provider and model, where it is another name."""
         self.version = version
+        self._names = names
         self.shipped = shipped
         self._prices = tuple(prices)
         self._found: dict[tuple[str, str, date], Tariff] = {}
@@ -87,8 +99,11 @@ class PriceBook:
         A tier that the registry prices is the registry's alone; the closest line wins there: one that names
         the provider, then an exact or longer model, then the latest first day.
         """
-        shipped = () if self.shipped is None else self.shipped.prices(provider, model)
-        return {**_closest(shipped, provider, model, day), **_closest(self._prices, provider, model, day)}
+        shipped, named = () if self.shipped is None else self.shipped.prices(provider, model), model
+        other = self._names.get((provider, model))
+        if not shipped and other is not None and self.shipped is not None:
+            shipped, named = self.shipped.prices(provider, other), other
+        return {**_closest(shipped, provider, named, day), **_closest(self._prices, provider, model, day)}
 
 
 def _closest(prices: Iterable[Price], provider: str, model: str, day: date) -> dict[str, list[Price]]:

@@ -28,14 +28,24 @@ def charge_lines(usage: Usage, rates: Rates) -> list[Line]:
     return [Line(*line) for line in _lines(usage, rates.at(usage.input_tokens))]
 
 
-def unpriced(usage: Usage, rates: Rates, *, images_sent: bool = False) -> tuple[str, ...]:
+def unpriced(usage: Usage, rates: Rates, *, images_sent: bool = False, sound: bool = False) -> tuple[str, ...]:
     """What was billed and no price can be put on, in words: a charge would leave it out, or bill it as text.
 
-    A fee without a rate; and images that have a price of their own, where the report does not say how much of the
-    tokens they were. `images_sent`: there may be some in the input.
+    A fee without a rate; what has no tokens, and no rate of its own either; and images that have a price of their own,
+    where the report does not say how much of the tokens they were. `images_sent`: there may be some in the input.
+    `sound`: audio was heard.
     """
     at = rates.at(usage.input_tokens)
     found: list[str] = []
+    unmetered = not usage.total_tokens
+    if usage.images and at.image is None and unmetered:
+        found.append("images")
+    if usage.characters and at.character is None and unmetered:
+        found.append("characters")
+    if usage.audio_ms and at.audio_hour is None and unmetered:
+        found.append("audio by its length")
+    if sound and at.audio_hour is not None and not usage.audio_ms:
+        found.append("audio whose length it does not say")
     if usage.web_search_requests and at.web_search is None:
         found.append("web searches")
     if usage.file_search_requests and at.file_search is None:
@@ -78,7 +88,21 @@ def _lines(usage: Usage, at: Rates) -> list[tuple[str, int, int]]:
         lines.append(("web_search", usage.web_search_requests, at.web_search or 0))
     if usage.file_search_requests:
         lines.append(("file_search", usage.file_search_requests, at.file_search or 0))
+    if usage.images or usage.characters or usage.audio_ms:
+        lines += _beside_tokens(usage, at)
     return lines
+
+
+def _beside_tokens(usage: Usage, at: Rates) -> Iterator[tuple[str, int, int]]:
+    """What has a rate of its own here; without one its tokens are billed."""
+    counted = (
+        ("image", usage.images, at.image),
+        ("character", usage.characters, at.character),
+        ("audio_hour", usage.audio_ms, at.audio_hour),
+    )
+    for meter, units, rate in counted:
+        if units and rate is not None:
+            yield meter, units, rate
 
 
 def _writes(usage: Usage, at: Rates) -> Iterator[tuple[str, int, int]]:

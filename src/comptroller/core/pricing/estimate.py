@@ -10,9 +10,11 @@ from __future__ import annotations
 import msgspec
 
 from comptroller.core.money import UNITS_PER_PRICE
+from comptroller.core.pricing.prefix import Prompt
 from comptroller.core.pricing.rates import DEFAULT_TIER, tier_name
 from comptroller.core.pricing.tariff import Reach, Tariff
 from comptroller.core.refusal import Refusal
+from comptroller.core.work.stored import Earlier, StoredUse
 
 FACTOR_ONE_BP = 10_000
 MIN_OUTPUT_TOKENS = 1_024
@@ -42,6 +44,30 @@ class Asked(msgspec.Struct, frozen=True):
     free: bool = False  # providers take nothing for it: policies decide, and no budget counts it
     rounds: int = 1  # the provider may fill its context so often: once for each prompt, or each call of its own tools
     free_unpriced: bool = False  # the same as `free` for a model without a price
+    stored: StoredUse | None = None  # what it has to do with what is stored at the provider; None: nothing
+    earlier: Earlier | None = None  # the stored context that it goes on with, as our records know it
+    shortened: bool = False  # the provider may leave out a part of the context: more is stored than it reports
+    output_fixed: bool = False  # nothing in the request can limit its output: all that the model can make is held
+    pictures: int = 0  # no more images than this are made
+    variant: str | None = None  # what their price depends on, as the price book names it beside tiers
+    characters: int = 0  # no more than this are spoken
+    sound: bool = False  # audio is heard, and billed by its length or by its tokens
+    audio_ms: int | None = None  # it is no longer than this; None: that cannot be told
+    prompt: Prompt | None = None  # what feeds it, where it may extend one that was metered
+
+    @property
+    def may_hold_images(self) -> bool:
+        """Whether images may be in its context."""
+        goes_on = self.stored is not None and self.stored.named is not None
+        return bool(self.images or self.unbounded) or goes_on
+
+    @property
+    def beyond(self) -> tuple[str, ...]:
+        """Parts whose size is neither in the body nor known, in words."""
+        if self.earlier is None or (self.earlier.tokens is not None and self.earlier.model == self.model):
+            return self.unbounded
+        why = "whose size nobody knows" if self.earlier.tokens is None else "of another model"
+        return (*self.unbounded, f"a stored response {why}")
 
 
 class ModelLimits(msgspec.Struct, frozen=True):
@@ -67,6 +93,7 @@ class Estimate(msgspec.Struct, frozen=True):
     factor_bp: int = FACTOR_ONE_BP  # raised after an overrun
     fees: int = 0  # beside tokens: nano-USD per million requests such as this one
     calls: int = 1  # that it counts as
+    fixed: bool = False  # its output cannot be limited
 
     @property
     def free(self) -> bool:
@@ -138,30 +165,40 @@ def estimate(
     tiers = _possible_tiers(asked, tariff) if money else tariff.tiers
     if isinstance(tiers, Refusal):
         return tiers
-    input_tokens = _input_bound(asked, limits)
+    timed = asked.sound and tariff.timed(tiers)
+    if timed and asked.audio_ms is None and metered:
+        return _untimed(asked.model)
+    input_tokens = _input_bound(asked, limits, timed=timed)
     if asked.fees and metered:
         return _uncounted(asked.model, _listed(asked.fees))
     if isinstance(input_tokens, Refusal):
         if metered:
             return input_tokens
-        input_tokens = asked.text_tokens
+        input_tokens = asked.text_tokens + _earlier_tokens(asked)
     dearest = tariff.dearest(tiers, _reach(asked), -(-input_tokens * factor_bp // FACTOR_ONE_BP))
     if dearest.missing is not None and money:
         return _price_missing(asked.model, dearest.missing)
     ceiling = limits.max_output_tokens
     wanted = ceiling if asked.output_limit is None else min(asked.output_limit, ceiling)
+    if asked.output_fixed and not dearest.output:
+        wanted = 0
     least = MIN_OUTPUT_TOKENS if limits.min_output_tokens is None else limits.min_output_tokens
+    made = asked.pictures * dearest.image + asked.characters * dearest.character
+    heard = (asked.audio_ms or 0) * dearest.audio_hour
     searches = asked.web_searches * dearest.web_search + asked.file_searches * dearest.file_search
     return Estimate(
         input_tokens=input_tokens,
         choices=asked.choices,
         wanted_output_tokens=wanted,
-        least_output_tokens=max(1, min(wanted, least)),  # some servers take a limit of 0 for none
+        least_output_tokens=wanted
+        if asked.output_fixed
+        else max(1, min(wanted, least)),  # some servers take a limit of 0 for none
         extra_output_tokens=asked.extra_output_tokens,
         input_rate=dearest.input,
         output_rate=dearest.output,
         factor_bp=factor_bp,
-        fees=dearest.request + searches,
+        fees=dearest.request + searches + made + heard,
+        fixed=asked.output_fixed,
     )
 
 
@@ -172,6 +209,8 @@ def _possible_tiers(asked: Asked, tariff: Tariff) -> frozenset[str] | Refusal:
     """
     if not tariff:
         return _price_missing(asked.model, "its tokens")
+    if asked.variant is not None:
+        return frozenset({asked.variant if asked.variant in tariff else DEFAULT_TIER}) & tariff.tiers or tariff.tiers
     possible = asked.possible_tiers
     if asked.service_tier in {None, "auto"}:
         known = tariff.tiers if possible is None else tariff.tiers & possible
@@ -188,22 +227,31 @@ def _reach(asked: Asked) -> Reach:
         asked.audio_input,
         asked.audio_output,
         asked.images > 0,
-        bool(asked.unbounded),
+        bool(asked.unbounded or asked.earlier),
         asked.long_cache_writes,
         asked.web_searches > 0,
         asked.file_searches > 0,
+        asked.pictures > 0,
+        asked.characters > 0,
+        asked.sound,
     )
 
 
-def _input_bound(asked: Asked, limits: ModelLimits) -> int | Refusal:
+def _input_bound(asked: Asked, limits: ModelLimits, *, timed: bool) -> int | Refusal:
     if asked.images and limits.max_image_tokens is None:
         return _unbounded(asked.model, "images", "`max_image_tokens`")
-    if asked.unbounded:
+    outside = asked.beyond if timed or not asked.sound else (*asked.beyond, "audio")
+    if outside:
         if limits.context_window is None:
-            return _unbounded(asked.model, _listed(asked.unbounded), "`context_window`")
+            return _unbounded(asked.model, _listed(outside), "`context_window`")
         return limits.context_window * asked.rounds
-    bound = asked.text_tokens + asked.images * (limits.max_image_tokens or 0) + limits.overhead_tokens
+    images = asked.images * (limits.max_image_tokens or 0)
+    bound = asked.text_tokens + _earlier_tokens(asked) + images + limits.overhead_tokens
     return bound if limits.context_window is None else min(bound, limits.context_window * asked.rounds)
+
+
+def _earlier_tokens(asked: Asked) -> int:
+    return (asked.earlier.tokens or 0) if asked.earlier is not None else 0
 
 
 def _price_missing(model: str, what: str) -> Refusal:
@@ -211,6 +259,14 @@ def _price_missing(model: str, what: str) -> Refusal:
         code="price_unknown",
         sentence=f"The price book has no price for {what} of model {model!r}.",
         hint="Ask whoever runs the gateway to add it under [[prices]] in registry.toml and run `comptroller apply`.",
+    )
+
+
+def _untimed(model: str) -> Refusal:
+    return Refusal(
+        code="estimate_unbounded",
+        sentence=f"Model {model!r} is billed by the length of the audio, and this audio does not show how long it is.",
+        hint="Send it as WAV (PCM) or MP3, whose bytes bound its length.",
     )
 
 

@@ -1,6 +1,7 @@
 """Rates: what each meter costs, for a prompt of each size.
 
-A rate is an `int` of nano-USD per million units. A unit is a token, or for fees one request or one search.
+A rate is an `int` of nano-USD per million units. A unit is a token, for fees one request, search or image; what else it
+can be the rate says.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ class Rates(msgspec.Struct, frozen=True):
     web_search: int | None = None  # for each search of a server-side tool
     file_search: int | None = None
     sizes: tuple[Size, ...] = ()  # dearer rates of longer prompts, shortest first
+    image: int | None = None  # for each image that is made; left out: its tokens are billed
+    character: int | None = None  # for each character that is spoken; left out: tokens are billed
+    audio_hour: int | None = None  # of audio that is heard: for a million milliseconds; left out: tokens are billed
 
     def at(self, input_tokens: int) -> Rates:
         """The rates of a call with a prompt of this size, cached parts included: they apply to all of it."""
@@ -57,8 +61,18 @@ class Size(msgspec.Struct, frozen=True):
     rates: Rates
 
 
-FEES = ("request", "web_search", "file_search")
+FEES = ("request", "web_search", "file_search", "image")
 METERS = tuple(name for name in Rates.__struct_fields__ if name != "sizes")
+
+
+def per_hour(usd_nanos: int) -> int:
+    """The rate of audio at a price for the hour, rounded up to a whole nano-USD per million milliseconds."""
+    return -(-usd_nanos * 10 // 36)
+
+
+def hourly(rate: int) -> int:
+    """The price of an hour, in nano-USD: as precise as price lists are, which is a millionth of a USD."""
+    return rate * 36 // 10 // 1_000 * 1_000
 
 
 def tier_name(said: str) -> str:

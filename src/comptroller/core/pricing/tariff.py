@@ -21,6 +21,9 @@ class Reach(NamedTuple):
     long_cache_writes: bool = False
     web_searches: bool = False
     file_searches: bool = False
+    pictures: bool = False  # images are made
+    speech: bool = False  # a text is spoken
+    sound: bool = False  # audio is heard, and billed by its length or its tokens
 
 
 class Dearest(NamedTuple):
@@ -32,10 +35,13 @@ class Dearest(NamedTuple):
     request: int
     web_search: int
     file_search: int
+    image: int
+    character: int
+    audio_hour: int
     missing: str | None  # what the request leads to and no rate is for, in words
 
 
-NOTHING = Dearest(0, 0, 0, 0, 0, 0, None)
+NOTHING = Dearest(0, 0, 0, 0, 0, 0, 0, 0, 0, None)
 
 
 class Tariff(dict[str, Rates]):
@@ -47,6 +53,10 @@ class Tariff(dict[str, Rates]):
         super().__init__(rates)
         self.tiers = frozenset(rates)
         self._kept: dict[tuple[frozenset[str], Reach], Sequence[Dearest]] = {}
+
+    def timed(self, tiers: frozenset[str]) -> bool:
+        """Whether audio is billed by its length in all of these tiers."""
+        return bool(tiers) and all(self[tier].audio_hour is not None for tier in tiers)
 
     def dearest(self, tiers: frozenset[str], reach: Reach, most_input_tokens: int) -> Dearest:
         """Over some of its tiers, for a prompt of at most so many tokens. Over none everything costs nothing."""
@@ -73,6 +83,9 @@ def _steps(possible: Sequence[Rates], reach: Reach) -> Iterator[Dearest]:
             request=max(each.request or 0 for each in every),
             web_search=max(each.web_search or 0 for each in every),
             file_search=max(each.file_search or 0 for each in every),
+            image=max(each.image or 0 for each in every),
+            character=max(each.character or 0 for each in every),
+            audio_hour=max(each.audio_hour or 0 for each in every),
             missing=next((what for each in every for what in _missing(reach, each)), None),
         )
 
@@ -82,7 +95,7 @@ def _input(reach: Reach, rates: Rates) -> int:
     dearest = max(rates.input, rates.cache_read or 0, rates.cache_write or 0)
     if reach.long_cache_writes:
         dearest = max(dearest, rates.cache_write_1h or 0)
-    if reach.audio_input or reach.anything:
+    if reach.audio_input or reach.anything or reach.sound:
         dearest = max(dearest, rates.audio_input or 0, rates.cache_read_audio or 0)
     if reach.images or reach.anything:
         dearest = max(dearest, rates.image_input or 0, rates.cache_read_image or 0)
@@ -92,7 +105,7 @@ def _input(reach: Reach, rates: Rates) -> int:
 def _output(reach: Reach, rates: Rates) -> int:
     """The most that one token of output can cost. A model that can draw may do so unasked."""
     dearest = max(rates.output, rates.reasoning or 0, rates.image_output or 0)
-    return max(dearest, rates.audio_output or 0) if reach.audio_output else dearest
+    return max(dearest, rates.audio_output or 0) if reach.audio_output or reach.speech else dearest
 
 
 def _missing(reach: Reach, rates: Rates) -> Iterator[str]:
@@ -105,6 +118,12 @@ def _missing(reach: Reach, rates: Rates) -> Iterator[str]:
         yield "web searches (`web_search`)"
     if reach.file_searches and rates.file_search is None:
         yield "file searches (`file_search`)"
+    if reach.pictures and rates.image is None and not (rates.output or rates.image_output):
+        yield "images (`image`, or `output` where their tokens are billed)"
+    if reach.speech and rates.character is None and not (rates.output or rates.audio_output):
+        yield "characters (`character`, or `output` where tokens are billed)"
+    if reach.sound and rates.audio_hour is None and not (rates.input or rates.audio_input):
+        yield "audio by its length (`audio_hour`, or `audio_input` where its tokens are billed)"
     # Whoever takes more for a cache write takes still more for one that lasts.
     if reach.long_cache_writes and rates.cache_write is not None and rates.cache_write_1h is None:
         yield "cache writes that last an hour or longer (`cache_write_1h`)"

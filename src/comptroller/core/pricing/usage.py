@@ -27,6 +27,9 @@ class Usage(msgspec.Struct, frozen=True):
     cached_image_tokens: int = 0  # part of both cached_tokens and image_input_tokens
     web_search_requests: int = 0  # searches of a server-side tool
     file_search_requests: int = 0
+    images: int = 0  # that were made, where each of them may be billed
+    characters: int = 0  # that were spoken
+    audio_ms: int = 0  # of audio that was heard, where its length may be billed
 
     @property
     def total_tokens(self) -> int:

@@ -16,7 +16,7 @@ from comptroller.core.identity.identity import Identity, Organization, Owner, Te
 from comptroller.core.money import parse_usd
 from comptroller.core.pricing.book import Price, PriceBook, Shipped
 from comptroller.core.pricing.estimate import ModelLimits
-from comptroller.core.pricing.rates import FEES, METERS, Rates
+from comptroller.core.pricing.rates import FEES, METERS, Rates, per_hour
 from comptroller.core.registry.entries import (
     KINDS,
     ORGANIZATION,
@@ -25,6 +25,7 @@ from comptroller.core.registry.entries import (
     Installed,
     StoredEntry,
     scope_of,
+    sent_names,
     string,
 )
 from comptroller.core.registry.fields import UNBOUNDED, parse_limit
@@ -53,7 +54,7 @@ def build(installed: Installed, version: int, shipped: Shipped | None = None) ->
         owners={key: _owner(key, stored) for key, stored in of["owner"]},
         identities={key: _identity(key, stored) for key, stored in of["identity"]},
         models={key: _model(key, stored) for key, stored in of["model"]},
-        prices=_price_book([stored.value for _, stored in of["price"] if not stored.disabled], shipped),
+        prices=_price_book([stored.value for _, stored in of["price"] if not stored.disabled], _names(of), shipped),
         budgets=tuple(_budget(key, stored.value) for key, stored in of["budget"] if not stored.disabled),
         federation=build_federation(of["issuer"], of["federation"]),
         policies=load_installed(installed_files(installed)),
@@ -102,7 +103,7 @@ def _identity(key: str, stored: StoredEntry) -> Identity:
 
 
 def _model(key: str, stored: StoredEntry) -> Model:
-    row = dict(stored.value)
+    row = {**stored.value, "upstream_model": sent_names(stored.value)}
     limits = {name: row.pop(name) for name in _LIMITS if name in row}
     model_class = row.pop("class", None)
     return msgspec.convert(
@@ -131,11 +132,18 @@ def _limits_of(entry: Entry) -> Mapping[str, int | None]:
     return found
 
 
-def _price_book(entries: list[Entry], shipped: Shipped | None) -> PriceBook:
+def _names(of: Mapping[EntryKind, Sequence[tuple[str, StoredEntry]]]) -> Mapping[tuple[str, str], str]:
+    """What providers call our models, by provider and model: the shipped prices know them by that name, too."""
+    models = [(model, stored.value) for model, stored in of["model"] if not stored.disabled]
+    return {(provider, model): sent for model, entry in models for provider, sent in sent_names(entry).items()}
+
+
+def _price_book(entries: list[Entry], names: Mapping[tuple[str, str], str], shipped: Shipped | None) -> PriceBook:
     written = msgspec.json.encode(entries, order="sorted")
     below = b"" if shipped is None else shipped.fingerprint.encode()
-    version = blake2s(written + below, digest_size=6).hexdigest()
-    return PriceBook((_price(entry) for entry in entries), version, shipped)
+    others = msgspec.json.encode(sorted(names.items())) if names else b""
+    version = blake2s(written + below + others, digest_size=6).hexdigest()
+    return PriceBook((_price(entry) for entry in entries), version, shipped, names)
 
 
 def _price(entry: Entry) -> Price:
@@ -152,7 +160,9 @@ def _price(entry: Entry) -> Price:
 
 
 def _rate(meter: str, written: str) -> int:
-    """Nano-USD per million units. In the file a fee is for a thousand, as price lists have it."""
+    """Nano-USD per million units. In the file a fee is for a thousand and audio for an hour, as in price lists."""
+    if meter == "audio_hour":
+        return per_hour(parse_usd(written))
     return parse_usd(written) * (1_000 if meter in FEES else 1)
 
 

@@ -30,7 +30,9 @@ from comptroller.core.registry.entries import (
     base_price_key,
     price_key,
     scope_of,
+    sent_names,
     string,
+    strings,
 )
 from comptroller.core.registry.fields import Field, Reader, read_table
 from comptroller.core.registry.references import check_references, find_warnings
@@ -110,6 +112,7 @@ _MODEL = (
     Field("min_output_tokens", fields.count(0)),
     Field("output_limit_field", _named(OutputLimitField)),
     Field("visible_output", fields.flag, False),
+    Field("upstream_model", fields.by_provider),
 )
 _PRICE = (
     Field("model", fields.pattern, mandatory=True),
@@ -132,6 +135,9 @@ _PRICE = (
     Field("request", fields.price),
     Field("web_search", fields.price),
     Field("file_search", fields.price),
+    Field("image", fields.price),
+    Field("character", fields.price),
+    Field("audio_hour", fields.price),
     Field("over_input_tokens", fields.count(1)),
 )
 _SCOPE = (
@@ -161,6 +167,8 @@ _BOUNDS = (
     Field("depth", fields.bound(DEEPEST)),
     Field("fan_out", fields.bound(fields.MOST_COUNT)),
 )
+
+_WILD = frozenset("*?[")
 
 # Section of the file, kind of its entries, how their keys are read, their fields.
 _TABLES: tuple[tuple[str, EntryKind, Reader, tuple[Field, ...]], ...] = (
@@ -295,6 +303,17 @@ def _check_contents(entries: Mapping[EntryKey, Entry], places: Mapping[EntryKey,
             sentence = "There is no line for shorter prompts of the same model, provider, service_tier and from."
             hint = "Add one without over_input_tokens."
             problems.append(Problem(join(places[key], "over_input_tokens"), sentence, hint))
+        if key[0] == "model" and "upstream_model" in entry:
+            problems.extend(_check_upstream_model(key[1], entry, join(places[key], "upstream_model")))
         if entry.get("scope") == {}:
             hint = 'For every call, write { organization = "NAME" }.'
             problems.append(Problem(join(places[key], "scope"), "A scope with nothing in it is not clear.", hint))
+
+
+def _check_upstream_model(model: str, entry: Entry, place: str) -> Iterator[Problem]:
+    """One name upstream is one model here: all that a pattern matches would be billed as it."""
+    if not _WILD.isdisjoint(model):
+        yield Problem(place, "A pattern has no one name upstream.", "Give the model an entry of its own, by its name.")
+    for provider in sent_names(entry):
+        if provider not in strings(entry, "providers"):
+            yield Problem(join(place, provider), "This provider does not serve the model.", "Name it in `providers`.")

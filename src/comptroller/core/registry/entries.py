@@ -103,3 +103,9 @@ def scope_of(entry: Mapping[str, Value]) -> Mapping[str, list[str]]:
     """The scope of a budget entry."""
     found = entry.get("scope")
     return found if isinstance(found, dict) else {}
+
+
+def sent_names(entry: Mapping[str, Value]) -> Mapping[str, str]:
+    """What each provider calls the model of an entry, where it is another name than ours."""
+    found = entry.get("upstream_model")
+    return {provider: names[0] for provider, names in found.items()} if isinstance(found, dict) else {}

@@ -26,6 +26,7 @@ UNBOUNDED = "unbounded"
 
 _TEXT_LENGTH = 500
 _PATTERN = re.compile(r"[A-Za-z0-9*?][A-Za-z0-9._:/@+*?~-]{0,199}", re.ASCII)
+_UPSTREAM_NAME = re.compile(r"[A-Za-z0-9@][A-Za-z0-9._:/@+~-]{0,199}", re.ASCII)
 _ZONE = re.compile(r"[A-Za-z0-9+_-]{1,40}(?:/[A-Za-z0-9+_-]{1,40}){0,3}", re.ASCII)
 _LIMIT = re.compile(r"(\S+) +(\S+)")
 _COUNT = re.compile(r"\d+(?:_\d+)*", re.ASCII)
@@ -128,6 +129,22 @@ def names(one: Reader, *, empty: bool = False, ordered: bool = True) -> Reader:
         return words if ordered else sorted(words)
 
     return read
+
+
+def by_provider(raw: object) -> dict[str, list[str]]:
+    """A table of providers, each with the one name that it has for something."""
+    if not isinstance(raw, dict):
+        raise Fault(f'This must be a table such as {{ PROVIDER = "NAME" }}, not {name_of(raw)}.')
+    table = cast("dict[str, object]", raw)
+    return {name(provider): [upstream_name(given)] for provider, given in sorted(table.items())}
+
+
+def upstream_name(raw: object) -> str:
+    """What a provider calls a model or a deployment."""
+    word = _string(raw)
+    if _UPSTREAM_NAME.fullmatch(word) is None:
+        raise Fault(f"{word!r} is no name of a model at a provider.", "Use letters, digits and . _ : / @ + ~ -.")
+    return word
 
 
 def count(least: int) -> Reader:

@@ -19,6 +19,7 @@ from comptroller.core.registry.entries import (
     Installed,
     Value,
     scope_of,
+    sent_names,
     string,
     strings,
 )
@@ -217,7 +218,8 @@ def _prices_and_models(entries: Entries, shipped: Shipped | None) -> Iterator[Pr
         for provider in strings(model, "providers"):
             if any(_prices(price, provider, pattern) for _, price in prices):
                 continue
-            if shipped is None or not _ships(shipped, provider, pattern):
+            names = (pattern, sent_names(model).get(provider, pattern))
+            if shipped is None or not any(_ships(shipped, provider, name) for name in names):
                 sentence = f"No price is for this model on {provider}: under a budget in USD it is refused."
                 yield Problem(join("models", pattern), sentence)
     for _, price in prices:

@@ -35,6 +35,13 @@ class Model(msgspec.Struct, frozen=True):
     output_limit_field: OutputLimitField | None = None  # None: as the provider says
     visible_output: bool = False  # every billed output token is seen as it comes
     disabled: bool = False
+    upstream_model: Mapping[str, str] = msgspec.field(
+        default_factory=dict[str, str]
+    )  # by provider, where it has another
+
+    def sent_as(self, provider: str, name: str) -> str:
+        """What a provider is asked for, where this name was asked for here."""
+        return self.upstream_model.get(provider, name)
 
 
 class Registry:

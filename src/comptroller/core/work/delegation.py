@@ -101,13 +101,16 @@ def may_open_below(
     return None
 
 
-def may_open_another(identity: str, kind: str, open_sessions: int, most: int) -> Refusal | None:
-    """Why an identity may have no further session at the top of a run now."""
+def may_open_another(
+    identity: str, kind: str, open_sessions: int, most: int, subject: str | None = None
+) -> Refusal | None:
+    """Why an identity may have no further session at the top of a run now. `subject`: of whose alone it is asked."""
     if open_sessions < most:
         return None
+    has = f"{open_sessions} open sessions of at most {most}"
     return Refusal(
         code="session_limit",
-        sentence=f"{identity} has {open_sessions} open sessions of at most {most}.",
+        sentence=f"{identity} has {has}." if subject is None else f"{subject} has {has} in {identity}.",
         hint="Close some that are done (`comptroller sessions --identity` lists them), use one for more calls, or ask "
         f"whoever runs the gateway for a larger `sessions` in [bounds.{kind}].",
         limit="identity.sessions",

@@ -16,6 +16,7 @@ from comptroller.sandbox.prices import Model, find_model
 TIERS = ("default", "priority")
 LEAST_THINKING_TOKENS = 1_024
 _ROLES = ("user", "assistant")
+_LATER_ROLES = (*_ROLES, "system")  # what Claude Code sends in the middle of a conversation
 _PARAM = re.compile(r" - at `\$\.?([^`]*)`$")
 
 
@@ -142,7 +143,7 @@ def _check_messages(request: MessagesRequest) -> None:
         raise invalid("messages: at least one message is required", param="messages")
     for index, message in enumerate(request.messages):
         where = f"messages.{index}"
-        if message.role not in _ROLES:
+        if message.role not in (_ROLES if index == 0 else _LATER_ROLES):
             raise invalid(f"{where}.role: Input should be 'user' or 'assistant'", param=f"{where}.role")
         if not message.content:
             raise invalid(f"{where}: all messages must have non-empty content", param=f"{where}.content")

@@ -44,7 +44,7 @@ class ResponsesWriter:
         self._choice: Choice = answer.choices[0]
         self._line = line
         self._usages = usages
-        self._response_id, self._message_id, self._reasoning_id = (
+        self.response_id, self._message_id, self._reasoning_id = (
             f"{kind}_{uuid.uuid4().hex}" for kind in ("resp", "msg", "rs")
         )
         self._created_at = int(time.time())
@@ -118,7 +118,7 @@ class ResponsesWriter:
     def _response(self, status: str, output: list[dict[str, object]]) -> dict[str, object]:
         details = {"reason": "max_output_tokens"} if status == "incomplete" else None
         return {
-            "id": self._response_id,
+            "id": self.response_id,
             "object": "response",
             "created_at": self._created_at,
             "status": status,
@@ -131,7 +131,7 @@ class ResponsesWriter:
             "model": self._order.model.dated_name,
             "output": output,
             "parallel_tool_calls": True,
-            "previous_response_id": None,
+            "previous_response_id": self._request.previous_response_id,
             "service_tier": "auto" if status == "in_progress" else self._order.tier,
             "store": self._request.store is not False,
             "temperature": 1.0,

@@ -14,18 +14,27 @@ _CALLS = frozenset({"function_call", "custom_tool_call"})
 _OUTPUTS = frozenset({"function_call_output", "custom_tool_call_output"})
 
 
-def read_segments(read: Read) -> tuple[Segment, ...]:
-    """The segments of a request's prompt."""
-    return tuple(_segments(read))
+def read_head(read: Read) -> tuple[Segment, ...]:
+    """The segments that stand before a conversation: they are those of this request alone."""
+    return tuple(_head(read))
 
 
-def _segments(read: Read) -> Iterator[Segment]:
+def read_input(read: Read) -> tuple[Segment, ...]:
+    """The segments of what a request adds to a conversation."""
+    return tuple(_input(read))
+
+
+def _head(read: Read) -> Iterator[Segment]:
     request = read.request
     if request.tools:
         tools = [bytes(tool) for tool in request.tools]
         yield Segment(b"\0".join(tools), sum(count_tokens(tool.decode()) for tool in tools))
     if request.instructions:
         yield Segment(b"instructions" + request.instructions.encode(), count_tokens(request.instructions))
+
+
+def _input(read: Read) -> Iterator[Segment]:
+    request = read.request
     if isinstance(request.input, str):
         yield Segment(b"user" + request.input.encode(), MESSAGE_OVERHEAD_TOKENS + count_tokens(request.input))
     for item, raw in read.items:

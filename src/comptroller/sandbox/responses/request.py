@@ -171,9 +171,6 @@ def _check_options(request: ResponsesRequest, model: Model) -> None:
     if wanted is not None and wanted.type not in _FORMATS:
         message = f"Invalid value. Supported values are: {', '.join(sorted(_FORMATS))}."
         raise invalid(message, param="text.format.type", code="invalid_value")
-    if request.previous_response_id is not None:  # nothing is stored here
-        message = "Previous response not found."
-        raise invalid(message, param="previous_response_id", code="previous_response_not_found")
 
 
 def _check_tools(request: ResponsesRequest, tools: list[Tool]) -> None:

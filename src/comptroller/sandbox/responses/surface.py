@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from comptroller.sandbox.bill import Line
 from comptroller.sandbox.chat.surface import ChatSurface, bearer_key
 from comptroller.sandbox.compose import Answer
-from comptroller.sandbox.errors import Refusal
+from comptroller.sandbox.errors import Refusal, invalid
 from comptroller.sandbox.order import Call, Order
+from comptroller.sandbox.prompt import Segment
 from comptroller.sandbox.responses.answers import ResponsesWriter
-from comptroller.sandbox.responses.prompt import read_segments
+from comptroller.sandbox.responses.prompt import read_head, read_input
 from comptroller.sandbox.responses.request import NamedTool, Read, ResponsesRequest, Tool, read_responses
+from comptroller.sandbox.responses.stored import Entry, Stored, listed
 from comptroller.sandbox.wire import Headers
 
 
@@ -21,10 +23,20 @@ class ResponsesOrder(Order):
     """An order, and the request that it came as: parts of it are said again in the answer."""
 
     request: ResponsesRequest | None = None
+    key: str = ""
+    """The provider key that it came with: what is stored is stored under it."""
+    conversation: tuple[Segment, ...] = ()
+    """The prompt without what is of this request alone."""
+    items: tuple[object, ...] = ()
+    """The input, as it is listed."""
 
 
 class ResponsesSurface:
     """POST /v1/responses."""
+
+    def __init__(self, stored: Stored) -> None:
+        """`stored`: where answers are kept."""
+        self._stored = stored
 
     name = "responses"
     no_key = ChatSurface.no_key
@@ -36,8 +48,14 @@ class ResponsesSurface:
 
     def read(self, headers: Mapping[bytes, bytes], body: bytes) -> Order:
         """See request.py."""
-        del headers
-        return read_order(body)
+        key = self.key(headers) or ""
+        read = read_responses(body)
+        named = read.request.previous_response_id
+        earlier = self._stored.find(key, named) if named is not None else None
+        if named is not None and earlier is None:
+            message = f"Previous response with id '{named}' not found."
+            raise invalid(message, param="previous_response_id", code="previous_response_not_found")
+        return read_order(read, key, earlier.conversation if earlier is not None else ())
 
     def error(self, refusal: Refusal) -> tuple[Headers, bytes]:
         """As OpenAI says it."""
@@ -47,12 +65,17 @@ class ResponsesSurface:
         """See answers.py."""
         if not isinstance(order, ResponsesOrder) or order.request is None:
             raise TypeError("an order of another surface")
-        return ResponsesWriter(order, order.request, answer, line, usages)
+        writer = ResponsesWriter(order, order.request, answer, line, usages)
+        if order.request.store is not False:
+            said = answer.choices[0]
+            spoken = Segment(b"assistant" + said.text.encode(), len(said.tokens))
+            conversation = (*order.conversation, spoken)
+            self._stored.keep(order.key, writer.response_id, Entry(writer.whole, conversation, order.items))
+        return writer
 
 
-def read_order(body: bytes) -> ResponsesOrder:
-    """The order in a request body. Raises ApiError."""
-    read = read_responses(body)
+def read_order(read: Read, key: str, earlier: tuple[Segment, ...]) -> ResponsesOrder:
+    """The order of a request that goes on with an earlier conversation."""
     request, model = read.request, read.model
     wanted = request.text.format if request.text is not None else None
     asked = request.control.reasoning_tokens
@@ -63,13 +86,16 @@ def read_order(body: bytes) -> ResponsesOrder:
         control=request.control,
         stream=bool(request.stream),
         output_limit=model.default_output_tokens if limit is None else limit,
-        segments=read_segments(read),
+        segments=(*read_head(read), *earlier, *read_input(read)),
         call=_call(read),
         structured=wanted is not None and wanted.type != "text",
         schema=wanted.schema if wanted is not None else None,
         reasoning_tokens=asked if asked is not None else (None if model.reasons else 0),
         shows_reasoning=request.reasoning is not None and request.reasoning.summary is not None,
         request=request,
+        key=key,
+        conversation=(*earlier, *read_input(read)),
+        items=listed(read),
     )
 
 

@@ -38,12 +38,15 @@ from comptroller.wire.checks import (
     punctuation,
     word,
 )
+from comptroller.wire.prompt import with_prompt
 
 LEAST_THINKING_TOKENS = 1_024  # the API refuses a smaller `budget_tokens`
 
 _TOP_LEVEL = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ENCODER = msgspec.json.Encoder()
 _RENDERED_AS_JSON = ("tools", "output_config", "output_format")
+# A context that is edited may be edited in another way when there is more of it.
+_COUNTED_ALIKE = PLAIN_FIELDS - {"context_management", "thread"}
 CASE = "Write it in lower case: some servers read other spellings as the same field, and others do not."
 
 
@@ -126,7 +129,7 @@ def _read(request: dict[str, object], fields: dict[str, msgspec.Raw], body_bytes
         fees=tuple(dict.fromkeys((*contents.fees, *fees))),
     )  # fmt: skip
     return MessagesRequest(
-        asked=asked,
+        asked=with_prompt(asked, "anthropic_messages", fields, _COUNTED_ALIKE, body_bytes),
         fields=fields,
         thinking_tokens=_thinking_tokens(request),
     )

@@ -116,6 +116,7 @@ class Contents:
             self.read_unknown(blob)
             return
         blob = _BLOB.read(blob, "inlineData.")
+        self._rest(blob, _BLOB)
         kind, data = _mime_type(blob), blob.get("data")
         if kind in _IMAGES and isinstance(data, str):
             self.images += 1
@@ -140,11 +141,15 @@ class Contents:
         if not is_object(response):
             self.read_unknown(response)
             return
-        for key, value in _RESPONSE.read(response, "functionResponse.").items():
-            if key == "parts":
-                self._parts(value)
-            elif key == "response":
-                self.extra_tokens += punctuation(_ENCODER.encode(value))
+        response = _RESPONSE.read(response, "functionResponse.")
+        self._rest(response, _RESPONSE)
+        self._parts(response.get("parts"))
+        self.extra_tokens += punctuation(_ENCODER.encode(response.get("response")))
+
+    def _rest(self, value: Mapping[str, object], known: Names) -> None:
+        for key, each in value.items():
+            if key not in known.usual:
+                self.read_unknown(each)
 
     def _resolution(self, value: object) -> None:
         """An image has the tokens of a level, which `max_image_tokens` bounds, unless their number is asked for."""

@@ -51,10 +51,12 @@ CONFIG = Names(
         *("maxOutputTokens", "candidateCount", "stopSequences", "temperature", "topP", "topK", "seed"),
         *("presencePenalty", "frequencyPenalty", "responseLogprobs", "logprobs", "enableEnhancedCivicAnswers"),
         *("responseMimeType", "responseSchema", "responseJsonSchema", "responseFormat", "responseModalities"),
+        "_responseJsonSchema",
         *("speechConfig", "thinkingConfig", "imageConfig", "mediaResolution", "audioTimestamp"),
         *CONFIG_SWITCHES,
     }
 )
+THINKING = Names({"thinkingBudget", "thinkingLevel", "includeThoughts"})
 COUNT = Names({"contents", "generateContentRequest", "model"})
 EMBED = Names({"content", "taskType", "title", "outputDimensionality", "autoTruncate", "model"})
 EMBED_BATCH = Names({"requests", "model"})

@@ -22,12 +22,14 @@ from comptroller.wire.gemini.fields import (
     OWN_TOOLS,
     REQUEST,
     SERVER_SIDE,
+    THINKING,
     TOOLS,
     ServerSide,
 )
 from comptroller.wire.head import Head
 
 MOST_CANDIDATES = 8
+LEAST_THINKING_TOKENS = 512  # below it, some models refuse a `thinkingBudget` that is not 0
 
 # Whoever leaves the tier open gets standard capacity: the others are opted into, request by request.
 _STANDARD = frozenset({DEFAULT_TIER})
@@ -64,15 +66,36 @@ def read_request(body: bytes, head: Head, *, stream: bool) -> GenerateRequest | 
 def rewrite(request: GenerateRequest, *, output_limit: int, model: str | None = None) -> bytes:
     """The body that goes upstream: one binding output limit, the rest as it came, each field in its place.
 
-    `output_limit` is per candidate, in tokens, thinking included. `model` replaces the name where the body has one.
+    `output_limit` is per candidate, in tokens, thinking included. A thinking budget that no longer fits under a lowered
+    limit is lowered to half of it, so that there is an answer. `model` replaces the name where the body has one.
     """
     fields = dict(request.fields)
     limit = CONFIG.spelled(request.config, _LIMIT)
-    config = request.config | {limit: msgspec.Raw(str(output_limit).encode())}
+    config = request.config | {limit: _number(output_limit)}
+    asked = request.asked.output_limit
+    if asked is None or output_limit < asked:
+        _lower_thinking(config, output_limit)
     fields[REQUEST.spelled(fields, "generationConfig")] = msgspec.Raw(_ENCODER.encode(config))
     if model is not None and "model" in fields:
         fields["model"] = renamed(model)
     return _ENCODER.encode(fields)
+
+
+def _number(value: int) -> msgspec.Raw:
+    return msgspec.Raw(str(value).encode())
+
+
+def _lower_thinking(config: dict[str, msgspec.Raw], output_limit: int) -> None:
+    name = CONFIG.spelled(config, "thinkingConfig")
+    given = config.get(name)
+    if given is None or bytes(given) == b"null":
+        return
+    thinking = _TOP_LEVEL.decode(given)
+    budget = THINKING.spelled(thinking, "thinkingBudget")
+    asked = thinking.get(budget)
+    if asked is not None and bytes(asked).isdigit() and int(bytes(asked)) >= output_limit > LEAST_THINKING_TOKENS:
+        thinking[budget] = _number(max(LEAST_THINKING_TOKENS, output_limit // 2))
+        config[name] = msgspec.Raw(_ENCODER.encode(thinking))
 
 
 def renamed(model: str) -> msgspec.Raw:
@@ -150,7 +173,13 @@ def _config(request: dict[str, object]) -> dict[str, object]:
         return {}
     if not is_object(config):
         raise expected(request, "generationConfig", "an object")
-    return CONFIG.read(config, "generationConfig.")
+    found = CONFIG.read(config, "generationConfig.")
+    thinking = found.get("thinkingConfig")
+    if thinking is not None:
+        if not is_object(thinking):
+            raise expected(found, "thinkingConfig", "an object")
+        THINKING.read(thinking, "generationConfig.thinkingConfig.")
+    return found
 
 
 def _config_switches(config: dict[str, object], contents: Contents) -> list[ServerSide]:

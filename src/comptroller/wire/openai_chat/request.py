@@ -24,6 +24,7 @@ from comptroller.wire.openai_chat.fields import (
     ServerSide,
     searches,
 )
+from comptroller.wire.prompt import with_prompt
 
 LimitField = Literal["max_completion_tokens", "max_tokens"]
 
@@ -55,9 +56,10 @@ def read_request(body: bytes) -> ChatRequest | Refusal:
         return request
     fields = _TOP_LEVEL.decode(body)
     try:
-        return ChatRequest(asked=_asked(request, fields, len(body)), fields=fields)
+        asked = _asked(request, fields, len(body))
     except Invalid as wrong:
         return wrong.refusal
+    return ChatRequest(asked=with_prompt(asked, "openai_chat", fields, PLAIN_FIELDS, len(body)), fields=fields)
 
 
 def rewrite(request: ChatRequest, *, output_limit: int, field: LimitField, model: str | None = None) -> bytes:

@@ -43,8 +43,8 @@ class StreamMeter:
     taken out when the caller did not ask for it (the gateway did).
     """
 
-    def __init__(self, usage_asked: bool, long_cache: bool = False, input_bound: int = 0) -> None:
-        """`input_bound`: no more tokens than this are in the prompt."""
+    def __init__(self, usage_asked: bool, long_cache: bool = False, input_bound: int = 0, opening: bytes = b"") -> None:
+        """`input_bound`: no more tokens than this are in the prompt. `opening`: an event like those that will come."""
         self.usage: Usage | None = None  # the last one reported; reports are running totals, never summed
         self.usage_malformed = False  # what was last reported cannot be, so there is no usage
         self.done = False
@@ -63,7 +63,7 @@ class StreamMeter:
         self._text_bytes = 0
         self._choices: set[int] = {0}
         self._finished: set[int] = set()  # those that came to their end
-        self._last: bytes = b""  # whole event
+        self._last: bytes = opening  # whole event
         self._calls: set[tuple[int, int]] = set()  # choice and place of each tool call
         self._model: Any = None  # as the last chunk said
         self._tier: Any = None

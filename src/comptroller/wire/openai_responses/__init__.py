@@ -6,5 +6,7 @@ from comptroller.wire.openai_responses.dialect import OpenAIResponses as OpenAIR
 from comptroller.wire.openai_responses.request import ResponsesRequest as ResponsesRequest
 from comptroller.wire.openai_responses.request import read_request as read_request
 from comptroller.wire.openai_responses.request import rewrite as rewrite
+from comptroller.wire.openai_responses.stored_calls import STORED_CALLS as STORED_CALLS
+from comptroller.wire.openai_responses.stored_calls import OpenAIStoredResponses as OpenAIStoredResponses
 from comptroller.wire.openai_responses.stream import StreamMeter as StreamMeter
 from comptroller.wire.openai_responses.usage import read_usage as read_usage

@@ -15,7 +15,7 @@ from comptroller.wire.reported import read_name
 class Answer(msgspec.Struct, frozen=True, gc=False):
     """`malformed`: not a JSON object. `usage_malformed`: a good answer whose usage says what cannot be, so it is None.
 
-    An answer without any usage is neither.
+    An answer without any usage is neither. `object_id`: what the provider keeps it under, as far as it says so.
     """
 
     usage: Usage | None = None
@@ -23,9 +23,12 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     service_tier: str | None = None
     malformed: bool = False
     usage_malformed: bool = False
+    object_id: str | None = None
 
 
 class _Body(msgspec.Struct, gc=False):
+    id: Any = None
+    store: Any = None
     model: Any = None
     service_tier: Any = None
     usage: Any = None
@@ -46,7 +49,9 @@ def read_answer(body: bytes | msgspec.Raw, long_cache: bool = False) -> Answer:
         return Answer(malformed=True)
     tier = read_name(answer.service_tier)
     usage = read_usage(answer.usage, tier, long_cache, searched) if answer.usage else None
-    return Answer(usage, read_name(answer.model), tier, usage_malformed=bool(answer.usage) and usage is None)
+    named = answer.id if answer.id.__class__ is str and answer.store is not False else None
+    malformed = bool(answer.usage) and usage is None
+    return Answer(usage, read_name(answer.model), tier, usage_malformed=malformed, object_id=named)
 
 
 def _searches(answer: _Body) -> Searches:

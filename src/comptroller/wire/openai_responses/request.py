@@ -25,7 +25,7 @@ from comptroller.wire.openai_responses.fields import (
     is_pro,
 )
 from comptroller.wire.openai_responses.items import Items
-from comptroller.wire.openai_responses.stored import refused_use
+from comptroller.wire.openai_responses.stored import refused_use, stored_use
 from comptroller.wire.openai_responses.tool_kinds import MOST_TOOL_CALLS, Offered, read_tools
 
 # The answer calls it `priority` (OpenAI's API reference); either may fall back to the default.
@@ -102,6 +102,8 @@ def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], items: It
         web_searches=calls if offered.web_search else 0,
         file_searches=calls if offered.file_search else 0,
         rounds=1 + calls if offered.limited else 1,
+        stored=stored_use(request),
+        shortened=request.get("truncation") not in (None, "disabled"),
     )  # fmt: skip
 
 

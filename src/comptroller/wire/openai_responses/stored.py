@@ -1,14 +1,16 @@
 """What a request names that is stored at the provider: it has an owner, and only that one may use it.
 
-Nothing that is stored is on our records yet, so nothing of it can be used.
+Of responses our records say who made them (flow/objects.py); of nothing else yet, so nothing else can be used.
 """
 
 from __future__ import annotations
 
 from comptroller.core.refusal import Refusal
+from comptroller.core.work.stored import StoredUse
 from comptroller.wire.body import is_object, shown
 from comptroller.wire.openai_responses.items import Items
 
+_PREVIOUS = "previous_response_id"
 _WHOLE = "Send the whole conversation in `input`"
 
 
@@ -32,13 +34,21 @@ def refused_use(request: dict[str, object], items: Items) -> Refusal | None:
     return None
 
 
+def stored_use(request: dict[str, object]) -> StoredUse:
+    """The response that it goes on with, and whether its own is kept: it is, unless it asks for the contrary."""
+    previous = request.get(_PREVIOUS)
+    named = previous if isinstance(previous, str) else None
+    return StoredUse(named, _PREVIOUS, keeps=request.get("store") is not False)
+
+
 def _named(request: dict[str, object]) -> list[tuple[str, object]]:
-    """(field, id) of every field that names something; the id is None where it names nothing."""
+    """(field, id) of every field that names something; the id is None where it names nothing, or a response."""
+    previous = request.get(_PREVIOUS)
     conversation, prompt = request.get("conversation"), request.get("prompt")
     cache = request.get("prompt_cache_options")
     compared = cache.get("comparison_response_id") if is_object(cache) else None
     return [
-        ("previous_response_id", request.get("previous_response_id")),
+        (_PREVIOUS, None if isinstance(previous, str) else previous),
         ("conversation", conversation.get("id", conversation) if is_object(conversation) else conversation),
         ("prompt", prompt.get("id", prompt) if is_object(prompt) else prompt),
         ("prompt_cache_options", compared),

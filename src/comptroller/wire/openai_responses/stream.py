@@ -11,7 +11,8 @@ from comptroller.wire.event_stream import EventSplitter, EventTooLarge, event_da
 from comptroller.wire.openai_responses.answer import read_answer
 from comptroller.wire.openai_responses.outline import Outline
 
-# Billed and never shown: the frame of an item (recorded: 17 tokens for the call of a function), and the end mark.
+# Billed and never shown: the frame of an item (recorded in Chat Completions: 33 tokens for the calls of two functions),
+# and the end mark.
 _TOKENS_PER_ITEM = 24
 _END_TOKENS = 8
 
@@ -84,6 +85,7 @@ class StreamMeter:
         self.error = False  # the provider reported that it failed
         self.served_model: str | None = None
         self.service_tier: str | None = None
+        self.object_id: str | None = None  # what the provider keeps the answer under
         self.started = False  # generated content came
         self.outline = Outline()  # what a clean end needs to know
         self._long_cache = long_cache
@@ -197,6 +199,7 @@ class StreamMeter:
             self.malformed = self.malformed or kind in _LAST
         else:
             self.served_model = answer.served_model or self.served_model
+            self.object_id = self.object_id or answer.object_id
             self.service_tier = answer.service_tier or self.service_tier
             if answer.usage is not None or answer.usage_malformed:
                 self.usage, self.usage_malformed, self._stale = answer.usage, answer.usage_malformed, False

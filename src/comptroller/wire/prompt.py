@@ -1,0 +1,91 @@
+"""What of a request feeds its prompt, as digests: whether one conversation extends another is a question of bytes.
+
+Cache marks are left out, for they move from turn to turn and are no part of the prompt; so are the fields that bound
+or shape the answer alone. Whatever is not known to be either of them is a part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from hashlib import blake2b
+
+import msgspec
+
+from comptroller.core.pricing.estimate import Asked
+from comptroller.core.pricing.prefix import Prompt
+from comptroller.wire.body import is_array, is_object
+
+LEAST_BYTES = 4_096  # a shorter body is not worth the digests
+
+# Fields of both dialects that are no part of the prompt.
+NOT_IN_THE_PROMPT = frozenset(
+    {
+        *("max_tokens", "max_completion_tokens", "stream", "stream_options", "metadata", "temperature", "top_p"),
+        *("top_k", "seed", "stop", "stop_sequences", "user", "frequency_penalty", "presence_penalty", "logit_bias"),
+        *("logprobs", "top_logprobs", "store", "service_tier", "safety_identifier", "prompt_cache_key"),
+        *("prompt_cache_retention", "prompt_cache_options", "cache_control"),
+    }
+)
+_MARK = b'"cache_control"'
+_MARKED = frozenset({"system", "tools"})  # lists of objects that may have a mark each
+_DIGEST_BYTES = 16
+_RAWS = msgspec.json.Decoder(list[msgspec.Raw])
+_ENCODER = msgspec.json.Encoder()
+
+
+def with_prompt(
+    asked: Asked, dialect: str, fields: Mapping[str, msgspec.Raw], plain: Set[str], body_bytes: int
+) -> Asked:
+    """What was asked, with the digests of its prompt where that may be counted as a prefix later, or extend one.
+
+    Not where the body is short, has a field that is not among the `plain` ones, or holds more than text: images may be
+    counted in another way when they are further up.
+    """
+    if body_bytes < LEAST_BYTES or asked.images or asked.audio_input or asked.unbounded or asked.fees:
+        return asked
+    if not fields.keys() <= plain:
+        return asked
+    prompt = _prompt(dialect, fields, body_bytes, asked.text_tokens - body_bytes)
+    return msgspec.structs.replace(asked, prompt=prompt)
+
+
+def _prompt(dialect: str, fields: Mapping[str, msgspec.Raw], body_bytes: int, extra_tokens: int) -> Prompt:
+    digest = blake2b(dialect.encode(), digest_size=_DIGEST_BYTES)
+    for name in sorted(fields.keys() - NOT_IN_THE_PROMPT - {"messages"}):
+        raw = bytes(fields[name])
+        if name in _MARKED and _MARK in raw:
+            raw = _without_marks(raw)
+        digest.update(f"\0{name}\0{len(raw)}\0".encode())
+        digest.update(raw)
+    digests, sizes = [digest.digest()], list[int]()
+    for message in _RAWS.decode(fields["messages"]):
+        raw = bytes(message)
+        sizes.append(len(raw) + 1)
+        if _MARK in raw:
+            raw = _message_without_marks(raw)
+        digest.update(f"\0{len(raw)}\0".encode())
+        digest.update(raw)
+        digests.append(digest.digest())
+    return Prompt(tuple(digests), tuple(sizes), body_bytes, extra_tokens)
+
+
+def _without_marks(raw: bytes) -> bytes:
+    value: object = msgspec.json.decode(raw)
+    return _ENCODER.encode(_unmarked(value))
+
+
+def _message_without_marks(raw: bytes) -> bytes:
+    message: object = msgspec.json.decode(raw)
+    if not is_object(message):
+        return raw
+    return _ENCODER.encode({**message, "content": _unmarked(message.get("content"))})
+
+
+def _unmarked(blocks: object) -> object:
+    """The objects of a list without their own marks; what stands deeper in them stays."""
+    if not is_array(blocks):
+        return blocks
+    return [
+        {key: value for key, value in block.items() if key != "cache_control"} if is_object(block) else block
+        for block in blocks
+    ]
