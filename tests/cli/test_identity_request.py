@@ -148,6 +148,8 @@ def test_a_workload_asks_with_its_token_and_takes_its_new_identity(
     [
         (("identities", "request"), 2, "--owner"),
         (ASK[:-2], 2, "--environment"),
+        ((*ASK[:-1], "test"), 2, "'test' is not one of production, testing, experimentation"),
+        ((*ASK, "--kind", "robot"), 2, "'robot' is not one of agent, service, human, tool"),
         ((*ASK, "--token-file", "a", "--token-env", "B"), 2, "no second one"),
         ((*ASK, "--device", "--browser"), 2, "not both"),
         ((*ASK, "--token-env", "NOTHING"), 1, "NOTHING is empty"),

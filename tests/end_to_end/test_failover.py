@@ -175,6 +175,15 @@ def test_what_became_of_it_can_be_read(gateway: GatewayProcess, two: Two) -> Non
     assert "Attempt 1 held" in told
     assert "the provider first: the provider answered with an error before any output (HTTP 429)" in told
     assert "All 2 attempts together were charged" in told
+    assert "--charge" not in told, "nothing of it is presumed"
+
+
+def test_what_is_told_to_be_put_right_is_the_presumed_attempt(gateway: GatewayProcess, two: Two) -> None:
+    two[0].faults({"fault": "server_error"})
+    call_id = ask(gateway, mint(gateway)["credential"], chat(max_tokens=20)).call_id
+    settled_row(gateway, call_id)
+    told = gateway.command("explain", call_id).stdout
+    assert [line.split()[0] for line in told.split("`comptroller correct ")[1:]] == [f"{call_id}.1"]
     _, page = gateway._ask_admin("GET", "/metrics", None, {"Authorization": f"Bearer {gateway.admin_token()}"})
     wanted = 'comptroller_failovers_total{next="second",outcome="provider_refused",provider="first"}'
     assert any(line.startswith(wanted) for line in page.decode().splitlines())

@@ -219,7 +219,11 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
     "expired": (lambda i: i.token(iat=NOW - 900, **CLAIMS), "token_invalid", "has expired"),
     "not yet valid": (lambda i: i.token(nbf=NOW + 600, **CLAIMS), "token_invalid", "begins in the future"),
     "issued in the future": (lambda i: i.token(iat=NOW + 600, **CLAIMS), "token_invalid", "begins in the future"),
-    "wrong audience": (lambda i: i.token(aud="https://other.example", **CLAIMS), "token_invalid", "`aud`"),
+    "wrong audience": (
+        lambda i: i.token(aud="https://other.example", **CLAIMS),
+        "token_invalid",
+        "another audience (`aud`)",
+    ),
     "audience in other letters": (lambda i: i.token(aud=AUDIENCE.upper(), **CLAIMS), "token_invalid", "`aud`"),
     "audience with a slash": (lambda i: i.token(aud=AUDIENCE + "/", **CLAIMS), "token_invalid", "`aud`"),
     "no subject": (lambda i: i.token(role="ant"), "token_invalid", "`sub`"),

@@ -387,7 +387,11 @@ def test_a_refusal_on_no_route_is_said_in_the_words_of_whoever_asks(alone: Gatew
     anthropic = ask(alone, credential, b"{}", path="/v1/messages/batches")
     assert (anthropic.status, anthropic.error["type"]) == (404, "not_found_error")
     assert anthropic.error["comptroller"]["code"] == "route_unknown"
-    assert "/v1/messages/count_tokens" in anthropic.error["message"], "it lists what there is"
+    assert "There is POST /v1/messages." in anthropic.error["message"], "what it stands below"
+    for path in ("/chat/completions", "/v1/v1/chat/completions"):
+        said = ask(alone, credential, b"{}", path=path).error["message"]
+        assert "There is POST /v1/chat/completions" in said
+        assert len(said) < 500, "a sentence, and no list of everything"
     openai = ask(alone, credential, b"{}", path="/v1/fine_tuning/jobs")
     assert (openai.status, openai.code) == (404, "route_unknown")
 

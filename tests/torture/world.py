@@ -68,7 +68,8 @@ def models(mode: Mode) -> Mapping[str, Table]:
     """What is stopped after overruns has no substitute, so that it can be seen to be stopped."""
     serving = (STEADY,) if mode == "overrun" else (STEADY, AGAIN)
     return {
-        VISIBLE_MODEL: model(VISIBLE, visible_output=True) | {"class": "frontier"},
+        # More than a first slice, so that its streams hold in slices.
+        VISIBLE_MODEL: model(VISIBLE, visible_output=True, max_output_tokens=12_000) | {"class": "frontier"},
         "sandbox-*": model(*serving, max_output_tokens=8192),
     }
 

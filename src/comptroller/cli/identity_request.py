@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -72,16 +72,19 @@ def request(
     \b
     Example:
       comptroller identities request --owner lead@acme.example --purpose "answers tickets" --environment testing
-      comptroller identities request --status
+      comptroller identities request --status --token-file /var/run/secrets/tokens/comptroller
     """
     from comptroller.cli.exchange import Source
     from comptroller.cli.target import find_data_plane
+    from comptroller.core.identity.identity import Environment, IdentityKind
 
     source = Source(token_file, token_env)
     if source.named > 1:
         raise typer.BadParameter("Name one place where the token is, and no second one.")
     if device and browser:
         raise typer.BadParameter("Say --device or --browser, and not both.")
+    _check_word("--environment", environment, get_args(Environment))
+    _check_word("--kind", kind, get_args(IdentityKind))
     if not status and not (owner and purpose and environment):
         raise typer.BadParameter("A request needs --owner, --purpose and --environment; --status asks nothing.")
     target = find_data_plane(gateway, chosen_config(context, config))
@@ -95,6 +98,11 @@ def request(
         sent |= {"kind": kind or ("agent" if source.named else "human"), **({} if name is None else {"name": name})}
         answer = _ask(target, "POST", PATH, proof, sent)
     _say(answer, as_json=as_json)
+
+
+def _check_word(option: str, word: str | None, known: tuple[str, ...]) -> None:
+    if word and word not in known:
+        raise typer.BadParameter(f"{word!r} is not one of {', '.join(known)}.", param_hint=option)
 
 
 def _logged_in(target: Target, issuer: str | None, *, device: bool, browser: bool) -> str:

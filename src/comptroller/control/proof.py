@@ -101,7 +101,10 @@ def _verified(token: str, issuer: TrustedIssuer, header: _Header, key: PublicKey
     except ExpiredTokenError:
         return _invalid(issuer, "has expired", "Get a fresh token and exchange it at once.")
     except (JoseError, ValueError) as error:
-        return _invalid(issuer, _reason(error), "Ask the issuer for a token with what the registry says of it.")
+        hint = "Ask the issuer for a token with what the registry says of it."
+        if getattr(error, "claim", None) == "aud":  # whoever asks has a token that the issuer has signed
+            hint = f"Ask the issuer for a token with the audience {issuer.audiences[0]!r}."
+        return _invalid(issuer, _reason(error), hint)
     if not issuer.takes(header.typ, found.claims):
         hint = "Send the ID token of the login, or a token with the audience that the registry says of the issuer."
         return _invalid(issuer, "is of a kind that says nothing of who sends it, or is another client's", hint)
@@ -125,6 +128,8 @@ def _reason(error: Exception) -> str:
     claim = getattr(error, "claim", None)
     if claim in {"nbf", "iat"}:
         return "begins in the future"
+    if claim == "aud":
+        return "is for another audience (`aud`)"
     if isinstance(claim, str):
         return f"does not have the claim `{claim}` that it must have"
     return "was not signed by it, or it was changed or cut on its way"

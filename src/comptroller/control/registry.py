@@ -146,7 +146,8 @@ def read(
         raise _faulty("The registry file has faults; nothing was changed.", found)
     unknown = unknown_providers(found.entries, providers)
     if unknown:
-        raise _faulty("The registry file names providers that the gateway does not have; nothing was changed.", unknown)
+        sentence = "The registry file names providers that the gateway does not have; nothing was changed."
+        raise _faulty(f"{sentence} New ones of comptroller.toml are known after a restart.", unknown)
     whole = with_policies(found, policies or {})
     if not isinstance(whole, Document):
         raise _faulty("The policy files have faults; nothing was changed.", whole, "policy_invalid")

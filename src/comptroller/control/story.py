@@ -14,6 +14,7 @@ from comptroller.control.findings import FindingRow
 from comptroller.control.price_lines import PriceLine
 from comptroller.core.budget.budget import label
 from comptroller.core.budget.hold import Amounts
+from comptroller.core.ids import attempt_id
 from comptroller.core.instant import NANOS_PER_SECOND, format_instant
 from comptroller.core.money import format_usd
 from comptroller.core.pricing.estimate import FACTOR_ONE_BP
@@ -122,8 +123,8 @@ def _decision(record: CallRecord) -> Iterator[str]:
 
 def _policies(facts: CallFacts) -> Iterator[str]:
     if facts.policies:
-        which = "policy" if len(facts.policies) == 1 else "policies"
-        yield f"What decided was the {which} {_list(facts.policies)}, in version {facts.policy_version} of the set."
+        which = "was the policy" if len(facts.policies) == 1 else "were the policies"
+        yield f"What decided {which} {_list(facts.policies)}, in version {facts.policy_version} of the set."
 
 
 def _hold(told: Told) -> Iterator[str]:
@@ -230,11 +231,21 @@ def _afterwards(told: Told) -> Iterator[str]:
     for finding in told.findings:
         yield f"Finding {finding.code}: {finding.sentence}"
     if is_presumed(told.record):
-        call_id = told.record.facts.call_id
-        yield (
-            "Once the provider's invoice says what it cost: "
-            f'`comptroller correct {call_id} --charge USD --reason "..."`.'
-        )
+        for name in _presumed(told.record):
+            yield (
+                "Once the provider's invoice says what it cost: "
+                f'`comptroller correct {name} --charge USD --reason "..."`.'
+            )
+
+
+def _presumed(record: CallRecord) -> Iterator[str]:
+    """What `correct` calls each charge that is presumed: the call, or those of its attempts that are."""
+    call_id = record.facts.call_id
+    if not record.tried:
+        yield call_id
+    for number, each in enumerate(record.tried, 1):
+        if each.presumed:
+            yield attempt_id(call_id, number)
 
 
 def _refusal(told: Told, refusal: Refusal, when: str) -> Iterator[str]:

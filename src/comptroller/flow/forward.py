@@ -151,6 +151,8 @@ async def _stream(gate: Gate, attempt: Attempt, exchange: Exchange) -> None:
         return passed
 
     exchange.tap(came)
+    if attempt.line.reason is not None:
+        await asyncio.sleep(0)  # what came before has used up the hold: it ends here
     if not attempt.unheard:
         await reply.start(200, attempt.head)
     async for passed in exchange.chunks():

@@ -61,9 +61,10 @@ class Runs:
         """It goes on no more: it is nobody's open child."""
         if session.parent in self._children:
             self._children[session.parent].pop(session.id, None)
-        tops = self._tops.get(session.identity)
-        if tops is not None and tops.pop(session.id, session.id) is None and not tops:
-            del self._tops[session.identity]
+        tops = self._tops.get(session.identity, {})
+        tops.pop(session.id, None)
+        if not tops:
+            self._tops.pop(session.identity, None)
 
     def forget(self, session: Session) -> None:
         """It is over, and nobody asks for it any more."""

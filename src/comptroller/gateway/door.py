@@ -165,15 +165,21 @@ class Door:
                 hint="Check the SDK's base URL.",
             )
             return await self._refuse(api, request, reply, refusal, (b"allow", ", ".join(methods).encode()))
-        meant = "GET" if method == "GET" else "POST"
-        there = sorted(path for path, targets in self._routes.table.items() if meant in targets)
+        close = sorted((each for each in self._routes.table if _near(scope["path"], each)), key=len)[:2]
+        named = (f"{'/'.join(self._routes.table[each])} {each}" for each in close)
+        near = f" There is {' and '.join(named)}." if close else ""
         refusal = Refusal(
             code="route_unknown",
             sentence=f"This gateway has no route {method} {path}.",
-            hint="OpenAI SDKs use base_url http://HOST:8787/v1, Anthropic and Gemini SDKs http://HOST:8787; "
-            f"{meant} routes: {', '.join(there)}.",
+            hint="OpenAI SDKs use base_url http://HOST:8787/v1, Anthropic and Gemini SDKs http://HOST:8787."
+            f"{near} docs/reference/api.md has every route.",
         )
         return await self._refuse(api, request, reply, refusal)
+
+
+def _near(sent: str, route: str) -> bool:
+    """Whether a path is a route but for its base URL (/v1 twice, or not at all), or is something below a route."""
+    return len(sent) > 1 and (route.endswith(sent) or sent.endswith(route) or sent.startswith(f"{route}/"))
 
 
 def _asks_for_websocket(method: str, named: Mapping[bytes, bytes]) -> bool:

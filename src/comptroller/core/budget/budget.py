@@ -55,4 +55,5 @@ def format_amount(amount: int, unit: Unit) -> str:
 
 def say_amount(amount: int, unit: Unit) -> str:
     """An amount as a person reads it: `1.25 USD`, `3000 tokens`."""
-    return f"{format_amount(amount, unit)} {'USD' if unit == 'usd' else unit.replace('_', ' ')}"
+    words = "USD" if unit == "usd" else unit.replace("_", " ")
+    return f"{format_amount(amount, unit)} {words.removesuffix('s') if amount == 1 else words}"

@@ -18,7 +18,9 @@ RequestState = Literal["open", "approved", "denied"]
 LONGEST_PRINCIPAL = 200
 """Characters of an issuer's name and a subject: it stands on every session and record as it is, never cut."""
 
-HOW_TO_ASK = "`comptroller identities request --owner ... --purpose ... --environment ...`"
+HOW_TO_ASK = (
+    "`comptroller identities request --owner ... --purpose ... --environment ...` (a workload: with its --token-file)"
+)
 
 
 class Principal(NamedTuple):

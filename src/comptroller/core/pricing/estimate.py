@@ -279,7 +279,7 @@ def _listed(words: tuple[str, ...]) -> str:
 def _uncounted(model: str, what: str) -> Refusal:
     return Refusal(
         code="estimate_unbounded",
-        sentence=f"Nothing bounds what {what} in this request may cost on model {model!r}.",
+        sentence=f"Nothing bounds what this request may cost on model {model!r}: it has {what}.",
         hint="Leave that out: it is billed beside the tokens of this call, and no budget in USD or tokens can hold it.",
     )
 
