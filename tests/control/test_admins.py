@@ -148,6 +148,8 @@ async def test_the_last_admin_stays(tmp_path: Path) -> None:
         with pytest.raises(ControlProblem, match="last admin"):
             await admins.disable(house.office, "ada", "no more", "ada")
         await add(house, "eve")
+        with pytest.raises(ControlProblem, match="You are ada"):
+            await admins.disable(house.office, "ada", "no more", "ada")
         assert (await admins.disable(house.office, "ada", "no more", "eve")).state == "disabled"
         with pytest.raises(ControlProblem, match="last admin"):
             await admins.disable(house.office, "eve", "no more", "eve")

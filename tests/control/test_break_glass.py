@@ -72,7 +72,8 @@ async def test_it_is_in_force_from_its_confirmation_and_ends_by_itself(
     assert list(house.gate.broken.applying((("team", "blue"),), house.gate.clock.now_ns())) == []
     later(house, monkeypatch, 600 * NANOS_PER_SECOND)
     assert applying(house) == []
-    assert (await break_glass.list_grants(house.office))[0].state == "over"
+    [row] = await break_glass.list_grants(house.office)
+    assert (row.state, row.spent_usd, row.held_usd, row.ended_at) == ("over", "0.00", None, None)
     assert (await break_glass.end(house.office, grant_id, ADA)).ended_by is None, "it had ended"
 
 
@@ -115,6 +116,8 @@ async def test_its_natural_end_is_on_record_once(house: House, monkeypatch: pyte
     assert '"spent_usd":"0.00"' in ends[0].after
     assert applying(house) == [going_on]
     assert house.gate.tree.meter(over) is None
+    row = next(each for each in await break_glass.list_grants(house.office) if each.id == over)
+    assert (row.state, row.spent_usd, row.ended_at, row.ended_by) == ("over", "0.00", row.ends_at, "gateway")
 
 
 async def test_one_that_ended_while_no_gateway_ran_is_on_record_too(

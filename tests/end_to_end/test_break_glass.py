@@ -137,3 +137,6 @@ def test_its_own_amount_holds(gateway: GatewayProcess, sandbox: SandboxProcess) 
     assert said.code == "no_permit", "then policies hold again"
     spent = nanos(state(gateway, grant_id)["spent_usd"])
     assert spent == int(sandbox.total()["charge_nanos"]) <= nanos("0.005")
+    act(gateway, "eve", "break-glass", "end", grant_id)
+    over = state(gateway, grant_id)
+    assert (over["state"], nanos(over["spent_usd"])) == ("over", spent), "the list goes on saying what it came to"

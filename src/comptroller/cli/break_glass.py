@@ -152,7 +152,7 @@ def list_(context: typer.Context, as_json: AsJson = False, config: Config = None
             row.state.replace("_", " "),
             row.spent_usd or "",
             row.limit_usd,
-            say_instant(row.ends_at),
+            say_instant(row.ended_at or row.ends_at),
             row.asked_by,
             row.confirmed_by or "",
             row.reason,

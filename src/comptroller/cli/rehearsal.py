@@ -59,9 +59,9 @@ async def _welcome(house: app.House, words: _Words) -> None:
     export OPENAI_BASE_URL={base_url}
     export OPENAI_API_KEY={minted.credential}
     export ANTHROPIC_BASE_URL={house.settings.url}
-    export ANTHROPIC_API_KEY={minted.credential}
+    export ANTHROPIC_API_KEY=$OPENAI_API_KEY
     export GOOGLE_GEMINI_BASE_URL={house.settings.url}
-    export GEMINI_API_KEY={minted.credential}
+    export GEMINI_API_KEY=$OPENAI_API_KEY
 
   Any OpenAI, Anthropic or Gemini SDK reads them. Or by hand:
 

@@ -109,7 +109,10 @@ async def rotate(office: Office, name: str, lifetime_s: int | None, actor: str) 
 
 
 async def disable(office: Office, name: str, reason: str, actor: str) -> AdminRow:
-    """Let an admin in no longer, from now on. The last one of role admin stays: nobody could make another."""
+    """Let an admin in no longer, from now on. The last one of role admin stays: nobody could make another.
+
+    Nobody disables themselves: it would be a slip.
+    """
     words = read_reason(reason, "Say why, for whoever looks for this admin.")
     async with office.changing:
         before, now_ns = _known(office, name), office.gate.clock.expiry_ns()
@@ -119,6 +122,9 @@ async def disable(office: Office, name: str, reason: str, actor: str) -> AdminRo
         if last:
             hint = "Make another one first that can get in, or rotate this one."
             raise conflict(f"{name} is the last admin of role admin.", hint)
+        if actor == name:
+            hint = f"Another admin can do it. If your credential leaked: `comptroller admins rotate {name}`."
+            raise conflict(f"You are {name}, and would be locked out at once.", hint)
         made = msgspec.structs.replace(
             before, disabled_at_ns=office.gate.clock.now_ns(), disabled_by=actor, disabled_reason=words
         )

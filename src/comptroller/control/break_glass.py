@@ -33,8 +33,8 @@ class GrantRow(msgspec.Struct, frozen=True):
     value: str
     state: GrantState
     limit_usd: str
-    spent_usd: str | None  # None: it is not in force now
-    held_usd: str | None
+    spent_usd: str | None  # None: it was never in force
+    held_usd: str | None  # None: it is not in force now
     lasts_s: int
     reason: str
     asked_at: str
@@ -42,6 +42,7 @@ class GrantRow(msgspec.Struct, frozen=True):
     confirmed_by: str | None
     ends_at: str | None
     ended_by: str | None
+    ended_at: str | None = None
 
 
 async def go_on(office: Office) -> None:
@@ -56,8 +57,16 @@ async def go_on(office: Office) -> None:
 
 
 async def list_grants(office: Office, limit: int = GRANTS_SHOWN) -> Sequence[GrantRow]:
-    """Newest first; those that are over, too."""
-    return [_row(office, each) for each in await office.ledger.grants(limit)]
+    """Newest first; those that are over, too, with what was spent by them."""
+    return await _rows(office, await office.ledger.grants(limit))
+
+
+async def _rows(office: Office, grants: Sequence[BreakGlass]) -> Sequence[GrantRow]:
+    await office.catch_up()
+    over = [each.id for each in grants if each.confirmed_at_ns is not None and office.gate.tree.meter(each.id) is None]
+    spent = await office.ledger.instance_balances([LEDGER_KEY], over)
+    posted = {each: spent.get(ledger_key(each), NOTHING).usd for each in over}
+    return [_row(office, each, posted.get(each.id)) for each in grants]
 
 
 async def ask(
@@ -106,9 +115,10 @@ async def end(office: Office, grant_id: str, actor: Actor) -> GrantRow:
     async with office.changing:
         grant, now_ns = await _known(office, grant_id), office.gate.clock.now_ns()
         if grant.state(now_ns) == "over":
-            return _row(office, grant)
+            return (await _rows(office, [grant]))[0]
         # At once, whatever the books say.
-        spent_usd = _let_go(office, grant)
+        spent = _let_go(office, grant)
+        spent_usd = None if spent is None else format_usd(spent)
         before, grant = grant, msgspec.structs.replace(grant, ended_at_ns=now_ns, ended_by=actor.name)
         try:
             await _write(office, grant, "end", actor.name, now_ns, spent_usd)
@@ -122,7 +132,7 @@ async def end(office: Office, grant_id: str, actor: Actor) -> GrantRow:
                 f"{grant.id} is over in this process, but {problem.message}",
                 f"After a restart {again}",
             ) from problem
-    return _row(office, grant)
+    return _row(office, grant, spent)
 
 
 async def end_past(office: Office) -> None:
@@ -134,21 +144,22 @@ async def end_past(office: Office) -> None:
         if grant.ends_at_ns is None or grant.state(now_ns) == "in_force":
             continue
         over = msgspec.structs.replace(grant, ended_at_ns=grant.ends_at_ns, ended_by=BY_ITSELF)
-        await _write(office, over, "end", BY_ITSELF, now_ns, _spent(office, grant))
+        spent = _spent(office, grant)
+        await _write(office, over, "end", BY_ITSELF, now_ns, None if spent is None else format_usd(spent))
         _let_go(office, grant)
 
 
-def _let_go(office: Office, grant: BreakGlass) -> str | None:
-    """From now on it lets nothing through. Calls in flight go on. Returns what was spent by it so far."""
-    gate, spent_usd = office.gate, _spent(office, grant)
+def _let_go(office: Office, grant: BreakGlass) -> int | None:
+    """From now on it lets nothing through. Calls in flight go on. Returns what was spent by it so far, in nano-USD."""
+    gate, spent = office.gate, _spent(office, grant)
     gate.broken = Broken(each for each in gate.broken.grants if each.id != grant.id)
     gate.tree.close_session(grant.id)
-    return spent_usd
+    return spent
 
 
-def _spent(office: Office, grant: BreakGlass) -> str | None:
+def _spent(office: Office, grant: BreakGlass) -> int | None:
     meter = office.gate.tree.meter(grant.id)
-    return None if meter is None else format_usd(meter.windows[0].posted)
+    return None if meter is None else meter.windows[0].posted
 
 
 def _check_still(office: Office, name: str, role: Role, who: str) -> None:
@@ -188,18 +199,20 @@ async def _write(
         raise ledger_unavailable(f"{grant.id} could not be written: {error}.") from error
 
 
-def _row(office: Office, grant: BreakGlass) -> GrantRow:
+def _row(office: Office, grant: BreakGlass, posted: int | None = None) -> GrantRow:
+    """`posted`: what was spent by one that is over, in nano-USD."""
     state = grant.state(office.gate.clock.now_ns())
     meter = office.gate.tree.meter(grant.id)
-    counted = None if meter is None or state != "in_force" else meter.windows[0]
+    counted = None if meter is None else meter.windows[0]
+    spent = posted if counted is None else counted.posted
     return GrantRow(
         id=grant.id,
         scope=grant.scope,
         value=grant.value,
         state=state,
         limit_usd=format_usd(grant.limit_nanos),
-        spent_usd=None if counted is None else format_usd(counted.posted),
-        held_usd=None if counted is None else format_usd(counted.held),
+        spent_usd=None if spent is None else format_usd(spent),
+        held_usd=None if counted is None or state != "in_force" else format_usd(counted.held),
         lasts_s=grant.lasts_s,
         reason=grant.reason,
         asked_at=format_instant(grant.asked_at_ns),
@@ -207,4 +220,5 @@ def _row(office: Office, grant: BreakGlass) -> GrantRow:
         confirmed_by=grant.confirmed_by,
         ends_at=None if grant.ends_at_ns is None else format_instant(grant.ends_at_ns),
         ended_by=grant.ended_by,
+        ended_at=None if grant.ended_at_ns is None else format_instant(grant.ended_at_ns),
     )

@@ -41,12 +41,13 @@ async def govern(gate: Gate, dialect: Dialect, call_id: str, request: CallerRequ
     if isinstance(call, Refusal):
         return await refuse(dialect, reply, call_id, call)
     admitted = _admit(gate, call)
+    before: Attempt | None = None
     while not isinstance(admitted, Refusal):
-        attempt, receipt = await _carry_out(gate, call, reply, admitted)
+        attempt, receipt = await _carry_out(gate, call, reply, admitted, before)
         another = _admit_another(gate, call, attempt, receipt)
         if another is None:
             return await answer(dialect, reply, admitted, attempt, receipt)
-        admitted = another
+        admitted, before = another, attempt
     return await refuse(dialect, reply, call_id, admitted)
 
 
@@ -104,10 +105,7 @@ def _admit_another(gate: Gate, call: IncomingCall, attempt: Attempt, receipt: Re
     refused = standing(gate, caller)
     if refused is not None:
         return _refused(gate, call, caller, after(refused, tried), None)
-    reserved = _reserve(gate, call, caller, permit, tried)
-    if isinstance(reserved, Reservation):
-        gate.observer.failed_over(attempt, reserved)
-    return reserved
+    return _reserve(gate, call, caller, permit, tried)
 
 
 def _reserve(
@@ -125,11 +123,15 @@ def _refused(gate: Gate, call: IncomingCall, caller: Caller, refusal: Refusal, r
     )
 
 
-async def _carry_out(gate: Gate, call: IncomingCall, reply: Reply, reservation: Reservation) -> tuple[Attempt, Receipt]:
-    """From the hold to its one settlement, whatever happens in between."""
+async def _carry_out(
+    gate: Gate, call: IncomingCall, reply: Reply, reservation: Reservation, before: Attempt | None
+) -> tuple[Attempt, Receipt]:
+    """From the hold to its one settlement, whatever happens in between. `before`: the attempt that came to nothing."""
     attempt = Attempt(gate, call.dialect, reservation, reply)
     live = live_call(reservation, attempt)
     try:
+        if before is not None:
+            gate.observer.failed_over(before, reservation)
         reservation.caller.at_work(reservation.taken_at_ns)
         gate.health.begun(reservation.decision.provider.name, gate.clock.expiry_ns())
         gate.live.add(live)

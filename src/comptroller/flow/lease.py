@@ -28,7 +28,6 @@ from comptroller.core.pricing.rates import tier_name
 from comptroller.core.pricing.usage import Usage
 from comptroller.flow.dialect import Meter
 from comptroller.flow.gate import Gate
-from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.live import Line
 from comptroller.flow.records import Extended
 from comptroller.flow.reservation import Reservation
@@ -144,7 +143,7 @@ class Lease:
 
     def _written(self, step: int, more: Amounts, written: asyncio.Future[None]) -> None:
         self._asking -= 1
-        failed = written.cancelled() or isinstance(written.exception(), LedgerUnavailableError)
+        failed = written.cancelled() or written.exception() is not None
         if self._over:
             return
         if failed:
