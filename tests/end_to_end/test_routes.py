@@ -222,10 +222,20 @@ def test_another_spelling_of_its_path_is_no_way_around(
     other = "".join(f"%{ord(each):02x}" if each == "s" else each for each in path)
     target = other if spelled == "letters" else spelled.format(path)
     poor = mint(gateway, "agent/poor")["credential"]
-    said = send(gateway, poor, dialect, dear(dialect), target, method)
-    assert said.status in {400, 402, 404, 405}, said
-    assert send(gateway, None, dialect, BODIES[dialect], target, method).status in {400, 401, 404, 405}
+    assert status_of(gateway, poor, dialect, dear(dialect), target, method) in {BROKEN_OFF, 400, 402, 404, 405}
+    assert status_of(gateway, None, dialect, BODIES[dialect], target, method) in {BROKEN_OFF, 400, 401, 404, 405}
     assert sandbox.requests() == []
+
+
+BROKEN_OFF = 0  # what is no HTTP is answered and hung up on, while a long body may still be on its way
+
+
+def status_of(gateway: GatewayProcess, credential: str | None, dialect: str, body: Any, path: str, method: str) -> int:
+    """What came of it."""
+    try:
+        return send(gateway, credential, dialect, body, path, method).status
+    except ConnectionError:
+        return BROKEN_OFF
 
 
 class Ear:
