@@ -65,7 +65,7 @@ def test_a_lowered_limit_admits_nothing_new_and_a_new_budget_knows_what_was_spen
     spent = sum(nanos(ask(own, ant, chat(f"{n}", **SHORT)).headers["x-comptroller-charge-usd"]) for n in range(3))
     code, unchanged = plan(own)
     assert [warning["where"] for warning in unchanged.pop("warnings")] == ["policies"], "no policy is installed"
-    assert (code, unchanged) == (0, {"version": 1, "applied": False, "changes": [], "opened": []})
+    assert (code, unchanged) == (0, {"version": 1, "applied": False, "changes": [], "opened": [], "missing": ""})
     lowered = budget("all", "0.0001 USD", "month")
     late = budget("red-month", "50.00 USD", "month", scope={"team": "red"})
     own.write_registry(registry([lowered, POOR, late], MEMBERS))

@@ -371,7 +371,7 @@ def test_a_model_list_of_gemini(alone: GatewayProcess, path: str, headers: dict[
 def test_what_gemini_has_beside_is_no_route(alone: GatewayProcess, path: str) -> None:
     said = ask(alone, mint(alone)["credential"], BODIES["gemini"], path=path)
     assert (said.status, said.error["status"], said.error["comptroller"]["code"]) == (404, "NOT_FOUND", "route_unknown")
-    assert "/v1beta/models/{name}:generateContent" in said.error["message"]
+    assert "/models/{name}:generateContent" in said.error["message"]
 
 
 @pytest.mark.parametrize("path", ["/v1beta/models", "/gemini/v1/models", "/v1/models"])

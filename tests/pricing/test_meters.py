@@ -90,14 +90,22 @@ def everything(**more: Any) -> Asked:
 def test_no_honest_answer_costs_more_than_its_estimate(
     rates: dict[str, Rates], choices: int, web: int, files: int, data: st.DataObject
 ) -> None:
-    asked = everything(output_limit=2_000, choices=choices, web_searches=web, file_searches=files)
+    long = data.draw(st.booleans())
+    every = [each for tariff in rates.values() for each in tariff.up_to(5_000)]
+    assume(not long or all(each.cache_write is None or each.cache_write_1h is not None for each in every))
+    asked = everything(
+        output_limit=2_000, choices=choices, web_searches=web, file_searches=files, long_cache_writes=long
+    )
     found = bound(asked, rates)
     used = data.draw(usages(found.input_tokens, choices * found.wanted_output_tokens))
     searched = {
         "web_search_requests": data.draw(st.integers(0, web)),
         "file_search_requests": data.draw(st.integers(0, files)),
     }
-    usage = Usage(**{name: getattr(used, name) for name in COUNTS} | searched)
+    lasting = {
+        "cache_write_1h_tokens": used.cache_write_1h_tokens if long else 0
+    }  # nobody keeps what was not asked for
+    usage = Usage(**{name: getattr(used, name) for name in COUNTS} | searched | lasting)
     for tariff in rates.values():
         assert charge_nanos(usage, tariff) <= found.amount_nanos(found.wanted_output_tokens)
 

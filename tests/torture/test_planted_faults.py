@@ -49,8 +49,8 @@ FAULTS = {
     ),
     "the tail is forgotten": Planted(
         "flow/settle.py",
-        "output = came + provider.tail_tokens * bound.choices",
-        "output = came",
+        "amounts(bound, came + provider.tail_tokens * bound.choices)",
+        "amounts(bound, came)",
         "billed <= recorded, for every call",
     ),
     "half is posted in the windows": Planted(

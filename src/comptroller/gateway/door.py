@@ -22,7 +22,7 @@ from comptroller.gateway.channel import Channel, channel_of
 from comptroller.gateway.proxies import Network
 from comptroller.gateway.reply import AsgiReply
 from comptroller.gateway.request import Aim, AsgiRequest, Bodies
-from comptroller.gateway.routes import Api, Found, ModelCall, Routes
+from comptroller.gateway.routes import NAME, Api, Found, ModelCall, Routes
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -31,6 +31,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 CALLER_BODY_BYTES = 64 * 1024  # of a request that is no call: tokens and small documents
 _PATH_SHOWN = 200
+_ROUTES_SHOWN = 3
 _LONGEST_WORD = 32
 # What a 426 has to say (RFC 9110, section 15.5.22): the protocol that is needed. The parser closes the connection.
 _NEEDED = ((b"upgrade", b"HTTP/1.1"), (b"connection", b"upgrade"))
@@ -165,7 +166,11 @@ class Door:
                 hint="Check the SDK's base URL.",
             )
             return await self._refuse(api, request, reply, refusal, (b"allow", ", ".join(methods).encode()))
-        close = sorted((each for each in self._routes.table if _near(scope["path"], each)), key=len)[:2]
+        table = self._routes.table
+        near_by = sorted(
+            (each for each in table if _near(scope["path"], each)), key=lambda e: (method not in table[e], len(e))
+        )
+        close = near_by[:_ROUTES_SHOWN]
         named = (f"{'/'.join(self._routes.table[each])} {each}" for each in close)
         near = f" There is {' and '.join(named)}." if close else ""
         refusal = Refusal(
@@ -178,7 +183,12 @@ class Door:
 
 
 def _near(sent: str, route: str) -> bool:
-    """Whether a path is a route but for its base URL (/v1 twice, or not at all), or is something below a route."""
+    """Whether a path is a route but for its base URL (/v1 twice, or not at all), or is something below a route, or does
+    something else with what a route does something with.
+    """
+    before, named, after = route.partition(NAME)
+    if named:
+        return bool(after) and sent.startswith(before) and len(sent) > len(before)
     return len(sent) > 1 and (route.endswith(sent) or sent.endswith(route) or sent.startswith(f"{route}/"))
 
 
