@@ -255,7 +255,9 @@ async def test_the_input_is_given_back_at_what_it_cost() -> None:
 
 
 @pytest.mark.parametrize(
-    "told", [Usage(0, 0), Usage(2 * INPUT, 0, service_tier="default")], ids=["nothing", "more than was held"]
+    "told",
+    [Usage(0, 0), Usage(2 * INPUT, 0, service_tier="default"), Usage(INPUT // 17, 0, service_tier="default")],
+    ids=["nothing", "more than was held", "a stand-in, far below its bytes"],
 )
 async def test_a_report_that_gives_nothing_back(told: Usage) -> None:
     world = World(30_000, 10**9)

@@ -24,6 +24,7 @@ from comptroller.core.budget.hold import NOTHING, Amounts
 from comptroller.core.money import UNITS_PER_PRICE
 from comptroller.core.pricing.charge import charge_nanos, unpriced
 from comptroller.core.pricing.estimate import Estimate
+from comptroller.core.pricing.prefix import is_believed
 from comptroller.core.pricing.rates import tier_name
 from comptroller.core.pricing.usage import Usage
 from comptroller.flow.dialect import Meter
@@ -174,9 +175,9 @@ class Lease:
 
     def _with_exact(self, told: Usage) -> Estimate | None:
         """The bound with this input in place of its own; None where that cannot be priced, or is no report at all."""
-        if told.input_tokens <= 0:
-            return None
         rates, asked = self._reservation.rates, self._reservation.request.asked
+        if told.input_tokens <= 0 or not is_believed(told.input_tokens, asked.text_tokens):
+            return None
         named = rates.get(tier_name(told.service_tier)) if told.service_tier is not None else None
         possible = [named] if named is not None else list(rates.values())
         if any(unpriced(told, each, images_sent=asked.may_hold_images) for each in possible):

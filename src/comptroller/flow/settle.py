@@ -134,7 +134,7 @@ def _remember(gate: Gate, reservation: Reservation, attempt: Attempt, usage: Usa
     unchanged = asked.output_limit is None or reservation.output_limit == asked.output_limit
     if asked.prompt is not None and usage is not None and attempt.outcome == "completed" and unchanged:
         provider = reservation.decision.provider.name
-        gate.prefixes.remember(session, provider, reservation.decision.name, asked.prompt, usage.input_tokens)
+        gate.prefixes.remember(session, provider, reservation.decision.sent_as, asked.prompt, usage.input_tokens)
 
 
 def _overrun_events(
