@@ -103,6 +103,8 @@ def _seen(reservation: Reservation, attempt: Attempt) -> Amounts | None:
     provider, model = reservation.decision.provider, reservation.decision.model
     if not provider.abort_stops_billing or provider.tail_tokens is None or not model.visible_output:
         return None
+    if reservation.request.asked.hides_output:
+        return None
     if not reservation.request.asked.stream or (attempt.meter is None and attempt.phase != "written"):
         return None
     came = attempt.meter.seen_output_tokens if attempt.meter is not None else 0
