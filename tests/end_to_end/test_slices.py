@@ -220,8 +220,9 @@ def test_who_prefers_a_full_hold_has_it_and_is_told(gateway: GatewayProcess, sai
         chat(max_tokens=LESS, stream=True, n=2),
         chat(max_tokens=LESS, stream=True, prediction={"type": "content", "content": "as it was"}),
         chat(max_tokens=LESS, stream=True, model=STEADY),
+        chat(max_tokens=LESS, stream=True, include_reasoning=False),
     ],
-    ids=["json", "choices", "prediction", "not visible"],
+    ids=["json", "choices", "prediction", "not visible", "thinking that the caller hides"],
 )
 def test_what_cannot_be_counted_as_it_comes_is_held_in_full(gateway: GatewayProcess, body: Row) -> None:
     answer = ask(gateway, mint(gateway)["credential"], body | {"sandbox": {"output_tokens": 5}})
@@ -296,6 +297,19 @@ def test_however_a_slice_ends_it_is_charged_once_and_no_less_than_was_billed(
     assert charged([line_of(sandbox, call_id)]) <= nanos(row["charge_usd"]) <= nanos(row["held_usd"])
     window = budget_of(gateway, "all")
     assert (window["posted"], nanos(window["held"])) == (row["charge_usd"], 0)
+
+
+def test_who_has_thinking_hidden_and_hangs_up_is_charged_the_whole_bound(
+    gateway: GatewayProcess, sandbox: SandboxProcess
+) -> None:
+    """What came says nothing of what was billed then."""
+    body = chat(max_tokens=LESS, reasoning_effort="high", sandbox=LONG)
+    with stream(gateway, mint(gateway)["credential"], body) as response:
+        call_id = response.headers["x-comptroller-call-id"]
+        response.readline()
+    row = settled_row(gateway, call_id)
+    assert (row["outcome"], row["presumed"]) == ("client_gone", True)
+    assert row["charge_usd"] == row["held_usd"]
 
 
 def test_two_streams_race_for_the_last_slice(tmp_path: Path, sandbox: SandboxProcess) -> None:

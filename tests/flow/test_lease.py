@@ -16,7 +16,7 @@ from comptroller.core.pricing.rates import Rates
 from comptroller.core.pricing.tariff import Tariff
 from comptroller.core.pricing.usage import Usage
 from comptroller.flow.journal import LedgerUnavailableError
-from comptroller.flow.lease import Lease
+from comptroller.flow.lease import AHEAD_S, Lease
 from comptroller.flow.live import Line
 from comptroller.flow.records import Extended
 from comptroller.flow.reservation import Reservation
@@ -255,7 +255,9 @@ async def test_the_input_is_given_back_at_what_it_cost() -> None:
 
 
 @pytest.mark.parametrize(
-    "told", [Usage(0, 0), Usage(2 * INPUT, 0, service_tier="default")], ids=["nothing", "more than was held"]
+    "told",
+    [Usage(0, 0), Usage(2 * INPUT, 0, service_tier="default"), Usage(INPUT // 17, 0, service_tier="default")],
+    ids=["nothing", "more than was held", "a stand-in, far below its bytes"],
 )
 async def test_a_report_that_gives_nothing_back(told: Usage) -> None:
     world = World(30_000, 10**9)
@@ -282,6 +284,22 @@ async def test_more_at_once_than_was_held_goes_on_where_there_is_money() -> None
     world = World(30_000, 10**9)
     await run(world, steps)
     assert not world.cut
+
+
+async def test_burst_after_burst_does_not_run_on_without_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def steps(world: World) -> None:
+        world.come(FIRST)
+        world.come(2 * AT_ONCE)
+        assert not world.cut
+        loop = asyncio.get_running_loop()
+        later_s = loop.time() + 2 * AHEAD_S
+        monkeypatch.setattr(loop, "time", lambda: later_s)
+        world.come(2 * AT_ONCE)
+        monkeypatch.undo()
+
+    world = World(30_000, 10**9)
+    await run(world, steps)
+    assert world.cut
 
 
 async def test_more_at_once_than_was_held_is_cut_where_there_is_none_and_known() -> None:

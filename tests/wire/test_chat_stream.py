@@ -308,3 +308,8 @@ def test_nothing_raises_and_nothing_is_changed(chunks: list[bytes]) -> None:
     assert passed == b"".join(chunks)
     assert meter.seen_output_tokens >= 0
     assert not meter.usage_final or meter.usage is not None
+
+
+def test_a_delta_that_is_a_text_is_counted() -> None:
+    meter, _ = feed(event(choices=[{"index": 0, "delta": "a" * 500}]))
+    assert meter.seen_output_tokens >= 500

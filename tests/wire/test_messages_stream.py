@@ -379,3 +379,10 @@ def test_a_stream_of_any_shape_passes_unchanged_and_is_read_the_same_in_any_piec
     meter = metered(*pieces)
     assert facts(meter) == facts(metered(stream))
     assert not meter.usage_final or meter.usage is not None
+
+
+def test_an_event_of_a_new_kind_counts_whole() -> None:
+    """A beta that the caller turns on may bring one, and what it holds may be billed."""
+    new = event("content_block_more", delta={"type": "more_delta", "text": "a" * 500})
+    assert metered(new).seen_output_tokens >= 500
+    assert metered(event("ping")).seen_output_tokens == 0

@@ -117,6 +117,24 @@ def test_the_marks_of_a_cache_move_and_are_no_part_of_the_prompt() -> None:
     assert bound(known(first), later) == 1_500 + later.sizes[1] + later.sizes[2]
 
 
+@pytest.mark.parametrize(("written", "longer"), [("0.5", f"0.5{'0' * 200}"), ('"A"', '"\\u0041"')])
+def test_beside_a_mark_other_digits_are_another_prompt(written: str, longer: str) -> None:
+    """A server that keeps numbers and escapes as they came would count them."""
+
+    def read(value: str) -> Prompt:
+        tool = '{"name":"t","input_schema":{"const":VALUE},"cache_control":{"type":"ephemeral"}}'
+        block = '{"type":"tool_use","id":"i","name":"t","input":{"a":VALUE},"cache_control":{"type":"ephemeral"}}'
+        turns = json.dumps(TURNS[:1])[:-1] + f',{{"role":"assistant","content":[{block}]}}]'
+        body = f'{{"model":"m","max_tokens":9,"tools":[{tool}],"messages":{turns}}}'.replace("VALUE", value)
+        found = anthropic_messages.read_request(body.encode())
+        assert not isinstance(found, Refusal)
+        assert found.asked.prompt is not None
+        return found.asked.prompt
+
+    assert read(written).digests[0] != read(longer).digests[0]
+    assert bound(known(read(written)), read(longer)) is None
+
+
 @pytest.mark.parametrize(
     "body",
     [

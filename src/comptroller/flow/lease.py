@@ -24,6 +24,7 @@ from comptroller.core.budget.hold import NOTHING, Amounts
 from comptroller.core.money import UNITS_PER_PRICE
 from comptroller.core.pricing.charge import charge_nanos, unpriced
 from comptroller.core.pricing.estimate import Estimate
+from comptroller.core.pricing.prefix import is_believed
 from comptroller.core.pricing.rates import tier_name
 from comptroller.core.pricing.usage import Usage
 from comptroller.flow.dialect import Meter
@@ -44,8 +45,8 @@ class Lease:
     """One stream's. It is told what was seen whenever that is more than `due`, and cuts `line` at the end of money."""
 
     __slots__ = (
-        *("_asking", "_began_s", "_covered", "_gate", "_held", "_id", "_known", "_limit", "_line", "_margin", "_over"),
-        *("_reservation", "_seen", "_tail", "bound", "due", "why"),
+        *("_asking", "_began_s", "_behind_s", "_covered", "_gate", "_held", "_id", "_known", "_limit", "_line"),
+        *("_margin", "_over", "_reservation", "_seen", "_tail", "bound", "due", "why"),
     )
 
     def __init__(self, gate: Gate, reservation: Reservation, line: Line) -> None:
@@ -65,6 +66,7 @@ class Lease:
         self._over = False
         self._seen = 0  # at the last look
         self._began_s = asyncio.get_running_loop().time()
+        self._behind_s: float | None = None  # since when the disk has been behind what was seen
 
     def look(self, meter: Meter) -> None:
         """What to do about what was seen by now. Does not wait."""
@@ -78,7 +80,8 @@ class Lease:
             line = seen + self._tail + AT_ONCE
             if line + self._ahead(seen) > self._held:
                 self._ask(seen)
-            if line > self._covered and not (burst and line <= self._held):
+            late = self._is_late(line)
+            if line > self._covered and (late or not burst or line > self._held):
                 self._cut(meter)
         self._set_due(seen)
 
@@ -100,6 +103,16 @@ class Lease:
         else:
             left = self._covered - self._tail - AT_ONCE - seen
             self.due = seen + (left // 2 if not self._asking else left)
+
+    def _is_late(self, line: int) -> bool:
+        """Whether the disk is behind for longer than a burst may wait: one after another would run on without it."""
+        if line <= self._covered:
+            self._behind_s = None
+            return False
+        now_s = asyncio.get_running_loop().time()
+        if self._behind_s is None:
+            self._behind_s = now_s
+        return now_s - self._behind_s > AHEAD_S
 
     def _ahead(self, seen: int) -> int:
         """How much has to be left, or more is asked for: more in a fast stream."""
@@ -174,9 +187,9 @@ class Lease:
 
     def _with_exact(self, told: Usage) -> Estimate | None:
         """The bound with this input in place of its own; None where that cannot be priced, or is no report at all."""
-        if told.input_tokens <= 0:
-            return None
         rates, asked = self._reservation.rates, self._reservation.request.asked
+        if told.input_tokens <= 0 or not is_believed(told.input_tokens, asked.text_tokens):
+            return None
         named = rates.get(tier_name(told.service_tier)) if told.service_tier is not None else None
         possible = [named] if named is not None else list(rates.values())
         if any(unpriced(told, each, images_sent=asked.may_hold_images) for each in possible):

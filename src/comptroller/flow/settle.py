@@ -103,6 +103,8 @@ def _seen(reservation: Reservation, attempt: Attempt) -> Amounts | None:
     provider, model = reservation.decision.provider, reservation.decision.model
     if not provider.abort_stops_billing or provider.tail_tokens is None or not model.visible_output:
         return None
+    if reservation.request.asked.hides_output:
+        return None
     if not reservation.request.asked.stream or (attempt.meter is None and attempt.phase != "written"):
         return None
     came = attempt.meter.seen_output_tokens if attempt.meter is not None else 0
@@ -134,7 +136,7 @@ def _remember(gate: Gate, reservation: Reservation, attempt: Attempt, usage: Usa
     unchanged = asked.output_limit is None or reservation.output_limit == asked.output_limit
     if asked.prompt is not None and usage is not None and attempt.outcome == "completed" and unchanged:
         provider = reservation.decision.provider.name
-        gate.prefixes.remember(session, provider, reservation.decision.name, asked.prompt, usage.input_tokens)
+        gate.prefixes.remember(session, provider, reservation.decision.sent_as, asked.prompt, usage.input_tokens)
 
 
 def _overrun_events(

@@ -44,7 +44,8 @@ def tail_of(weighed: Weighed) -> int | None:
     """The tail of a stream that may hold in slices; None: it holds in full.
 
     All billed output has to be visible as it comes, and closing the connection has to end the bill. Several choices
-    at once, predictions and audio are not counted finely enough for that.
+    at once, predictions and audio are not counted finely enough for that; a request that turns thinking on, or says how
+    it is shown, makes what the registry says of the model mean nothing.
     """
     asked, bound, decision = weighed.asked, weighed.bound, weighed.decision
     provider = decision.provider
@@ -55,6 +56,7 @@ def tail_of(weighed: Weighed) -> int | None:
         and bound.choices == 1
         and not bound.extra_output_tokens
         and not asked.audio_output
+        and not asked.hides_output
         and is_metered(weighed)
         and not has_run_ahead(decision.bound, weighed.now_ns)
     )

@@ -65,7 +65,7 @@ def _counted(gate: Gate, caller: Caller, decision: Decision, asked: Asked) -> As
     """With fewer tokens of text, where most of it was billed before in this session."""
     if asked.prompt is None:
         return asked
-    most = gate.prefixes.bound(caller.session.id, decision.provider.name, decision.name, asked.prompt)
+    most = gate.prefixes.bound(caller.session.id, decision.provider.name, decision.sent_as, asked.prompt)
     if most is None or most >= asked.text_tokens:
         return asked
     return msgspec.structs.replace(asked, text_tokens=most)

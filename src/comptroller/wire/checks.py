@@ -81,3 +81,22 @@ def _sight(value: object) -> str:
     if isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**9):
         return str(value)
     return f"a JSON {json_name(value)}"
+
+
+_OF_THINKING = ("reason", "think")  # in names such as `reasoning_effort`, `include_reasoning`, `enable_thinking`
+_MAY_HOLD_IT = frozenset({"chat_template_kwargs", "extra_body", "google"})
+_OFF: tuple[object, ...] = (None, "none", {"type": "disabled"}, {"effort": "none"})
+
+
+def hides_output(request: dict[str, object]) -> bool:
+    """Whether a request itself turns thinking on, or says how it is shown: it may be billed and not seen then.
+
+    What a model does unasked the registry knows (`visible_output`); what callers make of it nobody promised.
+    """
+    for name, value in request.items():
+        folded = name.casefold()
+        if folded in _MAY_HOLD_IT or any(each in folded for each in _OF_THINKING):
+            off = value in _OFF or (value is False and folded == "enable_thinking")
+            if not off:
+                return True
+    return False

@@ -13,7 +13,6 @@ import msgspec
 
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.pricing.prefix import Prompt
-from comptroller.wire.body import is_array, is_object
 
 LEAST_BYTES = 4_096  # a shorter body is not worth the digests
 
@@ -30,6 +29,7 @@ _MARK = b'"cache_control"'
 _MARKED = frozenset({"system", "tools"})  # lists of objects that may have a mark each
 _DIGEST_BYTES = 16
 _RAWS = msgspec.json.Decoder(list[msgspec.Raw])
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -70,22 +70,27 @@ def _prompt(dialect: str, fields: Mapping[str, msgspec.Raw], body_bytes: int, ex
 
 
 def _without_marks(raw: bytes) -> bytes:
-    value: object = msgspec.json.decode(raw)
-    return _ENCODER.encode(_unmarked(value))
+    return _ENCODER.encode(_unmarked(raw))
 
 
 def _message_without_marks(raw: bytes) -> bytes:
-    message: object = msgspec.json.decode(raw)
-    if not is_object(message):
+    if not raw.startswith(b"{"):
         return raw
-    return _ENCODER.encode({**message, "content": _unmarked(message.get("content"))})
+    message = _FIELDS.decode(raw)
+    content = message.get("content")
+    return raw if content is None else _ENCODER.encode({**message, "content": _unmarked(bytes(content))})
 
 
-def _unmarked(blocks: object) -> object:
-    """The objects of a list without their own marks; what stands deeper in them stays."""
-    if not is_array(blocks):
-        return blocks
+def _unmarked(blocks: bytes) -> object:
+    """The objects of a list without their own marks; what stands in them stays as it is written, to the last digit.
+
+    Servers that keep numbers and escapes as they came would count those.
+    """
+    if not blocks.startswith(b"["):
+        return msgspec.Raw(blocks)
     return [
-        {key: value for key, value in block.items() if key != "cache_control"} if is_object(block) else block
-        for block in blocks
+        {key: value for key, value in _FIELDS.decode(each).items() if key != "cache_control"}
+        if bytes(each).startswith(b"{")
+        else each
+        for each in _RAWS.decode(blocks)
     ]

@@ -53,6 +53,7 @@ class Asked(msgspec.Struct, frozen=True):
     characters: int = 0  # no more than this are spoken
     sound: bool = False  # audio is heard, and billed by its length or by its tokens
     audio_ms: int | None = None  # it is no longer than this; None: that cannot be told
+    hides_output: bool = False  # it asks for thinking, or how that is shown: some of what is billed may not be seen
     prompt: Prompt | None = None  # what feeds it, where it may extend one that was metered
 
     @property

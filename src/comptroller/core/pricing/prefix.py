@@ -35,7 +35,7 @@ class _Counted(msgspec.Struct, frozen=True, gc=False):
 
 
 _Key = tuple[str, str, bytes]
-"""Provider, model, digest."""
+"""Provider, model as the provider calls it, digest."""
 
 
 class Prefixes:
@@ -62,7 +62,7 @@ class Prefixes:
 
     def remember(self, session: str, provider: str, model: str, prompt: Prompt, input_tokens: int) -> None:
         """The provider has billed so many tokens for this prompt."""
-        if input_tokens * _BYTES_A_TOKEN_MOST < prompt.body_bytes:
+        if not is_believed(input_tokens, prompt.body_bytes):
             return
         known = self._sessions.get(session)
         if known is None:
@@ -79,3 +79,8 @@ class Prefixes:
     def forget(self, session: str) -> None:
         """What it said turned out to be too little."""
         self._sessions.pop(session, None)
+
+
+def is_believed(input_tokens: int, body_bytes: int) -> bool:
+    """Whether a report of the input can be of so many bytes: some servers begin a stream with a stand-in for it."""
+    return input_tokens * _BYTES_A_TOKEN_MOST >= body_bytes

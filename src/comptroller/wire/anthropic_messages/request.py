@@ -33,6 +33,7 @@ from comptroller.wire.checks import (
     array,
     boolean,
     expected,
+    hides_output,
     is_whole_number,
     model_name,
     punctuation,
@@ -127,6 +128,7 @@ def _read(request: dict[str, object], fields: dict[str, msgspec.Raw], body_bytes
         long_cache_writes=contents.hour_cache,
         unbounded=tuple(dict.fromkeys((*contents.unbounded, *stored, *outside))),
         fees=tuple(dict.fromkeys((*contents.fees, *fees))),
+        hides_output=hides_output(request),
     )  # fmt: skip
     return MessagesRequest(
         asked=with_prompt(asked, "anthropic_messages", fields, _COUNTED_ALIKE, body_bytes),

@@ -9,7 +9,7 @@ import msgspec
 from comptroller.core.pricing.usage import Usage
 from comptroller.wire.anthropic_messages.ending import cut_short
 from comptroller.wire.anthropic_messages.usage import Reported, merge, read_input, read_usage
-from comptroller.wire.body import is_object
+from comptroller.wire.body import is_array, is_object
 from comptroller.wire.event_stream import EventSplitter, EventTooLarge, event_data, event_name
 from comptroller.wire.reported import read_name
 
@@ -168,6 +168,8 @@ class StreamMeter:
             case _:
                 failed = event.type == "error" or bool(event.error) or event_name(raw) == b"error"
                 self.error = self.error or failed
+                if not failed:
+                    self._count_any(raw)
 
     def _start(self, message: Any) -> None:
         self._begun = True
@@ -204,6 +206,22 @@ class StreamMeter:
             elif isinstance(value, str) and value and key not in _NOT_TEXT:
                 self.started = self._stale = True
                 self._seen += len(value) if value.isascii() else len(value.encode())
+
+    def _count_any(self, raw: bytes) -> None:
+        """Count every text of an event of an unknown kind: a header can turn one on, and it may be billed."""
+        try:
+            waiting: list[object] = [msgspec.json.decode(event_data(raw) or b"null")]
+        except (ValueError, RecursionError):
+            return
+        while waiting:  # no recursion: depth is theirs
+            value = waiting.pop()
+            if isinstance(value, str):
+                self.started = True
+                self._seen += len(value.encode())
+            elif is_object(value):
+                waiting += [each for key, each in value.items() if key not in _NOT_TEXT]
+            elif is_array(value):
+                waiting += value
 
     def _count_block(self, block: Any) -> None:
         if not is_object(block):

@@ -149,7 +149,13 @@ def _asked(
         possible_tiers=_STANDARD if tier is None else None,
         unbounded=tuple(dict.fromkeys((*contents.unbounded, *(switch.words for switch in switches), *server_side))),
         fees=tuple(dict.fromkeys(fees)),
+        hides_output=_thinks(config.get("thinkingConfig")),
     )
+
+
+def _thinks(thinking: object) -> bool:
+    """Whether the request turns thinking on: thoughts are billed, and at best summed up in what is seen."""
+    return is_object(thinking) and THINKING.read(thinking, "").get("thinkingBudget") != 0
 
 
 def _switches(request: dict[str, object], contents: Contents) -> list[ServerSide]:

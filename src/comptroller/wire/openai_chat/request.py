@@ -13,7 +13,17 @@ from comptroller.core.pricing.estimate import Asked
 from comptroller.core.pricing.rates import DEFAULT_TIER
 from comptroller.core.refusal import Refusal
 from comptroller.wire.body import is_array, is_object, json_name, read_object, shown
-from comptroller.wire.checks import Invalid, array, boolean, expected, is_whole_number, model_name, punctuation, word
+from comptroller.wire.checks import (
+    Invalid,
+    array,
+    boolean,
+    expected,
+    hides_output,
+    is_whole_number,
+    model_name,
+    punctuation,
+    word,
+)
 from comptroller.wire.openai_chat.contents import Contents, read_tools
 from comptroller.wire.openai_chat.fields import (
     KNOWN_FIELDS,
@@ -94,7 +104,7 @@ def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], body_byte
     if not switches and _RARE.isdisjoint(request) and not searches(model):
         return Asked(
             model, stream, text_tokens, contents.images, 1, limit, audio_input=contents.audio,
-            long_cache_writes=contents.long_cache, unbounded=contents.unbounded,
+            long_cache_writes=contents.long_cache, unbounded=contents.unbounded, hides_output=hides_output(request),
         )  # fmt: skip
     tier, modalities = word(request, "service_tier", "auto"), _modalities(request)
     beside = (*((SEARCH,) if searches(model) else ()), *_tools(request, contents))
@@ -118,6 +128,7 @@ def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], body_byte
         unbounded=tuple(dict.fromkeys(outside)),
         fees=tuple(dict.fromkeys(fees)),
         usage_asked=usage_asked(request, stream),
+        hides_output=hides_output(request),
     )
 
 

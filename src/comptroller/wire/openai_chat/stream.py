@@ -215,6 +215,8 @@ class StreamMeter:
                     self._count_all(value)
                     if key == "tool_calls" and value.__class__ is list:
                         self._read_calls(value, index if index.__class__ is int else 0)
+        elif delta:
+            self._count_all(delta)
         for key in _OTHER_TEXT_KEYS:
             if key in choice:
                 self._count_all(choice[key])

@@ -11,7 +11,17 @@ from comptroller.core.pricing.estimate import Asked
 from comptroller.core.pricing.rates import DEFAULT_TIER
 from comptroller.core.refusal import Refusal
 from comptroller.wire.body import is_array, read_object, shown
-from comptroller.wire.checks import Invalid, array, boolean, expected, is_whole_number, model_name, punctuation, word
+from comptroller.wire.checks import (
+    Invalid,
+    array,
+    boolean,
+    expected,
+    hides_output,
+    is_whole_number,
+    model_name,
+    punctuation,
+    word,
+)
 from comptroller.wire.openai_chat.fields import SEARCH, ServerSide, searches
 from comptroller.wire.openai_responses.fields import (
     COMPACTION,
@@ -104,6 +114,7 @@ def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], items: It
         rounds=1 + calls if offered.limited else 1,
         stored=stored_use(request),
         shortened=request.get("truncation") not in (None, "disabled"),
+        hides_output=hides_output(request),
     )  # fmt: skip
 
 
