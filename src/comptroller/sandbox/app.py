@@ -10,6 +10,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from comptroller.core.money import format_usd
+from comptroller.sandbox.batch import Batches
 from comptroller.sandbox.bill import Bill
 from comptroller.sandbox.chat import answers as chat_answers
 from comptroller.sandbox.chat.surface import ChatSurface
@@ -26,6 +27,7 @@ from comptroller.sandbox.media.hearing import HearingSurface
 from comptroller.sandbox.media.images import ImagesSurface
 from comptroller.sandbox.media.speech import SpeechSurface
 from comptroller.sandbox.messages import answers as messages_answers
+from comptroller.sandbox.messages.batches import BatchesSurface, batch_acts
 from comptroller.sandbox.messages.count import CountSurface
 from comptroller.sandbox.messages.surface import MessagesSurface
 from comptroller.sandbox.moderations import ModerationsSurface
@@ -74,6 +76,7 @@ class SandboxApp:
         self._cache = PromptCache(config.cache_prefixes, config.cache_min_tokens)
         self._faults = FaultBook()
         self._stored = Stored()
+        self._batches = Batches(self._bill, config.batch_expires_s)
         self._routes: dict[str, dict[str, Handler]] = {
             "/chat/completions": {"POST": self._story(ChatSurface()).serve},
             "/completions": {"POST": self._story(CompletionsSurface()).serve},
@@ -149,7 +152,11 @@ class SandboxApp:
         return {"POST": story.serve}
 
     def _stored_methods(self, path: str) -> dict[str, Handler]:
-        """What stands behind responses/ID, and below it."""
+        """What stands behind responses/ID and messages/batches/ID, and below them."""
+        batched = batch_acts(path)
+        if batched:
+            parts = (self._batches, self._cache, self._config.answer_tokens)
+            return {method: self._single(BatchesSurface(*parts, *act)).serve for method, act in batched.items()}
         acts = stored_acts(path)
         return {method: self._single(StoredSurface(self._stored, *act)).serve for method, act in acts.items()}
 

@@ -19,6 +19,7 @@ from comptroller.core.work.stored import Earlier, StoredUse
 FACTOR_ONE_BP = 10_000
 MIN_OUTPUT_TOKENS = 1_024
 _MOST_WORDS = 5  # of what has no bound, in one sentence
+_MOST_NAME_CHARACTERS = 64
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -55,6 +56,7 @@ class Asked(msgspec.Struct, frozen=True):
     audio_ms: int | None = None  # it is no longer than this; None: that cannot be told
     hides_output: bool = False  # it asks for thinking, or how that is shown: some of what is billed may not be seen
     prompt: Prompt | None = None  # what feeds it, where it may extend one that was metered
+    lines: tuple[Lines, ...] = ()  # it is many requests in one, each billed by itself; then the above is theirs to say
 
     @property
     def may_hold_images(self) -> bool:
@@ -69,6 +71,15 @@ class Asked(msgspec.Struct, frozen=True):
             return self.unbounded
         why = "whose size nobody knows" if self.earlier.tokens is None else "of another model"
         return (*self.unbounded, f"a stored response {why}")
+
+
+class Lines(msgspec.Struct, frozen=True, gc=False):
+    """Some of the lines of a batch: they differ in nothing that matters but the size of their text."""
+
+    largest: Asked
+    count: int
+    text_tokens: int  # of all of them together
+    name: str  # that the first of them goes by
 
 
 class ModelLimits(msgspec.Struct, frozen=True):
@@ -163,6 +174,8 @@ def estimate(
     `money`: a budget in USD will be drawn, so a price is needed. `metered`: a budget in USD or tokens will
     be drawn, so a bound is needed. Without either, missing prices and bounds count as zero.
     """
+    if asked.lines:
+        return _estimate_lines(asked, limits, tariff, factor_bp, money=money, metered=metered)
     tiers = _possible_tiers(asked, tariff) if money else tariff.tiers
     if isinstance(tiers, Refusal):
         return tiers
@@ -201,6 +214,54 @@ def estimate(
         fees=dearest.request + searches + made + heard,
         fixed=asked.output_fixed,
     )
+
+
+def _estimate_lines(
+    asked: Asked, limits: ModelLimits, tariff: Tariff, factor_bp: int, *, money: bool, metered: bool
+) -> Estimate | Refusal:
+    """The sum over all lines, each at its own rates and rounded up by itself; its output is as each line limits it.
+
+    `wanted_output_tokens` is the largest limit of a line, so what asks for less keeps its own.
+    """
+    lines = input_tokens = output_tokens = widest = cost = 0
+    for some in asked.lines:
+        one = msgspec.structs.replace(some.largest, model=asked.model)
+        # A context window bounds each line and not their sum: without it the sum is one of texts.
+        open_limits = limits if one.beyond else msgspec.structs.replace(limits, context_window=None)
+        bound = estimate(one, open_limits, tariff, factor_bp, money=money, metered=metered)
+        if isinstance(bound, Refusal):
+            return of_line(bound, some.name)
+        beside = bound.input_tokens - one.text_tokens
+        most = some.count * bound.input_tokens
+        read = most if one.beyond else some.count * beside + some.text_tokens
+        made = some.count * bound.all_output(bound.wanted_output_tokens)
+        whole = some.count * bound.fees + read * bound.input_rate + made * bound.output_rate
+        cost += whole + some.count * UNITS_PER_PRICE if whole else 0  # each line is rounded up by a nano at most
+        lines, input_tokens, output_tokens = lines + some.count, input_tokens + read, output_tokens + made
+        widest = max(widest, bound.wanted_output_tokens)
+    return Estimate(
+        input_tokens=input_tokens,
+        choices=1,
+        wanted_output_tokens=widest,
+        least_output_tokens=widest,
+        extra_output_tokens=output_tokens - widest,
+        input_rate=0,  # all of the price stands in the fees: lines may have different rates
+        output_rate=0,
+        factor_bp=factor_bp,
+        fees=-(-cost // UNITS_PER_PRICE) * UNITS_PER_PRICE,
+        calls=lines,
+        fixed=True,
+    )
+
+
+def of_line(refusal: Refusal, name: str) -> Refusal:
+    """A refusal of one line of a batch, which refuses all of it."""
+    return msgspec.structs.replace(refusal, sentence=f"Line {shortened(name)}: {refusal.sentence}")
+
+
+def shortened(name: str) -> str:
+    """The name of a line, quoted, as it stands in a sentence."""
+    return repr(name if len(name) <= _MOST_NAME_CHARACTERS else name[:_MOST_NAME_CHARACTERS] + "...")
 
 
 def _possible_tiers(asked: Asked, tariff: Tariff) -> frozenset[str] | Refusal:

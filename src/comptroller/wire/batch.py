@@ -1,0 +1,98 @@
+"""A batch: many requests in one, each with a name, a model and an output limit of its own, each billed by itself.
+
+What is not clear about one line refuses all of them, by its name: nobody wants to find out after a day which of ten
+thousand lines was never asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+import msgspec
+
+from comptroller.core.pricing.estimate import Asked, Lines, of_line, shortened
+from comptroller.core.refusal import Refusal
+from comptroller.core.work.stored import StoredUse
+from comptroller.wire.body import invalid
+
+MOST_LINES = 10_000
+MOST_MARKS = 2_000_000  # braces, brackets and commas of a whole batch, in texts too: what reading it costs
+
+
+class LineRequest(Protocol):
+    """One request of a batch, as the dialect of its kind reads it."""
+
+    @property
+    def asked(self) -> Asked: ...
+
+
+class Line(msgspec.Struct, frozen=True, gc=False):
+    """One request of a batch."""
+
+    name: str  # that its result goes by
+    request: LineRequest
+
+
+def too_costly(body: bytes) -> Refusal | None:
+    """Refuses a batch that has more values than are worth the reading, before it is parsed."""
+    if len(body) <= MOST_MARKS or body.count(b"{") + body.count(b"[") + body.count(b",") <= MOST_MARKS:
+        return None
+    return invalid(f"The batch has more than {MOST_MARKS:,} braces, brackets and commas.", "Send several smaller ones.")
+
+
+def wrong_count(lines: Sequence[object], param: str) -> Refusal | None:
+    """Refuses an empty batch, and one with more lines than the gateway takes at once."""
+    if not lines:
+        return invalid("The batch has no lines.", param=param)
+    if len(lines) <= MOST_LINES:
+        return None
+    return invalid(
+        f"The batch has {len(lines):,} lines, and this gateway takes {MOST_LINES:,} at once.",
+        "Send several smaller ones.",
+        param,
+    )
+
+
+def wrong_line(refusal: Refusal, name: str, param: str) -> Refusal:
+    """The refusal of one line as that of its batch. `param`: where the line stands."""
+    place = param if refusal.param is None else f"{param}.{refusal.param}"
+    return msgspec.structs.replace(of_line(refusal, name), param=place)
+
+
+def whole_batch(lines: Sequence[Line], param: str, use: StoredUse | None) -> Asked | Refusal:
+    """What bounds all lines together. `use`: what the batch has to do with what is stored at its provider.
+
+    `unsupported`: lines of several models. A batch is one call in the books, and a call has one model: budgets,
+    policies and reports of the one would otherwise be drawn on by the other.
+    """
+    model = lines[0].request.asked.model
+    for position, line in enumerate(lines):
+        asked = line.request.asked
+        if asked.model != model:
+            return Refusal(
+                code="unsupported",
+                sentence=f"Line {shortened(line.name)} asks for the model {asked.model!r}, and the first for {model!r}.",
+                hint="Send a batch for each model.",
+                param=f"{param}[{position}]",
+            )
+        if asked.stream:
+            return invalid(
+                f"Line {shortened(line.name)} asks for a stream, and results of a batch come whole.",
+                "Leave `stream` out.",
+                f"{param}[{position}]",
+            )
+    return Asked(model=model, stream=False, text_tokens=0, lines=tuple(_gathered(lines)), stored=use)
+
+
+def _gathered(lines: Iterable[Line]) -> Iterator[Lines]:
+    """Lines that are alike, together: a batch of thousands is mostly a few kinds, weighed one by one they take long."""
+    found: dict[Asked, list[Line]] = {}
+    for line in lines:
+        asked = line.request.asked
+        size = asked.text_tokens.bit_length()  # longer prompts may be dearer: a long one stands apart from short ones
+        found.setdefault(msgspec.structs.replace(asked, text_tokens=size, prompt=None), []).append(line)
+    for alike in found.values():
+        sizes = [line.request.asked.text_tokens for line in alike]
+        largest = max((line.request.asked for line in alike), key=lambda asked: asked.text_tokens)
+        yield Lines(msgspec.structs.replace(largest, prompt=None), len(alike), sum(sizes), alike[0].name)
