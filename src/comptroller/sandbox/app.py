@@ -20,6 +20,7 @@ from comptroller.sandbox.embeddings import EmbeddingsSurface
 from comptroller.sandbox.errors import ApiError, ClientGone, Refusal, invalid, not_found
 from comptroller.sandbox.faults import FaultBook, FaultPlan
 from comptroller.sandbox.gemini import answers as gemini_answers
+from comptroller.sandbox.gemini import batches as gemini_batches
 from comptroller.sandbox.gemini import count as gemini_count
 from comptroller.sandbox.gemini.embeddings import EmbedSurface
 from comptroller.sandbox.gemini.surface import GeminiSurface
@@ -77,6 +78,7 @@ class SandboxApp:
         self._faults = FaultBook()
         self._stored = Stored()
         self._batches = Batches(self._bill, config.batch_expires_s)
+        self._batching = (self._batches, self._cache, config.answer_tokens)
         self._routes: dict[str, dict[str, Handler]] = {
             "/chat/completions": {"POST": self._story(ChatSurface()).serve},
             "/completions": {"POST": self._story(CompletionsSurface()).serve},
@@ -130,7 +132,8 @@ class SandboxApp:
         elif path.startswith(_MODELS_PATH):
             methods = {"GET": self._show_model}
         else:
-            methods = self._routes.get(path) or self._stored_methods(path)
+            gemini = _api_of(exchange) is _GEMINI
+            methods = self._routes.get(path) or self._batch_methods(path, gemini=gemini) or self._stored_methods(path)
         if not methods:
             raise not_found("Invalid URL: there is nothing at this path.")
         handler = methods.get(exchange.method)
@@ -145,6 +148,8 @@ class SandboxApp:
                 story: Reception = self._story(GeminiSurface(model, stream=method == "streamGenerateContent"))
             case "countTokens":
                 story = self._single(gemini_count.CountSurface(model))
+            case "batchGenerateContent":
+                story = self._single(gemini_batches.BatchesSurface(*self._batching, "create", model))
             case "embedContent" | "batchEmbedContents":
                 story = self._single(EmbedSurface(model, batch=method == "batchEmbedContents"))
             case _:
@@ -152,13 +157,15 @@ class SandboxApp:
         return {"POST": story.serve}
 
     def _stored_methods(self, path: str) -> dict[str, Handler]:
-        """What stands behind responses/ID and messages/batches/ID, and below them."""
-        batched = batch_acts(path)
-        if batched:
-            parts = (self._batches, self._cache, self._config.answer_tokens)
-            return {method: self._single(BatchesSurface(*parts, *act)).serve for method, act in batched.items()}
+        """What stands behind responses/ID, and below it."""
         acts = stored_acts(path)
         return {method: self._single(StoredSurface(self._stored, *act)).serve for method, act in acts.items()}
+
+    def _batch_methods(self, path: str, *, gemini: bool) -> dict[str, Handler]:
+        """What stands behind the batches of an API."""
+        surface = gemini_batches.BatchesSurface if gemini else BatchesSurface
+        acts = gemini_batches.batch_acts(path) if gemini else batch_acts(path)
+        return {method: self._single(surface(*self._batching, *act)).serve for method, act in acts.items()}
 
     def _check_key(self, exchange: Exchange) -> None:
         surface = _api_of(exchange).surface

@@ -16,6 +16,7 @@ from comptroller.core.refusal import Refusal
 from comptroller.core.work.stored import StoredUse
 from comptroller.wire.body import invalid
 
+BATCH = "batch"  # what the price book calls the prices of batches
 MOST_LINES = 10_000
 MOST_MARKS = 2_000_000  # braces, brackets and commas of a whole batch, in texts too: what reading it costs
 
@@ -72,7 +73,7 @@ def whole_batch(lines: Sequence[Line], param: str, use: StoredUse | None) -> Ask
         if asked.model != model:
             return Refusal(
                 code="unsupported",
-                sentence=f"Line {shortened(line.name)} asks for the model {asked.model!r}, and the first for {model!r}.",
+                sentence=f"Line {shortened(line.name)} asks for {asked.model!r}, and the first line for {model!r}.",
                 hint="Send a batch for each model.",
                 param=f"{param}[{position}]",
             )
@@ -82,7 +83,26 @@ def whole_batch(lines: Sequence[Line], param: str, use: StoredUse | None) -> Ask
                 "Leave `stream` out.",
                 f"{param}[{position}]",
             )
-    return Asked(model=model, stream=False, text_tokens=0, lines=tuple(_gathered(lines)), stored=use)
+        if asked.stored is not None and asked.stored.named:
+            return Refusal(
+                code="unsupported",
+                sentence=f"Line {shortened(line.name)} uses something that is stored at the provider.",
+                hint="Lines of a batch carry all that they need: send the whole conversation.",
+                param=f"{param}[{position}]",
+            )
+    every = [line.request.asked for line in lines]
+    return Asked(
+        model=model,
+        stream=False,
+        text_tokens=0,
+        images=sum(asked.images for asked in every),
+        service_tier=every[0].service_tier,
+        long_cache_writes=any(asked.long_cache_writes for asked in every),
+        sound=any(asked.sound for asked in every),
+        fees=tuple(dict.fromkeys(fee for asked in every for fee in asked.fees)),
+        stored=use,
+        lines=tuple(_gathered(lines)),
+    )
 
 
 def _gathered(lines: Iterable[Line]) -> Iterator[Lines]:

@@ -15,9 +15,9 @@ from functools import lru_cache
 from itertools import product
 
 from comptroller.core.pricing.book import DEFAULT_TIER
+from comptroller.wire.batch import BATCH
 
 STANDARD = frozenset({"", "standard", "default", "global", "not_available"})  # as responses and requests say it
-BATCH = "batch"
 _OPEN = frozenset({"", "auto"})
 
 
