@@ -27,7 +27,7 @@ from comptroller.core.registry.policy_files import installed_files, with_policie
 from comptroller.core.registry.references import unknown_providers
 from comptroller.core.registry.registry import Registry
 from comptroller.flow.journal import LedgerUnavailableError
-from comptroller.flow.live import LiveCall
+from comptroller.flow.live import Holding
 from comptroller.flow.records import Change
 
 
@@ -237,10 +237,10 @@ def _stop_identities(office: Office, registry: Registry) -> None:
     def stopped(identity: Identity | None) -> bool:
         return identity is None or may_act(identity, registry.answerable_until(identity), now_ns) is not None
 
-    def whose(call: LiveCall) -> set[str]:
+    def whose(call: Holding) -> set[str]:
         return {node["identity"] for node in call.facts.chain}
 
-    office.gate.live.cut(lambda call: any(stopped(registry.identities.get(each)) for each in whose(call)), "stopped")
+    office.gate.live.stop(lambda call: any(stopped(registry.identities.get(each)) for each in whose(call)))
 
 
 def _faulty(message: str, problems: Sequence[Problem], code: str = "registry_invalid") -> ControlProblem:

@@ -56,6 +56,7 @@ class Asked(msgspec.Struct, frozen=True):
     audio_ms: int | None = None  # it is no longer than this; None: that cannot be told
     hides_output: bool = False  # it asks for thinking, or how that is shown: some of what is billed may not be seen
     prompt: Prompt | None = None  # what feeds it, where it may extend one that was metered
+    deferred: bool = False  # the provider goes on with it after its answer, whoever hangs up
     lines: tuple[Lines, ...] = ()  # it is many requests in one, each billed by itself; then the above is theirs to say
 
     @property

@@ -77,3 +77,13 @@ def not_yours(use: StoredUse) -> Refusal:
         hint=f"{hint} Or send the whole conversation in `input`.",
         param=use.param,
     )
+
+
+def busy(use: StoredUse) -> Refusal:
+    """Of what is not done yet: what it costs could not be seen any more."""
+    return Refusal(
+        code="object_busy",
+        sentence="The provider still works on this, and its cost is not known before that ends.",
+        hint="Cancel it, or wait until it has ended; then it can be deleted.",
+        param=use.param or "id",
+    )
