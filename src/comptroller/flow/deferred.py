@@ -204,6 +204,8 @@ def settle_deferred(gate: Gate, work: Work, ended: Ended, charged: Charged) -> N
     held = gate.tree.holds[work.hold_id].amounts
     provider = gate.providers.get(work.held.facts.provider or "")
     exact = None
+    if charged.lines < ended.answered:
+        charged.doubt = charged.doubt or ("usage_missing", "")
     if charged.lines and charged.doubt is None:
         usage = charged.usage
         if usage is not None:

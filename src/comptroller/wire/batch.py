@@ -83,6 +83,12 @@ def whole_batch(lines: Sequence[Line], param: str, use: StoredUse | None) -> Ask
                 "Leave `stream` out.",
                 f"{param}[{position}]",
             )
+        if asked.deferred:
+            return invalid(
+                f"Line {shortened(line.name)} asks to go on in the background, as all of a batch does.",
+                "Leave `background` out.",
+                f"{param}[{position}]",
+            )
         if asked.stored is not None and asked.stored.named:
             return Refusal(
                 code="unsupported",
@@ -101,6 +107,7 @@ def whole_batch(lines: Sequence[Line], param: str, use: StoredUse | None) -> Ask
         sound=any(asked.sound for asked in every),
         fees=tuple(dict.fromkeys(fee for asked in every for fee in asked.fees)),
         stored=use,
+        deferred=True,
         lines=tuple(_gathered(lines)),
     )
 

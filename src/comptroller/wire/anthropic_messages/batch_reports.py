@@ -75,7 +75,7 @@ def read_batch_answer(body: bytes) -> BatchAnswer:
         return BatchAnswer(malformed=True)
     return BatchAnswer(
         object_id=batch.id,
-        pending=batch.processing_status != "ended",
+        pending=True,  # what came of it never stands in the batch itself
         told=passed.decode("utf-8", "replace"),
         passed=passed,
     )
@@ -113,7 +113,7 @@ def read_report(body: bytes) -> Report | None:
     detail = ", ".join(f"{count} {what}" for count, what in said if count)
     if not counts.succeeded:
         return Ended(end, (Line("", Usage(0, 0, service_tier=BATCH)),), detail=detail)
-    return Ended(end, results=(results_path(batch.id),), detail=detail)
+    return Ended(end, results=(results_path(batch.id),), detail=detail, answered=counts.succeeded)
 
 
 class ResultReader(LineReader):

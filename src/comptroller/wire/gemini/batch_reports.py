@@ -79,11 +79,13 @@ def read_batch_answer(body: bytes) -> BatchAnswer:
     except (ValueError, RecursionError):
         return BatchAnswer(malformed=True)
     named = operation.name.removeprefix(_NAME)
-    return BatchAnswer(object_id=named, pending=_end(operation) is None, told=body.decode("utf-8", "replace"))
+    return BatchAnswer(object_id=named, pending=True, told=body.decode("utf-8", "replace"))
 
 
 def read_report(body: bytes) -> Report | None:
     """How far a batch is; None for what is no batch."""
+    if body.strip() == b"{}":  # a cancel is answered so
+        return Pending()
     try:
         operation = _DECODER.decode(body)
     except (ValueError, RecursionError):

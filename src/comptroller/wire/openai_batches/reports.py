@@ -83,10 +83,11 @@ def read_report(body: bytes) -> Report | None:
     counts = batch.request_counts or _Counts()
     detail = f"{counts.completed} of {counts.total} completed, {counts.failed} failed"
     if batch.output_file_id is not None:
-        return Ended(end, results=(f"/v1/files/{batch.output_file_id}/content",), detail=detail)
+        path = f"/v1/files/{batch.output_file_id}/content"
+        return Ended(end, results=(path,), detail=detail, answered=counts.completed)
     # Without a file of results nothing was answered; that some were, and no file has them, is a doubt.
     lines = () if counts.completed else (Line("", Usage(0, 0, service_tier=BATCH)),)
-    return Ended("completed" if lines and end == "provider_error" else end, lines, detail=detail)
+    return Ended(end, lines, detail=detail)
 
 
 class ResultReader(LineReader):
