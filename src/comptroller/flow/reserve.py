@@ -9,7 +9,7 @@ from comptroller.core.budget.draw import Draw, Window
 from comptroller.core.budget.meter import COUNTED, is_session_bound
 from comptroller.core.ids import attempt_id
 from comptroller.core.instant import format_instant
-from comptroller.core.pricing.estimate import Estimate
+from comptroller.core.pricing.estimate import Asked, Estimate
 from comptroller.core.refusal import Refusal
 from comptroller.flow.attempt import Attempt
 from comptroller.flow.caller import Caller
@@ -47,12 +47,13 @@ def reserve(
     if isinstance(hold, Window):
         limit, binding = _affordable(draw, bound)
         if limit < bound.least_output_tokens and binding is not None:
-            return _too_dear(draw, binding, bound, limit)
+            return _of_lines(_too_dear(draw, binding, bound, limit), draw, binding, bound, asked)
         whole = bound.all_output(limit)
         needed = amounts(bound, min(whole, first) if tail is not None else whole)
         hold = gate.tree.hold(number, draw, needed)
         if isinstance(hold, Window):
-            return _exhausted(draw, hold, needed.of(hold.budget.unit), None)
+            refusal = _exhausted(draw, hold, needed.of(hold.budget.unit), None)
+            return _of_lines(refusal, draw, hold, bound, asked)
     changes = asked.stream and not asked.deferred
     leased = changes and is_metered(weighed) and not has_run_ahead(decision.bound, weighed.now_ns)
     return Reservation(
@@ -115,6 +116,16 @@ def _too_dear(draw: Draw, window: Window, bound: Estimate, fits: int) -> Refusal
         return refusal
     why = f" It is cut down to {least} output tokens at the least, unless it asks for fewer itself."
     return msgspec.structs.replace(refusal, sentence=refusal.sentence + why)
+
+
+def _of_lines(refusal: Refusal, draw: Draw, window: Window, bound: Estimate, asked: Asked) -> Refusal:
+    """Of a batch: how many of its lines would fit, taken as alike. It is refused whole: nobody wants half of one."""
+    if not asked.lines or refusal.remaining is None:
+        return refusal
+    needed = amounts(bound, bound.all_output(bound.wanted_output_tokens)).of(window.budget.unit)
+    fits = bound.calls * max(0, draw.left(window)) // max(1, needed)
+    way = f"about {fits:,} of its {bound.calls:,} lines would fit" if fits else "not one of its lines would fit"
+    return msgspec.structs.replace(refusal, sentence=f"{refusal.sentence} It is a batch: {way}.")
 
 
 def _exhausted(draw: Draw, window: Window, needed: int, largest_output: int | None) -> Refusal:
