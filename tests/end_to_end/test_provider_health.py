@@ -99,4 +99,5 @@ def test_three_failures_in_a_row_put_a_provider_aside(gateway: GatewayProcess, t
     credential = mint(gateway)["credential"]
     rows = [settled_row(gateway, ask(gateway, credential, chat(max_tokens=5)).call_id) for _ in range(5)]
     assert [row["attempts"] for row in rows] == [2, 2, 2, 1, 1]
+    eventually(lambda: "failed 3 times in a row, last provider_" in gateway.log())  # it says what was met
     assert standing(gateway)["first"]["aside_why"] == "failed"
