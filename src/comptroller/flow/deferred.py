@@ -176,9 +176,9 @@ def _was_ended(lineage: Sequence[Session]) -> bool:
 def heard(gate: Gate, attempt: Attempt) -> None:
     """A caller asked for an object: what the provider said of it counts as if the poller had asked. Does not wait."""
     use = attempt.reservation.request.asked.stored
-    if use is None or use.named is None:
+    if use is None or not use.named:
         return
-    work = working_on(gate, use.named)
+    work = working_on(gate, use.named[0].id)
     if work is None or attempt.outcome != "completed":
         return
     deferring = work.deferring

@@ -19,6 +19,7 @@ from comptroller.sandbox.config import SandboxConfig
 from comptroller.sandbox.embeddings import EmbeddingsSurface
 from comptroller.sandbox.errors import ApiError, ClientGone, Refusal, invalid, not_found
 from comptroller.sandbox.faults import FaultBook, FaultPlan
+from comptroller.sandbox.files import Files, FilesSurface, file_acts
 from comptroller.sandbox.gemini import answers as gemini_answers
 from comptroller.sandbox.gemini import batches as gemini_batches
 from comptroller.sandbox.gemini import count as gemini_count
@@ -79,6 +80,7 @@ class SandboxApp:
         self._stored = Stored()
         self._batches = Batches(self._bill, config.batch_expires_s)
         self._batching = (self._batches, self._cache, config.answer_tokens)
+        self._files = Files()
         self._routes: dict[str, dict[str, Handler]] = {
             "/chat/completions": {"POST": self._story(ChatSurface()).serve},
             "/completions": {"POST": self._story(CompletionsSurface()).serve},
@@ -135,8 +137,8 @@ class SandboxApp:
         elif path.startswith(_MODELS_PATH):
             methods = {"GET": self._show_model}
         else:
-            gemini = _api_of(exchange) is _GEMINI
-            methods = self._routes.get(path) or self._batch_methods(path, gemini=gemini) or self._stored_methods(path)
+            methods = self._routes.get(path) or self._batch_methods(path, gemini=_api_of(exchange) is _GEMINI)
+            methods = methods or self._stored_methods(path) or self._file_methods(path)
         if not methods:
             raise not_found("Invalid URL: there is nothing at this path.")
         handler = methods.get(exchange.method)
@@ -169,6 +171,10 @@ class SandboxApp:
         surface = gemini_batches.BatchesSurface if gemini else BatchesSurface
         acts = gemini_batches.batch_acts(path) if gemini else batch_acts(path)
         return {method: self._single(surface(*self._batching, *act)).serve for method, act in acts.items()}
+
+    def _file_methods(self, path: str) -> dict[str, Handler]:
+        """What stands behind files, and below it."""
+        return {method: self._single(FilesSurface(self._files, *act)).serve for method, act in file_acts(path).items()}
 
     def _check_key(self, exchange: Exchange) -> None:
         surface = _api_of(exchange).surface
@@ -230,7 +236,7 @@ class SandboxApp:
         await _respond(exchange, {"status": "ok"})
 
     async def _show_stored(self, exchange: Exchange) -> None:
-        await _respond(exchange, {"responses": self._stored.names()})
+        await _respond(exchange, {"responses": self._stored.names(), "files": self._files.names()})
 
     async def _show_prices(self, exchange: Exchange) -> None:
         """USD per million tokens."""
