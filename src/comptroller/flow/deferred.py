@@ -25,6 +25,7 @@ from comptroller.flow.chain import known_identity, recorded
 from comptroller.flow.dialect import Deferring, Lasting
 from comptroller.flow.gate import Gate
 from comptroller.flow.journal import LedgerUnavailableError
+from comptroller.flow.objects import tell
 from comptroller.flow.outcome import Outcome
 from comptroller.flow.record import record_hold
 from comptroller.flow.records import Deferred, Finding, Held, ObjectChanged, Settled
@@ -225,6 +226,7 @@ def settle_deferred(gate: Gate, work: Work, ended: Ended, charged: Charged) -> N
         for event in overrun_events(gate, work.held.facts, held, held, posted, work.held.factor_bp):
             gate.journal.append(event)
     _size(gate, work, charged)
+    _told(gate, work, ended.told)
 
 
 def presume(gate: Gate, work: Work, why: str) -> None:
@@ -298,6 +300,13 @@ def _detail(work: Work, ended: Ended) -> str:
     if ended.outcome == "cancelled" and work.said is not None:
         return work.said.sentence
     return ended.detail
+
+
+def _told(gate: Gate, work: Work, told: str) -> None:
+    """Lists show that it has ended."""
+    made = gate.objects.get(work.object_id)
+    if made is not None and made.call_id == work.call_id:
+        tell(gate, made, told)
 
 
 def _size(gate: Gate, work: Work, charged: Charged) -> None:

@@ -104,12 +104,38 @@ async def note_object(gate: Gate, attempt: Attempt) -> None:
 
 
 def settle_object(gate: Gate, attempt: Attempt) -> None:
-    """The attempt has ended: what is kept of it has its size now. Does not wait."""
+    """The attempt has ended: what is kept of it has its size now, and what was said of an object is on record.
+
+    Does not wait.
+    """
+    _retell(gate, attempt)
     made, tokens = attempt.kept, _tokens(attempt)
     if made is not None and made.kind == RESPONSE and made.identity and tokens != made.tokens:
         sized = msgspec.structs.replace(made, tokens=tokens)
         if gate.objects.change(sized):
             gate.journal.append(ObjectChanged(gate.clock.now_ns(), sized))
+
+
+def _retell(gate: Gate, attempt: Attempt) -> None:
+    """A caller asked for an object: lists show from now on what the provider said of it now."""
+    use, answer = attempt.reservation.request.asked.stored, attempt.answer
+    if use is None or use.keeps or use.deletes or len(use.named) != 1 or attempt.outcome != "completed":
+        return
+    known = gate.objects.get(use.named[0].id)
+    if known is not None and isinstance(answer, Naming) and isinstance(answer, Telling) and answer.object_id == known.id:
+        tell(gate, known, answer.told)
+
+
+def tell(gate: Gate, known: StoredObject, told: str) -> None:
+    """What a provider says of an object now. Does not wait."""
+    provider = gate.providers.get(known.provider)
+    if not known.told or not 0 < len(told) <= _MOST_TOLD or provider is None:
+        return
+    said = provider.mask.thorough(told.encode()).decode()
+    if said != known.told:
+        retold = msgspec.structs.replace(known, told=said)
+        if gate.objects.change(retold):
+            gate.journal.append(ObjectChanged(gate.clock.now_ns(), retold))
 
 
 def _find(gate: Gate, caller: Caller, api: str, named: Named) -> StoredObject | None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from comptroller.core.work.stored import FILE, Kind
+from comptroller.core.work.stored import BATCH, FILE, Kind
 from comptroller.flow.dialect import Deferring, Dialect
 from comptroller.gateway.routes import Api
 from comptroller.wire import gemini, model_lists
 from comptroller.wire.anthropic_messages import AnthropicCountTokens, AnthropicMessages
-from comptroller.wire.object_lists import openai_list
+from comptroller.wire.anthropic_messages.batch_calls import BATCH_CALLS as MESSAGE_BATCH_CALLS
+from comptroller.wire.anthropic_messages.batch_calls import AnthropicBatches
+from comptroller.wire.anthropic_messages.batch_reports import BatchDeferral as MessageBatchDeferral
+from comptroller.wire.object_lists import anthropic_list, openai_list
 from comptroller.wire.openai_audio import OpenAISpeech, OpenAITranscription
 from comptroller.wire.openai_chat import OpenAIChat
 from comptroller.wire.openai_completions import OpenAICompletions
@@ -35,6 +38,7 @@ _OPENAI: Mapping[str, Dialect] = {
 _ANTHROPIC: Mapping[str, Dialect] = {
     "/v1/messages": AnthropicMessages(),
     "/v1/messages/count_tokens": AnthropicCountTokens(),
+    **MESSAGE_BATCH_CALLS,
 }
 
 _FAMILIES: Mapping[str, Mapping[str, Dialect]] = {
@@ -44,7 +48,10 @@ _FAMILIES: Mapping[str, Mapping[str, Dialect]] = {
 }
 
 # What a provider may go on with after its answer, by the name of the dialect of that answer.
-DEFERRING: Mapping[str, Deferring] = {OpenAIResponses.name: BackgroundResponses()}
+DEFERRING: Mapping[str, Deferring] = {
+    OpenAIResponses.name: BackgroundResponses(),
+    AnthropicBatches.name: MessageBatchDeferral(),
+}
 
 # Each path as it is, and under the prefix that says plainly whose it is; with the method before it where that is not
 # POST alone.
@@ -54,7 +61,13 @@ CALLS: Mapping[str, Dialect] = {
     for prefix in ("", f"/{family}")
     for call, dialect in calls.items()
 }
-LISTS: Mapping[str, Kind] = {"/v1/files": FILE, "/openai/v1/files": FILE}
+_LISTS: Mapping[str, Mapping[str, Kind]] = {"openai": {"/v1/files": FILE}, "anthropic": {"/v1/messages/batches": BATCH}}
+LISTS: Mapping[str, Kind] = {
+    f"{prefix}{path}": kind
+    for family, kinds in _LISTS.items()
+    for prefix in ("", f"/{family}")
+    for path, kind in kinds.items()
+}
 APIS = (
     Api(
         "openai",
@@ -72,6 +85,7 @@ APIS = (
         _ANTHROPIC["/v1/messages"],
         model_lists.anthropic_page,
         model_lists.anthropic_entry,
+        object_page=anthropic_list,
     ),
     Api(
         "gemini",

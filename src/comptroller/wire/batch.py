@@ -16,7 +16,7 @@ from comptroller.core.refusal import Refusal
 from comptroller.core.work.stored import StoredUse
 from comptroller.wire.body import invalid
 
-BATCH = "batch"  # what the price book calls the prices of batches
+BATCH_TIER = "batch"  # what the price book calls the prices of batches
 MOST_LINES = 10_000
 MOST_MARKS = 2_000_000  # braces, brackets and commas of a whole batch, in texts too: what reading it costs
 

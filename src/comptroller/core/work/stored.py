@@ -16,11 +16,12 @@ import msgspec
 from comptroller.core.instant import DAY_NS
 from comptroller.core.refusal import Refusal
 
-Kind = Literal["response", "file"]
+Kind = Literal["response", "file", "batch"]
 RESPONSE: Kind = "response"
 FILE: Kind = "file"
+BATCH: Kind = "batch"
 LASTS_DAYS = 30  # providers let go of a stored response by then (OpenAI's API reference, `store`)
-WORDS: Mapping[Kind, str] = {"response": "stored response", "file": "file"}
+WORDS: Mapping[Kind, str] = {"response": "stored response", "file": "file", "batch": "batch"}
 
 # Dialects of requests that are about objects alone and name no model: policies call them by these names.
 WITHOUT_MODEL = frozenset({"openai_files"})

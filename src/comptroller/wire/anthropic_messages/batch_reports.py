@@ -14,7 +14,7 @@ from comptroller.core.pricing.deferral import DeferredEnd, Ended, Line, Pending,
 from comptroller.core.pricing.terms import Terms
 from comptroller.core.pricing.usage import Usage
 from comptroller.wire.anthropic_messages.answer import read_answer
-from comptroller.wire.batch import BATCH
+from comptroller.wire.batch import BATCH_TIER
 from comptroller.wire.lines import LineReader
 from comptroller.wire.reported import Count
 
@@ -111,9 +111,10 @@ def read_report(body: bytes) -> Report | None:
     )  # fmt: skip
     end: DeferredEnd = "cancelled" if counts.canceled else "expired" if counts.expired else "completed"
     detail = ", ".join(f"{count} {what}" for count, what in said if count)
+    told = _with_own_results(body, batch).decode("utf-8", "replace")
     if not counts.succeeded:
-        return Ended(end, (Line("", Usage(0, 0, service_tier=BATCH)),), detail=detail)
-    return Ended(end, results=(results_path(batch.id),), detail=detail, answered=counts.succeeded)
+        return Ended(end, (Line("", Usage(0, 0, service_tier=BATCH_TIER)),), detail=detail, told=told)
+    return Ended(end, results=(results_path(batch.id),), detail=detail, told=told, answered=counts.succeeded)
 
 
 class ResultReader(LineReader):
@@ -134,7 +135,7 @@ def _at_batch_rates(usage: Usage | None) -> Usage | None:
     """A report that names no tier is of a batch all the same."""
     if usage is None or usage.service_tier is not None:
         return usage
-    return msgspec.structs.replace(usage, service_tier=BATCH)
+    return msgspec.structs.replace(usage, service_tier=BATCH_TIER)
 
 
 class BatchDeferral:

@@ -1,4 +1,4 @@
-"""Message Batches: POST /v1/messages/batches, many Messages requests at half the price, answered within a day.
+"""The body of a Message Batch: many Messages requests at half the price, answered within a day.
 
 Each line is read as the request that it is, bounded by itself and rewritten with its own output limit. What goes
 upstream is what was read here and nothing else, so no parser can find another batch in it.
@@ -15,13 +15,11 @@ import msgspec
 
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.refusal import Refusal
-from comptroller.core.work.stored import StoredUse
-from comptroller.wire.anthropic_messages.dialect import AnthropicMessages, AskedRequest
+from comptroller.core.work.stored import BATCH, StoredUse
 from comptroller.wire.anthropic_messages.request import MessagesRequest, read_request, rewrite
 from comptroller.wire.anthropic_messages.tiers import STANDARD, batch_tiers
 from comptroller.wire.batch import Line, too_costly, whole_batch, wrong_count, wrong_line
 from comptroller.wire.body import invalid, shown
-from comptroller.wire.head import PLAIN, Head
 
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
@@ -36,28 +34,6 @@ class BatchRequest(msgspec.Struct, frozen=True, gc=False):
 
     asked: Asked
     lines: tuple[Line, ...]
-
-
-class AnthropicBatches(AnthropicMessages):
-    """The dialect of making a batch. What it shares with Messages is said there."""
-
-    name = "anthropic_batches"
-
-    def read_request(self, body: bytes, head: Head = PLAIN) -> BatchRequest | Refusal:  # type: ignore[override]
-        """All lines, or why one of them cannot be."""
-        return read_batch(body)
-
-    def upstream_path(self, request: AskedRequest, model: str | None) -> str:
-        """One path for every batch."""
-        return "/v1/messages/batches"
-
-    def rewrite(
-        self, request: AskedRequest, *, output_limit: int, field: str = "max_tokens", model: str | None = None
-    ) -> bytes:
-        """Every line with its own limit, and none above the one that was decided on."""
-        if not isinstance(request, BatchRequest):
-            raise TypeError("a request of another dialect")
-        return rewrite_batch(request, output_limit=output_limit, model=model)
 
 
 def read_batch(body: bytes) -> BatchRequest | Refusal:
@@ -84,7 +60,7 @@ def read_batch(body: bytes) -> BatchRequest | Refusal:
         if line.name in lines:
             return invalid(f"Two lines have the `custom_id` {shown(line.name)}.", param=f"{where}.custom_id")
         lines[line.name] = line
-    asked = whole_batch(tuple(lines.values()), "requests", StoredUse(keeps=True))
+    asked = whole_batch(tuple(lines.values()), "requests", StoredUse(keeps=BATCH))
     return asked if isinstance(asked, Refusal) else BatchRequest(asked, tuple(lines.values()))
 
 

@@ -14,7 +14,7 @@ import msgspec
 from comptroller.core.pricing.deferral import DeferredEnd, Ended, Line, Pending, Report
 from comptroller.core.pricing.terms import Terms
 from comptroller.core.pricing.usage import Usage
-from comptroller.wire.batch import BATCH
+from comptroller.wire.batch import BATCH_TIER
 from comptroller.wire.gemini.answer import read_answer
 from comptroller.wire.lines import LineReader
 
@@ -95,7 +95,7 @@ def read_report(body: bytes) -> Report | None:
         return Pending()
     lines = tuple(_lines(operation))
     nothing = not lines and (_nothing_made(operation) or end == "expired")
-    return Ended(end, (Line("", Usage(0, 0, service_tier=BATCH)),) if nothing else lines)
+    return Ended(end, (Line("", Usage(0, 0, service_tier=BATCH_TIER)),) if nothing else lines)
 
 
 def _end(operation: _Operation) -> DeferredEnd | None:
@@ -122,7 +122,7 @@ def _lines(operation: _Operation) -> Iterator[Line]:
     for each in _listed(operation):
         if each.error is None:
             usage = read_answer(bytes(each.response)).usage
-            yield Line("", None if usage is None else msgspec.structs.replace(usage, service_tier=BATCH))
+            yield Line("", None if usage is None else msgspec.structs.replace(usage, service_tier=BATCH_TIER))
 
 
 class NoResults(LineReader):

@@ -12,8 +12,8 @@ import msgspec
 
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.refusal import Refusal
-from comptroller.core.work.stored import StoredUse
-from comptroller.wire.batch import BATCH, Line, too_costly, whole_batch, wrong_count, wrong_line
+from comptroller.core.work.stored import BATCH, StoredUse
+from comptroller.wire.batch import BATCH_TIER, Line, too_costly, whole_batch, wrong_count, wrong_line
 from comptroller.wire.body import invalid, shown
 from comptroller.wire.checks import Invalid
 from comptroller.wire.gemini.names import Names
@@ -93,7 +93,7 @@ def _read(body: bytes, model: str) -> BatchRequest | Refusal:
             return line
         lines.append(line)
         metadata.append(fields.get("metadata"))
-    asked = whole_batch(lines, _WHERE, StoredUse(keeps=True))
+    asked = whole_batch(lines, _WHERE, StoredUse(keeps=BATCH))
     return asked if isinstance(asked, Refusal) else BatchRequest(asked, about, tuple(lines), tuple(metadata))
 
 
@@ -125,5 +125,5 @@ def _read_line(raw: msgspec.Raw, head: Head, name: str, where: str) -> Line | Re
     if request.asked.service_tier is not None:
         refused = invalid("A request of a batch has no service tier.", "Leave `serviceTier` out.", "serviceTier")
         return wrong_line(refused, name, f"{where}.request")
-    asked = msgspec.structs.replace(request.asked, service_tier=BATCH, possible_tiers=frozenset({BATCH}))
+    asked = msgspec.structs.replace(request.asked, service_tier=BATCH_TIER, possible_tiers=frozenset({BATCH_TIER}))
     return Line(name, msgspec.structs.replace(request, asked=asked))

@@ -15,7 +15,7 @@ import msgspec
 
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.refusal import Refusal
-from comptroller.wire.batch import BATCH, Line, LineRequest, too_costly, whole_batch, wrong_count, wrong_line
+from comptroller.wire.batch import BATCH_TIER, Line, LineRequest, too_costly, whole_batch, wrong_count, wrong_line
 from comptroller.wire.body import invalid, shown
 from comptroller.wire.openai_chat.dialect import OpenAIChat
 from comptroller.wire.openai_completions import OpenAICompletions
@@ -136,5 +136,5 @@ def _at_batch_rates(url: str, name: str, request: LineRequest, where: str) -> tu
     if request.asked.service_tier not in _STANDARD:
         refused = invalid("A request of a batch has no service tier.", "Leave `service_tier` out.", "service_tier")
         return wrong_line(refused, name, f"{where}.body")
-    asked = msgspec.structs.replace(request.asked, service_tier=BATCH, possible_tiers=frozenset({BATCH}))
+    asked = msgspec.structs.replace(request.asked, service_tier=BATCH_TIER, possible_tiers=frozenset({BATCH_TIER}))
     return url, Line(name, msgspec.structs.replace(request, asked=asked))  # type: ignore[type-var]

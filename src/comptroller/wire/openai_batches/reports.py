@@ -13,7 +13,7 @@ import msgspec
 from comptroller.core.pricing.deferral import DeferredEnd, Ended, Line, Pending, Report
 from comptroller.core.pricing.terms import Terms
 from comptroller.core.pricing.usage import Usage
-from comptroller.wire.batch import BATCH
+from comptroller.wire.batch import BATCH_TIER
 from comptroller.wire.lines import LineReader
 from comptroller.wire.openai_chat.answer import read_answer as read_chat
 from comptroller.wire.openai_embeddings import read_input_usage
@@ -86,7 +86,7 @@ def read_report(body: bytes) -> Report | None:
         path = f"/v1/files/{batch.output_file_id}/content"
         return Ended(end, results=(path,), detail=detail, answered=counts.completed)
     # Without a file of results nothing was answered; that some were, and no file has them, is a doubt.
-    lines = () if counts.completed else (Line("", Usage(0, 0, service_tier=BATCH)),)
+    lines = () if counts.completed else (Line("", Usage(0, 0, service_tier=BATCH_TIER)),)
     return Ended(end, lines, detail=detail)
 
 
@@ -98,7 +98,7 @@ class ResultReader(LineReader):
         response = _LINE.decode(line).response
         if response is not None and response.status_code in _OK:
             usage = _usage(bytes(response.body))
-            yield Line("", None if usage is None else msgspec.structs.replace(usage, service_tier=BATCH))
+            yield Line("", None if usage is None else msgspec.structs.replace(usage, service_tier=BATCH_TIER))
 
 
 def _usage(body: bytes) -> Usage | None:
