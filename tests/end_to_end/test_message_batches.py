@@ -8,7 +8,7 @@ from typing import Any
 import anthropic
 import pytest
 
-from tests.end_to_end.caller import Row, ask, budget_of, eventually, mint, nanos, row_of
+from tests.end_to_end.caller import Row, budget_of, eventually, mint, nanos, row_of, unanswered
 from tests.harness.configuration import budget, process, registry
 from tests.harness.gateway import GatewayProcess
 from tests.sandbox.process import SandboxProcess, charged
@@ -132,3 +132,117 @@ def test_a_wrong_line_refuses_all_by_its_name(
     with pytest.raises(anthropic.BadRequestError, match="Line 'bad'"):
         client.messages.batches.create(requests=[line("good"), line("bad", stream=True)])
     assert billed(sandbox) == []
+
+
+def test_a_refusal_names_the_lines_that_fit(tmp_path: Path, sandbox: SandboxProcess, connect: Connect) -> None:
+    files = registry([budget("all", "0.50 USD", visible="caller")])
+    with GatewayProcess(tmp_path, process(sandbox.url), files) as gateway:
+        client = connect(gateway)
+        with pytest.raises(anthropic.APIStatusError, match="about 16 of its 100 lines would fit"):
+            client.messages.batches.create(requests=[line(f"line-{n}", max_tokens=4_096) for n in range(100)])
+        assert billed(sandbox) == []
+        made, call_id = begin(client, *(line(f"line-{n}", max_tokens=4_096) for n in range(16)))
+        wait_for(client, made.id)
+        assert nanos(ended(gateway, call_id)["charge_usd"]) == charged(billed(sandbox))
+
+
+def test_a_batch_is_its_makers_alone(gateway: GatewayProcess, sandbox: SandboxProcess, connect: Connect) -> None:
+    client, other = connect(gateway), connect(gateway, "agent/bee")
+    made, call_id = begin(client, line("mine"))
+    assert [each.id for each in client.messages.batches.list()][0] == made.id
+    assert list(other.messages.batches.list()) == []
+    acts: list[Callable[[anthropic.Anthropic, str], object]] = [
+        lambda who, name: who.messages.batches.retrieve(name),
+        lambda who, name: who.messages.batches.cancel(name),
+        lambda who, name: who.messages.batches.delete(name),
+        lambda who, name: who.get(f"/v1/messages/batches/{name}/results", cast_to=object),
+    ]
+    for act in acts:
+        said = []
+        for name in (made.id, "msgbatch_of-nobody"):
+            with pytest.raises(anthropic.NotFoundError) as refused:
+                act(other, name)
+            body: Any = refused.value.body
+            said.append((body["error"]["comptroller"]["code"], body["error"]["message"]))
+        assert said[0] == said[1] == ("object_not_found", said[0][1])
+    wait_for(client, made.id)
+    ended(gateway, call_id)
+    assert client.messages.batches.delete(made.id).id == made.id
+    with pytest.raises(anthropic.NotFoundError):
+        client.messages.batches.retrieve(made.id)
+    assert made.id not in {each.id for each in client.messages.batches.list()}
+
+
+def test_lists_show_how_far_a_batch_is_and_where_its_results_are_here(
+    gateway: GatewayProcess, sandbox: SandboxProcess, connect: Connect
+) -> None:
+    client = connect(gateway)
+    made, call_id = begin(client, line("shown"))
+    wait_for(client, made.id)
+    ended(gateway, call_id)
+    listed = next(each for each in client.messages.batches.list() if each.id == made.id)
+    assert (listed.processing_status, listed.results_url) == ("ended", f"/v1/messages/batches/{made.id}/results")
+
+
+def test_a_batch_cannot_be_deleted_before_its_cost_is_known(
+    gateway: GatewayProcess, sandbox: SandboxProcess, connect: Connect
+) -> None:
+    client = connect(gateway)
+    made, call_id = begin(client, line("later", **LATER))
+    with pytest.raises(anthropic.ConflictError):
+        client.messages.batches.delete(made.id)
+    client.messages.batches.cancel(made.id)
+    assert ended(gateway, call_id)["charge_usd"] == "0.00"
+    client.messages.batches.delete(made.id)
+
+
+def test_an_expired_batch_is_charged_for_what_was_made(tmp_path: Path, connect: Connect) -> None:
+    with (
+        SandboxProcess("--batch-expires-s", "1") as sandbox,
+        GatewayProcess(tmp_path, process(sandbox.url), FILES) as gateway,
+    ):
+        client = connect(gateway)
+        made, call_id = begin(client, line("now"), line("later", **LATER))
+        wait_for(client, made.id)
+        row = ended(gateway, call_id)
+        assert (row["outcome"], row["presumed"]) == ("expired", False)
+        assert nanos(row["charge_usd"]) == charged(billed(sandbox)) > 0
+        assert held(gateway) == 0
+
+
+@pytest.mark.parametrize("moment", ["open", "ended"])
+def test_a_gateway_that_is_killed_goes_on_with_its_batches(
+    tmp_path: Path, sandbox: SandboxProcess, connect: Connect, moment: str
+) -> None:
+    """Between submission and end, and between end and settlement: charged once, what was billed."""
+    with GatewayProcess(tmp_path, process(sandbox.url), FILES) as gateway:
+        client = connect(gateway)
+        made, call_id = begin(client, line("one"), line("two", **(SOON if moment == "open" else {})))
+        if moment == "ended":
+            eventually(lambda: len(billed(sandbox)) == 2)
+        gateway.kill9()
+        eventually(lambda: len(billed(sandbox)) == 2)
+        gateway.start()
+        row = ended(gateway, call_id)
+        assert (row["outcome"], row["presumed"]) == ("completed", False)
+        assert nanos(row["charge_usd"]) == charged(billed(sandbox))
+        assert held(gateway) == 0
+        assert nanos(budget_of(gateway, "all")["posted"]) == charged(billed(sandbox))
+        assert {each.custom_id for each in client.messages.batches.results(made.id)} == {"one", "two"}
+
+
+def test_a_gateway_that_is_killed_before_the_answer_has_it_presumed(
+    tmp_path: Path, sandbox: SandboxProcess
+) -> None:
+    """Nobody learned what the batch is called, so nobody can ask for it: the hold is charged, and it is enough."""
+    with GatewayProcess(tmp_path, process(sandbox.url), FILES) as gateway:
+        sandbox.faults({"fault": "hang"})
+        with unanswered(gateway, mint(gateway)["credential"], {"requests": [line("one")]}, "/v1/messages/batches"):
+            eventually(lambda: billed(sandbox))
+            gateway.kill9()
+        sandbox.clear_faults()
+        gateway.start()
+        [row] = gateway.admin("GET", "/calls?limit=10")
+        assert row["presumed"]
+        assert nanos(row["charge_usd"]) == nanos(row["held_usd"]) >= charged(billed(sandbox)) > 0
+        assert held(gateway) == 0
