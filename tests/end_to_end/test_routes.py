@@ -80,12 +80,6 @@ FORMS = {
     *("openai_files", "openai_image_edits", "openai_image_variations"),
     *("openai_transcriptions", "openai_translations"),
 }
-    "openai_files",
-    "openai_image_edits",
-    "openai_image_variations",
-    "openai_transcriptions",
-    "openai_translations",
-}
 # Providers take nothing for these: policed and recorded, and no call.
 NOTHING_TAKEN = {"openai_moderations", "anthropic_count_tokens", "gemini_count_tokens", *WITHOUT_MODEL}
 ABOUT_OBJECTS = [call for call in GOVERNED if call[2] in OF_OBJECTS and "sandbox-large" in call[0]]
