@@ -175,7 +175,7 @@ def test_a_route_that_can_cost_money_holds_and_charges(
 def test_what_providers_take_nothing_for_is_recorded_and_draws_on_nothing(
     gateway: GatewayProcess, sandbox: SandboxProcess, path: str, method: str, dialect: str
 ) -> None:
-    assert ask(gateway, None, BODIES[dialect], path=path, method=method).status == 401
+    assert send(gateway, None, dialect, BODIES[dialect], path, method).status == 401
     session = mint(gateway, "agent/poor")
     before = {row["name"]: row["held"] for row in gateway.admin("GET", "/budgets")}
     said = send(gateway, session["credential"], dialect, BODIES[dialect], path, method)
