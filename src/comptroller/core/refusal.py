@@ -30,7 +30,7 @@ REFUSALS: Mapping[str, Kind] = {
     "session_ended": Kind(402, "the session of this credential was ended, or has run for as long as it may"),
     "credential_suspended": Kind(402, "this credential is suspended"),
     "session_suspended": Kind(402, "the session, or one that started it, is suspended"),
-    "identity_suspended": Kind(402, "the identity, its owner, its team or its tenant is suspended"),
+    "identity_suspended": Kind(402, "the identity, its owner, its team, its subject or its tenant is suspended"),
     "gateway_suspended": Kind(402, "everything is suspended"),
     "identity_unknown": Kind(402, "the identity is not in the registry, or is disabled there"),
     "identity_expired": Kind(402, "the identity is past its expiry date and its grace"),
