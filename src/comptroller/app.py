@@ -50,7 +50,7 @@ from comptroller.gateway.proxies import client_address
 from comptroller.gateway.routes import Routes
 from comptroller.gateway.serving import Listener
 from comptroller.gateway.supervisor import Supervisor
-from comptroller.gateway.surfaces import APIS, CALLS
+from comptroller.gateway.surfaces import APIS, CALLS, LISTS
 from comptroller.settings import Address, Settings, SettingsError, load_settings, read_policies, read_text
 from comptroller.shipped import ShippedBook
 from comptroller.store.admin_token import open_admin_token
@@ -64,7 +64,7 @@ from comptroller.telemetry.loop_lag import watch_loop
 from comptroller.telemetry.readings import Sources
 from comptroller.telemetry.telemetry import Telemetry, trace_faults
 
-ROUTES = Routes(CALLS, APIS, [(route.method, route.path) for route in caller_api.ROUTES])
+ROUTES = Routes(CALLS, APIS, [(route.method, route.path) for route in caller_api.ROUTES], LISTS)
 _HEALTH = frozenset({"/healthz", "/readyz"})
 _METRICS = "/metrics"
 _FLUSH_MOST_S = 10.0
