@@ -80,12 +80,6 @@ FORMS = {
     *("openai_files", "openai_image_edits", "openai_image_variations"),
     *("openai_transcriptions", "openai_translations"),
 }
-    "openai_files",
-    "openai_image_edits",
-    "openai_image_variations",
-    "openai_transcriptions",
-    "openai_translations",
-}
 # Providers take nothing for these: policed and recorded, and no call.
 NOTHING_TAKEN = {"openai_moderations", "anthropic_count_tokens", "gemini_count_tokens", *WITHOUT_MODEL}
 ABOUT_OBJECTS = [call for call in GOVERNED if call[2] in OF_OBJECTS and "sandbox-large" in call[0]]
@@ -181,7 +175,7 @@ def test_a_route_that_can_cost_money_holds_and_charges(
 def test_what_providers_take_nothing_for_is_recorded_and_draws_on_nothing(
     gateway: GatewayProcess, sandbox: SandboxProcess, path: str, method: str, dialect: str
 ) -> None:
-    assert ask(gateway, None, BODIES[dialect], path=path, method=method).status == 401
+    assert send(gateway, None, dialect, BODIES[dialect], path, method).status == 401
     session = mint(gateway, "agent/poor")
     before = {row["name"]: row["held"] for row in gateway.admin("GET", "/budgets")}
     said = send(gateway, session["credential"], dialect, BODIES[dialect], path, method)
