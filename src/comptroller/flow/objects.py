@@ -122,7 +122,12 @@ def _retell(gate: Gate, attempt: Attempt) -> None:
     if use is None or use.keeps or use.deletes or len(use.named) != 1 or attempt.outcome != "completed":
         return
     known = gate.objects.get(use.named[0].id)
-    if known is not None and isinstance(answer, Naming) and isinstance(answer, Telling) and answer.object_id == known.id:
+    if (
+        known is not None
+        and isinstance(answer, Naming)
+        and isinstance(answer, Telling)
+        and answer.object_id == known.id
+    ):
         tell(gate, known, answer.told)
 
 

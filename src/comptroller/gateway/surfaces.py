@@ -12,7 +12,10 @@ from comptroller.wire.anthropic_messages import AnthropicCountTokens, AnthropicM
 from comptroller.wire.anthropic_messages.batch_calls import BATCH_CALLS as MESSAGE_BATCH_CALLS
 from comptroller.wire.anthropic_messages.batch_calls import AnthropicBatches
 from comptroller.wire.anthropic_messages.batch_reports import BatchDeferral as MessageBatchDeferral
-from comptroller.wire.object_lists import anthropic_list, openai_list
+from comptroller.wire.gemini.batch_calls import BATCH_CALLS as GEMINI_BATCH_CALLS
+from comptroller.wire.gemini.batch_calls import GeminiBatches
+from comptroller.wire.gemini.batch_reports import BatchDeferral as GeminiBatchDeferral
+from comptroller.wire.object_lists import anthropic_list, gemini_list, openai_list
 from comptroller.wire.openai_audio import OpenAISpeech, OpenAITranscription
 from comptroller.wire.openai_chat import OpenAIChat
 from comptroller.wire.openai_completions import OpenAICompletions
@@ -44,24 +47,30 @@ _ANTHROPIC: Mapping[str, Dialect] = {
 _FAMILIES: Mapping[str, Mapping[str, Dialect]] = {
     "openai": {**_OPENAI, **STORED_CALLS, **FILE_CALLS},
     "anthropic": _ANTHROPIC,
-    "gemini": gemini.CALLS,
+    "gemini": {**gemini.CALLS, **GEMINI_BATCH_CALLS},
 }
 
 # What a provider may go on with after its answer, by the name of the dialect of that answer.
 DEFERRING: Mapping[str, Deferring] = {
     OpenAIResponses.name: BackgroundResponses(),
     AnthropicBatches.name: MessageBatchDeferral(),
+    GeminiBatches.name: GeminiBatchDeferral(),
 }
 
 # Each path as it is, and under the prefix that says plainly whose it is; with the method before it where that is not
-# POST alone.
+# POST alone. What several have is as it is the first one's.
 CALLS: Mapping[str, Dialect] = {
     call.replace("/", f"{prefix}/", 1): dialect
-    for family, calls in _FAMILIES.items()
+    for family, calls in reversed(_FAMILIES.items())
     for prefix in ("", f"/{family}")
     for call, dialect in calls.items()
 }
-_LISTS: Mapping[str, Mapping[str, Kind]] = {"openai": {"/v1/files": FILE}, "anthropic": {"/v1/messages/batches": BATCH}}
+SHARED = ("/v1/batches",)  # what begins so is of the first API, unless a request says that it is of another
+_LISTS: Mapping[str, Mapping[str, Kind]] = {
+    "openai": {"/v1/files": FILE},
+    "anthropic": {"/v1/messages/batches": BATCH},
+    "gemini": {"/v1/batches": BATCH, "/v1beta/batches": BATCH},
+}
 LISTS: Mapping[str, Kind] = {
     f"{prefix}{path}": kind
     for family, kinds in _LISTS.items()
@@ -94,6 +103,7 @@ APIS = (
         gemini.REFUSING,
         model_lists.gemini_page,
         model_lists.gemini_entry,
+        object_page=gemini_list,
         versions=gemini.VERSIONS,
         key_in_query=True,
     ),

@@ -70,16 +70,28 @@ class _Operation(msgspec.Struct):
 
 
 _DECODER = msgspec.json.Decoder(_Operation)
+_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ENCODER = msgspec.json.Encoder()
 
 
 def read_batch_answer(body: bytes) -> BatchAnswer:
     """A batch that was made or read; never raises."""
     try:
-        operation = _DECODER.decode(body)
+        operation, told = _DECODER.decode(body), _told(body)
     except (ValueError, RecursionError):
         return BatchAnswer(malformed=True)
     named = operation.name.removeprefix(_NAME)
-    return BatchAnswer(object_id=named, pending=True, told=body.decode("utf-8", "replace"))
+    # What came of it never stands in the answer that makes a batch: whoever makes one waits for its end.
+    return BatchAnswer(object_id=named, pending=True, told=told)
+
+
+def _told(body: bytes) -> str:
+    """What lists show: all but the results."""
+    said = _OBJECT.decode(body)
+    said.pop("response", None)
+    metadata = _OBJECT.decode(said.get("metadata", b"{}"))
+    metadata.pop("output", None)
+    return _ENCODER.encode({**said, "metadata": metadata}).decode("utf-8", "replace")
 
 
 def read_report(body: bytes) -> Report | None:
@@ -94,8 +106,9 @@ def read_report(body: bytes) -> Report | None:
     if end is None:
         return Pending()
     lines = tuple(_lines(operation))
-    nothing = not lines and (_nothing_made(operation) or end == "expired")
-    return Ended(end, (Line("", Usage(0, 0, service_tier=BATCH_TIER)),) if nothing else lines)
+    if not lines and (_nothing_made(operation) or end == "expired"):
+        lines = (Line("", Usage(0, 0, service_tier=BATCH_TIER)),)
+    return Ended(end, lines, told=_told(body))
 
 
 def _end(operation: _Operation) -> DeferredEnd | None:
