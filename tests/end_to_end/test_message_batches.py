@@ -231,9 +231,7 @@ def test_a_gateway_that_is_killed_goes_on_with_its_batches(
         assert {each.custom_id for each in client.messages.batches.results(made.id)} == {"one", "two"}
 
 
-def test_a_gateway_that_is_killed_before_the_answer_has_it_presumed(
-    tmp_path: Path, sandbox: SandboxProcess
-) -> None:
+def test_a_gateway_that_is_killed_before_the_answer_has_it_presumed(tmp_path: Path, sandbox: SandboxProcess) -> None:
     """Nobody learned what the batch is called, so nobody can ask for it: the hold is charged, and it is enough."""
     with GatewayProcess(tmp_path, process(sandbox.url), FILES) as gateway:
         sandbox.faults({"fault": "hang"})

@@ -101,7 +101,12 @@ NOTHING_TAKEN = {"openai_moderations", "anthropic_count_tokens", "gemini_count_t
 ABOUT_OBJECTS = [call for call in GOVERNED if call[2] in OF_OBJECTS and "sandbox-large" in call[0]]
 CALLS = [call for call in GOVERNED if call not in ABOUT_OBJECTS]
 PAID = [call for call in CALLS if call[2] not in NOTHING_TAKEN]
-LISTED = ("/models", "/sandbox-large", "/files", "/batches")  # of the free ones, those that are about what is the caller's
+LISTED = (
+    "/models",
+    "/sandbox-large",
+    "/files",
+    "/batches",
+)  # of the free ones, those that are about what is the caller's
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "post")
 
 # What providers have beside, and what a client may try.

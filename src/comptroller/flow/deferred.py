@@ -25,7 +25,7 @@ from comptroller.flow.chain import known_identity, recorded
 from comptroller.flow.dialect import Deferring, Lasting
 from comptroller.flow.gate import Gate
 from comptroller.flow.journal import LedgerUnavailableError
-from comptroller.flow.objects import tell
+from comptroller.flow.objects import made_besides, tell
 from comptroller.flow.outcome import Outcome
 from comptroller.flow.record import record_hold
 from comptroller.flow.records import Deferred, Finding, Held, ObjectChanged, Settled
@@ -186,6 +186,8 @@ def heard(gate: Gate, attempt: Attempt) -> None:
     report = None
     if attempt.answer_body is not None and deferring is not None:
         report = deferring.read_report(attempt.answer_body, work.deferral.terms)
+    if isinstance(report, Ended):
+        _keep_files(gate, work, report)  # the caller may ask for them before we have read them
     if isinstance(report, Ended) and not report.results:
         charged = Charged(work.deferral.terms)
         for line in report.lines:
@@ -227,6 +229,7 @@ def settle_deferred(gate: Gate, work: Work, ended: Ended, charged: Charged) -> N
             gate.journal.append(event)
     _size(gate, work, charged)
     _told(gate, work, ended.told)
+    _keep_files(gate, work, ended)
 
 
 def presume(gate: Gate, work: Work, why: str) -> None:
@@ -307,6 +310,13 @@ def _told(gate: Gate, work: Work, told: str) -> None:
     made = gate.objects.get(work.object_id)
     if made is not None and made.call_id == work.call_id:
         tell(gate, made, told)
+
+
+def _keep_files(gate: Gate, work: Work, ended: Ended) -> None:
+    """What came of it is its maker's."""
+    made = gate.objects.get(work.object_id)
+    if made is not None and made.identity and made.call_id == work.call_id:
+        made_besides(gate, made, ended.files)
 
 
 def _size(gate: Gate, work: Work, charged: Charged) -> None:

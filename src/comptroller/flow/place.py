@@ -10,12 +10,13 @@ import msgspec
 
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.refusal import Refusal
+from comptroller.core.work.stored import BATCH
 from comptroller.flow.caller import Caller
 from comptroller.flow.decide import places
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.door import CallerRequest
 from comptroller.flow.gate import Gate
-from comptroller.flow.objects import find, going_on
+from comptroller.flow.objects import batch_of, find, going_on
 
 PROVIDER_HEADER = b"x-comptroller-provider"
 _MOST_NAMED = 5
@@ -37,7 +38,8 @@ def find_place(gate: Gate, dialect: Dialect, caller: Caller, request: CallerRequ
         found = find(gate, caller, dialect.family, use)
         if isinstance(found, Refusal):
             return found
-        return Place(found[0].provider, going_on(asked, use, found))
+        whole = batch_of(asked, use, found[0]) if use.keeps == BATCH else going_on(asked, use, found)
+        return whole if isinstance(whole, Refusal) else Place(found[0].provider, whole)
     if asked.model:
         return Place(None, asked)
     provider = _chosen(gate, dialect, caller, request)

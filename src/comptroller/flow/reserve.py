@@ -20,6 +20,7 @@ from comptroller.flow.permit import Permit
 from comptroller.flow.record import call_facts, record_hold
 from comptroller.flow.reservation import Reservation, Tried
 from comptroller.flow.slices import amounts, first_slice, has_run_ahead, is_metered, size_key, tail_of
+from comptroller.flow.weigh import Weighed
 
 
 def reserve(
@@ -57,10 +58,17 @@ def reserve(
     changes = asked.stream and not asked.deferred
     leased = changes and is_metered(weighed) and not has_run_ahead(decision.bound, weighed.now_ns)
     return Reservation(
-        call.id, number, facts, weighed.scope_facts, caller, decision, call.request, weighed.rates, bound, limit, hold,
-        _shadowed(draw), weighed.now_ns, weighed.bounded, tried, whole, whole if tail is None else min(first, whole),
+        call.id, number, facts, weighed.scope_facts, caller, decision, call.request, weighed.rates, bound,
+        _written(weighed, limit), hold, _shadowed(draw),
+        weighed.now_ns, weighed.bounded, tried, whole, whole if tail is None else min(first, whole),
         tail, leased, full,
     )  # fmt: skip
+
+
+def _written(weighed: Weighed, limit: int) -> int:
+    """The output limit that goes upstream. What is uploaded for later costs nothing now, and is bound all the same."""
+    uploaded = weighed.bound.free and weighed.asked.lines
+    return weighed.decision.model.limits.max_output_tokens if uploaded else limit
 
 
 async def make_durable(gate: Gate, reservation: Reservation, attempt: Attempt) -> bool:

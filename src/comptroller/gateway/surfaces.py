@@ -17,6 +17,9 @@ from comptroller.wire.gemini.batch_calls import GeminiBatches
 from comptroller.wire.gemini.batch_reports import BatchDeferral as GeminiBatchDeferral
 from comptroller.wire.object_lists import anthropic_list, gemini_list, openai_list
 from comptroller.wire.openai_audio import OpenAISpeech, OpenAITranscription
+from comptroller.wire.openai_batches.calls import BATCH_CALLS as OPENAI_BATCH_CALLS
+from comptroller.wire.openai_batches.calls import OpenAIBatches
+from comptroller.wire.openai_batches.reports import BatchDeferral as OpenAIBatchDeferral
 from comptroller.wire.openai_chat import OpenAIChat
 from comptroller.wire.openai_completions import OpenAICompletions
 from comptroller.wire.openai_embeddings import OpenAIEmbeddings
@@ -45,7 +48,7 @@ _ANTHROPIC: Mapping[str, Dialect] = {
 }
 
 _FAMILIES: Mapping[str, Mapping[str, Dialect]] = {
-    "openai": {**_OPENAI, **STORED_CALLS, **FILE_CALLS},
+    "openai": {**_OPENAI, **STORED_CALLS, **FILE_CALLS, **OPENAI_BATCH_CALLS},
     "anthropic": _ANTHROPIC,
     "gemini": {**gemini.CALLS, **GEMINI_BATCH_CALLS},
 }
@@ -53,6 +56,7 @@ _FAMILIES: Mapping[str, Mapping[str, Dialect]] = {
 # What a provider may go on with after its answer, by the name of the dialect of that answer.
 DEFERRING: Mapping[str, Deferring] = {
     OpenAIResponses.name: BackgroundResponses(),
+    OpenAIBatches.name: OpenAIBatchDeferral(),
     AnthropicBatches.name: MessageBatchDeferral(),
     GeminiBatches.name: GeminiBatchDeferral(),
 }
@@ -67,7 +71,7 @@ CALLS: Mapping[str, Dialect] = {
 }
 SHARED = ("/v1/batches",)  # what begins so is of the first API, unless a request says that it is of another
 _LISTS: Mapping[str, Mapping[str, Kind]] = {
-    "openai": {"/v1/files": FILE},
+    "openai": {"/v1/files": FILE, "/v1/batches": BATCH},
     "anthropic": {"/v1/messages/batches": BATCH},
     "gemini": {"/v1/batches": BATCH, "/v1beta/batches": BATCH},
 }

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from comptroller.core.money import format_usd
+from comptroller.sandbox import openai_batches
 from comptroller.sandbox.batch import Batches
 from comptroller.sandbox.bill import Bill
 from comptroller.sandbox.chat import answers as chat_answers
@@ -170,7 +171,14 @@ class SandboxApp:
         """What stands behind the batches of an API."""
         surface = gemini_batches.BatchesSurface if gemini else BatchesSurface
         acts = gemini_batches.batch_acts(path) if gemini else batch_acts(path)
-        return {method: self._single(surface(*self._batching, *act)).serve for method, act in acts.items()}
+        found = {method: self._single(surface(*self._batching, *act)).serve for method, act in acts.items()}
+        if found or gemini:
+            return found
+        openai, parts = openai_batches, (*self._batching, self._files)
+        return {
+            method: self._single(openai.BatchesSurface(*parts, *act)).serve
+            for method, act in openai.batch_acts(path).items()
+        }
 
     def _file_methods(self, path: str) -> dict[str, Handler]:
         """What stands behind files, and below it."""

@@ -6,18 +6,19 @@ thousand lines was never asked.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import msgspec
 
-from comptroller.core.pricing.estimate import Asked, Lines, of_line, shortened
+from comptroller.core.pricing.estimate import Asked, Lines, asked_of_lines, of_line, shortened
 from comptroller.core.refusal import Refusal
 from comptroller.core.work.stored import StoredUse
 from comptroller.wire.body import invalid
 
 BATCH_TIER = "batch"  # what the price book calls the prices of batches
 MOST_LINES = 10_000
+MOST_KINDS = 200  # of lines: each is weighed by itself, and those of a file are kept on its record
 MOST_MARKS = 2_000_000  # braces, brackets and commas of a whole batch, in texts too: what reading it costs
 
 
@@ -61,7 +62,7 @@ def wrong_line(refusal: Refusal, name: str, param: str) -> Refusal:
     return msgspec.structs.replace(of_line(refusal, name), param=place)
 
 
-def whole_batch(lines: Sequence[Line], param: str, use: StoredUse | None) -> Asked | Refusal:
+def whole_batch(lines: Sequence[Line], param: str, use: StoredUse) -> Asked | Refusal:
     """What bounds all lines together. `use`: what the batch has to do with what is stored at its provider.
 
     `unsupported`: lines of several models. A batch is one call in the books, and a call has one model: budgets,
@@ -96,30 +97,39 @@ def whole_batch(lines: Sequence[Line], param: str, use: StoredUse | None) -> Ask
                 hint="Lines of a batch carry all that they need: send the whole conversation.",
                 param=f"{param}[{position}]",
             )
-    every = [line.request.asked for line in lines]
-    return Asked(
-        model=model,
-        stream=False,
-        text_tokens=0,
-        images=sum(asked.images for asked in every),
-        service_tier=every[0].service_tier,
-        long_cache_writes=any(asked.long_cache_writes for asked in every),
-        sound=any(asked.sound for asked in every),
-        fees=tuple(dict.fromkeys(fee for asked in every for fee in asked.fees)),
-        stored=use,
-        deferred=True,
-        lines=tuple(_gathered(lines)),
-    )
+    gathered = _gathered(lines, by_limit=True)
+    if len(gathered) > MOST_KINDS:
+        gathered = _gathered(lines, by_limit=False)
+    if len(gathered) > MOST_KINDS:
+        return invalid(
+            f"The lines of the batch are of more than {MOST_KINDS} kinds, by their images, choices and tools.",
+            "Send lines that are alike together, in several batches.",
+            param,
+        )
+    return asked_of_lines(model, gathered, use)
 
 
-def _gathered(lines: Iterable[Line]) -> Iterator[Lines]:
-    """Lines that are alike, together: a batch of thousands is mostly a few kinds, weighed one by one they take long."""
+def _gathered(lines: Iterable[Line], *, by_limit: bool) -> tuple[Lines, ...]:
+    """Lines that are alike, together: a batch of thousands is mostly a few kinds, weighed one by one they take long.
+
+    `by_limit`: those of other output limits are of another kind; else all of a kind count with their largest.
+    """
     found: dict[Asked, list[Line]] = {}
     for line in lines:
         asked = line.request.asked
         size = asked.text_tokens.bit_length()  # longer prompts may be dearer: a long one stands apart from short ones
-        found.setdefault(msgspec.structs.replace(asked, text_tokens=size, prompt=None), []).append(line)
-    for alike in found.values():
-        sizes = [line.request.asked.text_tokens for line in alike]
-        largest = max((line.request.asked for line in alike), key=lambda asked: asked.text_tokens)
-        yield Lines(msgspec.structs.replace(largest, prompt=None), len(alike), sum(sizes), alike[0].name)
+        limit = asked.output_limit if by_limit else None
+        kind = msgspec.structs.replace(asked, text_tokens=size, output_limit=limit, prompt=None, stored=None)
+        found.setdefault(kind, []).append(line)
+    return tuple(_alike(kind, some) for kind, some in found.items())
+
+
+def _alike(kind: Asked, lines: list[Line]) -> Lines:
+    every = [line.request.asked for line in lines]
+    limits = [asked.output_limit for asked in every if asked.output_limit is not None]
+    largest = msgspec.structs.replace(
+        kind,
+        text_tokens=max(asked.text_tokens for asked in every),
+        output_limit=max(limits) if len(limits) == len(every) else None,
+    )
+    return Lines(largest, len(lines), sum(asked.text_tokens for asked in every), lines[0].name)

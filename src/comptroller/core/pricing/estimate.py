@@ -57,6 +57,7 @@ class Asked(msgspec.Struct, frozen=True):
     hides_output: bool = False  # it asks for thinking, or how that is shown: some of what is billed may not be seen
     prompt: Prompt | None = None  # what feeds it, where it may extend one that was metered
     deferred: bool = False  # the provider goes on with it after its answer, whoever hangs up
+    model_fixed: bool = False  # the model stands where it cannot be changed any more
     lines: tuple[Lines, ...] = ()  # it is many requests in one, each billed by itself; then the above is theirs to say
 
     @property
@@ -84,6 +85,7 @@ class Lines(msgspec.Struct, frozen=True, gc=False):
     count: int
     text_tokens: int  # of all of them together
     name: str  # that the first of them goes by
+    written_limit: int = 0  # they were sent with no larger output limit than this; 0: they are still to be sent
 
 
 class ModelLimits(msgspec.Struct, frozen=True):
@@ -231,7 +233,11 @@ def _estimate_lines(
     for some in asked.lines:
         one = msgspec.structs.replace(some.largest, model=asked.model)
         # A context window bounds each line and not their sum: without it the sum is one of texts.
-        open_limits = limits if one.beyond else msgspec.structs.replace(limits, context_window=None)
+        open_limits = msgspec.structs.replace(
+            limits,
+            max_output_tokens=some.written_limit or limits.max_output_tokens,
+            context_window=limits.context_window if one.beyond else None,
+        )
         bound = estimate(one, open_limits, tariff, factor_bp, money=money, metered=metered)
         if isinstance(bound, Refusal):
             return of_line(bound, some.name)
@@ -255,6 +261,24 @@ def _estimate_lines(
         fees=-(-cost // UNITS_PER_PRICE) * UNITS_PER_PRICE,
         calls=lines,
         fixed=True,
+    )
+
+
+def asked_of_lines(model: str, lines: tuple[Lines, ...], stored: StoredUse) -> Asked:
+    """A batch of lines of one model, which its provider goes on with after its answer."""
+    every = [some.largest for some in lines]
+    return Asked(
+        model=model,
+        stream=False,
+        text_tokens=0,
+        images=sum(each.images for each in every),
+        service_tier=every[0].service_tier,
+        long_cache_writes=any(each.long_cache_writes for each in every),
+        sound=any(each.sound for each in every),
+        fees=tuple(dict.fromkeys(fee for each in every for fee in each.fees)),
+        stored=stored,
+        deferred=True,
+        lines=lines,
     )
 
 

@@ -47,7 +47,6 @@ class StoredUse(msgspec.Struct, frozen=True, gc=False):
     deletes: bool = False  # the (only) named object is gone afterwards
     size_bytes: int | None = None  # of a file that it makes
     tokens: int | None = None  # no more than this are in that file, whatever model reads it; None: nobody knows
-    bounds: str = ""  # what a batch of that file can come to at the most, model by model: JSON; empty: not a batch's
 
 
 class Earlier(msgspec.Struct, frozen=True, gc=False):
@@ -81,7 +80,7 @@ class StoredObject(msgspec.Struct, frozen=True, gc=False, array_like=True):
     size_bytes: int | None = None  # of a file
     expires_at_ns: int | None = None  # the provider lets go of it then; None: it has not said so
     told: str = ""  # what the provider said of it when it was made: JSON, for lists; empty where there are none
-    bounds: str = ""  # see StoredUse
+    bounds: str = ""  # what a batch of this file can come to at the most: its lines as JSON; empty: not a batch's
 
     def belongs_to(self, identity: str, root: str, tenant: str) -> bool:
         """Whether a session of this identity, in this tree and for this tenant, may use it."""

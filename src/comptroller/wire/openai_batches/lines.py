@@ -15,6 +15,7 @@ import msgspec
 
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.refusal import Refusal
+from comptroller.core.work.stored import StoredUse
 from comptroller.wire.batch import BATCH_TIER, Line, LineRequest, too_costly, whole_batch, wrong_count, wrong_line
 from comptroller.wire.body import invalid, shown
 from comptroller.wire.openai_chat.dialect import OpenAIChat
@@ -72,8 +73,8 @@ def read_file(content: bytes) -> BatchFile | Refusal:
             )
         endpoint, lines[line.name] = url, line
     every = tuple(lines.values())
-    asked = whole_batch(every, "file", None)
-    return asked if isinstance(asked, Refusal) else BatchFile(endpoint, asked, every)
+    whole = whole_batch(every, "file", StoredUse())
+    return whole if isinstance(whole, Refusal) else BatchFile(endpoint, whole, every)
 
 
 def rewrite_file(

@@ -63,14 +63,6 @@ _LINE = msgspec.json.Decoder(_ResultLine)
 _KIND = msgspec.json.Decoder(_Kind)
 
 
-def is_pending(body: bytes) -> bool:
-    """Whether an answer is a batch that goes on."""
-    try:
-        return _BATCH.decode(body).status not in _ENDS
-    except (ValueError, RecursionError):
-        return False
-
-
 def read_report(body: bytes) -> Report | None:
     """How far a batch is; None for what is no batch."""
     try:
@@ -82,12 +74,14 @@ def read_report(body: bytes) -> Report | None:
         return Pending()
     counts = batch.request_counts or _Counts()
     detail = f"{counts.completed} of {counts.total} completed, {counts.failed} failed"
+    files = tuple(each for each in (batch.output_file_id, batch.error_file_id) if each is not None)
+    told = body.decode("utf-8", "replace")
     if batch.output_file_id is not None:
         path = f"/v1/files/{batch.output_file_id}/content"
-        return Ended(end, results=(path,), detail=detail, answered=counts.completed)
+        return Ended(end, results=(path,), detail=detail, told=told, files=files, answered=counts.completed)
     # Without a file of results nothing was answered; that some were, and no file has them, is a doubt.
     lines = () if counts.completed else (Line("", Usage(0, 0, service_tier=BATCH_TIER)),)
-    return Ended(end, lines, detail=detail)
+    return Ended(end, lines, detail=detail, told=told, files=files)
 
 
 class ResultReader(LineReader):
