@@ -56,7 +56,8 @@ def secure(
 
 
 def test_it_says_where_it_listens(secure: GatewayProcess) -> None:
-    assert f"listens on https://127.0.0.1:{secure.port}, admin on https://127.0.0.1:{secure.admin_port}" in secure.log()
+    greeting = f"listens on https://127.0.0.1:{secure.port}, admin on https://127.0.0.1:{secure.admin_port}"
+    assert eventually(lambda: greeting in secure.log())  # it answers a little earlier than it says so
 
 
 @pytest.mark.parametrize("streamed", [False, True])

@@ -62,17 +62,21 @@ FAULTS = {
 }
 
 
+LONGER_S = (3.5, 8.0, 20.0)  # what a storm brings to light depends on the machine's pace; most is there in the first
+
+
 @pytest.mark.processes
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_judge_finds(fault: str, tmp_path: Path) -> None:
     source = plant(FAULTS[fault], tmp_path)
-    result = uvloop.run(
-        run("mixed", Options(seed=11, seconds=3.5, source=source, brief=True), tmp_path / "gateway", print)
-    )
-    failed = [verdict.what for verdict in result.failed()]
-    assert any(what.startswith(FAULTS[fault].noticed_by) for what in failed), (
-        f"nobody noticed that {fault}; these failed: {failed}"
-    )
+    failed: list[str] = []
+    for seconds in LONGER_S:
+        options = Options(seed=11, seconds=seconds, source=source, brief=True)
+        result = uvloop.run(run("mixed", options, tmp_path / f"gateway-{seconds:.0f}", print))
+        failed += [verdict.what for verdict in result.failed()]
+        if any(what.startswith(FAULTS[fault].noticed_by) for what in failed):
+            return
+    pytest.fail(f"nobody noticed that {fault}; these failed: {failed}")
 
 
 def plant(fault: Planted, folder: Path) -> Path:

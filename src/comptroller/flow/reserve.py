@@ -58,7 +58,7 @@ def reserve(
     return Reservation(
         call.id, number, facts, weighed.scope_facts, caller, decision, call.request, weighed.rates, bound, limit, hold,
         _shadowed(draw), weighed.now_ns, weighed.bounded, tried, whole, whole if tail is None else min(first, whole),
-        tail, leased, full,
+        tail, leased, asked.text_tokens - weighed.asked.text_tokens, full,
     )  # fmt: skip
 
 
