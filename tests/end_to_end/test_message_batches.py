@@ -149,7 +149,7 @@ def test_a_refusal_names_the_lines_that_fit(tmp_path: Path, sandbox: SandboxProc
 def test_a_batch_is_its_makers_alone(gateway: GatewayProcess, sandbox: SandboxProcess, connect: Connect) -> None:
     client, other = connect(gateway), connect(gateway, "agent/bee")
     made, call_id = begin(client, line("mine"))
-    assert [each.id for each in client.messages.batches.list()][0] == made.id
+    assert next(each.id for each in client.messages.batches.list()) == made.id
     assert list(other.messages.batches.list()) == []
     acts: list[Callable[[anthropic.Anthropic, str], object]] = [
         lambda who, name: who.messages.batches.retrieve(name),

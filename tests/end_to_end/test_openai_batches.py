@@ -139,7 +139,7 @@ def test_a_batch_and_its_file_are_their_makers_alone(
         begin(other, file_id)
     assert refused.value.code == "object_unknown"
     made, call_id = begin(client, file_id)
-    assert [each.id for each in client.batches.list()][0] == made.id
+    assert next(each.id for each in client.batches.list()) == made.id
     assert list(other.batches.list()) == []
     for act in (other.batches.retrieve, other.batches.cancel):
         with pytest.raises(openai.NotFoundError):

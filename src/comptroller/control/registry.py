@@ -29,7 +29,6 @@ from comptroller.core.registry.references import unknown_providers
 from comptroller.core.registry.registry import Registry
 from comptroller.flow.chain import known_identity
 from comptroller.flow.journal import LedgerUnavailableError
-from comptroller.flow.live import Holding
 from comptroller.flow.records import Change
 
 
@@ -239,10 +238,13 @@ def _stop_identities(office: Office, registry: Registry) -> None:
     def no_of(identity: Identity) -> Refusal | None:
         return may_act(identity, registry.answerable_until(identity), now_ns)
 
-    def whose(call: Holding) -> set[str]:
-        return {node["identity"] for node in call.facts.chain}
-
-    office.gate.live.stop(lambda call: any(no_of(known_identity(registry, each)) is not None for each in whose(call)))
+    for call in office.gate.live.holding:
+        whose = dict.fromkeys(node["identity"] for node in call.facts.chain if "identity" in node)
+        noes = (no_of(known_identity(registry, each)) for each in whose)
+        no = next((each for each in noes if each is not None), None)
+        if no is not None:
+            said = f"This call was stopped in flight. {no.sentence}"
+            call.stop(Refusal(no.code, said, f"What it cost until then is charged. {no.hint}"))
 
 
 def _faulty(message: str, problems: Sequence[Problem], code: str = "registry_invalid") -> ControlProblem:

@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 
 from comptroller.core.refusal import Refusal
-from comptroller.core.work.stored import busy
 from comptroller.flow.answer import answer, refuse
 from comptroller.flow.attempt import Attempt, live_call
 from comptroller.flow.caller import Caller
 from comptroller.flow.decide import NOBODY, standing
-from comptroller.flow.deferred import defer, heard, working_on
+from comptroller.flow.deferred import defer, heard
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.door import CallerRequest, Reply
 from comptroller.flow.failover import after, goes_on, tried_so_far
@@ -25,7 +24,7 @@ from comptroller.flow.identify import identify, renewed
 from comptroller.flow.incoming import IncomingCall, understood
 from comptroller.flow.objects import settle_object
 from comptroller.flow.permit import Denied, Permit, seek_provider
-from comptroller.flow.place import Place, find_place
+from comptroller.flow.place import find_place
 from comptroller.flow.record import record_refusal, record_settlement
 from comptroller.flow.records import Ruling
 from comptroller.flow.reservation import Reservation, Tried
@@ -68,9 +67,6 @@ async def _read(
     if isinstance(read, Refusal):
         return record_refusal(gate, request, dialect, call_id, caller, read, body=body)
     place = find_place(gate, dialect, caller, request, read.asked)
-    use = read.asked.stored
-    if use is not None and use.deletes and isinstance(place, Place) and working_on(gate, use.named[0].id) is not None:
-        place = busy(use.named[0])
     if isinstance(place, Refusal):
         return record_refusal(gate, request, dialect, call_id, caller, place, body=body, asked=read.asked)
     return IncomingCall(call_id, dialect, request, caller, read, body, place.asked, place.provider)

@@ -177,7 +177,7 @@ def _was_ended(lineage: Sequence[Session]) -> bool:
 def heard(gate: Gate, attempt: Attempt) -> None:
     """A caller asked for an object: what the provider said of it counts as if the poller had asked. Does not wait."""
     use = attempt.reservation.request.asked.stored
-    if use is None or not use.named:
+    if use is None or len(use.named) != 1 or use.named[0].param is not None:
         return
     work = working_on(gate, use.named[0].id)
     if work is None or attempt.outcome != "completed":
@@ -225,7 +225,8 @@ def settle_deferred(gate: Gate, work: Work, ended: Ended, charged: Charged) -> N
     settled = _settled(gate, work, _outcome(work, ended.outcome), _detail(work, ended), posted, charged, ended)
     _end(gate, work, msgspec.structs.replace(settled, end=done.end, overrun=overrun), doubts)
     if overrun:
-        for event in overrun_events(gate, work.held.facts, held, held, posted, work.held.factor_bp):
+        said = f"Billed {posted.usd} nano-USD and {posted.tokens} tokens over a hold of {held.usd} and {held.tokens}; "
+        for event in overrun_events(gate, work.held.facts, held, posted, work.held.factor_bp, said):
             gate.journal.append(event)
     _size(gate, work, charged)
     _told(gate, work, ended.told)

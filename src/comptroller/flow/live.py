@@ -104,6 +104,10 @@ class LiveCall:
         self.stop_keys = stop_keys
         self.stream = stream
 
+    def stop(self, said: Refusal | None) -> None:
+        """See Holding."""
+        self.line.cut("stopped", said)
+
 
 class Holding(Protocol):
     """A call with an open hold, as whoever stops or counts calls sees it: one in flight, or deferred work."""
@@ -118,6 +122,9 @@ class Holding(Protocol):
     def facts(self) -> Facts: ...
     @property
     def stop_keys(self) -> Sequence[StopKey]: ...
+    def stop(self, said: Refusal | None) -> None:
+        """Cut it, or have it cancelled at the provider: its hold stays until its end is seen. `said`: why."""
+        ...
 
 
 class DeferredWork(Holding, Protocol):
@@ -125,9 +132,6 @@ class DeferredWork(Holding, Protocol):
 
     @property
     def object_id(self) -> str: ...
-    def stop(self, said: Refusal | None) -> None:
-        """Have it cancelled at the provider. Its hold stays until its end is seen."""
-        ...
 
 
 class LiveCalls:
@@ -180,10 +184,10 @@ class LiveCalls:
 
     def stop(self, chosen: Callable[[Holding], bool], said: Refusal | None = None) -> int:
         """Cut every chosen call, and cancel what is deferred of them; returns how many. `said`: why."""
-        works = [work for work in self._deferred.values() if chosen(work)]
-        for work in works:
-            work.stop(said)
-        return self.cut(chosen, "stopped", said) + len(works)
+        calls = [call for call in self.holding if chosen(call)]
+        for call in calls:
+            call.stop(said)
+        return len(calls)
 
     async def quiet(self) -> None:
         """Wait until no call is in flight."""

@@ -14,6 +14,7 @@ from comptroller.core.pricing.terms import Terms
 from comptroller.core.pricing.usage import Usage
 from comptroller.flow.attempt import Attempt
 from comptroller.flow.gate import Gate
+from comptroller.flow.presume import most, seen, told
 from comptroller.flow.records import BoundChanged, CallFacts, Finding
 from comptroller.flow.reservation import Reservation
 from comptroller.flow.slices import amounts, size_key
@@ -41,14 +42,15 @@ def settle(gate: Gate, reservation: Reservation, attempt: Attempt) -> Receipt:
     exact = _exact(reservation, terms, usage, rates)
     done = settlement(
         attempt.phase,
-        reservation.hold.amounts,
+        most(reservation, attempt),
         exact=exact,
-        seen=_seen(reservation, attempt),
+        seen=seen(reservation, attempt),
+        told=told(reservation, attempt, rates),
         # What a redirect did is not known to anybody: only errors that say so are free.
         bills_errors=reservation.decision.provider.bills_errors or (attempt.status or 0) < 500,
     )
     bounded = reservation.bounded and not reservation.request.asked.fees
-    overrun = bounded and done.end == "posted" and done.posted.exceeds(reservation.hold.amounts)
+    overrun = bounded and done.posted.exceeds(reservation.hold.amounts)
     ran_ahead = _ran_ahead(attempt, done)
     gate.tree.settle(reservation.attempt_id, done.posted)
     _close(gate, reservation, attempt)
@@ -76,20 +78,6 @@ def _exact(reservation: Reservation, terms: Terms, usage: Usage | None, rates: R
     return Amounts(charge_nanos(usage, rates), usage.total_tokens, 1, usage.reasoning_tokens)
 
 
-def _seen(reservation: Reservation, attempt: Attempt) -> Amounts | None:
-    """A bound of what was billed until we stopped: what came plus the tail. None if that cannot be known."""
-    provider, model = reservation.decision.provider, reservation.decision.model
-    if not provider.abort_stops_billing or provider.tail_tokens is None or not model.visible_output:
-        return None
-    if reservation.request.asked.hides_output or reservation.request.asked.deferred:
-        return None
-    if not reservation.request.asked.stream or (attempt.meter is None and attempt.phase != "written"):
-        return None
-    came = attempt.meter.seen_output_tokens if attempt.meter is not None else 0
-    bound = reservation.estimate if attempt.lease is None else attempt.lease.bound
-    return amounts(bound, came + provider.tail_tokens * bound.choices)
-
-
 def _ran_ahead(attempt: Attempt, done: Settlement) -> bool:
     """Whether what is presumed for a stream in slices may be too low: more of it came than was held."""
     lease, meter = attempt.lease, attempt.meter
@@ -109,9 +97,10 @@ def _remember(gate: Gate, reservation: Reservation, attempt: Attempt, usage: Usa
     """What this prompt was billed as bounds the next one that extends it. Not where we changed more than the limit."""
     asked, session = reservation.request.asked, reservation.caller.session.id
     if overrun:
-        gate.prefixes.forget(session)
+        if reservation.spared_tokens:
+            gate.prefixes.distrust(session)
         return
-    unchanged = asked.output_limit is None or reservation.output_limit == asked.output_limit
+    unchanged = reservation.output_limit == reservation.estimate.wanted_output_tokens
     if asked.prompt is not None and usage is not None and attempt.outcome == "completed" and unchanged:
         provider = reservation.decision.provider.name
         gate.prefixes.remember(session, provider, reservation.decision.sent_as, asked.prompt, usage.input_tokens)
@@ -122,21 +111,25 @@ def _overrun_events(
 ) -> tuple[BoundChanged | Finding, ...]:
     if not overrun:
         return ()
-    estimate = reservation.estimate
-    held = reservation.hold.amounts
+    held, billed, estimate = reservation.hold.amounts, done.posted, reservation.estimate
     whole = amounts(estimate, reservation.whole_output)
-    return overrun_events(gate, reservation.facts, held, whole, done.posted, estimate.factor_bp)
+    said = "Billed" if done.end == "posted" else "Charged, as nobody said what was billed,"
+    said += f" {billed.usd} nano-USD and {billed.tokens} tokens over a hold of {held.usd} and {held.tokens}; "
+    if billed.exceeds(whole) and not billed.exceeds(_by_its_bytes(reservation)):
+        said += "what was billed for a part of this prompt did not bound it: the bytes of its session's prompts do now."
+        name = Bound(*_bound_key(reservation.facts)).name
+        return (Finding(gate.clock.now_ns(), "overrun", reservation.call_id, name, said),)
+    return overrun_events(gate, reservation.facts, whole, billed, estimate.factor_bp, said)
 
 
 def overrun_events(
-    gate: Gate, facts: CallFacts, held: Amounts, whole: Amounts, billed: Amounts, factor_bp: int
+    gate: Gate, facts: CallFacts, whole: Amounts, billed: Amounts, factor_bp: int, said: str
 ) -> tuple[BoundChanged, Finding]:
     """The truth is recorded; the bound that was wrong is raised, and stopped after repeats.
 
-    `whole`: the bound of the call, of which `held` was held.
+    `whole`: the bound of the call. `said`: what was billed, over what hold.
     """
-    key = (facts.provider or "", facts.model or "", facts.dialect)
-    now_ns = gate.clock.now_ns()
+    now_ns, key = gate.clock.now_ns(), _bound_key(facts)
     bound = gate.bounds.get(key) or Bound(*key)
     if billed.exceeds(whole):
         bound = bound.after_overrun(whole, billed, factor_bp, now_ns)
@@ -145,17 +138,25 @@ def overrun_events(
         bound = bound.after_running_ahead(now_ns)
         so = "ahead of what it shows of its streams, so they are held in full for a day"
     gate.bounds[key] = bound
-    sentence = (
-        f"Billed {billed.usd} nano-USD and {billed.tokens} tokens over a hold of {held.usd} and {held.tokens}; "
-        f"{bound.name} is {so}{' and is quarantined' if bound.quarantined else ''}."
-    )
+    said += f"{bound.name} is {so}{' and is quarantined' if bound.quarantined else ''}."
     return (
         BoundChanged(
             now_ns, "gateway", "overrun", bound.provider, bound.model, bound.dialect,
             bound.overruns, bound.factor_bp, bound.quarantined, bound.last_overrun_ns,
         ),
-        Finding(now_ns, "overrun", facts.call_id, bound.name, sentence),
+        Finding(now_ns, "overrun", facts.call_id, bound.name, said),
     )  # fmt: skip
+
+
+def _bound_key(facts: CallFacts) -> tuple[str, str, str]:
+    return facts.provider or "", facts.model or "", facts.dialect
+
+
+def _by_its_bytes(reservation: Reservation) -> Amounts:
+    """The bound of a call if no part of its prompt had been metered before."""
+    estimate = reservation.estimate
+    whole = msgspec.structs.replace(estimate, input_tokens=estimate.input_tokens + reservation.spared_tokens)
+    return amounts(whole, reservation.whole_output)
 
 
 def _ahead_events(gate: Gate, reservation: Reservation, ran_ahead: bool) -> tuple[Finding, ...]:

@@ -119,11 +119,11 @@ def not_yours(named: Named) -> Refusal:
     )
 
 
-def busy(named: Named) -> Refusal:
+def busy(use: StoredUse) -> Refusal:
     """Of what is not done yet: what it costs could not be seen any more."""
     return Refusal(
         code="object_busy",
         sentence="The provider still works on this, and its cost is not known before that ends.",
         hint="Cancel it, or wait until it has ended; then it can be deleted.",
-        param=named.param or "id",
+        param=use.named[0].param or "id",
     )

@@ -15,7 +15,7 @@ _WHOLE = "Send the whole conversation in `input`"
 
 
 def refused_use(request: dict[str, object], items: Items) -> Refusal | None:
-    """The refusal of a request that uses what is stored, or is to go on unseen; None for any other."""
+    """The refusal of a request that uses what is stored and is not known, or goes on unstored; None for any other."""
     if request.get("background") is True and request.get("store") is False:
         return Refusal(
             code="request_invalid",
