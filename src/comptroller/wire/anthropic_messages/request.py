@@ -14,14 +14,9 @@ from comptroller.core.refusal import Refusal
 from comptroller.wire.anthropic_messages.contents import Contents
 from comptroller.wire.anthropic_messages.fields import (
     COMPACTION,
-    KNOWN_FIELDS,
-    MORE_ANSWERS,
-    OTHER_NAMES,
-    PLAIN_FIELDS,
-    SERVER_SIDE,
+    FIELDS,
     STORED,
-    ServerSide,
-    bills_another,
+    check_who_pays,
     compacts,
     continues,
 )
@@ -39,6 +34,7 @@ from comptroller.wire.checks import (
     punctuation,
     word,
 )
+from comptroller.wire.field_names import CASE
 from comptroller.wire.prompt import with_prompt
 
 LEAST_THINKING_TOKENS = 1_024  # the API refuses a smaller `budget_tokens`
@@ -47,8 +43,7 @@ _TOP_LEVEL = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ENCODER = msgspec.json.Encoder()
 _RENDERED_AS_JSON = ("tools", "output_config", "output_format")
 # A context that is edited may be edited in another way when there is more of it.
-_COUNTED_ALIKE = PLAIN_FIELDS - {"context_management", "thread"}
-CASE = "Write it in lower case: some servers read other spellings as the same field, and others do not."
+_COUNTED_ALIKE = FIELDS.plain - {"context_management", "thread"}
 
 
 class MessagesRequest(msgspec.Struct, frozen=True, gc=False):
@@ -97,7 +92,8 @@ def _less_thinking(thinking: msgspec.Raw, output_limit: int, budget: int) -> msg
 
 def _read(request: dict[str, object], fields: dict[str, msgspec.Raw], body_bytes: int) -> MessagesRequest:
     contents = Contents()
-    switches = _read_names(request, contents)
+    switches = FIELDS.switches(request, contents.read_unknown)
+    check_who_pays(request)
     _read_system(request, contents)
     contents.read_messages(_messages(request))
     contents.read_cache_control(request.get("cache_control"))
@@ -135,31 +131,6 @@ def _read(request: dict[str, object], fields: dict[str, msgspec.Raw], body_bytes
         fields=fields,
         thinking_tokens=_thinking_tokens(request),
     )
-
-
-def _read_names(request: dict[str, object], contents: Contents) -> list[ServerSide]:
-    """Check the names of all fields; returns the switches that are on."""
-    switches: list[ServerSide] = []
-    for name, value in request.items():
-        if name in PLAIN_FIELDS:
-            continue
-        if name in SERVER_SIDE:
-            if value not in (None, False, []):
-                switches.append(SERVER_SIDE[name])
-        elif name in OTHER_NAMES:
-            if value is not None:
-                usual = OTHER_NAMES[name]
-                raise Invalid(f"`{name}` is another name of `{usual}`, which must bind.", name, f"Send `{usual}`.")
-        elif name in MORE_ANSWERS:
-            if value not in (None, 1):
-                raise Invalid(f"`{name}` is not a field of this API, which makes one answer.", name, "Leave it out.")
-        elif name.casefold() in KNOWN_FIELDS:
-            raise Invalid(f"The field {shown(name)} is not written as the API writes it.", name[:64], CASE)
-        else:
-            contents.read_unknown(value)
-    if bills_another(request.get("billing_policy")):
-        raise Invalid("`billing_policy` may only bill `self`: the gateway alone selects accounts.", "billing_policy")
-    return switches
 
 
 def _messages(request: dict[str, object]) -> list[dict[str, object]]:

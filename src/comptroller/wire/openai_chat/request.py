@@ -24,16 +24,9 @@ from comptroller.wire.checks import (
     punctuation,
     word,
 )
+from comptroller.wire.field_names import CASE
 from comptroller.wire.openai_chat.contents import Contents, read_tools
-from comptroller.wire.openai_chat.fields import (
-    KNOWN_FIELDS,
-    OTHER_NAMES,
-    PLAIN_FIELDS,
-    SEARCH,
-    SERVER_SIDE,
-    ServerSide,
-    searches,
-)
+from comptroller.wire.openai_chat.fields import FIELDS, SEARCH, searches
 from comptroller.wire.prompt import with_prompt
 
 LimitField = Literal["max_completion_tokens", "max_tokens"]
@@ -49,7 +42,6 @@ _LIMIT_FIELDS = ("max_completion_tokens", "max_tokens")
 _RENDERED_AS_JSON = ("tools", "functions")
 # Plain fields that bound something and that few requests have: without any of them there is nothing more to read.
 _RARE = frozenset({*_RENDERED_AS_JSON, "service_tier", "modalities", "audio", "n", "prediction", "stream_options"})
-_CASE = "Write it in lower case: some servers read other spellings as the same field, and others do not."
 
 
 class ChatRequest(msgspec.Struct, frozen=True, gc=False):
@@ -69,7 +61,7 @@ def read_request(body: bytes) -> ChatRequest | Refusal:
         asked = _asked(request, fields, len(body))
     except Invalid as wrong:
         return wrong.refusal
-    return ChatRequest(asked=with_prompt(asked, "openai_chat", fields, PLAIN_FIELDS, len(body)), fields=fields)
+    return ChatRequest(asked=with_prompt(asked, "openai_chat", fields, FIELDS.plain, len(body)), fields=fields)
 
 
 def rewrite(request: ChatRequest, *, output_limit: int, field: LimitField, model: str | None = None) -> bytes:
@@ -94,10 +86,10 @@ def with_usage(options: msgspec.Raw | None) -> msgspec.Raw:
 
 def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], body_bytes: int) -> Asked:
     contents = Contents()
-    switches = _read_names(request, contents)
+    switches = FIELDS.switches(request, contents.read_unknown)
     contents.read_messages(_messages(request))
     if contents.misspelt is not None:
-        raise Invalid(f"The key {shown(contents.misspelt)} is not written as the API writes it.", "messages", _CASE)
+        raise Invalid(f"The key {shown(contents.misspelt)} is not written as the API writes it.", "messages", CASE)
     stream, model = boolean(request, "stream"), model_name(request)
     contents.read_cache_marks(request)
     limit, text_tokens = _output_limit(request), body_bytes - contents.image_bytes
@@ -130,28 +122,6 @@ def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], body_byte
         usage_asked=usage_asked(request, stream),
         hides_output=hides_output(request),
     )
-
-
-def _read_names(request: dict[str, object], contents: Contents) -> list[ServerSide]:
-    """Check the names of all fields; returns the switches that are on."""
-    switches: list[ServerSide] = []
-    if request.keys() <= PLAIN_FIELDS:
-        return switches
-    for name, value in request.items():
-        if name in PLAIN_FIELDS:
-            continue
-        if name in SERVER_SIDE:
-            if value is not None and value is not False and value != []:
-                switches.append(SERVER_SIDE[name])
-        elif name in OTHER_NAMES:
-            if value is not None:
-                usual = OTHER_NAMES[name]
-                raise Invalid(f"`{name}` is another name of `{usual}`, which must bind.", name, f"Send `{usual}`.")
-        elif name.casefold() in KNOWN_FIELDS:
-            raise Invalid(f"The field {shown(name)} is not written as the API writes it.", name[:64], _CASE)
-        else:
-            contents.read_unknown(value)
-    return switches
 
 
 def _messages(request: dict[str, object]) -> list[dict[str, object]]:
@@ -204,7 +174,7 @@ def usage_asked(request: dict[str, object], stream: bool) -> bool:
         raise Invalid("`stream_options` is only allowed when `stream` is true.", "stream_options")
     for name in options:
         if name != "include_usage" and name.casefold() == "include_usage":
-            raise Invalid(f"The key {shown(name)} is not written as the API writes it.", "stream_options", _CASE)
+            raise Invalid(f"The key {shown(name)} is not written as the API writes it.", "stream_options", CASE)
     asked = options.get("include_usage")
     if asked is not None and not isinstance(asked, bool):
         raise Invalid("`stream_options.include_usage` must be true or false.", "stream_options.include_usage")
