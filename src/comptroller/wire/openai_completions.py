@@ -11,7 +11,7 @@ import msgspec
 
 from comptroller.core.pricing.estimate import Asked
 from comptroller.wire.body import is_array
-from comptroller.wire.checks import Invalid, boolean, expected, is_whole_number, model_name, word
+from comptroller.wire.checks import Invalid, boolean, expected, is_whole_number, model_name, whole_number, word
 from comptroller.wire.openai_chat.answer import Answer, read_answer
 from comptroller.wire.openai_chat.contents import Contents
 from comptroller.wire.openai_chat.fields import OTHER_NAMES, SEARCH, searches
@@ -87,8 +87,8 @@ def _asked(body: Body) -> Asked:
         stream=stream,
         text_tokens=body.size - contents.image_bytes,  # an id of a token has a byte and a comma at least
         images=contents.images,
-        choices=prompts * max(_count(request, "n"), _count(request, "best_of")),
-        output_limit=_output_limit(request),
+        choices=prompts * max(whole_number(request, name, most=MOST_CHOICES) or 1 for name in ("n", "best_of")),
+        output_limit=whole_number(request, "max_tokens") or DEFAULT_OUTPUT_TOKENS,
         service_tier=word(request, "service_tier", "auto"),
         unbounded=(*outside.unbounded, *beside),
         fees=(*outside.fees, *beside),
@@ -112,21 +112,3 @@ def _prompts(request: dict[str, object]) -> int:
     if len(prompt) > MOST_PROMPTS:
         raise Invalid(f"`prompt` has {len(prompt)} prompts, and at most {MOST_PROMPTS} are taken at once.", "prompt")
     return len(prompt)
-
-
-def _count(request: dict[str, object], name: str) -> int:
-    value = request.get(name)
-    if value is None:
-        return 1
-    if not is_whole_number(value, 1) or value > MOST_CHOICES:
-        raise expected(request, name, f"a whole number from 1 to {MOST_CHOICES}")
-    return value
-
-
-def _output_limit(request: dict[str, object]) -> int:
-    limit = request.get("max_tokens")
-    if limit is None:
-        return DEFAULT_OUTPUT_TOKENS
-    if not is_whole_number(limit, 1):
-        raise expected(request, "max_tokens", "a whole number from 1 on")
-    return limit

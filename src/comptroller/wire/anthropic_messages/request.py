@@ -5,8 +5,6 @@ Field meanings: the Anthropic API reference; the anthropic SDK's types, stable a
 
 from __future__ import annotations
 
-from typing import cast
-
 import msgspec
 
 from comptroller.core.pricing.estimate import Asked
@@ -22,7 +20,7 @@ from comptroller.wire.anthropic_messages.fields import (
 )
 from comptroller.wire.anthropic_messages.tiers import asked_tier, possible_tiers
 from comptroller.wire.anthropic_messages.tool_kinds import read_tools
-from comptroller.wire.body import is_array, is_object, json_name, read_object, shown
+from comptroller.wire.body import is_array, is_object, read_object, shown
 from comptroller.wire.checks import (
     Invalid,
     array,
@@ -31,6 +29,7 @@ from comptroller.wire.checks import (
     hides_output,
     is_whole_number,
     model_name,
+    objects,
     punctuation,
     word,
 )
@@ -95,7 +94,7 @@ def _read(request: dict[str, object], fields: dict[str, msgspec.Raw], body_bytes
     switches = FIELDS.switches(request, contents.read_unknown)
     check_who_pays(request)
     _read_system(request, contents)
-    contents.read_messages(_messages(request))
+    contents.read_messages(objects(request, "messages"))
     contents.read_cache_control(request.get("cache_control"))
     tools = [*array(request, "tools"), *contents.defined_tools]
     offered = read_tools(tools, contents)
@@ -131,17 +130,6 @@ def _read(request: dict[str, object], fields: dict[str, msgspec.Raw], body_bytes
         fields=fields,
         thinking_tokens=_thinking_tokens(request),
     )
-
-
-def _messages(request: dict[str, object]) -> list[dict[str, object]]:
-    messages = request.get("messages")
-    if not is_array(messages) or not messages:
-        raise expected(request, "messages", "a non-empty array of objects")
-    for position, message in enumerate(messages):
-        if not is_object(message):
-            name = f"messages[{position}]"
-            raise Invalid(f"`{name}` must be an object, and it is a JSON {json_name(message)}.", name)
-    return cast("list[dict[str, object]]", messages)
 
 
 def _read_system(request: dict[str, object], contents: Contents) -> None:

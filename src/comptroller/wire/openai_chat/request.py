@@ -5,23 +5,24 @@ Field meanings: the OpenAI API reference; the openai SDK's types; what compatibl
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import Literal
 
 import msgspec
 
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.pricing.rates import DEFAULT_TIER
 from comptroller.core.refusal import Refusal
-from comptroller.wire.body import is_array, is_object, json_name, read_object, shown
+from comptroller.wire.body import is_object, read_object, shown
 from comptroller.wire.checks import (
     Invalid,
     array,
     boolean,
     expected,
     hides_output,
-    is_whole_number,
     model_name,
+    objects,
     punctuation,
+    whole_number,
     word,
 )
 from comptroller.wire.field_names import CASE
@@ -87,7 +88,7 @@ def with_usage(options: msgspec.Raw | None) -> msgspec.Raw:
 def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], body_bytes: int) -> Asked:
     contents = Contents()
     switches = FIELDS.switches(request, contents.read_unknown)
-    contents.read_messages(_messages(request))
+    contents.read_messages(objects(request, "messages"))
     if contents.misspelt is not None:
         raise Invalid(f"The key {shown(contents.misspelt)} is not written as the API writes it.", "messages", CASE)
     stream, model = boolean(request, "stream"), model_name(request)
@@ -109,7 +110,7 @@ def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], body_byte
         stream=stream,
         text_tokens=text_tokens + sum(map(punctuation, map(fields.get, _RENDERED_AS_JSON))),
         images=contents.images,
-        choices=_whole_number(request, "n", MOST_CHOICES) or 1,
+        choices=whole_number(request, "n", most=MOST_CHOICES) or 1,
         output_limit=limit,
         extra_output_tokens=_prediction(request),
         audio_input=contents.audio,
@@ -124,17 +125,6 @@ def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], body_byte
     )
 
 
-def _messages(request: dict[str, object]) -> list[dict[str, object]]:
-    messages = request.get("messages")
-    if not is_array(messages) or not messages:
-        raise expected(request, "messages", "a non-empty array of objects")
-    for position, message in enumerate(messages):
-        if not is_object(message):
-            name = f"messages[{position}]"
-            raise Invalid(f"`{name}` must be an object, and it is a JSON {json_name(message)}.", name)
-    return cast("list[dict[str, object]]", messages)
-
-
 def _tools(request: dict[str, object], contents: Contents) -> tuple[str, ...]:
     tools = read_tools(array(request, "tools"), contents)
     if isinstance(tools, str):
@@ -143,17 +133,8 @@ def _tools(request: dict[str, object], contents: Contents) -> tuple[str, ...]:
 
 
 def _output_limit(request: dict[str, object]) -> int | None:
-    limits = [limit for name in _LIMIT_FIELDS if (limit := _whole_number(request, name, None)) is not None]
+    limits = [limit for name in _LIMIT_FIELDS if (limit := whole_number(request, name)) is not None]
     return min(limits) if limits else None
-
-
-def _whole_number(request: dict[str, object], name: str, most: int | None) -> int | None:
-    value = request.get(name)
-    if value is None:
-        return None
-    if not is_whole_number(value, 1) or (most is not None and value > most):
-        raise expected(request, name, "a whole number from 1" + (f" to {most}" if most is not None else " on"))
-    return value
 
 
 def _modalities(request: dict[str, object]) -> list[object]:

@@ -17,9 +17,9 @@ from comptroller.wire.checks import (
     boolean,
     expected,
     hides_output,
-    is_whole_number,
     model_name,
     punctuation,
+    whole_number,
     word,
 )
 from comptroller.wire.field_names import CASE
@@ -92,7 +92,7 @@ def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], items: It
         text_tokens=body_bytes - items.image_bytes + offered.tokens
         + sum(punctuation(fields.get(name)) for name in _RENDERED_AS_JSON),
         images=items.images,
-        output_limit=_whole_number(request, "max_output_tokens", 1),
+        output_limit=whole_number(request, "max_output_tokens"),
         audio_input=items.audio,
         service_tier=tier,
         possible_tiers=_FAST if tier == "fast" else None,
@@ -139,14 +139,5 @@ def _tools(request: dict[str, object], items: Items) -> Offered:
 
 def _most_calls(request: dict[str, object]) -> int:
     """How often the provider's tools may be called at most; 0 where nothing that could be held bounds it."""
-    calls = _whole_number(request, "max_tool_calls", 0) or 0
+    calls = whole_number(request, "max_tool_calls", 0) or 0
     return calls if calls <= MOST_TOOL_CALLS else 0
-
-
-def _whole_number(request: dict[str, object], name: str, least: int) -> int | None:
-    value = request.get(name)
-    if value is None:
-        return None
-    if not is_whole_number(value, least):
-        raise expected(request, name, f"a whole number from {least} on")
-    return value
