@@ -34,6 +34,7 @@ from comptroller.wire.checks import (
     word,
 )
 from comptroller.wire.field_names import CASE
+from comptroller.wire.head import PLAIN, Head
 from comptroller.wire.prompt import with_prompt
 
 LEAST_THINKING_TOKENS = 1_024  # the API refuses a smaller `budget_tokens`
@@ -53,14 +54,14 @@ class MessagesRequest(msgspec.Struct, frozen=True, gc=False):
     thinking_tokens: int | None  # the budget it sets on its thinking, inside of the output limit
 
 
-def read_request(body: bytes) -> MessagesRequest | Refusal:
+def read_request(body: bytes, head: Head = PLAIN) -> MessagesRequest | Refusal:
     """Read and check a request body; `request_invalid` names the field and what was expected there."""
     request = read_object(body)
     if isinstance(request, Refusal):
         return request
     fields = _TOP_LEVEL.decode(body)
     try:
-        return _read(request, fields, len(body))
+        return _read(request, fields, len(body), head)
     except Invalid as wrong:
         return wrong.refusal
 
@@ -89,7 +90,7 @@ def _less_thinking(thinking: msgspec.Raw, output_limit: int, budget: int) -> msg
     return msgspec.Raw(_ENCODER.encode(_TOP_LEVEL.decode(thinking) | {"budget_tokens": fitting}))
 
 
-def _read(request: dict[str, object], fields: dict[str, msgspec.Raw], body_bytes: int) -> MessagesRequest:
+def _read(request: dict[str, object], fields: dict[str, msgspec.Raw], body_bytes: int, head: Head) -> MessagesRequest:
     contents = Contents()
     switches = FIELDS.switches(request, contents.read_unknown)
     check_who_pays(request)
@@ -126,7 +127,7 @@ def _read(request: dict[str, object], fields: dict[str, msgspec.Raw], body_bytes
         hides_output=hides_output(request),
     )  # fmt: skip
     return MessagesRequest(
-        asked=with_prompt(asked, "anthropic_messages", fields, _COUNTED_ALIKE, body_bytes),
+        asked=with_prompt(asked, "anthropic_messages", fields, _COUNTED_ALIKE, body_bytes, head),
         fields=fields,
         thinking_tokens=_thinking_tokens(request),
     )

@@ -26,6 +26,7 @@ from comptroller.wire.checks import (
     word,
 )
 from comptroller.wire.field_names import CASE
+from comptroller.wire.head import PLAIN, Head
 from comptroller.wire.openai_chat.contents import Contents, read_tools
 from comptroller.wire.openai_chat.fields import FIELDS, SEARCH, searches
 from comptroller.wire.prompt import with_prompt
@@ -52,7 +53,7 @@ class ChatRequest(msgspec.Struct, frozen=True, gc=False):
     fields: dict[str, msgspec.Raw]
 
 
-def read_request(body: bytes) -> ChatRequest | Refusal:
+def read_request(body: bytes, head: Head = PLAIN) -> ChatRequest | Refusal:
     """Read and check a request body; `request_invalid` names the field and what was expected there."""
     request = read_object(body)
     if isinstance(request, Refusal):
@@ -62,7 +63,8 @@ def read_request(body: bytes) -> ChatRequest | Refusal:
         asked = _asked(request, fields, len(body))
     except Invalid as wrong:
         return wrong.refusal
-    return ChatRequest(asked=with_prompt(asked, "openai_chat", fields, FIELDS.plain, len(body)), fields=fields)
+    asked = with_prompt(asked, "openai_chat", fields, FIELDS.plain, len(body), head)
+    return ChatRequest(asked=asked, fields=fields)
 
 
 def rewrite(request: ChatRequest, *, output_limit: int, field: LimitField, model: str | None = None) -> bytes:
