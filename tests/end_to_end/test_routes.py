@@ -91,7 +91,10 @@ UNSTREAMED = {
 }
 # With a name in the path: about an object that the caller has made before, see test_stored_responses.py, test_files.py
 # and those of batches. Here nobody has made one.
-OF_OBJECTS = {"openai_stored_responses", "anthropic_batch", "gemini_batch", *WITHOUT_MODEL}
+OF_OBJECTS = {
+    *("openai_stored_responses", "openai_batches", "openai_batch", "anthropic_batch", "gemini_batch"),
+    *WITHOUT_MODEL,
+}
 FORMS = {
     *("openai_files", "openai_image_edits", "openai_image_variations"),
     *("openai_transcriptions", "openai_translations"),
@@ -99,7 +102,8 @@ FORMS = {
 # Providers take nothing for these: policed and recorded, and no call.
 NOTHING_TAKEN = {"openai_moderations", "anthropic_count_tokens", "gemini_count_tokens", *WITHOUT_MODEL}
 ABOUT_OBJECTS = [call for call in GOVERNED if call[2] in OF_OBJECTS and "sandbox-large" in call[0]]
-CALLS = [call for call in GOVERNED if call not in ABOUT_OBJECTS]
+OF_A_FILE = [call for call in GOVERNED if call[2] == "openai_batches"]  # that the caller has uploaded
+CALLS = [call for call in GOVERNED if call not in ABOUT_OBJECTS and call not in OF_A_FILE]
 PAID = [call for call in CALLS if call[2] not in NOTHING_TAKEN]
 LISTED = (
     "/models",
@@ -114,7 +118,6 @@ ELSEWHERE = [
     *(
         "/v1/responses/compact",
         "/v1/responses/input_tokens",
-        "/v1/batches",
         "/v1/uploads",
     ),
     *("/v1/images", "/v1/images/generations/1", "/v1/audio", "/v1/audio/voices", "/v1/videos", "/v1/realtime"),
@@ -219,6 +222,34 @@ def test_what_is_about_an_object_sends_nothing_for_whoever_has_not_made_it(
     assert (said.status, said.headers["x-comptroller-refusal"]) == (404, "object_not_found")
     assert row_of(gateway, said.call_id)["refusal"] == "object_not_found"
     assert sandbox.requests() == []
+
+
+def uploaded(gateway: GatewayProcess, credential: str) -> Any:
+    """A batch of a file that whoever has this credential has uploaded."""
+    line = {"custom_id": "one", "method": "POST", "url": "/v1/chat/completions", "body": chat()}
+    file = {"file": json.dumps(line).encode(), "purpose": "batch"}
+    said = send(gateway, credential, "openai_files", file, "/v1/files", "POST")
+    assert said.status == 200, said
+    named = json.loads(said.body)["id"]
+    return {"input_file_id": named, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+
+
+@pytest.mark.parametrize(("path", "method", "dialect"), OF_A_FILE)
+def test_a_batch_of_a_file_holds_and_charges_for_whoever_uploaded_it_and_nobody_else(
+    gateway: GatewayProcess, sandbox: SandboxProcess, path: str, method: str, dialect: str
+) -> None:
+    rich, poor = mint(gateway)["credential"], mint(gateway, "agent/poor")["credential"]
+    batch, own = uploaded(gateway, rich), uploaded(gateway, poor)
+    assert send(gateway, None, dialect, batch, path, method).status == 401
+    refusals = [send(gateway, poor, dialect, each, path, method) for each in (batch, own)]
+    assert [said.code for said in refusals] == ["object_unknown", "budget_exhausted"]
+    assert {line["surface"] for line in sandbox.requests()} == {"files"}
+    said = send(gateway, rich, dialect, batch, path, method)
+    assert said.status == 200, said
+    row = settled_row(gateway, said.call_id)
+    (line,) = [each for each in sandbox.settled() if int(each["charge_nanos"])]
+    assert line["client_request_id"] == f"{row['id']}.1"
+    assert 0 < int(line["charge_nanos"]) == nanos(row["charge_usd"]) <= nanos(row["held_usd"])
 
 
 @pytest.mark.parametrize(("path", "method", "dialect"), PAID)
