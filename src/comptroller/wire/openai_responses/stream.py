@@ -98,6 +98,11 @@ class StreamMeter(EventMeter[_Event]):
         return not self._may_hold_content(self._splitter.rest())
 
     @property
+    def pending(self) -> bool:
+        """Whether the provider goes on with a response in the background, should the stream end here."""
+        return self.object_id is not None and not self.done
+
+    @property
     def seen_output_tokens(self) -> int:
         """No fewer tokens than were visible so far: a byte is a token at most, and each item has a few more.
 
