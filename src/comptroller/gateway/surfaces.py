@@ -65,7 +65,7 @@ DEFERRING: Mapping[str, Deferring] = {
 # POST alone. What several have is as it is the first one's.
 CALLS: Mapping[str, Dialect] = {
     call.replace("/", f"{prefix}/", 1): dialect
-    for family, calls in reversed(_FAMILIES.items())
+    for family, calls in reversed(list(_FAMILIES.items()))
     for prefix in ("", f"/{family}")
     for call, dialect in calls.items()
 }

@@ -30,7 +30,7 @@ from comptroller.sandbox.media.hearing import HearingSurface
 from comptroller.sandbox.media.images import ImagesSurface
 from comptroller.sandbox.media.speech import SpeechSurface
 from comptroller.sandbox.messages import answers as messages_answers
-from comptroller.sandbox.messages.batches import BatchesSurface, batch_acts
+from comptroller.sandbox.messages import batches as message_batches
 from comptroller.sandbox.messages.count import CountSurface
 from comptroller.sandbox.messages.surface import MessagesSurface
 from comptroller.sandbox.moderations import ModerationsSurface
@@ -169,16 +169,17 @@ class SandboxApp:
 
     def _batch_methods(self, path: str, *, gemini: bool) -> dict[str, Handler]:
         """What stands behind the batches of an API."""
-        surface = gemini_batches.BatchesSurface if gemini else BatchesSurface
-        acts = gemini_batches.batch_acts(path) if gemini else batch_acts(path)
-        found = {method: self._single(surface(*self._batching, *act)).serve for method, act in acts.items()}
-        if found or gemini:
-            return found
-        openai, parts = openai_batches, (*self._batching, self._files)
-        return {
-            method: self._single(openai.BatchesSurface(*parts, *act)).serve
-            for method, act in openai.batch_acts(path).items()
-        }
+        files = self._files
+        surfaces: dict[str, SingleSurface]
+        if gemini:
+            acts = gemini_batches.batch_acts(path)
+            surfaces = {each: gemini_batches.BatchesSurface(*self._batching, *act) for each, act in acts.items()}
+        elif acts := message_batches.batch_acts(path):
+            surfaces = {each: message_batches.BatchesSurface(*self._batching, *act) for each, act in acts.items()}
+        else:
+            acts = openai_batches.batch_acts(path)
+            surfaces = {each: openai_batches.BatchesSurface(*self._batching, files, *act) for each, act in acts.items()}
+        return {each: self._single(surface).serve for each, surface in surfaces.items()}
 
     def _file_methods(self, path: str) -> dict[str, Handler]:
         """What stands behind files, and below it."""

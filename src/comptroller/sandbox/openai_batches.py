@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -139,8 +139,7 @@ class BatchesSurface:
     def _said(self, batch: Batch) -> dict[str, object]:
         if batch.ended_at is not None and "files" not in batch.about:
             batch.about["files"] = self._results(batch)
-        files = batch.about.get("files", (None, None))
-        output, errors = files if isinstance(files, tuple) else (None, None)
+        output, errors = cast("tuple[str | None, str | None]", batch.about.get("files", (None, None)))
         done = batch.count("succeeded")
         failed = sum(1 for result in batch.results.values() if result.refusal is not None)
         return {

@@ -88,7 +88,7 @@ class OpenAIUpload(OpenAIObjects):
         request: AskedRequest,
         *,
         output_limit: int,
-        field: LimitField = "max_tokens",
+        field: str = "max_tokens",
         model: str | None = None,
     ) -> bytes:
         """As it came; of a batch every line with its own limit, and none above the model's."""
@@ -115,9 +115,10 @@ def _of_batch(parts: Sequence[Part], file: Part) -> BatchUpload | Refusal:
     return BatchUpload(asked, tuple(parts), read)
 
 
-def _rewritten(request: BatchUpload, output_limit: int, field: LimitField, model: str | None) -> bytes:
+def _rewritten(request: BatchUpload, output_limit: int, field: str, model: str | None) -> bytes:
     """The same form, with the lines as they leave."""
-    content = rewrite_file(request.file, output_limit=output_limit, field=field, model=model)
+    named: LimitField = "max_completion_tokens" if field == "max_completion_tokens" else "max_tokens"
+    content = rewrite_file(request.file, output_limit=output_limit, field=named, model=model)
     return write_form(request.parts, content)
 
 

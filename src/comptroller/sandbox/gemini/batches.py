@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -75,7 +75,7 @@ class BatchesSurface(GeminiSpoken):
             asked = _read(self._name, body)
             tasks = [self._task(number, each) for number, each in enumerate(asked.input_config.requests.requests)]
             arrival = arrival_of(headers, "batched_gemini")
-            about = {
+            about: dict[str, object] = {
                 "model": f"models/{self._name}",
                 "displayName": asked.display_name,
                 "metadata": [each.metadata for each in asked.input_config.requests.requests],
@@ -166,8 +166,7 @@ def _state(batch: Batch) -> str:
 
 def _responses(batch: Batch) -> list[dict[str, object]]:
     """In the order of the requests."""
-    metadata = batch.about["metadata"]
-    kept: list[Any] = list(metadata) if isinstance(metadata, list) else []
+    kept = cast("list[Any]", batch.about["metadata"])
     return [
         _response(batch.results[task.name]) | ({"metadata": given} if given is not None else {})
         for task, given in zip(batch.tasks, kept, strict=True)

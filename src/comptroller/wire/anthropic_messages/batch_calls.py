@@ -80,7 +80,7 @@ class AnthropicBatchResults(AnthropicBatch):
     def __init__(self) -> None:
         super().__init__("/results")
 
-    def read_answer(self, request: AskedRequest, body: bytes) -> BatchAnswer:  # type: ignore[override]
+    def read_answer(self, request: AskedRequest, body: bytes) -> BatchAnswer:
         """Nothing is said of the batch itself."""
         return BatchAnswer()
 

@@ -113,7 +113,8 @@ def read_report(body: bytes) -> Report | None:
 
 def _end(operation: _Operation) -> DeferredEnd | None:
     state = operation.metadata.state.rpartition("STATE_")[2]
-    return _ENDS.get(state, "completed" if operation.done else None)
+    end = _ENDS.get(state)
+    return "completed" if end is None and operation.done else end
 
 
 def _nothing_made(operation: _Operation) -> bool:

@@ -6,7 +6,6 @@ OpenAI takes nothing but for what is in a batch. Lists come from our records. So
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 import msgspec
 
@@ -58,7 +57,7 @@ class OpenAIBatches(OpenAISurface):
         request: AskedRequest,
         *,
         output_limit: int,
-        field: Literal["max_completion_tokens", "max_tokens"] | str = "",
+        field: str = "max_tokens",
         model: str | None = None,
     ) -> bytes:
         """As it came: the limits and the model stand in the file already."""
@@ -91,7 +90,7 @@ def _text(request: Mapping[str, object], name: str) -> str:
 
 
 # By path, with the method before it.
-BATCH_CALLS: Mapping[str, OpenAISurface] = {
+BATCH_CALLS: Mapping[str, OpenAIBatches | OpenAIBatch] = {
     PATH: OpenAIBatches(),
     f"GET {PATH}/{{name}}": OpenAIBatch("openai_batch", BATCH, PATH),
     f"{PATH}/{{name}}/cancel": OpenAIBatch("openai_batch", BATCH, PATH, "/cancel"),
