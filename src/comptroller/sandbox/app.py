@@ -87,7 +87,7 @@ class SandboxApp:
             "/audio/speech": {"POST": self._single(SpeechSurface()).serve},
             "/audio/transcriptions": {"POST": self._single(HearingSurface("transcriptions")).serve},
             "/audio/translations": {"POST": self._single(HearingSurface("translations")).serve},
-            "/responses": {"POST": self._story(ResponsesSurface(self._stored)).serve},
+            "/responses": {"POST": self._story(ResponsesSurface(self._stored, self._files)).serve},
             "/messages": {"POST": self._story(MessagesSurface()).serve},
             "/messages/count_tokens": {"POST": self._single(CountSurface()).serve},
             "/models": {"GET": self._list_models},

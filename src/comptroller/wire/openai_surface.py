@@ -131,5 +131,7 @@ def read_others(
             raise Invalid(f"The field {shown(name)} is not written as the API writes it.", name[:64], CASE)
         if name not in known:
             contents.read_unknown(value)
+    if contents.files:
+        raise Invalid("The request names something stored at the provider, and this route uses nothing stored.")
     fees = tuple(dict.fromkeys(switch.words for switch in switches if switch.fees))
     return Outside(tuple(dict.fromkeys((*contents.unbounded, *(switch.words for switch in switches)))), fees)

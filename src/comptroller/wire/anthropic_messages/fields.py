@@ -23,7 +23,6 @@ class ServerSide(msgspec.Struct, frozen=True):
 
 
 COMPACTION = "a compaction"
-STORED = "a stored conversation"
 _OTHER_MODEL = "another model than the one named"
 
 SERVER_SIDE: Mapping[str, ServerSide] = {

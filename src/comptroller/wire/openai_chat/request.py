@@ -12,6 +12,7 @@ import msgspec
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.pricing.rates import DEFAULT_TIER
 from comptroller.core.refusal import Refusal
+from comptroller.core.work.stored import uses
 from comptroller.wire.body import is_array, is_object, json_name, read_object, shown
 from comptroller.wire.checks import (
     Invalid,
@@ -24,7 +25,7 @@ from comptroller.wire.checks import (
     punctuation,
     word,
 )
-from comptroller.wire.openai_chat.contents import Contents, read_tools
+from comptroller.wire.openai_chat.contents import Contents, names_in, read_tools
 from comptroller.wire.openai_chat.fields import (
     KNOWN_FIELDS,
     OTHER_NAMES,
@@ -105,6 +106,7 @@ def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], body_byte
         return Asked(
             model, stream, text_tokens, contents.images, 1, limit, audio_input=contents.audio,
             long_cache_writes=contents.long_cache, unbounded=contents.unbounded, hides_output=hides_output(request),
+            stored=uses(contents.files, "messages"),
         )  # fmt: skip
     tier, modalities = word(request, "service_tier", "auto"), _modalities(request)
     beside = (*((SEARCH,) if searches(model) else ()), *_tools(request, contents))
@@ -129,6 +131,7 @@ def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], body_byte
         fees=tuple(dict.fromkeys(fees)),
         usage_asked=usage_asked(request, stream),
         hides_output=hides_output(request),
+        stored=uses(contents.files, "messages"),
     )
 
 
@@ -142,6 +145,7 @@ def _read_names(request: dict[str, object], contents: Contents) -> list[ServerSi
             continue
         if name in SERVER_SIDE:
             if value is not None and value is not False and value != []:
+                contents.files += names_in({name: value})
                 switches.append(SERVER_SIDE[name])
         elif name in OTHER_NAMES:
             if value is not None:
