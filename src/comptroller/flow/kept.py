@@ -78,6 +78,8 @@ class Kept:
 
     def _drop(self, each: StoredObject | None) -> None:
         """Its items go with it; one that two are said to have stays nobody's."""
-        for item in each.items.split() if each is not None else ():
+        if each is None:
+            return
+        for item in each.items.split():
             if self._items.get(item) == each.id:
                 del self._items[item]

@@ -11,6 +11,7 @@ from comptroller.core.pricing.rates import DEFAULT_TIER, Rates, tier_name
 from comptroller.core.pricing.usage import Usage
 from comptroller.flow.attempt import Attempt
 from comptroller.flow.gate import Gate
+from comptroller.flow.presume import most, seen, told
 from comptroller.flow.records import BoundChanged, Finding
 from comptroller.flow.reservation import Reservation
 from comptroller.flow.slices import amounts, size_key
@@ -37,14 +38,15 @@ def settle(gate: Gate, reservation: Reservation, attempt: Attempt) -> Receipt:
     exact = _exact(reservation, usage, rates)
     done = settlement(
         attempt.phase,
-        reservation.hold.amounts,
+        most(reservation, attempt),
         exact=exact,
-        seen=_seen(reservation, attempt),
+        seen=seen(reservation, attempt),
+        told=told(reservation, attempt, rates),
         # What a redirect did is not known to anybody: only errors that say so are free.
         bills_errors=reservation.decision.provider.bills_errors or (attempt.status or 0) < 500,
     )
     bounded = reservation.bounded and not reservation.request.asked.fees
-    overrun = bounded and done.end == "posted" and done.posted.exceeds(reservation.hold.amounts)
+    overrun = bounded and done.posted.exceeds(reservation.hold.amounts)
     ran_ahead = _ran_ahead(attempt, done)
     gate.tree.settle(reservation.attempt_id, done.posted)
     _close(gate, reservation, attempt)
@@ -98,20 +100,6 @@ def _unpriced(reservation: Reservation, usage: Usage, rates: Rates) -> tuple[str
     return unpriced(usage, rates, images_sent=asked.may_hold_images, sound=asked.sound)
 
 
-def _seen(reservation: Reservation, attempt: Attempt) -> Amounts | None:
-    """A bound of what was billed until we stopped: what came plus the tail. None if that cannot be known."""
-    provider, model = reservation.decision.provider, reservation.decision.model
-    if not provider.abort_stops_billing or provider.tail_tokens is None or not model.visible_output:
-        return None
-    if reservation.request.asked.hides_output:
-        return None
-    if not reservation.request.asked.stream or (attempt.meter is None and attempt.phase != "written"):
-        return None
-    came = attempt.meter.seen_output_tokens if attempt.meter is not None else 0
-    bound = reservation.estimate if attempt.lease is None else attempt.lease.bound
-    return amounts(bound, came + provider.tail_tokens * bound.choices)
-
-
 def _ran_ahead(attempt: Attempt, done: Settlement) -> bool:
     """Whether what is presumed for a stream in slices may be too low: more of it came than was held."""
     lease, meter = attempt.lease, attempt.meter
@@ -131,9 +119,10 @@ def _remember(gate: Gate, reservation: Reservation, attempt: Attempt, usage: Usa
     """What this prompt was billed as bounds the next one that extends it. Not where we changed more than the limit."""
     asked, session = reservation.request.asked, reservation.caller.session.id
     if overrun:
-        gate.prefixes.forget(session)
+        if reservation.spared_tokens:
+            gate.prefixes.distrust(session)
         return
-    unchanged = asked.output_limit is None or reservation.output_limit == asked.output_limit
+    unchanged = reservation.output_limit == reservation.estimate.wanted_output_tokens
     if asked.prompt is not None and usage is not None and attempt.outcome == "completed" and unchanged:
         provider = reservation.decision.provider.name
         gate.prefixes.remember(session, provider, reservation.decision.sent_as, asked.prompt, usage.input_tokens)
@@ -150,6 +139,11 @@ def _overrun_events(
     now_ns = gate.clock.now_ns()
     bound = gate.bounds.get(key, reservation.decision.bound)
     whole = amounts(estimate, reservation.whole_output)
+    said = "Billed" if done.end == "posted" else "Charged, as nobody said what was billed,"
+    said += f" {billed.usd} nano-USD and {billed.tokens} tokens over a hold of {held.usd} and {held.tokens}; "
+    if billed.exceeds(whole) and not billed.exceeds(_by_its_bytes(reservation)):
+        said += "what was billed for a part of this prompt did not bound it: the bytes of its session's prompts do now."
+        return (Finding(now_ns, "overrun", reservation.call_id, bound.name, said),)
     if billed.exceeds(whole):
         bound = bound.after_overrun(whole, billed, estimate.factor_bp, now_ns)
         so = f"held at {bound.factor_bp / 10_000:.2f} times its bound from now on"
@@ -157,17 +151,21 @@ def _overrun_events(
         bound = bound.after_running_ahead(now_ns)
         so = "ahead of what it shows of its streams, so they are held in full for a day"
     gate.bounds[key] = bound
-    sentence = (
-        f"Billed {billed.usd} nano-USD and {billed.tokens} tokens over a hold of {held.usd} and {held.tokens}; "
-        f"{bound.name} is {so}{' and is quarantined' if bound.quarantined else ''}."
-    )
+    said += f"{bound.name} is {so}{' and is quarantined' if bound.quarantined else ''}."
     return (
         BoundChanged(
             now_ns, "gateway", "overrun", bound.provider, bound.model, bound.dialect,
             bound.overruns, bound.factor_bp, bound.quarantined, bound.last_overrun_ns,
         ),
-        Finding(now_ns, "overrun", reservation.call_id, bound.name, sentence),
+        Finding(now_ns, "overrun", reservation.call_id, bound.name, said),
     )  # fmt: skip
+
+
+def _by_its_bytes(reservation: Reservation) -> Amounts:
+    """The bound of a call if no part of its prompt had been metered before."""
+    estimate = reservation.estimate
+    whole = msgspec.structs.replace(estimate, input_tokens=estimate.input_tokens + reservation.spared_tokens)
+    return amounts(whole, reservation.whole_output)
 
 
 def _ahead_events(gate: Gate, reservation: Reservation, ran_ahead: bool) -> tuple[Finding, ...]:

@@ -85,13 +85,13 @@ class Story(Reception):
         if delivery.fault == "cut_before_headers":
             await delivery.generation.reach(delivery.strike_after or 0)
             return await delivery.exchange.link.cut(reset=delivery.reset)
-        if not order.stream:
+        if not order.stream or delivery.fault == "not_streamed":
             return await delivery.send_json()
         return await delivery.send_stream(control.tokens_per_chunk or config.tokens_per_chunk)
 
 
 def _usages(order: Order, fault: str) -> int:
     """How often usage is reported."""
-    if fault == "no_usage" or (order.stream and not order.usage_asked):
+    if fault in {"no_usage", "not_streamed"} or (order.stream and not order.usage_asked):
         return 0
     return 2 if fault == "usage_twice" else 1

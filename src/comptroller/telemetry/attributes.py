@@ -17,13 +17,13 @@ from comptroller.flow.door import CallerRequest
 from comptroller.flow.records import CallFacts, Settled
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/gen-ai-dev/1.42.0-dev"
-# What a dialect does, in the words of the conventions, where it is not "chat".
+# What a dialect does, where the conventions have a word for it.
 _OPERATIONS = {
+    "openai_chat": "chat",
+    "openai_responses": "chat",
     "openai_completions": "text_completion",
-    "openai_embeddings": "embeddings",
-    "openai_stored_responses": "stored_response",
+    "anthropic_messages": "chat",
     "gemini": "generate_content",
-    "gemini_embeddings": "embeddings",
 }
 # Whose format the telemetry of a dialect has, by the first word of its name: not always who serves the model, which is
 # comptroller.provider.
@@ -33,8 +33,8 @@ Value = str | int | float | bool
 
 
 def operation(dialect: str) -> str:
-    """What a call of this dialect does."""
-    return _OPERATIONS.get(dialect, "chat")
+    """What a call of this dialect does: in the words of the conventions, or those of its own name."""
+    return _OPERATIONS.get(dialect) or dialect.partition("_")[2]
 
 
 def of_client(request: CallerRequest) -> dict[str, Value]:

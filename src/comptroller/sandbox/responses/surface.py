@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -66,11 +67,12 @@ class ResponsesSurface:
         """The contents of the files that parts of the input name. Raises ApiError (400)."""
         found: list[Segment] = []
         for _, raw in read.items:
-            content = msgspec.json.decode(raw).get("content")
-            for part in content if isinstance(content, list) else ():
+            content: Any = msgspec.json.decode(raw).get("content")
+            parts: list[dict[str, Any]] = content if isinstance(content, list) else []
+            for part in parts:
                 if "file_id" not in part:
                     continue
-                file = self._files.find(key, part["file_id"])
+                file = self._files.find(key, str(part["file_id"]))
                 if file is None:
                     raise invalid(f"Files ['{part['file_id']}'] were not found.", param="input")
                 if part["type"] == "input_file":

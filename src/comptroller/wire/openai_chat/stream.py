@@ -9,7 +9,7 @@ import msgspec
 from comptroller.core.pricing.usage import Usage
 from comptroller.wire.event_stream import EventSplitter, EventTooLarge, event_data, event_name
 from comptroller.wire.openai_chat.ending import cut_short
-from comptroller.wire.openai_chat.usage import read_usage
+from comptroller.wire.openai_chat.usage import read_usage, tells_writes
 from comptroller.wire.reported import read_name
 
 # Billed and never shown: role and end mark of a choice; the frame of a tool call (recorded: 33 tokens for two).
@@ -18,6 +18,15 @@ _TOKENS_PER_TOOL_CALL = 24
 
 # Keys of a delta that carry no generated text.
 _NOT_TEXT = frozenset({"role", "id", "type", "index", "tool_call_id", "object", "format", "expires_at"})
+
+# The same for a whole event, of which nothing was found where this API has its text.
+_NOT_TEXT_ANYWHERE = _NOT_TEXT | frozenset(
+    {
+        *("created", "model", "system_fingerprint", "service_tier", "usage", "x_groq", "provider", "obfuscation"),
+        *("finish_reason", "native_finish_reason", "stop_reason", "logprobs", "error", "request_id", "trace_id"),
+        *("content_filter_results", "prompt_filter_results", "content_filter_offsets", "citations", "search_results"),
+    }
+)
 
 _OTHER_TEXT_KEYS = ("text", "message")  # where servers put it that stream in another shape
 
@@ -60,6 +69,7 @@ class StreamMeter:
         self._unreadable = False  # from here on the stream passes unread
         self._alone = False  # the usage came in a chunk of its own
         self._stale = False  # content came after the chunk that reported the usage
+        self._writes_told = False
         self._text_bytes = 0
         self._choices: set[int] = {0}
         self._finished: set[int] = set()  # those that came to their end
@@ -90,7 +100,10 @@ class StreamMeter:
     @property
     def input_usage(self) -> Usage | None:
         """The input side, as soon as a report has told it: some servers report with every chunk."""
-        return None if self.usage is None else self.usage.input_side
+        if self.usage is None:
+            return None
+        told = self.usage.input_side  # and until cache writes are told, all that can have been written counts as that
+        return told if self._writes_told else told.all_written(long=self._long_cache)
 
     def cut_short(self) -> bytes:
         """The events with which this stream ends after what was passed on, as at the output limit of the provider.
@@ -153,7 +166,7 @@ class StreamMeter:
             except (ValueError, RecursionError):
                 pass  # other fields or data lines follow, or it is malformed
             else:
-                return self._read(chunk)
+                return self._read(chunk, event)
         return self._read_any(event)
 
     def _read_any(self, event: bytes) -> bool:
@@ -169,13 +182,13 @@ class StreamMeter:
         if chunk is None:
             self.malformed = True
             return True
-        return self._read(chunk)
+        return self._read(chunk, event)
 
-    def _read(self, chunk: _Chunk) -> bool:
+    def _read(self, chunk: _Chunk, event: bytes) -> bool:
         """Take a chunk's facts; whether it goes on. Every event comes through here, so this is written for speed."""
         if chunk.model != self._model or chunk.service_tier != self._tier:
             self._read_names(chunk)
-        choices, reported = chunk.choices, chunk.usage
+        choices, reported, before = chunk.choices, chunk.usage, self._text_bytes
         if choices.__class__ is list:
             for choice in choices:
                 if choice.__class__ is dict:
@@ -188,6 +201,8 @@ class StreamMeter:
             self.error = self.error or bool(chunk.x_groq.get("error"))
         if chunk.error:
             self.error = True
+        if self._text_bytes == before:
+            self._look_elsewhere(event)
         if not reported:
             return True
         alone = not choices and not chunk.error
@@ -243,12 +258,32 @@ class StreamMeter:
             elif value.__class__ is list:
                 waiting += value
 
+    def _look_elsewhere(self, event: bytes) -> None:
+        """Count what an event holds under keys that nobody knows: a server may stream in a shape of its own.
+
+        A report that came before stands: what is no text of this API is not taken for more of the answer.
+        """
+        try:
+            waiting: list[Any] = [msgspec.json.decode(event_data(event) or b"null")]
+        except (ValueError, RecursionError):
+            return
+        while waiting:
+            value = waiting.pop()
+            if value.__class__ is str and value:
+                self.started = True
+                self._text_bytes += len(value.encode())
+            elif value.__class__ is dict:
+                waiting += [each for key, each in value.items() if key not in _NOT_TEXT_ANYWHERE]
+            elif value.__class__ is list:
+                waiting += value
+
     def _report(self, reported: Any, alone: bool) -> None:
         """Take a report: it covers the content of its own chunk and of all before it."""
         self.usage = read_usage(reported, self.service_tier, self._long_cache)
         self.usage_malformed = self.usage is None
         self._alone = alone
         self._stale = False
+        self._writes_told = self._writes_told or tells_writes(reported)
 
 
 def _may_hold_content(half: bytes) -> bool:

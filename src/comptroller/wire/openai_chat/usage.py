@@ -77,6 +77,12 @@ def read_usage(reported: Any, service_tier: str | None, long_cache: bool = False
     )
 
 
+def tells_writes(reported: Any) -> bool:
+    """Whether a report says how much was written to the cache, though it be nothing."""
+    details = reported.get("prompt_tokens_details") if reported.__class__ is dict else None
+    return details.__class__ is dict and details.get("cache_write_tokens") is not None
+
+
 def _cached_media(audio: int, images: int, cached: int, over: int) -> tuple[int, int]:
     """How much audio and how many images were read from the cache: as little as lets all parts fit into the input.
 
