@@ -34,6 +34,7 @@ class ResponsesOrder(Order):
     """The prompt without what is of this request alone."""
     items: tuple[object, ...] = ()
     """The input, as it is listed."""
+    background: bool = False
 
 
 class ResponsesSurface:
@@ -68,7 +69,7 @@ class ResponsesSurface:
         found: list[Segment] = []
         for _, raw in read.items:
             content: Any = msgspec.json.decode(raw).get("content")
-            parts: list[dict[str, Any]] = content if isinstance(content, list) else []
+            parts: Any = content if isinstance(content, list) else []
             for part in parts:
                 if "file_id" not in part:
                     continue
@@ -119,6 +120,7 @@ def read_order(read: Read, key: str, earlier: tuple[Segment, ...], files: tuple[
         key=key,
         conversation=(*earlier, *files, *read_input(read)),
         items=listed(read),
+        background=bool(request.background),
     )
 
 
