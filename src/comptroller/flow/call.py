@@ -30,6 +30,7 @@ from comptroller.flow.reservation import Reservation, Tried
 from comptroller.flow.reserve import make_durable, reserve
 from comptroller.flow.settle import Receipt, settle
 from comptroller.flow.signal import note_health
+from comptroller.flow.tool_calls import limited
 
 
 async def govern(gate: Gate, dialect: Dialect, call_id: str, request: CallerRequest, reply: Reply) -> None:
@@ -62,7 +63,7 @@ async def _read(
     body = await request.body()
     if isinstance(body, Refusal):
         return record_refusal(gate, request, dialect, call_id, caller, body)
-    read = dialect.read_request(body, request.head)
+    read = limited(caller.registry, dialect.read_request(body, request.head))
     if isinstance(read, Refusal):
         return record_refusal(gate, request, dialect, call_id, caller, read, body=body)
     place = find_place(gate, dialect, caller, request, read.asked)

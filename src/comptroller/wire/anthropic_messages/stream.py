@@ -8,7 +8,7 @@ import msgspec
 
 from comptroller.core.pricing.usage import Usage
 from comptroller.wire.anthropic_messages.ending import cut_short
-from comptroller.wire.anthropic_messages.usage import Reported, merge, read_input, read_usage
+from comptroller.wire.anthropic_messages.usage import Reported, merge, read_input, read_usage, says_zero
 from comptroller.wire.body import is_array, is_object
 from comptroller.wire.event_stream import EventSplitter, EventTooLarge, event_data, event_name
 from comptroller.wire.reported import read_name
@@ -187,7 +187,9 @@ class StreamMeter:
             return
         if is_object(reported):
             self._usage = merge(self._usage, reported)
-            self.reported = read_usage(self._usage, self._hour_cache)
+            # A head of zeros is a stand-in; an end of zeros that nothing contradicts is a report.
+            said = reported if "input_tokens" not in self._usage and says_zero(reported) else self._usage
+            self.reported = read_usage(said, self._hour_cache)
         else:
             self.reported = None
         self.usage_malformed = self.reported is None

@@ -43,6 +43,19 @@ class ResponsesRequest(msgspec.Struct, frozen=True, gc=False):
     asked: Asked
     fields: dict[str, msgspec.Raw]
 
+    def with_tool_calls(self, most: int) -> ResponsesRequest:
+        """The same with no more calls of the provider's own tools than this; the smaller limit counts.
+
+        `most` is at most MOST_TOOL_CALLS. The limit is about tools that run at the provider, and not about functions of
+        the caller.
+        """
+        said = self.fields.get("max_tool_calls")
+        asked = None if said is None else msgspec.json.decode(said, type=int | None)
+        if asked and asked <= most:
+            return self
+        limited = read_request(_ENCODER.encode({**self.fields, "max_tool_calls": most}))
+        return limited if isinstance(limited, ResponsesRequest) else self
+
 
 def read_request(body: bytes) -> ResponsesRequest | Refusal:
     """Read and check a request body; `request_invalid` names the field and what was expected there.
@@ -105,6 +118,7 @@ def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], items: It
         stored=stored_use(request),
         shortened=request.get("truncation") not in (None, "disabled"),
         hides_output=hides_output(request),
+        searching=bool(offered.limited),
     )  # fmt: skip
 
 
