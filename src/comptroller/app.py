@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -50,7 +50,7 @@ from comptroller.gateway.proxies import client_address
 from comptroller.gateway.routes import Routes
 from comptroller.gateway.serving import Listener
 from comptroller.gateway.supervisor import Supervisor
-from comptroller.gateway.surfaces import APIS, CALLS
+from comptroller.gateway.surfaces import APIS, CALLS, LISTS
 from comptroller.settings import Address, Settings, SettingsError, load_settings, read_policies, read_text
 from comptroller.shipped import ShippedBook
 from comptroller.store.admin_token import open_admin_token
@@ -64,7 +64,7 @@ from comptroller.telemetry.loop_lag import watch_loop
 from comptroller.telemetry.readings import Sources
 from comptroller.telemetry.telemetry import Telemetry, trace_faults
 
-ROUTES = Routes(CALLS, APIS, [(route.method, route.path) for route in caller_api.ROUTES])
+ROUTES = Routes(CALLS, APIS, [(route.method, route.path) for route in caller_api.ROUTES], LISTS)
 _HEALTH = frozenset({"/healthz", "/readyz"})
 _METRICS = "/metrics"
 _FLUSH_MOST_S = 10.0
@@ -74,6 +74,7 @@ Asgi = Callable[..., Any]
 
 
 OnReady = Callable[["House"], Awaitable[None]]
+"""Greets whoever watches, and says what there is to say of providers."""
 
 
 @dataclass
@@ -90,6 +91,7 @@ class House:
     admin: Asgi
     outside: Outside
     sources: Sources
+    warnings: Sequence[str]  # about providers
     lost: int = 0  # events that were not on disk when the store was closed
 
 
@@ -138,8 +140,6 @@ async def _join(
     clock = SystemClock(store.last_journalled_ns)
     keyring = open_keyring(settings.state, current.organization.trust_domain, clock.now_ns())
     providers = build_providers(settings.providers, environ)
-    for sentence in providers.warnings if listening else ():
-        telemetry.log.say("provider", {"message": sentence})
     live = {session.id: session for session in await store.live_sessions(clock.now_ns())}
     stops = Stops(await store.stops_in_force())
     egress = Egress()
@@ -185,7 +185,8 @@ async def _join(
     admin = api.build(office, outside)
     sources = Sources(gate, telemetry.tally, store.journal, egress, telemetry.log.counts, ready, __version__)
     door = Door(gate, ROUTES, ready, caller_api.CallerApi(office), settings.trusted_proxies)
-    return House(settings, environ, telemetry, store, gate, office, door, admin, outside, sources)
+    warnings = providers.warnings
+    return House(settings, environ, telemetry, store, gate, office, door, admin, outside, sources, warnings)
 
 
 def _outside(settings: Settings) -> Outside:
@@ -298,6 +299,8 @@ async def _serve(settings: Settings, on_ready: OnReady | None) -> int:
         if certificates or not sys.stdin.isatty():  # else SIGHUP is a terminal that was closed: it ends the process
             beside.append(asyncio.create_task(renew_forever(tuple(certificates.values()), house.telemetry.log.say)))
         collector.calm()
+        for sentence in house.warnings if on_ready is None else ():
+            house.telemetry.log.say("provider", {"message": sentence})
         _say_started(house)
         supervisor.say("READY=1")
         if on_ready is not None:

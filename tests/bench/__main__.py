@@ -12,7 +12,19 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.bench import calls, growth, latency, litellm, machine, profile, starvation, stops, streams
+from tests.bench import (
+    calls,
+    first_byte,
+    growth,
+    latency,
+    litellm,
+    machine,
+    profile,
+    starvation,
+    stops,
+    stored,
+    streams,
+)
 from tests.bench.figures import Figure
 from tests.bench.load import LoadFailed
 from tests.bench.page import publish
@@ -25,6 +37,8 @@ PARTS: Mapping[str, Callable[[Bench], list[Figure]]] = {
     calls.PART: calls.measure,
     latency.PART: latency.measure,
     streams.PART: streams.measure,
+    first_byte.PART: first_byte.measure,
+    stored.PART: stored.measure,
     starvation.PART: starvation.measure,
     stops.PART: stops.measure,
     growth.IDENTITIES: growth.measure_identities,
@@ -79,15 +93,16 @@ def _measure(bench: Bench, parts: Sequence[str]) -> tuple[list[Figure], list[str
 def _bench(
     chosen: argparse.Namespace, scratch: Path, cores: machine.Cores, port: int, console: Console, stack: ExitStack
 ) -> Bench:
-    quick = bool(chosen.quick)
+    quick = bool(chosen.quick or chosen.smoke)
     return Bench(
         folder=scratch,
         cores=cores,
         provider_port=port,
-        rounds=chosen.rounds or (2 if quick else 7),
-        round_s=chosen.seconds or (0.4 if quick else 3.0),
+        rounds=chosen.rounds or (1 if chosen.smoke else 2 if quick else 7),
+        round_s=chosen.seconds or (0.2 if chosen.smoke else 0.4 if quick else 3.0),
         warm_up_s=0.2 if quick else 1.0,
         quick=quick,
+        smoke=bool(chosen.smoke),
         identities=(10, 1_000) if quick else (10, 1_000, 10_000, 100_000),
         most_identities=chosen.identities or (1_000 if quick else 10_000),
         past_calls=chosen.calls or (2_000 if quick else 1_000_000),
@@ -106,6 +121,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"some of: {', '.join(PARTS)} (default: all)")
     parser.add_argument("--quick", action="store_true", help="a minute or so: fewer and shorter rounds, small stores")
+    parser.add_argument(
+        "--smoke", action="store_true", help="once through everything: it runs, its numbers mean nothing"
+    )
     parser.add_argument("--rounds", type=int, help="of each contestant, in turn (default 7; quick 2)")
     parser.add_argument("--seconds", type=float, help="of each round under load (default 3; quick 0.4)")
     parser.add_argument("--identities", type=int, help="the largest registry (default 10,000; quick 1,000)")

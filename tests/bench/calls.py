@@ -10,7 +10,7 @@ import uvloop
 from tests.bench import litellm
 from tests.bench.figures import Aim, Figure, ratios
 from tests.bench.load import closed_loop
-from tests.bench.machine import cpu_ns, user_and_system_s, wait_quiet, written_bytes
+from tests.bench.machine import cpu_ns, user_and_system_s, written_bytes
 from tests.bench.run import Bench
 from tests.bench.servers import DURABILITIES, Contestant
 
@@ -45,20 +45,18 @@ def measure(bench: Bench) -> list[Figure]:
 def in_turn(bench: Bench, contestants: Sequence[Contestant]) -> dict[str, Rounds]:
     """A B C A B C ...: what disturbs the machine for a while disturbs all of them."""
     rounds = {each.name: Rounds() for each in contestants}
-    for each in contestants:
-        _load(each, bench.warm_up_s)
-        catch_up(each)
+    bench.warm_up(contestants, _load)
     for number in range(bench.rounds):
         for each in contestants:
-            _round(each, bench.round_s, rounds[each.name])
+            _round(bench, each, rounds[each.name])
             bench.say(f"  round {number + 1}: {each.name}: {_last(rounds[each.name])}")
     return rounds
 
 
-def _round(contestant: Contestant, seconds: float, rounds: Rounds) -> None:
+def _round(bench: Bench, contestant: Contestant, rounds: Rounds) -> None:
     written, split, before = written_bytes(contestant.pid), user_and_system_s(contestant.pid), cpu_ns(contestant.pid)
-    calls, took_s, at_end = _load(contestant, seconds)
-    catch_up(contestant)
+    calls, took_s, at_end = _load(contestant, bench.round_s)
+    bench.catch_up(contestant)
     after, later = cpu_ns(contestant.pid), user_and_system_s(contestant.pid)
     system_s = later[1] - split[1]
     rounds.written_kib.append((written_bytes(contestant.pid) - written) / calls / 1024)
@@ -73,12 +71,6 @@ def _load(contestant: Contestant, seconds: float) -> tuple[int, float, int]:
     load = uvloop.run(closed_loop(contestant.port, contestant.requests("bench-answer"), CONNECTIONS, seconds))
     load.checked(contestant.name)
     return load.calls, load.seconds, cpu_ns(contestant.pid)
-
-
-def catch_up(contestant: Contestant) -> None:
-    """Let it do what it put off: that belongs to the calls which caused it."""
-    if contestant.puts_off:
-        wait_quiet(contestant.pid)
 
 
 def _last(rounds: Rounds) -> str:

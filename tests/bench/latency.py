@@ -36,14 +36,13 @@ class Rounds:
 
 def measure(bench: Bench) -> list[Figure]:
     direct = Contestant("direct", bench.provider_port, ["nobody"], os.getpid())
-    with _syncs(bench.folder / "synced") as sync:
+    with syncs(bench.folder / "synced") as sync:
         return _figures(*_in_turn(bench, [direct, *map(bench.ours, DURABILITIES), *bench.nginx()], sync))
 
 
 def _in_turn(bench: Bench, ways: list[Contestant], sync: Callable[[], Rounds]) -> tuple[dict[str, Rounds], Rounds]:
     found, synced = {each.name: Rounds() for each in ways}, Rounds()
-    for each in ways:
-        _load(each, bench.warm_up_s)
+    bench.warm_up(ways, _load)
     for number in range(bench.rounds):
         once = sync()
         synced.add(once.p50[0], once.p90[0])
@@ -61,7 +60,7 @@ def _load(way: Contestant, seconds: float) -> Load:
 
 
 @contextmanager
-def _syncs(path: Path) -> Iterator[Callable[[], Rounds]]:
+def syncs(path: Path) -> Iterator[Callable[[], Rounds]]:
     """What the disk takes: a page appended to a file and synced, at the rate at which calls come."""
     descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
 
@@ -90,14 +89,14 @@ def _figures(found: dict[str, Rounds], synced: Rounds) -> list[Figure]:
         Figure(PART, "direct, without a gateway, p50", "ms", direct.p50),
     ]
     for name, each in found.items():
-        added50, added90 = _beyond(each.p50, direct.p50), _beyond(each.p90, direct.p90)
+        added50, added90 = beyond(each.p50, direct.p50), beyond(each.p90, direct.p90)
         figures.append(Figure(PART, f"added p50: {name}", "ms", added50))
         figures.append(Figure(PART, f"added p90: {name}", "ms", added90))
         if name.startswith("comptroller"):
-            above = _beyond(added50, synced.p50)
+            above = beyond(added50, synced.p50)
             figures.append(Figure(PART, f"added p50 above a sync: {name}", "ms", above, OVER_SYNC))
     return figures
 
 
-def _beyond(these: list[float], those: list[float]) -> list[float]:
+def beyond(these: list[float], those: list[float]) -> list[float]:
     return [this - that for this, that in zip(these, those, strict=True)]

@@ -26,6 +26,7 @@ class Load:
     calls: int = 0
     seconds: float = 0.0
     latencies_ns: list[int] = field(default_factory=list[int])
+    first_ns: list[int] = field(default_factory=list[int])  # until the first word of the answer was there
     wrong: Counter[str] = field(default_factory=Counter[str])
 
     @property
@@ -33,14 +34,21 @@ class Load:
         return self.calls / self.seconds
 
     def percentile_ms(self, share: float) -> float:
-        ordered = sorted(self.latencies_ns)
-        return ordered[min(len(ordered) - 1, int(len(ordered) * share))] / 1e6
+        return _percentile_ms(self.latencies_ns, share)
+
+    def first_percentile_ms(self, share: float) -> float:
+        return _percentile_ms(self.first_ns, share)
 
     def checked(self, who: str) -> "Load":
         """Itself, if every answer was right. Raises LoadFailed."""
         if self.wrong or not self.calls:
             raise LoadFailed(f"{who}: {self.calls} right answers, {sum(self.wrong.values())} wrong: {self.wrong}")
         return self
+
+
+def _percentile_ms(taken_ns: Sequence[int], share: float) -> float:
+    ordered = sorted(taken_ns)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] / 1e6
 
 
 class Caller(asyncio.Protocol):
@@ -52,7 +60,7 @@ class Caller(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._pending = b""
         self._waiting = self._leaving = False
-        self._sent_ns = 0
+        self._sent_ns = self._first_ns = 0
         self.gone = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -66,12 +74,15 @@ class Caller(asyncio.Protocol):
     def ask(self, request: bytes) -> None:
         assert self._transport is not None
         self._waiting = True
+        self._first_ns = 0
         self._sent_ns = time.perf_counter_ns()
         self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
         if self._pending:
             data = self._pending + data
+        if not self._first_ns and MARK in data:
+            self._first_ns = time.perf_counter_ns()
         if not _is_whole(data):
             self._pending = data
             return
@@ -81,6 +92,7 @@ class Caller(asyncio.Protocol):
         if data.startswith(_OK) and MARK in data:
             load.calls += 1
             load.latencies_ns.append(time.perf_counter_ns() - self._sent_ns)
+            load.first_ns.append(self._first_ns - self._sent_ns)
         else:
             load.wrong[data[:400].decode(errors="replace")] += 1
         if self._leaving:

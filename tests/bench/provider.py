@@ -1,8 +1,9 @@
 """A provider that costs next to nothing: fixed answers over raw sockets, in a process of its own.
 
 `python -m tests.bench.provider` prints its port. What is answered depends on the model that is asked for:
-`bench-answer` gets a whole answer; `bench-burst` a stream as fast as it can be sent; `bench-paced` one of 50 events
-a second; `bench-drip` one of ten words a second that never ends; `bench-open` a stream that says one word and then
+`bench-answer` gets a whole answer, `bench-response` one of Responses with an id of its own; `bench-brief` a stream
+that is over soon after its first word; `bench-burst` one as fast as it can be sent; `bench-paced` one of 50 events a
+second; `bench-drip` one of ten words a second that never ends; `bench-open` a stream that says one word and then
 nothing more.
 """
 
@@ -19,10 +20,12 @@ BURST_EVENTS = 200
 PACED_EVENTS_PER_S = 50
 PACED_EVENTS = 100
 DRIPS_PER_S = 10
+BRIEF_S = 0.01
 _PHASES = 7  # streams that begin together do not speak at the same instant
 
 MARK = b"All accounts balance."
 _USAGE = {"prompt_tokens": 23, "completion_tokens": 12, "total_tokens": 35}
+_DIGITS = 12
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 
 
@@ -45,6 +48,30 @@ def _answer() -> bytes:
     return _head("application/json", len(text)) + text
 
 
+def _response() -> tuple[bytes, bytes]:
+    """An answer of Responses: what comes before its number, and what after it."""
+    text = {"type": "output_text", "text": MARK.decode() * 5, "annotations": []}
+    usage = {
+        "input_tokens": 23,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens": 12,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": 35,
+    }
+    body = {
+        "id": "resp_NUMBER",
+        "object": "response",
+        "created_at": 1790000000,
+        "status": "completed",
+        "model": "bench-response",
+        "output": [{"type": "message", "id": "msg_1", "status": "completed", "role": "assistant", "content": [text]}],
+        "usage": usage,
+    }
+    sent = json.dumps(body).replace("NUMBER", " " * _DIGITS).encode()
+    before, after = sent.split(b" " * _DIGITS)
+    return _head("application/json", len(sent)) + before, after
+
+
 def _chunk(body: bytes) -> bytes:
     return f"{len(body):x}\r\n".encode() + body + b"\r\n"
 
@@ -62,6 +89,7 @@ def _event(model: str, delta: dict[str, str], finish: str | None, usage: object)
 
 
 WHOLE = _answer()
+_BEFORE_NUMBER, _AFTER_NUMBER = _response()
 STREAM_HEAD = _head("text/event-stream", None)
 FIRST = _event("bench-stream", {"role": "assistant", "content": MARK.decode()}, None, None)
 WORD = _event("bench-stream", {"content": " balance"}, None, None)
@@ -73,6 +101,7 @@ LAST = (
 )
 _WITHOUT_END = 1_000_000_000  # words
 _seen = count()
+_numbers = count()
 
 
 class Provider(asyncio.Protocol):
@@ -106,6 +135,11 @@ class Provider(asyncio.Protocol):
         assert self._transport is not None
         if b'"bench-answer"' in request:
             self._transport.write(WHOLE)
+        elif b'"bench-response"' in request:
+            self._transport.write(_BEFORE_NUMBER + b"%0*d" % (_DIGITS, next(_numbers)) + _AFTER_NUMBER)
+        elif b'"bench-brief"' in request:
+            self._transport.write(STREAM_HEAD + FIRST)
+            self._next(0, None, first_s=BRIEF_S)
         elif b'"bench-burst"' in request:
             self._transport.write(STREAM_HEAD + FIRST)
             self._next(BURST_EVENTS - 1, None)
@@ -122,10 +156,11 @@ class Provider(asyncio.Protocol):
     def _next(self, left: int, pause_s: float | None, *, first_s: float | None = None) -> None:
         """The next word after a pause, or at once when the loop comes round."""
         loop = asyncio.get_running_loop()
-        if pause_s is None:
+        wait_s = pause_s if first_s is None else first_s
+        if wait_s is None:
             self._timer = loop.call_soon(self._say, left, None)
         else:
-            self._timer = loop.call_later(pause_s if first_s is None else first_s, self._say, left, pause_s)
+            self._timer = loop.call_later(wait_s, self._say, left, pause_s)
 
     def _say(self, left: int, pause_s: float | None) -> None:
         if self._transport is None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.bench import servers
-from tests.bench.machine import Cores
+from tests.bench.machine import Cores, wait_quiet
 from tests.bench.servers import Contestant
 
 
@@ -21,6 +21,7 @@ class Bench:
     round_s: float
     warm_up_s: float
     quick: bool
+    smoke: bool  # once through everything: numbers mean nothing, so nothing is warmed up or waited for
     identities: Sequence[int]  # sizes of registries
     most_identities: int
     past_calls: int  # recorded before the measurement
@@ -28,6 +29,17 @@ class Bench:
     say: Callable[[str], None]
     stack: ExitStack  # ends whoever was started
     _running: dict[str, Contestant] = field(default_factory=dict[str, Contestant])
+
+    def catch_up(self, contestant: Contestant) -> None:
+        """Let it do what it put off: that belongs to the calls which caused it."""
+        if contestant.puts_off and not self.smoke:
+            wait_quiet(contestant.pid)
+
+    def warm_up(self, contestants: Sequence[Contestant], load: Callable[[Contestant, float], object]) -> None:
+        """Load each of them for a while that does not count."""
+        for each in () if self.smoke else contestants:
+            load(each, self.warm_up_s)
+            self.catch_up(each)
 
     def ours(self, durability: str) -> Contestant:
         """The gateway, the same one for every part that is content with one which has worked before."""

@@ -35,9 +35,12 @@ class Contestant:
     credentials: Sequence[str]
     pid: int
     puts_off: bool = False  # does a part of its work later, when it is quiet
+    headers: str = ""  # further lines in the head of each request
 
     def requests(self, model: str, **fields: object) -> list[bytes]:
-        return [request(self.port, credential, model, **fields) for credential in self.credentials]
+        return [
+            request(self.port, credential, model, headers=self.headers, **fields) for credential in self.credentials
+        ]
 
 
 @contextmanager

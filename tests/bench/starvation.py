@@ -30,21 +30,36 @@ from tests.harness.toml import to_toml
 from tests.sandbox.process import SandboxProcess
 
 PART = "starvation"
-AGENTS = 50
-CALLS, CALLS_QUICK = 6, 2  # of each agent, one after the other
 ASKED = 32_000
-TOKENS_PER_S = 60
-FIRST_BYTE_S = 1.5
 TAIL = 64
 IN, OUT, READ, WRITE = 3_000, 15_000, 300, 3_750  # nano-USD a token
 USED = 300  # half of all answers have more
 AMPLE = "100000.00"
-_PACE = (
-    *("--tokens-per-s", str(TOKENS_PER_S), "--first-byte-delay-s", str(FIRST_BYTE_S)),
-    *("--answer-tokens", str(USED)),
-)
 SAMPLE_S = 0.02
 _WORDS = Path(__file__).read_text(encoding="utf-8").split()
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How many agents there are, and how fast everything goes."""
+
+    agents: int
+    calls: int  # of each agent, one after the other
+    tokens_per_s: int
+    first_byte_s: float
+    apart_s: float  # within which they begin
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """Of the sandbox."""
+        return (
+            *("--tokens-per-s", str(self.tokens_per_s), "--first-byte-delay-s", str(self.first_byte_s)),
+            *("--answer-tokens", str(USED)),
+        )
+
+
+RECORDED = Pace(agents=50, calls=6, tokens_per_s=60, first_byte_s=1.5, apart_s=5.0)
+QUICK = Pace(agents=10, calls=2, tokens_per_s=1_200, first_byte_s=0.2, apart_s=0.5)
 
 
 @dataclass
@@ -76,15 +91,15 @@ class Seen:
 
 
 def measure(bench: Bench) -> list[Figure]:
-    with SandboxProcess(*_PACE) as sandbox:
+    pace = QUICK if bench.quick else RECORDED
+    with SandboxProcess(*pace.arguments) as sandbox:
         os.environ.setdefault(KEY_VARIABLE, PROVIDER_KEY)
-        calls = CALLS_QUICK if bench.quick else CALLS
         runs: dict[str, Seen] = {}
 
         def run(name: str, limit: str, *, full: bool) -> Seen:
             sandbox.clear_cache()
             folder = bench.folder / f"starvation-{len(runs)}"
-            seen = runs[name] = uvloop.run(_run(folder, sandbox.url, limit, calls, full=full))
+            seen = runs[name] = uvloop.run(_run(folder, sandbox.url, limit, pace, full=full))
             bench.say(f"  {name}: {seen.calls} calls, {dict(sorted(seen.ends.items()))}, {seen.lowered} lowered")
             return seen
 
@@ -129,17 +144,18 @@ def _carried(name: str, seen: Seen) -> Figure:
     return Figure(PART, f"calls that were let in with their whole limit: {name}", "%", [100 * whole / every])
 
 
-async def _run(folder: Path, sandbox_url: str, limit: str, calls: int, *, full: bool) -> Seen:
+async def _run(folder: Path, sandbox_url: str, limit: str, pace: Pace, *, full: bool) -> Seen:
     seen = Seen()
     async with open_house(load_settings(_files(folder, sandbox_url, limit)), os.environ, listening=True) as house:
         listener = Listener(house.door, "127.0.0.1", 0, head_bytes=65_536, stalled_s=60.0)
         await listener.start()
         sampling = asyncio.create_task(_sample(house, seen))
-        agents = [_agent(house, listener.port, seen, number, calls, full=full) for number in range(AGENTS)]
+        agents = [_agent(house, listener.port, seen, number, pace, full=full) for number in range(pace.agents)]
         await asyncio.gather(*agents)
         sampling.cancel()
         await listener.stop()
         await house.gate.upstream.close()
+        await house.office.catch_up()
         for row in await house.office.ledger.calls(CallFilter()):
             usage = row.usage
             if usage is not None and row.charge is not None:
@@ -169,12 +185,12 @@ async def _sample(house: House, seen: Seen) -> None:
         then = now
 
 
-async def _agent(house: House, port: int, seen: Seen, number: int, calls: int, *, full: bool) -> None:
+async def _agent(house: House, port: int, seen: Seen, number: int, pace: Pace, *, full: bool) -> None:
     dice = random.Random(f"starvation/{number}")
     credential = (await mint(house.office, "agent/coder", None, "bench")).credential
     turns = [_message(dice, "user", dice.randrange(38_000, 80_000))]
-    await asyncio.sleep(dice.uniform(0, 5))  # sleep: agents do not begin together
-    for _ in range(calls):
+    await asyncio.sleep(dice.uniform(0, pace.apart_s))  # sleep: agents do not begin together
+    for _ in range(pace.calls):
         body = {
             "model": "sandbox-large",
             "max_tokens": ASKED,

@@ -1,28 +1,33 @@
-"""Streams: as fast as they go, at the pace of a model, and open with nothing to say."""
+"""Streams: as fast as they go, at the pace of a model, and open with nothing to say.
+
+They ask for as much output as the model can have, as coding agents do, and hold it in slices; the same ones hold it in
+full, and pass through nginx, in turn.
+"""
 
 import asyncio
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import cast
 
 import httptools
 import uvloop
 
-from tests.bench.calls import catch_up
 from tests.bench.figures import Aim, Figure, ratios
 from tests.bench.load import LoadFailed
-from tests.bench.machine import cpu_ns, memory_kib
+from tests.bench.machine import cpu_ns, memory_kib, written_bytes
 from tests.bench.provider import BURST_EVENTS, MARK, PACED_EVENTS, PACED_EVENTS_PER_S
 from tests.bench.run import Bench
 from tests.bench.servers import Contestant, comptroller, nginx, nginx_program
+from tests.bench.world import MOST_OUTPUT
 
 PART = "streams"
 BURSTS = 64
 PACED = 200
 OPEN = 1000
 OPEN_QUICK = 100
+FULL = "prefer: hold=full\r\n"
 _EVENT = b"data: {"
 _DONE = b"data: [DONE]"
 _GIVEN_UP_S = 60.0
@@ -102,12 +107,25 @@ class Listener(asyncio.Protocol):
         self._transport.abort()
 
 
+@dataclass
+class Rounds:
+    """What the rounds of one contestant came to."""
+
+    cpu_us: list[float] = field(default_factory=list[float])  # of an event
+    per_s: list[float] = field(default_factory=list[float])
+    written_kib: list[float] = field(default_factory=list[float])  # of a stream
+
+
 def measure(bench: Bench) -> list[Figure]:
-    contestants = [bench.ours("power"), *bench.nginx()]
-    paced = f"{PACED} at {PACED_EVENTS_PER_S} events/s"
+    sliced = bench.ours("power")
+    full = replace(sliced, name=f"{sliced.name}, held in full", headers=FULL)
+    contestants = [sliced, full, *bench.nginx()]
+    burst, paced = BURST_EVENTS + _LAST, PACED_EVENTS + _LAST
+    bench.warm_up(contestants, lambda each, seconds: uvloop.run(listen(each, "bench-burst", burst, BURSTS, seconds)))
+    pace = f"{PACED} at {PACED_EVENTS_PER_S} events/s"
     return [
-        *_talking(bench, contestants, "bench-burst", BURST_EVENTS + _LAST, BURSTS, f"{BURSTS} back to back"),
-        *_talking(bench, contestants, "bench-paced", PACED_EVENTS + _LAST, PACED, paced),
+        *_talking(bench, contestants, "bench-burst", burst, BURSTS, f"{BURSTS} back to back"),
+        *_talking(bench, contestants, "bench-paced", paced, PACED, pace),
         *_silent(bench),
     ]
 
@@ -115,28 +133,38 @@ def measure(bench: Bench) -> list[Figure]:
 def _talking(
     bench: Bench, contestants: Sequence[Contestant], model: str, events: int, number: int, what: str
 ) -> list[Figure]:
-    """CPU for each event, and how many came in a second, in turn."""
-    cpu_us: dict[str, list[float]] = {each.name: [] for each in contestants}
-    per_s: dict[str, list[float]] = {each.name: [] for each in contestants}
-    for each in contestants:
-        uvloop.run(listen(each, model, events, number, bench.warm_up_s))
-        catch_up(each)
+    """CPU for each event, how many came in a second, and what was written for each stream, in turn."""
+    rounds = {each.name: Rounds() for each in contestants}
     for turn in range(bench.rounds):
         for each in contestants:
-            before, began = cpu_ns(each.pid), time.perf_counter()
+            found = rounds[each.name]
+            before, written, began = cpu_ns(each.pid), written_bytes(each.pid), time.perf_counter()
             heard = uvloop.run(listen(each, model, events, number, bench.round_s))
             took_s = time.perf_counter() - began
-            catch_up(each)
-            cpu_us[each.name].append((cpu_ns(each.pid) - before) / heard.events / 1e3)
-            per_s[each.name].append(heard.events / took_s)
-            bench.say(f"  round {turn + 1}: {what}: {each.name}: {cpu_us[each.name][-1]:.1f} us of CPU an event")
-    figures: list[Figure] = []
-    for name, each in cpu_us.items():
-        note = f"{median(per_s[name]):,.0f} events/s"
-        figures.append(Figure(PART, f"{what}, CPU per event: {name}", "us", each, note=note))
-    if "nginx" in cpu_us:
-        times = ratios(cpu_us[contestants[0].name], cpu_us["nginx"])
-        figures.append(Figure(PART, f"{what}, CPU per event, times nginx: {contestants[0].name}", "x", times))
+            bench.catch_up(each)
+            found.cpu_us.append((cpu_ns(each.pid) - before) / heard.events / 1e3)
+            found.per_s.append(heard.events / took_s)
+            found.written_kib.append((written_bytes(each.pid) - written) / heard.streams / 1024)
+            bench.say(f"  round {turn + 1}: {what}: {each.name}: {found.cpu_us[-1]:.1f} us of CPU an event")
+    return _talked(rounds, what)
+
+
+def _talked(rounds: Mapping[str, Rounds], what: str) -> list[Figure]:
+    figures = [
+        Figure(PART, f"{what}, CPU per event: {name}", "us", each.cpu_us, note=f"{median(each.per_s):,.0f} events/s")
+        for name, each in rounds.items()
+    ]
+    nginx = rounds.get("nginx")
+    if nginx is not None:
+        figures += [
+            Figure(PART, f"{what}, CPU per event, times nginx: {name}", "x", ratios(each.cpu_us, nginx.cpu_us))
+            for name, each in rounds.items()
+            if each is not nginx
+        ]
+    figures += [
+        Figure(PART, f"{what}, written per stream, to files and sockets: {name}", "KiB", each.written_kib)
+        for name, each in rounds.items()
+    ]
     return figures
 
 
@@ -153,7 +181,8 @@ async def listen(contestant: Contestant, model: str, events: int, number: int, s
 
 
 async def _connect(contestant: Contestant, model: str, events: int, number: int, heard: Heard) -> list[Listener]:
-    requests = contestant.requests(model, stream=True, stream_options={"include_usage": True})
+    asked = {"stream": True, "stream_options": {"include_usage": True}, "max_completion_tokens": MOST_OUTPUT}
+    requests = contestant.requests(model, **asked)
     loop = asyncio.get_running_loop()
     listeners: list[Listener] = []
     for each in range(number):

@@ -9,7 +9,10 @@ from typing import Any
 from tests.harness.configuration import Table, budget, identity, model, process, provider, registry
 
 TEAMS = 10
-MODELS = ("bench-answer", "bench-burst", "bench-paced", "bench-drip", "bench-open")
+MODELS = ("bench-answer", "bench-brief", "bench-burst", "bench-paced", "bench-drip", "bench-open")
+RESPONSES = "bench-response"
+TAIL = 64
+MOST_OUTPUT = 32_000
 PATIENCE_S = 3600.0
 
 # Every unit, every kind of window, every kind of scope; each call of this world draws on all twelve.
@@ -45,19 +48,21 @@ def identities(number: int) -> Mapping[str, Table]:
 def process_table(provider_url: str, durability: str) -> Table:
     patient = provider(
         provider_url, connect_timeout_s=10.0, first_byte_timeout_s=PATIENCE_S, idle_timeout_s=PATIENCE_S,
-        total_timeout_s=PATIENCE_S,
+        total_timeout_s=PATIENCE_S, abort_stops_billing=True, tail_tokens=TAIL,
     )  # fmt: skip
     return process(provider_url, durability=durability, providers={"bench": patient})
 
 
 def registry_table(number: int) -> Table:
     price = {"model": "bench-*", "from": date(2026, 1, 1), "input": "3.00", "output": "15.00", "cache_read": "0.30"}
-    models = {name: model("bench") for name in MODELS} | {"bench-large": model("bench", **{"class": "frontier"})}
+    visible = {"visible_output": True, "max_output_tokens": MOST_OUTPUT}  # so that streams hold in slices
+    models = {name: model("bench", **visible) for name in (*MODELS, RESPONSES)}
+    models["bench-large"] = model("bench", **{"class": "frontier"})
     return registry(BUDGETS, identities(number), models, prices=[price], bounds={"agent": AMPLE})
 
 
-def request(port: int, credential: str, name: str, **fields: Any) -> bytes:
-    """One call as an SDK sends it, some 700 bytes with its head."""
+def request(port: int, credential: str, name: str, *, headers: str = "", **fields: Any) -> bytes:
+    """One call as an SDK sends it, some 700 bytes with its head. `headers`: further lines of it."""
     body = {
         "model": name,
         "messages": [
@@ -68,10 +73,27 @@ def request(port: int, credential: str, name: str, **fields: Any) -> bytes:
         "max_completion_tokens": 200,
         **fields,
     }
+    return _sent("/v1/chat/completions", port, credential, body, headers)
+
+
+def response_request(port: int, credential: str, *, store: bool) -> bytes:
+    """The like of Responses, whose answer the provider keeps or does not."""
+    body = {
+        "model": RESPONSES,
+        "instructions": "You answer questions about accounts, briefly and exactly.",
+        "input": "Do the accounts of the last quarter balance, and if they do not, why not?",
+        "temperature": 0.2,
+        "max_output_tokens": 200,
+        "store": store,
+    }
+    return _sent("/v1/responses", port, credential, body, "")
+
+
+def _sent(path: str, port: int, credential: str, body: Mapping[str, Any], headers: str) -> bytes:
     text = json.dumps(body)
     return (
-        f"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\naccept: application/json\r\n"
+        f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\naccept: application/json\r\n"
         "accept-encoding: gzip, deflate\r\nuser-agent: OpenAI/Python 3.3.1\r\ncontent-type: application/json\r\n"
         f"authorization: Bearer {credential}\r\nx-stainless-lang: python\r\nx-stainless-retry-count: 0\r\n"
-        f"content-length: {len(text)}\r\n\r\n{text}"
+        f"{headers}content-length: {len(text)}\r\n\r\n{text}"
     ).encode()

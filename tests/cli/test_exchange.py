@@ -57,7 +57,6 @@ def test_a_token_in_a_file_becomes_a_credential_that_calls_and_is_kept(
     assert done.returncode == 0, done.stderr
     credential = done.stdout.strip()
     assert chat(federated, credential)[0] == 200
-    path.write_text(issuer.token(sub="ant"))
     assert typed("token", "--token-file", str(path), **away).stdout.strip() == credential, "it was not kept"
     assert typed("token", "--token-file", str(path), "--fresh", **away).stdout.strip() != credential
     path.write_text(issuer.token(sub="bee"))
@@ -68,6 +67,23 @@ def test_a_token_in_a_file_becomes_a_credential_that_calls_and_is_kept(
     assert len(kept) == 2
     assert {stat.S_IMODE(each.stat().st_mode) for each in kept} == {0o600}
     assert all(stat.S_IMODE(each.parent.stat().st_mode) == 0o700 for each in kept)
+
+
+def test_another_token_of_the_same_workload_has_to_prove_itself(
+    issuer: IssuerProcess, typed: Typed, away: dict[str, Any], tmp_path: Path
+) -> None:
+    """What was kept for one token says nothing about the next; the session goes on."""
+    path = tmp_path / "token"
+
+    def said(token: str) -> Any:
+        path.write_text(token)
+        done = typed("token", "--token-file", str(path), "--json", **away)
+        return json.loads(done.stdout) if done.returncode == 0 else done.stderr
+
+    first = said(issuer.token(sub="ant", jti="1"))
+    assert "aud" in said(issuer.token(sub="ant", aud="https://other.example")), "a token that is refused was not sent"
+    second = said(issuer.token(sub="ant", jti="2"))
+    assert (second["session"], second["credential"] != first["credential"]) == (first["session"], True)
 
 
 def test_nothing_says_where_the_gateway_is(typed: Typed, tmp_path: Path) -> None:

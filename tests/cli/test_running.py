@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,17 @@ def test_what_a_call_leaves_behind(typed: Typed, gateway: GatewayProcess) -> Non
     table = typed.about(gateway, "calls", "--limit", "1").splitlines()
     assert len(table) == 2
     assert row["id"] in table[1]
+
+
+@pytest.mark.parametrize("command", ["budgets", "spend", "calls", "sessions", "status"])
+def test_a_command_beside_a_gateway_loads_no_store_and_opens_none(gateway: GatewayProcess, command: str) -> None:
+    """A person waits for it, and scripts call it by the hundred."""
+    code = "import sys; from comptroller.cli import run; run(); print('loaded:', *sys.modules, file=sys.stderr)"
+    line = [sys.executable, "-c", code, command, "--config", str(gateway.config), "--json"]
+    done = subprocess.run(line, capture_output=True, text=True, check=True, timeout=60)
+    loaded = {name.partition(".")[0] for name in done.stderr.partition("loaded:")[2].split()}
+    assert "msgspec" in loaded
+    assert not {"sqlalchemy", "alembic", "starlette", "uvicorn", "joserfc", "genai_prices"} & loaded
 
 
 def test_spend_adds_up(typed: Typed, gateway: GatewayProcess) -> None:

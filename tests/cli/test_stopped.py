@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from comptroller.store.lock import OFFLINE, Holder, StoreLock
-from comptroller.store.open import LOCK
+from comptroller.store.lock import LOCK, OFFLINE, Holder, StoreLock
 from tests.cli.world import BUDGETS, MEMBERS, Typed, chat
 from tests.harness.configuration import budget, process, registry
 from tests.harness.gateway import GatewayProcess

@@ -31,6 +31,8 @@ async def test_a_rotation(tmp_path: Path, distrust: bool) -> None:
         assert good(house.keyring, new.credential, now_ns)
         assert good(house.keyring, old.credential, now_ns) is not distrust
         assert (done.cut_calls, call.live.line.reason) == ((1, "stopped") if distrust else (0, None))
+        said = call.live.line.said
+        assert (said is not None and said.sentence.endswith("every session: it may have leaked.")) is distrust
         assert done.ended_sessions == int(distrust)
         (before,) = [each for each in await sessions.list_sessions(house.office, every=True) if each.id == old.session]
         written = await house.store.session(old.session)

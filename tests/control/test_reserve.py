@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from comptroller.control import budgets, correct, session_changes, sessions, tree
+from comptroller.control import budgets, correct, session_changes, sessions, stops, tree
 from comptroller.control.problem import ControlProblem
 from comptroller.control.tokens import Minted
 from comptroller.core.instant import NANOS_PER_SECOND
@@ -71,6 +71,26 @@ async def test_nobody_else_spends_it_and_its_session_can(house: House) -> None:
     assert money(house, top.session) == (USD * 5 // 10, 0, 0)
     assert (await sessions.show_session(house.office, bee.session)).reserved_usd is None
     assert spend(house, top, USD * 3 // 10) is None
+
+
+async def test_a_stop_says_what_stays_set_aside_since_it_can_be_lifted(house: House) -> None:
+    top = await start(house)
+    bee = await share(house, top, USD // 2, identity="agent/bee")
+    row = await sessions.show_session(house.office, bee.session)
+    made = await stops.suspend(house.office, "identity", "agent/bee", "it loops", "dana")
+    (kept,) = made.set_aside
+    assert (kept.session, kept.reserved_usd, kept.expires_at) == (bee.session, "0.50", row.expires_at)
+    assert (await held(house))["red"] == "0.50"
+    (again,) = (await stops.suspend(house.office, "team", "red", "it loops", "dana")).set_aside
+    assert again == kept, "its parent's team is stopped"
+    assert (await stops.suspend(house.office, "model", "sandbox-*", "slow", "dana")).set_aside == []
+    await stops.resume(house.office, "team", "red", "over", "dana")
+    await stops.resume(house.office, "model", "sandbox-*", "over", "dana")
+    await stops.resume(house.office, "identity", "agent/bee", "over", "dana")
+    assert spend(house, bee, USD * 4 // 10) is None, "its share is what it was"
+    await stops.suspend(house.office, "identity", "agent/bee", "it loops", "dana")
+    await sessions.end_session(house.office, bee.session, "give it back", "dana")
+    assert (await stops.suspend(house.office, "identity", "agent/bee", "it loops", "dana")).set_aside == []
 
 
 @pytest.mark.parametrize(

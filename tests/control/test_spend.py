@@ -64,6 +64,7 @@ async def test_rows_and_total(tmp_path: Path) -> None:
                 "presumed_usd": "0.002",
                 "posted_usd": "0.004",
                 "overruns": 1,
+                "posted_calls": 2,
             },
             {
                 "key": "ads",
@@ -75,6 +76,7 @@ async def test_rows_and_total(tmp_path: Path) -> None:
                 "presumed_usd": "0.00",
                 "posted_usd": "0.002",
                 "overruns": 0,
+                "posted_calls": 1,
             },
         ]
         assert (said.body["by"], said.body["total"]["posted_usd"], said.body["left_out"]) == ("team", "0.006", 0)

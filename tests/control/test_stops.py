@@ -180,7 +180,21 @@ async def test_a_model_or_tenant_that_nobody_knows_is_a_warning(tmp_path: Path) 
         assert "No entry of the registry serves a model 'sandbax' now." in warning
         (warning,) = (await suspend(house, "tenant", "customer-7")).warnings
         assert "customer-7" in warning
-        assert len(house.gate.stops) == 5
+        (warning,) = (await suspend(house, "subject", "main:eve")).warnings
+        assert "main:eve" in warning
+        assert len(house.gate.stops) == 6
+
+
+async def test_a_typo_tells_the_nearest_session_and_not_all_that_there_are(tmp_path: Path) -> None:
+    async with opened(tmp_path) as house:
+        known = [(await tokens.mint(house.office, "agent/ant", None, "admin")).session for _ in range(3)]
+        for typo in (known[1][:-1], "x"):
+            with pytest.raises(ControlProblem) as caught:
+                await suspend(house, "session", typo)
+            assert sum(each in caught.value.hint for each in known) == (typo != "x")
+        with pytest.raises(ControlProblem) as caught:
+            await suspend(house, "credential", "nothing like it")
+        assert "crd_" not in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -287,7 +301,7 @@ async def test_a_session_is_suspended_with_what_it_started_and_what_it_belongs_t
     async with opened(tmp_path) as house:
         root = (await tokens.mint(house.office, "agent/ant", None, "admin")).session
         other = (await tokens.mint(house.office, "agent/bee", None, "admin")).session
-        child = open_below(house, root, "agent/bee", tenant="customer-7").id
+        child = open_below(house, root, "agent/bee", tenant="customer-7", subject="main:eve").id
         leaf = open_below(house, child, "agent/bee").id
         cases: list[tuple[StopScope, str, set[str]]] = [
             ("session", root, {root, child, leaf}),
@@ -295,6 +309,7 @@ async def test_a_session_is_suspended_with_what_it_started_and_what_it_belongs_t
             ("identity", "agent/ant", {root, child, leaf}),
             ("team", "blue", {other, child, leaf}),
             ("tenant", "customer-7", {child, leaf}),
+            ("subject", "main:eve", {child, leaf}),
             ("everything", "", {root, other, child, leaf}),
         ]
         for scope, value, suspended in cases:
@@ -327,7 +342,9 @@ async def test_nothing_is_opened_or_minted_below_what_is_stopped(tmp_path: Path)
                 assert "by dana" in caught.value.message
             await resume(house, scope, value)
         await suspend(house, "tenant", "customer-8")
-        with pytest.raises(ControlProblem) as caught:
-            await tokens.open_session(office, OpenRequest(identity="agent/ant", tenant="customer-8"), "admin")
-        assert caught.value.code == "identity_suspended"
+        await suspend(house, "subject", "main:eve")
+        for who in ({"tenant": "customer-8"}, {"subject": "main:eve"}):
+            with pytest.raises(ControlProblem) as caught:
+                await tokens.open_session(office, OpenRequest(identity="agent/ant", **who), "admin")
+            assert caught.value.code == "identity_suspended"
         assert (await tokens.fresh_credential(office, child, None, "admin")).session == child

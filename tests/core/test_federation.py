@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comptroller.core.identity.federation import Federation, Rule, TrustedIssuer, Untrusted, covers, fits, read_location
+from comptroller.core.identity.federation import (
+    Federation,
+    Rule,
+    TrustedIssuer,
+    Untrusted,
+    covers,
+    fits,
+    names_subject,
+    read_location,
+    recorded,
+)
 
 MAIN = TrustedIssuer(
     name="main", kind="oidc", url="https://a.example", audience="us", algorithms=("RS256",), keys="discovery"
@@ -48,7 +58,7 @@ def stands_for(rules: list[Rule], **claims: Any) -> str:
         ({"sub": "two"}, "identity_unmatched"),
         ({"admin": True}, "agent/z"),
         ({"admin": 1}, "identity_unmatched"),
-        ({"sub": "one", "admin": True}, "identity_ambiguous"),
+        ({"sub": "two", "admin": True, "ref": "main"}, "identity_ambiguous"),
         ({}, "identity_unmatched"),
     ],
 )
@@ -57,6 +67,7 @@ def test_claims_stand_for_one_identity_or_for_nobody(claims: dict[str, Any], ide
         Rule("agent/x", "main", {"sub": ("one", "uno")}),
         Rule("agent/y", "main", {"sub": ("two",), "repository_id": ("7",)}),
         Rule("agent/z", "main", {"admin": ("true",)}),
+        Rule("agent/w", "main", {"ref": ("main",)}),
         Rule("agent/x", "other", {"sub": ("nobody",)}),
     ]
     assert stands_for(rules, **claims) == identity
@@ -90,9 +101,47 @@ def test_two_rules_of_one_identity_are_not_two_identities() -> None:
     assert stands_for(rules, sub="one", ref="main") == "agent/x"
 
 
+def test_a_rule_about_the_subject_goes_before_rules_about_whoever_has_a_claim() -> None:
+    """Somebody is approved by subject, and later a rule about addresses or groups fits them, too."""
+    eve = {"email": ("eve@acme.example",)}
+    rules = [Rule("human/eve", "main", eve), Rule("agent/scout", "main", {"sub": ("5",)})]
+    claims = {"email": "eve@acme.example", "email_verified": True}
+    assert stands_for(rules, sub="5", **claims) == "agent/scout"
+    assert stands_for(rules, sub="6", **claims) == "human/eve"
+    rules.append(Rule("human/eve", "main", {"sub": ("5",), **eve}))
+    assert stands_for(rules, sub="5", **claims) == "identity_ambiguous", "two rules name the subject"
+
+
+LONG = "s" * 250
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        (LONG + "a", LONG + "b"),
+        ("ab", "a\nb"),
+        (LONG, recorded(LONG)),
+        (recorded(LONG), recorded(recorded(LONG))),
+        ("\ud800", "\ud801"),
+    ],
+)
+def test_two_subjects_never_have_one_name_on_record(one: str, two: str) -> None:
+    """Whoever opened a session may go on with it, and is known by that name."""
+    assert recorded(one) != recorded(two)
+    for each in (recorded(one), recorded(two)):
+        assert each.isprintable()
+        assert len(each) <= 200
+
+
+def test_an_ordinary_subject_stands_on_record_as_it_is() -> None:
+    assert recorded("system:serviceaccount:prod:scout") == "system:serviceaccount:prod:scout"
+    assert recorded("s" * 200) == "s" * 200
+
+
 @given(st.lists(RULES, max_size=6), CLAIMS)
 def test_the_index_finds_what_a_look_at_every_rule_finds(rules: list[Rule], claims: dict[str, Any]) -> None:
     fitting = {rule.identity for rule in rules if fits(rule, claims)}
+    fitting = {rule.identity for rule in rules if fits(rule, claims) and names_subject(rule)} or fitting
     expected = {0: "identity_unmatched", 1: min(fitting, default="")}.get(len(fitting), "identity_ambiguous")
     assert stands_for(rules, **claims) == expected
 

@@ -5,7 +5,7 @@ import pytest
 from comptroller.core.refusal import REFUSALS
 from comptroller.core.work.stop import EVERYTHING, Acting, Stop, StopKey, Stops, refusal_of, stop_keys
 
-CHILD = Acting("ses_child", "agent/ant", "ann@acme.example", "red", "customer-7", ("crd_0",))
+CHILD = Acting("ses_child", "agent/ant", "ann@acme.example", "red", "customer-7", ("crd_0",), "main:eve")
 ROOT = Acting("ses_root", "agent/bee", "bob@acme.example", "blue", "customer-7")
 KEYS = stop_keys((CHILD, ROOT), "crd_1")
 AT_NS = 1_795_326_431_042_000_000  # 2026-11-22
@@ -22,6 +22,7 @@ MATCHING: tuple[StopKey, ...] = (
     ("owner", "bob@acme.example"),
     ("team", "red"),
     ("team", "blue"),
+    ("subject", "main:eve"),
     ("tenant", "customer-7"),
     EVERYTHING,
 )
@@ -32,6 +33,7 @@ OTHERS: tuple[StopKey, ...] = (
     ("identity", "agent/an"),
     ("owner", "red"),
     ("team", "ann@acme.example"),
+    ("subject", "customer-7"),
     ("tenant", "customer-8"),
     ("model", "agent/ant"),
     ("provider", "red"),

@@ -63,6 +63,8 @@ def test_a_session_with_nothing_left_counts_as_often_as_it_likes(
     answered = [row for row in gateway.admin("GET", path) if row["outcome"] != "refused"]
     assert {(row["held_usd"], row["charge_usd"]) for row in answered} == {("0.00", "0.00")}
     assert len(answered) == AT_ONCE + 1
+    (sums,) = gateway.admin("GET", f"/spend?by=session&session={opened['session']}")["rows"]
+    assert (sums["calls"], sums["posted_calls"], sums["refused"]) == (AT_ONCE + 1, 0, 1), "free calls are told apart"
 
 
 def test_who_may_not_use_a_model_may_not_count_for_it(gateway: GatewayProcess, sandbox: SandboxProcess) -> None:

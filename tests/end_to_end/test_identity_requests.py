@@ -194,6 +194,22 @@ def test_the_file_does_not_have_it_and_a_plan_says_so_with_the_lines(
 # The sandbox.
 
 
+def test_one_subject_of_a_sandbox_is_barred_though_it_never_asked(
+    gateway: GatewayProcess, issuers: Issuers, somebody: str
+) -> None:
+    token = issuers["open"].token(sub=somebody)
+    sandboxed = opened(exchange(gateway, token))
+    gateway.command("suspend", "subject", f"open:{somebody}", "--reason", "plays with it")
+    answer = ask(gateway, sandboxed["access_token"], chat())
+    assert (answer.status, answer.code) == (402, "identity_suspended")
+    assert f"The subject open:{somebody} was suspended by" in answer.error["message"]
+    barred = exchange(gateway, token)
+    assert "was suspended by" in json.loads(barred.body)["error_description"], barred.body
+    opened(exchange(gateway, issuers["open"].token(sub=f"{somebody}-2")))  # nobody else is
+    gateway.command("resume", "subject", f"open:{somebody}", "--reason", "sorry")
+    assert ask(gateway, sandboxed["access_token"], chat()).status == 200
+
+
 def test_a_sandbox_is_bounded_for_each_person_and_for_all_and_says_whose_spend_it_is(
     gateway: GatewayProcess, issuers: Issuers, somebody: str
 ) -> None:

@@ -54,7 +54,7 @@ def test_a_provider_that_told_us_to_wait_is_asked_last(gateway: GatewayProcess, 
     assert "aside until" in gateway.command("status").stdout
     assert "providers.first.health" in gateway.command("doctor", check=False).stdout
     assert scrape(gateway).samples.by("comptroller_provider_aside", "provider") == {"first": 1, "second": 0}
-    assert '"provider_aside"' in gateway.log()
+    eventually(lambda: '"provider_aside"' in gateway.log())
 
 
 def test_a_provider_that_is_aside_is_asked_where_there_is_no_other(gateway: GatewayProcess, two: Two) -> None:
@@ -90,7 +90,7 @@ def test_when_the_time_is_over_a_call_tries_it_again(gateway: GatewayProcess, tw
     assert served_by(gateway, ask(gateway, credential, chat(max_tokens=5))) == "second"
     first.clear_faults()
     eventually(lambda: served_by(gateway, ask(gateway, credential, chat(max_tokens=5))) == "first")
-    assert '"provider_back"' in gateway.log()
+    eventually(lambda: '"provider_back"' in gateway.log())
 
 
 def test_three_failures_in_a_row_put_a_provider_aside(gateway: GatewayProcess, two: Two) -> None:
@@ -99,4 +99,5 @@ def test_three_failures_in_a_row_put_a_provider_aside(gateway: GatewayProcess, t
     credential = mint(gateway)["credential"]
     rows = [settled_row(gateway, ask(gateway, credential, chat(max_tokens=5)).call_id) for _ in range(5)]
     assert [row["attempts"] for row in rows] == [2, 2, 2, 1, 1]
+    eventually(lambda: "failed 3 times in a row, last provider_" in gateway.log())  # it says what was met
     assert standing(gateway)["first"]["aside_why"] == "failed"

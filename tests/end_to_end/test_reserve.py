@@ -83,7 +83,7 @@ def test_a_further_attempt_is_paid_from_what_the_share_has_left(
     two: tuple[SandboxProcess, SandboxProcess], tmp_path: Path, fault: str, fits: bool
 ) -> None:
     first, second = two
-    providers = {"first": provider(first.url, first_byte_timeout_s=0.5), "second": provider(second.url)}
+    providers = {"first": provider(first.url, first_byte_timeout_s=2.0), "second": provider(second.url)}
     known = registry(BUDGETS, MEMBERS, {"sandbox-*": model("first", "second")})
     with GatewayProcess(tmp_path, process(first.url, providers=providers), known) as gateway:
         top = opened(gateway)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from comptroller.app import ROUTES
+from comptroller.core.work.stored import WITHOUT_MODEL
 from comptroller.gateway.routes import NAME, ModelCall
 from tests.end_to_end.caller import Said, ask, chat, mint, nanos, row_of, settled_row
 from tests.harness.configuration import budget, model, process, registry
@@ -49,6 +50,7 @@ BODIES: dict[str, Any] = {
     "openai_speech": {"model": "sandbox-speaker", "input": "Tell me about holds.", "voice": "alloy"},
     "openai_transcriptions": {"model": "sandbox-listener", "file": wav(12)},
     "openai_translations": {"model": "sandbox-hearing", "file": wav(2), "prompt": "Of holds."},
+    "openai_files": {"file": b"What is held is not spent.", "purpose": "user_data"},
     "anthropic_messages": chat(max_tokens=100),
     "anthropic_count_tokens": chat(),
     "gemini": {"contents": [CONTENT]},
@@ -71,13 +73,19 @@ UNSTREAMED = {
     *("openai_embeddings", "openai_moderations", "anthropic_count_tokens", "openai_image_variations", "openai_speech"),
     *("gemini", "gemini_count_tokens", "gemini_embeddings"),  # or by the path
 }
-# About an object that the caller has made before: test_stored_responses.py. Here nobody has made one.
-OF_OBJECTS = {"openai_stored_responses"}
-FORMS = {"openai_image_edits", "openai_image_variations", "openai_transcriptions", "openai_translations"}
+# With a name in the path: about an object that the caller has made before, see test_stored_responses.py and
+# test_files.py. Here nobody has made one.
+OF_OBJECTS = {"openai_stored_responses", *WITHOUT_MODEL}
+FORMS = {
+    *("openai_files", "openai_image_edits", "openai_image_variations"),
+    *("openai_transcriptions", "openai_translations"),
+}
 # Providers take nothing for these: policed and recorded, and no call.
-NOTHING_TAKEN = {"openai_moderations", "anthropic_count_tokens", "gemini_count_tokens"}
-CALLS = [call for call in GOVERNED if call[2] not in OF_OBJECTS]
+NOTHING_TAKEN = {"openai_moderations", "anthropic_count_tokens", "gemini_count_tokens", *WITHOUT_MODEL}
+ABOUT_OBJECTS = [call for call in GOVERNED if call[2] in OF_OBJECTS and "sandbox-large" in call[0]]
+CALLS = [call for call in GOVERNED if call not in ABOUT_OBJECTS]
 PAID = [call for call in CALLS if call[2] not in NOTHING_TAKEN]
+LISTED = ("/models", "/sandbox-large", "/files")  # of the free ones, those that are about what is the caller's
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "post")
 
 # What providers have beside, and what a client may try.
@@ -85,7 +93,6 @@ ELSEWHERE = [
     *(
         "/v1/responses/compact",
         "/v1/responses/input_tokens",
-        "/v1/files",
         "/v1/batches",
         "/v1/uploads",
     ),
@@ -131,6 +138,8 @@ SPELLED = [
 
 def test_the_table_has_both_kinds() -> None:
     assert {dialect for _, _, dialect in GOVERNED} == BODIES.keys() | OF_OBJECTS
+    assert OF_OBJECTS & BODIES.keys() == WITHOUT_MODEL, "what policies call a request that names no model"
+    assert ("/v1/files", "GET") in FREE
     assert ("/v1/models", "GET") in FREE
     assert ("/", "HEAD") in FREE
 
@@ -166,10 +175,10 @@ def test_a_route_that_can_cost_money_holds_and_charges(
 def test_what_providers_take_nothing_for_is_recorded_and_draws_on_nothing(
     gateway: GatewayProcess, sandbox: SandboxProcess, path: str, method: str, dialect: str
 ) -> None:
-    assert ask(gateway, None, BODIES[dialect], path=path, method=method).status == 401
+    assert send(gateway, None, dialect, BODIES[dialect], path, method).status == 401
     session = mint(gateway, "agent/poor")
     before = {row["name"]: row["held"] for row in gateway.admin("GET", "/budgets")}
-    said = ask(gateway, session["credential"], BODIES[dialect], path=path, method=method)
+    said = send(gateway, session["credential"], dialect, BODIES[dialect], path, method)
     assert said.status == 200, said
     (line,) = sandbox.settled()
     row = settled_row(gateway, said.call_id)
@@ -180,7 +189,7 @@ def test_what_providers_take_nothing_for_is_recorded_and_draws_on_nothing(
     assert shown["spent"]["model_calls"] == 0
 
 
-@pytest.mark.parametrize(("path", "method", "dialect"), [call for call in GOVERNED if call[2] in OF_OBJECTS])
+@pytest.mark.parametrize(("path", "method", "dialect"), ABOUT_OBJECTS)
 def test_what_is_about_an_object_sends_nothing_for_whoever_has_not_made_it(
     gateway: GatewayProcess, sandbox: SandboxProcess, path: str, method: str, dialect: str
 ) -> None:
@@ -283,7 +292,7 @@ def test_a_route_that_is_free_sends_and_records_nothing(
     credential = mint(alone)["credential"]
     for given in (credential, None):
         said = ask(alone, given, BODIES["anthropic_messages"], path=path, method=method)
-        assert said.status == (200 if given is not None or "/models" not in path else 401)
+        assert said.status == (200 if given is not None or not path.endswith(LISTED) else 401)
     assert_free(alone, ear)
 
 
@@ -297,7 +306,7 @@ def test_what_callers_ask_beside_calls_sends_and_records_nothing(
         body = b"token=x&grant_type=x" if form else BODIES["anthropic_messages"]
         said = ask(alone, given, body, path=path, method=method, headers=kind)
         assert said.status in {200, 400, 401, 403, 404, 409}, said
-        assert b"x-comptroller-call-id" not in said.headers
+        assert "x-comptroller-call-id" not in said.headers
     assert_free(alone, ear)
 
 

@@ -96,6 +96,7 @@ def test_a_loop_is_ended_by_its_wall_clock_with_what_is_in_flight(gateway: Gatew
         gateway.cli("sessions", "narrow", session["session"], "--bound", "wall_clock=1s", "--reason", "it is late")
         said = rest_of(response)
     assert b"session_ended" in said
+    assert b"has run for as long as it may, until 20" in said
     assert settled_row(gateway, call_id)["outcome"] == "stopped"
     for each in (session, child):
         _, refused = loop(gateway, each)

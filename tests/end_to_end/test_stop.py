@@ -104,7 +104,7 @@ def test_an_identity_that_leaves_the_registry_is_stopped_with_all_its_sessions(
             gateway.write_registry(registry(BUDGETS, {"agent/bee": MEMBERS["agent/bee"]}))
             assert "agent/ant" in gateway.command("apply", "--yes").stdout
             for events in (first, second):
-                assert raised_by(events).code == "session_ended"
+                assert raised_by(events).code == "identity_unknown", "as its next call would be told"
                 assert_stopped(gateway, sandbox, events.response.headers["x-comptroller-call-id"])
             next(bees)
         for session in (one, two):

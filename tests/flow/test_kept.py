@@ -6,7 +6,7 @@ import pytest
 from comptroller.core.pricing.estimate import Asked, Estimate, ModelLimits, estimate
 from comptroller.core.pricing.tariff import Tariff
 from comptroller.core.refusal import Refusal
-from comptroller.core.work.stored import Earlier, StoredObject, StoredUse, is_id, not_yours
+from comptroller.core.work.stored import Earlier, Named, StoredObject, is_id, not_yours
 from comptroller.flow.kept import Kept
 
 ANT, BEE = "spiffe://acme.example/agent/ant", "spiffe://acme.example/agent/bee"
@@ -67,9 +67,9 @@ def test_an_id_can_stand_in_a_path(text: str, good: bool) -> None:
 
 
 def test_a_refusal_does_not_say_which_id_was_asked_for() -> None:
-    for use in (StoredUse("resp_1"), StoredUse("resp_1", "previous_response_id")):
-        refusal = not_yours(use)
-        assert refusal == not_yours(msgspec.structs.replace(use, named="resp_2"))
+    for named in (Named("resp_1", "response"), Named("resp_1", "response", "previous_response_id")):
+        refusal = not_yours(named)
+        assert refusal == not_yours(msgspec.structs.replace(named, id="resp_2"))
         assert "resp_1" not in refusal.message
 
 
@@ -81,10 +81,11 @@ def test_a_refusal_does_not_say_which_id_was_asked_for() -> None:
         (Earlier("large", 50_000), 8_000),
         (Earlier("large", None), 8_000),
         (Earlier("small", 500), 8_000),
+        (Earlier("", 500, "file"), 600),
     ],
 )
 def test_what_a_stored_context_adds_to_the_bound(earlier: Earlier | None, bound: int) -> None:
-    asked = Asked(model="large", stream=False, text_tokens=100, earlier=earlier)
+    asked = Asked(model="large", stream=False, text_tokens=100, earlier=() if earlier is None else (earlier,))
     found = estimate(asked, ModelLimits(1_000, 8_000), Tariff({}), 10_000, money=False, metered=True)
     assert isinstance(found, Estimate)
     assert found.input_tokens == bound

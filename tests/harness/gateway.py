@@ -68,7 +68,7 @@ class GatewayProcess:
         self._program = program
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
-        self.port, self.admin_port = free_ports()
+        self.port, self.admin_port = free_ports(2)
         admin = {**process.get("admin", {}), "listen": f"127.0.0.1:{self.admin_port}"}
         self.config.write_text(to_toml({**process, "listen": f"127.0.0.1:{self.port}", "admin": admin}))
         self.write_registry(registry)
@@ -292,10 +292,10 @@ def _request(
         connection.close()
 
 
-def free_ports() -> tuple[int, int]:
-    """Two ports that nobody listens on now."""
+def free_ports(number: int) -> Sequence[int]:
+    """Ports that nobody listens on now."""
     free = (port for port in random.SystemRandom().sample(_PORTS, 1000) if _is_free(port))
-    return next(free), next(free)
+    return [next(free) for _ in range(number)]
 
 
 def _is_free(port: int) -> bool:

@@ -172,6 +172,8 @@ def test_a_login_is_for_the_client_and_a_workload_for_the_gateway() -> None:
         ({"subject": "a", "role": "y"}, {"subject": "a", "role": "x"}, False),
         ({"subject": ["a", "b"]}, {"subject": ["b", "c"]}, False),
         ({"subject": "a"}, {"role": "x"}, False),
+        ({"subject": "a", "role": "x"}, {"role": "x"}, False),
+        ({"role": "x"}, {"role": "x", "area": "y"}, True),
     ],
 )
 def test_rules_by_which_two_identities_would_share_every_token_are_a_fault(

@@ -304,5 +304,6 @@ def _clean(gateway: GatewayProcess) -> list[Verdict]:
 
 async def run(mode: Mode, options: Options, folder: Path, say: Say = lambda line: None) -> Result:
     """One run in one mode; the folder keeps what is left of it. Raises TimeoutError if something never ends."""
-    async with asyncio.timeout(1.5 * options.seconds + AFTERWARDS_S):
+    longer_s = 0.0 if options.enough is None else LONGER_MOST_S
+    async with asyncio.timeout(1.5 * options.seconds + longer_s + AFTERWARDS_S):
         return await Run(mode, options, folder, say).go()

@@ -49,6 +49,14 @@ def test_all_that_comes_out_is_what_went_in(stream: bytes, places: list[int]) ->
 
 
 @given(STREAMS, st.lists(st.integers(0, 400), max_size=8))
+def test_half_an_event_is_as_long_as_what_waits(stream: bytes, places: list[int]) -> None:
+    splitter = EventSplitter()
+    for chunk in cut(stream, places):
+        splitter.feed(chunk)
+        assert splitter.half == len(splitter.rest().strip())
+
+
+@given(STREAMS, st.lists(st.integers(0, 400), max_size=8))
 def test_the_events_are_those_of_the_standard(stream: bytes, places: list[int]) -> None:
     events, _ = split(cut(stream, places))
     found = [data for event in events if (data := event_data(event)) is not None]

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comptroller.core.refusal import Refusal
+from comptroller.core.work.stored import Named
 from comptroller.wire.openai_responses import ResponsesRequest, read_request, rewrite
 from tests.wire.recorded import Exchange, load
 from tests.wire.test_chat_request import members
@@ -165,14 +166,16 @@ def test_what_a_provider_stores_is_somebodys(fields: dict[str, Any], param: str)
 def test_a_response_that_it_goes_on_with_is_for_our_records_to_know(name: str) -> None:
     use = read(previous_response_id=name).asked.stored
     assert use is not None
-    assert (use.named, use.param, use.deletes) == (name, "previous_response_id", False)
+    assert (use.named, use.deletes) == ((Named(name, "response", "previous_response_id"),), False)
 
 
-@pytest.mark.parametrize(("fields", "keeps"), [({}, True), ({"store": None}, True), ({"store": False}, False)])
-def test_an_answer_is_kept_unless_the_request_says_no(fields: dict[str, Any], keeps: bool) -> None:
+@pytest.mark.parametrize(
+    ("fields", "keeps"), [({}, "response"), ({"store": None}, "response"), ({"store": False}, None)]
+)
+def test_an_answer_is_kept_unless_the_request_says_no(fields: dict[str, Any], keeps: str | None) -> None:
     use = read(**fields).asked.stored
     assert use is not None
-    assert (use.named, use.keeps) == (None, keeps)
+    assert (use.named, use.keeps) == ((), keeps)
 
 
 def test_a_context_that_may_be_shortened_is_larger_than_what_is_reported() -> None:

@@ -25,6 +25,7 @@ class Kept(msgspec.Struct, frozen=True):
     session: str
     got_at_s: float
     ends_at_s: float
+    proof: str = ""  # the digest of what it was got for; "" where that cannot be read without asking for it
 
     @property
     def fresh(self) -> bool:

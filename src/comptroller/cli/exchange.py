@@ -6,6 +6,7 @@ import base64
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit
@@ -67,6 +68,10 @@ class Source(NamedTuple):
     @property
     def secret(self) -> bool:
         return self.secret_file is not None or self.secret_env is not None
+
+    def digest(self, environ: Mapping[str, str] = os.environ) -> str:
+        """Of the token or secret that is there now: another has to prove itself. "" of GitHub's, made when asked."""
+        return "" if self.github_audience is not None else sha256(self.read(0, environ).encode()).hexdigest()
 
     def whose(self, environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
         """What a kept credential is told apart by: whom the proof is for, since another may stand there next time."""

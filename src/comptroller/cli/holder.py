@@ -52,8 +52,7 @@ def alone_with(state: Path) -> Generator[bool]:
     import time
 
     from comptroller.core.instant import format_instant
-    from comptroller.store.lock import OFFLINE, Holder, StoreHeldError, StoreLock
-    from comptroller.store.open import LOCK
+    from comptroller.store.lock import LOCK, OFFLINE, Holder, StoreHeldError, StoreLock
 
     try:
         holder = Holder(os.getpid(), socket.gethostname(), format_instant(time.time_ns()), OFFLINE)
@@ -89,7 +88,6 @@ def is_served(config: Path) -> bool:
 
 def _held(config: Path) -> Held | None:
     from comptroller.cli.target import read_settings
-    from comptroller.store.lock import held_now
-    from comptroller.store.open import LOCK
+    from comptroller.store.lock import LOCK, held_now
 
     return held_now(read_settings(config).state / LOCK)

@@ -30,6 +30,7 @@ _COLUMNS = (
     Column("ends"),
     Column("minted by"),
     Column("calls in flight", "number"),
+    Column("set aside", "number"),
 )
 
 
@@ -120,6 +121,7 @@ def _show(context: typer.Context, identity: str | None, *, every: bool, as_json:
             say_relative(row.ended_at or row.expires_at),
             row.minted_by,
             str(row.live_calls),
+            row.reserved_usd or "-",
         )
         for row in answer.read(list[SessionRow])
     ]

@@ -98,6 +98,10 @@ def _print(found: SpendAnswer, asked: datetime) -> None:
     note(f"From {span}, local time.")
     if datetime.fromisoformat(found.since) > asked:
         note("What single sessions spent is not kept for longer (retention.spend_recent_days).")
+    if _counts(found):
+        note(
+            "Counted: as budgets in calls count them. A free call (counting tokens) counts none, a further attempt one."
+        )
     if found.left_out:
         note(f"The total has {found.left_out} more; --limit N shows more of them.")
     if found.by == "task" and all(row.key is None for row in found.rows) and not found.left_out:
@@ -107,7 +111,7 @@ def _print(found: SpendAnswer, asked: datetime) -> None:
 
 
 def _columns(found: SpendAnswer) -> list[Column]:
-    numbers = ["calls", "refused", "in", "out", "charge USD"]
+    numbers = ["calls", *(["counted"] if _counts(found) else []), "refused", "in", "out", "charge USD"]
     if found.total.presumed_usd != "0.00":
         numbers += ["presumed USD", "posted USD"]
     return [Column(found.by), *(Column(title, "number") for title in numbers), Column("share", "number"), Column("")]
@@ -116,19 +120,25 @@ def _columns(found: SpendAnswer) -> list[Column]:
 def _table(found: SpendAnswer) -> Iterable[tuple[str, ...]]:
     if not found.rows:
         return
-    apart = found.total.presumed_usd != "0.00"
+    apart, counts = found.total.presumed_usd != "0.00", _counts(found)
     whole, most = _amount(found.total), max(_amount(row) for row in found.rows)
     for row in found.rows:
         share = f"{_amount(row) / whole:.1%}" if whole > 0 else ""
         bar = "#" * round(_BAR * _amount(row) / most) if most > 0 else ""
-        yield (*_cells(row.key or f"(no {found.by})", row, apart=apart), share, bar)
+        yield (*_cells(row.key or f"(no {found.by})", row, apart=apart, counts=counts), share, bar)
     if len(found.rows) > 1 or found.left_out:
-        yield (*_cells("total", found.total, apart=apart), "", "")
+        yield (*_cells("total", found.total, apart=apart, counts=counts), "", "")
 
 
-def _cells(name: str, row: SpendRow, *, apart: bool) -> tuple[str, ...]:
-    counts = tuple(say_count(number) for number in (row.calls, row.refused, row.input_tokens, row.output_tokens))
-    return (name, *counts, row.charge_usd, *((row.presumed_usd, row.posted_usd) if apart else ()))
+def _counts(found: SpendAnswer) -> bool:
+    """Whether budgets in calls count others than those that have ended: some were free, or made several attempts."""
+    return any(row.posted_calls != row.calls for row in (found.total, *found.rows))
+
+
+def _cells(name: str, row: SpendRow, *, apart: bool, counts: bool) -> tuple[str, ...]:
+    calls = (row.calls, row.posted_calls) if counts else (row.calls,)
+    numbers = (say_count(number) for number in (*calls, row.refused, row.input_tokens, row.output_tokens))
+    return (name, *numbers, row.charge_usd, *((row.presumed_usd, row.posted_usd) if apart else ()))
 
 
 def _amount(row: SpendRow) -> float:

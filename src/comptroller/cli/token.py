@@ -54,8 +54,8 @@ def token(
 
     Prints it alone on standard output. It is used as an ordinary API key by any SDK. An operator mints one
     for any identity. A workload exchanges a token or secret of its own, from anywhere; that credential is
-    kept (in ~/.cache, mode 0600) and printed again until shortly before it ends, so the command can be what
-    an agent asks for its API key. Without any of these it is the credential of your own login
+    kept (in ~/.cache, mode 0600) and printed again for the same token until shortly before it ends, so the
+    command can be what an agent asks for its API key. Without any of these it is the credential of your own login
     (`comptroller login`), renewed when that is due.
 
     \b
@@ -152,13 +152,13 @@ def _exchanged(
         _warn_if_open(source.secret_file)
     target, cache, wanted = find_data_plane(gateway, config), CredentialCache(), Wanted(identity, lifetime_s)
     about = (target.where, *source.whose(), identity or "", str(lifetime_s))
-    before = None if fresh else cache.get(*about)
-    if before is not None and before.fresh:
+    before, proof = None if fresh else cache.get(*about), source.digest()
+    if before is not None and before.fresh and before.proof == proof:
         return before
     now_s = time.time()
     # The session that there was goes on: an hour that is over is no reason to begin its bounds anew.
     found = exchange(target, source, wanted, None if before is None else before.session)
-    kept = Kept(found.access_token, found.identity, found.session, now_s, now_s + found.expires_in)
+    kept = Kept(found.access_token, found.identity, found.session, now_s, now_s + found.expires_in, proof)
     cache.keep(kept, *about)
     note(f"session {kept.session} of {kept.identity}, ends in {say_seconds(found.expires_in)}")
     return kept

@@ -91,6 +91,7 @@ def acting_identity(
     lineage: Sequence[Session] = (),
     tenant: str | None = None,
     opened_with: Sequence[str] = (),
+    subject: str | None = None,
 ) -> Identity:
     """The identity, if it is registered and it and all that it would stand below may act now."""
     gate = office.gate
@@ -101,10 +102,10 @@ def acting_identity(
         raise not_found(f"There is no identity {identity_id!r} in the registry.", hint)
     above = [(session, known_identity(registry, session.identity)) for session in lineage]
     acting = [
-        Acting(None, identity.id, identity.owner, identity.team, tenant, opened_with),
+        Acting(None, identity.id, identity.owner, identity.team, tenant, opened_with, subject),
         *(
-            Acting(session.id, each.id, each.owner, each.team, session.tenant, session.opened_with or ())
-            for session, each in above
+            Acting(of.id, each.id, each.owner, each.team, of.tenant, of.opened_with or (), of.subject)
+            for of, each in above
         ),
     ]
     stop = gate.stops.applies(stop_keys(acting))
@@ -157,7 +158,7 @@ def below(office: Office, request: OpenRequest, actor: str) -> Session:
         raise refused(no)
     wish = _right(child_wish(parent, _wish(request)))
     identity = acting_identity(
-        office, request.identity or parent.identity, lineage, wish.tenant, request.opened_with or ()
+        office, request.identity or parent.identity, lineage, wish.tenant, request.opened_with or (), wish.subject
     )
     if request.identity is not None and not request.agreed and parent.identity not in identity.may_act:
         raise refused(_not_agreed(parent, identity))

@@ -87,6 +87,7 @@ class Spend(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens: int
     charge_nanos: int  # exact charges
     presumed_nanos: int  # what is posted beside them without knowing what was billed
+    posted_calls: int  # as budgets in calls count them
 
 
 class SpendReport(msgspec.Struct, frozen=True, kw_only=True):

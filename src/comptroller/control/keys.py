@@ -10,6 +10,7 @@ from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem, ledger_unavailable
 from comptroller.control.reason import read_reason
 from comptroller.control.sessions import stop_every_session, write_ends
+from comptroller.core.refusal import Refusal
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Change
 
@@ -38,7 +39,7 @@ async def rotate(office: Office, reason: str, actor: str, *, distrust_old: bool)
         raise ledger_unavailable(f"The signing keys stay as they are: {error}.") from error
     # Every session, and every call in flight, was let in by a credential of an old key.
     ended = stop_every_session(office, words, actor) if distrust_old else ()
-    cut = gate.live.cut(lambda _: True, "stopped") if distrust_old else 0
+    cut = gate.live.cut(lambda _: True, "stopped", _said_in_flight(actor, words)) if distrust_old else 0
     after = office.issuer.key_ids
     event = Change(gate.clock.now_ns(), actor, "rotate", "signing_key", key, words, _ids(before), _ids(after))
     try:
@@ -54,6 +55,18 @@ async def rotate(office: Office, reason: str, actor: str, *, distrust_old: bool)
             "Mend the store; do not rotate again for this.",
         ) from error
     return Rotation(key, after, cut, len(ended))
+
+
+def _said_in_flight(actor: str, reason: str) -> Refusal:
+    """What the callers are told whose calls were cut."""
+    return Refusal(
+        code="session_ended",
+        sentence=(
+            f"This call was stopped in flight: {actor} has replaced the keys that sign credentials, and ended every "
+            f"session: {reason.rstrip('.')}."
+        ),
+        hint="What it cost until then is charged. Get a new credential.",
+    )
 
 
 def _ids(key_ids: Sequence[str]) -> str:

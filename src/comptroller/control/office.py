@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from comptroller.control.attempts import Attempts
 from comptroller.control.guesses import Guesses
-from comptroller.control.interfaces import Issuer, Ledger
-from comptroller.control.issuer_keys import IssuerKeys
 from comptroller.control.logins import Logins
 from comptroller.core.identity.admin import Admins
-from comptroller.core.work.session import Session
-from comptroller.flow.gate import Gate
 from comptroller.flow.journal import LedgerUnavailableError
-from comptroller.flow.records import Change
+
+if TYPE_CHECKING:
+    # Commands read their rows from the modules beside this one, and start faster without Cedar, keys and the store.
+    from comptroller.control.interfaces import Issuer, Ledger
+    from comptroller.control.issuer_keys import IssuerKeys
+    from comptroller.core.work.session import Session
+    from comptroller.flow.gate import Gate
+    from comptroller.flow.records import Change
 
 
 class ProcessFacts(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ from joserfc.jwt import JWTClaimsRegistry
 
 from comptroller.control.issuer_keys import PublicKey
 from comptroller.control.office import Office
-from comptroller.core.identity.federation import TrustedIssuer, Untrusted, printed
+from comptroller.core.identity.federation import TrustedIssuer, Untrusted, recorded
 from comptroller.core.instant import NANOS_PER_SECOND
 
 LONGEST_TOKEN = 16 * 1024  # characters
@@ -36,8 +36,8 @@ class Proof(NamedTuple):
 
     @property
     def subject(self) -> str:
-        """Who it is for, as the issuer calls them; printable and short enough for a record."""
-        return printed(self.claims.get("sub"))
+        """Who it is for, as the issuer calls them; printable and short enough for a record, and of nobody else."""
+        return recorded(self.claims.get("sub"))
 
 
 class _Header(msgspec.Struct, frozen=True):

@@ -18,6 +18,7 @@ from comptroller.core.identity.identity import Identity, may_act
 from comptroller.core.identity.request import IdentityRequest
 from comptroller.core.pricing.book import Shipped
 from comptroller.core.problem import Problem, join
+from comptroller.core.refusal import Refusal
 from comptroller.core.registry.approval import lines_of
 from comptroller.core.registry.build import build
 from comptroller.core.registry.document import read_document
@@ -26,8 +27,8 @@ from comptroller.core.registry.plan import EntryChange, Plan, install, plan
 from comptroller.core.registry.policy_files import installed_files, with_policies
 from comptroller.core.registry.references import unknown_providers
 from comptroller.core.registry.registry import Registry
+from comptroller.flow.chain import known_identity
 from comptroller.flow.journal import LedgerUnavailableError
-from comptroller.flow.live import LiveCall
 from comptroller.flow.records import Change
 
 
@@ -234,13 +235,16 @@ def _stop_identities(office: Office, registry: Registry) -> None:
     """Calls in flight of identities that may not act any more, or stand below one, end now."""
     now_ns = office.gate.clock.expiry_ns()
 
-    def stopped(identity: Identity | None) -> bool:
-        return identity is None or may_act(identity, registry.answerable_until(identity), now_ns) is not None
+    def no_of(identity: Identity) -> Refusal | None:
+        return may_act(identity, registry.answerable_until(identity), now_ns)
 
-    def whose(call: LiveCall) -> set[str]:
-        return {node["identity"] for node in call.facts.chain}
-
-    office.gate.live.cut(lambda call: any(stopped(registry.identities.get(each)) for each in whose(call)), "stopped")
+    for call in office.gate.live:
+        whose = dict.fromkeys(node["identity"] for node in call.facts.chain)
+        noes = (no_of(known_identity(registry, each)) for each in whose)
+        no = next((each for each in noes if each is not None), None)
+        if no is not None:
+            said = f"This call was stopped in flight. {no.sentence}"
+            call.line.cut("stopped", Refusal(no.code, said, f"What it cost until then is charged. {no.hint}"))
 
 
 def _faulty(message: str, problems: Sequence[Problem], code: str = "registry_invalid") -> ControlProblem:

@@ -12,6 +12,7 @@ from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem, not_found
 from comptroller.control.reason import LONGEST_REASON, read_reason
 from comptroller.control.session_rows import SessionRow, row_of
+from comptroller.core.instant import format_instant
 from comptroller.core.refusal import Refusal
 from comptroller.core.work.session import STATES, Session, SessionOutcome
 from comptroller.flow.journal import LedgerUnavailableError
@@ -96,12 +97,13 @@ async def _end(office: Office, session_id: str, reason: str, actor: str, outcome
 
 def _said_in_flight(ended: Session) -> Refusal:
     """What the callers are told whose calls were cut."""
+    if ended.ended_at_ns is None:
+        why = f"has run for as long as it may, until {format_instant(ended.expires_at_ns)}"
+    else:
+        why = f"was ended by {ended.ended_by}: {(ended.ended_reason or '').rstrip('.')}"
     return Refusal(
         code="session_ended",
-        sentence=(
-            f"This call was stopped in flight: its session {ended.id} was ended by {ended.ended_by}: "
-            f"{(ended.ended_reason or '').rstrip('.')}."
-        ),
+        sentence=f"This call was stopped in flight: its session {ended.id} {why}.",
         hint=f"What it cost until then is charged. {ended.way_on}",
     )
 
@@ -119,9 +121,11 @@ async def end_past(office: Office) -> None:
         for session in idle
         for each in _end_in_memory(office, session, "gateway", f"idle for {session.bounds.idle_s} s", "idle")
     }
-    gone = {session.id for session in over}
-    if gone:
-        gate.live.cut(lambda call: not gone.isdisjoint(call.facts.sessions), "stopped")
+    gone = {session.id: ended.get(session.id, session) for session in over}
+    for call in gate.live if gone else ():
+        first = next((gone[each] for each in call.facts.sessions if each in gone), None)
+        if first is not None:
+            call.line.cut("stopped", _said_in_flight(first))
     if ended or office.unwritten_ends:
         try:
             await write_ends(office, tuple(ended.values()))

@@ -20,7 +20,7 @@ class SpendRow(msgspec.Struct, frozen=True):
     """Money in decimal strings of USD. A call counts for the owner that it had when it was made, and for who paid."""
 
     key: str | None  # null: calls that have none
-    calls: int  # that have ended
+    calls: int  # that have ended, free ones too
     refused: int
     input_tokens: int
     output_tokens: int
@@ -28,6 +28,7 @@ class SpendRow(msgspec.Struct, frozen=True):
     presumed_usd: str  # posted beside them: upper bounds, because nobody knows what was billed
     posted_usd: str  # both together: what budgets count
     overruns: int
+    posted_calls: int  # as budgets in calls count them: attempts that went upstream; of a free call none
 
 
 class SpendAnswer(msgspec.Struct, frozen=True):
@@ -80,4 +81,5 @@ def _row(line: Spend) -> SpendRow:
         presumed_usd=format_usd(line.presumed_nanos),
         posted_usd=format_usd(line.charge_nanos + line.presumed_nanos),
         overruns=line.overruns,
+        posted_calls=line.posted_calls,
     )

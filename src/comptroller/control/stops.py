@@ -1,4 +1,4 @@
-"""Stops: stopping a credential, session, identity, owner, team, tenant, model, provider or everything, at once."""
+"""Stops: stopping a credential, session, identity, owner, team, subject, tenant, model, provider or all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from comptroller.control.reason import read_reason
 from comptroller.core.budget.bounds import Bound
 from comptroller.core.identity.credential import PREFIX, is_credential_id
 from comptroller.core.instant import format_instant
-from comptroller.core.problem import did_you_mean
+from comptroller.core.money import format_usd
+from comptroller.core.problem import did_you_mean, nearest
 from comptroller.core.refusal import Refusal
 from comptroller.core.work.session import Session
 from comptroller.core.work.stop import Acting, Stop, StopKey, StopKind, StopScope, refusal_of, stop_keys
@@ -27,6 +28,7 @@ from comptroller.flow.records import Change
 STOPS_SHOWN = 200
 LONGEST_VALUE = 200  # characters
 
+_MADE = frozenset({"credential", "session"})
 _LISTED_BY = {"session": "sessions", "identity": "identities"}
 
 
@@ -43,6 +45,14 @@ class StopRow(msgspec.Struct, frozen=True):
     lifted_reason: str | None = None
 
 
+class SetAside(msgspec.Struct, frozen=True):
+    """A share that a stopped session keeps: nobody else spends it until the session ends, for a stop can be lifted."""
+
+    session: str
+    reserved_usd: str
+    expires_at: str  # at the latest
+
+
 class StopMade(msgspec.Struct, frozen=True):
     """What a stop did."""
 
@@ -50,6 +60,7 @@ class StopMade(msgspec.Struct, frozen=True):
     cut_calls: int
     already_stopped: bool  # by the one that `stop` shows; it stands as it was
     warnings: Sequence[str] = ()
+    set_aside: Sequence[SetAside] = ()
 
 
 async def list_stops(office: Office, *, every: bool = False, limit: int = STOPS_SHOWN) -> Sequence[StopRow]:
@@ -85,7 +96,7 @@ async def suspend(
                 "It would be open again after a restart: mend the store, then stop it again.",
             ) from error
         if office.gate.stops.of(key) is stop:  # else somebody has lifted it meanwhile
-            return StopMade(_row(stop), cut, already, warnings)
+            return StopMade(_row(stop), cut, already, warnings, _set_aside(office.gate, key))
 
 
 async def resume(office: Office, scope: StopScope, value: str, reason: str, actor: str) -> StopRow:
@@ -107,15 +118,25 @@ async def resume(office: Office, scope: StopScope, value: str, reason: str, acto
 
 def stop_of(gate: Gate, session: Session) -> Stop | None:
     """The stop in force for a session, or for what it belongs to."""
-    if not gate.stops:
-        return None
+    return gate.stops.applies(_keys_of(gate, session)) if gate.stops else None
+
+
+def _set_aside(gate: Gate, key: StopKey) -> Sequence[SetAside]:
+    """The shares of sessions that a stop of this stops, those that end last first."""
+    open_now = [gate.sessions[each] for each in gate.tree.sharers if each in gate.sessions]
+    theirs = sorted((each for each in open_now if key in _keys_of(gate, each)), key=lambda each: -each.expires_at_ns)
+    shares = [(each, gate.tree.aside(each.id) or 0) for each in theirs]
+    return [SetAside(of.id, format_usd(usd), format_instant(of.expires_at_ns)) for of, usd in shares if usd]
+
+
+def _keys_of(gate: Gate, session: Session) -> Sequence[StopKey]:
     lineage = gate.runs.lineage(session)
     known = [known_identity(gate.registry, each.identity) for each in lineage]
     chain = [
-        Acting(each.id, of.id, of.owner, of.team, each.tenant, each.opened_with or ())
+        Acting(each.id, of.id, of.owner, of.team, each.tenant, each.opened_with or (), each.subject)
         for each, of in zip(lineage, known, strict=True)
     ]
-    return gate.stops.applies(stop_keys(chain))
+    return stop_keys(chain)
 
 
 def _stop_now(office: Office, key: StopKey, reason: str, actor: str, kind: StopKind) -> tuple[Stop, bool, int]:
@@ -162,11 +183,12 @@ async def check_known(office: Office, key: StopKey) -> Sequence[str]:
     known = _known(office, scope)
     if value in known or (scope == "session" and await office.ledger.session(value) is not None):
         return ()
-    if scope == "tenant":  # whoever acts for it may come later
-        return [f"No session is for a tenant {value!r} now. The stop holds for it all the same."]
+    if scope in {"subject", "tenant"}:  # whoever acts for it may come later
+        return [f"No session is for a {scope} {value!r} now. The stop holds for it all the same."]
     if scope == "credential" and is_credential_id(value):  # most that there are have made no call yet, or none lately
         return [f"No credential {value!r} is in use now. The stop holds for it all the same."]
-    near = await asyncio.to_thread(did_you_mean, value, list(known))  # of a hundred thousand names it takes seconds
+    # Of a hundred thousand names it takes seconds. What is made and not named by anybody is not told in bulk.
+    near = await asyncio.to_thread(nearest if scope in _MADE else did_you_mean, value, list(known))
     listed = f"`comptroller {_LISTED_BY[scope]}` lists them." if scope in _LISTED_BY else ""
     raise not_found(f"There is no {scope} {value!r}.", near or listed)
 
@@ -184,8 +206,9 @@ def _known(office: Office, scope: StopScope) -> Collection[str]:
             return registry.owners.keys()
         case "team":
             return registry.teams.keys()
-        case "tenant":
-            return {session.tenant for session in gate.sessions.values() if session.tenant is not None}
+        case "subject" | "tenant":
+            said = (session.subject if scope == "subject" else session.tenant for session in gate.sessions.values())
+            return {each for each in said if each is not None}
         case "provider":
             return gate.providers.keys()
         case _:

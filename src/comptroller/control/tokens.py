@@ -95,7 +95,7 @@ async def _open(office: Office, request: OpenRequest, actor: str, *, most_s: int
 
 def _at_the_top(office: Office, request: OpenRequest, actor: str, most_s: int) -> Session:
     gate = office.gate
-    identity = acting_identity(office, request.identity or "", tenant=request.tenant)
+    identity = acting_identity(office, request.identity or "", tenant=request.tenant, subject=request.subject)
     most = gate.registry.most_sessions(identity)
     if most is not None:
         # A sandbox is of many: nobody's sessions keep the others out.

@@ -36,10 +36,14 @@ class Fault(Exception):
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The closest known word as a question; else all of them where they are few; else nothing."""
     words = sorted(known)
-    close = get_close_matches(word, words, n=1, cutoff=0.6)
-    if close:
-        return f"Did you mean {close[0]!r}?"
-    return f"Known: {', '.join(words)}." if 0 < len(words) <= 20 else ""
+    listed = f"Known: {', '.join(words)}." if 0 < len(words) <= 20 else ""
+    return nearest(word, words) or listed
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The closest known word as a question, if one is close."""
+    close = get_close_matches(word, sorted(known), n=1, cutoff=0.6)
+    return f"Did you mean {close[0]!r}?" if close else ""
 
 
 def join(where: str, key: str) -> str:

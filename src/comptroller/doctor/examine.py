@@ -12,8 +12,7 @@ from comptroller.doctor import certificates, clock, credentials, disk, files, is
 from comptroller.doctor.check import Check, fail, ok
 from comptroller.settings import Settings, SettingsError, load_settings
 from comptroller.store.checkup import check_up
-from comptroller.store.lock import OFFLINE, Held, Holder, held_now
-from comptroller.store.open import LOCK
+from comptroller.store.lock import LOCK, OFFLINE, Held, Holder, held_now
 
 GATEWAY = "store.gateway"
 Progress = Callable[[str, int, int], None]

@@ -41,8 +41,7 @@ async def check_providers(
         missing = provider.missing if standing is None else _UNKNOWN if row is None else row.missing
         reached = await _reach(provider, tls, min(one.connect_timeout_s, _PATIENCE_S))
         if missing is not None and reached.state == "fail":
-            hint = f"No call goes there as long as it has no key. {reached.hint}"
-            reached = warn(reached.name, reached.sentence, hint)
+            reached = warn(reached.name, reached.sentence, reached.hint)  # no call goes there
         if missing is None and warnings and provider.missing is None:
             hint = "A key that others can read is a key that others can spend with."
             checks.append(warn(f"providers.{name}.key", " ".join(warnings), hint))

@@ -21,8 +21,9 @@ from comptroller.flow.forward import forward
 from comptroller.flow.gate import Gate
 from comptroller.flow.identify import identify, renewed
 from comptroller.flow.incoming import IncomingCall
-from comptroller.flow.objects import find, going_on, settle_object
+from comptroller.flow.objects import settle_object
 from comptroller.flow.permit import Denied, Permit, seek_provider
+from comptroller.flow.place import find_place
 from comptroller.flow.record import record_refusal, record_settlement
 from comptroller.flow.records import Ruling
 from comptroller.flow.reservation import Reservation, Tried
@@ -64,18 +65,15 @@ async def _read(
     read = dialect.read_request(body, request.head)
     if isinstance(read, Refusal):
         return record_refusal(gate, request, dialect, call_id, caller, read, body=body)
-    use = read.asked.stored
-    if use is None or use.named is None:
-        return IncomingCall(call_id, dialect, request, caller, read, body, read.asked)
-    found = find(gate, caller, use)
-    if isinstance(found, Refusal):
-        return record_refusal(gate, request, dialect, call_id, caller, found, body=body, asked=read.asked)
-    return IncomingCall(call_id, dialect, request, caller, read, body, going_on(read.asked, found), found)
+    place = find_place(gate, dialect, caller, request, read.asked)
+    if isinstance(place, Refusal):
+        return record_refusal(gate, request, dialect, call_id, caller, place, body=body, asked=read.asked)
+    return IncomingCall(call_id, dialect, request, caller, read, body, place.asked, place.provider)
 
 
 def _besides(gate: Gate, call: IncomingCall) -> AbstractSet[str]:
-    """Providers that cannot serve it: all but the one that has the object that it names."""
-    return NOBODY if call.object is None else gate.providers.keys() - {call.object.provider}
+    """Providers that cannot serve it: all but the one that it has to go to, if there is such a one."""
+    return NOBODY if call.provider is None else gate.providers.keys() - {call.provider}
 
 
 def _admit(gate: Gate, call: IncomingCall) -> Reservation | Refusal:

@@ -84,7 +84,7 @@ class Caller:
         self.billed_team = None if payer == identity.team else payer
         self.stop_keys = stop_keys(
             [
-                Acting(each.id, of.id, of.owner, of.team, each.tenant, each.opened_with or ())
+                Acting(each.id, of.id, of.owner, of.team, each.tenant, each.opened_with or (), each.subject)
                 for each, of in zip(lineage, identities, strict=True)
             ],
             claims.credential_id,

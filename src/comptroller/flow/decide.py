@@ -9,6 +9,7 @@ import msgspec
 from comptroller.core.budget.bounds import Bound
 from comptroller.core.identity.identity import may_act
 from comptroller.core.instant import NANOS_PER_SECOND, format_instant
+from comptroller.core.pricing.estimate import ModelLimits
 from comptroller.core.refusal import Refusal
 from comptroller.core.registry.registry import Model
 from comptroller.core.work.stop import Stop, refusal_of
@@ -77,8 +78,10 @@ def decide(
 ) -> Decision | Refusal:
     """The entry of a model and the first provider that serves it for the caller's environment.
 
-    `besides`: providers that are not asked (any more).
+    `name`: empty for a request that names no model. `besides`: providers that are not asked (any more).
     """
+    if not name:
+        return _without_model(gate, dialect, caller, besides)
     model = caller.registry.model(name)
     if model is None:
         return Refusal(
@@ -102,6 +105,31 @@ def decide(
         return provider
     key = (provider.name, name, dialect.name)
     return Decision(name, model, provider, gate.bounds.get(key) or Bound(*key))
+
+
+def places(gate: Gate, dialect: Dialect, caller: Caller) -> tuple[str, ...]:
+    """The providers that could keep what is made without a model: those that serve the caller anything in this way."""
+    named = dict.fromkeys(name for model in caller.registry.models.values() for name in model.providers)
+    entry = _anywhere(dialect, tuple(named))
+    return tuple(name for name in named if not isinstance(_only(gate, dialect, caller, entry, name), Refusal))
+
+
+def _without_model(gate: Gate, dialect: Dialect, caller: Caller, besides: AbstractSet[str]) -> Decision | Refusal:
+    entry = _anywhere(dialect, tuple(gate.providers))
+    provider = provider_for(gate, dialect.family, caller, entry, besides)
+    if isinstance(provider, Refusal):
+        return provider
+    key = (provider.name, "", dialect.name)
+    return Decision("", entry, provider, gate.bounds.get(key) or Bound(*key))
+
+
+def _anywhere(dialect: Dialect, providers: tuple[str, ...]) -> Model:
+    """What stands for the entry of a model where none is named."""
+    return Model(dialect.name, providers, ModelLimits(max_output_tokens=0))
+
+
+def _only(gate: Gate, dialect: Dialect, caller: Caller, entry: Model, name: str) -> Provider | Refusal:
+    return provider_for(gate, dialect.family, caller, entry, gate.providers.keys() - {name})
 
 
 def provider_for(

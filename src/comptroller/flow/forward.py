@@ -12,7 +12,7 @@ from comptroller.flow.attempt import Attempt
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.door import CallerRequest
 from comptroller.flow.gate import Gate
-from comptroller.flow.lease import Lease
+from comptroller.flow.lease import NEVER, Lease
 from comptroller.flow.objects import note_object
 from comptroller.flow.outcome import Outcome
 from comptroller.flow.upstream import Exchange, FailureKind, UpstreamFailure, UpstreamRequest
@@ -146,7 +146,7 @@ async def _stream(gate: Gate, attempt: Attempt, exchange: Exchange) -> None:
     def came(chunk: bytes) -> bytes:
         """Metered in the moment in which it comes, however slowly the caller reads."""
         passed = masked.feed(meter.feed(chunk), thorough=meter.error)
-        if lease is not None and meter.seen_output_tokens > lease.due:
+        if lease is not None and lease.due < NEVER and meter.seen_output_tokens > lease.due:
             lease.look(meter)
         return passed
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 
 from comptroller.core.pricing.estimate import Asked
-from comptroller.core.work.stored import StoredObject
 from comptroller.flow.caller import Caller
 from comptroller.flow.dialect import Dialect, DialectRequest
 from comptroller.flow.door import CallerRequest
@@ -20,5 +19,5 @@ class IncomingCall(msgspec.Struct, frozen=True, gc=False):
     caller: Caller  # as it was then
     request: DialectRequest
     body: bytes
-    asked: Asked  # as its dialect read it, with what our records say of the object that it names
-    object: StoredObject | None = None  # that it names, and may use
+    asked: Asked  # as its dialect read it, with what our records say of the objects that it names
+    provider: str | None = None  # it can go to no other: this one has what it names, or shall keep what it makes

@@ -2,34 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from comptroller.core.work.stored import StoredObject
+from comptroller.core.work.stored import RESPONSE, Kind, StoredObject
 
-MOST = 100_000  # about 60 MB when full
+MOST = 100_000  # responses, and as many of everything else: about 60 MB each when full
 
 
 class Kept:
-    """Objects that are not deleted, the oldest first. One that is added beyond `most` pushes the oldest out."""
+    """Objects that are not deleted, the oldest first. One that is added beyond `most` pushes the oldest out.
+
+    Responses come with every call, and push out nothing that lasts longer.
+    """
 
     def __init__(self, objects: Iterable[StoredObject] = (), most: int = MOST) -> None:
         """`objects`: the oldest first."""
         self._most = most
-        self._by_id: dict[str, StoredObject] = {}
+        self._responses: dict[str, StoredObject] = {}
+        self._others: dict[str, StoredObject] = {}
         for each in objects:
             self._put(each)
 
     def __len__(self) -> int:
-        return len(self._by_id)
+        return len(self._responses) + len(self._others)
 
     def get(self, object_id: str) -> StoredObject | None:
-        return self._by_id.get(object_id)
+        return self._responses.get(object_id) or self._others.get(object_id)
+
+    def of(self, kind: Kind, api: str, identity: str, root: str, tenant: str) -> Iterator[StoredObject]:
+        """What is told of those of a kind that somebody may use, the oldest first."""
+        return (
+            each
+            for each in self._others.values()
+            if each.kind == kind and each.api == api and each.told and each.belongs_to(identity, root, tenant)
+        )
 
     def add(self, made: StoredObject) -> StoredObject:
         """Returns it as it stands. An id that another call has had already is nobody's from now on."""
-        known = self._by_id.get(made.id)
+        known = self.get(made.id)
         if known is not None and known.call_id != made.call_id:
             made = msgspec.structs.replace(made, identity="", root="", tokens=None)
         self._put(made)
@@ -37,16 +49,19 @@ class Kept:
 
     def change(self, changed: StoredObject) -> bool:
         """Put it in the place of what is there; False if that is not there any more, or is another call's."""
-        known = self._by_id.get(changed.id)
+        known = self.get(changed.id)
         if known is None or known.call_id != changed.call_id or not known.identity:
             return False
-        self._by_id[changed.id] = changed
+        self._put(changed)
         return True
 
     def forget(self, object_id: str) -> None:
-        self._by_id.pop(object_id, None)
+        self._responses.pop(object_id, None)
+        self._others.pop(object_id, None)
 
     def _put(self, each: StoredObject) -> None:
-        self._by_id[each.id] = each
-        if len(self._by_id) > self._most:
-            del self._by_id[next(iter(self._by_id))]
+        here, there = (self._responses, self._others) if each.kind == RESPONSE else (self._others, self._responses)
+        there.pop(each.id, None)
+        here[each.id] = each
+        if len(here) > self._most:
+            del here[next(iter(here))]

@@ -6,21 +6,31 @@ in memory. What is not in it is nobody's, and refused.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import msgspec
 
-from comptroller.core.instant import DAY_NS
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.refusal import Refusal
-from comptroller.core.work.stored import LASTS_DAYS, Earlier, StoredObject, StoredUse, is_id, not_yours
+from comptroller.core.work.stored import (
+    RESPONSE,
+    WORDS,
+    Earlier,
+    Kind,
+    Named,
+    StoredObject,
+    StoredUse,
+    is_id,
+    not_yours,
+)
 from comptroller.flow.attempt import Attempt
 from comptroller.flow.caller import Caller
 from comptroller.flow.gate import Gate
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import ObjectChanged
 
-_RESPONSE = "response"
+_MOST_TOLD = 4_096  # characters that a provider says of an object
 
 
 @runtime_checkable
@@ -33,21 +43,47 @@ class Naming(Protocol):
         ...
 
 
-def find(gate: Gate, caller: Caller, use: StoredUse) -> StoredObject | Refusal:
-    """The object that a request names, if the caller may use it."""
-    if use.named is None:
-        raise ValueError("the request names no object")
-    found = gate.objects.get(use.named)
-    if found is None or gate.clock.now_ns() - found.created_at_ns >= LASTS_DAYS * DAY_NS:
-        return not_yours(use)
-    return found if found.belongs_to(caller.identity.id, caller.lineage[-1], _tenant(caller)) else not_yours(use)
+@runtime_checkable
+class Telling(Protocol):
+    """What reads an answer that is all that there is to say of an object."""
+
+    @property
+    def told(self) -> str:
+        """The answer as JSON; empty where it is not for lists."""
+        ...
+
+    @property
+    def expires_at_ns(self) -> int | None: ...
 
 
-def going_on(asked: Asked, found: StoredObject) -> Asked:
-    """What is asked, with what our records say of the object that it names."""
-    if not asked.model:  # it is about the object alone
-        return msgspec.structs.replace(asked, model=found.model)
-    return msgspec.structs.replace(asked, earlier=Earlier(found.model, found.tokens))
+def find(gate: Gate, caller: Caller, api: str, use: StoredUse) -> tuple[StoredObject, ...] | Refusal:
+    """All objects that a request names, if the caller may use them and one provider has them all."""
+    found: list[StoredObject] = []
+    for named in use.named:
+        one = _find(gate, caller, api, named)
+        if one is None:
+            return not_yours(named)
+        found.append(one)
+    return _scattered(use) if len({each.provider for each in found}) > 1 else tuple(found)
+
+
+def going_on(asked: Asked, use: StoredUse, found: Sequence[StoredObject]) -> Asked:
+    """What is asked, with what our records say of the objects that it names."""
+    if not asked.model and found:  # it is about the object alone
+        return msgspec.structs.replace(asked, model=found[0].model)
+    feeding = tuple(
+        Earlier(each.model if each.kind == RESPONSE else "", each.tokens, WORDS[each.kind])
+        for named, each in zip(use.named, found, strict=True)
+        if named.context
+    )
+    return msgspec.structs.replace(asked, earlier=feeding) if feeding else asked
+
+
+def listed(gate: Gate, caller: Caller, kind: Kind, api: str) -> list[StoredObject]:
+    """All of a kind that a caller may use, the oldest first. Nothing is asked of any provider."""
+    now_ns = gate.clock.now_ns()
+    mine = gate.objects.of(kind, api, caller.identity.id, caller.lineage[-1], _tenant(caller))
+    return [each for each in mine if not each.is_over(now_ns)]
 
 
 async def note_object(gate: Gate, attempt: Attempt) -> None:
@@ -57,23 +93,39 @@ async def note_object(gate: Gate, attempt: Attempt) -> None:
     use what was made, and what was deleted is the provider's to refuse.
     """
     use, named = attempt.reservation.request.asked.stored, attempt.reading
-    if use is not None and use.deletes and use.named is not None:
+    if use is not None and use.deletes and use.named:
         attempt.object_unsaid = False
-        await _delete(gate, attempt, gate.objects.get(use.named))
-    elif isinstance(named, Naming) and named.object_id is not None:
+        await _delete(gate, attempt, gate.objects.get(use.named[0].id))
+    elif use is not None and use.keeps and isinstance(named, Naming) and named.object_id is not None:
         attempt.object_unsaid = False
         if is_id(named.object_id):
-            made = gate.objects.add(_made(gate, attempt, named.object_id))
+            made = gate.objects.add(_made(gate, attempt, use, use.keeps, named.object_id))
             attempt.kept = made if await _written(gate, attempt, made) else None
 
 
 def settle_object(gate: Gate, attempt: Attempt) -> None:
     """The attempt has ended: what is kept of it has its size now. Does not wait."""
     made, tokens = attempt.kept, _tokens(attempt)
-    if made is not None and made.identity and tokens != made.tokens:
+    if made is not None and made.kind == RESPONSE and made.identity and tokens != made.tokens:
         sized = msgspec.structs.replace(made, tokens=tokens)
         if gate.objects.change(sized):
             gate.journal.append(ObjectChanged(gate.clock.now_ns(), sized))
+
+
+def _find(gate: Gate, caller: Caller, api: str, named: Named) -> StoredObject | None:
+    found = gate.objects.get(named.id)
+    if found is None or found.kind != named.kind or found.api != api or found.is_over(gate.clock.now_ns()):
+        return None
+    return found if found.belongs_to(caller.identity.id, caller.lineage[-1], _tenant(caller)) else None
+
+
+def _scattered(use: StoredUse) -> Refusal:
+    return Refusal(
+        code="provider_unavailable",
+        sentence="The request names objects that different providers have, and goes to one.",
+        hint="Make them all at one provider: `x-comptroller-provider` names it when they are made.",
+        param=use.named[0].param,
+    )
 
 
 async def _delete(gate: Gate, attempt: Attempt, found: StoredObject | None) -> None:
@@ -94,12 +146,21 @@ async def _written(gate: Gate, attempt: Attempt, changed: StoredObject) -> bool:
     return True
 
 
-def _made(gate: Gate, attempt: Attempt, object_id: str) -> StoredObject:
-    reservation = attempt.reservation
+def _made(gate: Gate, attempt: Attempt, use: StoredUse, kind: Kind, object_id: str) -> StoredObject:
+    reservation, reading = attempt.reservation, attempt.reading
     caller, decision = reservation.caller, reservation.decision
+    told = ""
+    if isinstance(reading, Telling) and len(reading.told) <= _MOST_TOLD:
+        told = decision.provider.mask.thorough(reading.told.encode()).decode()
     return StoredObject(
-        object_id, _RESPONSE, decision.provider.name, decision.name, caller.identity.id, caller.claims.session,
-        caller.lineage[-1], _tenant(caller), reservation.call_id, gate.clock.now_ns(), _tokens(attempt),
+        object_id, kind, decision.provider.name, decision.name, caller.identity.id, caller.claims.session,
+        caller.lineage[-1], _tenant(caller), reservation.call_id, gate.clock.now_ns(),
+        _tokens(attempt) if kind == RESPONSE else use.tokens,
+        api=attempt.dialect.family,
+        size_bytes=use.size_bytes,
+        expires_at_ns=reading.expires_at_ns if isinstance(reading, Telling) else None,
+        told=told,
+        bounds=use.bounds,
     )  # fmt: skip
 
 

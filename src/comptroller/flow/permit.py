@@ -131,7 +131,8 @@ def policy_request(gate: Gate, caller: Caller, weighed: Weighed) -> PolicyReques
         task_type=caller.session.task_type or "",
         depth=caller.session.depth,
     )
-    return PolicyRequest(caller.principal, Resource(decision.name, model_class), context)
+    # Where no model is named, the dialect stands for one.
+    return PolicyRequest(caller.principal, Resource(decision.name or decision.model.pattern, model_class), context)
 
 
 def _known_bounds(weighed: Weighed) -> tuple[int, int]:

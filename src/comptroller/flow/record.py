@@ -45,7 +45,7 @@ def call_facts(  # noqa: PLR0913, PLR0917 - a call has many facts
         session=caller.claims.session,
         chain=caller.names,
         registry_version=registry.version,
-        model=decision.name if decision else (asked.model or None) if asked else None,
+        model=(decision.name if decision else asked.model if asked else None) or None,
         provider=decision.provider.name if decision else None,
         model_class=decision.model.model_class if decision else None,
         price_version=registry.prices.version,

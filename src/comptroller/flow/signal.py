@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
 
 from comptroller.core.instant import NANOS_PER_SECOND, format_instant, from_datetime
-from comptroller.core.routing.health import Signal
+from comptroller.core.routing.health import Health, Signal
 from comptroller.flow.attempt import Attempt
 from comptroller.flow.failover import MENDABLE_STATUSES
 from comptroller.flow.gate import Gate
@@ -26,10 +26,21 @@ def note_health(gate: Gate, attempt: Attempt) -> None:
     signal = signal_of(attempt.outcome, attempt.status, said_wait=wait_ns is not None)
     before, after = gate.health.ended(provider, signal, now_ns, wait_ns or 0)
     if after.state == "aside" and after.until_ns > before.until_ns:
-        said = {"comptroller.provider": provider, "message": after.why, "until": format_instant(after.until_ns)}
+        said = {
+            "comptroller.provider": provider,
+            "message": _why(after, attempt),
+            "until": format_instant(after.until_ns),
+        }
         gate.warn("provider_aside", said)
     elif before.times and not after.times:
         gate.warn("provider_back", {"comptroller.provider": provider})
+
+
+def _why(health: Health, attempt: Attempt) -> str:
+    """Why it is put aside, and what was met last: `failed 3 times in a row, last provider_error (HTTP 500)`."""
+    times = f" {health.failures} times in a row" if health.why == "failed" and health.failures > 1 else ""
+    met = attempt.detail or ("" if attempt.status is None else f"HTTP {attempt.status}")
+    return f"{health.why}{times}, last {attempt.outcome}{f' ({met})' if met else ''}"
 
 
 def signal_of(outcome: str, status: int | None, *, said_wait: bool) -> Signal:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from comptroller.core.refusal import Refusal
+from comptroller.core.work.stored import Kind
 from comptroller.flow.answer import refuse
 from comptroller.flow.call import govern
 from comptroller.flow.dialect import Dialect
@@ -18,11 +19,12 @@ from comptroller.flow.door import CallerApi
 from comptroller.flow.fault import fault_facts
 from comptroller.flow.gate import Gate
 from comptroller.flow.models import reachable_model, reachable_models
+from comptroller.flow.own_objects import own_objects
 from comptroller.gateway.channel import Channel, channel_of
 from comptroller.gateway.proxies import Network
 from comptroller.gateway.reply import AsgiReply
 from comptroller.gateway.request import Aim, AsgiRequest, Bodies
-from comptroller.gateway.routes import NAME, Api, Found, ModelCall, Routes
+from comptroller.gateway.routes import NAME, Api, Found, ModelCall, ObjectList, Routes
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -106,6 +108,8 @@ class Door:
         match found.target:
             case "models" | "model":
                 await self._list(api, request, reply, found.name)
+            case ObjectList(kind=kind):
+                await self._list_objects(api, kind, request, reply)
             case "hello":
                 await _plain(reply, 200, b"")
             case "caller":
@@ -134,6 +138,17 @@ class Door:
         else:
             many = reachable_models(self._gate, api.family, request.credentials)
             said = many if isinstance(many, Refusal) else api.model_page(many)
+        if isinstance(said, Refusal):
+            await self._refuse(api, request, reply, said)
+        else:
+            await _respond(reply, 200, b"application/json", said)
+
+    async def _list_objects(self, api: Api, kind: Kind, request: AsgiRequest, reply: AsgiReply) -> None:
+        """What of a kind is the caller's."""
+        if api.object_page is None:
+            raise ValueError(f"{api.family} has no lists of objects")
+        objects = own_objects(self._gate, api.family, request.credentials, kind)
+        said = objects if isinstance(objects, Refusal) else api.object_page(objects, request.query)
         if isinstance(said, Refusal):
             await self._refuse(api, request, reply, said)
         else:

@@ -333,7 +333,8 @@ class _Exchange:
             if unread > self._read_limit:
                 self._wake()
         elif self._waiter is not None:
-            self._wake()
+            if unread:  # half an event is nothing to wake anybody for
+                self._wake()
         # Only a consumer that is not waiting for us lags, however much one turn of the loop brings.
         elif self._streaming and unread > self._buffer_limit_bytes and self._on_overflow is not None:
             on_overflow, self._on_overflow = self._on_overflow, None

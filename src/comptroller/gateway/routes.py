@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from comptroller.core.refusal import Refusal
+from comptroller.core.work.stored import Kind, StoredObject
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.models import Reachable
 from comptroller.gateway.query import has_key
@@ -26,6 +28,7 @@ class Api:
     model_page: Callable[[Sequence[Reachable]], bytes]
     model_entry: Callable[[Reachable], bytes]
     versions: tuple[str, ...] = ("v1",)  # of the API: its lists of models stand below each
+    object_page: Callable[[Sequence[StoredObject], bytes], bytes | Refusal] | None = None  # a list of them, and a query
     key_in_query: bool = False  # a credential may stand there, and tells the API as its header does
 
     def claims(self, names: Iterable[bytes], query: bytes) -> bool:
@@ -42,10 +45,18 @@ class ModelCall:
     dialect: Dialect
 
 
+@dataclass(frozen=True)
+class ObjectList:
+    """What of a kind is the caller's, as our records know it: nothing is asked of a provider."""
+
+    kind: Kind
+
+
 Free = Literal["models", "model", "hello", "healthy", "ready", "caller"]
-Target = ModelCall | Free
+Target = ModelCall | ObjectList | Free
 NAME = "{name}"  # in a path: what a request names there; with slashes in it only at the end of the path
 CALLER_PATHS = ("/oauth/", "/.well-known/", "/comptroller/")  # all of it is the caller API's to answer
+NO_LISTS: Mapping[str, Kind] = {}
 OTHERWISE = "*"  # among methods: any that the path does not take
 
 
@@ -79,9 +90,13 @@ class Routes:
     """Finds the target of a path and a method."""
 
     def __init__(
-        self, calls: Mapping[str, Dialect], apis: Sequence[Api], caller: Sequence[tuple[str, str]] = ()
+        self,
+        calls: Mapping[str, Dialect],
+        apis: Sequence[Api],
+        caller: Sequence[tuple[str, str]] = (),
+        lists: Mapping[str, Kind] = NO_LISTS,
     ) -> None:
-        """`calls`: by path, with a method before it that is not POST.
+        """`calls`: by path, with a method before it that is not POST. `lists`: of objects, by path.
 
         `caller`: (method, path) of every route of the caller API; what is in braces is a name.
         """
@@ -104,6 +119,8 @@ class Routes:
                 raise ValueError(f"{path} is not where the caller API is: {CALLER_PATHS}")
             beside.setdefault(path, {})[method] = "caller"
         ours = free
+        for path, kind in lists.items():
+            ours[path] = {"GET": ObjectList(kind)}
         for call, dialect in calls.items():
             method, _, path = call.rpartition(" ")
             ours.setdefault(path, {})[method or "POST"] = ModelCall(dialect)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from comptroller.core.work.stored import FILE, Kind
 from comptroller.flow.dialect import Dialect
 from comptroller.gateway.routes import Api
 from comptroller.wire import gemini, model_lists
 from comptroller.wire.anthropic_messages import AnthropicCountTokens, AnthropicMessages
+from comptroller.wire.object_lists import openai_list
 from comptroller.wire.openai_audio import OpenAISpeech, OpenAITranscription
 from comptroller.wire.openai_chat import OpenAIChat
 from comptroller.wire.openai_completions import OpenAICompletions
 from comptroller.wire.openai_embeddings import OpenAIEmbeddings
+from comptroller.wire.openai_files import FILE_CALLS
 from comptroller.wire.openai_images import OpenAIImages
 from comptroller.wire.openai_moderations import OpenAIModerations
 from comptroller.wire.openai_responses import STORED_CALLS, OpenAIResponses
@@ -35,7 +38,7 @@ _ANTHROPIC: Mapping[str, Dialect] = {
 }
 
 _FAMILIES: Mapping[str, Mapping[str, Dialect]] = {
-    "openai": {**_OPENAI, **STORED_CALLS},
+    "openai": {**_OPENAI, **STORED_CALLS, **FILE_CALLS},
     "anthropic": _ANTHROPIC,
     "gemini": gemini.CALLS,
 }
@@ -48,6 +51,7 @@ CALLS: Mapping[str, Dialect] = {
     for prefix in ("", f"/{family}")
     for call, dialect in calls.items()
 }
+LISTS: Mapping[str, Kind] = {"/v1/files": FILE, "/openai/v1/files": FILE}
 APIS = (
     Api(
         "openai",
@@ -56,6 +60,7 @@ APIS = (
         _OPENAI["/v1/chat/completions"],
         model_lists.openai_page,
         model_lists.openai_entry,
+        object_page=openai_list,
     ),
     Api(
         "anthropic",

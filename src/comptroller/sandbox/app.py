@@ -18,6 +18,7 @@ from comptroller.sandbox.config import SandboxConfig
 from comptroller.sandbox.embeddings import EmbeddingsSurface
 from comptroller.sandbox.errors import ApiError, ClientGone, Refusal, invalid, not_found
 from comptroller.sandbox.faults import FaultBook, FaultPlan
+from comptroller.sandbox.files import Files, FilesSurface, file_acts
 from comptroller.sandbox.gemini import answers as gemini_answers
 from comptroller.sandbox.gemini import count as gemini_count
 from comptroller.sandbox.gemini.embeddings import EmbedSurface
@@ -74,6 +75,7 @@ class SandboxApp:
         self._cache = PromptCache(config.cache_prefixes, config.cache_min_tokens)
         self._faults = FaultBook()
         self._stored = Stored()
+        self._files = Files()
         self._routes: dict[str, dict[str, Handler]] = {
             "/chat/completions": {"POST": self._story(ChatSurface()).serve},
             "/completions": {"POST": self._story(CompletionsSurface()).serve},
@@ -127,7 +129,7 @@ class SandboxApp:
         elif path.startswith(_MODELS_PATH):
             methods = {"GET": self._show_model}
         else:
-            methods = self._routes.get(path) or self._stored_methods(path)
+            methods = self._routes.get(path) or self._stored_methods(path) or self._file_methods(path)
         if not methods:
             raise not_found("Invalid URL: there is nothing at this path.")
         handler = methods.get(exchange.method)
@@ -152,6 +154,10 @@ class SandboxApp:
         """What stands behind responses/ID, and below it."""
         acts = stored_acts(path)
         return {method: self._single(StoredSurface(self._stored, *act)).serve for method, act in acts.items()}
+
+    def _file_methods(self, path: str) -> dict[str, Handler]:
+        """What stands behind files, and below it."""
+        return {method: self._single(FilesSurface(self._files, *act)).serve for method, act in file_acts(path).items()}
 
     def _check_key(self, exchange: Exchange) -> None:
         surface = _api_of(exchange).surface
@@ -213,7 +219,7 @@ class SandboxApp:
         await _respond(exchange, {"status": "ok"})
 
     async def _show_stored(self, exchange: Exchange) -> None:
-        await _respond(exchange, {"responses": self._stored.names()})
+        await _respond(exchange, {"responses": self._stored.names(), "files": self._files.names()})
 
     async def _show_prices(self, exchange: Exchange) -> None:
         """USD per million tokens."""

@@ -12,9 +12,8 @@ import msgspec
 from comptroller.control.interfaces import RegistryState
 from comptroller.store.backup import DATABASE, reading
 from comptroller.store.exchange import REPLACED
-from comptroller.store.lock import held_now
+from comptroller.store.lock import LOCK, held_now
 from comptroller.store.migrate import BACKUPS, known_schemas
-from comptroller.store.open import LOCK
 from comptroller.store.registry import registry_state
 
 Progress = Callable[[str, int, int], None]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+LOCK = "store.lock"  # in the state folder
 OFFLINE = "nothing (offline command)"  # `listen` of a command that opened the store itself
 
 _READ_MOST = 4096

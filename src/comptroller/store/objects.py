@@ -5,10 +5,10 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from comptroller.core.work.stored import StoredObject
+from comptroller.core.work.stored import RESPONSE, StoredObject
 from comptroller.store import schema
 from comptroller.store.sql import Many, run
 
@@ -30,7 +30,18 @@ def write(connection: sqlite3.Connection, objects: Iterable[StoredObject]) -> No
 
 
 def live(connection: sqlite3.Connection, since_ns: int, most: int) -> Sequence[StoredObject]:
-    """The youngest of those that were made since then and are not deleted, the oldest of them first."""
-    wanted = select(_TABLE).where(_TABLE.c.deleted_at_ns.is_(None), _TABLE.c.created_at_ns >= since_ns)
+    """The youngest of those that are not deleted, the oldest of them first.
+
+    Of responses those that were made since then; `most` of them, and as many of everything else.
+    """
+    responses = _TABLE.c.kind == RESPONSE
+    return [
+        *_youngest(connection, most, responses, _TABLE.c.created_at_ns >= since_ns),
+        *_youngest(connection, most, ~responses),
+    ]
+
+
+def _youngest(connection: sqlite3.Connection, most: int, *which: ColumnElement[bool]) -> Sequence[StoredObject]:
+    wanted = select(_TABLE).where(_TABLE.c.deleted_at_ns.is_(None), *which)
     youngest = wanted.order_by(_TABLE.c.created_at_ns.desc(), _TABLE.c.id.desc()).limit(most)
     return [StoredObject(*row) for row in run(connection, youngest)][::-1]

@@ -12,11 +12,9 @@ from comptroller.store.backup import DATABASE
 from comptroller.store.database import Database, Durability
 from comptroller.store.fold import fold, touched
 from comptroller.store.folder import Folder, StoreDamagedError, get_meta, raise_meta
-from comptroller.store.lock import Holder, StoreLock
+from comptroller.store.lock import LOCK, Holder, StoreLock
 from comptroller.store.migrate import migrate
 from comptroller.store.store import Recovered, Store
-
-LOCK = "store.lock"
 
 
 def open_store(state_dir: Path, *, durability: Durability, now_ns: int, holder: Holder) -> Store:

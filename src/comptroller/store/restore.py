@@ -42,9 +42,9 @@ from comptroller.store.backup import (
 )
 from comptroller.store.database import Database
 from comptroller.store.folder import get_meta, raise_meta, set_meta
-from comptroller.store.lock import Holder, StoreLock
+from comptroller.store.lock import LOCK, Holder, StoreLock
 from comptroller.store.migrate import migrate
-from comptroller.store.open import LOCK, presume, take_over
+from comptroller.store.open import presume, take_over
 from comptroller.store.present import Present, Unreadable, newest_event, read_present
 from comptroller.store.sql import run
 

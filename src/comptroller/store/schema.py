@@ -345,6 +345,11 @@ objects = Table(
     Column("created_at_ns", BigInteger, nullable=False),
     Column("tokens", BigInteger),  # NULL: nobody knows
     Column("deleted_at_ns", BigInteger),
+    Column("api", Text, nullable=False, server_default=text("'openai'")),  # the family of APIs that it was made through
+    Column("size_bytes", BigInteger),  # of a file
+    Column("expires_at_ns", BigInteger),  # NULL: the provider has not said so
+    Column("told", Text, nullable=False, server_default=text("''")),  # JSON: what the provider said of it, for lists
+    Column("bounds", Text, nullable=False, server_default=text("''")),  # JSON: what a batch of this file can come to
     Index("objects_created", "created_at_ns", sqlite_where=text("deleted_at_ns IS NULL")),
 )
 

@@ -22,7 +22,9 @@ from comptroller.store.sql import run
 
 RECENT_SINCE = since_key("spend_recent")
 
-_REPORTED = ("calls", "refused", "overruns", "input_tokens", "output_tokens", "charge_nanos", "presumed_nanos")
+_REPORTED = (
+    "calls", "refused", "overruns", "input_tokens", "output_tokens", "charge_nanos", "presumed_nanos", "posted_calls",
+)  # fmt: skip
 
 
 class Stretch(NamedTuple):
@@ -122,9 +124,9 @@ def summed(parts: Sequence[Stretch], *, sessions: bool) -> Subquery:
 
 
 def _spend(
-    key: str, calls: int, refused: int, overruns: int, input_tokens: int, output_tokens: int, *nanos: int
+    key: str, calls: int, refused: int, overruns: int, input_tokens: int, output_tokens: int, *posted: int
 ) -> Spend:
-    charge_nanos, presumed_nanos = nanos
+    charge_nanos, presumed_nanos, posted_calls = posted
     return Spend(
         key=key or None,
         calls=calls,
@@ -134,6 +136,7 @@ def _spend(
         output_tokens=output_tokens,
         charge_nanos=charge_nanos,
         presumed_nanos=presumed_nanos,
+        posted_calls=posted_calls,
     )
 
 

@@ -27,8 +27,10 @@ class EventSplitter:
     """
 
     def __init__(self, most_event_bytes: int = MOST_EVENT_BYTES) -> None:
+        self.half = 0  # bytes of the event that has begun, without the white space around it
         self._most = most_event_bytes
         self._pending = bytearray()
+        self._blank = 0  # bytes of white space that it begins with
         self._carriage_return = False  # one is in `_pending`
 
     def feed(self, chunk: bytes) -> list[bytes]:
@@ -42,7 +44,7 @@ class EventSplitter:
             if 0 <= chunk.find(b"\n\n") == len(chunk) - 2 and not self._carriage_return and len(chunk) <= self._most:
                 return [chunk]  # a provider's usual write: one event
             return self._split(chunk)
-        self._pending += chunk
+        self._grow(chunk)
         # What was here before has no blank line in it, so only one that reaches into the new part can end it.
         if self._ends_after(max(0, before - _LONGEST_BLANK_LINE)):
             return self._split(bytes(self._pending))
@@ -50,8 +52,18 @@ class EventSplitter:
         return []
 
     def rest(self) -> bytes:
-        """What came after the last whole event."""
+        """What came after the last whole event: a copy, which can be megabytes. How much it is says `half`."""
         return bytes(self._pending)
+
+    def _grow(self, chunk: bytes) -> None:
+        """Looks at the new part only, for it is asked at each arrival how much there is by now."""
+        before = len(self._pending)
+        self._pending += chunk
+        end = len(chunk.rstrip())
+        if end:
+            if not self.half:
+                self._blank = before + len(chunk) - len(chunk.lstrip())
+            self.half = before + end - self._blank
 
     def _ends_after(self, start: int) -> bool:
         if self._carriage_return:
@@ -68,7 +80,9 @@ class EventSplitter:
         if len(data) > self._most:
             self._pending = bytearray(data)  # until we know that nothing is too large
             self._check(max(len(rest), *map(len, events)) if events else len(rest))
-        self._pending = bytearray(rest)
+        self._pending, self.half = bytearray(), 0
+        if rest:
+            self._grow(rest)
         self._carriage_return = self._carriage_return and b"\r" in rest
         return events
 

@@ -17,7 +17,7 @@ from comptroller.wire.body import invalid, shown
 MOST_PARTS = 200
 _MOST_HEAD_BYTES = 4_096
 _BOUNDARY = re.compile(rb'multipart/form-data\s*;\s*boundary=(?:"([^"\r\n]{1,70})"|([^\s";,]{1,70}))', re.IGNORECASE)
-_NAME = re.compile(r"[A-Za-z0-9_]{1,64}(?:\[\])?", re.ASCII)
+_NAME = re.compile(r"[A-Za-z0-9_]{1,64}(?:\[[A-Za-z0-9_]{0,64}\])?", re.ASCII)
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9.+-]{1,64}/[A-Za-z0-9.+-]{1,64}", re.ASCII)
 _PARAMETER = re.compile(r'\s*;\s*(name|filename)\s*=\s*(?:"((?:[^"\\\r\n]|\\.)*)"|([^\s";]+))', re.IGNORECASE)
 _HINT = "Send it as the official SDKs do: one part for each field, with its name."

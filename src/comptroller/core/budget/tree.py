@@ -166,6 +166,11 @@ class BudgetTree:
         escrow = self._escrows.get(session_id)
         return None if escrow is None else escrow.room
 
+    @property
+    def sharers(self) -> Sequence[str]:
+        """The sessions that have a share set aside."""
+        return tuple(self._escrows)
+
     def release(self, session_id: str) -> None:
         """The session is over: what is set aside for it is so no more."""
         escrow = self._escrows.pop(session_id, None)

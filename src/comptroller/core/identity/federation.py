@@ -1,12 +1,15 @@
 """Whose tokens are believed, and which identity a token of theirs stands for.
 
-A rule says: who has a token of this issuer with exactly these claims is this identity. There are no patterns. A token
-that fits rules of no identity, or of two, stands for nobody.
+A rule says: who has a token of this issuer with exactly these claims is this identity. There are no patterns. A rule
+that names the subject is about one principal, and goes before rules about whoever has some other claim. A token that
+then fits rules of no identity, or of two, stands for nobody.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from ipaddress import ip_address
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
@@ -24,6 +27,8 @@ DISCOVERY = "discovery"
 _ACCESS_TOKEN = "at+jwt"  # noqa: S105 - RFC 9068 section 2.1
 _KINDS_OF_TOKEN = frozenset({"", "jwt", "jose", _ACCESS_TOKEN})
 FILE = "file:"
+_LONGEST_PRINTED = 200  # characters
+_DIGESTED = re.compile("~[0-9a-f]{32}$")
 
 UNTRUSTED: Mapping[str, str] = {
     "token_malformed": "what was sent is no signed JWT, or is too long",
@@ -124,7 +129,7 @@ class Federation:
         self._rules: dict[tuple[str, str, str], list[Rule]] = {}
         self._looked_at: dict[str, set[str]] = {}
         for rule in rules:
-            name = "sub" if "sub" in rule.claims else min(rule.claims)
+            name = "sub" if names_subject(rule) else min(rule.claims)
             self._looked_at.setdefault(rule.issuer, set()).add(name)
             for value in rule.claims[name]:
                 self._rules.setdefault((rule.issuer, name, value), []).append(rule)
@@ -139,7 +144,9 @@ class Federation:
 
     def identity_of(self, issuer: TrustedIssuer, claims: Mapping[str, object]) -> str | Untrusted:
         """The one identity that genuine claims of this issuer stand for."""
-        found = {rule.identity for rule in self._candidates(issuer.name, claims) if fits(rule, claims)}
+        fitting = [rule for rule in self._candidates(issuer.name, claims) if fits(rule, claims)]
+        by_subject = [rule for rule in fitting if names_subject(rule)]
+        found = {rule.identity for rule in by_subject or fitting}
         if len(found) == 1:
             return found.pop()
         who = f"The token of {issuer.name} for the subject {printed(claims.get('sub'))}"
@@ -165,7 +172,20 @@ class Federation:
 
 def printed(subject: object) -> str:
     """Who a token is for, as the issuer calls them, for a sentence or a record: printable, and short enough."""
-    return "".join(c for c in subject if c.isprintable())[:200] if isinstance(subject, str) else ""
+    return "".join(c for c in subject if c.isprintable())[:_LONGEST_PRINTED] if isinstance(subject, str) else ""
+
+
+def recorded(subject: object) -> str:
+    """The same for what no two may share: who opened a session. What cannot stand there as it is ends in a digest."""
+    said = printed(subject)
+    if not isinstance(subject, str) or (said == subject and _DIGESTED.search(said) is None):
+        return said
+    return f"{said[: _LONGEST_PRINTED - 33]}~{sha256(subject.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
+
+
+def names_subject(rule: Rule) -> bool:
+    """Whether it is about one principal, as the issuer calls it, and not about whoever has some other claim."""
+    return "sub" in rule.claims
 
 
 def fits(rule: Rule, claims: Mapping[str, object]) -> bool:

@@ -10,6 +10,7 @@ from cedarpy import pst
 
 from comptroller.core.policy.remedy import Remedy
 from comptroller.core.problem import Problem, did_you_mean
+from comptroller.core.work.stored import WITHOUT_MODEL
 
 _WORDS = {"ModelClass": "model class"}
 
@@ -46,7 +47,7 @@ def unknown_names(where: str, policy: pst.Template, targets: Targets) -> Iterato
     for uid in sorted(pst.entity_uids(policy), key=str):
         kind = str(uid.type)
         if kind == "Model":
-            if not targets.serves(uid.id):
+            if not targets.serves(uid.id) and uid.id not in WITHOUT_MODEL:
                 yield _unknown(where, kind, uid.id, targets.models)
             continue
         known = _known(kind, targets)

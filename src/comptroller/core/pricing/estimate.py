@@ -45,7 +45,7 @@ class Asked(msgspec.Struct, frozen=True):
     rounds: int = 1  # the provider may fill its context so often: once for each prompt, or each call of its own tools
     free_unpriced: bool = False  # the same as `free` for a model without a price
     stored: StoredUse | None = None  # what it has to do with what is stored at the provider; None: nothing
-    earlier: Earlier | None = None  # the stored context that it goes on with, as our records know it
+    earlier: tuple[Earlier, ...] = ()  # the stored contexts that it goes on with, as our records know them
     shortened: bool = False  # the provider may leave out a part of the context: more is stored than it reports
     output_fixed: bool = False  # nothing in the request can limit its output: all that the model can make is held
     pictures: int = 0  # no more images than this are made
@@ -59,16 +59,19 @@ class Asked(msgspec.Struct, frozen=True):
     @property
     def may_hold_images(self) -> bool:
         """Whether images may be in its context."""
-        goes_on = self.stored is not None and self.stored.named is not None
-        return bool(self.images or self.unbounded) or goes_on
+        return bool(self.images or self.unbounded or self.earlier)
 
     @property
     def beyond(self) -> tuple[str, ...]:
         """Parts whose size is neither in the body nor known, in words."""
-        if self.earlier is None or (self.earlier.tokens is not None and self.earlier.model == self.model):
+        if not self.earlier:
             return self.unbounded
-        why = "whose size nobody knows" if self.earlier.tokens is None else "of another model"
-        return (*self.unbounded, f"a stored response {why}")
+        more = (
+            f"a {each.words} {'whose size nobody knows' if each.tokens is None else 'of another model'}"
+            for each in self.earlier
+            if not each.bounds(self.model)
+        )
+        return (*self.unbounded, *more)
 
 
 class ModelLimits(msgspec.Struct, frozen=True):
@@ -252,7 +255,7 @@ def _input_bound(asked: Asked, limits: ModelLimits, *, timed: bool) -> int | Ref
 
 
 def _earlier_tokens(asked: Asked) -> int:
-    return (asked.earlier.tokens or 0) if asked.earlier is not None else 0
+    return sum(each.tokens or 0 for each in asked.earlier)
 
 
 def _price_missing(model: str, what: str) -> Refusal:

@@ -22,6 +22,7 @@ from comptroller.core.identity.federation import (
     TrustedIssuer,
     Unregistered,
     covers,
+    names_subject,
     read_location,
 )
 from comptroller.core.ids import is_trust_domain
@@ -186,7 +187,8 @@ def _doubtful(rules: Mapping[EntryKey, Rule]) -> Iterator[tuple[EntryKey, EntryK
         name, values = next(iter(rule.claims.items()))
         others = dict.fromkeys(other for value in values for other in beside[rule.issuer, name, value])
         for other in others:
-            if rules[other].identity != rule.identity and covers(rule, rules[other]):
+            goes_before = names_subject(rules[other]) and not names_subject(rule)
+            if rules[other].identity != rule.identity and covers(rule, rules[other]) and not goes_before:
                 yield other, key
 
 

@@ -20,7 +20,9 @@ from comptroller.core.identity.admin import BOOTSTRAP
 from comptroller.core.instant import format_instant
 from comptroller.core.refusal import Refusal
 
-StopScope = Literal["credential", "session", "identity", "owner", "team", "tenant", "model", "provider", "everything"]
+StopScope = Literal[
+    "credential", "session", "identity", "owner", "team", "subject", "tenant", "model", "provider", "everything"
+]
 STOP_SCOPES: tuple[StopScope, ...] = get_args(StopScope)
 StopKind = Literal["suspend", "quarantine"]  # a person's, a rule's
 
@@ -36,6 +38,7 @@ _CODES: Mapping[StopScope, str] = {
     "identity": "identity_suspended",
     "owner": "identity_suspended",
     "team": "identity_suspended",
+    "subject": "identity_suspended",
     "tenant": "identity_suspended",
     "model": "model_suspended",
     "provider": "model_suspended",
@@ -100,6 +103,7 @@ class Acting(msgspec.Struct, frozen=True, gc=False):
     team: str
     tenant: str | None = None
     opened_with: Sequence[str] = ()  # ids of credentials
+    subject: str | None = None
 
 
 def stop_keys(chain: Sequence[Acting], credential: str | None = None) -> tuple[StopKey, ...]:
@@ -116,6 +120,7 @@ def stop_keys(chain: Sequence[Acting], credential: str | None = None) -> tuple[S
     keys.extend(("identity", node.identity) for node in chain)
     keys.extend(("owner", node.owner) for node in chain)
     keys.extend(("team", node.team) for node in chain)
+    keys.extend(("subject", node.subject) for node in chain if node.subject is not None)
     keys.extend(("tenant", node.tenant) for node in chain if node.tenant is not None)
     return tuple(dict.fromkeys((*keys, EVERYTHING)))
 

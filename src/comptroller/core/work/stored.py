@@ -8,40 +8,66 @@ identity, or a session of the same tree of sessions, and on behalf of the same t
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Literal
 
 import msgspec
 
+from comptroller.core.instant import DAY_NS
 from comptroller.core.refusal import Refusal
 
+Kind = Literal["response", "file"]
+RESPONSE: Kind = "response"
+FILE: Kind = "file"
 LASTS_DAYS = 30  # providers let go of a stored response by then (OpenAI's API reference, `store`)
+WORDS: Mapping[Kind, str] = {"response": "stored response", "file": "file"}
+
+# Dialects of requests that are about objects alone and name no model: policies call them by these names.
+WITHOUT_MODEL = frozenset({"openai_files"})
 
 # An id goes into the path of a request upstream. The ids that OpenAI and compatible servers give are of this form.
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,199}")
 
 
+class Named(msgspec.Struct, frozen=True, gc=False):
+    """An object that a request names."""
+
+    id: str
+    kind: Kind
+    param: str | None = None  # the field that names it; None: the path does
+    context: bool = True  # what it holds becomes a part of the prompt
+
+
 class StoredUse(msgspec.Struct, frozen=True, gc=False):
     """What a request has to do with what is stored at its provider."""
 
-    named: str | None = None  # the id of an object that it uses
-    param: str | None = None  # the field that names it; None: the path does
-    keeps: bool = False  # the provider keeps the answer under the id that it gives it
-    deletes: bool = False  # the named object is gone afterwards
+    named: tuple[Named, ...] = ()  # all that it uses
+    keeps: Kind | None = None  # the provider keeps what it makes under the id that it gives it
+    deletes: bool = False  # the (only) named object is gone afterwards
+    size_bytes: int | None = None  # of a file that it makes
+    tokens: int | None = None  # no more than this are in that file, whatever model reads it; None: nobody knows
+    bounds: str = ""  # what a batch of that file can come to at the most, model by model: JSON; empty: not a batch's
 
 
 class Earlier(msgspec.Struct, frozen=True, gc=False):
     """A stored context that a request goes on with: which model made it, and how many tokens it is at the most."""
 
-    model: str
+    model: str  # '' where tokens do not depend on it
     tokens: int | None  # None: nobody knows
+    words: str = WORDS[RESPONSE]
+
+    def bounds(self, model: str) -> bool:
+        """Whether it says how many tokens this model will read."""
+        return self.tokens is not None and self.model in {"", model}
 
 
 class StoredObject(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One object at a provider, and its maker. Instants are nanoseconds since the epoch."""
 
     id: str  # the provider's
-    kind: str  # response
+    kind: Kind
     provider: str
-    model: str  # that it was asked of, as the registry serves it
+    model: str  # that it was asked of, as the registry serves it; '' where none was named
     identity: str  # '' when the same id was given twice: it is nobody's
     session: str
     root: str  # the session at the top of its tree
@@ -50,10 +76,21 @@ class StoredObject(msgspec.Struct, frozen=True, gc=False, array_like=True):
     created_at_ns: int
     tokens: int | None = None  # no more than this are stored; None: nobody knows
     deleted_at_ns: int | None = None
+    api: str = "openai"  # the family of APIs that it was made through, and is used through
+    size_bytes: int | None = None  # of a file
+    expires_at_ns: int | None = None  # the provider lets go of it then; None: it has not said so
+    told: str = ""  # what the provider said of it when it was made: JSON, for lists; empty where there are none
+    bounds: str = ""  # see StoredUse
 
     def belongs_to(self, identity: str, root: str, tenant: str) -> bool:
         """Whether a session of this identity, in this tree and for this tenant, may use it."""
         return bool(self.identity) and (identity == self.identity or root == self.root) and tenant == self.tenant
+
+    def is_over(self, now_ns: int) -> bool:
+        """Whether its provider has let go of it by now."""
+        if self.expires_at_ns is not None and now_ns >= self.expires_at_ns:
+            return True
+        return self.kind == RESPONSE and now_ns - self.created_at_ns >= LASTS_DAYS * DAY_NS
 
 
 def is_id(text: str) -> bool:
@@ -61,19 +98,22 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
-def not_yours(use: StoredUse) -> Refusal:
+def not_yours(named: Named) -> Refusal:
     """The same for what nobody made and for what somebody else did: nobody learns from it which ids there are."""
-    hint = "Only the identity that made a response can use it, or a session of the same tree of sessions."
-    if use.param is None:
+    words = WORDS[named.kind]
+    made = words.removeprefix("stored ")
+    hint = f"Only the identity that made a {made} can use it, or a session of the same tree of sessions."
+    if named.param is None:
         return Refusal(
             code="object_not_found",
-            sentence="The caller has no stored response under this id.",
+            sentence=f"The caller has no {words} under this id.",
             hint=hint,
             param="id",
         )
+    way_on = " Or send the whole conversation in `input`." if named.kind == RESPONSE else ""
     return Refusal(
         code="object_unknown",
-        sentence=f"`{use.param}` names no stored response of the caller's.",
-        hint=f"{hint} Or send the whole conversation in `input`.",
-        param=use.param,
+        sentence=f"`{named.param}` names no {words} of the caller's.",
+        hint=f"{hint}{way_on}",
+        param=named.param,
     )

@@ -20,10 +20,11 @@ from comptroller.sandbox.wire import Headers
 
 @dataclass(slots=True)
 class Given:
-    """What a request gives: values, and the bytes of files by their field."""
+    """What a request gives: values, and the bytes and names of files by their field."""
 
     values: dict[str, Any]
     files: dict[str, list[bytes]] = field(default_factory=dict)
+    names: dict[str, list[str]] = field(default_factory=dict)
 
     def text(self, name: str, default: str) -> str:
         """A value as text."""
@@ -76,10 +77,12 @@ def read_given(headers: Mapping[bytes, bytes], body: bytes) -> Given:
         name = str(part.get_param("name", header="content-disposition")).removesuffix("[]")
         data = part.get_payload(decode=True)
         content = data if isinstance(data, bytes) else b""
-        if part.get_filename() is None:
+        filename = part.get_filename()
+        if filename is None:
             given.values[name] = content.decode()
         else:
             given.files.setdefault(name, []).append(content)
+            given.names.setdefault(name, []).append(filename)
     return given
 
 

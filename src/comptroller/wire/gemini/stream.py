@@ -96,7 +96,7 @@ class StreamMeter:
 
         Half an event counts whole: what of it is text cannot be told.
         """
-        half = len(self._splitter.rest().strip())
+        half = self._splitter.half
         if not self.started and not half:
             return self._reported_output
         frames = _TOKENS_PER_CANDIDATE * len(self._begun) + _TOKENS_PER_PART * self._parts

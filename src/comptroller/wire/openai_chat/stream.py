@@ -81,7 +81,7 @@ class StreamMeter:
 
         Half an event counts whole: what of it is text cannot be told.
         """
-        half = len(self._splitter.rest().strip())
+        half = self._splitter.half
         if not self.started and not half:
             return 0
         frames = _TOKENS_PER_CHOICE * len(self._choices) + _TOKENS_PER_TOOL_CALL * len(self._calls)

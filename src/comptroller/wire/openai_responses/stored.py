@@ -6,7 +6,7 @@ Of responses our records say who made them (flow/objects.py); of nothing else ye
 from __future__ import annotations
 
 from comptroller.core.refusal import Refusal
-from comptroller.core.work.stored import StoredUse
+from comptroller.core.work.stored import RESPONSE, Named, StoredUse
 from comptroller.wire.body import is_object, shown
 from comptroller.wire.openai_responses.items import Items
 
@@ -37,8 +37,8 @@ def refused_use(request: dict[str, object], items: Items) -> Refusal | None:
 def stored_use(request: dict[str, object]) -> StoredUse:
     """The response that it goes on with, and whether its own is kept: it is, unless it asks for the contrary."""
     previous = request.get(_PREVIOUS)
-    named = previous if isinstance(previous, str) else None
-    return StoredUse(named, _PREVIOUS, keeps=request.get("store") is not False)
+    uses = (Named(previous, RESPONSE, _PREVIOUS),) if isinstance(previous, str) else ()
+    return StoredUse(uses, keeps=RESPONSE if request.get("store") is not False else None)
 
 
 def _named(request: dict[str, object]) -> list[tuple[str, object]]:

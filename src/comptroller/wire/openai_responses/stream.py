@@ -110,7 +110,7 @@ class StreamMeter:
         Half an event counts whole: what of it is text cannot be told. Reasoning that is summarized or left out is
         billed and not visible: such a model has no visible output.
         """
-        half = len(self._splitter.rest().strip())
+        half = self._splitter.half
         return self._seen + half + _END_TOKENS if self.started or half else 0
 
     def feed(self, chunk: bytes) -> bytes:

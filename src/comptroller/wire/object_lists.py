@@ -1,0 +1,79 @@
+"""Lists of objects, from our own records, in the shapes of the APIs that have them.
+
+What a provider lists is everything behind our key. A caller is shown what is theirs, page by page as the API has it.
+
+Source: the OpenAI API reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+from urllib.parse import parse_qs
+
+import msgspec
+
+from comptroller.core.refusal import Refusal
+from comptroller.wire.body import invalid
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(dict[str, Any])
+_FILTERS = ("purpose",)  # parameters that choose by a field of the same name
+_MOST = 10_000
+_DIGITS = 6
+
+
+class Told(Protocol):
+    """An object, and what its provider said of it."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def told(self) -> str: ...
+
+
+def openai_list(objects: Sequence[Told], query: bytes) -> bytes | Refusal:
+    """One page of a list of OpenAI. `objects`: the oldest first; the list begins with the youngest.
+
+    `request_invalid`: a limit or an order that the API does not have, or `after` what is not in the list.
+    """
+    asked = _read(query)
+    limit = _limit(asked.get("limit"))
+    if limit is None:
+        return invalid(f"`limit` must be a whole number from 1 to {_MOST}.", "", "limit")
+    order = asked.get("order", "desc")
+    if order not in {"asc", "desc"}:
+        return invalid("`order` must be asc or desc.", "", "order")
+    ordered = list(objects) if order == "asc" else list(objects)[::-1]
+    after = asked.get("after")
+    if after is not None:
+        ids = [each.id for each in ordered]
+        if after not in ids:
+            return invalid("`after` names nothing that is in this list.", "Take `last_id` of the page before.", "after")
+        ordered = ordered[ids.index(after) + 1 :]
+    chosen = [each for each in ordered if _is_chosen(each, asked)]
+    page = chosen[:limit]
+    ends = {"first_id": page[0].id, "last_id": page[-1].id} if page else {"first_id": None, "last_id": None}
+    data = [msgspec.Raw(each.told.encode()) for each in page]
+    return _ENCODER.encode({"object": "list", "data": data, **ends, "has_more": len(chosen) > limit})
+
+
+def _read(query: bytes) -> Mapping[str, str]:
+    """The parameters, the last of each name."""
+    return {name: values[-1] for name, values in parse_qs(query.decode("latin-1")).items()}
+
+
+def _limit(text: str | None) -> int | None:
+    if text is None:
+        return _MOST
+    if not (text.isascii() and text.isdigit() and len(text) < _DIGITS) or not 1 <= int(text) <= _MOST:
+        return None
+    return int(text)
+
+
+def _is_chosen(each: Told, asked: Mapping[str, str]) -> bool:
+    wanted = {name: asked[name] for name in _FILTERS if name in asked}
+    if not wanted:
+        return True
+    said = _DECODER.decode(each.told)
+    return all(said.get(name) == value for name, value in wanted.items())
