@@ -19,6 +19,7 @@ from tests.suites.designs import DESIGNS
 from tests.suites.outcome import Row, compare, unserved
 from tests.suites.run import direct, through
 from tests.suites.suite import Suite, suites
+from tests.suites.world import ENOUGH
 
 _WIDTH = 160  # where nobody looks at a terminal
 _SHOWN = 40  # differences of one suite that are printed in full
@@ -29,6 +30,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make suites ARGS=", description=__doc__)
     parser.add_argument("names", nargs="*", help="run these suites alone: openai, anthropic")
     parser.add_argument("--only", default="", help="tests whose names match, as pytest -k has it: 'test_responses'")
+    parser.add_argument("--limit", default=ENOUGH, help="the budget: '1000000 USD' refuses what has no bound")
     parser.add_argument("--checkout", type=Path, help="openai-python as git has it: its tests, SDK and API description")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
     parser.add_argument("--keep", type=Path, help="keep outcomes, configurations and logs in this folder")
@@ -50,13 +52,13 @@ class Told:
         return not self.books and not any(row.wrong for row in self.rows)
 
 
-def run(suite: Suite, only: str, keep: Path | None) -> Told:
+def run(suite: Suite, only: str, limit: str, keep: Path | None) -> Told:
     """Both runs, and what differs."""
     with folder(suite, keep) as base:
         print(f"{suite.name} direct ...", file=sys.stderr, flush=True)
         alone = direct(suite, only, _made(base / "direct"))
         print(f"{suite.name} through the gateway ...", file=sys.stderr, flush=True)
-        governed, books = through(suite, only, _made(base / "through"))
+        governed, books = through(suite, only, limit, _made(base / "through"))
     return Told(suite, suite.version(), compare(alone, governed, DESIGNS), unserved(governed), books)
 
 
@@ -121,7 +123,9 @@ def main() -> int:
         print(f"No suite is called {', '.join(sorted(unknown))}; there are: {', '.join(each.name for each in known)}.")
         return 2
     all_told = [
-        run(suite, options.only, options.keep) for suite in known if suite.name in (options.names or [suite.name])
+        run(suite, options.only, options.limit, options.keep)
+        for suite in known
+        if suite.name in (options.names or [suite.name])
     ]
     if options.json:
         rows = [

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.harness.gateway import POLL_S, free_ports
+from tests.harness.gateway import POLL_S
 from tests.suites.suite import NODE, STEADY, Suite
 
 START_S = 60.0
@@ -23,9 +23,9 @@ class MockFailed(Exception):
 
 
 @contextmanager
-def mock(suite: Suite, folder: Path) -> Iterator[str]:
-    """Its address, without what the SDK's base URL ends with."""
-    (port, _), log = free_ports(), folder / "mock.log"
+def mock(suite: Suite, port: int, folder: Path) -> Iterator[None]:
+    """It listens on this port, until the end."""
+    log = folder / "mock.log"
     command = [STEADY, "--host", "127.0.0.1", "-p", str(port)]
     command += [f"--validator-{each}-format=brackets" for each in _FORMATS]
     environment = dict(os.environ) | {"PATH": f"{NODE}:{os.environ['PATH']}"}
@@ -33,7 +33,7 @@ def mock(suite: Suite, folder: Path) -> Iterator[str]:
         server = subprocess.Popen([*command, _moved(suite, folder)], stdout=out, stderr=out, env=environment)
     try:
         _wait(server, port, log)
-        yield f"http://127.0.0.1:{port}"
+        yield
     finally:
         server.terminate()
         server.wait()

@@ -34,14 +34,16 @@ Outcomes = Mapping[str, Outcome]
 
 @dataclass(frozen=True)
 class Design:
-    """Why the gateway refuses what the provider serves: one code, on routes that match."""
+    """Why the gateway refuses what the mock server takes: one code, on routes that match, where its text has this."""
 
     code: str
     routes: str
     why: str
+    says: str = ""
 
     def explains(self, outcome: Outcome) -> bool:
-        return not outcome.by_provider and outcome.code == self.code and fnmatch(outcome.asked, self.routes)
+        told = outcome.code == self.code and self.says in outcome.said
+        return told and not outcome.by_provider and fnmatch(outcome.asked, self.routes)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,11 @@ _OUT, _CREDENTIAL = Path(os.environ["SUITE_OUTCOMES"]), os.environ["SUITE_CREDEN
 _SAID = 600  # characters of an answer that are kept
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The mock server forgets what it deleted, and the gateway does not: deletions come last."""
+    items.sort(key=lambda item: "delete" in item.name)
+
+
 def pytest_collection_finish() -> None:
     """Their fixtures read these names when they make a client."""
     conftest: Any = sys.modules["tests.conftest"]

@@ -5,8 +5,9 @@ import os
 import subprocess
 from pathlib import Path
 
-from tests.harness.gateway import GatewayProcess
+from tests.harness.gateway import GatewayProcess, free_ports
 from tests.suites.mock import mock
+from tests.suites.objects import make_objects
 from tests.suites.outcome import Outcome, Outcomes
 from tests.suites.suite import PYTHON, Suite
 from tests.suites.world import IDENTITY, gateway
@@ -21,14 +22,19 @@ class SuiteFailed(Exception):
 
 def direct(suite: Suite, only: str, folder: Path) -> Outcomes:
     """How each test ends against the mock server alone."""
-    with mock(suite, folder) as url:
-        return _run(suite, only, f"{url}{suite.below}", "no-key-of-anybody", folder)
+    port = free_ports(1)[0]
+    with mock(suite, port, folder):
+        return _run(suite, only, port, "no-key-of-anybody", folder)
 
 
-def through(suite: Suite, only: str, folder: Path) -> tuple[Outcomes, list[str]]:
-    """How each test ends through the gateway, and what is wrong with its books afterwards."""
-    with mock(suite, folder) as url, gateway(suite, url, folder / "gateway") as front:
-        outcomes = _run(suite, only, f"{front.url}{suite.below}", front.token(IDENTITY), folder)
+def through(suite: Suite, only: str, limit: str, folder: Path) -> tuple[Outcomes, list[str]]:
+    """How each test ends through the gateway under this budget, and what is wrong with its books afterwards."""
+    port = free_ports(1)[0]
+    with gateway(suite, port, limit, folder / "gateway") as front:
+        credential = front.token(IDENTITY)
+        make_objects(suite.dialect, front, credential, port)
+        with mock(suite, port, folder):
+            outcomes = _run(suite, only, front.port, credential, folder)
         return outcomes, _books(front)
 
 
@@ -38,18 +44,32 @@ def _books(front: GatewayProcess) -> list[str]:
     return [f"budget {name} still holds something" for name in held]
 
 
-def _run(suite: Suite, only: str, base_url: str, credential: str, folder: Path) -> Outcomes:
+def _run(suite: Suite, only: str, port: int, credential: str, folder: Path) -> Outcomes:
     told = folder / "outcomes.jsonl"
     told.unlink(missing_ok=True)
-    # Their settings turn every warning into an error and run on all cores.
-    command = [PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "0", "-p", "reporter"]
+    # Their settings would run on all cores; what they log and where they fail is not read here.
+    command = [
+        PYTHON,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-n",
+        "0",
+        "-p",
+        "reporter",
+        "-p",
+        "no:logging",
+        "--tb=no",
+    ]
     command += ["-k", f"{_CHOICE} and ({only})" if only else _CHOICE]
     said = folder / "pytest.log"
     with said.open("wb") as out:
         done = subprocess.run(
             [*command, suite.tests.relative_to(suite.sources)],
             cwd=suite.sources,
-            env=_environment(suite, base_url, credential, told),
+            env=_environment(suite, port, credential, told),
             stdout=out,
             stderr=out,
             check=False,
@@ -61,12 +81,12 @@ def _run(suite: Suite, only: str, base_url: str, credential: str, folder: Path) 
     return {each.test: each for each in outcomes}
 
 
-def _environment(suite: Suite, base_url: str, credential: str, told: Path) -> dict[str, str]:
+def _environment(suite: Suite, port: int, credential: str, told: Path) -> dict[str, str]:
     path = os.pathsep.join(map(str, [*suite.on_path, Path(__file__).parent]))
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "ANTHROPIC_"))}
     return kept | {
         "PYTHONPATH": path,
-        "TEST_API_BASE_URL": base_url,
+        "TEST_API_BASE_URL": f"http://127.0.0.1:{port}{suite.below}",
         "SUITE_CREDENTIAL": credential,
         "SUITE_OUTCOMES": str(told),
         "NO_PROXY": "127.0.0.1",

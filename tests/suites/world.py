@@ -1,4 +1,4 @@
-"""A gateway in front of the mock server: every model is known and has a price, and there is a budget in USD."""
+"""A gateway in front of the mock server: every model is known and has a price."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,8 @@ from tests.harness.gateway import GatewayProcess
 from tests.suites.suite import Suite
 
 IDENTITY = "agent/suite"
-ENOUGH = "1000000 USD"
+# In calls nothing has to be bounded; in USD or tokens everything.
+ENOUGH = "1000000 calls"
 
 _FROM = date(2026, 1, 1)
 _TOKENS = {
@@ -27,11 +28,12 @@ _UNBOUNDED = ("sessions", "usd", "tokens", "model_calls")
 
 
 @contextmanager
-def gateway(suite: Suite, url: str, folder: Path) -> Iterator[GatewayProcess]:
-    """The gateway, stopped in the end."""
+def gateway(suite: Suite, port: int, limit: str, folder: Path) -> Iterator[GatewayProcess]:
+    """The gateway, stopped in the end. `limit`: all that may be spent."""
+    url = f"http://127.0.0.1:{port}"
     provider = configuration.provider(url, dialects=[suite.dialect])
     process = configuration.process(url, providers={"mock": provider})
-    with GatewayProcess(folder, process, _registry()) as front:
+    with GatewayProcess(folder, process, _registry(limit)) as front:
         yield front
 
 
@@ -39,7 +41,7 @@ def gateway(suite: Suite, url: str, folder: Path) -> Iterator[GatewayProcess]:
 _TIERS = ("default", "priority", "flex", "scale", "inference_geo")
 
 
-def _registry() -> configuration.Table:
+def _registry(limit: str) -> configuration.Table:
     prices = [
         {"model": name, "from": _FROM, "service_tier": tier, **_TOKENS, **more}
         for name, more in _PRICES.items()
@@ -47,6 +49,6 @@ def _registry() -> configuration.Table:
     ]
     models = {"*": configuration.model("mock", context_window=1_000_000, max_output_tokens=128_000)}
     bounds = {"agent": dict.fromkeys(_UNBOUNDED, "unbounded")}
-    budgets = [configuration.budget("all", ENOUGH, visible="caller")]
+    budgets = [configuration.budget("all", limit, visible="caller")]
     people = {IDENTITY: configuration.identity("red")}
     return configuration.registry(budgets, people, models, prices=prices, bounds=bounds)
