@@ -39,6 +39,13 @@ def test_the_table(
     assert settlement(phase, HELD, exact=exact, seen=seen, bills_errors=bills_errors) == Settlement(end, posted)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("seen", [None, SEEN])
+def test_nobody_is_presumed_to_have_billed_less_than_they_said(seen: Amounts | None) -> None:
+    told = Amounts(2000, 300, 0)
+    found = settlement("answering", HELD, exact=None, seen=seen, told=told)
+    assert found == Settlement("presumed", (seen or HELD).most(told))
+
+
 def test_every_row_of_the_table_is_an_end_of_the_hold() -> None:
     assert set(TABLE.values()) <= set(TRANSITIONS["open"])
     assert all(not TRANSITIONS[end] for end in TABLE.values())

@@ -18,7 +18,7 @@ from comptroller.core.pricing.usage import Usage
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.lease import AHEAD_S, Lease
 from comptroller.flow.live import Line
-from comptroller.flow.records import Extended
+from comptroller.flow.records import Extended, Finding
 from comptroller.flow.reservation import Reservation
 from comptroller.flow.slices import AT_ONCE, amounts
 from tests.core.test_budget_tree import T0, a_budget, facts
@@ -36,6 +36,7 @@ class Disk:
 
     def __init__(self, held: Amounts) -> None:
         self.durable = held
+        self.findings: list[str] = []
         self._waiting: list[tuple[Extended, asyncio.Future[None] | None]] = []
 
     def commit(self, event: Extended) -> asyncio.Future[None]:
@@ -43,8 +44,11 @@ class Disk:
         self._waiting.append((event, future))
         return future
 
-    def append(self, event: Extended) -> None:
-        self._waiting.append((event, None))
+    def append(self, event: Extended | Finding) -> None:
+        if isinstance(event, Finding):
+            self.findings.append(event.code)
+        else:
+            self._waiting.append((event, None))
 
     async def write(self) -> None:
         for event, future in self._waiting:
@@ -73,7 +77,7 @@ class Seen:
 
 
 class World:
-    def __init__(self, limit: int, money: int, factor_bp: int = 10_000) -> None:
+    def __init__(self, limit: int, money: int, factor_bp: int = 10_000, rates: Tariff = RATES) -> None:
         self.tree = BudgetTree([a_budget("usd", limit=money), a_budget("tokens", unit="tokens", limit=10**9)])
         self.draw = self.tree.drawn_by(facts(), T0)
         self.bound = Estimate(INPUT, 1, limit, 1, 0, 3_750_000_000, 15_000_000_000, factor_bp)
@@ -85,11 +89,12 @@ class World:
         self.line = Line()
         self.meter: Any = Seen()
         request = SimpleNamespace(asked=Asked(model="m", stream=True, text_tokens=INPUT))
+        decision = SimpleNamespace(provider=SimpleNamespace(name="p"), name="m")
         reservation = Reservation(
-            *("a", "a.1", None, None, None, None, request, RATES, self.bound, limit, hold, (), T0, True),  # type: ignore[arg-type]
+            *("a", "a.1", None, None, None, decision, request, rates, self.bound, limit, hold, (), T0, True),  # type: ignore[arg-type]
             whole_output=limit, held_output=first, tail_tokens=TAIL, leased=True,
         )  # fmt: skip
-        gate: Any = SimpleNamespace(tree=self.tree, journal=self.disk)
+        gate: Any = SimpleNamespace(tree=self.tree, journal=self.disk, clock=SimpleNamespace(now_ns=lambda: T0))
         self.lease = Lease(gate, reservation, self.line)
 
     def come(self, tokens: int, told: Usage | None = None) -> None:
@@ -256,14 +261,62 @@ async def test_the_input_is_given_back_at_what_it_cost() -> None:
 
 @pytest.mark.parametrize(
     "told",
-    [Usage(0, 0), Usage(2 * INPUT, 0, service_tier="default"), Usage(INPUT // 17, 0, service_tier="default")],
-    ids=["nothing", "more than was held", "a stand-in, far below its bytes"],
+    [Usage(0, 0), Usage(INPUT // 17, 0, service_tier="default")],
+    ids=["nothing", "a stand-in, far below its bytes"],
 )
 async def test_a_report_that_gives_nothing_back(told: Usage) -> None:
     world = World(30_000, 10**9)
     before = world.hold.amounts
     await run(world, _hears(told))
     assert world.hold.amounts == before
+
+
+async def test_an_input_above_its_bound_is_held_and_found_at_once() -> None:
+    async def steps(world: World) -> None:
+        world.come(0, Usage(2 * INPUT, 0, service_tier="default"))
+        assert world.disk.findings == ["input_above_bound"]
+        await world.disk.write()
+        world.come(30)
+        await world.disk.write()
+
+    world = World(30_000, 10**9)
+    await run(world, steps)
+    assert not world.cut
+    assert world.hold.amounts == Amounts(2 * INPUT * 3_000 + FIRST * 15_000, 2 * INPUT + FIRST, 1, FIRST)
+    assert world.disk.durable == world.hold.amounts
+
+
+@pytest.mark.parametrize("what_fails", ["money", "disk"])
+async def test_an_input_above_all_that_can_be_held_ends_the_stream(what_fails: str) -> None:
+    """It is billed; what would come beside it is not paid for."""
+
+    async def steps(world: World) -> None:
+        world.come(0, Usage(20 * INPUT, 0, service_tier="default"))
+        await world.disk.fail()
+        world.come(30)
+        await asyncio.sleep(1)  # sleep: it is cut here
+
+    world = World(30_000, 90_000_000 if what_fails == "money" else 10**9)
+    await run(world, steps)
+    assert world.line.reason == "capped"
+    assert ("more for its input" in world.lease.why) == (what_fails == "money")
+    assert world.lease.bound.input_tokens == 20 * INPUT
+
+
+@pytest.mark.parametrize(
+    ("told", "usd"),
+    [
+        (Usage(1_000, 0, cached_tokens=900).all_written(long=False), 100 * 3_750 + 900 * 300),
+        (Usage(1_000, 0, cached_tokens=900, cache_write_tokens=60), 40 * 3_000 + 60 * 3_750 + 900 * 300),
+    ],
+    ids=["writes may follow", "writes are told"],
+)
+async def test_what_was_not_read_from_the_cache_may_have_been_written_to_it(told: Usage, usd: int) -> None:
+    """Some servers tell cache writes with their last report."""
+    rates = Tariff({"default": Rates(3_000_000_000, 15_000_000_000, cache_read=300_000_000, cache_write=3_750_000_000)})
+    world = World(30_000, 10**9, rates=rates)
+    await run(world, _hears(told))
+    assert world.hold.amounts.usd == usd + FIRST * 15_000
 
 
 def _hears(told: Usage) -> Callable[[World], Any]:

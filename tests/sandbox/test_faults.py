@@ -135,6 +135,35 @@ def test_an_error_in_mid_stream(sandbox: SandboxProcess) -> None:
     assert billed(the_line(sandbox, "error_in_stream")) == (INPUT_TOKENS, 2)
 
 
+def test_overloaded_in_mid_stream(sandbox: SandboxProcess) -> None:
+    answer = ask(sandbox, "overloaded_in_stream", stream=True, after_tokens=2)
+    assert answer.events()[-1]["error"]["code"] == "overloaded"
+    assert "[DONE]" not in answer.data()
+    assert billed(the_line(sandbox, "overloaded_in_stream")) == (INPUT_TOKENS, 2)
+
+
+def test_a_stream_may_be_cut_after_its_usage(sandbox: SandboxProcess) -> None:
+    answer = ask(sandbox, "cut_after_usage", stream=True)
+    assert answer.cut
+    assert answer.events()[-1]["usage"]["completion_tokens"] == 10
+    assert "[DONE]" not in answer.data()
+    assert billed(the_line(sandbox, "cut_after_usage")) == (INPUT_TOKENS, 10)
+
+
+def test_an_event_that_nobody_knows(sandbox: SandboxProcess) -> None:
+    answer = ask(sandbox, "unknown_event", stream=True)
+    assert answer.body.count(b"\n\nevent: sandbox.news\n") == 1
+    assert answer.data()[-1] == "[DONE]"
+    assert billed(the_line(sandbox, "unknown_event")) == (INPUT_TOKENS, 10)
+
+
+def test_a_stream_may_be_answered_in_one_piece(sandbox: SandboxProcess) -> None:
+    answer = ask(sandbox, "not_streamed", stream=True)
+    assert (answer.headers["content-type"], answer.json()["object"]) == ("application/json", "chat.completion")
+    assert b"usage" not in answer.body
+    assert billed(the_line(sandbox, "not_streamed")) == (INPUT_TOKENS, 10)
+
+
 @BOTH
 def test_no_usage(sandbox: SandboxProcess, stream: bool) -> None:
     answer = ask(sandbox, "no_usage", stream=stream)

@@ -43,6 +43,33 @@ def tokens(prompt: int, completion: int) -> dict[str, int]:
 DONE = b"data: [DONE]\n\n"
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"response": "hello"},
+        {"choices": [], "output": {"parts": [{"said": "hello"}]}},
+        {"choices": [{"index": 0, "delta": {"content": ""}, "reasoned": "hello"}]},
+    ],
+    ids=["another shape", "beside its choices", "beside its delta"],
+)
+def test_text_under_a_key_that_nobody_knows_counts(fields: dict[str, Any]) -> None:
+    meter, _ = feed(event(id="x", object="chat.completion.chunk", created=1, model="m", provider="P", **fields))
+    assert meter.started
+    assert len("hello") <= meter.seen_output_tokens <= len("hello") + 8
+
+
+def test_what_follows_a_report_under_a_key_that_nobody_knows_leaves_it_final() -> None:
+    """A judgement of the content, as some servers send it last."""
+    meter, _ = feed(says("hello"), event(choices=[], usage=tokens(3, 2)), event(choices=[], moderation="fine"), DONE)
+    assert meter.usage_final
+
+
+def test_names_and_roles_are_no_text() -> None:
+    opening = {"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}
+    meter, _ = feed(event(id="x", created=1, model="m", system_fingerprint="f", provider="P", choices=[opening]))
+    assert (meter.started, meter.seen_output_tokens) == (False, 0)
+
+
 def state(meter: StreamMeter) -> tuple[Any, ...]:
     flags = (meter.usage_final, meter.done, meter.malformed, meter.error, meter.started)
     return (meter.usage, *flags, meter.served_model, meter.service_tier, meter.seen_output_tokens)
@@ -313,3 +340,18 @@ def test_nothing_raises_and_nothing_is_changed(chunks: list[bytes]) -> None:
 def test_a_delta_that_is_a_text_is_counted() -> None:
     meter, _ = feed(event(choices=[{"index": 0, "delta": "a" * 500}]))
     assert meter.seen_output_tokens >= 500
+
+
+@pytest.mark.parametrize(
+    ("details", "written"), [({}, 6), ({"cached_tokens": 4}, 6), ({"cached_tokens": 4, "cache_write_tokens": 0}, 0)]
+)
+def test_until_writes_are_told_all_that_can_have_been_written_counts_as_that(
+    details: dict[str, int], written: int
+) -> None:
+    """Where a server reports with every chunk, and the writes with its last."""
+    cached = {"prompt_tokens_details": {"cached_tokens": 4, **details}}
+    meter, _ = feed(says("hello", usage={**tokens(10, 2), **cached}))
+    assert meter.input_usage is not None
+    assert (meter.input_usage.cached_tokens, meter.input_usage.cache_write_tokens) == (4, written)
+    assert meter.usage is not None
+    assert meter.usage.cache_write_tokens == 0

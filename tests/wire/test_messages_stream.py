@@ -386,3 +386,36 @@ def test_an_event_of_a_new_kind_counts_whole() -> None:
     new = event("content_block_more", delta={"type": "more_delta", "text": "a" * 500})
     assert metered(new).seen_output_tokens >= 500
     assert metered(event("ping")).seen_output_tokens == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "written"),
+    [({}, 10), ({"cache_creation_input_tokens": 0}, 0), ({"cache_creation_input_tokens": 7}, 7),
+     ({"cache_read_input_tokens": 5}, 10)],
+    ids=["nothing of writes", "no writes", "some", "only of reads"],
+)  # fmt: skip
+def test_until_writes_are_told_all_that_can_have_been_written_counts_as_that(
+    said: dict[str, int], written: int
+) -> None:
+    """Some servers tell them with the end of the answer."""
+    meter = StreamMeter()
+    meter.feed(event("message_start", message={"usage": {"input_tokens": 10, "output_tokens": 1, **said}}))
+    assert meter.input_usage is not None
+    assert (meter.input_usage.cache_write_tokens, meter.input_usage.cache_write_1h_tokens) == (written, 0)
+    meter = StreamMeter(hour_cache=True)
+    meter.feed(event("message_start", message={"usage": {"input_tokens": 10, "output_tokens": 1, **said}}))
+    assert meter.input_usage is not None
+    assert meter.input_usage.cache_write_1h_tokens == written
+
+
+def test_a_usage_of_zero_that_is_said_at_the_end_is_known() -> None:
+    nothing = {"input_tokens": 0, "output_tokens": 0}
+    start = event("message_start", message={"model": "m", "usage": nothing})
+    meter = metered(start, TEXT, HELLO, event("message_delta", delta={"stop_reason": "end_turn"}, usage=nothing), STOP)
+    assert (meter.usage, meter.usage_final) == (Usage(0, 0), True)
+
+
+def test_a_head_of_zeros_is_no_report_of_the_input() -> None:
+    start = event("message_start", message={"model": "m", "usage": {"input_tokens": 0, "output_tokens": 0}})
+    meter = metered(start, TEXT, HELLO, END, STOP)
+    assert meter.usage is None

@@ -165,6 +165,16 @@ def test_what_an_answer_with_images_says_was_used(usage: Any, found: Usage | Non
     assert IMAGES.read_answer(request, b"<html>").malformed
 
 
+@pytest.mark.parametrize("odd", [{}, {"data": None}, {"data": []}, {"images": [{"url": "https://a.example"}]}])
+def test_an_answer_that_shows_no_image_says_nothing_of_what_it_cost(odd: dict[str, Any]) -> None:
+    """Some servers answer in another shape; what was asked for may have been made all the same."""
+    request = read(IMAGES, {"prompt": "x", "n": 3})
+    assert IMAGES.read_answer(request, json.dumps(odd).encode()).usage is None
+    answer = IMAGES.read_answer(request, json.dumps(odd | {"usage": {"input_tokens": 5, "output_tokens": 0}}).encode())
+    assert answer.usage is not None
+    assert answer.usage.images == 3
+
+
 @pytest.mark.parametrize(
     ("body", "found"),
     [

@@ -11,6 +11,7 @@ from comptroller.core.pricing.estimate import Asked
 from comptroller.core.pricing.prefix import Prefixes, Prompt
 from comptroller.core.refusal import Refusal
 from comptroller.wire import anthropic_messages, openai_chat
+from comptroller.wire.head import PLAIN, Head
 
 LONG = "the quick brown fox jumps over the lazy dog. " * 120
 TURNS: list[Any] = [{"role": "user", "content": LONG}, {"role": "assistant", "content": "Yes."}]
@@ -54,7 +55,7 @@ def bound(prefixes: Prefixes, of: Prompt) -> int | None:
 @pytest.mark.parametrize("read", READS)
 def test_what_goes_on_is_bounded_by_the_count_and_the_rest(read: Read) -> None:
     prefixes = known(prompt(read, TURNS[:1]))
-    longer = prompt(read, TURNS + NEXT, max_tokens=99, temperature=0.5, metadata={"user_id": "x"})
+    longer = prompt(read, TURNS + NEXT, temperature=0.5, metadata={"user_id": "x"})
     rest = longer.sizes[1] + longer.sizes[2]
     assert rest >= len(json.dumps(TURNS[1], separators=(",", ":"))) + len(json.dumps(NEXT[0], separators=(",", ":")))
     assert bound(prefixes, longer) == 1_500 + rest
@@ -68,12 +69,32 @@ def test_what_goes_on_is_bounded_by_the_count_and_the_rest(read: Read) -> None:
     [
         {"tool_choice": {"type": "none"}},
         {"model": "other"},
+        {"max_tokens": 99},  # some models are told how much they may write
     ],
     ids=lambda fields: next(iter(fields)),
 )
 def test_another_prompt_is_another_prompt(read: Read, fields: dict[str, Any]) -> None:
     prefixes = known(prompt(read, TURNS[:1]))
     assert bound(prefixes, prompt(read, TURNS + NEXT, **fields)) is None
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        Head(api=b"anthropic-version:2023-06-01\nanthropic-beta:token-efficient-tools-2025-02-19"),
+        Head(api=b"openai-beta:x"),
+        Head(query=b"beta=true"),
+    ],
+    ids=["a beta", "another's beta", "the query"],
+)
+@pytest.mark.parametrize("dialect", [openai_chat, anthropic_messages])
+def test_another_api_is_another_prompt(dialect: Any, head: Head) -> None:
+    """A beta can write the same conversation into another prompt."""
+    body = json.dumps({"model": "m", "messages": TURNS, "max_tokens": 9}).encode()
+    first, other = dialect.read_request(body, PLAIN).asked.prompt, dialect.read_request(body, head).asked.prompt
+    assert bound(known(first), first) is not None
+    assert bound(known(first), other) is None
+    assert bound(known(other), other) is not None
 
 
 def test_another_system_or_other_tools_are_another_prompt() -> None:
@@ -171,5 +192,14 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         prefixes.remember("s", "p", "m", each, 5_000)
         assert len(prefixes) <= 3
     assert [bound(prefixes, each) is not None for each in prompts] == [False] * 12 + [True] * 8
-    prefixes.forget("s")
-    assert bound(prefixes, prompts[-1]) is None
+
+
+def test_a_session_whose_count_was_wrong_is_not_counted_again() -> None:
+    first = prompt(chat, TURNS)
+    prefixes = known(first)
+    prefixes.distrust("s")
+    assert bound(prefixes, first) is None
+    prefixes.remember("s", "p", "m", first, 1_500)
+    assert bound(prefixes, first) is None
+    prefixes.remember("t", "p", "m", first, 1_500)
+    assert prefixes.bound("t", "p", "m", first) == 1_500

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from comptroller.core.budget.settlement import phase_of_status
 from comptroller.flow.answer import governed_headers, passed_headers
 from comptroller.flow.attempt import Attempt
+from comptroller.flow.deferred import note_deferral
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.door import CallerRequest
 from comptroller.flow.gate import Gate
@@ -127,7 +128,7 @@ async def _whole(gate: Gate, attempt: Attempt, exchange: Exchange) -> None:
         attempt.end("provider_malformed", "the answer is not valid JSON of its dialect")
         return
     if attempt.object_unsaid:
-        await note_object(gate, attempt)
+        await _note(gate, attempt)
     attempt.answer_body = body
     _completed(attempt)
 
@@ -157,7 +158,7 @@ async def _stream(gate: Gate, attempt: Attempt, exchange: Exchange) -> None:
         await reply.start(200, attempt.head)
     async for passed in exchange.chunks():
         if attempt.object_unsaid:
-            await note_object(gate, attempt)
+            await _note(gate, attempt)
         if not attempt.unheard:
             attempt.sending = passed
             await reply.send(passed)
@@ -173,6 +174,13 @@ async def _stream(gate: Gate, attempt: Attempt, exchange: Exchange) -> None:
         attempt.end("provider_cut", "the stream ended without its end mark")
     else:
         _completed(attempt)
+
+
+async def _note(gate: Gate, attempt: Attempt) -> None:
+    """What the provider keeps of the answer, and whether it goes on with it: on disk before the caller knows."""
+    await note_object(gate, attempt)
+    if attempt.reservation.request.asked.deferred:
+        await note_deferral(gate, attempt)
 
 
 async def _read_on(gate: Gate, attempt: Attempt, exchange: Exchange) -> None:

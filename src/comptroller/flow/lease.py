@@ -16,23 +16,17 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-import msgspec
-
 from comptroller.core.budget.budget import label
 from comptroller.core.budget.draw import Window
 from comptroller.core.budget.hold import NOTHING, Amounts
-from comptroller.core.money import UNITS_PER_PRICE
-from comptroller.core.pricing.charge import charge_nanos, unpriced
 from comptroller.core.pricing.estimate import Estimate
-from comptroller.core.pricing.prefix import is_believed
-from comptroller.core.pricing.rates import tier_name
-from comptroller.core.pricing.usage import Usage
 from comptroller.flow.dialect import Meter
 from comptroller.flow.gate import Gate
 from comptroller.flow.live import Line
-from comptroller.flow.records import Extended
+from comptroller.flow.records import Extended, Finding
 from comptroller.flow.reservation import Reservation
 from comptroller.flow.slices import AT_ONCE, amounts, margin
+from comptroller.flow.told import with_told
 
 NEVER = 2**63
 AHEAD_S = 1.0  # a stream asks as long before its need as this, at the speed it has
@@ -45,8 +39,8 @@ class Lease:
     """One stream's. It is told what was seen whenever that is more than `due`, and cuts `line` at the end of money."""
 
     __slots__ = (
-        *("_asking", "_began_s", "_behind_s", "_covered", "_gate", "_held", "_id", "_known", "_limit", "_line"),
-        *("_margin", "_over", "_reservation", "_seen", "_tail", "bound", "due", "why"),
+        *("_asking", "_began_s", "_behind_s", "_covered", "_gate", "_held", "_id", "_known", "_lacking", "_limit"),
+        *("_line", "_margin", "_over", "_reservation", "_seen", "_tail", "bound", "due", "why"),
     )
 
     def __init__(self, gate: Gate, reservation: Reservation, line: Line) -> None:
@@ -63,6 +57,7 @@ class Lease:
         self._held = self._covered = reservation.held_output  # output: in memory, and on disk
         self._asking = 0  # pieces that are on their way to disk
         self._known = False  # the input is exact, or nobody will tell it
+        self._lacking = False  # its input was billed above all that could be held for it
         self._over = False
         self._seen = 0  # at the last look
         self._began_s = asyncio.get_running_loop().time()
@@ -76,7 +71,9 @@ class Lease:
         burst, self._seen = seen - self._seen > AT_ONCE, seen
         if not self._known:
             self._learn_input(meter)
-        if self._covered < self._limit:
+        if self._lacking and self._reservation.tail_tokens is not None:
+            self._cut(meter)
+        elif self._covered < self._limit:
             line = seen + self._tail + AT_ONCE
             if line + self._ahead(seen) > self._held:
                 self._ask(seen)
@@ -144,7 +141,7 @@ class Lease:
 
     def _extend(self, output: int) -> Window | None:
         hold = self._gate.tree.holds[self._id]
-        more = amounts(self.bound, output).less(hold.amounts)
+        more = amounts(self.bound, output).less(hold.amounts).most(NOTHING)
         found = self._gate.tree.extend(self._id, more)
         if isinstance(found, Window):
             return found
@@ -162,6 +159,7 @@ class Lease:
         if failed:
             self._gate.tree.shrink(self._id, more)
             self._held -= step
+            self._lacking = self._lacking or not step
             self.why = "the ledger could not be written"
         else:
             self._covered += step
@@ -174,29 +172,38 @@ class Lease:
             self._known = meter.started  # who tells it at all, tells it first
             return
         self._known = True
-        exact = self._with_exact(told) if not self._asking else None
+        exact = with_told(self._reservation, told) if not self._asking else None
         if exact is None:
             return
         hold = self._gate.tree.holds[self._id]
         less = hold.amounts.less(amounts(exact, self._held))
-        if less.exceeds(NOTHING) and not NOTHING.exceeds(less):
+        if NOTHING.exceeds(less):
+            self._hold_more_input(exact, hold.amounts)
+        elif less.exceeds(NOTHING):
             self.bound = exact
             # Queued before anybody else can hold it: on disk it is free before it is taken again.
             self._gate.tree.shrink(self._id, less)
             self._gate.journal.append(Extended(self._id, NOTHING.less(less)))
 
-    def _with_exact(self, told: Usage) -> Estimate | None:
-        """The bound with this input in place of its own; None where that cannot be priced, or is no report at all."""
-        rates, asked = self._reservation.rates, self._reservation.request.asked
-        if told.input_tokens <= 0 or not is_believed(told.input_tokens, asked.text_tokens):
-            return None
-        named = rates.get(tier_name(told.service_tier)) if told.service_tier is not None else None
-        possible = [named] if named is not None else list(rates.values())
-        if any(unpriced(told, each, images_sent=asked.may_hold_images) for each in possible):
-            return None
-        cost = max((charge_nanos(told, each) for each in possible), default=0)
-        fees = self.bound.fees + cost * UNITS_PER_PRICE
-        return msgspec.structs.replace(self.bound, input_tokens=told.input_tokens, input_rate=0, fees=fees)
+    def _hold_more_input(self, exact: Estimate, held: Amounts) -> None:
+        """Its input was billed above its bound. That is spent: the hold follows, or the stream is over."""
+        bound, self.bound = self.bound, exact
+        if amounts(exact, 0).exceeds(amounts(bound, 0)):
+            self._find_more_input(bound, exact)
+        short = self._extend(self._held)
+        if short is not None:
+            self._lacking = True
+            self.why = f"the budget {label(short.budget.name, short.key.instance)} has no more for its input"
+
+    def _find_more_input(self, bound: Estimate, exact: Estimate) -> None:
+        reservation = self._reservation
+        model = f"{reservation.decision.provider.name}/{reservation.decision.name}"
+        sentence = (
+            f"{model} says that the input of this stream is {exact.input_tokens} tokens, and no more than "
+            f"{bound.input_tokens} were held for it; what it says counts from now on."
+        )
+        now_ns = self._gate.clock.now_ns()
+        self._gate.journal.append(Finding(now_ns, "input_above_bound", reservation.call_id, model, sentence))
 
     def _affordable(self) -> int:
         """The most output that the hold can be extended to."""

@@ -19,6 +19,8 @@ _SLOTS = _KEY_SLOTS | {b"authorization"}
 # What Claude Code, Codex and opencode call their sessions by. Anybody may send one: it goes to the records alone.
 _SESSION_MARKERS = (b"x-claude-code-session-id", b"session-id", b"x-session-id")
 _LONGEST_HINT = 128
+# What makes the same body mean something else.
+_OF_THE_API = frozenset({b"anthropic-version", b"anthropic-beta", b"openai-beta"})
 _GZIP = 16 + zlib.MAX_WBITS
 
 
@@ -81,7 +83,10 @@ class AsgiRequest:
     def head(self) -> Head:
         """What of its head its dialect reads."""
         kind = self._channel.named.get(b"content-type", b"")
-        return PLAIN if kind == JSON and not self.query and not self._named else Head(self._named, self.query, kind)
+        if _OF_THE_API.isdisjoint(self._channel.named):
+            return PLAIN if kind == JSON and not self.query and not self._named else Head(self._named, self.query, kind)
+        api = b"\n".join([name + b":" + value for name, value in self.headers if name in _OF_THE_API])
+        return Head(self._named, self.query, kind, api)
 
     @property
     def address(self) -> str | None:

@@ -10,6 +10,7 @@ from itertools import islice
 from comptroller.sandbox.bill import Line
 from comptroller.sandbox.compose import Answer, Piece
 from comptroller.sandbox.errors import Refusal
+from comptroller.sandbox.faults import REFUSALS
 from comptroller.sandbox.generation import Generation
 from comptroller.sandbox.surface import Writer
 from comptroller.sandbox.wire import Exchange
@@ -17,9 +18,19 @@ from comptroller.sandbox.wire import Exchange
 SERVER_ERROR = Refusal(500, "The server had an error while processing your request (sandbox fault).", "server_error")
 
 _EVENT_STREAM = b"text/event-stream; charset=utf-8"
-_STRIKES_IN_STREAM = frozenset({"cut", "hang", "error_in_stream", "malformed_json"})
+_STRIKES_IN_STREAM = frozenset(
+    {"cut", "hang", "error_in_stream", "overloaded_in_stream", "malformed_json", "unknown_event"}
+)
+STREAM_ERRORS = {"error_in_stream": SERVER_ERROR, "overloaded_in_stream": REFUSALS["overloaded"]}
+UNKNOWN_EVENT = b'event: sandbox.news\ndata: {"type":"sandbox.news","news":"nobody knows this event"}\n\n'
 # As fast as possible still gives other clients their turn, and sees a disconnect.
 _YIELD_EVERY_EVENTS = 32
+
+
+def up_to_usage(events: bytes) -> bytes:
+    """These events without what follows the last report of usage."""
+    end = events.rfind(b'"usage')
+    return events if end < 0 else events[: events.index(b"\n", end)] + b"\n\n"
 
 
 @dataclass(slots=True)
@@ -61,7 +72,11 @@ class Delivery:
         await self.exchange.write(self.writer.opening())
         if not await self._send_reasoning(tokens_per_chunk) or not await self._send_tokens(tokens_per_chunk):
             return None
-        return await self.exchange.write(self.writer.closing(), more=False)
+        closing = self.writer.closing()
+        if self.fault == "cut_after_usage":
+            await self.exchange.write(up_to_usage(closing))
+            return await self.exchange.link.cut(reset=self.reset)
+        return await self.exchange.write(closing, more=False)
 
     async def _send_reasoning(self, tokens_per_chunk: int) -> bool:
         """Send what is shown of the reasoning; False when the stream is over before its proper end."""
@@ -100,8 +115,11 @@ class Delivery:
         if self.fault == "malformed_json":
             await self.exchange.write(self.writer.broken_event)
             return False
-        if self.fault == "error_in_stream":
-            await self.exchange.write(self.writer.failure(SERVER_ERROR), more=False)
+        if self.fault == "unknown_event":
+            await self.exchange.write(UNKNOWN_EVENT)
+            return False
+        if self.fault in STREAM_ERRORS:
+            await self.exchange.write(self.writer.failure(STREAM_ERRORS[self.fault]), more=False)
         elif self.fault == "cut":
             await self.exchange.link.cut(reset=self.reset)
         else:

@@ -43,7 +43,11 @@ FAULTS = frozenset(REFUSALS) | {
     "hang",
     "cut",
     "cut_before_headers",
+    "cut_after_usage",
     "error_in_stream",
+    "overloaded_in_stream",
+    "unknown_event",
+    "not_streamed",
     "no_usage",
     "usage_zero",
     "usage_twice",
@@ -52,7 +56,14 @@ FAULTS = frozenset(REFUSALS) | {
     "not_http",
 }
 
-_DEFAULT_AFTER_TOKENS = {"cut": 3, "error_in_stream": 3, "malformed_json": 1, "cut_before_headers": 0}
+_DEFAULT_AFTER_TOKENS = {
+    "cut": 3,
+    "error_in_stream": 3,
+    "overloaded_in_stream": 3,
+    "unknown_event": 1,
+    "malformed_json": 1,
+    "cut_before_headers": 0,
+}
 
 
 class FaultOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

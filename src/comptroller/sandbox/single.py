@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from comptroller.sandbox.bill import Bill, Line
@@ -11,11 +11,9 @@ from comptroller.sandbox.config import SandboxConfig
 from comptroller.sandbox.delivery import SERVER_ERROR
 from comptroller.sandbox.errors import ApiError
 from comptroller.sandbox.faults import Control, FaultBook, refusal_of
+from comptroller.sandbox.pieces import EVENT_STREAM, hand_over, without_usage_of_any
 from comptroller.sandbox.reception import NOT_HTTP, Reception, Spoken
 from comptroller.sandbox.wire import Exchange
-
-# Of the faults, those that can strike an answer of one piece; others do nothing.
-_CUTS = frozenset({"cut", "cut_before_headers"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +66,28 @@ class SingleStory(Reception):
             exchange.link.write_raw(NOT_HTTP)
             return await exchange.link.cut()
         made = job.make(options.input_factor if fault == "overrun" else 1.0)
+        if fault == "usage_zero":
+            made = replace(
+                made,
+                body=without_usage_of_any(made.body, made.content_type),
+                charge_nanos=0,
+                input_tokens=0,
+                output_tokens=0,
+            )
         line.bill(made.charge_nanos, input_tokens=made.input_tokens, output_tokens=made.output_tokens)
+        streamed = made.content_type == EVENT_STREAM
         if fault == "server_error_billed":
             raise ApiError(SERVER_ERROR)
-        if fault == "hang":
+        if fault == "hang" and not (streamed and options.after_tokens is not None):
             return await exchange.link.wait_closed()
         if fault == "slow_first_byte":
             await exchange.link.pause(options.delay_s)
-        if fault in _CUTS:
+        if fault == "cut_before_headers" or (fault == "cut" and not streamed):
             return await exchange.link.cut(reset=options.reset)
         body = made.bare if fault == "no_usage" else made.body
         line.status = 200
+        if streamed:
+            return await hand_over(exchange, body, fault, options)
         return await exchange.respond(
             200, body[: len(body) // 2] if fault == "malformed_json" else body, content_type=made.content_type
         )

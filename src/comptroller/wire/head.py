@@ -13,6 +13,7 @@ class Head(msgspec.Struct, frozen=True, gc=False):
     named: str = ""  # what stands in the path where the route has a name, percent-decoded
     query: bytes = b""  # as it came, without the question mark
     content_type: bytes = JSON  # as it came; empty: not said
+    api: bytes = b""  # the version of the API and its betas, as headers ask for them
 
 
 PLAIN = Head()  # of a request that says everything in its body

@@ -1,7 +1,8 @@
 """What of a request feeds its prompt, as digests: whether one conversation extends another is a question of bytes.
 
 Cache marks are left out, for they move from turn to turn and are no part of the prompt; so are the fields that bound
-or shape the answer alone. Whatever is not known to be either of them is a part.
+or shape the answer alone. Whatever is not known to be either of them is a part: so is the output limit, which some
+models are told, and what the headers and the query say of the API, since a beta may write the prompt in another way.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ import msgspec
 
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.pricing.prefix import Prompt
+from comptroller.wire.head import Head
 
 LEAST_BYTES = 4_096  # a shorter body is not worth the digests
 
 # Fields of both dialects that are no part of the prompt.
 NOT_IN_THE_PROMPT = frozenset(
     {
-        *("max_tokens", "max_completion_tokens", "stream", "stream_options", "metadata", "temperature", "top_p"),
-        *("top_k", "seed", "stop", "stop_sequences", "user", "frequency_penalty", "presence_penalty", "logit_bias"),
+        *("stream", "stream_options", "metadata", "temperature", "top_p", "top_k", "seed"),
+        *("stop", "stop_sequences", "user", "frequency_penalty", "presence_penalty", "logit_bias"),
         *("logprobs", "top_logprobs", "store", "service_tier", "safety_identifier", "prompt_cache_key"),
         *("prompt_cache_retention", "prompt_cache_options", "cache_control"),
     }
@@ -34,7 +36,7 @@ _ENCODER = msgspec.json.Encoder()
 
 
 def with_prompt(
-    asked: Asked, dialect: str, fields: Mapping[str, msgspec.Raw], plain: Set[str], body_bytes: int
+    asked: Asked, dialect: str, fields: Mapping[str, msgspec.Raw], plain: Set[str], body_bytes: int, head: Head
 ) -> Asked:
     """What was asked, with the digests of its prompt where that may be counted as a prefix later, or extend one.
 
@@ -45,12 +47,13 @@ def with_prompt(
         return asked
     if not fields.keys() <= plain:
         return asked
-    prompt = _prompt(dialect, fields, body_bytes, asked.text_tokens - body_bytes)
+    beside = b"\0".join((dialect.encode(), head.query, head.api))
+    prompt = _prompt(beside, fields, body_bytes, asked.text_tokens - body_bytes)
     return msgspec.structs.replace(asked, prompt=prompt)
 
 
-def _prompt(dialect: str, fields: Mapping[str, msgspec.Raw], body_bytes: int, extra_tokens: int) -> Prompt:
-    digest = blake2b(dialect.encode(), digest_size=_DIGEST_BYTES)
+def _prompt(beside: bytes, fields: Mapping[str, msgspec.Raw], body_bytes: int, extra_tokens: int) -> Prompt:
+    digest = blake2b(beside, digest_size=_DIGEST_BYTES)
     for name in sorted(fields.keys() - NOT_IN_THE_PROMPT - {"messages"}):
         raw = bytes(fields[name])
         if name in _MARKED and _MARK in raw:

@@ -6,7 +6,7 @@
     refused (4xx, 429, 529)  -             voided, but the attempt counts as a call
     failed (other status)    no            presumed in full; voided if the provider bills no errors
     written, answering       yes           posted with the exact charge
-    written, answering       no            presumed: what came plus the tail, at most the hold
+    written, answering       no            presumed: what came plus the tail, at most the hold, no less than was told
 
 An explicit usage of zero is known usage. "What came plus the tail" needs a provider whose abort stops
 billing and a model whose billed output is all visible; otherwise the whole hold is presumed.
@@ -19,7 +19,7 @@ from typing import Literal
 
 import msgspec
 
-from comptroller.core.budget.hold import Amounts, HoldEnd
+from comptroller.core.budget.hold import NOTHING, Amounts, HoldEnd
 
 Phase = Literal["held", "refused", "failed", "written", "answering"]
 
@@ -47,12 +47,18 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
 
 
 def settlement(
-    phase: Phase, held: Amounts, *, exact: Amounts | None, seen: Amounts | None, bills_errors: bool = True
+    phase: Phase,
+    held: Amounts,
+    *,
+    exact: Amounts | None,
+    seen: Amounts | None,
+    told: Amounts = NOTHING,
+    bills_errors: bool = True,
 ) -> Settlement:
     """Settle an attempt by the table.
 
     `exact`: the charge if usage is known. `seen`: what came plus the tail, if this provider and model allow
-    that to be known.
+    that to be known. `told`: what the provider said to have billed so far, if anything.
     """
     end = TABLE[(phase, exact is not None)]
     if phase == "failed" and exact is None and not bills_errors:
@@ -60,7 +66,7 @@ def settlement(
     if end == "posted" and exact is not None:
         return Settlement(end, exact)
     if end == "presumed":
-        return Settlement(end, held if seen is None else seen.least(held))
+        return Settlement(end, (held if seen is None else seen.least(held)).most(told))
     return Settlement("voided", Amounts(calls=0 if phase == "held" else min(1, held.calls)))
 
 

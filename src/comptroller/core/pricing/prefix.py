@@ -42,7 +42,8 @@ class Prefixes:
     """Prompts that were metered, by session: a few of each, of those sessions that called last."""
 
     def __init__(self) -> None:
-        self._sessions: OrderedDict[str, OrderedDict[_Key, _Counted]] = OrderedDict()
+        # None: not to be relied on.
+        self._sessions: OrderedDict[str, OrderedDict[_Key, _Counted] | None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -64,21 +65,26 @@ class Prefixes:
         """The provider has billed so many tokens for this prompt."""
         if not is_believed(input_tokens, prompt.body_bytes):
             return
-        known = self._sessions.get(session)
+        fresh: OrderedDict[_Key, _Counted] = OrderedDict()
+        known = self._sessions.get(session, fresh)
         if known is None:
-            if len(self._sessions) >= SESSIONS_MOST:
-                self._sessions.popitem(last=False)
-            known = self._sessions[session] = OrderedDict()
-        self._sessions.move_to_end(session)
+            return
+        self._put(session, known)
         key = (provider, model, prompt.whole)
         known[key] = _Counted(input_tokens, prompt.extra_tokens)
         known.move_to_end(key)
         if len(known) > _KEPT:
             known.popitem(last=False)
 
-    def forget(self, session: str) -> None:
-        """What it said turned out to be too little."""
-        self._sessions.pop(session, None)
+    def distrust(self, session: str) -> None:
+        """What was counted of its prompts turned out not to bound one: from now on their bytes do."""
+        self._put(session, None)
+
+    def _put(self, session: str, known: OrderedDict[_Key, _Counted] | None) -> None:
+        if session not in self._sessions and len(self._sessions) >= SESSIONS_MOST:
+            self._sessions.popitem(last=False)
+        self._sessions[session] = known
+        self._sessions.move_to_end(session)
 
 
 def is_believed(input_tokens: int, body_bytes: int) -> bool:

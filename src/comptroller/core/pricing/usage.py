@@ -42,6 +42,13 @@ class Usage(msgspec.Struct, frozen=True):
             self, output_tokens=0, reasoning_tokens=0, audio_output_tokens=0, image_output_tokens=0
         )
 
+    def all_written(self, *, long: bool) -> Usage:
+        """The same if all that was not read from the cache was written to it. `long`: for an hour or longer."""
+        written = max(0, self.input_tokens - self.cached_tokens)
+        return msgspec.structs.replace(
+            self, cache_write_tokens=written, cache_write_1h_tokens=written if long else self.cache_write_1h_tokens
+        )
+
     @property
     def more_than_text(self) -> bool:
         """Audio, images or video are among its tokens."""

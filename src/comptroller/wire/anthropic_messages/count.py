@@ -10,9 +10,9 @@ import msgspec
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.refusal import Refusal
 from comptroller.wire.anthropic_messages.dialect import AnthropicMessages, AskedRequest
-from comptroller.wire.anthropic_messages.fields import KNOWN_FIELDS, bills_another
-from comptroller.wire.anthropic_messages.request import CASE, MessagesRequest
-from comptroller.wire.body import read_object, shown
+from comptroller.wire.anthropic_messages.fields import FIELDS, check_who_pays
+from comptroller.wire.anthropic_messages.request import MessagesRequest
+from comptroller.wire.body import read_object
 from comptroller.wire.checks import Invalid, model_name
 from comptroller.wire.head import PLAIN, Head
 
@@ -50,10 +50,8 @@ def read_count(body: bytes) -> MessagesRequest | Refusal:
         return request
     try:
         for name in request:
-            if name not in KNOWN_FIELDS and name.casefold() in KNOWN_FIELDS:
-                raise Invalid(f"The field {shown(name)} is not written as the API writes it.", name[:64], CASE)
-        if bills_another(request.get("billing_policy")):
-            raise Invalid("`billing_policy` may only bill `self`: the gateway selects accounts.", "billing_policy")
+            FIELDS.check_spelling(name)
+        check_who_pays(request)
         asked = Asked(model_name(request), False, len(body), output_limit=0, free=True)
     except Invalid as wrong:
         return wrong.refusal

@@ -59,8 +59,8 @@ class AnthropicMessages:
     request_id_header: bytes | None = b"request-id"
 
     def read_request(self, body: bytes, head: Head = PLAIN) -> MessagesRequest | Refusal:
-        """See request.py. All of it is in the body."""
-        return read_request(body)
+        """See request.py."""
+        return read_request(body, head)
 
     def upstream_path(self, request: AskedRequest, model: str | None) -> str:
         """One path for every request."""

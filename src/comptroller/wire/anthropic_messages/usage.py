@@ -131,15 +131,25 @@ def read_usage(reported: Any, hour_cache: bool = False) -> Reported | None:
     )
 
 
+def says_zero(reported: Mapping[str, Any]) -> bool:
+    """Whether a report says that nothing was used at all: that is known usage, and no count that is still to come."""
+    return reported.get("input_tokens") == 0 and reported.get("output_tokens") == 0
+
+
 def read_input(reported: Any, hour_cache: bool = False) -> Usage | None:
-    """The input side of the report at the head of a stream, whose output has only begun; None if it has none."""
+    """The input side of the report at the head of a stream, whose output has only begun; None if it has none.
+
+    Some servers tell cache writes at the end only: until they are told, all that can have been written counts as that.
+    """
     try:
         report = msgspec.convert(reported, _Report)
     except (ValueError, RecursionError):
         return None
     if report.input_tokens is None:
         return None
-    return _usage(_tokens(report, hour_cache)._replace(made=0), _tier(report))
+    usage = _usage(_tokens(report, hour_cache)._replace(made=0), _tier(report))
+    told = report.cache_creation_input_tokens is not None or report.cache_creation is not None
+    return usage if told else usage.all_written(long=hour_cache)
 
 
 def _tokens(counts: _Counts, hour_cache: bool) -> _Tokens:

@@ -10,18 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import msgspec
-
+from comptroller.wire.field_names import ServerSide
 from comptroller.wire.gemini.names import Names
-
-
-class ServerSide(msgspec.Struct, frozen=True):
-    """One switch. `fees`: it is billed beside tokens, or at the price of a model that we do not know."""
-
-    words: str
-    who: str
-    fees: bool
-
 
 CACHED = "a cached prompt"
 _OTHER_MODEL = "another model than the one named"

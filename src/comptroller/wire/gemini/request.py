@@ -11,7 +11,8 @@ from comptroller.core.pricing.estimate import Asked
 from comptroller.core.pricing.rates import DEFAULT_TIER
 from comptroller.core.refusal import Refusal
 from comptroller.wire.body import is_array, is_object, json_name, read_object, shown
-from comptroller.wire.checks import Invalid, expected, is_whole_number, model_name, punctuation, word
+from comptroller.wire.checks import Invalid, expected, model_name, punctuation, whole_number, word
+from comptroller.wire.field_names import ServerSide
 from comptroller.wire.gemini.contents import Contents
 from comptroller.wire.gemini.fields import (
     COMPUTER_USE,
@@ -24,7 +25,6 @@ from comptroller.wire.gemini.fields import (
     SERVER_SIDE,
     THINKING,
     TOOLS,
-    ServerSide,
 )
 from comptroller.wire.head import Head
 
@@ -141,8 +141,8 @@ def _asked(
         stream=stream,
         text_tokens=body_bytes - contents.image_bytes + contents.extra_tokens + sum(map(punctuation, rendered)),
         images=contents.images,
-        choices=_whole_number(config, "candidateCount", MOST_CANDIDATES) or 1,
-        output_limit=_whole_number(config, _LIMIT, None),
+        choices=whole_number(config, "candidateCount", most=MOST_CANDIDATES) or 1,
+        output_limit=whole_number(config, _LIMIT),
         audio_input=contents.audio,
         audio_output="AUDIO" in modalities,
         service_tier=tier,
@@ -231,12 +231,3 @@ def _service_tier(request: dict[str, object]) -> str | None:
     """None where it is left open."""
     said = (word(request, "serviceTier", "standard") or "").lower().removeprefix("service_tier_")
     return said if said not in {"", "unspecified"} else None
-
-
-def _whole_number(config: dict[str, object], name: str, most: int | None) -> int | None:
-    value = config.get(name)
-    if value is None:
-        return None
-    if not is_whole_number(value, 1) or (most is not None and value > most):
-        raise expected(config, name, "a whole number from 1" + (f" to {most}" if most is not None else " on"))
-    return value

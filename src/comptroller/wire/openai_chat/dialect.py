@@ -57,8 +57,8 @@ class OpenAIChat:
     request_id_header: bytes | None = None
 
     def read_request(self, body: bytes, head: Head = PLAIN) -> ChatRequest | Refusal:
-        """See request.py. All of it is in the body."""
-        return read_request(body)
+        """See request.py."""
+        return read_request(body, head)
 
     def upstream_path(self, request: AskedRequest, model: str | None) -> str:
         """One path for every request."""

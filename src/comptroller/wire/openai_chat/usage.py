@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from comptroller.core.pricing.usage import Usage
+from comptroller.wire.body import is_object
 from comptroller.wire.reported import Count
 
 
@@ -75,6 +76,12 @@ def read_usage(reported: Any, service_tier: str | None, long_cache: bool = False
         cached_audio_tokens=cached_audio,
         cached_image_tokens=cached_images,
     )
+
+
+def tells_writes(reported: Any) -> bool:
+    """Whether a report says how much was written to the cache, though it be nothing."""
+    details = reported.get("prompt_tokens_details") if is_object(reported) else None
+    return is_object(details) and details.get("cache_write_tokens") is not None
 
 
 def _cached_media(audio: int, images: int, cached: int, over: int) -> tuple[int, int]:
