@@ -187,10 +187,11 @@ def test_a_context_that_may_be_shortened_is_larger_than_what_is_reported() -> No
     ]
 
 
-def test_nothing_goes_on_unseen() -> None:
-    for value in (True, 1, "true", {}):
-        assert refused("unsupported", background=value).param == "background"
-    assert read(background=False).asked
+def test_what_goes_on_after_its_answer_is_known_and_can_be_asked_for() -> None:
+    for value in (1, "true", {}):
+        assert refused("request_invalid", background=value).param == "background"
+    assert refused("request_invalid", background=True, store=False).param == "store"
+    assert [read(background=value).asked.deferred for value in (True, False, None)] == [True, False, False]
 
 
 @pytest.mark.parametrize("store", [{}, {"store": True}, {"store": False}, {"store": None}])

@@ -127,4 +127,4 @@ def _opened(office: Office, minted: Minted) -> Opened:
 
 
 def _row(office: Office, session: Session) -> SessionRow:
-    return row_of(office, session, Counter(call.session for call in office.gate.live))
+    return row_of(office, session, Counter(call.session for call in office.gate.live.holding))

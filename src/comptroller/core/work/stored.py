@@ -117,3 +117,13 @@ def not_yours(named: Named) -> Refusal:
         hint=f"{hint}{way_on}",
         param=named.param,
     )
+
+
+def busy(use: StoredUse) -> Refusal:
+    """Of what is not done yet: what it costs could not be seen any more."""
+    return Refusal(
+        code="object_busy",
+        sentence="The provider still works on this, and its cost is not known before that ends.",
+        hint="Cancel it, or wait until it has ended; then it can be deleted.",
+        param=use.named[0].param or "id",
+    )

@@ -29,6 +29,7 @@ class ResponsesOrder(Order):
     """The prompt without what is of this request alone."""
     items: tuple[object, ...] = ()
     """The input, as it is listed."""
+    background: bool = False
 
 
 class ResponsesSurface:
@@ -96,6 +97,7 @@ def read_order(read: Read, key: str, earlier: tuple[Segment, ...]) -> ResponsesO
         key=key,
         conversation=(*earlier, *read_input(read)),
         items=listed(read),
+        background=bool(request.background),
     )
 
 

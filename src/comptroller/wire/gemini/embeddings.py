@@ -40,8 +40,9 @@ def read_embed(body: bytes, head: Head, *, batch: bool) -> EmbedRequest | Refusa
         model = named_model(head)
         check_same_model(request, model)
         if batch:
-            _read_batch(EMBED_BATCH.read(request), model, contents)
+            inputs = _read_batch(EMBED_BATCH.read(request), model, contents)
         else:
+            inputs = 1
             _read_one(request, contents)
     except Invalid as wrong:
         return wrong.refusal
@@ -54,6 +55,7 @@ def read_embed(body: bytes, head: Head, *, batch: bool) -> EmbedRequest | Refusa
         audio_input=contents.audio,
         possible_tiers=_STANDARD,
         unbounded=contents.unbounded,
+        rounds=inputs,
     )
     return EmbedRequest(asked, _TOP_LEVEL.decode(body))
 
@@ -71,7 +73,8 @@ def rewrite_embed(request: EmbedRequest, *, model: str | None = None) -> bytes:
     return _ENCODER.encode(fields)
 
 
-def _read_batch(request: dict[str, object], model: str, contents: Contents) -> None:
+def _read_batch(request: dict[str, object], model: str, contents: Contents) -> int:
+    """How many inputs there are: each fills a context of its own."""
     requests = request.get("requests")
     if not is_array(requests) or not requests:
         raise expected(request, "requests", "a non-empty array of requests")
@@ -84,6 +87,7 @@ def _read_batch(request: dict[str, object], model: str, contents: Contents) -> N
     for name, value in request.items():
         if name not in EMBED_BATCH.usual:
             contents.read_unknown(value)
+    return len(requests)
 
 
 def _read_one(given: dict[str, object], contents: Contents) -> None:

@@ -16,6 +16,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     """`malformed`: not a JSON object. `usage_malformed`: a good answer whose usage says what cannot be, so it is None.
 
     An answer without any usage is neither. `object_id`: what the provider keeps it under, as far as it says so.
+    `pending`: the response is not done; if it is made in the background, nothing that it reports is final.
     """
 
     usage: Usage | None = None
@@ -24,17 +25,22 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     malformed: bool = False
     usage_malformed: bool = False
     object_id: str | None = None
+    pending: bool = False
+    status: str | None = None
 
 
 class _Body(msgspec.Struct, gc=False):
     id: Any = None
     store: Any = None
+    status: Any = None
     model: Any = None
     service_tier: Any = None
     usage: Any = None
     tool_usage: Any = None
     output: msgspec.Raw = msgspec.Raw(b"null")
 
+
+_PENDING = frozenset({"queued", "in_progress"})
 
 _DECODER = msgspec.json.Decoder(_Body)
 _SEARCH = b"_search_call"  # in the type of every item that is a search
@@ -47,11 +53,11 @@ def read_answer(body: bytes | msgspec.Raw, long_cache: bool = False) -> Answer:
         searched = _searches(answer)
     except (ValueError, RecursionError):
         return Answer(malformed=True)
-    tier = read_name(answer.service_tier)
-    usage = read_usage(answer.usage, tier, long_cache, searched) if answer.usage else None
+    tier, status = read_name(answer.service_tier), read_name(answer.status)
     named = answer.id if answer.id.__class__ is str and answer.store is not False else None
+    usage = read_usage(answer.usage, tier, long_cache, searched) if answer.usage else None
     malformed = bool(answer.usage) and usage is None
-    return Answer(usage, read_name(answer.model), tier, usage_malformed=malformed, object_id=named)
+    return Answer(usage, read_name(answer.model), tier, False, malformed, named, status in _PENDING, status)
 
 
 def _searches(answer: _Body) -> Searches:

@@ -118,6 +118,7 @@ def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], items: It
         stored=stored_use(request),
         shortened=request.get("truncation") not in (None, "disabled"),
         hides_output=hides_output(request),
+        deferred=boolean(request, "background"),
         searching=bool(offered.limited),
     )  # fmt: skip
 

@@ -15,13 +15,13 @@ _WHOLE = "Send the whole conversation in `input`"
 
 
 def refused_use(request: dict[str, object], items: Items) -> Refusal | None:
-    """The refusal of a request that uses what is stored, or is to go on unseen; None for any other."""
-    if request.get("background") not in (None, False):
+    """The refusal of a request that uses what is stored and is not known, or goes on unstored; None for any other."""
+    if request.get("background") is True and request.get("store") is False:
         return Refusal(
-            code="unsupported",
-            sentence="This gateway does not carry responses in the background: it would not see what they cost.",
-            hint="Leave `background` out, and stream the response if it takes long.",
-            param="background",
+            code="request_invalid",
+            sentence="A response in the background is stored: it can be asked for in no other way.",
+            hint="Leave `store` out, or `background`.",
+            param="store",
         )
     for name, named in (*_named(request), *items.stored):
         if named is not None:
