@@ -111,7 +111,7 @@ class Restoring:
         migrate(connection, database.path, now_ns, keep=False)
         take_over(database)
         settled = _balances(connection)
-        recovered = presume(database, now_ns)
+        recovered = presume(database, now_ns, deferred=True)
         self._present = read_present(state_dir / DATABASE, event, self._manifest.made_at)
         self._last_ns = get_meta(connection, "last_ns")
         if isinstance(self._present, Present):
