@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import socket
 import sys
@@ -37,9 +38,11 @@ from comptroller.core.registry.build import build, nothing_installed
 from comptroller.core.registry.registry import Registry
 from comptroller.core.work.stop import Stops
 from comptroller.core.work.stored import LASTS_DAYS
+from comptroller.flow import deferred
 from comptroller.flow.gate import Gate, Limits
 from comptroller.flow.kept import MOST, Kept
 from comptroller.flow.live import LiveCalls
+from comptroller.flow.poller import Poller
 from comptroller.gateway import collector
 from comptroller.gateway.certificates import Certificate, read_certificates, renew_forever
 from comptroller.gateway.clock import SystemClock
@@ -50,7 +53,7 @@ from comptroller.gateway.proxies import client_address
 from comptroller.gateway.routes import Routes
 from comptroller.gateway.serving import Listener
 from comptroller.gateway.supervisor import Supervisor
-from comptroller.gateway.surfaces import APIS, CALLS, LISTS
+from comptroller.gateway.surfaces import APIS, CALLS, DEFERRING, LISTS
 from comptroller.settings import Address, Settings, SettingsError, load_settings, read_policies, read_text
 from comptroller.shipped import ShippedBook
 from comptroller.store.admin_token import open_admin_token
@@ -158,6 +161,7 @@ async def _join(
         observer=telemetry.observer(egress, environ, __version__, clock.now_ns),
         warn=telemetry.log.say,
         stops=stops,
+        deferring=DEFERRING,
         objects=Kept(await store.live_objects(clock.now_ns() - LASTS_DAYS * DAY_NS, MOST)),
     )
     spent = await store.instance_balances([LEDGER_KEY], sorted(live))
@@ -165,6 +169,8 @@ async def _join(
     for session in sorted(live.values(), key=lambda each: each.depth):
         at_work_ns = max(session.opened_at_ns, worked_ns.get(session.id, 0))
         gate.open_session(session, spent.get(ledger_key(session.id), NOTHING), at_work_ns)
+    for held in await store.deferred_holds():
+        deferred.go_on(gate, held, await store.lineage(held.facts.session))
     facts = ProcessFacts(
         version=__version__,
         pid=os.getpid(),
@@ -292,6 +298,7 @@ async def _serve(settings: Settings, on_ready: OnReady | None) -> int:
             asyncio.create_task(timed.forget_past(house.office)),
             asyncio.create_task(timed.end_past(house.office)),
             asyncio.create_task(timed.end_grants(house.office)),
+            asyncio.create_task(Poller(house.gate, random.Random()).run()),  # noqa: S311 - it spreads questions
             asyncio.create_task(retention.keep(house.office, settings.retention)),
             asyncio.create_task(watch_loop(house.sources.tally.loop_lag)),
             asyncio.create_task(supervisor.keep_alive()),

@@ -41,6 +41,13 @@ async def test_right_answers_are_counted() -> None:
     assert steady.checked("all").calls == 10
 
 
+async def test_the_first_word_of_a_stream_is_heard_before_its_end() -> None:
+    async with answering(STREAM) as port:
+        steady = await open_loop(port, [b"one"], rate_per_s=100, seconds=0.1, connections=3)
+    assert len(steady.checked("all").first_ns) == 10
+    assert all(0 < first < whole for first, whole in zip(steady.first_ns, steady.latencies_ns, strict=True))
+
+
 WRONG: dict[str, Callable[[bytes], bytes]] = {
     "another status": lambda answer: answer.replace(b"200 OK", b"402 Payment Required"),
     "another text": lambda answer: answer.replace(provider.MARK, b"x" * len(provider.MARK)),

@@ -1,8 +1,9 @@
 """Every command beside a gateway that does not run: the same answers, from the same store."""
 
 import socket
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,19 @@ def test_the_books_are_open(typed: Typed, stopped: GatewayProcess) -> None:
     shown = typed.about(stopped, "status")
     assert "not running" in shown
     assert "as this shell sees it" in shown, "the gateway will have an environment of its own"
+
+
+def test_what_was_found_again_and_again_is_one_line(typed: Typed, stopped: GatewayProcess) -> None:
+    said = "sandbox answered without a valid usage; the charge is presumed."
+    rows = [(at, "usage_missing", f"call_{at}", "tts-1", said) for at in (1, 3, 4)]
+    rows.insert(1, (2, "usage_missing", "call_2", "whisper-1", said))
+    with closing(sqlite3.connect(stopped.state / "comptroller.db")) as books, books:
+        books.executemany("INSERT INTO findings (at_ns, code, call_id, subject, sentence) VALUES (?, ?, ?, ?, ?)", rows)
+    _, first, second = typed.about(stopped, "findings").splitlines()
+    assert (" 3 " in first, "tts-1" in first, "call_4" in first) == (True, True, True)
+    assert (" 1 " in second, "call_2" in second) == (True, True)
+    assert len(typed.about(stopped, "findings", "--limit", "1").splitlines()) == 2
+    assert [row["call"] for row in typed.rows(stopped, "findings")] == ["call_4", "call_3", "call_2", "call_1"]
 
 
 def test_what_is_done_now_holds_later(typed: Typed, stopped: GatewayProcess) -> None:

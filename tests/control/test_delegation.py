@@ -1,7 +1,7 @@
 """Sessions below sessions, in an office with real parts: who may open what, what ends with what, and every no."""
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -238,17 +238,27 @@ class Sent:
     session_hint = None
     received_ns = 0
 
-    def __init__(self, credential: str, body: object) -> None:
+    def __init__(self, credential: str, body: object, *, gone: bool = False) -> None:
         self.credentials = [credential]
         self._body = json.dumps(body).encode()
+        self._gone = gone
 
     async def body(self) -> bytes:
         return self._body
 
+    def watch(self, on_gone: Callable[[], None]) -> None:
+        if self._gone:
+            on_gone()
 
-async def ask(house: House, method: str, path: str, minted: Minted | str, body: object = None) -> tuple[int, Any]:
-    credential = minted if isinstance(minted, str) else minted.credential
-    answer = await CallerApi(house.office)(method, f"/comptroller/v1/sessions{path}", Sent(credential, body))  # type: ignore[arg-type]
+    def unwatch(self) -> None: ...
+
+
+async def ask(
+    house: House, method: str, path: str, minted: Minted | str, body: object = None, *, gone: bool = False
+) -> tuple[int, Any]:
+    """`gone`: whoever asks hangs up before it is answered."""
+    sent = Sent(minted if isinstance(minted, str) else minted.credential, body, gone=gone)
+    answer = await CallerApi(house.office)(method, f"/comptroller/v1/sessions{path}", sent)  # type: ignore[arg-type]
     return answer.status, json.loads(answer.body)
 
 

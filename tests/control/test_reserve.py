@@ -73,6 +73,23 @@ async def test_nobody_else_spends_it_and_its_session_can(house: House) -> None:
     assert spend(house, top, USD * 3 // 10) is None
 
 
+async def test_an_opening_that_nobody_heard_holds_nothing(house: House) -> None:
+    """Whoever opens it hangs up after it was written, and before the answer: its credential is nobody's."""
+    top = await start(house)
+    body = {"identity": "agent/bee", "bounds": {"usd": "0.50"}, "reserve": True}
+    status, said = await ask(house, "POST", "", top, body, gone=True)
+    assert status == 201
+    row = await sessions.show_session(house.office, said["session"]["id"])
+    assert (row.state, row.outcome, row.reserved_usd) == ("ended", "abandoned", None)
+    assert (await held(house))["red"] == "0.00"
+    status, said = await ask(house, "POST", "", top, body)
+    assert (status, said["session"]["state"], await held(house)) == (
+        201,
+        "active",
+        (await held(house)) | {"red": "0.50"},
+    )
+
+
 async def test_a_stop_says_what_stays_set_aside_since_it_can_be_lifted(house: House) -> None:
     top = await start(house)
     bee = await share(house, top, USD // 2, identity="agent/bee")

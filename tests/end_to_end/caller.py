@@ -79,21 +79,34 @@ def ask_at_once(gateway: GatewayProcess, credential: str, count: int, **fields: 
 
 @contextmanager
 def stream(
-    gateway: GatewayProcess, credential: str, body: Row, *, receive_bytes: int | None = None, path: str = CHAT
+    gateway: GatewayProcess,
+    credential: str,
+    body: Row | bytes,
+    *,
+    receive_bytes: int | None = None,
+    path: str = CHAT,
+    headers: Mapping[str, str] | None = None,
 ) -> Iterator[http.client.HTTPResponse]:
     """A stream whose headers have come; leaving the block hangs up. `receive_bytes`: a small receive buffer."""
+    asked = body if isinstance(body, bytes) else body | {"stream": True}
     with _connected(gateway, receive_bytes) as connection:
-        _send(connection, credential, body | {"stream": True}, path, "POST", {})
+        _send(connection, credential, asked, path, "POST", headers or {})
         with connection.getresponse() as response:
             assert response.status == 200, response.read()
             yield response
 
 
 @contextmanager
-def unanswered(gateway: GatewayProcess, credential: str, body: Row, path: str = CHAT) -> Iterator[None]:
+def unanswered(
+    gateway: GatewayProcess,
+    credential: str,
+    body: Row | bytes,
+    path: str = CHAT,
+    headers: Mapping[str, str] | None = None,
+) -> Iterator[None]:
     """A request that was sent; leaving the block hangs up without having waited for an answer."""
     with _connected(gateway) as connection:
-        _send(connection, credential, body, path, "POST", {})
+        _send(connection, credential, body, path, "POST", headers or {})
         yield
 
 

@@ -1,5 +1,6 @@
 """How a call comes to be refused, for every code of core/refusal.py: where it is sent, by whom, and what it asks."""
 
+import json
 import resource
 import shutil
 import signal
@@ -13,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.end_to_end.caller import ask, chat, eventually, mint, stream
+from tests.end_to_end.caller import ask, chat, eventually, mint, row_of, stream
 from tests.harness.configuration import Table, budget, identity, model, process, provider, registry
 from tests.harness.gateway import GatewayProcess
 from tests.sandbox.process import SRC, SandboxProcess
@@ -157,6 +158,19 @@ def _slowly(world: Refusing) -> Iterator[Way]:
         thread.join()
 
 
+@contextmanager
+def _busily(world: Refusing) -> Iterator[Way]:
+    """Something that its provider still works on."""
+    credential = world.by().credential
+    lasting = {"background": True, "sandbox": {"first_byte_delay_s": 3_600}}
+    body = {"model": "sandbox-large", "input": "Tell me about holds.", **lasting}
+    said = ask(world.gateway, credential, body, path="/v1/responses")
+    made = json.loads(said.body)["id"]
+    yield world.by(made=made)
+    assert ask(world.gateway, credential, b"", path=f"/v1/responses/{made}/cancel").status == 200
+    eventually(lambda: row_of(world.gateway, said.call_id)["outcome"] != "open")  # nobody asks for it any more
+
+
 def _hold_back(ear: socket.socket, port: int) -> None:
     with suppress(OSError):
         while True:
@@ -249,7 +263,7 @@ WAYS: Mapping[str, Making] = {
     "gateway_busy": simply(lambda world: world.by(messages=_text(MIB + MIB // 2))),
     "request_invalid": simply(lambda world: world.by(messages=[])),
     "object_unknown": simply(lambda world: world.by(previous_response_id="resp_of-somebody")),
-    "unsupported": simply(lambda world: world.by(background=True)),
+    "object_busy": _busily,
     "model_unknown": simply(lambda world: world.by(model="nobody-serves-this")),
     "model_suspended": simply(lambda world: world.by(model="halted")),
     "provider_unavailable": simply(lambda world: world.by("agent/walled")),

@@ -42,7 +42,7 @@ SDKS: dict[str, Sdk] = {
         {"Authorization": openai.Omit()},
         lambda client: client.fine_tuning.jobs.create(model="sandbox-large", training_file="file-1"),
         lambda client: client.chat.completions.list(),
-        {400: "BadRequestError", 401: "AuthenticationError", 404: "NotFoundError"}
+        {400: "BadRequestError", 401: "AuthenticationError", 404: "NotFoundError", 409: "ConflictError"}
         | dict.fromkeys((402, 405, 408, 413, 426), "APIStatusError")
         | dict.fromkeys((500, 502, 503, 504), "InternalServerError"),
     ),
@@ -78,12 +78,25 @@ def ask_responses(client: Any, given: Mapping[str, Any]) -> object:
 
 
 SDKS["responses"] = SDKS["openai"]._replace(call=ask_responses)
-RESPONSES_ONLY = {"object_unknown", "object_not_found", "unsupported"}  # what other routes have no words for
+RESPONSES_ONLY = {
+    "object_unknown",
+    "object_not_found",
+    "object_busy",
+    "unsupported",
+}  # what other routes have no words for
 HANDSHAKE: Any = {"headers": {"Connection": "Upgrade", "Upgrade": "websocket"}}
 # Not what is asked, but how.
-BESIDE = {"route_unknown", "method_not_allowed", "upgrade_refused", "credential_missing", "object_not_found"}
+BESIDE = {
+    "route_unknown",
+    "method_not_allowed",
+    "upgrade_refused",
+    "credential_missing",
+    "object_not_found",
+    "unsupported",
+}
 RETRY_AFTER = {"gateway_busy": 1, "ledger_unavailable": 5, "draining": 5}  # seconds
 REACHES_A_PROVIDER = {"provider_credential_rejected"}
+ASKED_FOR_MEANWHILE = {"object_busy"}  # by the gateway itself
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +136,7 @@ def test_a_refusal_is_raised_as_it_should_be_and_retried_only_where_that_helps(
     assert headers.get("retry-after") == (str(RETRY_AFTER[code]) if code in RETRY_AFTER else None)
     asked_again = refused.response.request.headers["x-stainless-retry-count"]
     assert asked_again == ("1" if kind.transient and code not in RETRY_AFTER else "0")
-    assert sent == (1 if code in REACHES_A_PROVIDER else 0)
+    assert sent == (1 if code in REACHES_A_PROVIDER else 0) or code in ASKED_FOR_MEANWHILE
 
 
 def refusal_of(sdk: Sdk, code: str, way: Way, *, retries: int) -> Any:
@@ -136,6 +149,8 @@ def refusal_of(sdk: Sdk, code: str, way: Way, *, retries: int) -> Any:
         "method_not_allowed": sdk.wrong_method,
         "upgrade_refused": lambda client: client.get("/v1/responses", cast_to=object, options=HANDSHAKE),
         "object_not_found": lambda client: client.responses.retrieve("resp_of-somebody"),
+        "object_busy": lambda client: client.responses.delete(way.given["made"]),
+        "unsupported": lambda client: client.responses.retrieve("resp_of-somebody", stream=True),
     }
     act = ways.get(code, lambda connected: sdk.call(connected, given))
     client = sdk.package.OpenAI if sdk.package is openai else sdk.package.Anthropic

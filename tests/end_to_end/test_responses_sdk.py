@@ -105,7 +105,7 @@ REFUSALS: list[tuple[str, dict[str, Any], int, str]] = [
     ("agent/ant", {"model": "unpriced"}, 402, "price_unknown"),
     ("agent/ant", {"tools": [{"type": "web_search"}]}, 402, "estimate_unbounded"),
     ("agent/ant", {"previous_response_id": "resp_1"}, 402, "object_unknown"),
-    ("agent/ant", {"background": True}, 402, "unsupported"),
+    ("agent/ant", {"background": True, "store": False}, 400, "request_invalid"),
     ("agent/ant", {"max_output_tokens": -1}, 400, "request_invalid"),
     ("service/walled", {}, 402, "provider_unavailable"),
 ]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.end_to_end.caller import Row, ask, mint, nanos, settled_row
-from tests.harness.configuration import budget, process, registry
+from tests.harness.configuration import budget, model, process, registry
 from tests.harness.gateway import GatewayProcess
 from tests.harness.recorder import Recorder, respond, stream
 from tests.wire.recorded import Exchange
@@ -104,6 +104,30 @@ def test_what_codex_sends_goes_on_as_it_came(own: GatewayProcess, upstream: Reco
     row = settled_row(own, said.call_id)
     assert nanos(row["charge_usd"]) == 10 * INPUT_NANOS + 5 * OUTPUT_NANOS
     assert nanos(row["held_usd"]) < 10**9, "a turn of an agent needs less than a dollar free"
+
+
+def test_codex_searches_as_often_as_its_model_may(upstream: Recorder, tmp_path: Path) -> None:
+    """It offers the provider's search with every call, and sets no limit: the model's entry does, and that is held."""
+    models = {"sandbox-large": model("sandbox", max_tool_calls=3), "sandbox-small": model("sandbox")}
+    known = registry([budget("all", "100.00 USD")], models=models)
+    known["prices"] = [{**each, "web_search": "10.00"} for each in known["prices"]]
+    body = codex(stream=False, tools=[{"type": "web_search", "external_web_access": True}])
+    output = [{"type": "web_search_call", "id": f"ws_{n}", "action": {"type": "search"}} for n in range(3)]
+    answer = {"id": "resp_1", "status": "completed", "output": output, **tokens(10, 5)}
+    with GatewayProcess(tmp_path, process(upstream.url), known) as gateway:
+        upstream.answer = lambda _: respond(json.dumps(answer).encode())
+        credential = mint(gateway)["credential"]
+        said = ask(gateway, credential, body, path=PATH)
+        assert said.status == 200, said.body
+        assert json.loads(upstream.only().body)["max_tool_calls"] == 3
+        row = settled_row(gateway, said.call_id)
+        assert nanos(row["charge_usd"]) == 10 * INPUT_NANOS + 5 * OUTPUT_NANOS + 3 * 10**7
+        assert nanos(row["held_usd"]) >= 4 * 128_000 * INPUT_NANOS + 3 * 10**7, "the context is read after each search"
+        upstream.forget()
+        refused = ask(gateway, credential, {**body, "model": "sandbox-small"}, path=PATH)
+        assert (refused.status, refused.code, upstream.heard) == (402, "estimate_unbounded", [])
+        plain = ask(gateway, credential, {**body, "tools": []}, path=PATH)
+        assert (plain.status, b"max_tool_calls" in upstream.only().body) == (200, False)
 
 
 @pytest.mark.parametrize("exchange", STREAMS, ids=lambda exchange: exchange.name)

@@ -180,8 +180,12 @@ def test_a_gap_that_was_accepted_is_named(gateway: GatewayProcess, sandbox: Sand
     gateway.kill9()
     shutil.rmtree(gateway.state)
     done = restore(gateway, backup, "--unknown-spend", "accept")
+    assert done["stops_unknown"]
+    gateway.command("suspend", "everything", "--yes", "--reason", "restored")  # before it lets anybody in
     missing = {(row["name"], row["instance"]): nanos(row["missing_at_most"]) for row in done["windows"]}
     gateway.start()
+    assert "Everything was suspended" in gateway.command("token", "agent/bee", check=False).stderr
+    gateway.command("resume", "everything", "--reason", "looked through")
     assert recorded(gateway) == at_backup < billed(sandbox)
     assert assert_reports_are_of_the_calls(gateway) == at_backup
     spend(gateway, 2, "agent/bee")

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from comptroller.control import changes, stops, tokens
+from comptroller.control import changes, findings, stops, tokens
 from comptroller.control.problem import ControlProblem
+from comptroller.core.identity.request import IdentityRequest
+from comptroller.flow.records import Change
 from tests.control.house import House, opened
 from tests.store.test_restore import back_up, lose, restore
 
@@ -57,6 +59,57 @@ async def test_a_lost_store_leaves_what_the_backup_had_stopped(tmp_path: Path) -
     restore(state, made, "accept")
     async with opened(state) as house:
         assert await in_force(house) == {"everything ": ("dana", "on fire")}
+
+
+def asked(number: int, **decided: Any) -> IdentityRequest:
+    return IdentityRequest(
+        id=f"req_{number}", issuer="main", subject=f"s{number}", owner="red-lead@acme.example", purpose="tries things",
+        environment="testing", kind="agent", name=None, asked_at_ns=number, **decided,
+    )  # fmt: skip
+
+
+async def write(house: House, request: IdentityRequest) -> None:
+    change = Change(request.asked_at_ns, "dana", "write", "identity_request", request.id)
+    await house.store.write_request(request, [change])
+
+
+async def states(house: House) -> dict[str, str]:
+    return {each.id: each.state for each in await house.store.requests(100, every=True)}
+
+
+async def test_who_was_denied_after_the_backup_stays_denied(tmp_path: Path) -> None:
+    """A denial ends a sandbox, and an old paper opens none."""
+    state = tmp_path / "state"
+    no: dict[str, Any] = {"decided_at_ns": 9, "decided_by": "dana", "decided_reason": "who is that?"}
+    async with opened(state) as house:
+        for number in (1, 2, 3):
+            await write(house, asked(number))
+        await house.store.fold()
+        made = back_up(state)
+        await write(house, asked(1, **no))
+        await write(house, asked(2, **no, identity="agent/two", team="red"))
+        await write(house, asked(4, **no))
+    plan, _ = restore(state, made)
+    assert "what was stopped or denied since still is" in plan.forgets
+    async with opened(state) as house:
+        assert await states(house) == {"req_1": "denied", "req_2": "open", "req_3": "open", "req_4": "denied"}
+        found = [row for row in await changes.list_changes(house.office) if row.verb == "carry"]
+        assert {row.key for row in found} == {"req_1", "req_4"}
+
+
+async def test_what_nobody_knows_to_be_stopped_is_said(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    async with opened(state) as house:
+        await house.store.fold()
+        made = back_up(state)
+        await suspend(house, "team", "blue", "incident 7")
+    lose(state)
+    plan, _ = restore(state, made, "accept")
+    assert "is not known here, and works again" in plan.forgets
+    async with opened(state) as house:
+        assert await in_force(house) == {}
+        (finding,) = [each for each in await findings.list_findings(house.office) if each.code == "restored"]
+        assert plan.forgets in finding.sentence
 
 
 async def test_a_replaced_store_that_knows_no_stops_is_read_all_the_same(tmp_path: Path) -> None:

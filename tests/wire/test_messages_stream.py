@@ -406,3 +406,16 @@ def test_until_writes_are_told_all_that_can_have_been_written_counts_as_that(
     meter.feed(event("message_start", message={"usage": {"input_tokens": 10, "output_tokens": 1, **said}}))
     assert meter.input_usage is not None
     assert meter.input_usage.cache_write_1h_tokens == written
+
+
+def test_a_usage_of_zero_that_is_said_at_the_end_is_known() -> None:
+    nothing = {"input_tokens": 0, "output_tokens": 0}
+    start = event("message_start", message={"model": "m", "usage": nothing})
+    meter = metered(start, TEXT, HELLO, event("message_delta", delta={"stop_reason": "end_turn"}, usage=nothing), STOP)
+    assert (meter.usage, meter.usage_final) == (Usage(0, 0), True)
+
+
+def test_a_head_of_zeros_is_no_report_of_the_input() -> None:
+    start = event("message_start", message={"model": "m", "usage": {"input_tokens": 0, "output_tokens": 0}})
+    meter = metered(start, TEXT, HELLO, END, STOP)
+    assert meter.usage is None

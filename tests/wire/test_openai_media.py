@@ -67,7 +67,7 @@ def test_images_are_bounded_by_how_many_are_made_and_given() -> None:
         (IMAGES, {"N": 2}, "N"),
         (IMAGES, {"size": 7}, "size"),
         (IMAGES, {"prompt": ["x"]}, "prompt"),
-        (EDITS, {"images": [{"file_id": "file_1"}]}, "images"),
+        (EDITS, {"images": [{"file_id": 7}]}, "images"),
         (EDITS, {"image": "https://a.example"}, "image"),
         (EDITS, {"image": b"x", "n": "many"}, "n"),
         (EDITS, {"image": b"x", "n": "2", "stream": "true"}, "n"),
@@ -163,6 +163,16 @@ def test_what_an_answer_with_images_says_was_used(usage: Any, found: Usage | Non
     answer = IMAGES.read_answer(request, json.dumps(body).encode())
     assert (answer.usage, answer.malformed) == (found, False)
     assert IMAGES.read_answer(request, b"<html>").malformed
+
+
+@pytest.mark.parametrize("odd", [{}, {"data": None}, {"data": []}, {"images": [{"url": "https://a.example"}]}])
+def test_an_answer_that_shows_no_image_says_nothing_of_what_it_cost(odd: dict[str, Any]) -> None:
+    """Some servers answer in another shape; what was asked for may have been made all the same."""
+    request = read(IMAGES, {"prompt": "x", "n": 3})
+    assert IMAGES.read_answer(request, json.dumps(odd).encode()).usage is None
+    answer = IMAGES.read_answer(request, json.dumps(odd | {"usage": {"input_tokens": 5, "output_tokens": 0}}).encode())
+    assert answer.usage is not None
+    assert answer.usage.images == 3
 
 
 @pytest.mark.parametrize(

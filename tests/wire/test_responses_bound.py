@@ -1,11 +1,13 @@
 """The bound of a Responses request is never below what a provider can bill for its input."""
 
 import base64
+import json
 from typing import Any
 
+import msgspec
 import pytest
 
-from comptroller.wire.openai_responses import ResponsesRequest, read_answer, read_request
+from comptroller.wire.openai_responses import ResponsesRequest, read_answer, read_request, rewrite
 from comptroller.wire.openai_responses.fields import SERVER_SIDE
 from tests.wire.recorded import Exchange
 from tests.wire.test_chat_bound import IMAGES as CHAT_IMAGES
@@ -102,14 +104,12 @@ def test_the_data_of_an_image_is_no_text() -> None:
     drawn = item(type="image_generation_call", id="ig_1", status="completed", result="A" * 5000)
     assert (drawn.images, drawn.unbounded) == (1, ())
     assert drawn.text_tokens < 300
-    assert item(type="image_generation_call", id="ig_1", status="completed", result=None).unbounded
+    assert item(type="image_generation_call", status="completed", result=None).unbounded
 
 
 ELSEWHERE: dict[str, Any] = {
-    "a file by id": {"type": "input_file", "file_id": "file_1"},
     "a file by address": {"type": "input_file", "file_url": "https://a.example/x.pdf"},
     "a file's data": {"type": "input_file", "filename": "x.pdf", "file_data": "data:application/pdf;base64,AAAA"},
-    "an image by id": {"type": "input_image", "detail": "auto", "file_id": "file_1"},
     "an image of another scheme": {"type": "input_image", "image_url": "gs://x/y.png"},
     "a new part": {"type": "input_hologram", "source": "https://a.example/x"},
 }
@@ -127,8 +127,6 @@ KEPT: list[dict[str, Any]] = [
     {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"type": "search", "query": "x"}},
     {"type": "file_search_call", "id": "fs_1", "status": "completed", "queries": ["x"]},
     {"type": "code_interpreter_call", "id": "ci_1", "container_id": "c", "code": "1", "outputs": None},
-    {"type": "reasoning", "id": "rs_1", "summary": []},
-    {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": None},
     {"type": "something_new", "id": "x_1"},
     {"type": 7},
 ]
@@ -236,6 +234,25 @@ def test_a_search_is_bounded_by_a_limit_on_calls(tool: dict[str, Any], searches:
         asked = read(tools=[tool], **without).asked
         assert asked.fees == asked.unbounded == (f"{words} without `max_tool_calls`",)
         assert (asked.web_searches, asked.file_searches, asked.rounds) == (0, 0, 1)
+
+
+@pytest.mark.parametrize(("said", "binds"), [(None, 3), (2, 2), (3, 3), (5, 3), (0, 3), (1_001, 3)])
+def test_a_limit_of_the_model_binds_unless_the_request_has_a_smaller_one(said: int | None, binds: int) -> None:
+    tools: list[dict[str, Any]] = [*OWN, {"type": "web_search"}]
+    request = read(tools=tools, max_tool_calls=said).with_tool_calls(3)
+    assert request.asked == msgspec.structs.replace(
+        read(tools=tools, max_tool_calls=binds).asked, text_tokens=request.asked.text_tokens
+    )
+    sent = json.loads(rewrite(request, output_limit=9))
+    assert (sent["max_tool_calls"], sent["tools"]) == (binds, tools)
+
+
+def test_only_tools_that_a_limit_would_bound_are_limited() -> None:
+    assert read(tools=[{"type": "web_search"}, *OWN]).asked.searching
+    assert not read(tools=OWN).asked.searching
+    assert not read(tools=[{"type": "code_interpreter", "container": {"type": "auto"}}]).asked.searching
+    both = read(tools=[{"type": "web_search"}, {"type": "image_generation"}]).with_tool_calls(3).asked
+    assert both.fees == ("the provider's tool 'image_generation'",), "it stays without a bound"
 
 
 def test_a_limit_on_calls_alone_bounds_nothing_and_costs_nothing() -> None:

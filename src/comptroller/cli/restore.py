@@ -78,7 +78,7 @@ def restore(
     if as_json:
         write_json(_encoded(restoring.plan, done))
     else:
-        _say_done(done)
+        _say_done(restoring.plan, done)
 
 
 def _show(plan: RestorePlan) -> None:
@@ -92,6 +92,7 @@ def _show(plan: RestorePlan) -> None:
     if plan.presumed_holds:
         write(f"Calls that were in flight when it was made, charged as presumed: {plan.presumed_holds}.")
     write(f"Sessions that end: {plan.live_sessions}.")
+    write(plan.forgets)
     if plan.needs_choice:
         write(f"What was spent since {say_instant(plan.since)} is not known. These budgets are open now:")
         print_table(_COLUMNS, [_row(window) for window in plan.windows], "")
@@ -140,13 +141,19 @@ def _agree(restoring: Restoring, choice: str | None, *, yes: bool) -> None:
         raise CommandError("Nothing was restored.")
 
 
-def _say_done(done: Restored) -> None:
+def _say_done(plan: RestorePlan, done: Restored) -> None:
     write(f"Restored, with epoch {done.epoch}. Every session has ended; mint new credentials.")
     if done.presumed:
         write(f"Windows that count as used up until they reset: {done.presumed}.")
     if done.replaced is not None:
         write(f"The store that stood there is in {done.replaced}.")
+    if plan.replaced in {"empty", "unreadable"}:
+        note(f"{plan.forgets} So stop everything, which works before the gateway is started, and look:")
+        note('  comptroller suspend everything --yes --reason "restored"')
+        note("  comptroller stops; comptroller admins; comptroller requests --all; comptroller plan")
+        note('  comptroller resume everything --reason "looked through"')
     note("Start the gateway, look at `comptroller findings` and `comptroller budgets`, and compare with the bill.")
+    note("`comptroller plan` shows what your registry file has beyond the version that came back.")
 
 
 def _encoded(plan: RestorePlan, done: Restored) -> bytes:
@@ -178,5 +185,6 @@ def _encoded(plan: RestorePlan, done: Restored) -> bytes:
             "presumed_calls": plan.presumed_holds,
             "ended_sessions": done.ended_sessions,
             "epoch": done.epoch,
+            "stops_unknown": plan.replaced in {"empty", "unreadable"},
         }
     )

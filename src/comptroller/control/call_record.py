@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from comptroller.core.budget.hold import Amounts, HoldEnd, WindowKey
+from comptroller.core.pricing.deferral import Deferral
 from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
 from comptroller.flow.records import CallFacts
@@ -71,3 +72,4 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     corrected: int = 0  # how many times
     original_charge_nanos: int | None = None  # before the first correction
     tried: tuple[AttemptRecord, ...] = ()  # all that are settled, in order, of a call that had several
+    deferral: Deferral | None = None  # of an open one: what its charge waits for

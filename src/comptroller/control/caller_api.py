@@ -8,6 +8,7 @@ in docs/reference/api.md.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -15,6 +16,7 @@ from comptroller.control import caller_requests, caller_sessions, credentials, e
 from comptroller.control.caller_route import Asked, CallerRoute, OAuthError, json_answer
 from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem, ledger_unavailable
+from comptroller.control.sessions import close_session
 from comptroller.flow.door import Answered, CallerRequest
 from comptroller.flow.fault import fault_facts
 from comptroller.flow.journal import LedgerUnavailableError
@@ -68,7 +70,10 @@ class CallerApi:
     async def __call__(self, method: str, path: str, request: CallerRequest) -> Answered:
         try:
             route, names = self._find(method, path)
-            return await route.act(self._office, Asked(names, request))
+            answered = await route.act(self._office, Asked(names, request))
+            if answered.opened and _has_left(request):
+                await _abandon(self._office, answered.opened)
+            return answered
         except OAuthError as error:
             self._note(path, request, error.code or error.error, error.description)
             return _said(error)
@@ -101,6 +106,20 @@ class CallerApi:
             hint = f"Send it as {methods[0]}: docs/reference/api.md says what this route takes."
             raise ControlProblem(405, "method_not_allowed", sentence, hint, headers={"allow": ", ".join(methods)})
         return route, _names(route.path.split("/"), parts)
+
+
+def _has_left(request: CallerRequest) -> bool:
+    """Whether the caller has hung up by now. Whoever does after this has been told, as far as anybody can know."""
+    left: list[bool] = []
+    request.watch(lambda: left.append(True))
+    request.unwatch()
+    return bool(left)
+
+
+async def _abandon(office: Office, session: str) -> None:
+    """End a session whose credential nobody was told: what is set aside for it comes back now, not when it is idle."""
+    with suppress(ControlProblem):  # it is over in memory, and the end is written later
+        await close_session(office, session, "abandoned", "whoever opened it hung up before it was told", "gateway")
 
 
 def _fits(form: Sequence[str], parts: Sequence[str]) -> bool:

@@ -70,10 +70,10 @@ class OAuthError(Exception):
         self.headers = headers
 
 
-def json_answer(value: object, status: int = 200, kept: bytes = b"no-store") -> Answered:
-    """A JSON answer. `kept`: what caches may do with it."""
+def json_answer(value: object, status: int = 200, kept: bytes = b"no-store", opened: str = "") -> Answered:
+    """A JSON answer. `kept`: what caches may do with it; `opened`: the session whose first credential it tells."""
     headers = [(b"content-type", JSON), (b"cache-control", kept), (b"x-content-type-options", b"nosniff")]
-    return Answered(status, headers, msgspec.json.encode(value))
+    return Answered(status, headers, msgspec.json.encode(value), opened)
 
 
 async def read_json(request: CallerRequest, kind: type[T]) -> T:

@@ -44,7 +44,7 @@ async def open_child(office: Office, asked: Asked) -> Answered:
     caller, sent = await read_as_caller(office, asked.request, ChildSent)
     actor = _actor(office, sent) if sent.identity is not None and sent.actor_token is not None else None
     minted = await tokens.open_session(office, child_request(sent, caller, actor), caller.names[0])
-    return json_answer(_opened(office, minted), 201)
+    return json_answer(_opened(office, minted), 201, opened=minted.session)
 
 
 async def show(office: Office, asked: Asked) -> Answered:
@@ -127,4 +127,4 @@ def _opened(office: Office, minted: Minted) -> Opened:
 
 
 def _row(office: Office, session: Session) -> SessionRow:
-    return row_of(office, session, Counter(call.session for call in office.gate.live))
+    return row_of(office, session, Counter(call.session for call in office.gate.live.holding))

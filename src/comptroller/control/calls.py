@@ -71,6 +71,7 @@ class CallRow(msgspec.Struct, frozen=True):
     dialect: str = ""  # the API that it came through, such as `anthropic_messages`
     billed_team: str = ""  # who pays: `team`, or that of the root where `bill_to` says so
     tried: Sequence[AttemptRow] = ()  # each attempt that has ended, in order, where there were several
+    deferred: bool = False  # it is open because its provider goes on after its answer
 
 
 async def list_calls(office: Office, wanted: CallFilter) -> Sequence[CallRow]:
@@ -129,6 +130,7 @@ def call_row(record: CallRecord, session: Session | None) -> CallRow:
         client_session=facts.client_session,
         dialect=facts.dialect,
         billed_team=facts.billed_team or facts.team,
+        deferred=record.deferral is not None,
         tried=[_attempt_row(facts.call_id, number, each) for number, each in enumerate(record.tried, 1)],
     )
 

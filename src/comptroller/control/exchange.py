@@ -92,12 +92,12 @@ async def exchange(office: Office, asked: Asked) -> Answered:
     form = await read_form(asked.request)
     accepted = _accepted(office, form)
     if accepted.subject_token_type == ACCESS_TOKEN:
-        minted = await _below(office, form, accepted)
+        answer = _answer(await _below(office, form, accepted))
     elif accepted.grant == CLIENT_CREDENTIALS:
-        minted = await _at_the_top(office, form, await _by_secret(office, asked.request, form))
+        answer = _answer(await _at_the_top(office, form, await _by_secret(office, asked.request, form)))
     else:
-        return json_answer(await _by_proof(office, form, accepted))
-    return json_answer(_answer(minted))
+        answer = await _by_proof(office, form, accepted)
+    return json_answer(answer, opened="" if "session" in form else answer.session)
 
 
 async def _by_proof(office: Office, form: Mapping[str, str], accepted: Accepted) -> TokenAnswer:

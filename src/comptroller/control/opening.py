@@ -148,7 +148,7 @@ def _counter(budget: Budget) -> Budget:
 def _join(office: Office, now_ns: int) -> None:
     """Draw every open hold on the new windows, the only ones in the tree at this moment."""
     gate = office.gate
-    for call in gate.live:
+    for call in gate.live.holding:
         hold = gate.tree.holds.get(call.hold_id)
         joined = gate.tree.join(hold, call.facts, now_ns) if hold is not None else ()
         if joined:

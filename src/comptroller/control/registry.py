@@ -238,13 +238,13 @@ def _stop_identities(office: Office, registry: Registry) -> None:
     def no_of(identity: Identity) -> Refusal | None:
         return may_act(identity, registry.answerable_until(identity), now_ns)
 
-    for call in office.gate.live:
-        whose = dict.fromkeys(node["identity"] for node in call.facts.chain)
+    for call in office.gate.live.holding:
+        whose = dict.fromkeys(node["identity"] for node in call.facts.chain if "identity" in node)
         noes = (no_of(known_identity(registry, each)) for each in whose)
         no = next((each for each in noes if each is not None), None)
         if no is not None:
             said = f"This call was stopped in flight. {no.sentence}"
-            call.line.cut("stopped", Refusal(no.code, said, f"What it cost until then is charged. {no.hint}"))
+            call.stop(Refusal(no.code, said, f"What it cost until then is charged. {no.hint}"))
 
 
 def _faulty(message: str, problems: Sequence[Problem], code: str = "registry_invalid") -> ControlProblem:

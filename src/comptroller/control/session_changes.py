@@ -140,7 +140,7 @@ def _ends_at_ns(session: Session, bounds: Bounds, latest_ns: int) -> int:
 
 
 def _row(office: Office, session: Session) -> SessionRow:
-    return row_of(office, session, Counter(call.session for call in office.gate.live))
+    return row_of(office, session, Counter(call.session for call in office.gate.live.holding))
 
 
 def _event(office: Office, verb: str, before: Session, after: Session, reason: str, actor: str) -> Change:

@@ -41,7 +41,7 @@ async def list_sessions(
     found = {session.id: session for session in written}
     # Memory is ahead of the books: a stop holds here even where it could not be written.
     found |= {s.id: s for s in office.gate.sessions.values() if identity is None or s.identity == identity}
-    live = Counter(call.session for call in office.gate.live)
+    live = Counter(call.session for call in office.gate.live.holding)
     rows = [row_of(office, session, live) for session in sorted(found.values(), key=_newest, reverse=True)]
     return [row for row in rows if every or not STATES[row.state].final][:limit]
 
@@ -49,7 +49,7 @@ async def list_sessions(
 async def show_session(office: Office, session_id: str) -> SessionRow:
     """One session, open or over."""
     session = await find_session(office, session_id)
-    live = Counter(call.session for call in office.gate.live)
+    live = Counter(call.session for call in office.gate.live.holding)
     return row_of(office, session, live)
 
 
@@ -82,7 +82,7 @@ async def _end(office: Office, session_id: str, reason: str, actor: str, outcome
     if session.ended_at_ns is not None and session_id not in office.unwritten_ends:
         return SessionEnd(row_of(office, session, {}), cut_calls=0, already_ended=True)
     ended = _end_in_memory(office, session, actor, words, outcome)
-    cut = gate.live.cut(lambda call: session_id in call.facts.sessions, "stopped", _said_in_flight(ended[0]))
+    cut = gate.live.stop(lambda call: session_id in call.facts.sessions, _said_in_flight(ended[0]))
     try:
         await write_ends(office, ended)
     except LedgerUnavailableError as error:
@@ -109,7 +109,11 @@ def _said_in_flight(ended: Session) -> Refusal:
 
 
 async def end_past(office: Office) -> None:
-    """End what is idle or past its wall-clock bound, calls in flight included. What is past its bound needs no row."""
+    """End what is idle or past its wall-clock bound, calls in flight included. What is past its bound needs no row.
+
+    Deferred work goes on: an hour of a credential is no bound of a batch that takes a day, and all that it may cost is
+    held.
+    """
     gate = office.gate
     now_ns = gate.clock.expiry_ns()
     over = list(gate.runs.past(now_ns))

@@ -146,9 +146,8 @@ def _stop_now(office: Office, key: StopKey, reason: str, actor: str, kind: StopK
     stop = before or Stop(gate.clock.new_id("stp"), *key, kind, gate.clock.now_ns(), actor, reason)
     if before is None:
         gate.stops = gate.stops.with_stop(stop)
-    cut = gate.live.cut(
+    cut = gate.live.stop(
         lambda call: stop.matches_call(call.stop_keys, call.facts.call["provider"], call.facts.call["model"]),
-        "stopped",
         refusal_of(stop, in_flight=True),
     )
     return stop, before is not None, cut

@@ -17,6 +17,7 @@ from comptroller.core.budget.hold import Amounts
 from comptroller.core.ids import attempt_id
 from comptroller.core.instant import NANOS_PER_SECOND, format_instant
 from comptroller.core.money import format_usd
+from comptroller.core.pricing.deferral import Deferral
 from comptroller.core.pricing.estimate import FACTOR_ONE_BP
 from comptroller.core.refusal import REFUSALS, Refusal
 from comptroller.core.work.delegation import say_chain
@@ -46,12 +47,22 @@ def tell(told: Told) -> list[str]:
     if refusal is not None and not told.record.attempts:
         return [*sentences, *_refusal(told, refusal, "before anything was sent, and cost nothing")]
     sentences += [*_earlier(told.record), *_decision(told.record), *_hold(told), *_output_limit(told.record)]
+    if told.record.deferral is not None:
+        return [*sentences, _goes_on(told.record.deferral)]
     if told.record.state == "open":
         return [*sentences, "It is still in flight: its charge is not known yet, and the hold stands until it is."]
     if refusal is not None:
         more = _refusal(told, refusal, "when it was to be tried elsewhere")
         return [*sentences, *_answer(told.record), *_charge(told), *more, *_afterwards(told)]
     return [*sentences, *_answer(told.record), *_charge(told), *_afterwards(told)]
+
+
+def _goes_on(deferral: Deferral) -> str:
+    since, until = format_instant(deferral.since_ns), format_instant(deferral.gives_up_at_ns)
+    return (
+        f"The provider answered at {since} and goes on under {deferral.object_id}. The gateway asks for its end, and "
+        f"the hold stands until that is seen; if it is not by {until}, the hold is charged as presumed."
+    )
 
 
 def _nobody(record: CallRecord) -> Iterator[str]:

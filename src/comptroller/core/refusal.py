@@ -41,6 +41,7 @@ REFUSALS: Mapping[str, Kind] = {
     "request_invalid": Kind(400, "the request is not valid for this route"),
     "object_unknown": Kind(402, "the request names something stored at a provider that no record says is the caller's"),
     "object_not_found": Kind(404, "nothing of the caller's is stored under this id"),
+    "object_busy": Kind(409, "the provider still works on what the request would delete", transient=True),
     "provider_ambiguous": Kind(400, "several providers could keep what this request makes, and it names none"),
     "unsupported": Kind(402, "this gateway does not carry what the request asks for"),
     "model_unknown": Kind(404, "no registry entry serves this model"),

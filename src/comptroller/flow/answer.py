@@ -34,7 +34,8 @@ _FAILURES: Mapping[Outcome, tuple[str, str]] = {
     "provider_error": ("upstream_failed", "failed in the middle of its answer"),
     "provider_timeout": ("upstream_timeout", "did not answer in time"),
 }
-_CONSEQUENCES: Mapping[HoldEnd, str] = {
+_CONSEQUENCES: Mapping[HoldEnd | None, str] = {
+    None: "It goes on there, and is charged when it has ended.",
     "posted": "What it reported as used is charged.",
     "presumed": "Nobody knows yet what it billed, so an upper bound is charged as presumed.",
     "voided": "Nothing was charged.",
@@ -68,18 +69,22 @@ async def refuse(
     await reply.respond(refusal.status, headers, body)
 
 
-async def answer(dialect: Dialect, reply: Reply, reservation: Reservation, attempt: Attempt, receipt: Receipt) -> None:
-    """End the reply: what the provider said, or what became of it."""
+async def answer(
+    dialect: Dialect, reply: Reply, reservation: Reservation, attempt: Attempt, receipt: Receipt | None
+) -> None:
+    """End the reply: what the provider said, or what became of it. No receipt: the provider goes on."""
     if attempt.unheard or attempt.outcome in {"client_slow", "client_gone"}:
         reply.drop()
     elif attempt.meter is not None and attempt.outcome == "capped":
         await _cut_short(reply, attempt, attempt.meter)
     elif attempt.meter is not None and (attempt.outcome == "completed" or attempt.meter.done or attempt.meter.error):
         await reply.finish()  # the stream has already said how it ended
+    elif reply.started and reservation.request.asked.sound_back:
+        reply.drop()  # words at the end of sound would be played
     elif attempt.answer_body is not None and _is_for_the_caller(attempt.status or 0):
         await _pass_on(dialect, reply, reservation, attempt, receipt)
     else:
-        refusal = failure(reservation, attempt, receipt.settlement.end)
+        refusal = failure(reservation, attempt, receipt.settlement.end if receipt is not None else None)
         await refuse(dialect, reply, reservation.call_id, refusal, meter=attempt.meter)
 
 
@@ -127,16 +132,18 @@ def _printable(text: str) -> bytes:
 
 
 async def _pass_on(
-    dialect: Dialect, reply: Reply, reservation: Reservation, attempt: Attempt, receipt: Receipt
+    dialect: Dialect, reply: Reply, reservation: Reservation, attempt: Attempt, receipt: Receipt | None
 ) -> None:
     body, exchange = attempt.answer_body or b"", attempt.exchange
     # Errors are looked through thoroughly, and answers without usage too: some providers send errors with a 200.
     key = reservation.decision.provider.mask
-    mask = key.plain if receipt.usage is not None else key.thorough
+    mask = key.plain if receipt is not None and receipt.usage is not None else key.thorough
     body = mask(body)
     served = attempt.served_model or reservation.decision.name
     headers = passed_headers(dialect, exchange, mask) if exchange is not None else []
-    charge_nanos = receipt.settlement.posted.usd + sum(each.charge_nanos for each in reservation.tried)
+    charge_nanos = None
+    if receipt is not None:
+        charge_nanos = receipt.settlement.posted.usd + sum(each.charge_nanos for each in reservation.tried)
     headers += governed_headers(reservation, charge_nanos, served)
     headers.append((b"content-length", str(len(body)).encode()))
     if attempt.phase != "answering":
@@ -151,12 +158,12 @@ def _remaining(reservation: Reservation) -> str | None:
     return None if tightest is None else format_amount(max(0, draw.left(tightest)), "usd")
 
 
-def failure(reservation: Reservation, attempt: Attempt, end: HoldEnd) -> Refusal:
+def failure(reservation: Reservation, attempt: Attempt, end: HoldEnd | None) -> Refusal:
     """What a call that gave the caller no answer is called, and whose fault its last attempt was."""
     return after(_failure(reservation, attempt, end), reservation.tried)
 
 
-def _failure(reservation: Reservation, attempt: Attempt, end: HoldEnd) -> Refusal:
+def _failure(reservation: Reservation, attempt: Attempt, end: HoldEnd | None) -> Refusal:
     provider = reservation.decision.provider.name
     if attempt.status in _OUR_CREDENTIAL and attempt.outcome == "provider_refused":
         return Refusal(

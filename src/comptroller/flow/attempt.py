@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import msgspec
 
 from comptroller.core.budget.settlement import Phase
+from comptroller.core.pricing.deferral import Deferral
 from comptroller.core.pricing.usage import Usage
 from comptroller.core.work.stored import StoredObject
-from comptroller.flow.dialect import Answer, Dialect, Meter
+from comptroller.flow.dialect import Answer, Dialect, Lasting, Meter
 from comptroller.flow.door import Reply
 from comptroller.flow.gate import Gate
 from comptroller.flow.lease import Lease
@@ -37,6 +38,7 @@ class Attempt:
     durable_ns: int | None = None  # when the hold was on disk, after it was taken
     first_byte_ns: int | None = None  # likewise
     kept: StoredObject | None = None  # the answer, which the provider keeps, as it is on record
+    deferral: Deferral | None = None  # what its provider goes on with, as it is on record
     journalled = False  # the hold is on its way to disk; if it fails there, it never will be
     unheard = False  # the caller is gone; the answer is read on only for its usage
     _phase: Phase = "held"
@@ -70,11 +72,22 @@ class Attempt:
         if self.meter is not None:
             usage = self.meter.usage if self.meter.usage_final else None
         else:
-            usage = self.answer.usage if self.answer is not None else None
+            usage = self.answer.usage if self.answer is not None and not self._is_interim else None
         if usage is None or usage.service_tier is None:
             return usage
         tier = self.reservation.decision.provider.mask.name(usage.service_tier)
         return usage if tier == usage.service_tier else msgspec.structs.replace(usage, service_tier=tier)
+
+    @property
+    def _is_interim(self) -> bool:
+        """Whether the answer was given before the work is done."""
+        asked, answer = self.reservation.request.asked, self.answer
+        return asked.deferred and isinstance(answer, Lasting) and answer.pending
+
+    @property
+    def goes_on(self) -> Deferral | None:
+        """What its hold waits for: the provider has not said what was used, and will."""
+        return self.deferral if self.usage is None else None
 
     @property
     def served_model(self) -> str | None:
@@ -105,7 +118,8 @@ class Attempt:
     def caller_left(self) -> None:
         """The caller hung up. Stop, if that stops the bill; else read on for a while to learn it."""
         self.unheard = True
-        stops = self.reservation.decision.provider.abort_stops_billing
+        asked = self.reservation.request.asked
+        stops = self.reservation.decision.provider.abort_stops_billing and not asked.deferred
         if stops or self.phase == "held":
             self.line.cut("client_gone")
         elif self._deadline is None:

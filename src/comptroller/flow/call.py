@@ -14,6 +14,7 @@ from comptroller.flow.answer import answer, refuse
 from comptroller.flow.attempt import Attempt, live_call
 from comptroller.flow.caller import Caller
 from comptroller.flow.decide import NOBODY, standing
+from comptroller.flow.deferred import defer, heard
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.door import CallerRequest, Reply
 from comptroller.flow.failover import after, goes_on, tried_so_far
@@ -30,6 +31,7 @@ from comptroller.flow.reservation import Reservation, Tried
 from comptroller.flow.reserve import make_durable, reserve
 from comptroller.flow.settle import Receipt, settle
 from comptroller.flow.signal import note_health
+from comptroller.flow.tool_calls import limited
 
 
 async def govern(gate: Gate, dialect: Dialect, call_id: str, request: CallerRequest, reply: Reply) -> None:
@@ -62,7 +64,7 @@ async def _read(
     body = await request.body()
     if isinstance(body, Refusal):
         return record_refusal(gate, request, dialect, call_id, caller, body)
-    read = dialect.read_request(body, request.head)
+    read = limited(caller.registry, dialect.read_request(body, request.head))
     if isinstance(read, Refusal):
         return record_refusal(gate, request, dialect, call_id, caller, read, body=body)
     place = find_place(gate, dialect, caller, request, read.asked)
@@ -88,12 +90,14 @@ def _admit(gate: Gate, call: IncomingCall) -> Reservation | Refusal:
     return _reserve(gate, call, caller, permit, ())
 
 
-def _admit_another(gate: Gate, call: IncomingCall, attempt: Attempt, receipt: Receipt) -> Reservation | Refusal | None:
+def _admit_another(
+    gate: Gate, call: IncomingCall, attempt: Attempt, receipt: Receipt | None
+) -> Reservation | Refusal | None:
     """One more attempt, where this one came to nothing and another provider could mend that; else None.
 
     A provider that this call may not use is none that could.
     """
-    if not goes_on(attempt, gate.limits, gate.clock.now_ns()):
+    if receipt is None or not goes_on(attempt, gate.limits, gate.clock.now_ns()):
         return None
     caller, tried = renewed(gate, call.caller), tried_so_far(attempt, receipt)
     besides = gate.health.aside(gate.clock.expiry_ns()) | {each.provider for each in tried} | _besides(gate, call)
@@ -123,8 +127,11 @@ def _refused(gate: Gate, call: IncomingCall, caller: Caller, refusal: Refusal, r
 
 async def _carry_out(
     gate: Gate, call: IncomingCall, reply: Reply, reservation: Reservation, before: Attempt | None
-) -> tuple[Attempt, Receipt]:
-    """From the hold to its one settlement, whatever happens in between. `before`: the attempt that came to nothing."""
+) -> tuple[Attempt, Receipt | None]:
+    """From the hold to its one settlement, whatever happens in between; no receipt: that waits for deferred work.
+
+    `before`: the attempt that came to nothing.
+    """
     attempt = Attempt(gate, call.dialect, reservation, reply)
     live = live_call(reservation, attempt)
     try:
@@ -138,9 +145,7 @@ async def _carry_out(
             await forward(gate, attempt, call.sender)
     finally:
         try:
-            receipt = settle(gate, reservation, attempt)
-            record_settlement(gate, call.sender, reservation, attempt, receipt)
-            settle_object(gate, attempt)
+            receipt = _end(gate, call, attempt)
         finally:
             call.sender.unwatch()
             gate.live.remove(live)
@@ -148,3 +153,16 @@ async def _carry_out(
             attempt.close()
             note_health(gate, attempt)
     return attempt, receipt
+
+
+def _end(gate: Gate, call: IncomingCall, attempt: Attempt) -> Receipt | None:
+    """Settle it, or leave its hold to the poller. Does not wait."""
+    deferral = attempt.goes_on
+    if deferral is not None:
+        defer(gate, attempt, deferral)
+        return None
+    receipt = settle(gate, attempt.reservation, attempt)
+    record_settlement(gate, call.sender, attempt.reservation, attempt, receipt)
+    settle_object(gate, attempt)
+    heard(gate, attempt)
+    return receipt

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from collections.abc import Iterable, Mapping
+from typing import Literal, Protocol, runtime_checkable
 
+from comptroller.core.pricing.deferral import Line, Report
 from comptroller.core.pricing.estimate import Asked
+from comptroller.core.pricing.terms import Terms
 from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
 from comptroller.wire.head import Head
@@ -92,3 +95,49 @@ class Dialect(Protocol):
         call_id: str,
         meter: Meter | None = None,  # of the stream that it ends
     ) -> bytes: ...
+
+
+@runtime_checkable
+class Lasting(Protocol):
+    """An answer, or a meter, of a dialect whose providers may go on after they have answered."""
+
+    @property
+    def pending(self) -> bool:
+        """It says that the work goes on, under the `object_id` that it says too."""
+        ...
+
+
+class Results(Protocol):
+    """Reads one file of results as it comes. Raises ValueError for what is none."""
+
+    def feed(self, chunk: bytes) -> Iterable[Line]: ...
+    def finish(self) -> Iterable[Line]: ...
+
+
+class Deferring(Protocol):
+    """Work that a provider goes on with after it has answered: where to ask for it, and how to read what it says.
+
+    One for each dialect whose answers can be `Lasting`, under the name of that dialect (`Gate.deferring`). The hold of
+    such a call stays open until `read_report` says `Ended` (flow/deferred.py, flow/poller.py). Where that names
+    `results`, their lines are fetched first: of as many models as there are, each with its own usage, and together they
+    are the charge. What comes halfway is thrown away and fetched anew.
+    """
+
+    family: str  # as of a `Dialect`: which of the provider's credentials are sent
+    headers: tuple[tuple[bytes, bytes], ...]  # beside the credential
+    lasts_s: int  # no longer than this after its beginning it can end
+    first_poll_s: float  # how long after its beginning it is asked for first ...
+    most_poll_s: float  # ... and how long apart the last times are
+
+    def poll_path(self, object_id: str) -> str: ...
+    def cancel_path(self, object_id: str) -> str | None:
+        """Where a POST cancels it, and is answered as `poll_path` is. None: it cannot be cancelled."""
+        ...
+
+    def read_report(self, body: bytes, terms: Mapping[str, Terms]) -> Report | None:
+        """What the provider says of it; None for what is no answer of this dialect."""
+        ...
+
+    def results(self, terms: Mapping[str, Terms]) -> Results:
+        """What reads one of the paths in `Ended.results`."""
+        ...

@@ -97,6 +97,7 @@ class Answered(msgspec.Struct, frozen=True):
     status: int
     headers: Sequence[tuple[bytes, bytes]]
     body: bytes
+    opened: str = ""  # a session that is of use only to whoever hears this
 
 
 class CallerApi(Protocol):

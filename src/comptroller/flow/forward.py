@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from comptroller.core.budget.settlement import phase_of_status
 from comptroller.flow.answer import governed_headers, passed_headers
 from comptroller.flow.attempt import Attempt
-from comptroller.flow.dialect import Dialect
+from comptroller.flow.deferred import note_deferral
+from comptroller.flow.dialect import Dialect, Meter
 from comptroller.flow.door import CallerRequest
 from comptroller.flow.gate import Gate
 from comptroller.flow.lease import NEVER, Lease
@@ -18,6 +19,7 @@ from comptroller.flow.outcome import Outcome
 from comptroller.flow.upstream import Exchange, FailureKind, UpstreamFailure, UpstreamRequest
 from comptroller.wire.head import JSON
 from comptroller.wire.omit import without
+from comptroller.wire.sound_stream import SoundStream
 
 _ERROR_BODY_BYTES = 1024 * 1024
 _PLAIN_PARAMETER = re.compile(rb"([a-z_]{1,32}(?:\[\]|%5B%5D)?)=[A-Za-z0-9._~-]{0,128}")
@@ -114,8 +116,11 @@ async def _exchange(gate: Gate, attempt: Attempt, exchange: Exchange) -> None:
     said = dict(exchange.headers)
     if said.get(b"content-encoding", b"").strip().lower() not in {b"", b"identity"}:
         attempt.end("provider_malformed", "the answer is compressed although that was not asked for")
-    elif said.get(b"content-type", b"").strip().lower().startswith(b"text/event-stream"):
-        await _stream(gate, attempt, exchange)
+    elif (kind := said.get(b"content-type", b"").strip().lower()).startswith(b"text/event-stream"):
+        await _stream(gate, attempt, exchange, attempt.dialect.stream_meter(attempt.reservation.request))
+    elif kind.startswith(b"audio/") and attempt.reservation.request.asked.sound_back:
+        used = attempt.dialect.read_answer(attempt.reservation.request, b"").usage
+        await _stream(gate, attempt, exchange, SoundStream(used))
     else:
         await _whole(gate, attempt, exchange)
 
@@ -127,14 +132,14 @@ async def _whole(gate: Gate, attempt: Attempt, exchange: Exchange) -> None:
         attempt.end("provider_malformed", "the answer is not valid JSON of its dialect")
         return
     if attempt.object_unsaid:
-        await note_object(gate, attempt)
+        await _note(gate, attempt)
     attempt.answer_body = body
     _completed(attempt)
 
 
-async def _stream(gate: Gate, attempt: Attempt, exchange: Exchange) -> None:
+async def _stream(gate: Gate, attempt: Attempt, exchange: Exchange, meter: Meter) -> None:
     reply, reservation = attempt.reply, attempt.reservation
-    meter = attempt.meter = attempt.dialect.stream_meter(reservation.request)
+    attempt.meter = meter
     mask = reservation.decision.provider.mask
     masked = mask.stream()
     attempt.head = [
@@ -157,7 +162,7 @@ async def _stream(gate: Gate, attempt: Attempt, exchange: Exchange) -> None:
         await reply.start(200, attempt.head)
     async for passed in exchange.chunks():
         if attempt.object_unsaid:
-            await note_object(gate, attempt)
+            await _note(gate, attempt)
         if not attempt.unheard:
             attempt.sending = passed
             await reply.send(passed)
@@ -173,6 +178,13 @@ async def _stream(gate: Gate, attempt: Attempt, exchange: Exchange) -> None:
         attempt.end("provider_cut", "the stream ended without its end mark")
     else:
         _completed(attempt)
+
+
+async def _note(gate: Gate, attempt: Attempt) -> None:
+    """What the provider keeps of the answer, and whether it goes on with it: on disk before the caller knows."""
+    await note_object(gate, attempt)
+    if attempt.reservation.request.asked.deferred:
+        await note_deferral(gate, attempt)
 
 
 async def _read_on(gate: Gate, attempt: Attempt, exchange: Exchange) -> None:

@@ -28,6 +28,7 @@ from comptroller.core.work.session import Reserved, Session
 from comptroller.core.work.stop import Stops
 from comptroller.flow.callers import Callers
 from comptroller.flow.chain import chain_of
+from comptroller.flow.dialect import Deferring
 from comptroller.flow.health import Healths
 from comptroller.flow.journal import Journal
 from comptroller.flow.kept import Kept
@@ -140,6 +141,8 @@ class Gate:
     sizes: OutputSizes = field(default_factory=OutputSizes)  # learned since the start; they steer, and limit nothing
     health: Healths = field(default_factory=Healths)  # of the providers
     objects: Kept = field(default_factory=Kept)  # what they keep for us, and whose it is
+    deferring: Mapping[str, Deferring] = field(default_factory=dict[str, Deferring])  # by the name of the dialect
+    wake_poller: Callable[[], None] = lambda: None  # something is to be asked of a provider sooner than was planned
     runs: Runs = field(init=False)
     draining: bool = False
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
+from typing import Protocol
 
 from comptroller.core.budget.scope import Facts
 from comptroller.core.refusal import Refusal
@@ -103,12 +104,42 @@ class LiveCall:
         self.stop_keys = stop_keys
         self.stream = stream
 
+    def stop(self, said: Refusal | None) -> None:
+        """See Holding."""
+        self.line.cut("stopped", said)
+
+
+class Holding(Protocol):
+    """A call with an open hold, as whoever stops or counts calls sees it: one in flight, or deferred work."""
+
+    @property
+    def call_id(self) -> str: ...
+    @property
+    def hold_id(self) -> str: ...
+    @property
+    def session(self) -> str: ...
+    @property
+    def facts(self) -> Facts: ...
+    @property
+    def stop_keys(self) -> Sequence[StopKey]: ...
+    def stop(self, said: Refusal | None) -> None:
+        """Cut it, or have it cancelled at the provider: its hold stays until its end is seen. `said`: why."""
+        ...
+
+
+class DeferredWork(Holding, Protocol):
+    """What a provider goes on with after its answer (flow/deferred.py)."""
+
+    @property
+    def object_id(self) -> str: ...
+
 
 class LiveCalls:
-    """Every call in flight of this process."""
+    """Every call in flight of this process, and beside them what is deferred, which nobody waits for."""
 
     def __init__(self) -> None:
         self._calls: dict[str, LiveCall] = {}
+        self._deferred: dict[str, DeferredWork] = {}
         self._when_quiet: list[asyncio.Future[None]] = []
 
     def __len__(self) -> int:
@@ -116,6 +147,15 @@ class LiveCalls:
 
     def __iter__(self) -> Iterator[LiveCall]:
         return iter(tuple(self._calls.values()))
+
+    @property
+    def deferred(self) -> Sequence[DeferredWork]:
+        return tuple(self._deferred.values())
+
+    @property
+    def holding(self) -> Sequence[Holding]:
+        """All that has an open hold."""
+        return (*self._calls.values(), *self._deferred.values())
 
     def add(self, call: LiveCall) -> None:
         self._calls[call.call_id] = call
@@ -128,11 +168,25 @@ class LiveCalls:
                 if not future.done():
                     future.set_result(None)
 
+    def defer(self, work: DeferredWork) -> None:
+        self._deferred[work.hold_id] = work
+
+    def seen(self, work: DeferredWork) -> None:
+        """Its end was seen, or is not waited for any more."""
+        self._deferred.pop(work.hold_id, None)
+
     def cut(self, chosen: Callable[[LiveCall], bool], reason: Outcome, said: Refusal | None = None) -> int:
-        """Cut every chosen call; returns how many. `said`: what their callers are told."""
+        """Cut every chosen call; returns how many. `said`: what their callers are told. What is deferred goes on."""
         calls = [call for call in self._calls.values() if chosen(call)]
         for call in calls:
             call.line.cut(reason, said)
+        return len(calls)
+
+    def stop(self, chosen: Callable[[Holding], bool], said: Refusal | None = None) -> int:
+        """Cut every chosen call, and cancel what is deferred of them; returns how many. `said`: why."""
+        calls = [call for call in self.holding if chosen(call)]
+        for call in calls:
+            call.stop(said)
         return len(calls)
 
     async def quiet(self) -> None:

@@ -1,4 +1,4 @@
-"""The border to whoever counts, logs or traces: told of every attempt once, when it has ended.
+"""The border to whoever counts, logs or traces: told of every attempt once, when its hold has ended.
 
 An observer sees what the record says and no content. It must not wait, and it must not fail: the call has been
 settled or refused already, and nothing that is only watched may change that.
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 class Observer(Protocol):
     def settled(self, request: CallerRequest, attempt: Attempt, settled: Settled) -> None:
         """A hold has ended. What a caller is told of a failure then follows from `attempt`."""
+        ...
+
+    def ended(self, facts: CallFacts, entry: str, settled: Settled) -> None:
+        """The hold of deferred work has ended, long after its caller was answered. `entry`: of its model."""
         ...
 
     def failed_over(self, attempt: Attempt, another: Reservation) -> None:

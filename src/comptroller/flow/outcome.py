@@ -21,6 +21,9 @@ Outcome = Literal[
     "ledger_unavailable",
     "fault",
     "crashed",
+    "cancelled",
+    "expired",
+    "unseen",
 ]
 
 OUTCOMES: Mapping[Outcome, str] = {
@@ -39,4 +42,7 @@ OUTCOMES: Mapping[Outcome, str] = {
     "ledger_unavailable": "the hold could not be written to disk; nothing was sent",
     "fault": "an error in the gateway itself",
     "crashed": "the gateway died with the call in flight; found at the next start",
+    "cancelled": "deferred work was cancelled at the provider",
+    "expired": "the provider ran out of time for deferred work",
+    "unseen": "the end of deferred work could not be seen in time",
 }

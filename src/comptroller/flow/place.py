@@ -10,8 +10,10 @@ import msgspec
 
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.refusal import Refusal
+from comptroller.core.work.stored import busy
 from comptroller.flow.caller import Caller
 from comptroller.flow.decide import places
+from comptroller.flow.deferred import working_on
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.door import CallerRequest
 from comptroller.flow.gate import Gate
@@ -37,6 +39,8 @@ def find_place(gate: Gate, dialect: Dialect, caller: Caller, request: CallerRequ
         found = find(gate, caller, dialect.family, use)
         if isinstance(found, Refusal):
             return found
+        if use.deletes and working_on(gate, found[0].id) is not None:
+            return busy(use)
         return Place(found[0].provider, going_on(asked, use, found))
     if asked.model:
         return Place(None, asked)

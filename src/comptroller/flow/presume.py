@@ -31,7 +31,7 @@ def seen(reservation: Reservation, attempt: Attempt) -> Amounts | None:
     provider, model = reservation.decision.provider, reservation.decision.model
     if not provider.abort_stops_billing or provider.tail_tokens is None or not model.visible_output:
         return None
-    if reservation.request.asked.hides_output:
+    if reservation.request.asked.hides_output or reservation.request.asked.deferred:
         return None
     if not reservation.request.asked.stream or (attempt.meter is None and attempt.phase != "written"):
         return None

@@ -1,8 +1,8 @@
 """What the story writes down: one event per step that changes money or says no.
 
 Events are appended to the journal in order and folded into tables behind the scenes. An attempt has
-exactly one `Held` and, sooner or later, exactly one `Settled`, with any number of `Joined` and `Extended` between
-them; a call without an attempt has one `Refused`.
+exactly one `Held` and, sooner or later, exactly one `Settled`, with any number of `Joined` and `Extended`, and at most
+one `Deferred`, between them; a call without an attempt has one `Refused`.
 Instants are nanoseconds since the epoch; amounts are nano-USD, tokens, calls.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import msgspec
 
 from comptroller.core.budget.hold import Amounts, HoldEnd, WindowKey
+from comptroller.core.pricing.deferral import Deferral
 from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
 from comptroller.core.work.stored import StoredObject
@@ -79,6 +80,7 @@ class Held(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="held"):
     choices: int
     factor_bp: int
     shadowed: tuple[str, ...] = ()  # shadow budgets that would have refused
+    deferral: Deferral | None = None  # folded in from `Deferred`: what its charge waits for
 
 
 class Settled(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="settled"):
@@ -118,6 +120,16 @@ class Extended(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="exte
 
     attempt_id: str
     more: Amounts
+
+
+class Deferred(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="deferred"):
+    """The provider goes on after its answer: the hold stays open, over restarts too, until the end of that is seen.
+
+    On disk before the caller learns what the work is called.
+    """
+
+    attempt_id: str
+    deferral: Deferral
 
 
 class Refused(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="refused"):
@@ -186,4 +198,16 @@ class ObjectChanged(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=
     object: StoredObject
 
 
-Event = Held | Settled | Joined | Refused | Corrected | BoundChanged | Finding | Change | Extended | ObjectChanged
+Event = (
+    Held
+    | Settled
+    | Joined
+    | Refused
+    | Corrected
+    | BoundChanged
+    | Finding
+    | Change
+    | Extended
+    | ObjectChanged
+    | Deferred
+)

@@ -11,6 +11,7 @@ from comptroller.core.budget.scope import Facts
 from comptroller.core.budget.tree import Hold
 from comptroller.core.pricing.book import Rates
 from comptroller.core.pricing.estimate import Estimate
+from comptroller.core.pricing.terms import Terms
 from comptroller.flow.caller import Caller
 from comptroller.flow.decide import Decision
 from comptroller.flow.dialect import DialectRequest
@@ -59,6 +60,19 @@ class Reservation(msgspec.Struct, frozen=True, gc=False):
         """What the provider is asked for, where that is another name than the caller's."""
         name = self.decision.sent_as
         return None if name == self.request.asked.model else name
+
+    @property
+    def terms(self) -> Terms:
+        """What it is billed by."""
+        asked = self.request.asked
+        return Terms(
+            self.rates,
+            asked.service_tier,
+            asked.variant,
+            asked.may_hold_images,
+            asked.sound,
+            asked.long_cache_writes,
+        )
 
     @property
     def drawn(self) -> tuple[WindowKey, ...]:

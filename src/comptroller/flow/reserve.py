@@ -53,11 +53,12 @@ def reserve(
         hold = gate.tree.hold(number, draw, needed)
         if isinstance(hold, Window):
             return _exhausted(draw, hold, needed.of(hold.budget.unit), None)
+    changes = asked.stream and not asked.deferred
+    leased = changes and is_metered(weighed) and not has_run_ahead(decision.bound, weighed.now_ns)
     return Reservation(
         call.id, number, facts, weighed.scope_facts, caller, decision, call.request, weighed.rates, bound, limit, hold,
         _shadowed(draw), weighed.now_ns, weighed.bounded, tried, whole, whole if tail is None else min(first, whole),
-        tail, asked.stream and is_metered(weighed) and not has_run_ahead(decision.bound, weighed.now_ns),
-        asked.text_tokens - weighed.asked.text_tokens, full,
+        tail, leased, asked.text_tokens - weighed.asked.text_tokens, full,
     )  # fmt: skip
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import msgspec
 
+from comptroller.core.budget.bounds import Bound
 from comptroller.core.budget.hold import NOTHING, Amounts
 from comptroller.core.budget.settlement import Settlement, settlement
-from comptroller.core.pricing.charge import charge_nanos, unpriced
-from comptroller.core.pricing.rates import DEFAULT_TIER, Rates, tier_name
+from comptroller.core.pricing.charge import charge_nanos
+from comptroller.core.pricing.deferral import Doubt
+from comptroller.core.pricing.rates import Rates
+from comptroller.core.pricing.terms import Terms
 from comptroller.core.pricing.usage import Usage
 from comptroller.flow.attempt import Attempt
 from comptroller.flow.gate import Gate
 from comptroller.flow.presume import most, seen, told
-from comptroller.flow.records import BoundChanged, Finding
+from comptroller.flow.records import BoundChanged, CallFacts, Finding
 from comptroller.flow.reservation import Reservation
 from comptroller.flow.slices import amounts, size_key
 
@@ -34,8 +37,9 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
 def settle(gate: Gate, reservation: Reservation, attempt: Attempt) -> Receipt:
     """Post, presume or void the hold by the settlement table. Does not wait."""
     usage = attempt.usage
-    tier, rates = _billed(reservation, usage)
-    exact = _exact(reservation, usage, rates)
+    terms = reservation.terms
+    tier, rates = terms.billed(usage)
+    exact = _exact(reservation, terms, usage, rates)
     done = settlement(
         attempt.phase,
         most(reservation, attempt),
@@ -54,50 +58,24 @@ def settle(gate: Gate, reservation: Reservation, attempt: Attempt) -> Receipt:
     events = (
         *_overrun_events(gate, reservation, done, overrun),
         *_ahead_events(gate, reservation, ran_ahead),
-        *_doubts(gate, reservation, attempt, done, tier, rates),
+        *_doubts(gate, reservation, attempt, done, terms),
     )
     asked = reservation.request.asked
     priced = reservation.estimate.free or (bool(reservation.rates) and not asked.fees)
     return Receipt(done, usage, tier, priced, overrun or ran_ahead, events)
 
 
-def _billed(reservation: Reservation, usage: Usage | None) -> tuple[str, Rates | None]:
-    """The service tier that was billed, and its rates: as the response says, else as was asked.
-
-    A provider that names no tier may have ignored the one that was asked for: then the dearer counts.
-    """
-    said = usage.service_tier if usage is not None else None
-    variant = reservation.request.asked.variant
-    if variant is not None:
-        tier = variant if variant in reservation.rates else DEFAULT_TIER
-        return tier, reservation.rates.get(tier)
-    asked = reservation.request.asked.service_tier
-    tier = tier_name(said or (asked if asked not in {None, "auto"} else None) or DEFAULT_TIER)
-    rates = reservation.rates.get(tier)
-    if tier != DEFAULT_TIER and usage is not None and said is None:
-        default = reservation.rates.get(DEFAULT_TIER)
-        if default is not None and (rates is None or charge_nanos(usage, default) > charge_nanos(usage, rates)):
-            return DEFAULT_TIER, default
-    return tier, rates
-
-
-def _exact(reservation: Reservation, usage: Usage | None, rates: Rates | None) -> Amounts | None:
+def _exact(reservation: Reservation, terms: Terms, usage: Usage | None, rates: Rates | None) -> Amounts | None:
     """The exact charge; None if usage or the price of any of it is not known."""
     if reservation.estimate.free:
         return NOTHING
     if usage is None:
         return None
-    if not reservation.rates:
+    if not terms.rates:
         return Amounts(0, usage.total_tokens, 1, usage.reasoning_tokens)
-    if rates is None or _unpriced(reservation, usage, rates):
+    if rates is None or terms.unpriced(usage, rates):
         return None
     return Amounts(charge_nanos(usage, rates), usage.total_tokens, 1, usage.reasoning_tokens)
-
-
-def _unpriced(reservation: Reservation, usage: Usage, rates: Rates) -> tuple[str, ...]:
-    """What of the usage has no price, in words."""
-    asked = reservation.request.asked
-    return unpriced(usage, rates, images_sent=asked.may_hold_images, sound=asked.sound)
 
 
 def _ran_ahead(attempt: Attempt, done: Settlement) -> bool:
@@ -131,21 +109,30 @@ def _remember(gate: Gate, reservation: Reservation, attempt: Attempt, usage: Usa
 def _overrun_events(
     gate: Gate, reservation: Reservation, done: Settlement, overrun: bool
 ) -> tuple[BoundChanged | Finding, ...]:
-    """The truth is recorded; the bound that was wrong is raised, and stopped after repeats."""
     if not overrun:
         return ()
     held, billed, estimate = reservation.hold.amounts, done.posted, reservation.estimate
-    key = (reservation.decision.provider.name, reservation.decision.name, reservation.facts.dialect)
-    now_ns = gate.clock.now_ns()
-    bound = gate.bounds.get(key, reservation.decision.bound)
     whole = amounts(estimate, reservation.whole_output)
     said = "Billed" if done.end == "posted" else "Charged, as nobody said what was billed,"
     said += f" {billed.usd} nano-USD and {billed.tokens} tokens over a hold of {held.usd} and {held.tokens}; "
     if billed.exceeds(whole) and not billed.exceeds(_by_its_bytes(reservation)):
         said += "what was billed for a part of this prompt did not bound it: the bytes of its session's prompts do now."
-        return (Finding(now_ns, "overrun", reservation.call_id, bound.name, said),)
+        name = Bound(*_bound_key(reservation.facts)).name
+        return (Finding(gate.clock.now_ns(), "overrun", reservation.call_id, name, said),)
+    return overrun_events(gate, reservation.facts, whole, billed, estimate.factor_bp, said)
+
+
+def overrun_events(
+    gate: Gate, facts: CallFacts, whole: Amounts, billed: Amounts, factor_bp: int, said: str
+) -> tuple[BoundChanged, Finding]:
+    """The truth is recorded; the bound that was wrong is raised, and stopped after repeats.
+
+    `whole`: the bound of the call. `said`: what was billed, over what hold.
+    """
+    now_ns, key = gate.clock.now_ns(), _bound_key(facts)
+    bound = gate.bounds.get(key) or Bound(*key)
     if billed.exceeds(whole):
-        bound = bound.after_overrun(whole, billed, estimate.factor_bp, now_ns)
+        bound = bound.after_overrun(whole, billed, factor_bp, now_ns)
         so = f"held at {bound.factor_bp / 10_000:.2f} times its bound from now on"
     else:  # the bound was right, and what was held of it was too little
         bound = bound.after_running_ahead(now_ns)
@@ -157,8 +144,12 @@ def _overrun_events(
             now_ns, "gateway", "overrun", bound.provider, bound.model, bound.dialect,
             bound.overruns, bound.factor_bp, bound.quarantined, bound.last_overrun_ns,
         ),
-        Finding(now_ns, "overrun", reservation.call_id, bound.name, said),
+        Finding(now_ns, "overrun", facts.call_id, bound.name, said),
     )  # fmt: skip
+
+
+def _bound_key(facts: CallFacts) -> tuple[str, str, str]:
+    return facts.provider or "", facts.model or "", facts.dialect
 
 
 def _by_its_bytes(reservation: Reservation) -> Amounts:
@@ -181,17 +172,29 @@ def _ahead_events(gate: Gate, reservation: Reservation, ran_ahead: bool) -> tupl
 
 
 def _doubts(
-    gate: Gate, reservation: Reservation, attempt: Attempt, done: Settlement, tier: str, rates: Rates | None
+    gate: Gate, reservation: Reservation, attempt: Attempt, done: Settlement, terms: Terms
 ) -> tuple[Finding, ...]:
     """Findings about a charge that had to be presumed although the provider answered."""
     if done.end != "presumed" or attempt.outcome not in _ANSWERED or attempt.phase != "answering":
         return ()
-    provider = reservation.decision.provider.name
-    if attempt.usage is None:
-        code, sentence = "usage_missing", f"{provider} answered without a valid usage; the charge is presumed."
-    elif rates is None:
-        code, sentence = "tier_unpriced", f"{provider} billed service tier {tier!r}, which has no price; presumed."
-    else:
-        what = " and ".join(_unpriced(reservation, attempt.usage, rates))
-        code, sentence = "usage_unpriced", f"{provider} billed {what}, which cannot be priced; presumed."
-    return (Finding(gate.clock.now_ns(), code, reservation.call_id, reservation.decision.name, sentence),)
+    provider, name = reservation.decision.provider.name, reservation.decision.name
+    usage = attempt.usage
+    tier, rates = terms.billed(usage)
+    doubt: Doubt = ("usage_missing", "")
+    if usage is not None:
+        what = " and ".join(terms.unpriced(usage, rates)) if rates is not None else ""
+        doubt = ("tier_unpriced", tier) if rates is None else ("usage_unpriced", what)
+    return (doubt_of(gate.clock.now_ns(), reservation.call_id, provider, name, doubt),)
+
+
+def doubt_of(now_ns: int, call_id: str, provider: str, model: str, doubt: Doubt) -> Finding:
+    """The finding about a charge that had to be presumed although the provider answered."""
+    code, what = doubt
+    match code:
+        case "usage_missing":
+            sentence = f"{provider} answered without a valid usage; the charge is presumed."
+        case "tier_unpriced":
+            sentence = f"{provider} billed service tier {what!r}, which has no price; presumed."
+        case _:
+            sentence = f"{provider} billed {what}, which cannot be priced; presumed."
+    return Finding(now_ns, code, call_id, model, sentence)

@@ -57,6 +57,7 @@ def tail_of(weighed: Weighed) -> int | None:
         and not bound.extra_output_tokens
         and not asked.audio_output
         and not asked.hides_output
+        and not asked.deferred
         and is_metered(weighed)
         and not has_run_ahead(decision.bound, weighed.now_ns)
     )

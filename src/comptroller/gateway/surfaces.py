@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from comptroller.core.work.stored import FILE, Kind
-from comptroller.flow.dialect import Dialect
+from comptroller.flow.dialect import Deferring, Dialect
 from comptroller.gateway.routes import Api
 from comptroller.wire import gemini, model_lists
 from comptroller.wire.anthropic_messages import AnthropicCountTokens, AnthropicMessages
@@ -17,7 +17,7 @@ from comptroller.wire.openai_embeddings import OpenAIEmbeddings
 from comptroller.wire.openai_files import FILE_CALLS
 from comptroller.wire.openai_images import OpenAIImages
 from comptroller.wire.openai_moderations import OpenAIModerations
-from comptroller.wire.openai_responses import STORED_CALLS, OpenAIResponses
+from comptroller.wire.openai_responses import STORED_CALLS, BackgroundResponses, OpenAIResponses
 
 _OPENAI: Mapping[str, Dialect] = {
     "/v1/chat/completions": OpenAIChat(),
@@ -42,6 +42,9 @@ _FAMILIES: Mapping[str, Mapping[str, Dialect]] = {
     "anthropic": _ANTHROPIC,
     "gemini": gemini.CALLS,
 }
+
+# What a provider may go on with after its answer, by the name of the dialect of that answer.
+DEFERRING: Mapping[str, Deferring] = {OpenAIResponses.name: BackgroundResponses()}
 
 # Each path as it is, and under the prefix that says plainly whose it is; with the method before it where that is not
 # POST alone.

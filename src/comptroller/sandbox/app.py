@@ -33,8 +33,8 @@ from comptroller.sandbox.moderations import ModerationsSurface
 from comptroller.sandbox.prices import MODELS, find_model
 from comptroller.sandbox.prompt import PromptCache
 from comptroller.sandbox.reception import Reception
+from comptroller.sandbox.responses.background import ResponsesStory
 from comptroller.sandbox.responses.stored import Stored
-from comptroller.sandbox.responses.surface import ResponsesSurface
 from comptroller.sandbox.single import SingleStory, SingleSurface
 from comptroller.sandbox.stored_responses import StoredSurface, stored_acts
 from comptroller.sandbox.story import Story
@@ -87,7 +87,7 @@ class SandboxApp:
             "/audio/speech": {"POST": self._single(SpeechSurface()).serve},
             "/audio/transcriptions": {"POST": self._single(HearingSurface("transcriptions")).serve},
             "/audio/translations": {"POST": self._single(HearingSurface("translations")).serve},
-            "/responses": {"POST": self._story(ResponsesSurface(self._stored)).serve},
+            "/responses": {"POST": self._responses().serve},
             "/messages": {"POST": self._story(MessagesSurface()).serve},
             "/messages/count_tokens": {"POST": self._single(CountSurface()).serve},
             "/models": {"GET": self._list_models},
@@ -116,6 +116,9 @@ class SandboxApp:
 
     def _story(self, surface: Surface) -> Story:
         return Story(surface, self._config, self._bill, self._cache, self._faults)
+
+    def _responses(self) -> ResponsesStory:
+        return ResponsesStory(self._stored, self._files, self._config, self._bill, self._cache, self._faults)
 
     def _single(self, surface: SingleSurface) -> SingleStory:
         return SingleStory(surface, self._config, self._bill, self._faults)

@@ -68,6 +68,8 @@ class Line:
     accounts: tuple[Account, ...]
     free: bool = False
     """Nothing is billed or reported, whatever is generated (fault `usage_zero`)."""
+    goes_on: bool = False
+    """It is billed on after its request, and closed by whoever does the work."""
     model: Model | None = None
     model_name: str = ""
     tier: str = "default"

@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from typing import Protocol
 
 from comptroller.sandbox.bill import Line
 from comptroller.sandbox.compose import Answer
-from comptroller.sandbox.wire import Link
+
+
+class Pausing(Protocol):
+    """Whoever an answer is made for: may leave."""
+
+    @property
+    def closed(self) -> bool: ...
+    async def pause(self, delay_s: float) -> None:
+        """Sleep; returns early when they leave during it."""
+        ...
+
+
+class Nobody:
+    """In their place, where nobody waits: never leaves."""
+
+    closed = False
+
+    async def pause(self, delay_s: float) -> None:
+        """Sleep."""
+        await asyncio.sleep(delay_s)
 
 
 class Generation:
     """The making of one answer. `position` is where delivery has come to; what is made runs `ahead` of it."""
 
     def __init__(
-        self, answer: Answer, line: Line, link: Link, *, tokens_per_s: float, ahead: int, abort_stops: bool
+        self, answer: Answer, line: Line, link: Pausing, *, tokens_per_s: float, ahead: int, abort_stops: bool
     ) -> None:
         self.position = 0
         self._total = answer.output_tokens

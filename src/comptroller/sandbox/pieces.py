@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ from comptroller.sandbox.faults import FaultOptions
 from comptroller.sandbox.wire import Exchange
 
 EVENT_STREAM = b"text/event-stream"
+_COUNT = re.compile(rb":\d+")
 _BROKEN_EVENT = b'event: sandbox.broken\ndata: {"type":"sandbox.bro\n\n'
 
 
@@ -46,16 +48,11 @@ def without_usage_of_any(body: bytes, content_type: bytes) -> bytes:
 
 
 def _zeroed(data: bytes) -> bytes:
-    said = msgspec.json.decode(data)
-    if isinstance(said.get("usage"), dict):
-        said["usage"] = _at_zero(said["usage"])
+    said = msgspec.json.decode(data, type=dict[str, Any])
+    usage = said.get("usage")
+    if usage is not None:
+        said["usage"] = msgspec.json.decode(_COUNT.sub(rb":0", msgspec.json.encode(usage)))
     return msgspec.json.encode(said)
-
-
-def _at_zero(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _at_zero(each) for key, each in value.items()}
-    return 0 if isinstance(value, int) else value
 
 
 def _failure(refusal: Refusal) -> bytes:

@@ -67,7 +67,8 @@ class Reception(ABC):
         except ClientGone:
             pass  # The line says "cut": nobody is left to tell.
         finally:
-            self._bill.close(line, "done" if exchange.complete else "cut")
+            if not line.goes_on:
+                self._bill.close(line, "done" if exchange.complete else "cut")
 
     async def refuse(self, exchange: Exchange, refusal: Refusal) -> None:
         """Say no in the words of this API."""

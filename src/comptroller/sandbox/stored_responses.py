@@ -53,7 +53,9 @@ class StoredSurface:
         if entry is None:
             raise not_found(f"Response with id '{self._id}' not found.")
         if self._act == "cancel":
-            raise invalid("Cannot cancel a synchronous response.")
+            if entry.work is None:
+                raise invalid("Cannot cancel a synchronous response.")
+            entry.work.cancel()
         said = self._said(entry)
         if self._act == "delete":
             self._stored.forget(key, self._id)

@@ -10,7 +10,7 @@ from comptroller.sandbox.config import SandboxConfig
 from comptroller.sandbox.delivery import SERVER_ERROR, Delivery
 from comptroller.sandbox.errors import ApiError
 from comptroller.sandbox.faults import FaultBook, FaultOptions, refusal_of
-from comptroller.sandbox.generation import Generation
+from comptroller.sandbox.generation import Generation, Pausing
 from comptroller.sandbox.order import Order
 from comptroller.sandbox.prompt import PromptCache, count_prompt
 from comptroller.sandbox.reception import NOT_HTTP, Reception
@@ -55,7 +55,7 @@ class Story(Reception):
             options.stop_after(fault),
             options.reset,
         )
-        return await self._deliver(order, delivery, options)
+        return await self.deliver(order, delivery, options)
 
     def _bill_prompt(self, order: Order, line: Line, factor: float) -> int:
         """Count and bill the prompt; returns the seed of the answer."""
@@ -72,9 +72,16 @@ class Story(Reception):
         stops = config.abort_stops if control.abort_stops is None else control.abort_stops
         # A JSON answer is sent when all of it is made: nothing can be ahead.
         ahead = ahead if order.stream else 0
-        return Generation(answer, line, exchange.link, tokens_per_s=speed, ahead=ahead, abort_stops=stops)
+        link = self.link_of(order, exchange)
+        return Generation(answer, line, link, tokens_per_s=speed, ahead=ahead, abort_stops=stops)
 
-    async def _deliver(self, order: Order, delivery: Delivery, options: FaultOptions) -> None:
+    def link_of(self, order: Order, exchange: Exchange) -> Pausing:
+        """Whose leaving ends the work."""
+        del order
+        return exchange.link
+
+    async def deliver(self, order: Order, delivery: Delivery, options: FaultOptions) -> None:
+        """Hand the answer over while it is made."""
         control, config = order.control, self.config
         delay_s = config.first_byte_delay_s if control.first_byte_delay_s is None else control.first_byte_delay_s
         delay_s += options.delay_s if delivery.fault == "slow_first_byte" else 0.0

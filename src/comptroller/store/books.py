@@ -152,7 +152,7 @@ def _open_calls(connection: sqlite3.Connection, holds: Sequence[Held]) -> list[C
     for held in holds:
         row = earlier.get(held.facts.call_id) or rows.called(held.facts, "open")
         rows.hold(row, held)
-        found[row.id] = _record(row, held.windows)
+        found[row.id] = msgspec.structs.replace(_record(row, held.windows), deferral=held.deferral)
     return [found[call_id] for call_id in reversed(found)]
 
 

@@ -18,6 +18,7 @@ from comptroller.flow.records import (
     CallFacts,
     Change,
     Corrected,
+    Deferred,
     Event,
     Extended,
     Finding,
@@ -72,7 +73,7 @@ def instant_of(event: Event) -> int:
         return event.facts.at_ns
     if isinstance(event, Refused):
         return event.facts.at_ns
-    return 0 if isinstance(event, (Joined, Extended)) else event.at_ns
+    return 0 if isinstance(event, (Joined, Extended, Deferred)) else event.at_ns
 
 
 def touched(events: Iterable[Event]) -> Touched:
@@ -87,7 +88,7 @@ def touched(events: Iterable[Event]) -> Touched:
                 found.holds.add(event.attempt_id)
             case Refused():
                 found.calls.add(event.facts.call_id)
-            case Joined() | Extended():
+            case Joined() | Extended() | Deferred():
                 found.holds.add(event.attempt_id)
             case Corrected():
                 found.calls.add(event.call_id)
@@ -132,6 +133,8 @@ class _Folding:
                 self._joined(event)
             case Extended():
                 self._extended(event)
+            case Deferred():
+                self._deferred(event)
             case Refused():
                 rows.refuse(self._call(event.facts), event.refusal)
             case Corrected():
@@ -210,6 +213,11 @@ class _Folding:
         if held is not None:
             amounts = rows.fit_amounts(held.amounts.plus(event.more).most(NOTHING))
             self._holds[event.attempt_id] = msgspec.structs.replace(held, amounts=amounts)
+
+    def _deferred(self, event: Deferred) -> None:
+        held = self._holds.get(event.attempt_id)
+        if held is not None:
+            self._holds[event.attempt_id] = msgspec.structs.replace(held, deferral=event.deferral)
 
     def _corrected(self, event: Corrected) -> None:
         delta = Amounts(usd=rows.fit(event.delta_nanos))

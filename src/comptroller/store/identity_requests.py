@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from sqlalchemy import func, select
 from sqlalchemy.dialects.sqlite import insert as upsert
@@ -46,6 +46,21 @@ def list_requests(connection: sqlite3.Connection, limit: int, *, every: bool) ->
     if every:
         return _read(connection, select(*_COLUMNS).order_by(_TABLE.c.id.desc()).limit(limit))
     return _read(connection, select(*_COLUMNS).where(_OPEN).order_by(_TABLE.c.id).limit(limit))
+
+
+def list_denied(connection: sqlite3.Connection) -> Sequence[IdentityRequest]:
+    """The oldest first."""
+    denied = select(*_COLUMNS).where(_TABLE.c.decided_at_ns.is_not(None), _TABLE.c.identity.is_(None))
+    return _read(connection, denied.order_by(_TABLE.c.id))
+
+
+def carry(connection: sqlite3.Connection, denied: Iterable[IdentityRequest], at_ns: int, reason: str) -> None:
+    """Write what another store has denied, each with an event, unless it is decided here."""
+    for request in denied:
+        here = request_of(connection, request.id)
+        if here is None or here.state == "open":
+            change = Change(at_ns, "restore", "carry", "identity_request", request.id, reason)
+            write_request(connection, request, [change])
 
 
 def count_open(connection: sqlite3.Connection) -> int:

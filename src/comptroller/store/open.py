@@ -71,13 +71,14 @@ def _newest_batch(connection: sqlite3.Connection) -> int:
     return int(connection.execute("SELECT coalesce(max(seq), 0) FROM journal").fetchone()[0])
 
 
-def presume(database: Database, now_ns: int) -> Recovered:
+def presume(database: Database, now_ns: int, *, deferred: bool = False) -> Recovered:
     """Post every open hold in full: nobody knows what was billed for it, only that it was not more.
 
-    All of them belong to older epochs, for ours has taken none yet. One durable step, so that dying in the
-    middle of it presumes nothing twice.
+    Those of deferred work stay open, for its end can still be seen; with `deferred` they are posted like all others.
+    All of them belong to older epochs, for ours has taken none yet. One durable step, so that dying in the middle of
+    it presumes nothing twice.
     """
-    holds = tables.open_holds(database.connection)
+    holds = [held for held in tables.open_holds(database.connection) if deferred or held.deferral is None]
     if not holds:
         return Recovered(0, 0)
     recovered = Recovered(len(holds), sum(hold.amounts.usd for hold in holds))

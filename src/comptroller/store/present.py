@@ -14,11 +14,13 @@ import msgspec
 
 from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.core.identity.admin import Admin
+from comptroller.core.identity.request import IdentityRequest
 from comptroller.core.work.stop import Stop
 from comptroller.flow.records import Event, Held
 from comptroller.store.admins import list_admins
 from comptroller.store.backup import check_integrity, reading
 from comptroller.store.fold import Outcome, Standing, fold
+from comptroller.store.identity_requests import list_denied
 from comptroller.store.stops import stops_in_force
 
 EventRow = tuple[object, ...]
@@ -41,6 +43,7 @@ class Present(msgspec.Struct, frozen=True):
     windows: Mapping[WindowKey, Amounts]
     stops: Sequence[Stop]  # in force
     admins: Sequence[Admin]
+    denied: Sequence[IdentityRequest]
 
 
 class Unreadable(msgspec.Struct, frozen=True):
@@ -85,6 +88,7 @@ def _read(connection: sqlite3.Connection, event: EventRow | None, made_at: str) 
         windows=_windows(connection, unfolded, holds),
         stops=stops_in_force(connection) if connection.execute(_HAS, ["stops"]).fetchone() else (),
         admins=list_admins(connection) if connection.execute(_HAS, ["admins"]).fetchone() else (),
+        denied=list_denied(connection) if connection.execute(_HAS, ["identity_requests"]).fetchone() else (),
     )
 
 

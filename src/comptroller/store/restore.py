@@ -28,7 +28,17 @@ from comptroller.core.budget.restored import Missing, UnknownSpend, carried, mis
 from comptroller.core.instant import format_instant, from_datetime, to_datetime
 from comptroller.core.registry.build import build
 from comptroller.flow.records import Change, Finding
-from comptroller.store import admins, break_glass, exchange, registry, schema, sessions, stops, tables
+from comptroller.store import (
+    admins,
+    break_glass,
+    exchange,
+    identity_requests,
+    registry,
+    schema,
+    sessions,
+    stops,
+    tables,
+)
 from comptroller.store.backup import (
     DATABASE,
     Backup,
@@ -72,6 +82,13 @@ class RestorePlan(msgspec.Struct, frozen=True, kw_only=True):
         """Whether spend is unknown, so that somebody has to say what to do about it."""
         return self.replaced != "continues" and any(window.most for window in self.windows)
 
+    @property
+    def forgets(self) -> str:
+        """What was decided since the backup and does not hold any more, in a sentence."""
+        if self.replaced in {"empty", "unreadable"}:
+            return f"What was stopped, denied or disabled after {self.since} is not known here, and works again."
+        return f"What `apply` installed after {self.since} is not in force; what was stopped or denied since still is."
+
 
 class Restored(msgspec.Struct, frozen=True):
     """What a restore did."""
@@ -94,7 +111,7 @@ class Restoring:
         migrate(connection, database.path, now_ns, keep=False)
         take_over(database)
         settled = _balances(connection)
-        recovered = presume(database, now_ns)
+        recovered = presume(database, now_ns, deferred=True)
         self._present = read_present(state_dir / DATABASE, event, self._manifest.made_at)
         self._last_ns = get_meta(connection, "last_ns")
         if isinstance(self._present, Present):
@@ -123,6 +140,7 @@ class Restoring:
             self._end_sessions(connection)
             self._carry_stops(connection)
             self._carry_admins(connection)
+            self._carry_denials(connection)
             break_glass.end_all(connection, self._now_ns, "restore")  # what was an emergency then
             self._number(connection)
             self._record(connection, choice if self.plan.needs_choice else None, words)
@@ -179,6 +197,12 @@ class Restoring:
         if isinstance(self._present, Present):
             admins.carry(connection, self._present.admins, self._now_ns, "as in the store that was replaced")
 
+    def _carry_denials(self, connection: sqlite3.Connection) -> None:
+        """Who was told no in the replaced store has no sandbox here. What was approved there waits to be approved."""
+        if isinstance(self._present, Present):
+            why = "as in the store that was replaced"
+            identity_requests.carry(connection, self._present.denied, self._now_ns, why)
+
     def _number(self, connection: sqlite3.Connection) -> None:
         """Numbers that the replaced store has used are not used again; the books get a gap, which `apply` knows."""
         version = get_meta(connection, "registry_version")
@@ -212,7 +236,7 @@ class Restoring:
             version=get_meta(connection, "registry_version"),
         )
         tables.add_changes(connection, [change])
-        sentence = f"The store was restored from a backup of {made_at}. {_say(self.plan, choice)}"
+        sentence = f"The store was restored from a backup of {made_at}. {_say(self.plan, choice)} {self.plan.forgets}"
         if self.plan.replaced != "empty":
             sentence += f" The replaced store is in {exchange.aside_of(self._state_dir, self._moment)}."
         tables.add_findings(connection, [Finding(now_ns, "restored", None, "gateway", sentence)])

@@ -49,7 +49,7 @@ from comptroller.core.work.session import Session
 from comptroller.core.work.stop import Stop
 from comptroller.core.work.stored import StoredObject
 from comptroller.flow.journal import LedgerUnavailableError
-from comptroller.flow.records import Change, Finding
+from comptroller.flow.records import Change, Finding, Held
 from comptroller.store import (
     admins,
     books,
@@ -75,7 +75,7 @@ T = TypeVar("T")
 
 
 class Recovered(msgspec.Struct, frozen=True):
-    """The holds that a dead process had left open; they were posted as presumed."""
+    """The holds that a dead process had left open and nobody can see the end of; they were posted as presumed."""
 
     count: int
     amount_nanos: int
@@ -239,6 +239,10 @@ class Store(Ledger):
     async def live_objects(self, since_ns: int, most: int) -> Sequence[StoredObject]:
         """The youngest of those that were made since then and are not deleted, the oldest of them first."""
         return await self._read(lambda connection: objects.live(connection, since_ns, most))
+
+    async def deferred_holds(self) -> Sequence[Held]:
+        """The open holds of deferred work, in the order in which they were taken."""
+        return await self._read(lambda connection: [h for h in tables.open_holds(connection) if h.deferral is not None])
 
     async def admins(self) -> Sequence[Admin]:
         return await self._read(admins.list_admins)

@@ -17,13 +17,13 @@ from comptroller.flow.door import CallerRequest
 from comptroller.flow.records import CallFacts, Settled
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/gen-ai-dev/1.42.0-dev"
-# What a dialect does, in the words of the conventions, where it is not "chat".
+# What a dialect does, where the conventions have a word for it.
 _OPERATIONS = {
+    "openai_chat": "chat",
+    "openai_responses": "chat",
     "openai_completions": "text_completion",
-    "openai_embeddings": "embeddings",
-    "openai_stored_responses": "stored_response",
+    "anthropic_messages": "chat",
     "gemini": "generate_content",
-    "gemini_embeddings": "embeddings",
 }
 # Whose format the telemetry of a dialect has, by the first word of its name: not always who serves the model, which is
 # comptroller.provider.
@@ -33,8 +33,8 @@ Value = str | int | float | bool
 
 
 def operation(dialect: str) -> str:
-    """What a call of this dialect does."""
-    return _OPERATIONS.get(dialect, "chat")
+    """What a call of this dialect does: in the words of the conventions, or those of its own name."""
+    return _OPERATIONS.get(dialect) or dialect.partition("_")[2]
 
 
 def of_client(request: CallerRequest) -> dict[str, Value]:
@@ -58,21 +58,19 @@ def of_settled(request: CallerRequest, attempt: Attempt, settled: Settled) -> di
     told["comptroller.provider"] = decision.provider.name
     if reservation.tried:
         told["comptroller.attempt"] = len(reservation.tried) + 1
-    told["comptroller.outcome"] = settled.outcome
-    told["comptroller.end"] = settled.end
-    told["comptroller.charge_usd"] = format_usd(settled.posted.usd)
-    if settled.overrun:
-        told["comptroller.overrun"] = True
-    if facts.routed_by is not None:
-        told["comptroller.routed_by"] = facts.routed_by
-    if settled.served_model is not None:
-        told["gen_ai.response.model"] = settled.served_model
-    if settled.status is not None:
-        told["http.response.status_code"] = settled.status
-    if settled.outcome != "completed":
-        told["error.type"] = settled.outcome
-    _add_usage(told, settled)
+    _add_end(told, facts, settled)
     _add_durations(told, request, attempt, settled)
+    return told
+
+
+def of_ended(facts: CallFacts, settled: Settled) -> dict[str, Value]:
+    """Of deferred work whose end was seen: its caller was answered long before."""
+    told = _of_facts(facts)
+    told["gen_ai.request.model"] = facts.model or ""
+    told["comptroller.provider"] = facts.provider or ""
+    told["comptroller.deferred"] = True
+    _add_end(told, facts, settled)
+    told["comptroller.duration_s"] = _seconds(settled.duration_ns)
     return told
 
 
@@ -110,6 +108,23 @@ def _of_dialect(dialect: str) -> Mapping[str, str]:
         "gen_ai.provider.name": _FLAVOURS.get(family, family),
         "comptroller.dialect": dialect,
     }
+
+
+def _add_end(told: dict[str, Value], facts: CallFacts, settled: Settled) -> None:
+    told["comptroller.outcome"] = settled.outcome
+    told["comptroller.end"] = settled.end
+    told["comptroller.charge_usd"] = format_usd(settled.posted.usd)
+    if settled.overrun:
+        told["comptroller.overrun"] = True
+    if facts.routed_by is not None:
+        told["comptroller.routed_by"] = facts.routed_by
+    if settled.served_model is not None:
+        told["gen_ai.response.model"] = settled.served_model
+    if settled.status is not None:
+        told["http.response.status_code"] = settled.status
+    if settled.outcome != "completed":
+        told["error.type"] = settled.outcome
+    _add_usage(told, settled)
 
 
 def _add_usage(told: dict[str, Value], settled: Settled) -> None:

@@ -9,7 +9,7 @@ from comptroller.flow.attempt import Attempt
 from comptroller.flow.door import CallerRequest
 from comptroller.flow.records import CallFacts, Settled
 from comptroller.flow.reservation import Reservation
-from comptroller.telemetry.attributes import Value, of_client, of_refused, of_settled
+from comptroller.telemetry.attributes import Value, of_client, of_ended, of_refused, of_settled
 from comptroller.telemetry.events import Severity
 from comptroller.telemetry.log import Log
 from comptroller.telemetry.trace_context import trace_context
@@ -30,6 +30,10 @@ class CallLines:
         if self._wanted == "all" or (self._wanted == "failed" and settled.outcome != "completed"):
             told = of_settled(request, attempt, settled)
             self._log.say("call", {**_of_request(request), **told}, _severity(settled.outcome))
+
+    def ended(self, facts: CallFacts, entry: str, settled: Settled) -> None:
+        if self._wanted == "all" or (self._wanted == "failed" and settled.outcome != "completed"):
+            self._log.say("call", of_ended(facts, settled), _severity(settled.outcome))
 
     def failed_over(self, attempt: Attempt, another: Reservation) -> None:
         """The failed attempt has a line already."""

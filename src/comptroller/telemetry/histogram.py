@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
-NANOS_PER_SECOND = 1_000_000_000
+from comptroller.core.instant import NANOS_PER_SECOND
 
 
 class Histogram:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 
-from comptroller.telemetry.histogram import NANOS_PER_SECOND, Histogram
+from comptroller.core.instant import NANOS_PER_SECOND
+from comptroller.telemetry.histogram import Histogram
 
 _EVERY_S = 0.25
 

@@ -20,6 +20,10 @@ class Observers:
         for one in self._each:
             one.settled(request, attempt, settled)
 
+    def ended(self, facts: CallFacts, entry: str, settled: Settled) -> None:
+        for one in self._each:
+            one.ended(facts, entry, settled)
+
     def failed_over(self, attempt: Attempt, another: Reservation) -> None:
         for one in self._each:
             one.failed_over(attempt, another)

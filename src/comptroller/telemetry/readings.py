@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from comptroller.core.budget.budget import Budget
+from comptroller.core.instant import NANOS_PER_SECOND
 from comptroller.core.work.stop import STOP_SCOPES, StopScope
 from comptroller.flow.gate import Gate
 from comptroller.telemetry import families as f
 from comptroller.telemetry.capped import OTHER
-from comptroller.telemetry.histogram import NANOS_PER_SECOND, Histogram
+from comptroller.telemetry.histogram import Histogram
 from comptroller.telemetry.tally import Tally
 
 _AT_ONCE = 500  # things looked at before the loop gets a turn

@@ -24,7 +24,7 @@ from comptroller.flow.fault import fault_facts
 from comptroller.flow.records import CallFacts, Settled
 from comptroller.flow.reservation import Reservation
 from comptroller.flow.upstream import Upstream
-from comptroller.telemetry.attributes import SCHEMA_URL, Value, of_refused, of_settled, operation
+from comptroller.telemetry.attributes import SCHEMA_URL, Value, of_ended, of_refused, of_settled, operation
 from comptroller.telemetry.collector import Collector
 from comptroller.telemetry.log import Log
 from comptroller.telemetry.span_exporter import CollectorExporter
@@ -53,7 +53,12 @@ class Spans:
     def settled(self, request: CallerRequest, attempt: Attempt, settled: Settled) -> None:
         told = of_settled(request, attempt, settled)
         name = f"{operation(attempt.dialect.name)} {attempt.reservation.decision.name}"
-        self._make(request, name, SpanKind.CLIENT, told, request.received_ns, settled.at_ns)
+        self._make(name, request, SpanKind.CLIENT, told, request.received_ns, settled.at_ns)
+
+    def ended(self, facts: CallFacts, entry: str, settled: Settled) -> None:
+        """A span that begins with the call: whose trace it was in nobody knows any more."""
+        name = f"{operation(facts.dialect)} {facts.model}"
+        self._make(name, None, SpanKind.CLIENT, of_ended(facts, settled), facts.at_ns, settled.at_ns)
 
     def failed_over(self, attempt: Attempt, another: Reservation) -> None:
         """Each attempt has a span of its own already."""
@@ -63,7 +68,7 @@ class Spans:
     ) -> None:
         told, ended_ns = of_refused(dialect, call_id, refusal, facts), self._now_ns()
         name = _STRANGER if facts is None else operation(dialect)
-        self._make(request, name, SpanKind.INTERNAL, told, request.received_ns or ended_ns, ended_ns)
+        self._make(name, request, SpanKind.INTERNAL, told, request.received_ns or ended_ns, ended_ns)
 
     async def close(self) -> None:
         """Deliver what waits, for at most a few seconds: whoever stops a gateway waits for its calls, not for these."""
@@ -78,10 +83,17 @@ class Spans:
         self._log.say("traces", {"message": why, "comptroller.spans": spans})
 
     def _make(
-        self, request: CallerRequest, name: str, kind: SpanKind, told: dict[str, Value], began_ns: int, ended_ns: int
+        self,
+        name: str,
+        request: CallerRequest | None,
+        kind: SpanKind,
+        told: dict[str, Value],
+        began_ns: int,
+        ended_ns: int,
     ) -> None:
         try:
-            span = self._tracer.start_span(name, _parent(request), kind, told, start_time=began_ns)
+            parent = _parent(request) if request is not None else Context()
+            span = self._tracer.start_span(name, parent, kind, told, start_time=began_ns)
             if "error.type" in told:
                 span.set_status(Status(StatusCode.ERROR))
             span.end(ended_ns)

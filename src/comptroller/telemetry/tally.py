@@ -84,22 +84,8 @@ class Tally:
     def settled(self, request: CallerRequest, attempt: Attempt, settled: Settled) -> None:
         reservation = attempt.reservation
         facts, decision = reservation.facts, reservation.decision
-        account = self.accounts[
-            facts.team, facts.environment, decision.provider.name, decision.model.pattern, facts.dialect
-        ]
-        account.calls[settled.outcome, settled.end] += 1
-        account.answers[status_class(settled.status)] += 1
-        account.charge_nanos += settled.posted.usd
-        account.overruns += settled.overrun
-        if settled.end == "presumed":
-            account.presumed_nanos += settled.posted.usd
-        usage = settled.usage
-        if usage is not None:
-            counts = _counts(usage)
-            for meter, count in compress(zip(METERS, counts, strict=False), counts):  # most of them are zero
-                account.tokens[meter] += count
-        elif settled.posted.tokens:
-            account.tokens["presumed"] += settled.posted.tokens
+        account = self._account(facts, decision.model.pattern)
+        _count(account, settled)
         durable_ns = attempt.durable_ns
         if durable_ns is not None:
             if not reservation.tried:  # later attempts waited for others, and not for the gateway
@@ -107,6 +93,13 @@ class Tally:
             if settled.first_byte_ns is not None:
                 account.durations.first_byte.observe(settled.first_byte_ns - durable_ns)
         account.durations.call.observe(reservation.taken_at_ns - request.received_ns + settled.duration_ns)
+
+    def ended(self, facts: CallFacts, entry: str, settled: Settled) -> None:
+        """How long it took says nothing of how long calls take."""
+        _count(self._account(facts, entry), settled)
+
+    def _account(self, facts: CallFacts, pattern: str) -> Account:
+        return self.accounts[facts.team, facts.environment, facts.provider or "", pattern, facts.dialect]
 
     def failed_over(self, attempt: Attempt, another: Reservation) -> None:
         labels = (attempt.reservation.decision.provider.name, another.decision.provider.name, attempt.outcome)
@@ -126,6 +119,22 @@ class Tally:
     def _open(self, labels: CallLabels) -> Account:
         _, _, provider, model, _ = labels
         return Account(self.durations[provider, model])
+
+
+def _count(account: Account, settled: Settled) -> None:
+    account.calls[settled.outcome, settled.end] += 1
+    account.answers[status_class(settled.status)] += 1
+    account.charge_nanos += settled.posted.usd
+    account.overruns += settled.overrun
+    if settled.end == "presumed":
+        account.presumed_nanos += settled.posted.usd
+    usage = settled.usage
+    if usage is not None:
+        counts = _counts(usage)
+        for meter, count in compress(zip(METERS, counts, strict=False), counts):  # most of them are zero
+            account.tokens[meter] += count
+    elif settled.posted.tokens:
+        account.tokens["presumed"] += settled.posted.tokens
 
 
 def status_class(status: int | None) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TypeGuard
+from collections.abc import Mapping
+from typing import TypeGuard, cast
 
 import msgspec
 
-from comptroller.wire.body import invalid, is_array, json_name, shown
+from comptroller.wire.body import invalid, is_array, is_object, json_name, shown
 
 MOST_MODEL_CHARACTERS = 256
 _MOST_WORD_CHARACTERS = 64
@@ -20,7 +21,7 @@ class Invalid(Exception):
         self.refusal = invalid(sentence, hint, param)
 
 
-def expected(request: dict[str, object], name: str, what: str) -> Invalid:
+def expected(request: Mapping[str, object], name: str, what: str) -> Invalid:
     """The refusal of a field that is missing or is not what it must be."""
     if name not in request:
         return Invalid(f"The request has no `{name}`: {what} was expected.", name)
@@ -64,6 +65,28 @@ def array(request: dict[str, object], name: str) -> list[object]:
 def is_whole_number(value: object, least: int) -> TypeGuard[int]:
     """Whether a decoded JSON value is a whole number from `least` on; true and false are none."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def whole_number(request: Mapping[str, object], name: str, least: int = 1, most: int | None = None) -> int | None:
+    """A whole number in these bounds; None if it is left out or null."""
+    value = request.get(name)
+    if value is None:
+        return None
+    if not is_whole_number(value, least) or (most is not None and value > most):
+        raise expected(request, name, f"a whole number from {least} " + (f"to {most}" if most is not None else "on"))
+    return value
+
+
+def objects(request: Mapping[str, object], name: str) -> list[dict[str, object]]:
+    """A non-empty array of objects."""
+    values = request.get(name)
+    if not is_array(values) or not values:
+        raise expected(request, name, "a non-empty array of objects")
+    for position, value in enumerate(values):
+        if not is_object(value):
+            place = f"{name}[{position}]"
+            raise Invalid(f"`{place}` must be an object, and it is a JSON {json_name(value)}.", place)
+    return cast("list[dict[str, object]]", values)
 
 
 def punctuation(rendered: msgspec.Raw | bytes | None) -> int:

@@ -13,35 +13,22 @@ import msgspec
 
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.pricing.usage import Usage
-from comptroller.core.refusal import Refusal
 from comptroller.wire.body import is_object
 from comptroller.wire.checks import Invalid, expected, model_name
 from comptroller.wire.done_stream import DoneStream
-from comptroller.wire.head import PLAIN, Head
 from comptroller.wire.openai_chat.answer import Answer
 from comptroller.wire.openai_chat.contents import Contents
-from comptroller.wire.openai_form import Fields, FormRequest, own_form, read_fields, rewritten, type_of
-from comptroller.wire.openai_surface import AskedRequest, JsonRequest, OpenAISurface, read_body, read_others
+from comptroller.wire.openai_form import Fields, FormSurface
+from comptroller.wire.openai_surface import AskedRequest, Body, OpenAISurface, field_names, read_outside
 from comptroller.wire.reported import MOST_TOKENS, Count
 from comptroller.wire.sound import most_ms
 
 MOST_CHARACTERS = 1_000_000
 _MOST_SECONDS = Decimal(10**6)
-_SPEECH_FIELDS = frozenset({"model", "input", "voice", "instructions", "response_format", "speed", "stream_format"})
-_HEARD_FIELDS = frozenset(
-    {
-        *(
-            "model",
-            "file",
-            "language",
-            "prompt",
-            "response_format",
-            "temperature",
-            "timestamp_granularities",
-            "include",
-        ),
-        *("stream", "chunking_strategy", "known_speaker_names", "known_speaker_references"),
-    }
+_SPEECH_FIELDS = field_names("model", "input", "voice", "instructions", "response_format", "speed", "stream_format")
+_HEARD_FIELDS = field_names(
+    *("model", "file", "language", "prompt", "response_format", "temperature", "timestamp_granularities"),
+    *("include", "stream", "chunking_strategy", "known_speaker_names", "known_speaker_references"),
 )
 _SPEECH_ENDS, _HEARD_ENDS = frozenset({"speech.audio.done"}), frozenset({"transcript.text.done"})
 
@@ -52,15 +39,9 @@ class OpenAISpeech(OpenAISurface):
     name = "openai_speech"
     path = "/v1/audio/speech"
 
-    def read_request(self, body: bytes, head: Head = PLAIN) -> JsonRequest | Refusal:
-        """Read and check a body; `request_invalid` names the field and what was expected there."""
-        read = read_body(body)
-        if isinstance(read, Refusal):
-            return read
-        try:
-            return JsonRequest(_spoken(read.request, read.size), read.fields)
-        except Invalid as wrong:
-            return wrong.refusal
+    def asked(self, body: Body) -> Asked:
+        """How many characters are spoken."""
+        return _spoken(body)
 
     def read_answer(self, request: AskedRequest, body: bytes) -> Answer:
         """Sound says nothing of what was used: the characters are known from the request."""
@@ -72,7 +53,7 @@ class OpenAISpeech(OpenAISurface):
         return DoneStream(_SPEECH_ENDS, lambda reported: _spoken_usage(reported, characters))
 
 
-class OpenAITranscription(OpenAISurface):
+class OpenAITranscription(FormSurface):
     """The dialect of POST /v1/audio/transcriptions or /v1/audio/translations."""
 
     def __init__(self, act: str) -> None:
@@ -80,25 +61,9 @@ class OpenAITranscription(OpenAISurface):
         self.name = f"openai_{act}"
         self.path = f"/v1/audio/{act}"
 
-    def read_request(self, body: bytes, head: Head = PLAIN) -> JsonRequest | FormRequest | Refusal:
-        """Read and check a form; `request_invalid` names the field and what was expected there."""
-        fields = read_fields(body, head)
-        if isinstance(fields, Refusal):
-            return fields
-        try:
-            return fields.request(_heard(fields))
-        except Invalid as wrong:
-            return wrong.refusal
-
-    def content_type(self, request: AskedRequest) -> bytes:
-        """Of what `rewrite` returns."""
-        return type_of(own_form(request))
-
-    def rewrite(
-        self, request: AskedRequest, *, output_limit: int, field: str = "max_tokens", model: str | None = None
-    ) -> bytes:
-        """The request as it came, in our spelling: there is no output to limit."""
-        return rewritten(own_form(request), model)
+    def asked_in(self, fields: Fields) -> Asked:
+        """How long the sound can be."""
+        return _heard(fields)
 
     def read_answer(self, request: AskedRequest, body: bytes) -> Answer:
         """What it says was used, or how long it says that the sound is. Texts and subtitles say neither."""
@@ -137,20 +102,21 @@ class _Tokens(msgspec.Struct):
 _HEARD = msgspec.json.Decoder(_Heard, float_hook=Decimal)
 
 
-def _spoken(request: dict[str, object], size: int) -> Asked:
-    contents = Contents()
-    outside = read_others(request, _SPEECH_FIELDS, {}, contents)
+def _spoken(body: Body) -> Asked:
+    request, contents = body.request, Contents()
+    outside = read_outside(request, _SPEECH_FIELDS, contents)
     text = request.get("input")
     if not isinstance(text, str) or not 0 < len(text) <= MOST_CHARACTERS:
         raise expected(request, "input", f"a text of 1 to {MOST_CHARACTERS} characters")
     return Asked(
         model=model_name(request),
         stream=False,  # its pieces say nothing of what they cost
-        text_tokens=size,
+        text_tokens=body.size,
         unbounded=outside.unbounded,
         fees=outside.fees,
         output_fixed=True,
         characters=len(text),
+        sound_back=True,
     )
 
 
@@ -158,7 +124,7 @@ def _heard(fields: Fields) -> Asked:
     values, contents = fields.values, Contents()
     if fields.parts is None:
         raise Invalid("Sound is sent as a form (multipart/form-data) with a `file`.", "file")
-    outside = read_others(values, _HEARD_FIELDS, {}, contents)
+    outside = read_outside(values, _HEARD_FIELDS, contents)
     files = [part for part in fields.files if part.name == "file"]
     if len(files) != 1 or len(fields.files) != 1:
         raise Invalid("The form must have one file, named `file`.", "file")

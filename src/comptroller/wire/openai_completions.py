@@ -10,10 +10,8 @@ from collections.abc import Mapping
 import msgspec
 
 from comptroller.core.pricing.estimate import Asked
-from comptroller.core.refusal import Refusal
 from comptroller.wire.body import is_array
-from comptroller.wire.checks import Invalid, boolean, expected, is_whole_number, model_name, word
-from comptroller.wire.head import PLAIN, Head
+from comptroller.wire.checks import Invalid, boolean, expected, is_whole_number, model_name, whole_number, word
 from comptroller.wire.openai_chat.answer import Answer, read_answer
 from comptroller.wire.openai_chat.contents import Contents
 from comptroller.wire.openai_chat.fields import OTHER_NAMES, SEARCH, searches
@@ -22,29 +20,27 @@ from comptroller.wire.openai_chat.stream import StreamMeter
 from comptroller.wire.openai_surface import (
     AskedRequest,
     Body,
-    JsonRequest,
     OpenAISurface,
     encoded,
+    field_names,
     own,
-    read_body,
-    read_others,
+    read_outside,
 )
 
 DEFAULT_OUTPUT_TOKENS = 16  # of a request that sets no limit, by the API reference
 MOST_PROMPTS = 2_048
 
 _ENCODER = msgspec.json.Encoder()
-_PLAIN_FIELDS = frozenset(
-    {
-        *("model", "prompt", "suffix", "max_tokens", "n", "best_of", "echo", "stream", "stream_options", "logprobs"),
-        *("stop", "temperature", "top_p", "presence_penalty", "frequency_penalty", "logit_bias", "seed", "user"),
-        *("service_tier",),
-    }
-)
 _OTHER_NAMES: Mapping[str, str] = {
     **{name: "best_of" if usual == "n" else "max_tokens" for name, usual in OTHER_NAMES.items() if name != "best_of"},
     "max_completion_tokens": "max_tokens",
 }
+_FIELDS = field_names(
+    *("model", "prompt", "suffix", "max_tokens", "n", "best_of", "echo", "stream", "stream_options", "logprobs"),
+    *("stop", "temperature", "top_p", "presence_penalty", "frequency_penalty", "logit_bias", "seed", "user"),
+    "service_tier",
+    other_names=_OTHER_NAMES,
+)
 _OPENING = b'data: {"id":"cmpl-cut","object":"text_completion"}\n\n'
 _PROMPT = "a text, an array of texts, an array of token ids, or an array of such arrays"
 
@@ -55,15 +51,9 @@ class OpenAICompletions(OpenAISurface):
     name = "openai_completions"
     path = "/v1/completions"
 
-    def read_request(self, body: bytes, head: Head = PLAIN) -> JsonRequest | Refusal:
-        """Read and check a body; `request_invalid` names the field and what was expected there."""
-        read = read_body(body)
-        if isinstance(read, Refusal):
-            return read
-        try:
-            return JsonRequest(_asked(read), read.fields)
-        except Invalid as wrong:
-            return wrong.refusal
+    def asked(self, body: Body) -> Asked:
+        """Its prompts, and how much may be made of each."""
+        return _asked(body)
 
     def rewrite(
         self, request: AskedRequest, *, output_limit: int, field: str = "max_tokens", model: str | None = None
@@ -88,7 +78,7 @@ class OpenAICompletions(OpenAISurface):
 
 def _asked(body: Body) -> Asked:
     request, contents = body.request, Contents()
-    outside = read_others(request, _PLAIN_FIELDS, _OTHER_NAMES, contents)
+    outside = read_outside(request, _FIELDS, contents)
     model, stream, prompts = model_name(request), boolean(request, "stream"), _prompts(request)
     boolean(request, "echo")  # what comes back of the prompt is not made, so it is not billed as output
     beside = (SEARCH,) if searches(model) else ()
@@ -97,8 +87,8 @@ def _asked(body: Body) -> Asked:
         stream=stream,
         text_tokens=body.size - contents.image_bytes,  # an id of a token has a byte and a comma at least
         images=contents.images,
-        choices=prompts * max(_count(request, "n"), _count(request, "best_of")),
-        output_limit=_output_limit(request),
+        choices=prompts * max(whole_number(request, name, most=MOST_CHOICES) or 1 for name in ("n", "best_of")),
+        output_limit=whole_number(request, "max_tokens") or DEFAULT_OUTPUT_TOKENS,
         service_tier=word(request, "service_tier", "auto"),
         unbounded=(*outside.unbounded, *beside),
         fees=(*outside.fees, *beside),
@@ -122,21 +112,3 @@ def _prompts(request: dict[str, object]) -> int:
     if len(prompt) > MOST_PROMPTS:
         raise Invalid(f"`prompt` has {len(prompt)} prompts, and at most {MOST_PROMPTS} are taken at once.", "prompt")
     return len(prompt)
-
-
-def _count(request: dict[str, object], name: str) -> int:
-    value = request.get(name)
-    if value is None:
-        return 1
-    if not is_whole_number(value, 1) or value > MOST_CHOICES:
-        raise expected(request, name, f"a whole number from 1 to {MOST_CHOICES}")
-    return value
-
-
-def _output_limit(request: dict[str, object]) -> int:
-    limit = request.get("max_tokens")
-    if limit is None:
-        return DEFAULT_OUTPUT_TOKENS
-    if not is_whole_number(limit, 1):
-        raise expected(request, "max_tokens", "a whole number from 1 on")
-    return limit

@@ -9,17 +9,15 @@ import msgspec
 
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.pricing.usage import Usage
-from comptroller.core.refusal import Refusal
 from comptroller.wire.body import is_array, is_object
 from comptroller.wire.checks import Invalid, expected, is_whole_number, model_name
-from comptroller.wire.head import PLAIN, Head
 from comptroller.wire.openai_chat.answer import Answer
 from comptroller.wire.openai_chat.contents import Contents
-from comptroller.wire.openai_surface import AskedRequest, Body, JsonRequest, OpenAISurface, read_body, read_others
+from comptroller.wire.openai_surface import AskedRequest, Body, OpenAISurface, field_names, read_outside
 from comptroller.wire.reported import Count, read_name
 
 MOST_INPUTS = 10_000  # five times what OpenAI takes at once
-_PLAIN_FIELDS = frozenset({"model", "input", "encoding_format", "dimensions", "user", "input_type", "truncate"})
+_FIELDS = field_names("model", "input", "encoding_format", "dimensions", "user", "input_type", "truncate")
 _INPUT = "a text, an array of texts, an array of token ids, or an array of such arrays"
 _TOKENS_PER_ARRAY = 2  # that servers put around every input of its own
 
@@ -30,15 +28,9 @@ class OpenAIEmbeddings(OpenAISurface):
     name = "openai_embeddings"
     path = "/v1/embeddings"
 
-    def read_request(self, body: bytes, head: Head = PLAIN) -> JsonRequest | Refusal:
-        """Read and check a body; `request_invalid` names the field and what was expected there."""
-        read = read_body(body)
-        if isinstance(read, Refusal):
-            return read
-        try:
-            return JsonRequest(_asked(read), read.fields)
-        except Invalid as wrong:
-            return wrong.refusal
+    def asked(self, body: Body) -> Asked:
+        """Its inputs, and their tokens."""
+        return _asked(body)
 
     def read_answer(self, request: AskedRequest, body: bytes) -> Answer:
         """What it says was used."""
@@ -83,7 +75,7 @@ def read_input_usage(body: bytes) -> Answer:
 
 def _asked(body: Body) -> Asked:
     request, contents = body.request, Contents()
-    outside = read_others(request, _PLAIN_FIELDS, {}, contents)
+    outside = read_outside(request, _FIELDS, contents)
     inputs, ids = _inputs(request, contents)
     # A token has a byte of text at least; ids are tokens already, and most have more bytes than one.
     text_tokens = body.size - (len(body.fields["input"]) if ids is not None else 0) - contents.image_bytes

@@ -8,11 +8,9 @@ from comptroller.core.pricing.estimate import Asked
 from comptroller.core.refusal import Refusal
 from comptroller.wire.body import json_name
 from comptroller.wire.checks import Invalid, expected
-from comptroller.wire.head import JSON, Head
+from comptroller.wire.head import JSON, PLAIN, Head
 from comptroller.wire.multipart import Part, form_type, is_form, read_form, write_form
-from comptroller.wire.openai_surface import AskedRequest, JsonRequest, encoded, read_body
-
-_ENCODER = msgspec.json.Encoder()
+from comptroller.wire.openai_surface import AskedRequest, JsonRequest, OpenAISurface, read_body
 
 
 class FormRequest(msgspec.Struct, frozen=True, gc=False):
@@ -95,23 +93,34 @@ def read_fields(body: bytes, head: Head) -> Fields | Refusal:
     return Fields(values, tuple(part for part in parts if part.filename is not None), size, parts)
 
 
-def rewritten(request: JsonRequest | FormRequest, model: str | None) -> bytes:
-    """The request as it came, in our spelling. `model` replaces the model's name."""
-    if isinstance(request, JsonRequest):
-        return _ENCODER.encode(request.fields if model is None else {**request.fields, "model": encoded(model)})
-    return write_form(_named(request.parts, model))
+class FormSurface(OpenAISurface):
+    """A surface whose requests come as JSON or as a form."""
 
+    def read_request(self, body: bytes, head: Head = PLAIN) -> AskedRequest | Refusal:
+        """Read and check a body; `request_invalid` names the field and what was expected there."""
+        fields = read_fields(body, head)
+        if isinstance(fields, Refusal):
+            return fields
+        try:
+            return fields.request(self.asked_in(fields))
+        except Invalid as wrong:
+            return wrong.refusal
 
-def type_of(request: JsonRequest | FormRequest) -> bytes:
-    """The content-type of what `rewritten` makes, whatever the model."""
-    return JSON if isinstance(request, JsonRequest) else form_type(request.parts)
+    def asked_in(self, fields: Fields) -> Asked:
+        """What bounds the cost of a request. Raises Invalid."""
+        raise NotImplementedError
 
+    def content_type(self, request: AskedRequest) -> bytes:
+        """Of what `rewrite` returns, whatever the model."""
+        return form_type(request.parts) if isinstance(request, FormRequest) else JSON
 
-def own_form(request: AskedRequest) -> JsonRequest | FormRequest:
-    """A request of ours, as it was handed on."""
-    if not isinstance(request, JsonRequest | FormRequest):
-        raise TypeError("a request of another dialect")
-    return request
+    def rewrite(
+        self, request: AskedRequest, *, output_limit: int, field: str = "max_tokens", model: str | None = None
+    ) -> bytes:
+        """The request as it came, in our spelling: there is no output to limit."""
+        if not isinstance(request, FormRequest):
+            return super().rewrite(request, output_limit=output_limit, field=field, model=model)
+        return write_form(_named(request.parts, model))
 
 
 def _named(parts: list[Part], model: str | None) -> list[Part]:

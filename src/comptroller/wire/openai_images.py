@@ -13,15 +13,14 @@ import msgspec
 
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.pricing.usage import Usage
-from comptroller.core.refusal import Refusal
+from comptroller.core.work.stored import Named, uses
 from comptroller.wire.body import is_array, is_object
 from comptroller.wire.checks import Invalid, expected, model_name, word
 from comptroller.wire.done_stream import DoneStream
-from comptroller.wire.head import PLAIN, Head
 from comptroller.wire.openai_chat.answer import Answer
-from comptroller.wire.openai_chat.contents import Contents
-from comptroller.wire.openai_form import Fields, FormRequest, own_form, read_fields, rewritten, type_of
-from comptroller.wire.openai_surface import AskedRequest, JsonRequest, OpenAISurface, read_others
+from comptroller.wire.openai_chat.contents import Contents, names_in
+from comptroller.wire.openai_form import Fields, FormSurface
+from comptroller.wire.openai_surface import AskedRequest, field_names, read_outside
 from comptroller.wire.reported import Count
 
 MOST_IMAGES = 128  # of one request; OpenAI takes ten
@@ -31,24 +30,14 @@ _MOST_PARTIALS = 3
 _FIRST_SIZE, _FIRST_QUALITY = "1024x1024", "standard"
 _ENDS = frozenset({"image_generation.completed", "image_edit.completed"})
 _FILES = frozenset({"image", "image[]", "mask"})
-_PLAIN_FIELDS = frozenset(
-    {
-        *("model", "prompt", "n", "size", "quality", "style", "response_format", "background", "moderation", "user"),
-        *(
-            "output_format",
-            "output_compression",
-            "stream",
-            "partial_images",
-            "input_fidelity",
-            "image",
-            "images",
-            "mask",
-        ),
-    }
+_FIELDS = field_names(
+    *("model", "prompt", "n", "size", "quality", "style", "response_format", "background", "moderation", "user"),
+    *("output_format", "output_compression", "stream", "partial_images", "input_fidelity", "image", "images", "mask"),
+    other_names={"num_images": "n", "batch_size": "n"},
 )
 
 
-class OpenAIImages(OpenAISurface):
+class OpenAIImages(FormSurface):
     """The dialect of one of the routes under /v1/images."""
 
     def __init__(self, act: str) -> None:
@@ -56,25 +45,9 @@ class OpenAIImages(OpenAISurface):
         self.name = f"openai_image_{act}"
         self.path = f"/v1/images/{act}"
 
-    def read_request(self, body: bytes, head: Head = PLAIN) -> JsonRequest | FormRequest | Refusal:
-        """Read and check a body; `request_invalid` names the field and what was expected there."""
-        fields = read_fields(body, head)
-        if isinstance(fields, Refusal):
-            return fields
-        try:
-            return fields.request(_asked(fields))
-        except Invalid as wrong:
-            return wrong.refusal
-
-    def content_type(self, request: AskedRequest) -> bytes:
-        """Of what `rewrite` returns."""
-        return type_of(own_form(request))
-
-    def rewrite(
-        self, request: AskedRequest, *, output_limit: int, field: str = "max_tokens", model: str | None = None
-    ) -> bytes:
-        """The request as it came, in our spelling: there is no output to limit."""
-        return rewritten(own_form(request), model)
+    def asked_in(self, fields: Fields) -> Asked:
+        """How many images are made, and of what."""
+        return _asked(fields)
 
     def read_answer(self, request: AskedRequest, body: bytes) -> Answer:
         """What it says was used; without a report, how many images there are."""
@@ -82,10 +55,10 @@ class OpenAIImages(OpenAISurface):
             answer = _ANSWER.decode(body)
         except (ValueError, RecursionError):
             return Answer(malformed=True)
-        images = len(answer.data) if is_array(answer.data) else 0
+        made = len(answer.data) if is_array(answer.data) else 0
         if answer.usage is None:
-            return Answer(Usage(0, 0, images=images))
-        usage = read_usage(answer.usage, images)
+            return Answer(Usage(0, 0, images=made) if made else None)  # an answer in another shape is not free
+        usage = read_usage(answer.usage, made or request.asked.pictures)
         return Answer(usage, usage_malformed=usage is None)
 
     def stream_meter(self, request: AskedRequest) -> DoneStream:
@@ -140,7 +113,7 @@ def read_usage(reported: Any, images: int) -> Usage | None:
 
 def _asked(fields: Fields) -> Asked:
     values, contents = fields.values, Contents()
-    outside = read_others(values, _PLAIN_FIELDS, {"num_images": "n", "batch_size": "n"}, contents)
+    outside = read_outside(values, _FIELDS, contents)
     strays = [part.name for part in fields.files if part.name not in _FILES]
     if strays:
         raise Invalid(f"The form has a file named `{strays[0]}`, which no image route takes.", strays[0])
@@ -164,6 +137,7 @@ def _asked(fields: Fields) -> Asked:
         output_fixed=True,
         pictures=images,
         variant=variant,
+        stored=uses(contents.files, "images"),
     )
 
 
@@ -177,11 +151,10 @@ def _given(fields: Fields, contents: Contents) -> int:
         if fields.parts is not None:
             raise expected(fields.values, name, "a file")
         for each in value if is_array(value) else [value]:
-            if not is_object(each) or "file_id" in each or not isinstance(each.get("image_url"), str):
-                hint = "Send it as `image_url`, or as a file in a form."
-                raise Invalid(
-                    f"`{name}` must hold images with an `image_url`; no stored file is used here.", name, hint
-                )
+            if not is_object(each) or not isinstance(each.get("image_url", each.get("file_id")), str):
+                hint = "Send it as `image_url`, as the `file_id` of a file of yours, or as a file in a form."
+                raise Invalid(f"`{name}` must hold images with an `image_url` or a `file_id`.", name, hint)
             found += 1
-            contents.read_unknown({key: part for key, part in each.items() if key != "image_url"})
+            contents.files += [Named(one.id, one.kind, name, context=False) for one in names_in(each)]
+            contents.read_unknown({key: part for key, part in each.items() if key not in {"image_url", "file_id"}})
     return found

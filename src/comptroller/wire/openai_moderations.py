@@ -19,12 +19,13 @@ from comptroller.wire.openai_surface import (
     JsonRequest,
     OpenAISurface,
     encoded,
+    field_names,
     read_body,
-    read_others,
+    read_outside,
 )
 
 DEFAULT_MODEL = "omni-moderation-latest"  # of a request that names none, by OpenAI's API reference
-_PLAIN_FIELDS = frozenset({"model", "input"})
+_FIELDS = field_names("model", "input")
 
 
 class OpenAIModerations(OpenAISurface):
@@ -57,7 +58,7 @@ def _asked(body: Body) -> Asked:
     given = request.get("input")
     if given is None:
         raise expected(request, "input", "a text, or an array of texts or parts")
-    outside = read_others(request, _PLAIN_FIELDS, {}, contents)
+    outside = read_outside(request, _FIELDS, contents)
     if not isinstance(given, str):
         contents.read_unknown(given)
     return Asked(

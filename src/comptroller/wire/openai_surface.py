@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 import msgspec
 
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.refusal import Refusal
-from comptroller.wire.body import read_object, shown
+from comptroller.wire.body import read_object
 from comptroller.wire.checks import Invalid
 from comptroller.wire.done_stream import DoneStream
-from comptroller.wire.head import JSON
+from comptroller.wire.field_names import FieldNames
+from comptroller.wire.head import JSON, PLAIN, Head
 from comptroller.wire.openai_chat.contents import Contents
 from comptroller.wire.openai_chat.dialect import REQUEST_HEADERS, RESPONSE_HEADERS
 from comptroller.wire.openai_chat.fields import SERVER_SIDE
 from comptroller.wire.openai_chat.refusals import refusal_body, refusal_event
 from comptroller.wire.openai_chat.stream import StreamMeter
-
-CASE = "Write it in lower case: some servers read other spellings as the same field, and others do not."
 
 _TOP_LEVEL = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ENCODER = msgspec.json.Encoder()
@@ -49,6 +48,20 @@ class OpenAISurface:
     response_headers = RESPONSE_HEADERS
     request_id_header: bytes | None = None
     path = ""
+
+    def read_request(self, body: bytes, head: Head = PLAIN) -> AskedRequest | Refusal:
+        """Read and check a body; `request_invalid` names the field and what was expected there."""
+        read = read_body(body)
+        if isinstance(read, Refusal):
+            return read
+        try:
+            return JsonRequest(self.asked(read), read.fields)
+        except Invalid as wrong:
+            return wrong.refusal
+
+    def asked(self, body: Body) -> Asked:
+        """What bounds the cost of a request. Raises Invalid."""
+        raise NotImplementedError
 
     def upstream_path(self, request: AskedRequest, model: str | None) -> str:
         """One path for every request."""
@@ -111,25 +124,16 @@ def read_body(body: bytes) -> Body | Refusal:
     return request if isinstance(request, Refusal) else Body(request, _TOP_LEVEL.decode(body), len(body))
 
 
-def read_others(
-    request: Mapping[str, object],
-    plain: Collection[str],
-    other_names: Mapping[str, str],
-    contents: Contents,
-) -> Outside:
-    """Check the names of all fields but the `plain` ones, and look into those that nobody here knows.
+def field_names(*plain: str, other_names: Mapping[str, str] | None = None) -> FieldNames:
+    """The fields of a surface. The switches of resellers and of other servers are those of chat completions."""
+    return FieldNames(frozenset(plain), SERVER_SIDE, other_names or {})
 
-    `other_names`: names by which some servers take a field that must bind. Raises Invalid.
-    """
-    known = {*plain, *other_names, *SERVER_SIDE}
-    switches = [SERVER_SIDE[name] for name in request if name in SERVER_SIDE and request[name] not in (None, False, [])]
-    for name, value in request.items():
-        if name in other_names and value is not None:
-            usual = other_names[name]
-            raise Invalid(f"`{name}` is another name of `{usual}`, which must bind.", name, f"Send `{usual}`.")
-        if name not in known and name.casefold() in known:
-            raise Invalid(f"The field {shown(name)} is not written as the API writes it.", name[:64], CASE)
-        if name not in known:
-            contents.read_unknown(value)
+
+def read_outside(request: Mapping[str, object], names: FieldNames, contents: Contents) -> Outside:
+    """Check the names of all fields, and look into those that nobody here knows. Raises Invalid."""
+    switches = names.switches(request, contents.read_unknown)
+    if contents.files:
+        named = contents.files[0].kind.replace("_", " ")
+        raise Invalid(f"The request names a {named} by its id, and this route uses nothing stored.", "file_id")
     fees = tuple(dict.fromkeys(switch.words for switch in switches if switch.fees))
     return Outside(tuple(dict.fromkeys((*contents.unbounded, *(switch.words for switch in switches)))), fees)

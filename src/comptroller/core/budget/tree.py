@@ -182,8 +182,19 @@ class BudgetTree:
         if hold_id in self._holds:
             raise SettledTwiceError(f"hold {hold_id} is already open")
         short = draw.binding(amounts)
-        if short is not None:
-            return short
+        return short if short is not None else self._take(hold_id, draw, amounts)
+
+    def put_back(self, hold_id: str, facts: Facts, keys: Container[WindowKey], amounts: Amounts, now_ns: int) -> Hold:
+        """After a start, take a hold that was taken before it: on those of these rows of the ledger that are current.
+
+        Whatever is left there: its money is spent already, or will be. Raises SettledTwiceError if it is open.
+        """
+        if hold_id in self._holds:
+            raise SettledTwiceError(f"hold {hold_id} is already open")
+        draw = self.drawn_by(facts, now_ns)
+        return self._take(hold_id, draw.only(keys), amounts)
+
+    def _take(self, hold_id: str, draw: Draw, amounts: Amounts) -> Hold:
         hold = self._holds[hold_id] = Hold(hold_id, amounts, draw)
         for windows, amount in zip(draw.by_unit, astuple(amounts), strict=True):
             for window in windows:

@@ -65,7 +65,8 @@ class Prefixes:
         """The provider has billed so many tokens for this prompt."""
         if not is_believed(input_tokens, prompt.body_bytes):
             return
-        known = self._sessions[session] if session in self._sessions else OrderedDict()
+        fresh: OrderedDict[_Key, _Counted] = OrderedDict()
+        known = self._sessions.get(session, fresh)
         if known is None:
             return
         self._put(session, known)

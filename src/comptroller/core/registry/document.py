@@ -112,6 +112,7 @@ _MODEL = (
     Field("min_output_tokens", fields.count(0)),
     Field("output_limit_field", _named(OutputLimitField)),
     Field("visible_output", fields.flag, False),
+    Field("max_tool_calls", fields.count(1, 1_000)),
     Field("upstream_model", fields.by_provider),
 )
 _PRICE = (

@@ -147,14 +147,14 @@ def upstream_name(raw: object) -> str:
     return word
 
 
-def count(least: int) -> Reader:
-    """A whole number of tokens."""
+def count(least: int, most: int = MOST_TOKENS) -> Reader:
+    """A whole number, of tokens if nothing else is said."""
 
     def read(raw: object) -> int:
         if isinstance(raw, bool) or not isinstance(raw, int):
             raise Fault(f"This must be a whole number, not {name_of(raw)}.")
-        if not least <= raw <= MOST_TOKENS:
-            raise Fault(f"{raw} is not between {least} and {MOST_TOKENS:_}.")
+        if not least <= raw <= most:
+            raise Fault(f"{raw} is not between {least} and {most:_}.")
         return raw
 
     return read

@@ -35,6 +35,7 @@ class Model(msgspec.Struct, frozen=True):
     output_limit_field: OutputLimitField | None = None  # None: as the provider says
     visible_output: bool = False  # every billed output token is seen as it comes
     disabled: bool = False
+    max_tool_calls: int | None = None  # of the provider's own tools in one call, where the request can limit them
     upstream_model: Mapping[str, str] = msgspec.field(
         default_factory=dict[str, str]
     )  # by provider, where it has another

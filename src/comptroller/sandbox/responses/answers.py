@@ -86,7 +86,7 @@ class ResponsesWriter:
     def closing(self) -> bytes:
         """The end of every item, and of the response with all of its usage; once more for a usage too many."""
         events = self._stop_thinking() + self._stop_writing()
-        kind = "response.incomplete" if self._status == "incomplete" else "response.completed"
+        kind = "response.incomplete" if self.status == "incomplete" else "response.completed"
         for _ in range(max(1, self._usages)):
             events += self._event(kind, response=msgspec.Raw(self._finished(1)))
         return events
@@ -97,8 +97,13 @@ class ResponsesWriter:
         failed = self._response("failed", []) | {"error": said}
         return self._event("error", **said, param=None) + self._event("response.failed", response=failed)
 
+    def standing(self, status: str, error: Refusal | None) -> bytes:
+        """The response before it is done, or one that never will be."""
+        said = None if error is None else {"code": error.code or error.type, "message": error.message}
+        return msgspec.json.encode(self._response(status, []) | {"error": said})
+
     @property
-    def _status(self) -> str:
+    def status(self) -> str:
         return "incomplete" if self._choice.finish_reason == "length" else "completed"
 
     @property
@@ -109,8 +114,8 @@ class ResponsesWriter:
     def _finished(self, usages: int) -> bytes:
         output = [self._thought()] if self._choice.reasoning_tokens else []
         if self._choice.tokens or self._choice.tool_call is not None:
-            output.append(self._written(self._status))
-        response = self._response(self._status, output)
+            output.append(self._written(self.status))
+        response = self._response(self.status, output)
         del response["usage"]
         usage = msgspec.json.encode(usage_of(self._line) if self._usages else None)
         return msgspec.json.encode(response)[:-1] + (b',"usage":' + usage) * usages + b"}"
@@ -122,7 +127,7 @@ class ResponsesWriter:
             "object": "response",
             "created_at": self._created_at,
             "status": status,
-            "background": False,
+            "background": bool(self._request.background),
             "error": None,
             "incomplete_details": details,
             "instructions": self._request.instructions,
@@ -191,7 +196,7 @@ class ResponsesWriter:
         else:
             events = self._said("response.output_text.done", content_index=0, text=text, logprobs=[])
             events += self._said("response.content_part.done", content_index=0, part=self._part(text))
-        item = self._written(self._status)
+        item = self._written(self.status)
         return begin + events + self._event("response.output_item.done", output_index=self._index, item=item)
 
     def _said(self, kind: str, **fields: object) -> bytes:

@@ -89,6 +89,7 @@ class ResponsesRequest(msgspec.Struct):
     include: list[str] | None = None
     previous_response_id: str | None = None
     store: bool | None = None
+    background: bool | None = None
     sandbox: Control | None = None
 
     @property
@@ -164,6 +165,8 @@ def _check_options(request: ResponsesRequest, model: Model) -> None:
     if limit is not None and limit > model.max_output_tokens:
         message = f"max_output_tokens is too large: this model makes at most {model.max_output_tokens} tokens."
         raise invalid(message, param="max_output_tokens", code="invalid_value")
+    if request.background and request.store is False:
+        raise invalid("Background mode requires 'store' to be true.", param="background")
     if request.service_tier not in (None, "auto", *TIERS):
         message = f"Invalid value. Supported values are: auto, {', '.join(TIERS)}."
         raise invalid(message, param="service_tier", code="invalid_value")

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import msgspec
 
 from comptroller.sandbox.prompt import Segment
 from comptroller.sandbox.responses.request import Read
+from comptroller.sandbox.wire import Exchange
+
+
+class Work(Protocol):
+    """The making of a response in the background (background.py)."""
+
+    def whole(self) -> bytes: ...
+    def cancel(self) -> None: ...
+    async def follow(self, exchange: Exchange, after: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +30,8 @@ class Entry:
     """What a further request goes on with."""
     items: tuple[object, ...]
     """Its input."""
+    work: Work | None = None
+    """Who makes it, in the background."""
 
 
 class Stored:
@@ -28,6 +40,11 @@ class Stored:
     def __init__(self, most: int = 1_000) -> None:
         self._most = most
         self._entries: dict[tuple[str, str], Entry] = {}
+
+    def work_on(self, key: str, name: str, work: Work) -> None:
+        """What is stored under a name is still being made."""
+        entry = self._entries[key, name]
+        self._entries[key, name] = replace(entry, whole=work.whole, work=work)
 
     def keep(self, key: str, name: str, entry: Entry) -> None:
         """Store it; the oldest makes room."""

@@ -9,21 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import msgspec
-
 from comptroller.wire.body import is_array, is_object
-
-
-class ServerSide(msgspec.Struct, frozen=True):
-    """One switch. `fees`: it is billed beside tokens, at another model's price, or in rounds that nothing limits."""
-
-    words: str
-    who: str
-    fees: bool
-
+from comptroller.wire.checks import Invalid
+from comptroller.wire.field_names import FieldNames, ServerSide
 
 COMPACTION = "a compaction"
-STORED = "a stored conversation"
 _OTHER_MODEL = "another model than the one named"
 
 SERVER_SIDE: Mapping[str, ServerSide] = {
@@ -54,7 +44,7 @@ OTHER_NAMES: Mapping[str, str] = {
 MORE_ANSWERS = frozenset({"n", "best_of", "n_cmpl"})
 
 # Fields that request.py reads itself, and those that hold text, numbers or switches and never lead out of the body.
-PLAIN_FIELDS = frozenset(
+_PLAIN = frozenset(
     {
         *("model", "messages", "system", "stream", "max_tokens", "thinking", "tools", "cache_control"),
         *("service_tier", "speed", "inference_geo", "context_management", "thread", "billing_policy"),
@@ -62,7 +52,7 @@ PLAIN_FIELDS = frozenset(
         *("output_format", "diagnostics", "fallback_credit_token"),
     }
 )
-KNOWN_FIELDS = PLAIN_FIELDS | SERVER_SIDE.keys() | OTHER_NAMES.keys() | MORE_ANSWERS
+FIELDS = FieldNames(_PLAIN, SERVER_SIDE, OTHER_NAMES, MORE_ANSWERS)
 
 
 def compacts(context_management: object) -> bool:
@@ -82,11 +72,11 @@ def continues(thread: object) -> bool:
     return thread is not None and thread != {"type": "create"}
 
 
-def bills_another(billing_policy: object) -> bool:
-    """Whether the request chooses whose account pays, which the gateway alone does."""
-    if billing_policy is None:
-        return False
-    return not is_object(billing_policy) or billing_policy.get("bill_to") not in (None, "self")
+def check_who_pays(request: Mapping[str, object]) -> None:
+    """Raise Invalid for a request that chooses whose account pays, which the gateway alone does."""
+    policy = request.get("billing_policy")
+    if policy is not None and (not is_object(policy) or policy.get("bill_to") not in (None, "self")):
+        raise Invalid("`billing_policy` may only bill `self`: the gateway alone selects accounts.", "billing_policy")
 
 
 def _only_clears(kind: object) -> bool:

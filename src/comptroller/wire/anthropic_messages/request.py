@@ -5,8 +5,6 @@ Field meanings: the Anthropic API reference; the anthropic SDK's types, stable a
 
 from __future__ import annotations
 
-from typing import cast
-
 import msgspec
 
 from comptroller.core.pricing.estimate import Asked
@@ -14,20 +12,14 @@ from comptroller.core.refusal import Refusal
 from comptroller.wire.anthropic_messages.contents import Contents
 from comptroller.wire.anthropic_messages.fields import (
     COMPACTION,
-    KNOWN_FIELDS,
-    MORE_ANSWERS,
-    OTHER_NAMES,
-    PLAIN_FIELDS,
-    SERVER_SIDE,
-    STORED,
-    ServerSide,
-    bills_another,
+    FIELDS,
+    check_who_pays,
     compacts,
-    continues,
 )
+from comptroller.wire.anthropic_messages.stored import refused_use, stored_use
 from comptroller.wire.anthropic_messages.tiers import asked_tier, possible_tiers
 from comptroller.wire.anthropic_messages.tool_kinds import read_tools
-from comptroller.wire.body import is_array, is_object, json_name, read_object, shown
+from comptroller.wire.body import is_array, is_object, read_object, shown
 from comptroller.wire.checks import (
     Invalid,
     array,
@@ -36,9 +28,11 @@ from comptroller.wire.checks import (
     hides_output,
     is_whole_number,
     model_name,
+    objects,
     punctuation,
     word,
 )
+from comptroller.wire.field_names import CASE
 from comptroller.wire.head import PLAIN, Head
 from comptroller.wire.prompt import with_prompt
 
@@ -48,8 +42,7 @@ _TOP_LEVEL = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ENCODER = msgspec.json.Encoder()
 _RENDERED_AS_JSON = ("tools", "output_config", "output_format")
 # A context that is edited may be edited in another way when there is more of it.
-_COUNTED_ALIKE = PLAIN_FIELDS - {"context_management", "thread"}
-CASE = "Write it in lower case: some servers read other spellings as the same field, and others do not."
+_COUNTED_ALIKE = FIELDS.plain - {"context_management", "thread"}
 
 
 class MessagesRequest(msgspec.Struct, frozen=True, gc=False):
@@ -67,7 +60,7 @@ def read_request(body: bytes, head: Head = PLAIN) -> MessagesRequest | Refusal:
         return request
     fields = _TOP_LEVEL.decode(body)
     try:
-        return _read(request, fields, len(body), head)
+        return refused_use(request) or _read(request, fields, len(body), head)
     except Invalid as wrong:
         return wrong.refusal
 
@@ -98,9 +91,10 @@ def _less_thinking(thinking: msgspec.Raw, output_limit: int, budget: int) -> msg
 
 def _read(request: dict[str, object], fields: dict[str, msgspec.Raw], body_bytes: int, head: Head) -> MessagesRequest:
     contents = Contents()
-    switches = _read_names(request, contents)
+    switches = FIELDS.switches(request, contents.read_unknown)
+    check_who_pays(request)
     _read_system(request, contents)
-    contents.read_messages(_messages(request))
+    contents.read_messages(objects(request, "messages"))
     contents.read_cache_control(request.get("cache_control"))
     tools = [*array(request, "tools"), *contents.defined_tools]
     offered = read_tools(tools, contents)
@@ -111,7 +105,6 @@ def _read(request: dict[str, object], fields: dict[str, msgspec.Raw], body_bytes
     capacity = word(request, "service_tier", "auto")
     speed, geography = word(request, "speed", "standard"), word(request, "inference_geo", "global")
     compaction = (COMPACTION,) if compacts(request.get("context_management")) else ()
-    stored = (STORED,) if continues(request.get("thread")) else ()
     # A server-side tool always counts as billed apart too: each of its rounds reads the whole context again, so the
     # context window does not bound the call (seen in a recording: 494,549 input tokens of a model with 200,000).
     outside = (*(switch.words for switch in switches), *compaction, *offered.server_side)
@@ -127,51 +120,16 @@ def _read(request: dict[str, object], fields: dict[str, msgspec.Raw], body_bytes
         service_tier=asked_tier(capacity, speed, geography),
         possible_tiers=possible_tiers(capacity, speed, geography),
         long_cache_writes=contents.hour_cache,
-        unbounded=tuple(dict.fromkeys((*contents.unbounded, *stored, *outside))),
+        unbounded=tuple(dict.fromkeys((*contents.unbounded, *outside))),
         fees=tuple(dict.fromkeys((*contents.fees, *fees))),
         hides_output=hides_output(request),
+        stored=stored_use(request, contents),
     )  # fmt: skip
     return MessagesRequest(
         asked=with_prompt(asked, "anthropic_messages", fields, _COUNTED_ALIKE, body_bytes, head),
         fields=fields,
         thinking_tokens=_thinking_tokens(request),
     )
-
-
-def _read_names(request: dict[str, object], contents: Contents) -> list[ServerSide]:
-    """Check the names of all fields; returns the switches that are on."""
-    switches: list[ServerSide] = []
-    for name, value in request.items():
-        if name in PLAIN_FIELDS:
-            continue
-        if name in SERVER_SIDE:
-            if value not in (None, False, []):
-                switches.append(SERVER_SIDE[name])
-        elif name in OTHER_NAMES:
-            if value is not None:
-                usual = OTHER_NAMES[name]
-                raise Invalid(f"`{name}` is another name of `{usual}`, which must bind.", name, f"Send `{usual}`.")
-        elif name in MORE_ANSWERS:
-            if value not in (None, 1):
-                raise Invalid(f"`{name}` is not a field of this API, which makes one answer.", name, "Leave it out.")
-        elif name.casefold() in KNOWN_FIELDS:
-            raise Invalid(f"The field {shown(name)} is not written as the API writes it.", name[:64], CASE)
-        else:
-            contents.read_unknown(value)
-    if bills_another(request.get("billing_policy")):
-        raise Invalid("`billing_policy` may only bill `self`: the gateway alone selects accounts.", "billing_policy")
-    return switches
-
-
-def _messages(request: dict[str, object]) -> list[dict[str, object]]:
-    messages = request.get("messages")
-    if not is_array(messages) or not messages:
-        raise expected(request, "messages", "a non-empty array of objects")
-    for position, message in enumerate(messages):
-        if not is_object(message):
-            name = f"messages[{position}]"
-            raise Invalid(f"`{name}` must be an object, and it is a JSON {json_name(message)}.", name)
-    return cast("list[dict[str, object]]", messages)
 
 
 def _read_system(request: dict[str, object], contents: Contents) -> None:

@@ -131,6 +131,11 @@ def read_usage(reported: Any, hour_cache: bool = False) -> Reported | None:
     )
 
 
+def says_zero(reported: Mapping[str, Any]) -> bool:
+    """Whether a report says that nothing was used at all: that is known usage, and no count that is still to come."""
+    return reported.get("input_tokens") == 0 and reported.get("output_tokens") == 0
+
+
 def read_input(reported: Any, hour_cache: bool = False) -> Usage | None:
     """The input side of the report at the head of a stream, whose output has only begun; None if it has none.
 

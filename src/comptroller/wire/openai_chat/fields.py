@@ -9,16 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import msgspec
-
-
-class ServerSide(msgspec.Struct, frozen=True):
-    """One switch. `fees`: it is billed beside tokens, or at the price of a model that we do not know."""
-
-    words: str
-    who: str
-    fees: bool
-
+from comptroller.wire.field_names import FieldNames, ServerSide
 
 SEARCH = "web search"
 _STORED = "a stored conversation"
@@ -65,7 +56,7 @@ OTHER_NAMES: Mapping[str, str] = {
 }
 
 # Fields that request.py reads itself, and those that hold text, numbers or switches and never lead out of the body.
-PLAIN_FIELDS = frozenset(
+_PLAIN = frozenset(
     {
         *("model", "messages", "stream", "stream_options", "n", "max_tokens", "max_completion_tokens"),
         *("service_tier", "tools", "prediction", "modalities", "audio", "cache_control"),
@@ -75,7 +66,7 @@ PLAIN_FIELDS = frozenset(
         *("store", "temperature", "tool_choice", "top_logprobs", "top_p", "user", "verbosity"),
     }
 )
-KNOWN_FIELDS = PLAIN_FIELDS | SERVER_SIDE.keys() | OTHER_NAMES.keys()
+FIELDS = FieldNames(_PLAIN, SERVER_SIDE, OTHER_NAMES)
 
 
 def searches(model: str) -> bool:

@@ -5,36 +5,31 @@ Field meanings: the OpenAI API reference; the openai SDK's types; what compatibl
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import Literal
 
 import msgspec
 
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.pricing.rates import DEFAULT_TIER
 from comptroller.core.refusal import Refusal
-from comptroller.wire.body import is_array, is_object, json_name, read_object, shown
+from comptroller.core.work.stored import uses
+from comptroller.wire.body import is_object, read_object, shown
 from comptroller.wire.checks import (
     Invalid,
     array,
     boolean,
     expected,
     hides_output,
-    is_whole_number,
     model_name,
+    objects,
     punctuation,
+    whole_number,
     word,
 )
+from comptroller.wire.field_names import CASE
 from comptroller.wire.head import PLAIN, Head
-from comptroller.wire.openai_chat.contents import Contents, read_tools
-from comptroller.wire.openai_chat.fields import (
-    KNOWN_FIELDS,
-    OTHER_NAMES,
-    PLAIN_FIELDS,
-    SEARCH,
-    SERVER_SIDE,
-    ServerSide,
-    searches,
-)
+from comptroller.wire.openai_chat.contents import Contents, names_in, read_tools
+from comptroller.wire.openai_chat.fields import FIELDS, SEARCH, searches
 from comptroller.wire.prompt import with_prompt
 
 LimitField = Literal["max_completion_tokens", "max_tokens"]
@@ -50,7 +45,6 @@ _LIMIT_FIELDS = ("max_completion_tokens", "max_tokens")
 _RENDERED_AS_JSON = ("tools", "functions")
 # Plain fields that bound something and that few requests have: without any of them there is nothing more to read.
 _RARE = frozenset({*_RENDERED_AS_JSON, "service_tier", "modalities", "audio", "n", "prediction", "stream_options"})
-_CASE = "Write it in lower case: some servers read other spellings as the same field, and others do not."
 
 
 class ChatRequest(msgspec.Struct, frozen=True, gc=False):
@@ -70,7 +64,7 @@ def read_request(body: bytes, head: Head = PLAIN) -> ChatRequest | Refusal:
         asked = _asked(request, fields, len(body))
     except Invalid as wrong:
         return wrong.refusal
-    asked = with_prompt(asked, "openai_chat", fields, PLAIN_FIELDS, len(body), head)
+    asked = with_prompt(asked, "openai_chat", fields, FIELDS.plain, len(body), head)
     return ChatRequest(asked=asked, fields=fields)
 
 
@@ -96,10 +90,12 @@ def with_usage(options: msgspec.Raw | None) -> msgspec.Raw:
 
 def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], body_bytes: int) -> Asked:
     contents = Contents()
-    switches = _read_names(request, contents)
-    contents.read_messages(_messages(request))
+    switches = FIELDS.switches(request, contents.read_unknown)
+    if switches:
+        contents.files += names_in({name: value for name, value in request.items() if name not in FIELDS.plain})
+    contents.read_messages(objects(request, "messages"))
     if contents.misspelt is not None:
-        raise Invalid(f"The key {shown(contents.misspelt)} is not written as the API writes it.", "messages", _CASE)
+        raise Invalid(f"The key {shown(contents.misspelt)} is not written as the API writes it.", "messages", CASE)
     stream, model = boolean(request, "stream"), model_name(request)
     contents.read_cache_marks(request)
     limit, text_tokens = _output_limit(request), body_bytes - contents.image_bytes
@@ -107,6 +103,7 @@ def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], body_byte
         return Asked(
             model, stream, text_tokens, contents.images, 1, limit, audio_input=contents.audio,
             long_cache_writes=contents.long_cache, unbounded=contents.unbounded, hides_output=hides_output(request),
+            stored=uses(contents.files, "messages"),
         )  # fmt: skip
     tier, modalities = word(request, "service_tier", "auto"), _modalities(request)
     beside = (*((SEARCH,) if searches(model) else ()), *_tools(request, contents))
@@ -119,7 +116,7 @@ def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], body_byte
         stream=stream,
         text_tokens=text_tokens + sum(map(punctuation, map(fields.get, _RENDERED_AS_JSON))),
         images=contents.images,
-        choices=_whole_number(request, "n", MOST_CHOICES) or 1,
+        choices=whole_number(request, "n", most=MOST_CHOICES) or 1,
         output_limit=limit,
         extra_output_tokens=_prediction(request),
         audio_input=contents.audio,
@@ -131,40 +128,8 @@ def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], body_byte
         fees=tuple(dict.fromkeys(fees)),
         usage_asked=usage_asked(request, stream),
         hides_output=hides_output(request),
+        stored=uses(contents.files, "messages"),
     )
-
-
-def _read_names(request: dict[str, object], contents: Contents) -> list[ServerSide]:
-    """Check the names of all fields; returns the switches that are on."""
-    switches: list[ServerSide] = []
-    if request.keys() <= PLAIN_FIELDS:
-        return switches
-    for name, value in request.items():
-        if name in PLAIN_FIELDS:
-            continue
-        if name in SERVER_SIDE:
-            if value is not None and value is not False and value != []:
-                switches.append(SERVER_SIDE[name])
-        elif name in OTHER_NAMES:
-            if value is not None:
-                usual = OTHER_NAMES[name]
-                raise Invalid(f"`{name}` is another name of `{usual}`, which must bind.", name, f"Send `{usual}`.")
-        elif name.casefold() in KNOWN_FIELDS:
-            raise Invalid(f"The field {shown(name)} is not written as the API writes it.", name[:64], _CASE)
-        else:
-            contents.read_unknown(value)
-    return switches
-
-
-def _messages(request: dict[str, object]) -> list[dict[str, object]]:
-    messages = request.get("messages")
-    if not is_array(messages) or not messages:
-        raise expected(request, "messages", "a non-empty array of objects")
-    for position, message in enumerate(messages):
-        if not is_object(message):
-            name = f"messages[{position}]"
-            raise Invalid(f"`{name}` must be an object, and it is a JSON {json_name(message)}.", name)
-    return cast("list[dict[str, object]]", messages)
 
 
 def _tools(request: dict[str, object], contents: Contents) -> tuple[str, ...]:
@@ -175,17 +140,8 @@ def _tools(request: dict[str, object], contents: Contents) -> tuple[str, ...]:
 
 
 def _output_limit(request: dict[str, object]) -> int | None:
-    limits = [limit for name in _LIMIT_FIELDS if (limit := _whole_number(request, name, None)) is not None]
+    limits = [limit for name in _LIMIT_FIELDS if (limit := whole_number(request, name)) is not None]
     return min(limits) if limits else None
-
-
-def _whole_number(request: dict[str, object], name: str, most: int | None) -> int | None:
-    value = request.get(name)
-    if value is None:
-        return None
-    if not is_whole_number(value, 1) or (most is not None and value > most):
-        raise expected(request, name, "a whole number from 1" + (f" to {most}" if most is not None else " on"))
-    return value
 
 
 def _modalities(request: dict[str, object]) -> list[object]:
@@ -206,7 +162,7 @@ def usage_asked(request: dict[str, object], stream: bool) -> bool:
         raise Invalid("`stream_options` is only allowed when `stream` is true.", "stream_options")
     for name in options:
         if name != "include_usage" and name.casefold() == "include_usage":
-            raise Invalid(f"The key {shown(name)} is not written as the API writes it.", "stream_options", _CASE)
+            raise Invalid(f"The key {shown(name)} is not written as the API writes it.", "stream_options", CASE)
     asked = options.get("include_usage")
     if asked is not None and not isinstance(asked, bool):
         raise Invalid("`stream_options.include_usage` must be true or false.", "stream_options.include_usage")

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from comptroller.core.pricing.usage import Usage
+from comptroller.wire.body import is_object
 from comptroller.wire.reported import Count
 
 
@@ -79,8 +80,8 @@ def read_usage(reported: Any, service_tier: str | None, long_cache: bool = False
 
 def tells_writes(reported: Any) -> bool:
     """Whether a report says how much was written to the cache, though it be nothing."""
-    details = reported.get("prompt_tokens_details") if reported.__class__ is dict else None
-    return details.__class__ is dict and details.get("cache_write_tokens") is not None
+    details = reported.get("prompt_tokens_details") if is_object(reported) else None
+    return is_object(details) and details.get("cache_write_tokens") is not None
 
 
 def _cached_media(audio: int, images: int, cached: int, over: int) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from comptroller.wire.openai_responses.answer import Answer as Answer
 from comptroller.wire.openai_responses.answer import read_answer as read_answer
+from comptroller.wire.openai_responses.background import BackgroundResponses as BackgroundResponses
 from comptroller.wire.openai_responses.dialect import OpenAIResponses as OpenAIResponses
 from comptroller.wire.openai_responses.request import ResponsesRequest as ResponsesRequest
 from comptroller.wire.openai_responses.request import read_request as read_request

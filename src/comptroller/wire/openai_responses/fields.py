@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from comptroller.wire.body import is_array, is_object
+from comptroller.wire.field_names import FieldNames, ServerSide
 from comptroller.wire.openai_chat.fields import SERVER_SIDE as RESELLERS
-from comptroller.wire.openai_chat.fields import ServerSide
 
 COMPACTION = "a compaction"
 PRO = "reasoning in another mode than the standard one"
@@ -38,7 +38,7 @@ OTHER_NAMES: Mapping[str, str] = {
 MORE_ANSWERS = frozenset({"n", "best_of", "n_cmpl"})
 
 # Fields that request.py reads itself, and those that hold text, numbers or switches and never lead out of the body.
-PLAIN_FIELDS = frozenset(
+_PLAIN = frozenset(
     {
         *("model", "input", "instructions", "stream", "max_output_tokens", "max_tool_calls", "tools", "service_tier"),
         *("background", "context_management", "reasoning", "prompt_cache_options", *STORED),
@@ -47,7 +47,7 @@ PLAIN_FIELDS = frozenset(
         *("stream_options", "temperature", "text", "tool_choice", "top_logprobs", "top_p", "truncation", "user"),
     }
 )
-KNOWN_FIELDS = PLAIN_FIELDS | SERVER_SIDE.keys() | OTHER_NAMES.keys() | MORE_ANSWERS
+FIELDS = FieldNames(_PLAIN, SERVER_SIDE, OTHER_NAMES, MORE_ANSWERS)
 
 
 def compacts(context_management: object) -> bool:

@@ -17,23 +17,14 @@ from comptroller.wire.checks import (
     boolean,
     expected,
     hides_output,
-    is_whole_number,
     model_name,
     punctuation,
+    whole_number,
     word,
 )
-from comptroller.wire.openai_chat.fields import SEARCH, ServerSide, searches
-from comptroller.wire.openai_responses.fields import (
-    COMPACTION,
-    KNOWN_FIELDS,
-    MORE_ANSWERS,
-    OTHER_NAMES,
-    PLAIN_FIELDS,
-    PRO,
-    SERVER_SIDE,
-    compacts,
-    is_pro,
-)
+from comptroller.wire.field_names import CASE
+from comptroller.wire.openai_chat.fields import SEARCH, searches
+from comptroller.wire.openai_responses.fields import COMPACTION, FIELDS, PRO, compacts, is_pro
 from comptroller.wire.openai_responses.items import Items
 from comptroller.wire.openai_responses.stored import refused_use, stored_use
 from comptroller.wire.openai_responses.tool_kinds import MOST_TOOL_CALLS, Offered, read_tools
@@ -44,7 +35,6 @@ _FAST = frozenset({"fast", "priority", DEFAULT_TIER})
 _TOP_LEVEL = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ENCODER = msgspec.json.Encoder()
 _RENDERED_AS_JSON = ("tools", "text")
-_CASE = "Write it in lower case: some servers read other spellings as the same field, and others do not."
 
 
 class ResponsesRequest(msgspec.Struct, frozen=True, gc=False):
@@ -52,6 +42,19 @@ class ResponsesRequest(msgspec.Struct, frozen=True, gc=False):
 
     asked: Asked
     fields: dict[str, msgspec.Raw]
+
+    def with_tool_calls(self, most: int) -> ResponsesRequest:
+        """The same with no more calls of the provider's own tools than this; the smaller limit counts.
+
+        `most` is at most MOST_TOOL_CALLS. The limit is about tools that run at the provider, and not about functions of
+        the caller.
+        """
+        said = self.fields.get("max_tool_calls")
+        asked = None if said is None else msgspec.json.decode(said, type=int | None)
+        if asked and asked <= most:
+            return self
+        limited = read_request(_ENCODER.encode({**self.fields, "max_tool_calls": most}))
+        return limited if isinstance(limited, ResponsesRequest) else self
 
 
 def read_request(body: bytes) -> ResponsesRequest | Refusal:
@@ -68,7 +71,7 @@ def read_request(body: bytes) -> ResponsesRequest | Refusal:
         asked = _asked(request, fields, items, len(body))
     except Invalid as wrong:
         return wrong.refusal
-    return refused_use(request, items) or ResponsesRequest(asked=asked, fields=fields)
+    return refused_use(request) or ResponsesRequest(asked=asked, fields=fields)
 
 
 def rewrite(request: ResponsesRequest, *, output_limit: int, model: str | None = None) -> bytes:
@@ -84,13 +87,13 @@ def rewrite(request: ResponsesRequest, *, output_limit: int, model: str | None =
 
 
 def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], items: Items, body_bytes: int) -> Asked:
-    switches = _read_names(request, items)
+    switches = FIELDS.switches(request, items.read_unknown)
     model = model_name(request)
     _read_input(request, items)
     items.read_cache_marks(request)
     offered = _tools(request, items)
     if items.misspelt is not None:
-        raise Invalid(f"The key {shown(items.misspelt)} is not written as the API writes it.", "input", _CASE)
+        raise Invalid(f"The key {shown(items.misspelt)} is not written as the API writes it.", "input", CASE)
     tier, calls = word(request, "service_tier", "auto"), _most_calls(request)
     limited = offered.limited if calls else tuple(f"{each} without `max_tool_calls`" for each in offered.limited)
     beside = (*_beside(request, items, model), *offered.unlimited, *(() if calls else limited))
@@ -102,7 +105,7 @@ def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], items: It
         text_tokens=body_bytes - items.image_bytes + offered.tokens
         + sum(punctuation(fields.get(name)) for name in _RENDERED_AS_JSON),
         images=items.images,
-        output_limit=_whole_number(request, "max_output_tokens", 1),
+        output_limit=whole_number(request, "max_output_tokens"),
         audio_input=items.audio,
         service_tier=tier,
         possible_tiers=_FAST if tier == "fast" else None,
@@ -112,9 +115,11 @@ def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], items: It
         web_searches=calls if offered.web_search else 0,
         file_searches=calls if offered.file_search else 0,
         rounds=1 + calls if offered.limited else 1,
-        stored=stored_use(request),
+        stored=stored_use(request, items),
         shortened=request.get("truncation") not in (None, "disabled"),
         hides_output=hides_output(request),
+        deferred=boolean(request, "background"),
+        searching=bool(offered.limited),
     )  # fmt: skip
 
 
@@ -126,31 +131,6 @@ def _beside(request: dict[str, object], items: Items, model: str) -> tuple[str, 
         *((COMPACTION,) if compaction else ()),
         *((PRO,) if is_pro(request.get("reasoning")) else ()),
     )
-
-
-def _read_names(request: dict[str, object], items: Items) -> list[ServerSide]:
-    """Check the names of all fields; returns the switches that are on."""
-    switches: list[ServerSide] = []
-    if request.keys() <= PLAIN_FIELDS:
-        return switches
-    for name, value in request.items():
-        if name in PLAIN_FIELDS:
-            continue
-        if name in SERVER_SIDE:
-            if value not in (None, False, []):
-                switches.append(SERVER_SIDE[name])
-        elif name in OTHER_NAMES:
-            if value is not None:
-                usual = OTHER_NAMES[name]
-                raise Invalid(f"`{name}` is another name of `{usual}`, which must bind.", name, f"Send `{usual}`.")
-        elif name in MORE_ANSWERS:
-            if value not in (None, 1):
-                raise Invalid(f"`{name}` is not a field of this API, which makes one answer.", name, "Leave it out.")
-        elif name.casefold() in KNOWN_FIELDS:
-            raise Invalid(f"The field {shown(name)} is not written as the API writes it.", name[:64], _CASE)
-        else:
-            items.read_unknown(value)
-    return switches
 
 
 def _read_input(request: dict[str, object], items: Items) -> None:
@@ -174,14 +154,5 @@ def _tools(request: dict[str, object], items: Items) -> Offered:
 
 def _most_calls(request: dict[str, object]) -> int:
     """How often the provider's tools may be called at most; 0 where nothing that could be held bounds it."""
-    calls = _whole_number(request, "max_tool_calls", 0) or 0
+    calls = whole_number(request, "max_tool_calls", 0) or 0
     return calls if calls <= MOST_TOOL_CALLS else 0
-
-
-def _whole_number(request: dict[str, object], name: str, least: int) -> int | None:
-    value = request.get(name)
-    if value is None:
-        return None
-    if not is_whole_number(value, least):
-        raise expected(request, name, f"a whole number from {least} on")
-    return value

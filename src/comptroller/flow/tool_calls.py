@@ -1,0 +1,29 @@
+"""How often the provider's own tools may be called in one call: a bound that the registry sets on a model.
+
+What it bounds is held as if the request had said so; the dialect writes it into the body, so that it binds.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from comptroller.core.refusal import Refusal
+from comptroller.core.registry.registry import Registry
+from comptroller.flow.dialect import DialectRequest
+
+
+@runtime_checkable
+class Searching(DialectRequest, Protocol):
+    """A request of a dialect that has a field for such a limit."""
+
+    def with_tool_calls(self, most: int) -> DialectRequest: ...
+
+
+def limited(registry: Registry, request: DialectRequest | Refusal) -> DialectRequest | Refusal:
+    """The request with the limit of its model's entry, if it offers tools that one would bound."""
+    if isinstance(request, Refusal) or not request.asked.searching or not isinstance(request, Searching):
+        return request
+    model = registry.model(request.asked.model)
+    if model is None or model.max_tool_calls is None:
+        return request
+    return request.with_tool_calls(model.max_tool_calls)

@@ -1,0 +1,161 @@
+"""Responses in the background: held until the gateway's own poller has seen their end, whatever happens meanwhile."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from tests.end_to_end.caller import Row, budget_of, eventually, mint, nanos, row_of
+from tests.harness.configuration import budget, process, registry
+from tests.harness.gateway import GatewayProcess
+from tests.sandbox.process import SandboxProcess, charged
+
+pytestmark = pytest.mark.processes
+
+MODEL = "sandbox-large"
+ASK = "Tell me about holds."
+NEVER = {"sandbox": {"first_byte_delay_s": 3_600}}
+SOON = {"sandbox": {"first_byte_delay_s": 1}}
+FILES = registry([budget("all", "100.00 USD")])
+
+
+@pytest.fixture(scope="module")
+def gateway(sandbox_process: SandboxProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    with GatewayProcess(tmp_path_factory.mktemp("background"), process(sandbox_process.url), FILES) as gateway:
+        yield gateway
+        assert "Traceback" not in gateway.log()
+
+
+Connect = Callable[[GatewayProcess], openai.OpenAI]
+
+
+@pytest.fixture
+def connect() -> Iterator[Connect]:
+    """Clients of a gateway, each with a session of its own; all are closed in the end."""
+    with ExitStack() as clients:
+
+        def connect(gateway: GatewayProcess) -> openai.OpenAI:
+            key = mint(gateway)["credential"]
+            return clients.enter_context(openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=key, max_retries=0))
+
+        yield connect
+
+
+def begin(client: openai.OpenAI, body: Row | None = None, **given: Any) -> tuple[Any, str]:
+    """A response in the background, and the call that it was begun by."""
+    fields = {"model": MODEL, "input": ASK, "background": True, "extra_body": body or {}} | given
+    raw = client.responses.with_raw_response.create(**fields)
+    assert "x-comptroller-charge-usd" not in raw.headers
+    return raw.parse(), raw.headers["x-comptroller-call-id"]
+
+
+def ended(gateway: GatewayProcess, call_id: str) -> Row:
+    return eventually(lambda: row if (row := row_of(gateway, call_id))["outcome"] != "open" else None)
+
+
+def held(gateway: GatewayProcess) -> int:
+    return nanos(budget_of(gateway, "all")["held"])
+
+
+def test_its_hold_stands_until_its_end_is_seen_and_is_settled_by_its_own_usage(
+    gateway: GatewayProcess, sandbox: SandboxProcess, connect: Connect
+) -> None:
+    client = connect(gateway)
+    before = nanos(budget_of(gateway, "all")["posted"])
+    made, call_id = begin(client, SOON)
+    assert made.status in {"queued", "in_progress"}
+    row = ended(gateway, call_id)
+    assert (row["outcome"], row["presumed"], row["attempts"]) == ("completed", False, 1)
+    lines = [line for line in sandbox.settled() if line["surface"] == "responses"]
+    assert nanos(row["charge_usd"]) == charged(lines) > 0
+    assert nanos(budget_of(gateway, "all")["posted"]) - before == charged(lines)
+    assert held(gateway) == 0
+    assert client.responses.retrieve(made.id).output_text
+    further: Any = client.responses.create(model=MODEL, input="And budgets?", previous_response_id=made.id)
+    assert further.output_text
+
+
+def test_a_caller_who_asks_for_it_and_sees_its_end_has_it_settled(
+    gateway: GatewayProcess, sandbox: SandboxProcess, connect: Connect
+) -> None:
+    client = connect(gateway)
+    made, call_id = begin(client, {"sandbox": {"first_byte_delay_s": 0}})
+    eventually(lambda: client.responses.retrieve(made.id).status == "completed")
+    row = ended(gateway, call_id)
+    assert nanos(row["charge_usd"]) == charged(sandbox.settled())
+
+
+def test_what_the_maker_cancels_stays_held_until_the_provider_says_so_and_cannot_be_deleted_before(
+    gateway: GatewayProcess, sandbox: SandboxProcess, connect: Connect
+) -> None:
+    client = connect(gateway)
+    made, call_id = begin(client, NEVER)
+    row = row_of(gateway, call_id)
+    assert (row["outcome"], row["deferred"]) == ("open", True)
+    assert held(gateway) == nanos(row["held_usd"]) > 0
+    with pytest.raises(openai.ConflictError) as refused:
+        client.responses.delete(made.id)
+    assert refused.value.code == "object_busy"
+    assert client.responses.cancel(made.id).status == "cancelled"
+    row = ended(gateway, call_id)
+    assert (row["outcome"], row["presumed"]) == ("cancelled", True), "the provider does not say what it used"
+    assert nanos(row["charge_usd"]) == nanos(row["held_usd"]) >= charged(sandbox.settled())
+    assert held(gateway) == 0
+    client.responses.delete(made.id)
+
+
+def test_who_is_suspended_has_it_cancelled_at_the_provider(
+    gateway: GatewayProcess, sandbox: SandboxProcess, connect: Connect
+) -> None:
+    client = connect(gateway)
+    _, call_id = begin(client, NEVER)
+    made = gateway.admin("POST", "/stops", {"scope": "identity", "value": "agent/ant", "reason": "a runaway"})
+    assert made["cut_calls"] == 1
+    try:
+        row = ended(gateway, call_id)
+        assert row["outcome"] == "stopped"
+        assert [line["path_query"].rsplit("/", 1)[-1] for line in sandbox.settled()][1:2] == ["cancel"]
+    finally:
+        gateway.admin("POST", "/stops/resume", {"scope": "identity", "value": "agent/ant", "reason": "it is over"})
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("ending", ["killed", "asked"])
+def test_a_gateway_that_dies_goes_on_with_it_at_its_next_start(
+    tmp_path: Path, sandbox: SandboxProcess, connect: Connect, ending: str, stream: bool
+) -> None:
+    with GatewayProcess(tmp_path, process(sandbox.url, drain_s=0.5), FILES) as gateway:
+        client = connect(gateway)
+        lasting, short = {"sandbox": {"first_byte_delay_s": 3_600}}, {"sandbox": {"first_byte_delay_s": 2}}
+        if stream:
+            events: Any = client.responses.create(
+                model=MODEL, input=ASK, background=True, stream=True, extra_body=short
+            )
+            response_id = next(iter(events)).response.id
+        else:
+            response_id = begin(client, short)[0].id
+        other, lasts = begin(client, lasting)
+        before = held(gateway)
+        if ending == "killed":
+            gateway.kill9()
+        else:
+            assert gateway.sigterm() == 0
+        sandbox.wait_for(lambda lines: any(line["state"] == "done" and line["output_tokens"] for line in lines))
+        gateway.start()
+        rows = {row["id"]: row for row in gateway.admin("GET", "/calls?limit=10")}
+        assert (rows.pop(lasts)["outcome"]) == "open"
+        assert held(gateway) <= before
+        (call_id,) = [each for each, row in rows.items() if row["dialect"] == "openai_responses"]
+        row = ended(gateway, call_id)
+        assert (row["outcome"], row["presumed"]) == ("completed", False)
+        (line,) = [line for line in sandbox.requests() if line["surface"] == "responses" and line["output_tokens"]]
+        assert nanos(row["charge_usd"]) == int(line["charge_nanos"])
+        assert held(gateway) == nanos(row_of(gateway, lasts)["held_usd"])
+        assert client.responses.retrieve(response_id).status == "completed", "its maker still is"
+        client.responses.cancel(other.id)
+        ended(gateway, lasts)
+        assert held(gateway) == 0
+        assert not [each for each in gateway.admin("GET", "/findings") if each["code"] == "holds_presumed"]
