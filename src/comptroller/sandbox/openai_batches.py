@@ -27,10 +27,10 @@ from comptroller.sandbox.wire import Headers
 PREFIX = "batch_"
 _PATH = "/batches"
 _EMBEDDINGS = "/v1/embeddings"
-_SURFACES: Mapping[str, Callable[[], Surface]] = {
-    "/v1/chat/completions": ChatSurface,
-    "/v1/completions": CompletionsSurface,
-    "/v1/responses": lambda: ResponsesSurface(Stored()),
+_SURFACES: Mapping[str, Callable[[Files], Surface]] = {
+    "/v1/chat/completions": lambda _: ChatSurface(),
+    "/v1/completions": lambda _: CompletionsSurface(),
+    "/v1/responses": lambda files: ResponsesSurface(Stored(), files),
 }
 
 
@@ -126,7 +126,7 @@ class BatchesSurface:
         body, url = bytes(request.body), request.url
         if url == _EMBEDDINGS:
             return Task(request.custom_id, 0.0, lambda line: _embedded(body, line))
-        surface = _SURFACES[url]()
+        surface = _SURFACES[url](self._files)
 
         def make(line: Line) -> bytes:
             return make_whole(surface, surface.read({}, body), line, self._cache, self._usual)
