@@ -6,16 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from comptroller.sandbox.bill import Line
-from comptroller.sandbox.chat.surface import ChatSurface, bearer_key
+from comptroller.sandbox.chat.surface import OpenAISpoken
 from comptroller.sandbox.compose import Answer
-from comptroller.sandbox.errors import Refusal, invalid
+from comptroller.sandbox.errors import invalid
 from comptroller.sandbox.order import Call, Order
 from comptroller.sandbox.prompt import Segment
 from comptroller.sandbox.responses.answers import ResponsesWriter
 from comptroller.sandbox.responses.prompt import read_head, read_input
 from comptroller.sandbox.responses.request import NamedTool, Read, ResponsesRequest, Tool, read_responses
 from comptroller.sandbox.responses.stored import Entry, Stored, listed
-from comptroller.sandbox.wire import Headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,7 @@ class ResponsesOrder(Order):
     background: bool = False
 
 
-class ResponsesSurface:
+class ResponsesSurface(OpenAISpoken):
     """POST /v1/responses."""
 
     def __init__(self, stored: Stored) -> None:
@@ -40,12 +39,6 @@ class ResponsesSurface:
         self._stored = stored
 
     name = "responses"
-    no_key = ChatSurface.no_key
-    wrong_key = ChatSurface.wrong_key
-
-    def key(self, headers: Mapping[bytes, bytes]) -> str | None:
-        """The bearer token."""
-        return bearer_key(headers)
 
     def read(self, headers: Mapping[bytes, bytes], body: bytes) -> Order:
         """See request.py."""
@@ -57,10 +50,6 @@ class ResponsesSurface:
             message = f"Previous response with id '{named}' not found."
             raise invalid(message, param="previous_response_id", code="previous_response_not_found")
         return read_order(read, key, earlier.conversation if earlier is not None else ())
-
-    def error(self, refusal: Refusal) -> tuple[Headers, bytes]:
-        """As OpenAI says it."""
-        return (), refusal.body()
 
     def writer(self, order: Order, answer: Answer, line: Line, usages: int) -> ResponsesWriter:
         """See answers.py."""
