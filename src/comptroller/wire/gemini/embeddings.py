@@ -10,6 +10,7 @@ import msgspec
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.pricing.rates import DEFAULT_TIER
 from comptroller.core.refusal import Refusal
+from comptroller.core.work.stored import uses
 from comptroller.wire.body import is_array, is_object, read_object
 from comptroller.wire.checks import Invalid, expected
 from comptroller.wire.gemini.contents import Contents
@@ -55,6 +56,7 @@ def read_embed(body: bytes, head: Head, *, batch: bool) -> EmbedRequest | Refusa
         audio_input=contents.audio,
         possible_tiers=_STANDARD,
         unbounded=contents.unbounded,
+        stored=uses(contents.named, "content"),
         rounds=inputs,
     )
     return EmbedRequest(asked, _TOP_LEVEL.decode(body))

@@ -85,6 +85,7 @@ class StreamMeter(EventMeter[_Event]):
         self.done = False
         self.service_tier: str | None = None
         self.object_id: str | None = None  # what the provider keeps the answer under
+        self.items = ""  # the ids of what is in it, with spaces between them
         self.outline = Outline()  # what a clean end needs to know
         self._long_cache = long_cache
         self._input_bound = input_bound
@@ -173,6 +174,7 @@ class StreamMeter(EventMeter[_Event]):
         else:
             self.served_model = answer.served_model or self.served_model
             self.object_id = self.object_id or answer.object_id
+            self.items = answer.items or self.items
             self.service_tier = answer.service_tier or self.service_tier
             if answer.usage is not None or answer.usage_malformed:
                 self.usage, self.usage_malformed, self._stale = answer.usage, answer.usage_malformed, False
