@@ -99,6 +99,7 @@ APIS = (
         model_lists.anthropic_page,
         model_lists.anthropic_entry,
         object_page=anthropic_list,
+        unserved=("/v1/files",),
     ),
     Api(
         "gemini",
@@ -109,6 +110,7 @@ APIS = (
         model_lists.gemini_entry,
         object_page=gemini_list,
         versions=gemini.VERSIONS,
+        unserved=("/v1/files",),
         key_in_query=True,
     ),
 )
