@@ -74,6 +74,10 @@ clients: $(VENV)/dev.stamp $(CLIENTS) ## the agents that people run, through the
 clients-real: $(VENV)/dev.stamp $(CLIENTS) .venv-real/stamp ## some of them on a real local language model
 	@$(BIN)/python -m tests.clients --model-python .venv-real/bin/python $(ARGS)
 
+.PHONY: suites
+suites: $(VENV)/dev.stamp .venv-suites/sources.stamp .venv-node/suites/stamp ## the SDKs' own API tests, direct and through the gateway
+	@$(BIN)/python -m tests.suites $(ARGS)
+
 ##@ Keep
 .PHONY: lock
 lock: $(VENV)/dev.locked ## write the hash-pinned locks anew; ARGS=--upgrade takes new versions
@@ -87,6 +91,7 @@ lock: $(VENV)/dev.locked ## write the hash-pinned locks anew; ARGS=--upgrade tak
 	@$(BIN)/uv pip compile --group pyproject.toml:langchain $(LOCKED) --output-file requirements/langchain.txt $(ARGS)
 	@$(BIN)/uv pip compile --group pyproject.toml:llm $(LOCKED) --output-file requirements/llm.txt $(ARGS)
 	@$(BIN)/uv pip compile --group pyproject.toml:node $(LOCKED) --output-file requirements/node.txt $(ARGS)
+	@$(BIN)/uv pip compile --group pyproject.toml:suites $(LOCKED) --output-file requirements/suites.txt $(ARGS)
 	@echo "requirements/*.txt are up to date"
 
 .PHONY: clean
@@ -155,4 +160,19 @@ $(VENV)/dev.stamp: $(VENV)/dev.locked pyproject.toml
 	@echo "installing the clients of tests/clients/node into .venv-node (1.3 GB, this happens once)"
 	@cp tests/clients/node/package.json tests/clients/node/package-lock.json .venv-node/
 	@PATH="$(CURDIR)/.venv-node/bin:$$PATH" npm install --prefix .venv-node --no-save --no-fund --no-audit --loglevel=error
+	@touch $@
+
+# The SDKs' tests are in their source packages alone. Those are unpacked and not installed; pip asks their build for the name and version, which the lock's own hatchling answers.
+.venv-suites/sources.stamp: .venv-suites/stamp tests/suites/sources.txt
+	@echo "fetching the sources of tests/suites/sources.txt into .venv-suites; this happens once"
+	@rm -rf .venv-suites/sources
+	@.venv-suites/bin/python -m pip --disable-pip-version-check --no-input download -qq --require-hashes --no-deps --no-build-isolation --no-binary :all: \
+	  -d .venv-suites/sources -r tests/suites/sources.txt
+	@for archive in .venv-suites/sources/*.tar.gz; do tar -xzf "$$archive" -C .venv-suites/sources; done
+	@touch $@
+
+.venv-node/suites/stamp: .venv-node/stamp tests/suites/node/package.json tests/suites/node/package-lock.json
+	@echo "installing the mock server of tests/suites/node into .venv-node/suites (95 MB, this happens once)"
+	@mkdir -p .venv-node/suites && cp tests/suites/node/package.json tests/suites/node/package-lock.json .venv-node/suites/
+	@PATH="$(CURDIR)/.venv-node/bin:$$PATH" npm install --prefix .venv-node/suites --no-save --no-fund --no-audit --loglevel=error
 	@touch $@

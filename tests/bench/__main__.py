@@ -105,7 +105,7 @@ def _bench(
         smoke=bool(chosen.smoke),
         identities=(10, 1_000) if quick else (10, 1_000, 10_000, 100_000),
         most_identities=chosen.identities or (1_000 if quick else 10_000),
-        past_calls=chosen.calls or (2_000 if quick else 1_000_000),
+        past_calls=chosen.calls or (100 if chosen.smoke else 2_000 if quick else 1_000_000),
         kept=chosen.keep,
         say=lambda line: console.print(line, highlight=False),
         stack=stack,

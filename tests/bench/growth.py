@@ -17,7 +17,7 @@ from tests.bench.servers import START_S, Contestant, callers, gateway_process
 from tests.harness.gateway import GatewayProcess
 
 IDENTITIES, RECORDS = "identities", "records"
-SESSIONS, SESSIONS_QUICK = 500, 50
+SESSIONS, SESSIONS_QUICK = 500, 20
 FLAT = Aim("flat: at most 1.1", most=1.1)
 START = Aim("under 5", most=5.0)
 STARTS, STARTS_QUICK = 3, 1

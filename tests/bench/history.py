@@ -49,6 +49,8 @@ def write_history(state: Path, calls: int, say: Callable[[str], None]) -> None:
         first_ns = time.time_ns() - HOURS * HOUR_NS
         for hour in range(HOURS):
             number = calls * (hour + 1) // HOURS - calls * hour // HOURS
+            if not number:
+                continue
             events = list(_hour(database, current, everybody, first_ns + hour * HOUR_NS, number, chance))
             seq = folder.folded_seq + 1
             database.write_batch(seq, first_ns + hour * HOUR_NS, _pack(events))

@@ -21,7 +21,7 @@ WANTED = {
     "starvation": "held over settled, both, all the time: in slices",
     "stops": "200 streams of an identity, until the last byte, p99",
     "identities": "CPU per call, times that of 10 identities: 1,000 identities",
-    "records": "start-up with 2,000 calls, 1,000 identities",
+    "records": "start-up with 100 calls, 1,000 identities",
     "profile": "Python functions entered per call",
 }
 

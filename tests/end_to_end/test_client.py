@@ -23,6 +23,7 @@ from tests.sandbox.process import SRC, SandboxProcess
 
 ASK: Any = {"model": "sandbox-small", "messages": [{"role": "user", "content": "Tell me about children."}]}
 MESSAGE: Any = {**ASK, "max_tokens": 100}
+CONTENTS: Any = {"model": "sandbox-small", "contents": "Tell me about children."}
 SLOW: Any = {"sandbox": {"tokens_per_s": 5, "output_tokens": 90}}
 
 
@@ -128,6 +129,15 @@ def test_a_credential_is_renewed_before_it_ends_as_long_as_its_session_goes_on(g
         assert client.chat.completions.create(**ASK).choices
         events = [event for event in gateway.admin("GET", "/changes?limit=1000") if event["key"] == child.id]
         assert ("mint", "credential", root.name) in {(each["verb"], each["noun"], each["actor"]) for each in events}
+
+
+def test_google_s_client_has_the_credential_of_now(gateway: GatewayProcess) -> None:
+    with begin(gateway) as root, root.child("long", lifetime_s=6) as child, child.gemini() as client:
+        first = child.credential()
+        next_credential(child, first)
+        ended = eventually(lambda: ask(gateway, first, json.dumps(ASK).encode()).status == 401)
+        assert ended
+        assert client.models.generate_content(**CONTENTS).candidates
 
 
 def test_one_that_would_end_no_later_is_not_asked_for_again(gateway: GatewayProcess) -> None:
@@ -248,24 +258,35 @@ def test_every_client_calls_with_the_credential_of_its_session(
 ) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", "somebody-elses")
     monkeypatch.setenv("OPENAI_API_KEY", "somebody-elses")
+    monkeypatch.setenv("GEMINI_API_KEY", "somebody-elses")
+    # Of a gateway on this machine: it would be handed the credential.
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
 
     async def call(session: Session) -> None:
-        async with session.async_openai() as chat, session.async_anthropic() as messages:
+        async with (
+            session.async_openai() as chat,
+            session.async_anthropic() as messages,
+            session.gemini().aio as gemini,
+        ):
             await chat.chat.completions.create(**ASK)
             await messages.messages.create(**MESSAGE)
+            await gemini.models.generate_content(**CONTENTS)
 
     with begin(gateway) as root:
-        with root.openai() as chat, root.anthropic() as messages:
+        with root.openai() as chat, root.anthropic() as messages, root.gemini() as gemini:
             chat.chat.completions.create(**ASK)
             messages.messages.create(**MESSAGE)
+            gemini.models.generate_content(**CONTENTS)
             assert (chat.max_retries, messages.max_retries, root.openai(max_retries=5).max_retries) == (1, 1, 5)
         asyncio.run(call(root))
-        assert root.show()["spent"]["model_calls"] == 4
-    assert {line["surface"] for line in sandbox.settled(4)} == {"chat", "messages"}
+        assert root.show()["spent"]["model_calls"] == 6
+    assert {line["surface"] for line in sandbox.settled(6)} == {"chat", "messages", "gemini"}
 
 
 def test_it_needs_nothing_but_python() -> None:
-    program = "import comptroller.client, sys; print({'openai', 'anthropic'} & sys.modules.keys())"
+    program = "import comptroller.client, sys; print({'openai', 'anthropic', 'google.genai'} & sys.modules.keys())"
     done = subprocess.run(
         [sys.executable, "-S", "-c", program],
         env={**os.environ, "PYTHONPATH": str(SRC)},
@@ -287,7 +308,13 @@ def by_anthropic(session: Session, **more: Any) -> None:
     session.anthropic().messages.create(**{**MESSAGE, "model": "sandbox-large", "max_tokens": 4000, **more})
 
 
-@pytest.mark.parametrize("call", [by_openai, by_anthropic])
+def by_gemini(session: Session, **more: Any) -> None:
+    config = {"max_output_tokens": 4000}
+    with session.gemini() as client:  # it closes when nobody has it any more
+        client.models.generate_content(**{**CONTENTS, "model": "sandbox-large", "config": config, **more})
+
+
+@pytest.mark.parametrize("call", [by_openai, by_anthropic, by_gemini])
 def test_a_refusal_is_read_from_what_an_sdk_raised_and_from_what_that_led_to(
     gateway: GatewayProcess, call: Callable[[Session], None]
 ) -> None:

@@ -1,16 +1,21 @@
 """Images and sound through the official package, on real sockets: what is billed each, by length, or by tokens."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+import httpx2
 import openai
 import pytest
 
 from tests.end_to_end.caller import Row, nanos, settled_row
 from tests.end_to_end.test_openai_more import connect, the_row
+from tests.harness.configuration import budget, media_prices, process, registry
 from tests.harness.forms import wav
 from tests.harness.gateway import GatewayProcess
+from tests.harness.recorder import Heard, Recorder
 from tests.sandbox.process import SandboxProcess
 
 pytestmark = pytest.mark.processes
@@ -92,6 +97,41 @@ def test_speech_that_is_billed_by_characters(
     assert nanos(row["charge_usd"]) == nanos(row["held_usd"]) == 15_000 * len(text)
     (line,) = gateway.admin("GET", f"/calls/{row['id']}/explanation")["price_lines"]
     assert (line["meter"], line["tokens"]) == ("characters", len(text))
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_sound_goes_on_as_it_comes(tmp_path: Path, whole: bool) -> None:
+    """The caller hears its beginning before its end is made. Sound that breaks off ends in an error, not in words."""
+    heard_some = threading.Event()
+
+    def sound(_: Heard) -> Iterator[bytes]:
+        yield b"HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nID3a\r\n"
+        assert heard_some.wait(60)
+        if not whole:
+            raise OSError("it hangs up")
+        yield b"2\r\nbc\r\n0\r\n\r\n"
+
+    known = registry([budget("all", "9.00 USD")])
+    known["prices"] += media_prices()
+    with Recorder() as upstream, GatewayProcess(tmp_path, process(upstream.url), known) as gateway:
+        upstream.answer = sound
+        with (
+            connect(gateway) as client,
+            client.audio.speech.with_streaming_response.create(
+                model="sandbox-speaker", voice="alloy", input="Of holds."
+            ) as said,
+        ):
+            pieces = said.iter_bytes()
+            assert next(pieces) == b"ID3a"
+            heard_some.set()
+            if whole:
+                assert b"".join(pieces) == b"bc"
+            else:
+                with pytest.raises(httpx2.RemoteProtocolError):
+                    b"".join(pieces)
+        row = settled_row(gateway, said.headers["x-comptroller-call-id"])
+        assert (row["outcome"], row["presumed"]) == (("completed", False) if whole else ("provider_cut", True))
+        assert nanos(row["charge_usd"]) == nanos(row["held_usd"]) == 15_000 * len("Of holds.")
 
 
 @pytest.mark.parametrize("stream_format", ["sse", "audio"])

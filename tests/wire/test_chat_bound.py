@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from comptroller.core.refusal import Refusal
+from comptroller.core.work.stored import Named, StoredUse
 from comptroller.wire.openai_chat import ChatRequest, read_answer, read_request
 from comptroller.wire.openai_chat.fields import SERVER_SIDE
 from tests.wire.recorded import CHAT, Exchange
@@ -110,7 +111,6 @@ def test_only_data_of_images_is_taken_for_an_image() -> None:
     ("part", "words"),
     [
         ({"type": "file", "file": {"file_data": "data:application/pdf;base64,AAAA", "filename": "x"}}, "a file"),
-        ({"type": "file", "file": {"file_id": "f-1"}}, "a file"),
         ({"type": "input_file", "file_url": "https://a.example/x.pdf"}, "a file"),
         ({"type": "text", "text": "x", "file": {"file_id": "f-1"}}, "a file"),
         ({"type": "document_url", "document_url": "https://a.example/x.pdf"}, "a file"),
@@ -126,6 +126,23 @@ def test_only_data_of_images_is_taken_for_an_image() -> None:
 def test_what_is_not_in_the_body_has_no_bound(part: Any, words: str) -> None:
     assert of(part).unbounded == (words,)
     assert of(part, part).unbounded == (words,)
+
+
+@pytest.mark.parametrize(
+    ("part", "context", "images", "unbounded"),
+    [
+        ({"type": "file", "file": {"file_id": "f-1"}}, True, 0, ()),
+        ({"type": "input_file", "file_id": "f-1"}, True, 0, ()),
+        ({"type": "input_image", "file_id": "f-1", "detail": "low"}, False, 1, ()),
+        ({"type": "file", "file": {"file_id": "f-1", "file_data": "AAAA"}}, True, 0, ("a file",)),
+        ({"type": "new", "x": [{"file_id": "f-1"}]}, True, 0, ("a file",)),
+        ({"type": "text", "text": "x", "file": {"file_id": "f-1"}}, True, 0, ("a file",)),
+    ],
+)
+def test_a_file_is_somebodys(part: Any, context: bool, images: int, unbounded: tuple[str, ...]) -> None:
+    asked = of(part)
+    assert asked.stored == StoredUse((Named("f-1", "file", "messages", context),))
+    assert (asked.images, asked.unbounded) == (images, unbounded)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.refusal import Refusal
+from comptroller.core.work.stored import Named, StoredUse
 from comptroller.wire.gemini import read_answer, read_request
 from comptroller.wire.head import Head
 from tests.wire.recorded import Exchange
@@ -171,8 +172,40 @@ def test_computer_use_runs_at_the_caller() -> None:
 @pytest.mark.parametrize("name", ["cachedContent", "cached_content"])
 def test_a_cached_prompt_is_not_in_the_body(name: str) -> None:
     asked = read(**{name: "cachedContents/x"}).asked
-    assert (asked.unbounded, asked.fees) == (("a cached prompt",), ())
-    assert read(**{name: None}).asked.unbounded == ()
+    assert asked.stored == StoredUse((Named("x", "cached_content", "cachedContent"),))
+    assert read(**{name: None}).asked.stored is None
+    assert read(**{name: "projects/p/cachedContents/x"}).asked.stored == StoredUse(
+        (Named("", "cached_content", "cachedContent"),)
+    )
+
+
+@pytest.mark.parametrize(
+    ("uri", "name"),
+    [
+        ("files/abc-1", "abc-1"),
+        ("https://generativelanguage.googleapis.com/v1beta/files/abc-1", "abc-1"),
+        ("http://127.0.0.1:8788/v1beta/files/abc-1", "abc-1"),
+        ("https://generativelanguage.googleapis.com/v1beta/%66iles/abc-1", ""),
+        ("https://GenerativeLanguage.googleapis.com/v1beta/files/abc-1?alt=media", ""),
+        (" files/abc-1", ""),
+    ],
+)
+def test_a_file_of_the_file_api_is_somebodys(uri: str, name: str) -> None:
+    asked = read(**part(fileData={"fileUri": uri, "mimeType": "text/plain"})).asked
+    assert (asked.stored, asked.unbounded) == (StoredUse((Named(name, "file", "contents"),)), ())
+    sound = read(**part(file_data={"file_uri": uri, "mime_type": "audio/ogg"})).asked
+    assert (sound.stored, sound.unbounded, sound.audio_input) == (asked.stored, ("a file",), True)
+
+
+@pytest.mark.parametrize("uri", ["gs://bucket/files/x", "https://a.example/files/x", "https://youtu.be/x"])
+def test_what_is_elsewhere_is_nobodys(uri: str) -> None:
+    asked = read(**part(fileData={"fileUri": uri})).asked
+    assert (asked.stored, asked.unbounded) == (None, ("a file",))
+
+
+def test_a_store_that_is_searched_is_somebodys() -> None:
+    asked = read(tools=[{"fileSearch": {"fileSearchStoreNames": ["fileSearchStores/x"]}}]).asked
+    assert asked.stored == StoredUse((Named("fileSearchStores/x", "vector_store", "tools", False),))
 
 
 @pytest.mark.parametrize("name", ["routingConfig", "model_selection_config"])

@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from comptroller.core.pricing.estimate import ModelLimits, estimate
+from comptroller.core.pricing.rates import Rates
+from comptroller.core.pricing.tariff import Tariff
 from comptroller.core.refusal import REFUSALS, Refusal
 from comptroller.wire.gemini import CALLS, REFUSING, GeminiGenerate, refusal_body, refusal_event
 from comptroller.wire.gemini.refusals import error_status
@@ -116,6 +119,7 @@ def test_headers_that_never_come_back(name: str) -> None:
 
 # --- embeddings ---------------------------------------------------------------------------------
 
+TARIFF = Tariff({"default": Rates(input=1_000, output=0)})
 EMBED, BATCH = CALLS["/v1beta/models/{name}:embedContent"], CALLS["/v1beta/models/{name}:batchEmbedContents"]
 
 
@@ -127,6 +131,18 @@ def test_embeddings_have_no_output() -> None:
         assert (asked.output_limit, asked.stream, asked.free, asked.images) == (0, False, False, 0)
         assert asked.text_tokens >= len(encode(body))
         assert json.loads(dialect.rewrite(request, output_limit=0)) == body
+
+
+def test_each_input_of_a_batch_fills_a_context_of_its_own() -> None:
+    text = {"content": {"parts": [{"text": "a long text " * 200}]}}
+    for inputs in (1, 40):
+        body = encode({"requests": [text] * inputs})
+        request = BATCH.read_request(body, HEAD)
+        assert not isinstance(request, Refusal)
+        limits = ModelLimits(max_output_tokens=1, context_window=2_048)
+        bound = estimate(request.asked, limits, TARIFF, 10_000, money=True, metered=True)
+        assert not isinstance(bound, Refusal)
+        assert bound.input_tokens == min(len(body), inputs * 2_048)
 
 
 def test_a_batch_names_one_model_everywhere() -> None:

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from comptroller.core.pricing.estimate import Asked
 from comptroller.core.refusal import Refusal
 from comptroller.wire.anthropic_messages import MessagesRequest, read_answer, read_request
 from comptroller.wire.anthropic_messages.blocks import BLOCKS
+from comptroller.wire.anthropic_messages.count import read_count
 from comptroller.wire.anthropic_messages.fields import SERVER_SIDE
 from comptroller.wire.anthropic_messages.tool_kinds import CLIENT_TOOLS, TOOL_PROMPT_TOKENS
 from tests.wire.recorded import Exchange
@@ -129,7 +131,6 @@ def test_only_the_data_of_an_image_is_taken_for_an_image(block: Any) -> None:
             "a document",
         ),
         ({"type": "document", "source": {"type": "url", "url": "https://a.example/x.pdf"}}, "a document"),
-        ({"type": "document", "source": {"type": "file", "file_id": "file_1"}}, "a document"),
         ({"type": "document", "source": {"type": ["text"], "data": "x"}}, "a document"),
         ({"type": "document", "source": "x"}, "a document"),
         ({"type": "document"}, "a document"),
@@ -346,8 +347,46 @@ def test_an_edited_context(edited: Any, words: tuple[str, ...]) -> None:
 def test_a_conversation_that_the_provider_keeps() -> None:
     assert read(thread={"type": "create"}).asked.unbounded == ()
     for thread in ({"type": "continue", "previous_message_id": "m"}, {}, {"type": "create", "x": 1}, "x"):
-        asked = read(thread=thread).asked
-        assert (asked.unbounded, asked.fees) == (("a stored conversation",), ())
+        refused = read_request(json.dumps({**LEAST, "thread": thread}).encode())
+        assert isinstance(refused, Refusal)
+        assert (refused.code, refused.param) == ("object_unknown", "thread")
+
+
+def names(asked: Asked) -> list[tuple[str, str, str | None, bool]]:
+    use = asked.stored
+    return [] if use is None else [(each.kind, each.id, each.param, each.context) for each in use.named]
+
+
+FILE_1 = {"type": "file", "file_id": "file_1"}
+
+
+@pytest.mark.parametrize(
+    ("block", "context", "images", "unbounded"),
+    [
+        ({"type": "document", "source": FILE_1}, True, 0, ()),
+        ({"type": "document", "source": FILE_1, "citations": {"enabled": True}}, True, 0, ("a document",)),
+        ({"type": "image", "source": FILE_1}, False, 1, ()),
+        ({"type": "container_upload", "file_id": "file_1"}, False, 0, ("a file in a container",)),
+        ({"type": "new", "x": FILE_1}, False, 0, ("a file",)),
+        ({"type": "document", "source": {"type": "new", "file_id": "file_1"}}, False, 0, ("a document",)),
+    ],
+)
+def test_a_file_is_somebodys(block: Any, context: bool, images: int, unbounded: tuple[str, ...]) -> None:
+    for where in (block, {"type": "tool_result", "tool_use_id": "t", "content": [block]}):
+        asked = of(where)
+        assert names(asked) == [("file", "file_1", "messages", context)]
+        assert (asked.images, asked.unbounded) == (images, unbounded)
+        counted = read_count(json.dumps({**LEAST, "messages": [{"role": "user", "content": [where]}]}).encode())
+        assert not isinstance(counted, Refusal)
+        assert names(counted.asked) == names(asked)
+    echo = {"type": "tool_use", "id": "t", "name": "read", "input": FILE_1}
+    assert names(of(echo)) == [], "the argument of a tool of the caller's"
+
+
+@pytest.mark.parametrize(("container", "name"), [("cntr_1", "cntr_1"), ({"id": "cntr_1"}, "cntr_1"), (7, "")])
+def test_a_container_is_somebodys(container: Any, name: str) -> None:
+    assert names(read(container=container).asked) == [("container", name, "container", False)]
+    assert names(read(container={"skills": []}).asked) == []
 
 
 def test_an_unknown_field_that_points_elsewhere_has_no_bound() -> None:

@@ -320,7 +320,7 @@ def test_json_of_any_shape_is_read_or_refused(fields: dict[str, Any], messages: 
         after = sent(request, 1)
         assert {**after, "thinking": None} == {**given_, "max_tokens": 1, "thinking": None}
     else:
-        assert request.code == "request_invalid"
+        assert request.code in {"request_invalid", "object_unknown"}
 
 
 @given(st.binary(max_size=200))

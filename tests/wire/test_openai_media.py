@@ -67,7 +67,7 @@ def test_images_are_bounded_by_how_many_are_made_and_given() -> None:
         (IMAGES, {"N": 2}, "N"),
         (IMAGES, {"size": 7}, "size"),
         (IMAGES, {"prompt": ["x"]}, "prompt"),
-        (EDITS, {"images": [{"file_id": "file_1"}]}, "images"),
+        (EDITS, {"images": [{"file_id": 7}]}, "images"),
         (EDITS, {"image": "https://a.example"}, "image"),
         (EDITS, {"image": b"x", "n": "many"}, "n"),
         (EDITS, {"image": b"x", "n": "2", "stream": "true"}, "n"),

@@ -141,25 +141,75 @@ def test_fast_is_billed_as_what_the_answer_calls_priority() -> None:
 
 # --- what is stored -----------------------------------------------------------------------------
 
-STORED: list[tuple[dict[str, Any], str]] = [
-    ({"previous_response_id": 7}, "previous_response_id"),
-    ({"conversation": "conv_1"}, "conversation"),
-    ({"conversation": {"id": "conv_1"}}, "conversation"),
-    ({"conversation": {"ID": "conv_1"}}, "conversation"),
-    ({"conversation": 7}, "conversation"),
-    ({"prompt": {"id": "pmpt_1", "variables": {}}}, "prompt"),
-    ({"prompt_cache_options": {"comparison_response_id": "resp_1"}}, "prompt_cache_options"),
-    ({"input": [{"role": "user", "content": "x"}, {"type": "item_reference", "id": "msg_1"}]}, "input[1]"),
-    ({"input": [{"id": "msg_1"}]}, "input[0]"),
-    ({"tools": [{"type": "code_interpreter", "container": "cntr_1"}]}, "tools"),
-    ({"tools": [{"type": "shell", "environment": {"type": "container_reference", "container_id": "cntr_1"}}]}, "tools"),
+
+def test_a_prompt_is_made_elsewhere() -> None:
+    for prompt in ({"id": "pmpt_1", "variables": {}}, "pmpt_1", 7, {}):
+        refusal = refused("object_unknown", prompt=prompt)
+        assert (refusal.status, refusal.param) == (402, "prompt")
+
+
+def used(item: Any) -> dict[str, Any]:
+    return {"input": [{"role": "user", "content": "x"}, item]}
+
+
+def offered(**tool: Any) -> dict[str, Any]:
+    return {"tools": [tool]}
+
+
+def part(**content: Any) -> dict[str, Any]:
+    return {"input": [{"role": "user", "content": [content]}]}
+
+
+NAMED: list[tuple[dict[str, Any], Named]] = [
+    ({"previous_response_id": 7}, Named("", "response", "previous_response_id")),
+    ({"conversation": "conv_1"}, Named("conv_1", "conversation", "conversation")),
+    ({"conversation": {"id": "conv_1"}}, Named("conv_1", "conversation", "conversation")),
+    ({"conversation": {"ID": "conv_1"}}, Named("", "conversation", "conversation")),
+    ({"conversation": 7}, Named("", "conversation", "conversation")),
+    (
+        {"prompt_cache_options": {"comparison_response_id": "resp_1"}},
+        Named("resp_1", "response", "prompt_cache_options", False),
+    ),
+    (used({"type": "item_reference", "id": "msg_1"}), Named("msg_1", "item", "input[1]")),
+    (used({"id": "msg_1"}), Named("msg_1", "item", "input[1]")),
+    (used({"type": "reasoning", "id": "rs_1", "summary": []}), Named("rs_1", "item", "input[1]")),
+    (used({"type": "image_generation_call", "id": "ig_1", "result": None}), Named("ig_1", "item", "input[1]")),
+    (
+        used({"type": "code_interpreter_call", "id": "ci_1", "container_id": "cntr_1"}),
+        Named("cntr_1", "container", "input[1]", False),
+    ),
+    (part(type="input_file", file_id="file-1"), Named("file-1", "file", "input")),
+    (part(type="input_image", file_id="file-1"), Named("file-1", "file", "input", False)),
+    (offered(type="code_interpreter", container="cntr_1"), Named("cntr_1", "container", "tools", False)),
+    (
+        offered(type="code_interpreter", container={"type": "auto", "file_ids": ["file-1"]}),
+        Named("file-1", "file", "tools", False),
+    ),
+    (
+        offered(type="shell", environment={"type": "container_reference", "container_id": "cntr_1"}),
+        Named("cntr_1", "container", "tools", False),
+    ),
+    (offered(type="file_search", vector_store_ids=["vs_1"]), Named("vs_1", "vector_store", "tools", False)),
+    (
+        offered(type="image_generation", input_image_mask={"file_id": "file-1"}),
+        Named("file-1", "file", "tools", False),
+    ),
 ]
 
 
-@pytest.mark.parametrize(("fields", "param"), STORED)
-def test_what_a_provider_stores_is_somebodys(fields: dict[str, Any], param: str) -> None:
-    refusal = refused("object_unknown", **fields)
-    assert (refusal.status, refusal.param) == (402, param)
+@pytest.mark.parametrize(("fields", "named"), NAMED)
+def test_what_a_provider_stores_is_somebodys(fields: dict[str, Any], named: Named) -> None:
+    use = read(**fields).asked.stored
+    assert use is not None
+    assert use.named == (named,)
+
+
+def test_what_a_tool_of_the_callers_is_given_names_nothing() -> None:
+    function = {"type": "function", "name": "f", "parameters": {"properties": {"file_id": {"type": "string"}}}}
+    call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": '{"file_id": "file-1"}'}
+    use = read(tools=[function], **used(call)).asked.stored
+    assert use is not None
+    assert use.named == ()
 
 
 @pytest.mark.parametrize("name", ["resp_1", "", "../x"])

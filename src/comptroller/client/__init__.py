@@ -6,8 +6,8 @@
         with session.child("researcher", bounds={"usd": "0.05"}, models=["sandbox-small"]) as researcher:
             answer = researcher.openai().chat.completions.create(model="sandbox-small", messages=[...])
 
-It needs nothing but Python: the packages `openai` and `anthropic` are imported when their clients are asked for.
-docs/client.md tells the rest.
+It needs nothing but Python: the packages `openai`, `anthropic` and `google-genai` are imported when their clients are
+asked for. docs/client.md tells the rest.
 """
 
 from comptroller.client.gateway import GatewayUnreachable

@@ -31,7 +31,7 @@ class _StayHere(HTTPRedirectHandler):
         return None
 
 
-def _is_here(host: str) -> bool:
+def is_here(host: str) -> bool:
     """Whether it is this machine."""
     try:
         return host == "localhost" or ip_address(host).is_loopback
@@ -48,7 +48,7 @@ class Gateway:
             raise ValueError(f"{url!r} is no address of a gateway: write https://HOST or http://HOST:PORT")
         self.url = url.rstrip("/")
         # A proxy of the environment would be handed the credential for a gateway on this very machine.
-        self._opener = build_opener(_StayHere, *([ProxyHandler({})] if _is_here(parts.hostname) else []))
+        self._opener = build_opener(_StayHere, *([ProxyHandler({})] if is_here(parts.hostname) else []))
 
     def ask(self, method: str, path: str, credential: str, sent: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """A request of the caller API. Raises Refused, GatewayUnreachable."""

@@ -1,18 +1,24 @@
 """Clients of the official packages, for the gateway: its address, the session's credential, and no needless retries.
 
-The credential is asked for at each request, so a run may last longer than one.
+The credential is asked for at each request, so a run may last longer than one. A proxy of the environment is not asked
+for a gateway on this machine: it would be handed the credential.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from comptroller.client.credential import Credential
+from comptroller.client.gateway import is_here
 
 if TYPE_CHECKING:
     from anthropic import Anthropic, AsyncAnthropic
+    from google.genai import Client as Gemini
     from openai import AsyncOpenAI, OpenAI
 
 RETRIES = 1
@@ -23,7 +29,8 @@ def openai(url: str, credential: Credential, options: Mapping[str, Any]) -> Open
     """openai.OpenAI. Its errors are its own; `Refused.of` reads them."""
     import openai as package
 
-    return package.OpenAI(**_with_retries(options), base_url=f"{url}/v1", api_key=credential.get)
+    given = {**_connecting(url, package.DefaultHttpxClient), **options}
+    return package.OpenAI(**given, base_url=f"{url}/v1", api_key=credential.get)
 
 
 def async_openai(url: str, credential: Credential, options: Mapping[str, Any]) -> AsyncOpenAI:
@@ -33,7 +40,8 @@ def async_openai(url: str, credential: Credential, options: Mapping[str, Any]) -
     async def key() -> str:
         return await _get(credential)
 
-    return package.AsyncOpenAI(**_with_retries(options), base_url=f"{url}/v1", api_key=key)
+    given = {**_connecting(url, package.DefaultAsyncHttpxClient), **options}
+    return package.AsyncOpenAI(**given, base_url=f"{url}/v1", api_key=key)
 
 
 def anthropic(url: str, credential: Credential, options: Mapping[str, Any]) -> Anthropic:
@@ -44,7 +52,8 @@ def anthropic(url: str, credential: Credential, options: Mapping[str, Any]) -> A
         def _prepare_request(self, request: Any) -> None:
             _authorize(request, credential.get())
 
-    return Client(**_with_retries(options), base_url=url, auth_token=credential.issued.credential)
+    given = {**_connecting(url, package.DefaultHttpxClient), **options}
+    return Client(**given, base_url=url, auth_token=credential.issued.credential)
 
 
 def async_anthropic(url: str, credential: Credential, options: Mapping[str, Any]) -> AsyncAnthropic:
@@ -55,11 +64,58 @@ def async_anthropic(url: str, credential: Credential, options: Mapping[str, Any]
         async def _prepare_request(self, request: Any) -> None:
             _authorize(request, await _get(credential))
 
-    return Client(**_with_retries(options), base_url=url, auth_token=credential.issued.credential)
+    given = {**_connecting(url, package.DefaultAsyncHttpxClient), **options}
+    return Client(**given, base_url=url, auth_token=credential.issued.credential)
 
 
-def _with_retries(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {"max_retries": RETRIES, **options}
+def gemini(url: str, credential: Credential, options: Mapping[str, Any]) -> Gemini:
+    """google.genai.Client, whose `aio` does not wait. `options` are `types.HttpOptions` without the address."""
+    import google.genai as package
+
+    def authorize(request: Any) -> None:
+        request.headers["x-goog-api-key"] = credential.get()
+
+    async def authorize_without_waiting(request: Any) -> None:
+        request.headers["x-goog-api-key"] = await _get(credential)
+
+    direct = _direct(url)
+    http_options: Any = {
+        "retry_options": {"attempts": 1 + RETRIES},
+        **options,
+        "base_url": url,
+        "client_args": {"event_hooks": {"request": [authorize]}, **direct},
+        "async_client_args": {"event_hooks": {"request": [authorize_without_waiting]}, **direct, **_hooked()},
+    }
+    return package.Client(api_key=credential.issued.credential, vertexai=False, http_options=http_options)
+
+
+def _connecting(url: str, client: Any) -> dict[str, Any]:
+    """What OpenAI's and Anthropic's clients are made with unless their user says otherwise."""
+    direct = _direct(url)
+    if not direct:
+        return {"max_retries": RETRIES}
+
+    class Client(client):
+        def __del__(self) -> None:
+            # As the packages' own do that nobody closed. Without waiting there is nothing to be done here.
+            if not self.is_closed and hasattr(self, "close"):
+                self.close()
+
+    return {"max_retries": RETRIES, "http_client": Client(**direct)}
+
+
+def _direct(url: str) -> dict[str, Any]:
+    """The way past the environment's proxies, for a gateway on this machine; certificates stay the environment's."""
+    parts = urlsplit(url)
+    return {"mounts": {f"{parts.scheme}://": None}} if is_here(parts.hostname or "") else {}
+
+
+def _hooked() -> dict[str, Any]:
+    """Google's package takes aiohttp where that is there, which has no hook for a credential: not with this."""
+    if not find_spec("aiohttp"):
+        return {}
+    package = import_module("httpx2" if find_spec("httpx2") else "httpx")
+    return {"transport": package.AsyncHTTPTransport()}
 
 
 async def _get(credential: Credential) -> str:

@@ -14,6 +14,7 @@ from comptroller.client.refused import Refused
 
 if TYPE_CHECKING:
     from anthropic import Anthropic, AsyncAnthropic
+    from google.genai import Client as Gemini
     from openai import AsyncOpenAI, OpenAI
 
 Outcome = Literal["succeeded", "failed", "abandoned"]
@@ -166,6 +167,10 @@ class Session:
     def async_anthropic(self, **options: Any) -> AsyncAnthropic:
         """The same, for `await`."""
         return sdk.async_anthropic(self._gateway.url, self._open, options)
+
+    def gemini(self, **options: Any) -> Gemini:
+        """A client of the package `google-genai`; its `aio` is for `await`. `options` are those of its HttpOptions."""
+        return sdk.gemini(self._gateway.url, self._open, options)
 
     @property
     def _open(self) -> Credential:

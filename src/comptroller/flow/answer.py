@@ -79,6 +79,8 @@ async def answer(
         await _cut_short(reply, attempt, attempt.meter)
     elif attempt.meter is not None and (attempt.outcome == "completed" or attempt.meter.done or attempt.meter.error):
         await reply.finish()  # the stream has already said how it ended
+    elif reply.started and reservation.request.asked.sound_back:
+        reply.drop()  # words at the end of sound would be played
     elif attempt.answer_body is not None and _is_for_the_caller(attempt.status or 0):
         await _pass_on(dialect, reply, reservation, attempt, receipt)
     else:

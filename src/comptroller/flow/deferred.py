@@ -223,7 +223,7 @@ def settle_deferred(gate: Gate, work: Work, ended: Ended, charged: Charged) -> N
         said = f"Billed {posted.usd} nano-USD and {posted.tokens} tokens over a hold of {held.usd} and {held.tokens}; "
         for event in overrun_events(gate, work.held.facts, held, posted, work.held.factor_bp, said):
             gate.journal.append(event)
-    _size(gate, work, charged)
+    _size(gate, work, charged, ended)
 
 
 def presume(gate: Gate, work: Work, why: str) -> None:
@@ -299,11 +299,11 @@ def _detail(work: Work, ended: Ended) -> str:
     return ended.detail
 
 
-def _size(gate: Gate, work: Work, charged: Charged) -> None:
+def _size(gate: Gate, work: Work, charged: Charged, ended: Ended) -> None:
     """Requests may go on from it: its size is known now."""
     made, usage = gate.objects.get(work.object_id), charged.usage
     if made is None or usage is None or not work.deferral.sized or made.call_id != work.call_id:
         return
-    sized = msgspec.structs.replace(made, tokens=usage.total_tokens)
+    sized = msgspec.structs.replace(made, tokens=usage.total_tokens, items=ended.items)
     if gate.objects.change(sized):
         gate.journal.append(ObjectChanged(gate.clock.now_ns(), sized))

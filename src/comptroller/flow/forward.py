@@ -10,7 +10,7 @@ from comptroller.core.budget.settlement import phase_of_status
 from comptroller.flow.answer import governed_headers, passed_headers
 from comptroller.flow.attempt import Attempt
 from comptroller.flow.deferred import note_deferral
-from comptroller.flow.dialect import Dialect
+from comptroller.flow.dialect import Dialect, Meter
 from comptroller.flow.door import CallerRequest
 from comptroller.flow.gate import Gate
 from comptroller.flow.lease import NEVER, Lease
@@ -19,6 +19,7 @@ from comptroller.flow.outcome import Outcome
 from comptroller.flow.upstream import Exchange, FailureKind, UpstreamFailure, UpstreamRequest
 from comptroller.wire.head import JSON
 from comptroller.wire.omit import without
+from comptroller.wire.sound_stream import SoundStream
 
 _ERROR_BODY_BYTES = 1024 * 1024
 _PLAIN_PARAMETER = re.compile(rb"([a-z_]{1,32}(?:\[\]|%5B%5D)?)=[A-Za-z0-9._~-]{0,128}")
@@ -115,8 +116,11 @@ async def _exchange(gate: Gate, attempt: Attempt, exchange: Exchange) -> None:
     said = dict(exchange.headers)
     if said.get(b"content-encoding", b"").strip().lower() not in {b"", b"identity"}:
         attempt.end("provider_malformed", "the answer is compressed although that was not asked for")
-    elif said.get(b"content-type", b"").strip().lower().startswith(b"text/event-stream"):
-        await _stream(gate, attempt, exchange)
+    elif (kind := said.get(b"content-type", b"").strip().lower()).startswith(b"text/event-stream"):
+        await _stream(gate, attempt, exchange, attempt.dialect.stream_meter(attempt.reservation.request))
+    elif kind.startswith(b"audio/") and attempt.reservation.request.asked.sound_back:
+        used = attempt.dialect.read_answer(attempt.reservation.request, b"").usage
+        await _stream(gate, attempt, exchange, SoundStream(used))
     else:
         await _whole(gate, attempt, exchange)
 
@@ -133,9 +137,9 @@ async def _whole(gate: Gate, attempt: Attempt, exchange: Exchange) -> None:
     _completed(attempt)
 
 
-async def _stream(gate: Gate, attempt: Attempt, exchange: Exchange) -> None:
+async def _stream(gate: Gate, attempt: Attempt, exchange: Exchange, meter: Meter) -> None:
     reply, reservation = attempt.reply, attempt.reservation
-    meter = attempt.meter = attempt.dialect.stream_meter(reservation.request)
+    attempt.meter = meter
     mask = reservation.decision.provider.mask
     masked = mask.stream()
     attempt.head = [

@@ -8,6 +8,7 @@ import msgspec
 
 from comptroller.core.work.stored import RESPONSE, Kind, StoredObject
 
+MOST_ITEMS = 300_000  # of responses, about as much again
 MOST = 100_000  # responses, and as many of everything else: about 60 MB each when full
 
 
@@ -22,6 +23,7 @@ class Kept:
         self._most = most
         self._responses: dict[str, StoredObject] = {}
         self._others: dict[str, StoredObject] = {}
+        self._items: dict[str, str] = {}  # by item, the response that it is of; '' where two are said to have it
         for each in objects:
             self._put(each)
 
@@ -30,6 +32,10 @@ class Kept:
 
     def get(self, object_id: str) -> StoredObject | None:
         return self._responses.get(object_id) or self._others.get(object_id)
+
+    def with_item(self, item_id: str) -> StoredObject | None:
+        """The response that an item is of."""
+        return self._responses.get(self._items.get(item_id, ""))
 
     def of(self, kind: Kind, api: str, identity: str, root: str, tenant: str) -> Iterator[StoredObject]:
         """What is told of those of a kind that somebody may use, the oldest first."""
@@ -56,12 +62,24 @@ class Kept:
         return True
 
     def forget(self, object_id: str) -> None:
-        self._responses.pop(object_id, None)
+        self._drop(self._responses.pop(object_id, None))
         self._others.pop(object_id, None)
 
     def _put(self, each: StoredObject) -> None:
         here, there = (self._responses, self._others) if each.kind == RESPONSE else (self._others, self._responses)
         there.pop(each.id, None)
         here[each.id] = each
+        for item in each.items.split():
+            self._items[item] = each.id if self._items.get(item, each.id) == each.id else ""
         if len(here) > self._most:
-            del here[next(iter(here))]
+            self._drop(here.pop(next(iter(here))))
+        while len(self._items) > MOST_ITEMS:
+            del self._items[next(iter(self._items))]
+
+    def _drop(self, each: StoredObject | None) -> None:
+        """Its items go with it; one that two are said to have stays nobody's."""
+        if each is None:
+            return
+        for item in each.items.split():
+            if self._items.get(item) == each.id:
+                del self._items[item]

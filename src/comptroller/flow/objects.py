@@ -14,6 +14,8 @@ import msgspec
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.refusal import Refusal
 from comptroller.core.work.stored import (
+    CACHED_CONTENT,
+    ITEM,
     RESPONSE,
     WORDS,
     Earlier,
@@ -30,6 +32,7 @@ from comptroller.flow.gate import Gate
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import ObjectChanged
 
+_OF_A_MODEL: frozenset[Kind] = frozenset({RESPONSE, CACHED_CONTENT})  # their tokens were counted by one
 _MOST_TOLD = 4_096  # characters that a provider says of an object
 
 
@@ -40,6 +43,16 @@ class Naming(Protocol):
     @property
     def object_id(self) -> str | None:
         """The id that it is kept under, once the provider has said it."""
+        ...
+
+
+@runtime_checkable
+class Itemized(Protocol):
+    """What reads an answer whose items have ids of their own."""
+
+    @property
+    def items(self) -> str:
+        """Those ids, with spaces between them."""
         ...
 
 
@@ -68,13 +81,15 @@ def find(gate: Gate, caller: Caller, api: str, use: StoredUse) -> tuple[StoredOb
 
 
 def going_on(asked: Asked, use: StoredUse, found: Sequence[StoredObject]) -> Asked:
-    """What is asked, with what our records say of the objects that it names."""
+    """What is asked, with what our records say of the objects that it names; what is named twice feeds it once."""
     if not asked.model and found:  # it is about the object alone
         return msgspec.structs.replace(asked, model=found[0].model)
     feeding = tuple(
-        Earlier(each.model if each.kind == RESPONSE else "", each.tokens, WORDS[each.kind])
-        for named, each in zip(use.named, found, strict=True)
-        if named.context
+        {
+            each.id: Earlier(each.model if each.kind in _OF_A_MODEL else "", each.tokens, WORDS[each.kind])
+            for named, each in zip(use.named, found, strict=True)
+            if named.context
+        }.values()
     )
     return msgspec.structs.replace(asked, earlier=feeding) if feeding else asked
 
@@ -106,15 +121,19 @@ async def note_object(gate: Gate, attempt: Attempt) -> None:
 def settle_object(gate: Gate, attempt: Attempt) -> None:
     """The attempt has ended: what is kept of it has its size now. Does not wait."""
     made, tokens = attempt.kept, _tokens(attempt)
-    if made is not None and made.kind == RESPONSE and made.identity and tokens != made.tokens:
-        sized = msgspec.structs.replace(made, tokens=tokens)
+    if made is None or made.kind != RESPONSE or not made.identity:
+        return
+    items = attempt.reading.items if isinstance(attempt.reading, Itemized) else ""
+    if (tokens, items) != (made.tokens, made.items):
+        sized = msgspec.structs.replace(made, tokens=tokens, items=items)
         if gate.objects.change(sized):
             gate.journal.append(ObjectChanged(gate.clock.now_ns(), sized))
 
 
 def _find(gate: Gate, caller: Caller, api: str, named: Named) -> StoredObject | None:
-    found = gate.objects.get(named.id)
-    if found is None or found.kind != named.kind or found.api != api or found.is_over(gate.clock.now_ns()):
+    found = gate.objects.with_item(named.id) if named.kind == ITEM else gate.objects.get(named.id)
+    kind = RESPONSE if named.kind == ITEM else named.kind
+    if found is None or found.kind != kind or found.api != api or found.is_over(gate.clock.now_ns()):
         return None
     return found if found.belongs_to(caller.identity.id, caller.lineage[-1], _tenant(caller)) else None
 

@@ -118,7 +118,7 @@ class SandboxApp:
         return Story(surface, self._config, self._bill, self._cache, self._faults)
 
     def _responses(self) -> ResponsesStory:
-        return ResponsesStory(self._stored, self._config, self._bill, self._cache, self._faults)
+        return ResponsesStory(self._stored, self._files, self._config, self._bill, self._cache, self._faults)
 
     def _single(self, surface: SingleSurface) -> SingleStory:
         return SingleStory(surface, self._config, self._bill, self._faults)

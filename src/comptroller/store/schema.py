@@ -350,6 +350,7 @@ objects = Table(
     Column("expires_at_ns", BigInteger),  # NULL: the provider has not said so
     Column("told", Text, nullable=False, server_default=text("''")),  # JSON: what the provider said of it, for lists
     Column("bounds", Text, nullable=False, server_default=text("''")),  # JSON: what a batch of this file can come to
+    Column("items", Text, nullable=False, server_default=text("''")),  # ids of what a response came to, with spaces
     Index("objects_created", "created_at_ns", sqlite_where=text("deleted_at_ns IS NULL")),
 )
 

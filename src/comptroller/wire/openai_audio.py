@@ -116,6 +116,7 @@ def _spoken(body: Body) -> Asked:
         fees=outside.fees,
         output_fixed=True,
         characters=len(text),
+        sound_back=True,
     )
 
 

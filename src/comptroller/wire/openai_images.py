@@ -13,11 +13,12 @@ import msgspec
 
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.pricing.usage import Usage
+from comptroller.core.work.stored import Named, uses
 from comptroller.wire.body import is_array, is_object
 from comptroller.wire.checks import Invalid, expected, model_name, word
 from comptroller.wire.done_stream import DoneStream
 from comptroller.wire.openai_chat.answer import Answer
-from comptroller.wire.openai_chat.contents import Contents
+from comptroller.wire.openai_chat.contents import Contents, names_in
 from comptroller.wire.openai_form import Fields, FormSurface
 from comptroller.wire.openai_surface import AskedRequest, field_names, read_outside
 from comptroller.wire.reported import Count
@@ -136,6 +137,7 @@ def _asked(fields: Fields) -> Asked:
         output_fixed=True,
         pictures=images,
         variant=variant,
+        stored=uses(contents.files, "images"),
     )
 
 
@@ -149,11 +151,10 @@ def _given(fields: Fields, contents: Contents) -> int:
         if fields.parts is not None:
             raise expected(fields.values, name, "a file")
         for each in value if is_array(value) else [value]:
-            if not is_object(each) or "file_id" in each or not isinstance(each.get("image_url"), str):
-                hint = "Send it as `image_url`, or as a file in a form."
-                raise Invalid(
-                    f"`{name}` must hold images with an `image_url`; no stored file is used here.", name, hint
-                )
+            if not is_object(each) or not isinstance(each.get("image_url", each.get("file_id")), str):
+                hint = "Send it as `image_url`, as the `file_id` of a file of yours, or as a file in a form."
+                raise Invalid(f"`{name}` must hold images with an `image_url` or a `file_id`.", name, hint)
             found += 1
-            contents.read_unknown({key: part for key, part in each.items() if key != "image_url"})
+            contents.files += [Named(one.id, one.kind, name, context=False) for one in names_in(each)]
+            contents.read_unknown({key: part for key, part in each.items() if key not in {"image_url", "file_id"}})
     return found

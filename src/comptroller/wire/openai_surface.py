@@ -132,5 +132,8 @@ def field_names(*plain: str, other_names: Mapping[str, str] | None = None) -> Fi
 def read_outside(request: Mapping[str, object], names: FieldNames, contents: Contents) -> Outside:
     """Check the names of all fields, and look into those that nobody here knows. Raises Invalid."""
     switches = names.switches(request, contents.read_unknown)
+    if contents.files:
+        named = contents.files[0].kind.replace("_", " ")
+        raise Invalid(f"The request names a {named} by its id, and this route uses nothing stored.", "file_id")
     fees = tuple(dict.fromkeys(switch.words for switch in switches if switch.fees))
     return Outside(tuple(dict.fromkeys((*contents.unbounded, *(switch.words for switch in switches)))), fees)

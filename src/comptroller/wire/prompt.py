@@ -45,6 +45,8 @@ def with_prompt(
     """
     if body_bytes < LEAST_BYTES or asked.images or asked.audio_input or asked.unbounded or asked.fees:
         return asked
+    if asked.stored is not None and asked.stored.named:
+        return asked  # what they hold is not in the body
     if not fields.keys() <= plain:
         return asked
     beside = b"\0".join((dialect.encode(), head.query, head.api))

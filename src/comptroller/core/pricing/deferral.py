@@ -54,6 +54,7 @@ class Ended(msgspec.Struct, frozen=True, gc=False):
     results: tuple[str, ...] = ()  # the paths of what has the others, to be fetched in pieces
     detail: str = ""
     served_model: str | None = None
+    items: str = ""  # the ids of what it came to, with spaces between them
 
 
 Report = Pending | Ended

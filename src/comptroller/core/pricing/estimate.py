@@ -55,6 +55,7 @@ class Asked(msgspec.Struct, frozen=True):
     audio_ms: int | None = None  # it is no longer than this; None: that cannot be told
     hides_output: bool = False  # it asks for thinking, or how that is shown: some of what is billed may not be seen
     prompt: Prompt | None = None  # what feeds it, where it may extend one that was metered
+    sound_back: bool = False  # it is answered with sound, which says nothing of what it cost and goes on as it comes
     deferred: bool = False  # the provider goes on with it after its answer, whoever hangs up
     searching: bool = False  # it offers tools that run at the provider, and whose calls the request can limit
 

@@ -8,7 +8,7 @@ identity, or a session of the same tree of sessions, and on behalf of the same t
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import msgspec
@@ -16,11 +16,25 @@ import msgspec
 from comptroller.core.instant import DAY_NS
 from comptroller.core.refusal import Refusal
 
-Kind = Literal["response", "file"]
+Kind = Literal["response", "item", "file", "batch", "conversation", "container", "vector_store", "cached_content"]
 RESPONSE: Kind = "response"
+ITEM: Kind = "item"  # of a response: it has no record of its own
 FILE: Kind = "file"
+CONVERSATION: Kind = "conversation"
+CONTAINER: Kind = "container"
+VECTOR_STORE: Kind = "vector_store"
+CACHED_CONTENT: Kind = "cached_content"
 LASTS_DAYS = 30  # providers let go of a stored response by then (OpenAI's API reference, `store`)
-WORDS: Mapping[Kind, str] = {"response": "stored response", "file": "file"}
+WORDS: Mapping[Kind, str] = {
+    "response": "stored response",
+    "item": "item of a stored response",
+    "file": "file",
+    "batch": "batch",
+    "conversation": "conversation",
+    "container": "container",
+    "vector_store": "vector store",
+    "cached_content": "cached content",
+}
 
 # Dialects of requests that are about objects alone and name no model: policies call them by these names.
 WITHOUT_MODEL = frozenset({"openai_files"})
@@ -47,6 +61,16 @@ class StoredUse(msgspec.Struct, frozen=True, gc=False):
     size_bytes: int | None = None  # of a file that it makes
     tokens: int | None = None  # no more than this are in that file, whatever model reads it; None: nobody knows
     bounds: str = ""  # what a batch of that file can come to at the most, model by model: JSON; empty: not a batch's
+
+
+def uses(named: Iterable[Named], param: str, keeps: Kind | None = None) -> StoredUse | None:
+    """What a request has to do with these, which stand in one of its fields; None for nothing."""
+    found = tuple(
+        dict.fromkeys(
+            each if each.param is not None else Named(each.id, each.kind, param, each.context) for each in named
+        )
+    )
+    return StoredUse(found, keeps) if found or keeps is not None else None
 
 
 class Earlier(msgspec.Struct, frozen=True, gc=False):
@@ -81,6 +105,7 @@ class StoredObject(msgspec.Struct, frozen=True, gc=False, array_like=True):
     expires_at_ns: int | None = None  # the provider lets go of it then; None: it has not said so
     told: str = ""  # what the provider said of it when it was made: JSON, for lists; empty where there are none
     bounds: str = ""  # see StoredUse
+    items: str = ""  # the ids of what a response came to, with spaces between them: a request may name one alone
 
     def belongs_to(self, identity: str, root: str, tenant: str) -> bool:
         """Whether a session of this identity, in this tree and for this tenant, may use it."""
@@ -101,8 +126,7 @@ def is_id(text: str) -> bool:
 def not_yours(named: Named) -> Refusal:
     """The same for what nobody made and for what somebody else did: nobody learns from it which ids there are."""
     words = WORDS[named.kind]
-    made = words.removeprefix("stored ")
-    hint = f"Only the identity that made a {made} can use it, or a session of the same tree of sessions."
+    hint = "Only the identity that made it can use it, or a session of the same tree of sessions."
     if named.param is None:
         return Refusal(
             code="object_not_found",
@@ -110,7 +134,7 @@ def not_yours(named: Named) -> Refusal:
             hint=hint,
             param="id",
         )
-    way_on = " Or send the whole conversation in `input`." if named.kind == RESPONSE else ""
+    way_on = " Or send what it holds in `input`." if named.kind in {RESPONSE, ITEM, CONVERSATION} else ""
     return Refusal(
         code="object_unknown",
         sentence=f"`{named.param}` names no {words} of the caller's.",

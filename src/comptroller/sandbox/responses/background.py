@@ -13,6 +13,7 @@ from comptroller.sandbox.bill import Bill
 from comptroller.sandbox.config import SandboxConfig
 from comptroller.sandbox.delivery import SERVER_ERROR, Delivery
 from comptroller.sandbox.faults import FaultBook, FaultOptions
+from comptroller.sandbox.files import Files
 from comptroller.sandbox.generation import Nobody, Pausing
 from comptroller.sandbox.order import Order
 from comptroller.sandbox.prompt import PromptCache
@@ -113,9 +114,15 @@ class ResponsesStory(Story):
     """POST /v1/responses: in the foreground as any story, or in the background."""
 
     def __init__(
-        self, stored: Stored, config: SandboxConfig, bill: Bill, cache: PromptCache, faults: FaultBook
+        self,
+        stored: Stored,
+        files: Files,
+        config: SandboxConfig,
+        bill: Bill,
+        cache: PromptCache,
+        faults: FaultBook,
     ) -> None:
-        super().__init__(ResponsesSurface(stored), config, bill, cache, faults)
+        super().__init__(ResponsesSurface(stored, files), config, bill, cache, faults)
         self._stored = stored
         self._books = bill
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import msgspec
 
 from comptroller.sandbox.bill import Line
 from comptroller.sandbox.chat.surface import ChatSurface, bearer_key
 from comptroller.sandbox.compose import Answer
 from comptroller.sandbox.errors import Refusal, invalid
+from comptroller.sandbox.files import Files
 from comptroller.sandbox.order import Call, Order
 from comptroller.sandbox.prompt import Segment
 from comptroller.sandbox.responses.answers import ResponsesWriter
 from comptroller.sandbox.responses.prompt import read_head, read_input
 from comptroller.sandbox.responses.request import NamedTool, Read, ResponsesRequest, Tool, read_responses
 from comptroller.sandbox.responses.stored import Entry, Stored, listed
+from comptroller.sandbox.tokens import count_tokens
 from comptroller.sandbox.wire import Headers
 
 
@@ -35,9 +40,10 @@ class ResponsesOrder(Order):
 class ResponsesSurface:
     """POST /v1/responses."""
 
-    def __init__(self, stored: Stored) -> None:
-        """`stored`: where answers are kept."""
+    def __init__(self, stored: Stored, files: Files) -> None:
+        """`stored`: where answers are kept; `files`: those that requests may name."""
         self._stored = stored
+        self._files = files
 
     name = "responses"
     no_key = ChatSurface.no_key
@@ -56,7 +62,24 @@ class ResponsesSurface:
         if named is not None and earlier is None:
             message = f"Previous response with id '{named}' not found."
             raise invalid(message, param="previous_response_id", code="previous_response_not_found")
-        return read_order(read, key, earlier.conversation if earlier is not None else ())
+        return read_order(read, key, earlier.conversation if earlier is not None else (), self._read_files(key, read))
+
+    def _read_files(self, key: str, read: Read) -> tuple[Segment, ...]:
+        """The contents of the files that parts of the input name. Raises ApiError (400)."""
+        found: list[Segment] = []
+        for _, raw in read.items:
+            content: Any = msgspec.json.decode(raw).get("content")
+            parts: Any = content if isinstance(content, list) else []
+            for part in parts:
+                if "file_id" not in part:
+                    continue
+                file = self._files.find(key, str(part["file_id"]))
+                if file is None:
+                    raise invalid(f"Files ['{part['file_id']}'] were not found.", param="input")
+                if part["type"] == "input_file":
+                    text = file.content.decode(errors="replace")
+                    found.append(Segment(file.content, count_tokens(file.name) + count_tokens(text)))
+        return tuple(found)
 
     def error(self, refusal: Refusal) -> tuple[Headers, bytes]:
         """As OpenAI says it."""
@@ -75,8 +98,8 @@ class ResponsesSurface:
         return writer
 
 
-def read_order(read: Read, key: str, earlier: tuple[Segment, ...]) -> ResponsesOrder:
-    """The order of a request that goes on with an earlier conversation."""
+def read_order(read: Read, key: str, earlier: tuple[Segment, ...], files: tuple[Segment, ...] = ()) -> ResponsesOrder:
+    """The order of a request that goes on with an earlier conversation, and names files."""
     request, model = read.request, read.model
     wanted = request.text.format if request.text is not None else None
     asked = request.control.reasoning_tokens
@@ -87,7 +110,7 @@ def read_order(read: Read, key: str, earlier: tuple[Segment, ...]) -> ResponsesO
         control=request.control,
         stream=bool(request.stream),
         output_limit=model.default_output_tokens if limit is None else limit,
-        segments=(*read_head(read), *earlier, *read_input(read)),
+        segments=(*read_head(read), *earlier, *files, *read_input(read)),
         call=_call(read),
         structured=wanted is not None and wanted.type != "text",
         schema=wanted.schema if wanted is not None else None,
@@ -95,7 +118,7 @@ def read_order(read: Read, key: str, earlier: tuple[Segment, ...]) -> ResponsesO
         shows_reasoning=request.reasoning is not None and request.reasoning.summary is not None,
         request=request,
         key=key,
-        conversation=(*earlier, *read_input(read)),
+        conversation=(*earlier, *files, *read_input(read)),
         items=listed(read),
         background=bool(request.background),
     )

@@ -60,7 +60,7 @@ BLOCKS: Mapping[str, Block] = {
     "compaction": _block("content encrypted_content signature", "tool_changes"),
     "fallback": _block("from to trigger"),
     "browser_state": _block("tabs state_changes"),
-    "container_upload": _block("file_id", words="a file in a container", fee=True),
+    "container_upload": _block("file_id", words="a file in a container", fee=True, special=True),
 }
 
 TEXT_KEYS = frozenset({"type", "text", "citations"})
@@ -75,6 +75,7 @@ IMAGE_SOURCES: Mapping[str, frozenset[str]] = {
 DOCUMENT_SOURCES: Mapping[str, frozenset[str]] = {
     "text": frozenset({"type", "media_type", "data"}),
     "content": frozenset({"type", "content"}),
+    "file": frozenset({"type", "file_id"}),  # its size is what our records say
 }
 
 # Some parsers match keys without regard to case: they would take "Type" for "type".

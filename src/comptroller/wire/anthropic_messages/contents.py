@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from comptroller.core.work.stored import FILE, Named
 from comptroller.wire.addresses import is_address
 from comptroller.wire.anthropic_messages.blocks import (
     BLOCKS,
@@ -43,6 +44,7 @@ class Contents:
         self.hour_cache = False  # the request may write to the cache that lives for an hour
         self.shown_tools: list[str] = []  # names of tools whose definition is put into the prompt once more
         self.defined_tools: list[object] = []  # definitions that stand in the messages
+        self.named: list[Named] = []  # what is stored at the provider
         self.misspelt: str | None = None  # a key that only some parsers would take for one that counts
         self._unbounded: dict[str, None] = {}
         self._fees: dict[str, None] = {}
@@ -112,6 +114,8 @@ class Contents:
                 self._image(block)
             case "document":
                 self._document(block)
+            case "container_upload":
+                self._name(block.get("file_id"))
             case "tool_reference":
                 names = (block.get("tool_name"), block.get("name"))
                 self.shown_tools += [name for name in names if isinstance(name, str)]
@@ -126,6 +130,7 @@ class Contents:
             self.misspelt = key
         if key == "file_id" and value is not None:
             self._add("a file")
+            self._name(value)
         self.read_unknown(value)
 
     def _image(self, block: dict[str, object]) -> None:
@@ -138,6 +143,8 @@ class Contents:
         data = source.get("data")
         if kind == "base64" and isinstance(data, str) and block.keys() <= IMAGE_KEYS:
             self.image_bytes += len(data)  # characters: never more than its bytes in the body
+        elif kind == "file":
+            self._name(source.get("file_id"))
         self._rest(source, known)
 
     def _document(self, block: dict[str, object]) -> None:
@@ -145,7 +152,13 @@ class Contents:
         kind, known = _kind_of(source, DOCUMENT_SOURCES)
         if not is_object(source) or known is None:
             self._add("a document")
+            if is_object(source) and "file_id" in source:
+                self._name(source["file_id"])
             return
+        if kind == "file":
+            self._name(source.get("file_id"), context=True)
+            if block.get("citations") is not None:
+                self._add("a document")  # how many sentences it has is not known
         text = source.get("data")
         if kind == "content":
             self.read_content(source.get("content"))
@@ -157,6 +170,10 @@ class Contents:
         for key, value in source.items():
             if key not in known:
                 self._unknown_key(key, value)
+
+    def _name(self, named: object, *, context: bool = False) -> None:
+        """What is no id names nothing that anybody has."""
+        self.named.append(Named(named if isinstance(named, str) else "", FILE, context=context))
 
     def _call(self, arguments: object) -> None:
         if is_object(arguments) or is_array(arguments):

@@ -1,6 +1,7 @@
 """Counting the tokens of a Messages request: POST /v1/messages/count_tokens, which Anthropic takes nothing for.
 
-The whole request is the provider's to read. Ours is whom it is for: policies decide on the model alone.
+The whole request is the provider's to read. Ours is whom it is for, and whose what it names is: policies decide on the
+model alone.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ import msgspec
 
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.refusal import Refusal
+from comptroller.wire.anthropic_messages.contents import Contents
 from comptroller.wire.anthropic_messages.dialect import AnthropicMessages, AskedRequest
 from comptroller.wire.anthropic_messages.fields import FIELDS, check_who_pays
 from comptroller.wire.anthropic_messages.request import MessagesRequest
-from comptroller.wire.body import read_object
-from comptroller.wire.checks import Invalid, model_name
+from comptroller.wire.anthropic_messages.stored import refused_use, stored_use
+from comptroller.wire.body import is_object, read_object
+from comptroller.wire.checks import Invalid, array, model_name
 from comptroller.wire.head import PLAIN, Head
 
 _TOP_LEVEL = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -48,11 +51,18 @@ def read_count(body: bytes) -> MessagesRequest | Refusal:
     request = read_object(body)
     if isinstance(request, Refusal):
         return request
+    refused = refused_use(request)
+    if refused is not None:
+        return refused
     try:
         for name in request:
             FIELDS.check_spelling(name)
         check_who_pays(request)
-        asked = Asked(model_name(request), False, len(body), output_limit=0, free=True)
+        named = Contents()
+        named.read_content(request.get("system"))
+        named.read_messages(each for each in array(request, "messages") if is_object(each))
+        use = stored_use(request, named)
+        asked = Asked(model_name(request), False, len(body), output_limit=0, free=True, stored=use)
     except Invalid as wrong:
         return wrong.refusal
     return MessagesRequest(asked, _TOP_LEVEL.decode(body), None)

@@ -14,7 +14,6 @@ from comptroller.wire.checks import Invalid
 from comptroller.wire.field_names import FieldNames, ServerSide
 
 COMPACTION = "a compaction"
-STORED = "a stored conversation"
 _OTHER_MODEL = "another model than the one named"
 
 SERVER_SIDE: Mapping[str, ServerSide] = {

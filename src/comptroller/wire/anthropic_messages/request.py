@@ -13,11 +13,10 @@ from comptroller.wire.anthropic_messages.contents import Contents
 from comptroller.wire.anthropic_messages.fields import (
     COMPACTION,
     FIELDS,
-    STORED,
     check_who_pays,
     compacts,
-    continues,
 )
+from comptroller.wire.anthropic_messages.stored import refused_use, stored_use
 from comptroller.wire.anthropic_messages.tiers import asked_tier, possible_tiers
 from comptroller.wire.anthropic_messages.tool_kinds import read_tools
 from comptroller.wire.body import is_array, is_object, read_object, shown
@@ -61,7 +60,7 @@ def read_request(body: bytes, head: Head = PLAIN) -> MessagesRequest | Refusal:
         return request
     fields = _TOP_LEVEL.decode(body)
     try:
-        return _read(request, fields, len(body), head)
+        return refused_use(request) or _read(request, fields, len(body), head)
     except Invalid as wrong:
         return wrong.refusal
 
@@ -106,7 +105,6 @@ def _read(request: dict[str, object], fields: dict[str, msgspec.Raw], body_bytes
     capacity = word(request, "service_tier", "auto")
     speed, geography = word(request, "speed", "standard"), word(request, "inference_geo", "global")
     compaction = (COMPACTION,) if compacts(request.get("context_management")) else ()
-    stored = (STORED,) if continues(request.get("thread")) else ()
     # A server-side tool always counts as billed apart too: each of its rounds reads the whole context again, so the
     # context window does not bound the call (seen in a recording: 494,549 input tokens of a model with 200,000).
     outside = (*(switch.words for switch in switches), *compaction, *offered.server_side)
@@ -122,9 +120,10 @@ def _read(request: dict[str, object], fields: dict[str, msgspec.Raw], body_bytes
         service_tier=asked_tier(capacity, speed, geography),
         possible_tiers=possible_tiers(capacity, speed, geography),
         long_cache_writes=contents.hour_cache,
-        unbounded=tuple(dict.fromkeys((*contents.unbounded, *stored, *outside))),
+        unbounded=tuple(dict.fromkeys((*contents.unbounded, *outside))),
         fees=tuple(dict.fromkeys((*contents.fees, *fees))),
         hides_output=hides_output(request),
+        stored=stored_use(request, contents),
     )  # fmt: skip
     return MessagesRequest(
         asked=with_prompt(asked, "anthropic_messages", fields, _COUNTED_ALIKE, body_bytes, head),

@@ -10,7 +10,8 @@ from comptroller.core.pricing.usage import Usage
 from comptroller.wire.anthropic_messages.ending import cut_short
 from comptroller.wire.anthropic_messages.usage import Reported, merge, read_input, read_usage, says_zero
 from comptroller.wire.body import is_array, is_object
-from comptroller.wire.event_stream import EventSplitter, EventTooLarge, event_data, event_name
+from comptroller.wire.event_meter import EventMeter
+from comptroller.wire.event_stream import event_data, event_name
 from comptroller.wire.reported import read_name
 
 _TOKENS_PER_BLOCK = 64  # a block's frame, which is billed and never shown: the call of a tool has the largest
@@ -40,24 +41,17 @@ class _Event(msgspec.Struct, gc=False):
 _DECODER = msgspec.json.Decoder(_Event)
 
 
-class StreamMeter:
+class StreamMeter(EventMeter[_Event]):
     """Reads one stream. `feed` and `finish` return what goes on to the caller, in whole events; nothing here raises."""
 
     def __init__(self, hour_cache: bool = False) -> None:
+        super().__init__(_DECODER)
         self.reported: Reported | None = None  # of all reports so far, once one of them has told the output
         self.input_usage: Usage | None = None  # as the head of the stream tells it: the input side is known early
         self.usage_malformed = False  # what was last reported cannot be, so there is no usage
         self.done = False
-        self.malformed = False  # a data line that is not a JSON object of this dialect
-        self.error = False  # the provider reported an error in mid-stream
-        self.served_model: str | None = None
-        self.started = False  # generated content came
         self._hour_cache = hour_cache
-        self._splitter = EventSplitter()
-        self._unreadable = False  # from here on the stream passes unread
         self._stopped = False  # a report came with the reason why the answer stopped
-        self._stale = False  # content came after the last report
-        self._seen = 0  # bytes of text, and tokens of what frames it
         self._usage: dict[str, Any] = {}
         self._begun = False  # the head of the message came
         self._told = False  # why the message stopped
@@ -72,7 +66,7 @@ class StreamMeter:
         """Whether the report stands for all that came: the answer or the stream had ended, and no content followed."""
         if self.reported is None or self._stale or not (self._stopped or self.done):
             return False
-        return not _may_hold_content(self._splitter.rest())
+        return not self._may_hold_content(self._splitter.rest())
 
     @property
     def seen_output_tokens(self) -> int:
@@ -95,49 +89,22 @@ class StreamMeter:
         said = reported.output_tokens if reported is not None else self.seen_output_tokens
         return cut_short(begun=self._begun, blocks=self._open, told=self._told, output_tokens=said)
 
-    def feed(self, chunk: bytes) -> bytes:
-        """Meter what came; returns the whole events of it."""
-        if self._unreadable:
-            self._seen += len(chunk)
-            return chunk
-        try:
-            events = self._splitter.feed(chunk)
-        except EventTooLarge:
-            return self._give_up()
-        for event in events:
-            self._read_raw(event)
-        return events[0] if len(events) == 1 else b"".join(events)
+    def _may_hold_content(self, half: bytes) -> bool:
+        return super()._may_hold_content(half) and event_name(half) not in _WITHOUT_CONTENT
 
-    def finish(self) -> bytes:
-        """The stream is at its end: meter and return what came after the last whole event."""
-        rest = b"" if self._unreadable else self._splitter.rest()
-        self._splitter = EventSplitter()
-        data = event_data(rest)
-        if data is not None and _decode(data) is not None:
-            self._read_raw(rest)
-            return rest
-        half = len(rest.strip())  # cut in the middle of an event: not the provider's malformed JSON
-        self.started = self.started or half > 0
-        self._seen += half
-        self._stale = self._stale or _may_hold_content(rest)
-        return rest
-
-    def _give_up(self) -> bytes:
-        passed = self._splitter.rest()
-        self._splitter = EventSplitter()
-        self.malformed = self._unreadable = self.started = self._stale = True
-        self._seen += len(passed)
-        return passed
+    def _take(self, event: bytes) -> bool:
+        self._read_raw(event)
+        return True
 
     def _read_raw(self, raw: bytes) -> None:
         head, _, data = raw.partition(b"\ndata: ")
         usual = head.startswith(b"event: ") and b"\n" not in head
-        event = _decode(data) if usual else None  # line ends after the object are white space to JSON
+        event = self._decode(data) if usual else None  # line ends after the object are white space to JSON
         if event is None:  # other fields or data lines stand beside it, or it is malformed
             lines = (event_data(raw) or b"").strip()
             if not lines or lines == b"[DONE]":
                 return
-            event = _decode(lines)
+            event = self._decode(lines)
         if event is None:
             self.malformed = True
             self.error = self.error or event_name(raw) == b"error"
@@ -239,16 +206,3 @@ class StreamMeter:
         if given:
             self._seen += len(_ENCODER.encode(given))
         self._count(block)
-
-
-def _may_hold_content(half: bytes) -> bool:
-    """Whether half an event may hold generated content: its data has begun, and its name does not deny it."""
-    data = (event_data(half) or b"").strip()
-    return not b"[DONE]".startswith(data) and event_name(half) not in _WITHOUT_CONTENT
-
-
-def _decode(data: bytes) -> _Event | None:
-    try:
-        return _DECODER.decode(data)
-    except (ValueError, RecursionError):
-        return None

@@ -6,10 +6,13 @@ points at something outside of the body has no bound.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from urllib.parse import unquote
 
 import msgspec
 
+from comptroller.core.work.stored import FILE, Named
 from comptroller.wire.addresses import is_address
 from comptroller.wire.body import is_array, is_object
 from comptroller.wire.checks import punctuation
@@ -40,6 +43,7 @@ _IMAGES = frozenset({"image/png", "image/jpeg", "image/jpg", "image/webp", "imag
 # Low bit rates of other formats make hours of sound out of few bytes.
 _AUDIO = frozenset({"audio/wav", "audio/x-wav", "audio/wave", "audio/mp3", "audio/mpeg"})
 _TEXTS = frozenset({"application/json", "application/xml", "application/x-javascript", "application/x-python"})
+_STORED_FILE = re.compile(r"(?:https?://[^/?#]+/v1(?:alpha|beta)?/)?files/([A-Za-z0-9_-]{1,200})", re.ASCII)
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -54,6 +58,7 @@ class Contents:
         self.image_bytes = 0  # of image data in base64: that is the image, not text
         self.extra_tokens = 0  # that a template may put around what is in the body
         self.audio = False
+        self.named: list[Named] = []  # what is stored at the provider
         self._unbounded: dict[str, None] = {}
 
     @property
@@ -133,9 +138,18 @@ class Contents:
             self.add("an image in this format" if kind.startswith("image/") else "a document")
 
     def _file(self, file: object) -> None:
-        self.add("a file")
-        if is_object(file):
-            self.audio = self.audio or _mime_type(_FILE.read(file, "fileData.")).startswith(("audio/", "video/"))
+        """A file of the File API has a record; what is elsewhere has no bound."""
+        if not is_object(file):
+            self.add("a file")
+            return
+        file = _FILE.read(file, "fileData.")
+        sounds = _mime_type(file).startswith(("audio/", "video/"))
+        self.audio = self.audio or sounds
+        named = file_id(file.get("fileUri"))
+        if named is None or sounds:
+            self.add("a file")
+        if named is not None:
+            self.named.append(Named(named, FILE))
 
     def _response(self, response: object) -> None:
         if not is_object(response):
@@ -155,6 +169,20 @@ class Contents:
         """An image has the tokens of a level, which `max_image_tokens` bounds, unless their number is asked for."""
         if is_object(value) and _RESOLUTION.read(value, "mediaResolution.").get("numTokens") is not None:
             self.add("a medium of a size of its own")
+
+
+def file_id(uri: object) -> str | None:
+    """The id of a file of the File API, as its URI or its name says it; None for what is elsewhere.
+
+    Empty for what may be of that API and is not plainly written.
+    """
+    if not isinstance(uri, str):
+        return None
+    plain = _STORED_FILE.fullmatch(uri)
+    if plain is not None:
+        return plain[1]
+    told = unquote(uri).strip().lower()
+    return "" if "generativelanguage" in told or _STORED_FILE.match(told) else None
 
 
 def _mime_type(blob: Mapping[str, object]) -> str:

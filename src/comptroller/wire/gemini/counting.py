@@ -8,8 +8,10 @@ from comptroller.core.pricing.estimate import Asked
 from comptroller.core.refusal import Refusal
 from comptroller.wire.body import is_object, read_object
 from comptroller.wire.checks import Invalid, expected
-from comptroller.wire.gemini.fields import COUNT
+from comptroller.wire.gemini.contents import Contents
+from comptroller.wire.gemini.fields import COUNT, REQUEST
 from comptroller.wire.gemini.request import check_same_model, named_model, renamed
+from comptroller.wire.gemini.stored import stored_use
 from comptroller.wire.head import Head
 
 _TOP_LEVEL = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -29,6 +31,7 @@ def read_count(body: bytes, head: Head) -> CountRequest | Refusal:
     given = read_object(body)
     if isinstance(given, Refusal):
         return given
+    contents = Contents()
     try:
         request, model = COUNT.read(given), named_model(head)
         check_same_model(request, model)
@@ -36,10 +39,15 @@ def read_count(body: bytes, head: Head) -> CountRequest | Refusal:
         if inner is not None and not is_object(inner):
             raise expected(request, _INNER, "an object")
         check_same_model(inner or {}, model, f"{_INNER}.")
+        whole = REQUEST.read(inner or {})
+        for each in (request.get("contents"), whole.get("contents"), whole.get("systemInstruction")):
+            contents.read(each)
     except Invalid as wrong:
         return wrong.refusal
+    use = stored_use(whole, contents)
     return CountRequest(
-        Asked(model, stream=False, text_tokens=len(body), output_limit=0, free=True), _TOP_LEVEL.decode(body)
+        Asked(model, stream=False, text_tokens=len(body), output_limit=0, free=True, stored=use),
+        _TOP_LEVEL.decode(body),
     )
 
 

@@ -10,6 +10,7 @@ import msgspec
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.pricing.rates import DEFAULT_TIER
 from comptroller.core.refusal import Refusal
+from comptroller.core.work.stored import uses
 from comptroller.wire.body import is_array, is_object, read_object
 from comptroller.wire.checks import Invalid, expected
 from comptroller.wire.gemini.contents import Contents
@@ -40,8 +41,9 @@ def read_embed(body: bytes, head: Head, *, batch: bool) -> EmbedRequest | Refusa
         model = named_model(head)
         check_same_model(request, model)
         if batch:
-            _read_batch(EMBED_BATCH.read(request), model, contents)
+            inputs = _read_batch(EMBED_BATCH.read(request), model, contents)
         else:
+            inputs = 1
             _read_one(request, contents)
     except Invalid as wrong:
         return wrong.refusal
@@ -54,6 +56,8 @@ def read_embed(body: bytes, head: Head, *, batch: bool) -> EmbedRequest | Refusa
         audio_input=contents.audio,
         possible_tiers=_STANDARD,
         unbounded=contents.unbounded,
+        stored=uses(contents.named, "content"),
+        rounds=inputs,
     )
     return EmbedRequest(asked, _TOP_LEVEL.decode(body))
 
@@ -71,7 +75,8 @@ def rewrite_embed(request: EmbedRequest, *, model: str | None = None) -> bytes:
     return _ENCODER.encode(fields)
 
 
-def _read_batch(request: dict[str, object], model: str, contents: Contents) -> None:
+def _read_batch(request: dict[str, object], model: str, contents: Contents) -> int:
+    """How many inputs there are: each fills a context of its own."""
     requests = request.get("requests")
     if not is_array(requests) or not requests:
         raise expected(request, "requests", "a non-empty array of requests")
@@ -84,6 +89,7 @@ def _read_batch(request: dict[str, object], model: str, contents: Contents) -> N
     for name, value in request.items():
         if name not in EMBED_BATCH.usual:
             contents.read_unknown(value)
+    return len(requests)
 
 
 def _read_one(given: dict[str, object], contents: Contents) -> None:

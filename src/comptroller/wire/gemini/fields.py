@@ -13,11 +13,9 @@ from collections.abc import Mapping
 from comptroller.wire.field_names import ServerSide
 from comptroller.wire.gemini.names import Names
 
-CACHED = "a cached prompt"
 _OTHER_MODEL = "another model than the one named"
 
 SERVER_SIDE: Mapping[str, ServerSide] = {
-    "cachedContent": ServerSide(CACHED, "its tokens are input", fees=False),
     "modelArmorConfig": ServerSide("a check by Model Armor", "Vertex AI: billed by its own tokens", fees=True),
 }
 CONFIG_SWITCHES: Mapping[str, ServerSide] = {
@@ -32,7 +30,7 @@ CONFIG_LIMITS = frozenset({"maxoutputtokens", "candidatecount"})  # they bind in
 REQUEST = Names(
     {
         *("contents", "systemInstruction", "tools", "toolConfig", "safetySettings", "generationConfig"),
-        *("serviceTier", "store", "labels", "model"),
+        *("serviceTier", "store", "labels", "model", "cachedContent"),
         *SERVER_SIDE,
     }
 )
@@ -55,9 +53,11 @@ EMBED_BATCH = Names({"requests", "model"})
 # provider's reads the context again, nor what it adds to it (seen: 15 tokens of prompt, 4,610 by a tool).
 OWN_TOOLS = "functionDeclarations"
 COMPUTER_USE = "computerUse"  # runs at the caller's, and its definitions are the provider's
+FILE_SEARCH = "fileSearch"
+SEARCH = Names({"fileSearchStoreNames", "metadataFilter", "topK"})
 TOOLS = Names(
     {
         *(OWN_TOOLS, COMPUTER_USE, "googleSearch", "googleSearchRetrieval", "codeExecution", "urlContext"),
-        *("googleMaps", "fileSearch", "retrieval", "enterpriseWebSearch", "mcpServers"),
+        *("googleMaps", FILE_SEARCH, "retrieval", "enterpriseWebSearch", "mcpServers"),
     }
 )

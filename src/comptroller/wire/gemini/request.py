@@ -10,6 +10,7 @@ import msgspec
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.pricing.rates import DEFAULT_TIER
 from comptroller.core.refusal import Refusal
+from comptroller.core.work.stored import VECTOR_STORE, Named
 from comptroller.wire.body import is_array, is_object, json_name, read_object, shown
 from comptroller.wire.checks import Invalid, expected, model_name, punctuation, whole_number, word
 from comptroller.wire.field_names import ServerSide
@@ -19,13 +20,16 @@ from comptroller.wire.gemini.fields import (
     CONFIG,
     CONFIG_LIMITS,
     CONFIG_SWITCHES,
+    FILE_SEARCH,
     OTHER_LIMITS,
     OWN_TOOLS,
     REQUEST,
+    SEARCH,
     SERVER_SIDE,
     THINKING,
     TOOLS,
 )
+from comptroller.wire.gemini.stored import stored_use
 from comptroller.wire.head import Head
 
 MOST_CANDIDATES = 8
@@ -150,6 +154,7 @@ def _asked(
         unbounded=tuple(dict.fromkeys((*contents.unbounded, *(switch.words for switch in switches), *server_side))),
         fees=tuple(dict.fromkeys(fees)),
         hides_output=_thinks(config.get("thinkingConfig")),
+        stored=stored_use(request, contents),
     )
 
 
@@ -212,11 +217,20 @@ def _tools(request: dict[str, object], contents: Contents) -> tuple[str, ...]:
         for kind, value in TOOLS.read(tool, "tools.").items():
             if kind == OWN_TOOLS or value is None:
                 continue
+            if kind == FILE_SEARCH:
+                contents.named += _stores(value)
             if kind == COMPUTER_USE:
                 contents.add("the definitions of computer use")
             else:
                 kinds[f"the provider's tool {shown(kind)}"] = None
     return tuple(kinds)
+
+
+def _stores(search: object) -> list[Named]:
+    """The stores that a search of files reads."""
+    names = SEARCH.read(search, "tools.fileSearch.").get("fileSearchStoreNames") if is_object(search) else None
+    given = names if is_array(names) else [] if names is None else [names]
+    return [Named(each if isinstance(each, str) else "", VECTOR_STORE, "tools", context=False) for each in given]
 
 
 def _modalities(config: dict[str, object]) -> list[str]:

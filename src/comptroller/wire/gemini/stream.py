@@ -12,7 +12,8 @@ import msgspec
 
 from comptroller.core.pricing.usage import Usage
 from comptroller.wire.body import is_array, is_object
-from comptroller.wire.event_stream import EventSplitter, EventTooLarge, event_data, event_name
+from comptroller.wire.event_meter import EventMeter
+from comptroller.wire.event_stream import event_data, event_name
 from comptroller.wire.gemini.usage import read_usage
 from comptroller.wire.reported import MOST_TOKENS, read_name
 
@@ -41,24 +42,17 @@ class _Chunk(msgspec.Struct, rename="camel", gc=False):
 _DECODER = msgspec.json.Decoder(_Chunk)
 
 
-class StreamMeter:
+class StreamMeter(EventMeter[_Chunk]):
     """Reads one stream. `feed` and `finish` return what goes on to the caller, in whole events; nothing here raises."""
 
     def __init__(self, candidates: int = 1) -> None:
+        super().__init__(_DECODER)
         self.input_usage: Usage | None = None  # the input side of the first report: it is known early
-        self.malformed = False  # a data line that is not a JSON object of this dialect
-        self.error = False  # the provider reported an error in mid-stream
-        self.served_model: str | None = None
-        self.started = False  # generated content came
-        self._splitter = EventSplitter()
-        self._unreadable = False  # from here on the stream passes unread
-        self._stale = False  # content came after the last report
         self._blocked = False
         self._begun: set[int] = {0}
         self._finished: set[int] = set()
         self._expected = candidates
         self._parts = 0
-        self._text_bytes = 0
         self._reported_output = 0  # the most that any report said
         self._reported: Any = None  # the last one, as it came: reports are running totals, never summed
         self._usage: Usage | None = None  # in our meters, once somebody asks
@@ -88,7 +82,7 @@ class StreamMeter:
         """Whether the usage stands for all that came: it came with the end or after it, and no content followed."""
         if self.usage is None or self._stale or not self.done:
             return False
-        return not (event_data(self._splitter.rest()) or b"").strip()
+        return not self._may_hold_content(self._splitter.rest())
 
     @property
     def seen_output_tokens(self) -> int:
@@ -100,34 +94,7 @@ class StreamMeter:
         if not self.started and not half:
             return self._reported_output
         frames = _TOKENS_PER_CANDIDATE * len(self._begun) + _TOKENS_PER_PART * self._parts
-        return max(self._reported_output, self._text_bytes + frames) + half
-
-    def feed(self, chunk: bytes) -> bytes:
-        """Meter what came; returns the whole events of it."""
-        if self._unreadable:
-            self._text_bytes += len(chunk)
-            return chunk
-        try:
-            events = self._splitter.feed(chunk)
-        except EventTooLarge:
-            return self._give_up()
-        for event in events:
-            self._read_raw(event)
-        return events[0] if len(events) == 1 else b"".join(events)
-
-    def finish(self) -> bytes:
-        """The stream is at its end: meter and return what came after the last whole event."""
-        rest = b"" if self._unreadable else self._splitter.rest()
-        self._splitter = EventSplitter()
-        data = event_data(rest)
-        if data is not None and _decode(data) is not None:
-            self._read_raw(rest)
-            return rest
-        half = len(rest.strip())  # cut in the middle of an event: not the provider's malformed JSON
-        self.started = self.started or half > 0
-        self._stale = self._stale or half > 0
-        self._text_bytes += half
-        return rest
+        return max(self._reported_output, self._seen + frames) + half
 
     def cut_short(self) -> bytes:
         """The event that ends this stream at a limit: every candidate that goes on has reached its output limit.
@@ -150,26 +117,27 @@ class StreamMeter:
         said = {name: value for name, value in names.items() if isinstance(value, str)}
         return b"data: " + _ENCODER.encode({"candidates": ended, "usageMetadata": usage, **said}) + b"\r\n\r\n"
 
-    def _give_up(self) -> bytes:
-        passed = self._splitter.rest()
-        self._splitter = EventSplitter()
-        self.malformed = self._unreadable = self.started = self._stale = True
-        self._text_bytes += len(passed)
-        return passed
+    def _may_hold_content(self, half: bytes) -> bool:
+        """No event of this API is without."""
+        return bool(half.strip())
+
+    def _take(self, event: bytes) -> bool:
+        self._read_raw(event)
+        return True
 
     def _read_raw(self, raw: bytes) -> None:
         if raw.startswith(b"data: {"):
-            chunk = _decode(raw[6:])  # line ends after the object are white space to JSON
+            chunk = self._decode(raw[6:])  # line ends after the object are white space to JSON
             if chunk is not None:
                 self._read(chunk)
                 return
         data = (event_data(raw) or b"").strip()
         if not data or data == b"[DONE]":
             # What google-genai is ready for: an error that breaks into the stream as plain lines of JSON.
-            bare = _decode(raw) if raw.lstrip().startswith(b"{") else None
+            bare = self._decode(raw) if raw.lstrip().startswith(b"{") else None
             self.error = self.error or event_name(raw) == b"error" or (bare is not None and bool(bare.error))
             return
-        chunk = _decode(data)
+        chunk = self._decode(data)
         if chunk is None:
             self.malformed = True
             self.error = self.error or event_name(raw) == b"error"
@@ -213,7 +181,7 @@ class StreamMeter:
             return
         if is_object(part) and not part.keys() <= {"text", "thought"}:
             self._parts += 1
-            self._text_bytes += _TOKENS_PER_MEDIUM if part.get("inlineData") else 0
+            self._seen += _TOKENS_PER_MEDIUM if part.get("inlineData") else 0
         waiting = [part]
         while waiting:  # no recursion: depth is theirs
             value = waiting.pop()
@@ -222,16 +190,16 @@ class StreamMeter:
             elif is_object(value):
                 self._stale = True
                 waiting += [each for key, each in value.items() if key not in _NOT_TEXT]
-                self._text_bytes += sum(map(len, value)) if value is not part else 0  # names of arguments are made, too
+                self._seen += sum(map(len, value)) if value is not part else 0  # names of arguments are made, too
             elif is_array(value):
                 waiting += value
             else:
-                self._text_bytes += _BYTES_PER_NUMBER
+                self._seen += _BYTES_PER_NUMBER
 
     def _count_text(self, text: str) -> None:
         if text:
             self.started = self._stale = True
-            self._text_bytes += len(text) if text.isascii() else len(text.encode())
+            self._seen += len(text) if text.isascii() else len(text.encode())
 
     def _report(self, reported: Any) -> None:
         """Take a report: it covers the content of its own event and of all before it."""
@@ -245,10 +213,3 @@ class StreamMeter:
 
 def _count(value: Any) -> int:
     return value if value.__class__ is int and 0 <= value <= MOST_TOKENS else 0
-
-
-def _decode(data: bytes) -> _Chunk | None:
-    try:
-        return _DECODER.decode(data)
-    except (ValueError, RecursionError):
-        return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from comptroller.core.work.stored import CONTAINER, FILE, RESPONSE, VECTOR_STORE, Kind, Named
 from comptroller.wire.addresses import is_address
 from comptroller.wire.body import is_array, is_object, json_name, shown
 
@@ -31,6 +32,8 @@ _PARTS: Mapping[str, str] = {
     "document_url": "a file",
     "media": "a file",
 }
+# A part that is wholly a file by its id; its size is what our records say.
+_REFERENCE_KEYS = frozenset({"type", "file", "file_id", "filename", "detail", "prompt_cache_breakpoint"})
 _TEXT_PARTS = frozenset({"text", "input_text", "output_text", "refusal"})
 _CACHE_KEYS = frozenset({"cache_control", "prompt_cache_breakpoint", "prompt_cache_options"})
 _TEXT_PART_KEYS = frozenset({"type", "text", "refusal"}) | _CACHE_KEYS
@@ -40,6 +43,17 @@ _PLAIN_KEYS = _TEXT_KEYS | {"content"}  # texts under these are text
 _ECHOED_KEYS = frozenset({"tool_calls", "function_call", "annotations", "reasoning_details", "cache_control"})
 # Some parsers (Go's) match keys without regard to case: they would take "Type" for "type".
 _WATCHED_KEYS = _TEXT_KEYS | _ECHOED_KEYS | _CACHE_KEYS | _PARTS.keys() | {"content", "audio", "type", "text"}
+
+# Keys under which a part or a tool names what is stored; a container may also be one that is to be made.
+_NAMES: Mapping[str, Kind] = {
+    "file_id": FILE,
+    "file_ids": FILE,
+    "vector_store_id": VECTOR_STORE,
+    "vector_store_ids": VECTOR_STORE,
+    "container": CONTAINER,
+    "previous_response_id": RESPONSE,
+    "container_id": CONTAINER,
+}
 
 # Lifetimes of a prompt cache at the price of every write; any other is a longer one at a price of its own.
 _SHORT_LIVED = (None, "5m", "30m")
@@ -57,6 +71,7 @@ class Contents:
         self.image_bytes: int = 0  # of image data URLs: those are the image, not text
         self.audio = False
         self.long_cache = False  # the request may write to a cache that is kept for an hour or longer
+        self.files: list[Named] = []  # that are named by their id
         self.misspelt: str | None = None  # a key that only some parsers would take for one that counts
         self._unbounded: dict[str, None] = {}
 
@@ -120,8 +135,15 @@ class Contents:
             kind = ""
         elif kind in _TEXT_PARTS and part.keys() <= _TEXT_PART_KEYS:
             return
+        reference = _reference(part, kind)
+        if reference is not None:
+            self.images += kind == "input_image"
+            self.files.append(Named(reference, FILE, context=kind != "input_image"))
+            return
         self._facets(part, kind)
         for key, value in part.items():
+            if _PARTS.get(key) == "a file":
+                self.files += names_in({key: value})
             if key == "image_url":
                 self._image_address(value)
             elif key == "input_audio":
@@ -187,6 +209,37 @@ class Contents:
         self._unbounded[words] = None
 
 
+def _reference(part: Mapping[str, object], kind: str) -> str | None:
+    """The id of the file that a part is, if it is nothing else."""
+    if not part.keys() <= _REFERENCE_KEYS:
+        return None
+    inner = part.get("file")
+    named = part.get("file_id")
+    if is_object(inner) and kind == "file" and named is None and inner.keys() <= {"file_id", "filename"}:
+        named = inner.get("file_id")
+    elif inner is not None or kind not in {"input_file", "input_image"}:
+        return None
+    return named if isinstance(named, str) else None
+
+
+def names_in(value: object) -> list[Named]:
+    """Everything at a provider that a value names by its id, at every depth. Whether it feeds a prompt is not told."""
+    found: list[Named] = []
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        if is_object(each):
+            for key, inner in each.items():
+                kind = _NAMES.get(key)
+                ids = [] if kind is None or inner is None else inner if is_array(inner) else [inner]
+                if key != "container" or isinstance(inner, str):
+                    found += [Named(one if isinstance(one, str) else "", kind) for one in ids if kind is not None]
+            waiting += each.values()
+        elif is_array(each):
+            waiting += each
+    return found
+
+
 def _sounds(value: object) -> bool:
     """Whether a file says that it is audio or video: as its media type, or in an address that holds it."""
     if isinstance(value, str):
@@ -207,6 +260,7 @@ def read_tools(tools: Sequence[object], contents: Contents) -> tuple[str, ...] |
         if not isinstance(kind, str) or any(key != "type" and key.casefold() == "type" for key in tool):
             return 'Every entry of `tools` must have one `type`, a string such as "function".'
         if kind not in {"function", "custom"}:
+            contents.files += names_in(tool)
             kinds[f"the provider's tool {shown(kind)}"] = None
         contents.read_cache_marks(tool)
         if is_object(function := tool.get("function")):

@@ -12,6 +12,7 @@ import msgspec
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.pricing.rates import DEFAULT_TIER
 from comptroller.core.refusal import Refusal
+from comptroller.core.work.stored import uses
 from comptroller.wire.body import is_object, read_object, shown
 from comptroller.wire.checks import (
     Invalid,
@@ -27,7 +28,7 @@ from comptroller.wire.checks import (
 )
 from comptroller.wire.field_names import CASE
 from comptroller.wire.head import PLAIN, Head
-from comptroller.wire.openai_chat.contents import Contents, read_tools
+from comptroller.wire.openai_chat.contents import Contents, names_in, read_tools
 from comptroller.wire.openai_chat.fields import FIELDS, SEARCH, searches
 from comptroller.wire.prompt import with_prompt
 
@@ -90,6 +91,8 @@ def with_usage(options: msgspec.Raw | None) -> msgspec.Raw:
 def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], body_bytes: int) -> Asked:
     contents = Contents()
     switches = FIELDS.switches(request, contents.read_unknown)
+    if switches:
+        contents.files += names_in({name: value for name, value in request.items() if name not in FIELDS.plain})
     contents.read_messages(objects(request, "messages"))
     if contents.misspelt is not None:
         raise Invalid(f"The key {shown(contents.misspelt)} is not written as the API writes it.", "messages", CASE)
@@ -100,6 +103,7 @@ def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], body_byte
         return Asked(
             model, stream, text_tokens, contents.images, 1, limit, audio_input=contents.audio,
             long_cache_writes=contents.long_cache, unbounded=contents.unbounded, hides_output=hides_output(request),
+            stored=uses(contents.files, "messages"),
         )  # fmt: skip
     tier, modalities = word(request, "service_tier", "auto"), _modalities(request)
     beside = (*((SEARCH,) if searches(model) else ()), *_tools(request, contents))
@@ -124,6 +128,7 @@ def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], body_byte
         fees=tuple(dict.fromkeys(fees)),
         usage_asked=usage_asked(request, stream),
         hides_output=hides_output(request),
+        stored=uses(contents.files, "messages"),
     )
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from comptroller.core.pricing.usage import Usage
-from comptroller.wire.event_stream import EventSplitter, EventTooLarge, event_data, event_name
+from comptroller.wire.event_meter import EventMeter
+from comptroller.wire.event_stream import event_data, event_name
 from comptroller.wire.openai_chat.ending import cut_short
 from comptroller.wire.openai_chat.usage import read_usage, tells_writes
 from comptroller.wire.reported import read_name
@@ -45,7 +46,7 @@ class _Chunk(msgspec.Struct, gc=False):
 _DECODER = msgspec.json.Decoder(_Chunk)
 
 
-class StreamMeter:
+class StreamMeter(EventMeter[_Chunk]):
     """Reads one stream. `feed` and `finish` return what goes on to the caller; nothing here raises.
 
     The provider's bytes pass unchanged, in whole events. Only the chunk that does nothing but report usage is
@@ -54,23 +55,16 @@ class StreamMeter:
 
     def __init__(self, usage_asked: bool, long_cache: bool = False, input_bound: int = 0, opening: bytes = b"") -> None:
         """`input_bound`: no more tokens than this are in the prompt. `opening`: an event like those that will come."""
+        super().__init__(_DECODER)
         self.usage: Usage | None = None  # the last one reported; reports are running totals, never summed
         self.usage_malformed = False  # what was last reported cannot be, so there is no usage
         self.done = False
-        self.malformed = False  # a data line that is not a JSON object of this dialect
-        self.error = False  # the provider reported an error in mid-stream
-        self.served_model: str | None = None
         self.service_tier: str | None = None
-        self.started = False  # generated content came
         self._usage_asked = usage_asked
         self._long_cache = long_cache
         self._input_bound = input_bound
-        self._splitter = EventSplitter()
-        self._unreadable = False  # from here on the stream passes unread
         self._alone = False  # the usage came in a chunk of its own
-        self._stale = False  # content came after the chunk that reported the usage
         self._writes_told = False
-        self._text_bytes = 0
         self._choices: set[int] = {0}
         self._finished: set[int] = set()  # those that came to their end
         self._last: bytes = opening  # whole event
@@ -83,7 +77,7 @@ class StreamMeter:
         """Whether the usage stands for all that came: its chunk or the end mark says so, and no content followed it."""
         if self.usage is None or self._stale or not (self._alone or self.done):
             return False
-        return not _may_hold_content(self._splitter.rest())
+        return not self._may_hold_content(self._splitter.rest())
 
     @property
     def seen_output_tokens(self) -> int:
@@ -95,7 +89,7 @@ class StreamMeter:
         if not self.started and not half:
             return 0
         frames = _TOKENS_PER_CHOICE * len(self._choices) + _TOKENS_PER_TOOL_CALL * len(self._calls)
-        return self._text_bytes + half + frames
+        return self._seen + half + frames
 
     @property
     def input_usage(self) -> Usage | None:
@@ -122,43 +116,7 @@ class StreamMeter:
     def _said_usage(self) -> Usage:
         return self.usage or Usage(self._input_bound, self.seen_output_tokens)
 
-    def feed(self, chunk: bytes) -> bytes:
-        """Meter what came; returns the whole events of it that go on to the caller."""
-        if self._unreadable:
-            self._text_bytes += len(chunk)
-            return chunk
-        try:
-            events = self._splitter.feed(chunk)
-        except EventTooLarge:
-            return self._give_up()
-        if len(events) == 1:  # a provider's usual write
-            return events[0] if self._goes_on(events[0]) else b""
-        return b"".join([event for event in events if self._goes_on(event)])
-
-    def finish(self) -> bytes:
-        """The stream is at its end: meter and return what came after the last whole event."""
-        rest = b"" if self._unreadable else self._splitter.rest()
-        self._splitter = EventSplitter()
-        if not rest:
-            return b""
-        data = event_data(rest)
-        if data is not None and (data.strip() == b"[DONE]" or _decode(data) is not None):
-            return rest if self._goes_on(rest) else b""
-        self.error = self.error or (data is None and event_name(rest) == b"error")
-        half = len(rest.strip())  # cut in the middle of an event: not the provider's malformed JSON
-        self.started = self.started or half > 0
-        self._text_bytes += half
-        self._stale = self._stale or _may_hold_content(rest)
-        return rest
-
-    def _give_up(self) -> bytes:
-        passed = self._splitter.rest()
-        self._splitter = EventSplitter()
-        self.malformed = self._unreadable = self.started = self._stale = True
-        self._text_bytes += len(passed)
-        return passed
-
-    def _goes_on(self, event: bytes) -> bool:
+    def _take(self, event: bytes) -> bool:
         self._last = event
         if event.startswith(b"data: {"):
             try:
@@ -178,7 +136,7 @@ class StreamMeter:
         if data == b"[DONE]":
             self.done = True
             return True
-        chunk = _decode(data)
+        chunk = self._decode(data)
         if chunk is None:
             self.malformed = True
             return True
@@ -188,7 +146,7 @@ class StreamMeter:
         """Take a chunk's facts; whether it goes on. Every event comes through here, so this is written for speed."""
         if chunk.model != self._model or chunk.service_tier != self._tier:
             self._read_names(chunk)
-        choices, reported, before = chunk.choices, chunk.usage, self._text_bytes
+        choices, reported, before = chunk.choices, chunk.usage, self._seen
         if choices.__class__ is list:
             for choice in choices:
                 if choice.__class__ is dict:
@@ -201,7 +159,7 @@ class StreamMeter:
             self.error = self.error or bool(chunk.x_groq.get("error"))
         if chunk.error:
             self.error = True
-        if self._text_bytes == before:
+        if self._seen == before:
             self._look_elsewhere(event)
         if not reported:
             return True
@@ -244,7 +202,7 @@ class StreamMeter:
 
     def _count(self, text: str) -> None:
         self.started = self._stale = True
-        self._text_bytes += len(text) if text.isascii() else len(text.encode())
+        self._seen += len(text) if text.isascii() else len(text.encode())
 
     def _count_all(self, value: Any) -> None:
         """Count every text in it, whatever its key is: new ones come and are billed. No recursion: depth is theirs."""
@@ -271,7 +229,7 @@ class StreamMeter:
             value = waiting.pop()
             if value.__class__ is str and value:
                 self.started = True
-                self._text_bytes += len(value.encode())
+                self._seen += len(value.encode())
             elif value.__class__ is dict:
                 waiting += [each for key, each in value.items() if key not in _NOT_TEXT_ANYWHERE]
             elif value.__class__ is list:
@@ -284,16 +242,3 @@ class StreamMeter:
         self._alone = alone
         self._stale = False
         self._writes_told = self._writes_told or tells_writes(reported)
-
-
-def _may_hold_content(half: bytes) -> bool:
-    """Whether half an event may hold generated content: its data has begun, and is not the end mark."""
-    data = (event_data(half) or b"").strip()
-    return not b"[DONE]".startswith(data)
-
-
-def _decode(data: bytes) -> _Chunk | None:
-    try:
-        return _DECODER.decode(data)
-    except (ValueError, RecursionError):
-        return None

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from comptroller.core.pricing.usage import Usage
+from comptroller.core.work.stored import is_id
 from comptroller.wire.body import is_array
 from comptroller.wire.openai_responses.usage import NO_SEARCHES, Searches, read_searches, read_usage
 from comptroller.wire.reported import read_name
@@ -27,6 +28,11 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     object_id: str | None = None
     pending: bool = False
     status: str | None = None
+    items: str = ""  # the ids of what is in it, with spaces between them
+
+
+class _Item(msgspec.Struct, gc=False):
+    id: Any = None
 
 
 class _Body(msgspec.Struct, gc=False):
@@ -43,6 +49,7 @@ class _Body(msgspec.Struct, gc=False):
 _PENDING = frozenset({"queued", "in_progress"})
 
 _DECODER = msgspec.json.Decoder(_Body)
+_ITEMS = msgspec.json.Decoder(list[_Item] | None)
 _SEARCH = b"_search_call"  # in the type of every item that is a search
 
 
@@ -57,7 +64,16 @@ def read_answer(body: bytes | msgspec.Raw, long_cache: bool = False) -> Answer:
     named = answer.id if answer.id.__class__ is str and answer.store is not False else None
     usage = read_usage(answer.usage, tier, long_cache, searched) if answer.usage else None
     malformed = bool(answer.usage) and usage is None
-    return Answer(usage, read_name(answer.model), tier, False, malformed, named, status in _PENDING, status)
+    items = _item_ids(answer.output) if named is not None else ""
+    return Answer(usage, read_name(answer.model), tier, False, malformed, named, status in _PENDING, status, items)
+
+
+def _item_ids(output: msgspec.Raw) -> str:
+    try:
+        found = (item.id for item in _ITEMS.decode(output) or ())
+        return " ".join(each for each in found if each.__class__ is str and is_id(each))
+    except (ValueError, RecursionError):
+        return ""
 
 
 def _searches(answer: _Body) -> Searches:

@@ -47,7 +47,7 @@ class BackgroundResponses:
         if outcome is None:
             return None
         lines = () if answer.usage is None else (Line(next(iter(terms), ""), answer.usage),)
-        return Ended(outcome, lines, served_model=answer.served_model)
+        return Ended(outcome, lines, served_model=answer.served_model, items=answer.items)
 
     def results(self, terms: Mapping[str, Terms]) -> NoResults:
         """A response is its own result."""

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from comptroller.core.work.stored import CONTAINER, ITEM, Named
 from comptroller.wire.body import is_array, is_object, json_name
 from comptroller.wire.checks import Invalid
 from comptroller.wire.openai_chat.contents import Contents
@@ -82,7 +83,7 @@ class Items(Contents):
     def __init__(self) -> None:
         super().__init__()
         self.tools: list[object] = []  # definitions that stand in the input
-        self.stored: list[tuple[str, object]] = []  # (where, id) of what is named and stored at the provider
+        self.named: list[Named] = []  # what is stored at the provider, beside files
         self.compacts = False
 
     def read_items(self, items: Sequence[object], where: str) -> None:
@@ -100,16 +101,16 @@ class Items(Contents):
             kind = "message" if "role" in item or "content" in item else REFERENCE
         known = ITEMS.get(kind) if isinstance(kind, str) else None
         if known is not None:
-            self._known(kind, known, item)
+            self._known(kind, known, item, where)
         elif kind == REFERENCE:
-            self.stored.append((where, item.get("id")))
+            self.named.append(Named(_text(item.get("id")), ITEM, where))
         elif kind == COMPACT_NOW:
             self.compacts = True
         else:
             self.add("an item of a type that is not known here")
             self.read_part(item)
 
-    def _known(self, kind: object, known: Item, item: Mapping[str, object]) -> None:
+    def _known(self, kind: object, known: Item, item: Mapping[str, object], where: str) -> None:
         if known.words is not None:
             self.add(known.words)
         for key, value in item.items():
@@ -123,9 +124,12 @@ class Items(Contents):
             tools = item.get("tools")
             self.tools += tools if is_array(tools) else ()
         elif kind == "reasoning" and not item.get("encrypted_content") and not item.get("content"):
-            self.add(_REASONED)
+            self._looked_up(item, where, _REASONED)
         elif kind == "image_generation_call":
-            self._drawn(item.get("result"))
+            self._drawn(item, where)
+        elif kind == "code_interpreter_call" and item.get("container_id") is not None:
+            # Code that runs later runs where this did.
+            self.named.append(Named(_text(item["container_id"]), CONTAINER, where, context=False))
 
     def _content(self, content: object) -> None:
         for part in content if is_array(content) else (content,):
@@ -134,10 +138,23 @@ class Items(Contents):
             else:
                 self.read_part(part)
 
-    def _drawn(self, result: object) -> None:
+    def _drawn(self, item: Mapping[str, object], where: str) -> None:
         """An image of an earlier answer: its data, or nothing where the provider keeps it."""
         self.images += 1
+        result = item.get("result")
         if isinstance(result, str):
             self.image_bytes += len(result)  # characters: never more than its bytes in the body
         else:
-            self.add("an image from elsewhere")
+            self._looked_up(item, where, "an image from elsewhere")
+
+    def _looked_up(self, item: Mapping[str, object], where: str, words: str) -> None:
+        """An item that the provider has to look up by its id, if it has one."""
+        if item.get("id") is None:
+            self.add(words)
+        else:
+            self.named.append(Named(_text(item["id"]), ITEM, where))
+
+
+def _text(named: object) -> str:
+    """An id; what is none names nothing that anybody has."""
+    return named if isinstance(named, str) else ""

@@ -71,7 +71,7 @@ def read_request(body: bytes) -> ResponsesRequest | Refusal:
         asked = _asked(request, fields, items, len(body))
     except Invalid as wrong:
         return wrong.refusal
-    return refused_use(request, items) or ResponsesRequest(asked=asked, fields=fields)
+    return refused_use(request) or ResponsesRequest(asked=asked, fields=fields)
 
 
 def rewrite(request: ResponsesRequest, *, output_limit: int, model: str | None = None) -> bytes:
@@ -115,7 +115,7 @@ def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], items: It
         web_searches=calls if offered.web_search else 0,
         file_searches=calls if offered.file_search else 0,
         rounds=1 + calls if offered.limited else 1,
-        stored=stored_use(request),
+        stored=stored_use(request, items),
         shortened=request.get("truncation") not in (None, "disabled"),
         hides_output=hides_output(request),
         deferred=boolean(request, "background"),

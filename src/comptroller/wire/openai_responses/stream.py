@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from comptroller.core.pricing.usage import Usage
-from comptroller.wire.event_stream import EventSplitter, EventTooLarge, event_data, event_name
+from comptroller.wire.event_meter import EventMeter
+from comptroller.wire.event_stream import event_data, event_name
 from comptroller.wire.openai_responses.answer import read_answer
 from comptroller.wire.openai_responses.outline import Outline
 
@@ -72,28 +73,22 @@ class _Event(msgspec.Struct, gc=False):
 _DECODER = msgspec.json.Decoder(_Event)
 
 
-class StreamMeter:
+class StreamMeter(EventMeter[_Event]):
     """Reads one stream. `feed` and `finish` return what goes on to the caller, in whole events; nothing here raises."""
 
     def __init__(self, long_cache: bool = False, input_bound: int = 0) -> None:
         """`input_bound`: tokens that a caller is told of an input whose size the provider did not come to tell."""
+        super().__init__(_DECODER)
         self.usage: Usage | None = None
         self.input_usage: Usage | None = None  # this API tells it at the end only
         self.usage_malformed = False  # what was last reported cannot be, so there is no usage
         self.done = False
-        self.malformed = False  # a data line that is not a JSON object of this dialect
-        self.error = False  # the provider reported that it failed
-        self.served_model: str | None = None
         self.service_tier: str | None = None
         self.object_id: str | None = None  # what the provider keeps the answer under
-        self.started = False  # generated content came
+        self.items = ""  # the ids of what is in it, with spaces between them
         self.outline = Outline()  # what a clean end needs to know
         self._long_cache = long_cache
         self._input_bound = input_bound
-        self._splitter = EventSplitter()
-        self._unreadable = False  # from here on the stream passes unread
-        self._stale = False  # content came after the last report
-        self._seen = 0  # bytes of text, and tokens of what frames it
         self._items: dict[Any, int] = {}  # what was counted of each item that is not done
 
     @property
@@ -101,7 +96,7 @@ class StreamMeter:
         """Whether the usage stands for all that came: it was reported at the end, and no content followed it."""
         if self.usage is None or self._stale or not self.done:
             return False
-        return not _may_hold_content(self._splitter.rest())
+        return not self._may_hold_content(self._splitter.rest())
 
     @property
     def pending(self) -> bool:
@@ -118,33 +113,6 @@ class StreamMeter:
         half = self._splitter.half
         return self._seen + half + _END_TOKENS if self.started or half else 0
 
-    def feed(self, chunk: bytes) -> bytes:
-        """Meter what came; returns the whole events of it."""
-        if self._unreadable:
-            self._seen += len(chunk)
-            return chunk
-        try:
-            events = self._splitter.feed(chunk)
-        except EventTooLarge:
-            return self._give_up()
-        for event in events:
-            self._read_raw(event)
-        return events[0] if len(events) == 1 else b"".join(events)
-
-    def finish(self) -> bytes:
-        """The stream is at its end: meter and return what came after the last whole event."""
-        rest = b"" if self._unreadable else self._splitter.rest()
-        self._splitter = EventSplitter()
-        data = event_data(rest)
-        if data is not None and (data.strip() == b"[DONE]" or _decode(data) is not None):
-            self._read_raw(rest)
-            return rest
-        half = len(rest.strip())  # cut in the middle of an event: not the provider's malformed JSON
-        self.started = self.started or half > 0
-        self._seen += half
-        self._stale = self._stale or _may_hold_content(rest)
-        return rest
-
     def cut_short(self) -> bytes:
         """The events with which this stream ends at its output limit, as the provider would say it.
 
@@ -152,17 +120,18 @@ class StreamMeter:
         """
         return self.outline.incomplete("max_output_tokens", Usage(self._input_bound, self.seen_output_tokens))
 
-    def _give_up(self) -> bytes:
-        passed = self._splitter.rest()
-        self._splitter = EventSplitter()
-        self.malformed = self._unreadable = self.started = self._stale = True
-        self._seen += len(passed)
-        return passed
+    def _may_hold_content(self, half: bytes) -> bool:
+        name = event_name(half).decode("utf-8", "replace")
+        return super()._may_hold_content(half) and name not in _SAID_AGAIN and name not in _OF_THE_RESPONSE
+
+    def _take(self, event: bytes) -> bool:
+        self._read_raw(event)
+        return True
 
     def _read_raw(self, raw: bytes) -> None:
         head, _, data = raw.partition(b"\ndata: ")
         usual = head.startswith(b"event: ") and b"\n" not in head
-        event = _decode(data) if usual else None  # line ends after the object are white space to JSON
+        event = self._decode(data) if usual else None  # line ends after the object are white space to JSON
         if event is None:  # other fields or data lines stand beside it, or it is malformed
             lines = (event_data(raw) or b"").strip()
             if not lines:
@@ -171,7 +140,7 @@ class StreamMeter:
             if lines == b"[DONE]":
                 self.done = True
                 return
-            event = _decode(lines)
+            event = self._decode(lines)
         if event is None:
             self.malformed = True
             self.error = self.error or event_name(raw) == b"error"
@@ -205,6 +174,7 @@ class StreamMeter:
         else:
             self.served_model = answer.served_model or self.served_model
             self.object_id = self.object_id or answer.object_id
+            self.items = answer.items or self.items
             self.service_tier = answer.service_tier or self.service_tier
             if answer.usage is not None or answer.usage_malformed:
                 self.usage, self.usage_malformed, self._stale = answer.usage, answer.usage_malformed, False
@@ -270,17 +240,3 @@ def _texts(value: Any) -> int:
         elif value.__class__ is list:
             waiting += value
     return found
-
-
-def _may_hold_content(half: bytes) -> bool:
-    """Whether half an event may hold generated content: its data has begun, and its name does not deny it."""
-    data = (event_data(half) or b"").strip()
-    name = event_name(half).decode("utf-8", "replace")
-    return not b"[DONE]".startswith(data) and name not in _SAID_AGAIN and name not in _OF_THE_RESPONSE
-
-
-def _decode(data: bytes) -> _Event | None:
-    try:
-        return _DECODER.decode(data)
-    except (ValueError, RecursionError):
-        return None

@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from comptroller.core.work.stored import Named
 from comptroller.wire.body import is_array, is_object, json_name, shown
+from comptroller.wire.openai_chat.contents import names_in
 from comptroller.wire.openai_responses.items import Items
 
 # Definitions that the provider keeps: tokens that a name in the body stands for. Presumed: no number is published.
@@ -58,8 +60,10 @@ def read_tools(tools: Sequence[object], items: Items) -> Offered | str:
         if not isinstance(kind, str) or any(key != "type" and key.casefold() == "type" for key in tool):
             return 'Every entry of `tools` must have one `type`, a string such as "function".'
         items.read_cache_marks(tool)
-        _named_containers(tool, items)
         of_caller = _tokens(kind, tool)
+        if of_caller is None or kind == "shell":
+            # They are read by tools, a piece at a time: the context holds what these find.
+            items.named += [Named(each.id, each.kind, "tools", context=False) for each in names_in(tool)]
         if of_caller is None:
             kinds.append(kind)
         tokens += of_caller or 0
@@ -85,12 +89,3 @@ def _tokens(kind: str, tool: Mapping[str, object]) -> int | None:
     if kind == _TOOL_SEARCH:
         return _CLIENT_SEARCH if tool.get("execution") == "client" else None
     return OWN_TOOLS.get(kind)
-
-
-def _named_containers(tool: Mapping[str, object], items: Items) -> None:
-    """A container that is there already is somebody's."""
-    container, environment = tool.get("container"), tool.get("environment")
-    if isinstance(container, str):
-        items.stored.append(("tools", container))
-    if is_object(environment) and environment.get("container_id") is not None:
-        items.stored.append(("tools", environment["container_id"]))

@@ -1,0 +1,25 @@
+"""What the gateway refuses although the mock server takes it, and why: all that may differ between the two runs."""
+
+from tests.suites.outcome import Design
+
+_NOT_SERVED = "the gateway has no such route: what it cannot bound, police and charge has no way through it"
+_NONSENSE = "the tests send 0 where the API takes 1 at the least, which bounds nothing"
+_UNNAMED = "no model is named, so nobody can say what it may be and what it costs; the API reference says to name one"
+
+DESIGNS = (
+    Design("route_unknown", "*", _NOT_SERVED),
+    Design("method_not_allowed", "* /v1/chat/completions*", _NOT_SERVED),
+    Design("method_not_allowed", "* /v1/models/*", _NOT_SERVED),
+    Design("method_not_allowed", "POST /v1/responses/*", _NOT_SERVED),
+    Design("request_invalid", "POST /v1/chat/completions", _NONSENSE, "whole number from 1"),
+    Design("request_invalid", "POST /v1/completions", _NONSENSE, "whole number from 1"),
+    Design("request_invalid", "GET /v1/files", _NONSENSE, "whole number from 1"),
+    Design("request_invalid", "POST /v1/responses", _UNNAMED, "has no `model`"),
+    Design("request_invalid", "POST /v1/images/*", _UNNAMED, "has no `model`"),
+    Design("unsupported", "GET /v1/responses/*", "a stored response is read whole, not as a stream", "as a stream"),
+    Design("unsupported", "POST /v1/responses", "nobody would see what it costs", "in the background"),
+    Design(
+        "object_not_found", "DELETE *", "the tests delete the same object again and again: it is gone after the first"
+    ),
+    Design("estimate_unbounded", "POST *", "under a budget in USD or tokens: nothing bounds what it can cost"),
+)
