@@ -72,6 +72,7 @@ APIS = (
         _ANTHROPIC["/v1/messages"],
         model_lists.anthropic_page,
         model_lists.anthropic_entry,
+        unserved=("/v1/files",),
     ),
     Api(
         "gemini",
@@ -81,6 +82,7 @@ APIS = (
         model_lists.gemini_page,
         model_lists.gemini_entry,
         versions=gemini.VERSIONS,
+        unserved=("/v1/files",),
         key_in_query=True,
     ),
 )

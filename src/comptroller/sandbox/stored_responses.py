@@ -8,13 +8,13 @@ from urllib.parse import parse_qs
 import msgspec
 
 from comptroller.sandbox.bill import Bill, Line
-from comptroller.sandbox.chat.surface import ChatSurface, bearer_key
+from comptroller.sandbox.chat.surface import OpenAISpoken
 from comptroller.sandbox.config import SandboxConfig
-from comptroller.sandbox.errors import Refusal, invalid, not_found
+from comptroller.sandbox.errors import invalid, not_found
 from comptroller.sandbox.faults import Control, FaultBook
 from comptroller.sandbox.responses.stored import Entry, Stored, Work
 from comptroller.sandbox.single import Job, Made, SingleStory
-from comptroller.sandbox.wire import Exchange, Headers
+from comptroller.sandbox.wire import Exchange
 
 _PATH = "/responses/"
 _ACTS = {"": {"GET": "read", "DELETE": "delete"}, "input_items": {"GET": "list"}, "cancel": {"POST": "cancel"}}
@@ -48,25 +48,15 @@ class StoredStory(SingleStory):
         return await work.follow(exchange, int(after))
 
 
-class StoredSurface:
+class StoredSurface(OpenAISpoken):
     """One act on one response."""
 
     name = "stored_responses"
-    no_key = ChatSurface.no_key
-    wrong_key = ChatSurface.wrong_key
 
     def __init__(self, stored: Stored, act: str, name: str) -> None:
         self._stored = stored
         self._act = act
         self._id = name
-
-    def key(self, headers: Mapping[bytes, bytes]) -> str | None:
-        """The bearer token."""
-        return bearer_key(headers)
-
-    def error(self, refusal: Refusal) -> tuple[Headers, bytes]:
-        """As OpenAI says it."""
-        return (), refusal.body()
 
     def work(self, headers: Mapping[bytes, bytes]) -> Work:
         """Who makes the response. Raises ApiError for one that is not made in the background."""
