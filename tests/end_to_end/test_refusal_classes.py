@@ -83,6 +83,7 @@ RESPONSES_ONLY = {
     "object_not_found",
     "object_busy",
     "unsupported",
+    "provider_ambiguous",
 }  # what other routes have no words for
 HANDSHAKE: Any = {"headers": {"Connection": "Upgrade", "Upgrade": "websocket"}}
 # Not what is asked, but how.
@@ -93,6 +94,7 @@ BESIDE = {
     "credential_missing",
     "object_not_found",
     "unsupported",
+    "provider_ambiguous",
 }
 RETRY_AFTER = {"gateway_busy": 1, "ledger_unavailable": 5, "draining": 5}  # seconds
 REACHES_A_PROVIDER = {"provider_credential_rejected"}
@@ -149,6 +151,7 @@ def refusal_of(sdk: Sdk, code: str, way: Way, *, retries: int) -> Any:
         "method_not_allowed": sdk.wrong_method,
         "upgrade_refused": lambda client: client.get("/v1/responses", cast_to=object, options=HANDSHAKE),
         "object_not_found": lambda client: client.responses.retrieve("resp_of-somebody"),
+        "provider_ambiguous": lambda client: client.files.create(file=("a.txt", b"a"), purpose="user_data"),
         "object_busy": lambda client: client.responses.delete(way.given["made"]),
         "unsupported": lambda client: client.responses.retrieve("resp_of-somebody", stream=True),
     }
