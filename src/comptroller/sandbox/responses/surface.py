@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -62,8 +62,7 @@ class ResponsesSurface(OpenAISpoken):
         found: list[Segment] = []
         for _, raw in read.items:
             content: Any = msgspec.json.decode(raw).get("content")
-            parts: Any = content if isinstance(content, list) else []
-            for part in parts:
+            for part in cast("list[Any]", content) if isinstance(content, list) else ():
                 if "file_id" not in part:
                     continue
                 file = self._files.find(key, str(part["file_id"]))
