@@ -50,6 +50,8 @@ BODIES: dict[str, Any] = {
     "openai_speech": {"model": "sandbox-speaker", "input": "Tell me about holds.", "voice": "alloy"},
     "openai_transcriptions": {"model": "sandbox-listener", "file": wav(12)},
     "openai_translations": {"model": "sandbox-hearing", "file": wav(2), "prompt": "Of holds."},
+    "openai_conversations": {"metadata": {"about": "holds"}},
+    "anthropic_files": {"file": b"What is held is not spent."},
     "openai_files": {"file": b"What is held is not spent.", "purpose": "user_data"},
     "anthropic_messages": chat(max_tokens=100),
     "anthropic_count_tokens": chat(),
@@ -77,7 +79,7 @@ UNSTREAMED = {
 # test_files.py. Here nobody has made one.
 OF_OBJECTS = {"openai_stored_responses", *WITHOUT_MODEL}
 FORMS = {
-    *("openai_files", "openai_image_edits", "openai_image_variations"),
+    *("anthropic_files", "openai_files", "openai_image_edits", "openai_image_variations"),
     *("openai_transcriptions", "openai_translations"),
 }
 # Providers take nothing for these: policed and recorded, and no call.
@@ -103,9 +105,8 @@ ELSEWHERE = [
         "/v1/threads",
         "/v1/vector_stores",
         "/v1/containers",
-        "/v1/conversations",
     ),
-    *("/v1/messages/batches", "/v1/complete", "/v1/skills", "/anthropic/v1/files"),
+    *("/v1/messages/batches", "/v1/complete", "/v1/skills"),
     *("/v1beta/models/m:predict", "/v1/models/m:batchGenerateContent", "/v1beta/models/a/b:generateContent"),
     *("/v1beta/tunedModels/m:generateContent", "/v1beta/cachedContents", "/v1beta/files", "/upload/v1beta/files"),
     *("/v1beta/interactions", "/v1beta/openai/chat/completions", "/gemini/v1/chat/completions"),
@@ -195,7 +196,7 @@ def test_what_is_about_an_object_sends_nothing_for_whoever_has_not_made_it(
 ) -> None:
     assert ask(gateway, None, b"", path=path, method=method).status == 401
     said = ask(gateway, mint(gateway)["credential"], b"", path=path, method=method)
-    assert (said.status, said.code) == (404, "object_not_found")
+    assert (said.status, said.headers["x-comptroller-refusal"]) == (404, "object_not_found")
     assert row_of(gateway, said.call_id)["refusal"] == "object_not_found"
     assert sandbox.requests() == []
 

@@ -7,7 +7,7 @@ beside calls ("caller") stands behind this door and is answered by whoever `app.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from comptroller.core.refusal import Refusal
@@ -43,6 +43,11 @@ class ModelCall:
     """Governed, from the first header to the settled end."""
 
     dialect: Dialect
+    others: Mapping[str, Dialect] = field(default_factory=dict[str, Dialect])  # on a path of several families, by them
+
+    def of(self, family: str) -> Dialect:
+        """The dialect in which this family of APIs speaks here."""
+        return self.others.get(family, self.dialect)
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ Free = Literal["models", "model", "hello", "healthy", "ready", "caller"]
 Target = ModelCall | ObjectList | Free
 NAME = "{name}"  # in a path: what a request names there; with slashes in it only at the end of the path
 CALLER_PATHS = ("/oauth/", "/.well-known/", "/comptroller/")  # all of it is the caller API's to answer
+NOT_SHARED: Mapping[str, Mapping[str, Dialect]] = {}
 NO_LISTS: Mapping[str, Kind] = {}
 OTHERWISE = "*"  # among methods: any that the path does not take
 
@@ -95,8 +101,11 @@ class Routes:
         apis: Sequence[Api],
         caller: Sequence[tuple[str, str]] = (),
         lists: Mapping[str, Kind] = NO_LISTS,
+        shared: Mapping[str, Mapping[str, Dialect]] = NOT_SHARED,
     ) -> None:
         """`calls`: by path, with a method before it that is not POST. `lists`: of objects, by path.
+
+        `shared`: of the calls that stand on a path of several families, the dialect of each of these.
 
         `caller`: (method, path) of every route of the caller API; what is in braces is a name.
         """
@@ -123,7 +132,7 @@ class Routes:
             ours[path] = {"GET": ObjectList(kind)}
         for call, dialect in calls.items():
             method, _, path = call.rpartition(" ")
-            ours.setdefault(path, {})[method or "POST"] = ModelCall(dialect)
+            ours.setdefault(path, {})[method or "POST"] = ModelCall(dialect, shared.get(call, {}))
         self._found = {path: _found(targets) for path, targets in ours.items() if NAME not in path}
         self._named = [_named(path, targets) for path, targets in ours.items() if NAME in path]
         self._named.sort(key=lambda named: -len(named.after))  # the closer description first

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from comptroller.core.work.stored import FILE, Kind
 from comptroller.flow.dialect import Deferring, Dialect
 from comptroller.gateway.routes import Api
-from comptroller.wire import gemini, model_lists
+from comptroller.wire import anthropic_files, gemini, model_lists
 from comptroller.wire.anthropic_messages import AnthropicCountTokens, AnthropicMessages
-from comptroller.wire.object_lists import openai_list
+from comptroller.wire.object_lists import anthropic_list, openai_list
 from comptroller.wire.openai_audio import OpenAISpeech, OpenAITranscription
 from comptroller.wire.openai_chat import OpenAIChat
 from comptroller.wire.openai_completions import OpenAICompletions
+from comptroller.wire.openai_conversations import CONVERSATION_CALLS
 from comptroller.wire.openai_embeddings import OpenAIEmbeddings
 from comptroller.wire.openai_files import FILE_CALLS
 from comptroller.wire.openai_images import OpenAIImages
@@ -38,8 +39,8 @@ _ANTHROPIC: Mapping[str, Dialect] = {
 }
 
 _FAMILIES: Mapping[str, Mapping[str, Dialect]] = {
-    "openai": {**_OPENAI, **STORED_CALLS, **FILE_CALLS},
-    "anthropic": _ANTHROPIC,
+    "openai": {**_OPENAI, **STORED_CALLS, **FILE_CALLS, **CONVERSATION_CALLS},
+    "anthropic": {**_ANTHROPIC, **anthropic_files.FILE_CALLS},
     "gemini": gemini.CALLS,
 }
 
@@ -47,14 +48,19 @@ _FAMILIES: Mapping[str, Mapping[str, Dialect]] = {
 DEFERRING: Mapping[str, Deferring] = {OpenAIResponses.name: BackgroundResponses()}
 
 # Each path as it is, and under the prefix that says plainly whose it is; with the method before it where that is not
-# POST alone.
+# POST alone. Where several families have the same path, the first is meant unless the request says otherwise.
 CALLS: Mapping[str, Dialect] = {
     call.replace("/", f"{prefix}/", 1): dialect
-    for family, calls in _FAMILIES.items()
+    for family, calls in reversed(_FAMILIES.items())
     for prefix in ("", f"/{family}")
     for call, dialect in calls.items()
 }
-LISTS: Mapping[str, Kind] = {"/v1/files": FILE, "/openai/v1/files": FILE}
+SHARED: Mapping[str, Mapping[str, Dialect]] = {
+    call: speaking
+    for call in CALLS
+    if len(speaking := {family: calls[call] for family, calls in _FAMILIES.items() if call in calls}) > 1
+}
+LISTS: Mapping[str, Kind] = {"/v1/files": FILE, "/openai/v1/files": FILE, "/anthropic/v1/files": FILE}
 APIS = (
     Api(
         "openai",
@@ -72,6 +78,7 @@ APIS = (
         _ANTHROPIC["/v1/messages"],
         model_lists.anthropic_page,
         model_lists.anthropic_entry,
+        object_page=anthropic_list,
     ),
     Api(
         "gemini",

@@ -15,10 +15,11 @@ from comptroller.sandbox.chat import answers as chat_answers
 from comptroller.sandbox.chat.surface import ChatSurface
 from comptroller.sandbox.completions import CompletionsSurface
 from comptroller.sandbox.config import SandboxConfig
+from comptroller.sandbox.conversations import Conversations, ConversationsSurface, conversation_acts
 from comptroller.sandbox.embeddings import EmbeddingsSurface
 from comptroller.sandbox.errors import ApiError, ClientGone, Refusal, invalid, not_found
 from comptroller.sandbox.faults import FaultBook, FaultPlan
-from comptroller.sandbox.files import Files, FilesSurface, file_acts
+from comptroller.sandbox.files import AnthropicFilesSurface, Files, FilesSurface, file_acts
 from comptroller.sandbox.gemini import answers as gemini_answers
 from comptroller.sandbox.gemini import count as gemini_count
 from comptroller.sandbox.gemini.embeddings import EmbedSurface
@@ -76,6 +77,7 @@ class SandboxApp:
         self._faults = FaultBook()
         self._stored = Stored()
         self._files = Files()
+        self._conversations: Conversations = {}
         self._routes: dict[str, dict[str, Handler]] = {
             "/chat/completions": {"POST": self._story(ChatSurface()).serve},
             "/completions": {"POST": self._story(CompletionsSurface()).serve},
@@ -132,7 +134,7 @@ class SandboxApp:
         elif path.startswith(_MODELS_PATH):
             methods = {"GET": self._show_model}
         else:
-            methods = self._routes.get(path) or self._stored_methods(path) or self._file_methods(path)
+            methods = self._routes.get(path) or self._stored_methods(path) or self._kept_methods(path, exchange)
         if not methods:
             raise not_found("Invalid URL: there is nothing at this path.")
         handler = methods.get(exchange.method)
@@ -158,9 +160,16 @@ class SandboxApp:
         acts = stored_acts(path)
         return {method: self._single(StoredSurface(self._stored, *act)).serve for method, act in acts.items()}
 
-    def _file_methods(self, path: str) -> dict[str, Handler]:
-        """What stands behind files, and below it."""
-        return {method: self._single(FilesSurface(self._files, *act)).serve for method, act in file_acts(path).items()}
+    def _kept_methods(self, path: str, exchange: Exchange) -> dict[str, Handler]:
+        """What stands behind files and conversations, and below them."""
+        surface = AnthropicFilesSurface if _api_of(exchange) is _ANTHROPIC else FilesSurface
+        of_files: dict[str, Handler] = {
+            each: self._single(surface(self._files, *act)).serve for each, act in file_acts(path).items()
+        }
+        return of_files or {
+            method: self._single(ConversationsSurface(self._conversations, *act)).serve
+            for method, act in conversation_acts(path).items()
+        }
 
     def _check_key(self, exchange: Exchange) -> None:
         surface = _api_of(exchange).surface

@@ -13,35 +13,14 @@ from comptroller.core.refusal import Refusal
 from comptroller.core.work.stored import FILE, StoredUse
 from comptroller.wire.body import invalid
 from comptroller.wire.head import PLAIN, Head
-from comptroller.wire.multipart import Part, form_type, is_form, read_form, write_form
-from comptroller.wire.object_calls import ObjectCall, asks_nothing
+from comptroller.wire.multipart import form_type, write_form
+from comptroller.wire.object_calls import ObjectCall, asks_nothing, file_tokens, read_upload
 from comptroller.wire.openai_objects import OpenAIContents, OpenAIObjects
 
 _HINT = "Send a form with `file` and `purpose`, as the official SDKs do."
 _NAME = "openai_files"
 _PATH = "/v1/files"
 _MOST_PURPOSE = 64
-
-# Of a text that is read as it is, no model makes more tokens than it has bytes. Other formats are unpacked, rendered
-# or summed up by the provider: what becomes of them is not in their bytes.
-_TEXTS = (
-    ".txt",
-    ".md",
-    ".py",
-    ".js",
-    ".ts",
-    ".c",
-    ".cpp",
-    ".h",
-    ".java",
-    ".go",
-    ".rs",
-    ".sh",
-    ".json",
-    ".yaml",
-    ".yml",
-)
-_FRAME_TOKENS = 64  # around a file in a prompt; presumed: no number is published
 
 
 class OpenAIUpload(OpenAIObjects):
@@ -52,31 +31,14 @@ class OpenAIUpload(OpenAIObjects):
 
     def read_request(self, body: bytes, head: Head = PLAIN) -> ObjectCall | Refusal:
         """A form with one file and its purpose; fields that we do not know go on as they are."""
-        if not is_form(head.content_type):
-            return invalid("A file is uploaded as a form (multipart/form-data).", _HINT, "file")
-        parts = read_form(body, head.content_type)
-        if isinstance(parts, Refusal):
-            return parts
-        files = [part for part in parts if part.filename is not None]
-        if [part.name for part in files] != ["file"]:
-            return invalid("The form must have one file, in the field `file`.", _HINT, "file")
-        purpose = next((part.data for part in parts if part.name == "purpose"), b"")
+        read = read_upload(body, head)
+        if isinstance(read, Refusal):
+            return read
+        purpose = next((part.data for part in read.parts if part.name == "purpose"), b"")
         if not 0 < len(purpose) <= _MOST_PURPOSE or not purpose.isascii():
             return invalid("The form must say in `purpose` what the file is for.", _HINT, "purpose")
-        use = StoredUse(keeps=FILE, size_bytes=len(files[0].data), tokens=_tokens(files[0]))
-        return ObjectCall(asks_nothing(use), _PATH, write_form(parts), form_type(parts))
-
-
-def _tokens(file: Part) -> int | None:
-    """No more tokens than this come of it in a prompt; None where its bytes do not say that."""
-    name = file.filename or ""
-    if not name.lower().endswith(_TEXTS):
-        return None
-    try:
-        file.data.decode()
-    except UnicodeDecodeError:
-        return None
-    return len(file.data) + len(name.encode()) + _FRAME_TOKENS
+        use = StoredUse(keeps=FILE, size_bytes=len(read.file.data), tokens=file_tokens(read.file))
+        return ObjectCall(asks_nothing(use), _PATH, write_form(read.parts), form_type(read.parts))
 
 
 # By path, with the method before it.
