@@ -212,13 +212,17 @@ def changed(issuer: IssuerProcess) -> str:
     return ".".join([header, claims.rstrip(b"=").decode(), signature])
 
 
-NOW = int(time.time())
+def in_s(seconds: int) -> int:
+    """An instant so far from now, now being when the test runs and not when it was read."""
+    return int(time.time()) + seconds
+
+
 REFUSED: dict[str, tuple[Any, str, str]] = {
     "forged": (signed_by_another, "token_invalid", "was not signed by it"),
     "changed": (changed, "token_invalid", "was not signed by it"),
-    "expired": (lambda i: i.token(iat=NOW - 900, **CLAIMS), "token_invalid", "has expired"),
-    "not yet valid": (lambda i: i.token(nbf=NOW + 600, **CLAIMS), "token_invalid", "begins in the future"),
-    "issued in the future": (lambda i: i.token(iat=NOW + 600, **CLAIMS), "token_invalid", "begins in the future"),
+    "expired": (lambda i: i.token(iat=in_s(-900), **CLAIMS), "token_invalid", "has expired"),
+    "not yet valid": (lambda i: i.token(nbf=in_s(600), **CLAIMS), "token_invalid", "begins in the future"),
+    "issued in the future": (lambda i: i.token(iat=in_s(600), **CLAIMS), "token_invalid", "begins in the future"),
     "wrong audience": (
         lambda i: i.token(aud="https://other.example", **CLAIMS),
         "token_invalid",

@@ -124,7 +124,7 @@ def test_only_configured_keys_are_accepted() -> None:
         ("GET", "/v1/chat/completions", 405),
         ("POST", "/v1/models", 405),
         ("GET", "/v1/nothing", 404),
-        ("POST", "/v1/files", 404),
+        ("POST", "/v1/uploads", 404),
         ("GET", "/", 404),
         ("GET", "/v1/models/gpt-4o", 404),
         ("GET", "/sandbox/bill/requests?after=x", 400),

@@ -16,7 +16,7 @@ from comptroller.store import schema
 from comptroller.store.attempts import unpack
 from comptroller.store.folder import Folder
 from tests.store.folding import Fresh, about, any_event, make_older_store, money_event, write
-from tests.store.samples import corrected, held, refused, settled, started
+from tests.store.samples import NOW_NS, corrected, held, refused, settled, started
 
 QUARTER_NS, DAY_NS = 15 * 60 * 10**9, 24 * 3600 * 10**9
 KEYS = ", ".join(schema.SPEND_DIMENSIONS)
@@ -33,22 +33,23 @@ def kept(connection: sqlite3.Connection, table: str, *more: str) -> Sums:
     return {row[:split]: row[split:] for row in rows if any(row[split:])}
 
 
-Part = tuple[dict[str, Any], bool, int, int, int]
+Part = tuple[dict[str, Any], bool, int, int, int, int]
 
 
 def parts(call: sqlite3.Row) -> list[Part]:
-    """What the charge of a call is made of: where, whether it is doubtful, and how much in each unit."""
+    """What the charge of a call is made of: where, whether it is doubtful, how much in each unit, and since when."""
     of = {name: call[name] or "" for name in schema.SPEND_DIMENSIONS}
     found: list[Part] = []
     for each in unpack(call["tried"]):
         there = {"provider": each.provider or "", "model": each.model or "", "model_class": each.model_class or ""}
         doubtful = each.end == "presumed" and not each.corrected
-        found.append((of | there, doubtful, each.charge_nanos, each.charge_tokens, each.charge_calls))
+        taken_ns = each.settled_at_ns - (each.duration_ns or 0)
+        found.append((of | there, doubtful, each.charge_nanos, each.charge_tokens, each.charge_calls, taken_ns))
     if not found:
         doubtful = call["state"] == "presumed" and not call["corrected"]
         charge = [call[name] or 0 for name in ("charge_nanos", "charge_tokens", "charge_calls")]
-        found.append((of, doubtful, charge[0], charge[1], charge[2]))
-    for there, _, nanos, tokens, _ in found:
+        found.append((of, doubtful, charge[0], charge[1], charge[2], call["at_ns"]))
+    for there, _, nanos, tokens, *_ in found:
         if not (nanos or tokens):
             there["model"] = ""
     assert sum(part[2] for part in found) == (call["charge_nanos"] or 0)
@@ -60,9 +61,10 @@ def expected(connection: sqlite3.Connection, step_ns: int, *more: str) -> Sums:
     connection.row_factory = sqlite3.Row
     found: dict[tuple[Any, ...], Counter[str]] = {}
     for call in connection.execute("SELECT * FROM calls").fetchall():
-        begun = (call["at_ns"] // step_ns * step_ns, *(call[name] for name in more))
-        for there, doubtful, nanos, tokens, calls in parts(call):
-            sums = found.setdefault((*begun, *there.values()), Counter())
+        named = tuple(call[name] for name in more)
+        begun = (call["at_ns"] // step_ns * step_ns, *named)
+        for there, doubtful, nanos, tokens, calls, taken_ns in parts(call):
+            sums = found.setdefault((taken_ns // step_ns * step_ns, *named, *there.values()), Counter())
             sums["presumed_nanos" if doubtful else "charge_nanos"] += nanos
             sums["posted_tokens"] += tokens
             sums["posted_calls"] += calls
@@ -102,6 +104,23 @@ def sums_of(connection: sqlite3.Connection, *names: str) -> tuple[int, ...]:
     ]
     assert both[0] == both[1]
     return both[0]
+
+
+def test_an_attempt_counts_when_it_was_made_and_not_when_its_call_began(fresh: Fresh) -> None:
+    """The one before it may have been drawn from the windows of yesterday."""
+    database = fresh()
+    midnight = (NOW_NS // DAY_NS + 1) * DAY_NS
+    first_ns, second_ns = midnight - 1_000, midnight + 5_000
+    first = settled(1, at_ns=midnight + 4_000, duration_ns=5_000, end="presumed", posted=Amounts(usd=7, calls=1))
+    second = settled(1, attempt=2, at_ns=midnight + 9_000, duration_ns=4_000, posted=Amounts(usd=100, calls=1))
+    write(database, 1, [held(1, at_ns=first_ns), first, held(1, attempt=2, at_ns=second_ns), second])
+    Folder(database).all_of(1)
+    found = database.connection.execute(
+        "SELECT start_ns, sum(charge_nanos + presumed_nanos), sum(posted_calls), sum(calls) FROM spend_daily"
+        " GROUP BY start_ns ORDER BY start_ns"
+    ).fetchall()
+    assert found == [(midnight - DAY_NS, 7, 1, 1), (midnight, 100, 1, 0)]
+    assert_sums_are_right(database.connection)
 
 
 def test_a_correction_makes_a_presumed_charge_exact(fresh: Fresh) -> None:

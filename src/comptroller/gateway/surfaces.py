@@ -88,6 +88,7 @@ APIS = (
         model_lists.gemini_page,
         model_lists.gemini_entry,
         versions=gemini.VERSIONS,
+        unserved=("/v1/files",),
         key_in_query=True,
     ),
 )

@@ -12,7 +12,7 @@ import msgspec
 from comptroller.sandbox.bill import Line
 from comptroller.sandbox.chat.answers import Envelope, usage_of
 from comptroller.sandbox.chat.request import StreamOptions
-from comptroller.sandbox.chat.surface import ChatSurface, bearer_key
+from comptroller.sandbox.chat.surface import OpenAISpoken
 from comptroller.sandbox.compose import Answer
 from comptroller.sandbox.errors import Refusal, invalid, not_found
 from comptroller.sandbox.faults import Control, check_control
@@ -47,20 +47,10 @@ class Prompted(msgspec.Struct):
 _DECODER = msgspec.json.Decoder(Prompted)
 
 
-class CompletionsSurface:
+class CompletionsSurface(OpenAISpoken):
     """POST /v1/completions."""
 
     name = "completions"
-    no_key = ChatSurface.no_key
-    wrong_key = ChatSurface.wrong_key
-
-    def key(self, headers: Mapping[bytes, bytes]) -> str | None:
-        """The bearer token."""
-        return bearer_key(headers)
-
-    def error(self, refusal: Refusal) -> tuple[Headers, bytes]:
-        """As OpenAI says it."""
-        return (), refusal.body()
 
     def read(self, headers: Mapping[bytes, bytes], body: bytes) -> Order:
         """Read and check a request. Raises ApiError."""

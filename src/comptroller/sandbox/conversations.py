@@ -10,11 +10,10 @@ from uuid import uuid4
 
 import msgspec
 
-from comptroller.sandbox.chat.surface import ChatSurface, bearer_key
-from comptroller.sandbox.errors import Refusal, invalid, not_found
+from comptroller.sandbox.chat.surface import OpenAISpoken
+from comptroller.sandbox.errors import invalid, not_found
 from comptroller.sandbox.faults import Control
 from comptroller.sandbox.single import Job, Made
-from comptroller.sandbox.wire import Headers
 
 _PATH = "/conversations"
 _ACTS = {
@@ -60,26 +59,16 @@ def conversation_acts(path: str) -> dict[str, tuple[str, str, str]]:
     return {method: (act, name, item) for method, act in acts.items()}
 
 
-class ConversationsSurface:
+class ConversationsSurface(OpenAISpoken):
     """One act on one conversation."""
 
     name = "conversations"
-    no_key = ChatSurface.no_key
-    wrong_key = ChatSurface.wrong_key
 
     def __init__(self, kept: Conversations, act: str, name: str, item: str) -> None:
         self._kept = kept
         self._act = act
         self._id = name
         self._item = item
-
-    def key(self, headers: Mapping[bytes, bytes]) -> str | None:
-        """The bearer token."""
-        return bearer_key(headers)
-
-    def error(self, refusal: Refusal) -> tuple[Headers, bytes]:
-        """As OpenAI says it."""
-        return (), refusal.body()
 
     def read(self, headers: Mapping[bytes, bytes], body: bytes) -> Job:
         """Raises ApiError (404 for what this key has not made, 400 for what is no JSON object)."""

@@ -11,14 +11,13 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from comptroller.sandbox.chat.surface import ChatSurface, bearer_key
-from comptroller.sandbox.errors import Refusal, invalid, not_found
+from comptroller.sandbox.chat.surface import OpenAISpoken
+from comptroller.sandbox.errors import invalid, not_found
 from comptroller.sandbox.faults import Control, check_control
 from comptroller.sandbox.inputs import Input, Inputs, each_of
 from comptroller.sandbox.prices import TIERS, Counts, charge_nanos, find_model
 from comptroller.sandbox.single import Job, Made
 from comptroller.sandbox.tokens import count_tokens
-from comptroller.sandbox.wire import Headers
 
 _DIMENSIONS = 8
 
@@ -36,20 +35,10 @@ class Embedded(msgspec.Struct):
 _DECODER = msgspec.json.Decoder(Embedded)
 
 
-class EmbeddingsSurface:
+class EmbeddingsSurface(OpenAISpoken):
     """POST /v1/embeddings."""
 
     name = "embeddings"
-    no_key = ChatSurface.no_key
-    wrong_key = ChatSurface.wrong_key
-
-    def key(self, headers: Mapping[bytes, bytes]) -> str | None:
-        """The bearer token."""
-        return bearer_key(headers)
-
-    def error(self, refusal: Refusal) -> tuple[Headers, bytes]:
-        """As OpenAI says it."""
-        return (), refusal.body()
 
     def read(self, headers: Mapping[bytes, bytes], body: bytes) -> Job:
         """Read and check a request. Raises ApiError."""

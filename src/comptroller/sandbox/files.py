@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import msgspec
 
-from comptroller.sandbox.chat.surface import ChatSurface, bearer_key
+from comptroller.sandbox.chat.surface import OpenAISpoken
 from comptroller.sandbox.errors import Refusal, invalid, not_found
 from comptroller.sandbox.faults import Control
 from comptroller.sandbox.media.form import read_given
@@ -91,12 +91,10 @@ def file_acts(path: str) -> dict[str, tuple[str, str]]:
     return {method: (act, name) for method, act in _ACTS.get(below, {}).items()}
 
 
-class FilesSurface:
+class FilesSurface(OpenAISpoken):
     """One act on files."""
 
     name = "files"
-    no_key = ChatSurface.no_key
-    wrong_key = ChatSurface.wrong_key
 
     prefix = "file-"
 
@@ -104,14 +102,6 @@ class FilesSurface:
         self._files = files
         self._act = act
         self._id = name
-
-    def key(self, headers: Mapping[bytes, bytes]) -> str | None:
-        """The bearer token."""
-        return bearer_key(headers)
-
-    def error(self, refusal: Refusal) -> tuple[Headers, bytes]:
-        """As OpenAI says it."""
-        return (), refusal.body()
 
     def read(self, headers: Mapping[bytes, bytes], body: bytes) -> Job:
         """Raises ApiError (404 for what this key has not uploaded, 400 for what is no file)."""

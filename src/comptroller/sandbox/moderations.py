@@ -7,12 +7,11 @@ from collections.abc import Mapping
 
 import msgspec
 
-from comptroller.sandbox.chat.surface import ChatSurface, bearer_key
-from comptroller.sandbox.errors import Refusal, invalid
+from comptroller.sandbox.chat.surface import OpenAISpoken
+from comptroller.sandbox.errors import invalid
 from comptroller.sandbox.faults import Control, check_control
 from comptroller.sandbox.prices import TIERS
 from comptroller.sandbox.single import Job, Made
-from comptroller.sandbox.wire import Headers
 
 _CATEGORIES = ("harassment", "hate", "self-harm", "sexual", "violence")
 
@@ -28,20 +27,10 @@ class Moderated(msgspec.Struct):
 _DECODER = msgspec.json.Decoder(Moderated)
 
 
-class ModerationsSurface:
+class ModerationsSurface(OpenAISpoken):
     """POST /v1/moderations."""
 
     name = "moderations"
-    no_key = ChatSurface.no_key
-    wrong_key = ChatSurface.wrong_key
-
-    def key(self, headers: Mapping[bytes, bytes]) -> str | None:
-        """The bearer token."""
-        return bearer_key(headers)
-
-    def error(self, refusal: Refusal) -> tuple[Headers, bytes]:
-        """As OpenAI says it."""
-        return (), refusal.body()
 
     def read(self, headers: Mapping[bytes, bytes], body: bytes) -> Job:
         """Read and check a request; any model is known. Raises ApiError."""

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 
 import msgspec
 
-from comptroller.sandbox.chat.surface import ChatSurface, bearer_key
-from comptroller.sandbox.errors import Refusal, invalid, not_found
+from comptroller.sandbox.chat.surface import OpenAISpoken
+from comptroller.sandbox.errors import invalid, not_found
 from comptroller.sandbox.faults import Control
 from comptroller.sandbox.responses.stored import Entry, Stored
 from comptroller.sandbox.single import Job, Made
-from comptroller.sandbox.wire import Headers
 
 _PATH = "/responses/"
 _ACTS = {"": {"GET": "read", "DELETE": "delete"}, "input_items": {"GET": "list"}, "cancel": {"POST": "cancel"}}
@@ -25,25 +24,15 @@ def stored_acts(path: str) -> dict[str, tuple[str, str]]:
     return {method: (act, name) for method, act in _ACTS.get(below, {}).items()}
 
 
-class StoredSurface:
+class StoredSurface(OpenAISpoken):
     """One act on one response."""
 
     name = "stored_responses"
-    no_key = ChatSurface.no_key
-    wrong_key = ChatSurface.wrong_key
 
     def __init__(self, stored: Stored, act: str, name: str) -> None:
         self._stored = stored
         self._act = act
         self._id = name
-
-    def key(self, headers: Mapping[bytes, bytes]) -> str | None:
-        """The bearer token."""
-        return bearer_key(headers)
-
-    def error(self, refusal: Refusal) -> tuple[Headers, bytes]:
-        """As OpenAI says it."""
-        return (), refusal.body()
 
     def read(self, headers: Mapping[bytes, bytes], body: bytes) -> Job:
         """Raises ApiError (404 for what this key has not stored, 400 for what is over already)."""

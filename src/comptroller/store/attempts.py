@@ -34,6 +34,11 @@ class Attempt(msgspec.Struct, frozen=True, gc=False, array_like=True):
     corrected: int = 0
 
     @property
+    def taken_at_ns(self) -> int:
+        """When its hold was taken, which says in which windows: another attempt may have been in earlier ones."""
+        return self.settled_at_ns - (self.duration_ns or 0)
+
+    @property
     def presumed(self) -> bool:
         """True while the charge is a bound that nobody has confirmed."""
         return self.end == "presumed" and not self.corrected

@@ -30,7 +30,7 @@ _ALWAYS = 9  # dimensions that stood in a key from the first: it is the same for
 class Place(NamedTuple):
     """The finest sum that a call is part of."""
 
-    start_ns: int  # of the quarter of an hour in which it was made, however late it was settled
+    start_ns: int  # of the quarter of an hour in which it was made, or the attempt held, however late it was settled
     session: str
     dimensions: Dimensions
 
@@ -66,13 +66,13 @@ _NOTHING = Sums()
 
 
 def contribution(row: CallRow) -> Sequence[Contribution]:
-    """What one call adds, and where: a charge stands with the provider that billed it."""
+    """What one call adds, and where: a charge stands with the provider that billed it, when its attempt was made."""
     tried = attempts.unpack(row.tried)
     if not tried:
         return (_of_call(row),)
     last = tried[-1]
     named = last.model or "" if last.charge_nanos or last.charge_tokens else ""
-    place, sums = _place(row, row.provider, named, row.model_class), _sums(row)
+    place, sums = _place(row, row.at_ns, row.provider, named, row.model_class), _sums(row)
     sums.charge_nanos = sums.presumed_nanos = sums.posted_tokens = sums.posted_calls = 0
     return ((place, sums), *(_of_attempt(row, each) for each in tried))
 
@@ -80,7 +80,7 @@ def contribution(row: CallRow) -> Sequence[Contribution]:
 def _of_call(row: CallRow) -> Contribution:
     # Callers may ask for any name, and an entry like "gpt-*" takes any: one that came to nothing makes no line.
     model = row.model or "" if row.charge_nanos or row.charge_tokens else ""
-    return _place(row, row.provider, model, row.model_class), _sums(row)
+    return _place(row, row.at_ns, row.provider, model, row.model_class), _sums(row)
 
 
 def _of_attempt(row: CallRow, each: Attempt) -> Contribution:
@@ -91,7 +91,7 @@ def _of_attempt(row: CallRow, each: Attempt) -> Contribution:
         posted_tokens=each.charge_tokens,
         posted_calls=each.charge_calls,
     )
-    return _place(row, each.provider, model, each.model_class), sums
+    return _place(row, each.taken_at_ns, each.provider, model, each.model_class), sums
 
 
 def _sums(row: CallRow) -> Sums:
@@ -111,9 +111,9 @@ def _sums(row: CallRow) -> Sums:
     )
 
 
-def _place(row: CallRow, provider: str | None, model: str, model_class: str | None) -> Place:
+def _place(row: CallRow, at_ns: int, provider: str | None, model: str, model_class: str | None) -> Place:
     return Place(
-        row.at_ns // QUARTER_HOUR_NS * QUARTER_HOUR_NS,
+        at_ns // QUARTER_HOUR_NS * QUARTER_HOUR_NS,
         row.session,
         (
             row.organization,

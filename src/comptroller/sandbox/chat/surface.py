@@ -16,10 +16,9 @@ from comptroller.sandbox.prices import Model
 from comptroller.sandbox.wire import Headers
 
 
-class ChatSurface:
-    """POST /v1/chat/completions."""
+class OpenAISpoken:
+    """What OpenAI's API says before anything is asked of it."""
 
-    name = "chat"
     no_key = Refusal(401, "You didn't provide an API key: send it as 'Authorization: Bearer KEY'.")
     wrong_key = Refusal(
         401, "Incorrect API key provided. The sandbox takes keys that start with 'sandbox-'.", code="invalid_api_key"
@@ -29,14 +28,20 @@ class ChatSurface:
         """The bearer token."""
         return bearer_key(headers)
 
+    def error(self, refusal: Refusal) -> tuple[Headers, bytes]:
+        """As OpenAI says it."""
+        return (), refusal.body()
+
+
+class ChatSurface(OpenAISpoken):
+    """POST /v1/chat/completions."""
+
+    name = "chat"
+
     def read(self, headers: Mapping[bytes, bytes], body: bytes) -> Order:
         """See request.py."""
         del headers
         return read_order(body)
-
-    def error(self, refusal: Refusal) -> tuple[Headers, bytes]:
-        """As OpenAI says it."""
-        return (), refusal.body()
 
     def writer(self, order: Order, answer: Answer, line: Line, usages: int) -> ChatWriter:
         """See answers.py."""

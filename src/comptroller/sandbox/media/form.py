@@ -10,12 +10,10 @@ from typing import Any
 
 import msgspec
 
-from comptroller.sandbox.chat.surface import ChatSurface, bearer_key
-from comptroller.sandbox.errors import Refusal, invalid, not_found
+from comptroller.sandbox.errors import invalid, not_found
 from comptroller.sandbox.faults import Control, check_control
 from comptroller.sandbox.media.prices import MEDIA, Media
 from comptroller.sandbox.prices import TIERS
-from comptroller.sandbox.wire import Headers
 
 
 @dataclass(slots=True)
@@ -84,22 +82,6 @@ def read_given(headers: Mapping[bytes, bytes], body: bytes) -> Given:
             given.files.setdefault(name, []).append(content)
             given.names.setdefault(name, []).append(filename)
     return given
-
-
-class MediaSurface:
-    """What the surfaces of images and sound have in common."""
-
-    name = ""
-    no_key = ChatSurface.no_key
-    wrong_key = ChatSurface.wrong_key
-
-    def key(self, headers: Mapping[bytes, bytes]) -> str | None:
-        """The bearer token."""
-        return bearer_key(headers)
-
-    def error(self, refusal: Refusal) -> tuple[Headers, bytes]:
-        """As OpenAI says it."""
-        return (), refusal.body()
 
 
 def events(*payloads: dict[str, Any]) -> bytes:

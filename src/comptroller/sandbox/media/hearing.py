@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 
+from comptroller.sandbox.chat.surface import OpenAISpoken
 from comptroller.sandbox.errors import invalid
-from comptroller.sandbox.media.form import Given, MediaSurface, events, read_given
+from comptroller.sandbox.media.form import Given, events, read_given
 from comptroller.sandbox.single import Job, Made
 from comptroller.sandbox.tokens import count_tokens
 
@@ -19,7 +20,7 @@ _TOKENS_PER_S = 10
 _BYTES_PER_S = 4_000  # of what is no WAV file
 
 
-class HearingSurface(MediaSurface):
+class HearingSurface(OpenAISpoken):
     """POST /v1/audio/transcriptions and /v1/audio/translations."""
 
     def __init__(self, act: str) -> None:

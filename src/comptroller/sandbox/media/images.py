@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 
+from comptroller.sandbox.chat.surface import OpenAISpoken
 from comptroller.sandbox.errors import invalid
-from comptroller.sandbox.media.form import Given, MediaSurface, events, read_given
+from comptroller.sandbox.media.form import Given, events, read_given
 from comptroller.sandbox.single import Job, Made
 from comptroller.sandbox.tokens import count_tokens
 
@@ -22,7 +23,7 @@ _PARTIAL_TOKENS = 100
 _PICTURE = base64.b64encode(b"\x89PNG a picture of nothing").decode()
 
 
-class ImagesSurface(MediaSurface):
+class ImagesSurface(OpenAISpoken):
     """POST /v1/images/generations, /edits and /variations."""
 
     def __init__(self, act: str) -> None:

@@ -6,8 +6,9 @@ import base64
 import math
 from collections.abc import Mapping
 
+from comptroller.sandbox.chat.surface import OpenAISpoken
 from comptroller.sandbox.errors import invalid
-from comptroller.sandbox.media.form import Given, MediaSurface, events, read_given
+from comptroller.sandbox.media.form import Given, events, read_given
 from comptroller.sandbox.single import Job, Made
 from comptroller.sandbox.tokens import count_tokens
 
@@ -15,7 +16,7 @@ _MOST_CHARACTERS = 4_096
 _BYTES_PER_CHARACTER = 16
 
 
-class SpeechSurface(MediaSurface):
+class SpeechSurface(OpenAISpoken):
     """POST /v1/audio/speech."""
 
     name = "speech"

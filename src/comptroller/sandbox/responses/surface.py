@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from comptroller.sandbox.bill import Line
-from comptroller.sandbox.chat.surface import ChatSurface, bearer_key
+from comptroller.sandbox.chat.surface import OpenAISpoken
 from comptroller.sandbox.compose import Answer
-from comptroller.sandbox.errors import Refusal, invalid
+from comptroller.sandbox.errors import invalid
 from comptroller.sandbox.files import Files
 from comptroller.sandbox.order import Call, Order
 from comptroller.sandbox.prompt import Segment
@@ -17,7 +17,6 @@ from comptroller.sandbox.responses.prompt import read_head, read_input
 from comptroller.sandbox.responses.request import NamedTool, Read, ResponsesRequest, Tool, read_responses
 from comptroller.sandbox.responses.stored import Entry, Stored, listed
 from comptroller.sandbox.tokens import count_tokens
-from comptroller.sandbox.wire import Headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,7 @@ class ResponsesOrder(Order):
     background: bool = False
 
 
-class ResponsesSurface:
+class ResponsesSurface(OpenAISpoken):
     """POST /v1/responses."""
 
     def __init__(self, stored: Stored, files: Files) -> None:
@@ -43,12 +42,6 @@ class ResponsesSurface:
         self._files = files
 
     name = "responses"
-    no_key = ChatSurface.no_key
-    wrong_key = ChatSurface.wrong_key
-
-    def key(self, headers: Mapping[bytes, bytes]) -> str | None:
-        """The bearer token."""
-        return bearer_key(headers)
 
     def read(self, headers: Mapping[bytes, bytes], body: bytes) -> Order:
         """See request.py."""
@@ -75,10 +68,6 @@ class ResponsesSurface:
                 text = file.content.decode(errors="replace")
                 found.append(Segment(file.content, count_tokens(file.name) + count_tokens(text)))
         return tuple(found)
-
-    def error(self, refusal: Refusal) -> tuple[Headers, bytes]:
-        """As OpenAI says it."""
-        return (), refusal.body()
 
     def writer(self, order: Order, answer: Answer, line: Line, usages: int) -> ResponsesWriter:
         """See answers.py."""
