@@ -62,12 +62,13 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         channel = channel_of(scope)
         reply = AsgiReply(channel, send)
-        found = self._routes.find(scope["method"], scope["path"])
+        path = self._routes.meant(scope["path"], scope["headers"], scope["query_string"])
+        found = self._routes.find(scope["method"], path)
         if self._routes.is_unserved(scope["path"], scope["headers"], scope["query_string"]):
             found = NOWHERE
         stays = b"upgrade" in channel.named and _asks_for_websocket(scope["method"], channel.named)
         if isinstance(found.target, ModelCall) and not stays:
-            dialect = self._dialect(found.target, scope)
+            dialect = found.target.dialect
             request = self._request(scope, receive, channel, found, dialect.family)
             await self._govern(dialect, request, reply)
             return
@@ -80,11 +81,6 @@ class Door:
             await self._serve_free(found, scope, api, request, reply)
         except Exception as error:  # noqa: BLE001 - the boundary, as below
             await self._say_fault(api.dialect, self._gate.clock.new_id("call"), error, reply)
-
-    def _dialect(self, target: ModelCall, scope: Scope) -> Dialect:
-        if not target.others:
-            return target.dialect
-        return target.of(self._routes.api_of(scope["path"], scope["headers"], scope["query_string"]).family)
 
     def _request(self, scope: Scope, receive: Receive, channel: Channel, found: Found, family: str) -> AsgiRequest:
         gate = self._gate

@@ -7,7 +7,7 @@ beside calls ("caller") stands behind this door and is answered by whoever `app.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from comptroller.core.refusal import Refusal
@@ -44,11 +44,6 @@ class ModelCall:
     """Governed, from the first header to the settled end."""
 
     dialect: Dialect
-    others: Mapping[str, Dialect] = field(default_factory=dict[str, Dialect])  # on a path of several families, by them
-
-    def of(self, family: str) -> Dialect:
-        """The dialect in which this family of APIs speaks here."""
-        return self.others.get(family, self.dialect)
 
 
 @dataclass(frozen=True)
@@ -62,7 +57,6 @@ Free = Literal["models", "model", "hello", "healthy", "ready", "caller"]
 Target = ModelCall | ObjectList | Free
 NAME = "{name}"  # in a path: what a request names there; with slashes in it only at the end of the path
 CALLER_PATHS = ("/oauth/", "/.well-known/", "/comptroller/")  # all of it is the caller API's to answer
-NOT_SHARED: Mapping[str, Mapping[str, Dialect]] = {}
 NO_LISTS: Mapping[str, Kind] = {}
 OTHERWISE = "*"  # among methods: any that the path does not take
 
@@ -105,15 +99,15 @@ class Routes:
         apis: Sequence[Api],
         caller: Sequence[tuple[str, str]] = (),
         lists: Mapping[str, Kind] = NO_LISTS,
-        shared: Mapping[str, Mapping[str, Dialect]] = NOT_SHARED,
+        shared: tuple[str, ...] = (),
     ) -> None:
         """`calls`: by path, with a method before it that is not POST. `lists`: of objects, by path.
-
-        `shared`: of the calls that stand on a path of several families, the dialect of each of these.
+        `shared`: how paths begin that several APIs have.
 
         `caller`: (method, path) of every route of the caller API; what is in braces is a name.
         """
         self.apis = tuple(apis)
+        self._shared = shared
         self.keys_in_query = frozenset(api.family for api in apis if api.key_in_query)
         self._contested = tuple(path for api in apis for path in api.unserved)
         free: dict[str, dict[str, Target]] = {
@@ -137,7 +131,7 @@ class Routes:
             ours[path] = {"GET": ObjectList(kind)}
         for call, dialect in calls.items():
             method, _, path = call.rpartition(" ")
-            ours.setdefault(path, {})[method or "POST"] = ModelCall(dialect, shared.get(call, {}))
+            ours.setdefault(path, {})[method or "POST"] = ModelCall(dialect)
         self._found = {path: _found(targets) for path, targets in ours.items() if NAME not in path}
         self._named = [_named(path, targets) for path, targets in ours.items() if NAME in path]
         self._named.sort(key=lambda named: -len(named.after))  # the closer description first
@@ -158,6 +152,13 @@ class Routes:
                     continue  # a method of the model that is not routed: there is no such way
                 return Found(found.target, found.methods, name)
         return Found(None)
+
+    def meant(self, path: str, headers: Sequence[tuple[bytes, bytes]], query: bytes) -> str:
+        """The path as it says plainly whose it is, where several APIs have the same; any other as it is."""
+        if not self._shared or not path.startswith(self._shared):
+            return path
+        api = self.api_of(path, headers, query)
+        return path if api is self.apis[0] else f"/{api.family}{path}"
 
     def is_unserved(self, path: str, headers: Sequence[tuple[bytes, bytes]], query: bytes) -> bool:
         """Whether a path that leads somewhere means something else to who asks: another API's, which is not served."""

@@ -2,7 +2,7 @@
 
 What a provider lists is everything behind our key. A caller is shown what is theirs, page by page as the API has it.
 
-Sources: the API references of OpenAI and Anthropic.
+Sources: the OpenAI, Anthropic and Gemini API references.
 """
 
 from __future__ import annotations
@@ -56,8 +56,32 @@ def openai_list(objects: Sequence[Told], query: bytes) -> bytes | Refusal:
     chosen = [each for each in ordered if _is_chosen(each, asked)]
     page = chosen[:limit]
     ends = {"first_id": page[0].id, "last_id": page[-1].id} if page else {"first_id": None, "last_id": None}
-    data = [msgspec.Raw(each.told.encode()) for each in page]
-    return _ENCODER.encode({"object": "list", "data": data, **ends, "has_more": len(chosen) > limit})
+    return _ENCODER.encode({"object": "list", "data": _all_told(page), **ends, "has_more": len(chosen) > limit})
+
+
+def gemini_list(objects: Sequence[Told], query: bytes) -> bytes | Refusal:
+    """One page of a list of operations of the Gemini API, the youngest first.
+
+    `request_invalid`: a size that the API does not have, or a token that is none of this list.
+    """
+    asked = _read(query)
+    limit = _limit(asked.get("pageSize", asked.get("page_size")))
+    if limit is None:
+        return invalid(f"`pageSize` must be a whole number from 1 to {_MOST}.", "", "pageSize")
+    every = list(objects)[::-1]
+    token, begin = asked.get("pageToken", asked.get("page_token")), 0
+    if token:
+        ids = [each.id for each in every]
+        if token not in ids:
+            return invalid("`pageToken` is none of this list.", "Take `nextPageToken` of the page before.", "pageToken")
+        begin = ids.index(token) + 1
+    page = every[begin : begin + limit]
+    more = {"nextPageToken": page[-1].id} if len(every) > begin + limit else {}
+    return _ENCODER.encode({"operations": _all_told(page), **more})
+
+
+def _all_told(page: Sequence[Told]) -> list[msgspec.Raw]:
+    return [msgspec.Raw(each.told.encode()) for each in page]
 
 
 def anthropic_list(objects: Sequence[Told], query: bytes) -> bytes | Refusal:
@@ -86,9 +110,8 @@ def anthropic_list(objects: Sequence[Told], query: bytes) -> bytes | Refusal:
     page = ordered[begin : min(end, begin + limit)]
     more = begin > 0 if "before_id" in asked else begin + limit < end
     ends = {"first_id": page[0].id, "last_id": page[-1].id} if page else {"first_id": None, "last_id": None}
-    data = [msgspec.Raw(each.told.encode()) for each in page]
     following = f"{_PAGE}{page[-1].id}" if page and more and "before_id" not in asked else None
-    return _ENCODER.encode({"data": data, "has_more": more, **ends, "next_page": following})
+    return _ENCODER.encode({"data": _all_told(page), "has_more": more, **ends, "next_page": following})
 
 
 def _read(query: bytes) -> Mapping[str, str]:
