@@ -41,7 +41,7 @@ from comptroller.sandbox.reception import Reception
 from comptroller.sandbox.responses.background import ResponsesStory
 from comptroller.sandbox.responses.stored import Stored
 from comptroller.sandbox.single import SingleStory, SingleSurface
-from comptroller.sandbox.stored_responses import StoredSurface, stored_acts
+from comptroller.sandbox.stored_responses import StoredStory, StoredSurface, stored_acts
 from comptroller.sandbox.story import Story
 from comptroller.sandbox.surface import Surface
 from comptroller.sandbox.wire import Exchange
@@ -167,7 +167,8 @@ class SandboxApp:
     def _stored_methods(self, path: str) -> dict[str, Handler]:
         """What stands behind responses/ID, and below it."""
         acts = stored_acts(path)
-        return {method: self._single(StoredSurface(self._stored, *act)).serve for method, act in acts.items()}
+        shared = (self._config, self._bill, self._faults)
+        return {method: StoredStory(StoredSurface(self._stored, *act), *shared).serve for method, act in acts.items()}
 
     def _batch_methods(self, path: str, *, gemini: bool) -> dict[str, Handler]:
         """What stands behind the batches of an API."""
