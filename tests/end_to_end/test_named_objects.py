@@ -31,8 +31,8 @@ def opened(gateway: GatewayProcess, name: str = "agent/ant", **given: object) ->
     return gateway.admin("POST", "/sessions/open", {"identity": name, **given})["credential"]
 
 
-def upload(gateway: GatewayProcess, credential: str, name: str = "file.txt", **headers: str) -> str:
-    body = form({"file": TEXT, "purpose": "user_data"}).replace(b"file.wav", name.encode())
+def upload(gateway: GatewayProcess, credential: str, name: str = "file.txt", text: bytes = TEXT, **headers: str) -> str:
+    body = form({"file": text, "purpose": "user_data"}).replace(b"file.wav", name.encode())
     kind = {"content-type": FORM_TYPE.decode(), **headers}
     said = ask(gateway, credential, body, path="/v1/files", headers=kind)
     assert said.status == 200, said
@@ -183,3 +183,14 @@ def test_a_call_goes_to_the_provider_that_has_the_file(tmp_path: Path, sandbox: 
             scattered = send(gateway, ant, RESPONSES, body)
             assert refusal(scattered)[:2] == (402, "provider_unavailable")
             assert "different providers" in scattered.error["message"]
+
+
+def test_what_is_named_often_is_held_as_often(gateway: GatewayProcess, sandbox: SandboxProcess) -> None:
+    """A provider reads a file into the prompt each time that it is named."""
+    key = opened(gateway)
+    part = {"type": "input_file", "file_id": upload(gateway, key, text=TEXT * 20)}
+    body = {"model": "sandbox-large", "input": [{"role": "user", "content": [part] * 40}], "max_output_tokens": 16}
+    said = ask(gateway, key, body, path=RESPONSES)
+    assert said.status == 200, said
+    row = settled_row(gateway, said.call_id)
+    assert 0 < nanos(row["charge_usd"]) == charged(sandbox.settled()) <= nanos(row["held_usd"])

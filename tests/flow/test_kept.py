@@ -6,8 +6,9 @@ import pytest
 from comptroller.core.pricing.estimate import Asked, Estimate, ModelLimits, estimate
 from comptroller.core.pricing.tariff import Tariff
 from comptroller.core.refusal import Refusal
-from comptroller.core.work.stored import Earlier, Named, StoredObject, is_id, not_yours
+from comptroller.core.work.stored import Earlier, Named, StoredObject, is_id, not_yours, uses
 from comptroller.flow.kept import Kept
+from comptroller.flow.objects import going_on
 
 ANT, BEE = "spiffe://acme.example/agent/ant", "spiffe://acme.example/agent/bee"
 
@@ -107,3 +108,18 @@ def test_what_a_stored_context_adds_to_the_bound(earlier: Earlier | None, bound:
         endless = estimate(asked, ModelLimits(1_000), Tariff({}), 10_000, money=False, metered=True)
         assert isinstance(endless, Refusal)
         assert (endless.code, "stored response" in endless.sentence) == ("estimate_unbounded", True)
+
+
+def test_each_feeds_a_prompt_as_often_as_it_is_named() -> None:
+    """The items of a response are together no more than the response, each time that they are named."""
+    response, file = made("resp_1", tokens=100, items="msg_1 rs_1"), made("file-1", kind="file", model="", tokens=7)
+    named = [
+        *(Named("file-1", "file"), Named("file-1", "file"), Named("file-1", "file", "prompt")),
+        *(Named("msg_1", "item", "input[0]"), Named("rs_1", "item", "input[1]"), Named("msg_1", "item", "input[2]")),
+        *(Named("resp_1", "response", "previous_response_id"), Named("file-1", "file", "tools", context=False)),
+    ]
+    use = uses(named, "input")
+    assert use is not None
+    found = [file if each.kind == "file" else response for each in use.named]
+    asked = going_on(Asked(model="large", stream=False, text_tokens=0), use, found)
+    assert sorted(each.tokens or 0 for each in asked.earlier) == [7, 14, 100, 200]

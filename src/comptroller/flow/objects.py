@@ -6,6 +6,7 @@ in memory. What is not in it is nobody's, and refused.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
@@ -86,17 +87,28 @@ def find(gate: Gate, caller: Caller, api: str, use: StoredUse) -> tuple[StoredOb
 
 
 def going_on(asked: Asked, use: StoredUse, found: Sequence[StoredObject]) -> Asked:
-    """What is asked, with what our records say of the objects that it names; what is named twice feeds it once."""
+    """What is asked, with what our records say of the objects that it names: each feeds it as often as it is named."""
     if not asked.model and found:  # it is about the object alone
         return msgspec.structs.replace(asked, model=found[0].model)
-    feeding = tuple(
-        {
-            each.id: Earlier(each.model if each.kind in _OF_A_MODEL else "", each.tokens, WORDS[each.kind])
-            for named, each in zip(use.named, found, strict=True)
-            if named.context
-        }.values()
-    )
-    return msgspec.structs.replace(asked, earlier=feeding) if feeding else asked
+    both = [(named, each) for named, each in zip(use.named, found, strict=True) if named.context]
+    feeding = [_feeding(each, named.times) for named, each in both if named.kind != ITEM]
+    feeding += _feeding_items([(named, each) for named, each in both if named.kind == ITEM])
+    return msgspec.structs.replace(asked, earlier=tuple(feeding)) if feeding else asked
+
+
+def _feeding(each: StoredObject, times: int) -> Earlier:
+    tokens = None if each.tokens is None else each.tokens * times
+    return Earlier(each.model if each.kind in _OF_A_MODEL else "", tokens, WORDS[each.kind])
+
+
+def _feeding_items(items: Iterable[tuple[Named, StoredObject]]) -> Iterable[Earlier]:
+    """All items of a response are no more than the response, each time that they are named."""
+    times: dict[str, Counter[str]] = {}
+    of: dict[str, StoredObject] = {}
+    for named, each in items:
+        of[each.id] = each
+        times.setdefault(each.id, Counter())[named.id] += named.times
+    return [_feeding(each, max(times[each.id].values())) for each in of.values()]
 
 
 def batch_of(registry: Registry, use: StoredUse, file: StoredObject) -> Asked | Refusal:

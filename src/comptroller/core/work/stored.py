@@ -8,6 +8,7 @@ identity, or a session of the same tree of sessions, and on behalf of the same t
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
@@ -51,6 +52,7 @@ class Named(msgspec.Struct, frozen=True, gc=False):
     kind: Kind
     param: str | None = None  # the field that names it; None: the path does
     context: bool = True  # what it holds becomes a part of the prompt
+    times: int = 1  # as often as it is named there
 
 
 class StoredUse(msgspec.Struct, frozen=True, gc=False):
@@ -66,11 +68,8 @@ class StoredUse(msgspec.Struct, frozen=True, gc=False):
 
 def uses(named: Iterable[Named], param: str, keeps: Kind | None = None) -> StoredUse | None:
     """What a request has to do with these, which stand in one of its fields; None for nothing."""
-    found = tuple(
-        dict.fromkeys(
-            each if each.param is not None else Named(each.id, each.kind, param, each.context) for each in named
-        )
-    )
+    placed = (each if each.param is not None else msgspec.structs.replace(each, param=param) for each in named)
+    found = tuple(msgspec.structs.replace(each, times=times) for each, times in Counter(placed).items())
     return StoredUse(found, keeps) if found or keeps is not None else None
 
 
