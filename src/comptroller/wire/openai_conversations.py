@@ -20,6 +20,7 @@ from comptroller.wire.head import PLAIN, Head
 from comptroller.wire.object_calls import ObjectAnswer, ObjectCall, asks_nothing
 from comptroller.wire.openai_objects import OpenAIObjects
 from comptroller.wire.openai_responses.items import Items
+from comptroller.wire.openai_responses.tool_kinds import read_tools
 from comptroller.wire.openai_surface import AskedRequest
 
 _NAME = "openai_conversations"
@@ -83,6 +84,17 @@ def _named(body: bytes) -> tuple[Named, ...] | Refusal:
                 items.read_unknown(value)
     except Invalid as wrong:
         return wrong.refusal
+    offered = read_tools(items.tools, items)
+    if isinstance(offered, str):
+        return invalid(offered, "", "items")
+    at_provider = (*offered.limited, *offered.unlimited)
+    if at_provider:
+        return Refusal(
+            code="unsupported",
+            sentence=f"An item offers {at_provider[0]}, and later requests would not show what it may cost.",
+            hint="Offer it in `tools` of the request that may use it: there it is held.",
+            param="items",
+        )
     if items.misspelt is not None:
         return invalid(f"The key {items.misspelt[:64]!r} is not written as the API writes it.", "", "items")
     where = (each if each.param is not None else Named(each.id, each.kind, "items") for each in items.files)
