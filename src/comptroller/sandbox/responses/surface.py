@@ -62,7 +62,7 @@ class ResponsesSurface(OpenAISpoken):
         found: list[Segment] = []
         for _, raw in read.items:
             content: Any = msgspec.json.decode(raw).get("content")
-            parts: Any = content if isinstance(content, list) else []
+            parts: list[Any] = content if content.__class__ is list else []
             for part in parts:
                 if "file_id" not in part:
                     continue
