@@ -24,7 +24,7 @@ from comptroller.gateway.channel import Channel, channel_of
 from comptroller.gateway.proxies import Network
 from comptroller.gateway.reply import AsgiReply
 from comptroller.gateway.request import Aim, AsgiRequest, Bodies
-from comptroller.gateway.routes import NAME, Api, Found, ModelCall, ObjectList, Routes
+from comptroller.gateway.routes import NAME, NOWHERE, Api, Found, ModelCall, ObjectList, Routes
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -62,7 +62,10 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         channel = channel_of(scope)
         reply = AsgiReply(channel, send)
-        found = self._routes.find(scope["method"], scope["path"])
+        path = self._routes.meant(scope["path"], scope["headers"], scope["query_string"])
+        found = self._routes.find(scope["method"], path)
+        if self._routes.is_unserved(scope["path"], scope["headers"], scope["query_string"]):
+            found = NOWHERE
         stays = b"upgrade" in channel.named and _asks_for_websocket(scope["method"], channel.named)
         if isinstance(found.target, ModelCall) and not stays:
             dialect = found.target.dialect
@@ -183,7 +186,8 @@ class Door:
             return await self._refuse(api, request, reply, refusal, (b"allow", ", ".join(methods).encode()))
         table = self._routes.table
         near_by = sorted(
-            (each for each in table if _near(scope["path"], each)), key=lambda e: (method not in table[e], len(e))
+            (each for each in table if _near(scope["path"], each) and not each.startswith(api.unserved)),
+            key=lambda e: (method not in table[e], len(e)),
         )
         close = near_by[:_ROUTES_SHOWN]
         named = (f"{'/'.join(self._routes.table[each])} {each}" for each in close)

@@ -29,6 +29,7 @@ class Api:
     model_entry: Callable[[Reachable], bytes]
     versions: tuple[str, ...] = ("v1",)  # of the API: its lists of models stand below each
     object_page: Callable[[Sequence[StoredObject], bytes], bytes | Refusal] | None = None  # a list of them, and a query
+    unserved: tuple[str, ...] = ()  # what begins so is this API's, too, and only another's is served
     key_in_query: bool = False  # a credential may stand there, and tells the API as its header does
 
     def claims(self, names: Iterable[bytes], query: bytes) -> bool:
@@ -68,6 +69,9 @@ class Found(NamedTuple):
     name: str = ""
 
 
+NOWHERE = Found(None)
+
+
 class _Named(NamedTuple):
     """A path with a name in it."""
 
@@ -95,13 +99,17 @@ class Routes:
         apis: Sequence[Api],
         caller: Sequence[tuple[str, str]] = (),
         lists: Mapping[str, Kind] = NO_LISTS,
+        shared: tuple[str, ...] = (),
     ) -> None:
         """`calls`: by path, with a method before it that is not POST. `lists`: of objects, by path.
+        `shared`: how paths begin that several APIs have.
 
         `caller`: (method, path) of every route of the caller API; what is in braces is a name.
         """
         self.apis = tuple(apis)
+        self._shared = shared
         self.keys_in_query = frozenset(api.family for api in apis if api.key_in_query)
+        self._contested = tuple(path for api in apis for path in api.unserved)
         free: dict[str, dict[str, Target]] = {
             "/": {"HEAD": "hello"},  # what coding agents ask before anything else
             "/api/hello": {"HEAD": "hello"},
@@ -144,6 +152,17 @@ class Routes:
                     continue  # a method of the model that is not routed: there is no such way
                 return Found(found.target, found.methods, name)
         return Found(None)
+
+    def meant(self, path: str, headers: Sequence[tuple[bytes, bytes]], query: bytes) -> str:
+        """The path as it says plainly whose it is, where several APIs have the same; any other as it is."""
+        if not self._shared or not path.startswith(self._shared):
+            return path
+        api = self.api_of(path, headers, query)
+        return path if api is self.apis[0] else f"/{api.family}{path}"
+
+    def is_unserved(self, path: str, headers: Sequence[tuple[bytes, bytes]], query: bytes) -> bool:
+        """Whether a path that leads somewhere means something else to who asks: another API's, which is not served."""
+        return path.startswith(self._contested) and path.startswith(self.api_of(path, headers, query).unserved)
 
     def api_of(self, path: str, headers: Sequence[tuple[bytes, bytes]], query: bytes) -> Api:
         """Whose words a request is to be answered in."""
