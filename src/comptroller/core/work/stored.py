@@ -38,7 +38,7 @@ WORDS: Mapping[Kind, str] = {
 }
 
 # Dialects of requests that are about objects alone and name no model: policies call them by these names.
-WITHOUT_MODEL = frozenset({"openai_files"})
+WITHOUT_MODEL = frozenset({"openai_files", "openai_conversations", "anthropic_files"})
 
 # An id goes into the path of a request upstream. The ids that OpenAI and compatible servers give are of this form.
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,199}")
