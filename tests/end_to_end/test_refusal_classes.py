@@ -79,7 +79,7 @@ def ask_responses(client: Any, given: Mapping[str, Any]) -> object:
 
 SDKS["responses"] = SDKS["openai"]._replace(call=ask_responses)
 # What other routes have no words for.
-RESPONSES_ONLY = {"object_unknown", "object_not_found", "object_busy"}
+RESPONSES_ONLY = {"object_unknown", "object_not_found", "object_busy", "provider_ambiguous"}
 BATCHES_ONLY = {"unsupported"}
 HANDSHAKE: Any = {"headers": {"Connection": "Upgrade", "Upgrade": "websocket"}}
 # Not what is asked, but how.
@@ -89,6 +89,7 @@ BESIDE = {
     "upgrade_refused",
     "credential_missing",
     "object_not_found",
+    "provider_ambiguous",
     *BATCHES_ONLY,
 }
 RETRY_AFTER = {"gateway_busy": 1, "ledger_unavailable": 5, "draining": 5}  # seconds
@@ -151,6 +152,7 @@ def refusal_of(sdk: Sdk, code: str, way: Way, *, retries: int) -> Any:
         "method_not_allowed": sdk.wrong_method,
         "upgrade_refused": lambda client: client.get("/v1/responses", cast_to=object, options=HANDSHAKE),
         "object_not_found": lambda client: client.responses.retrieve("resp_of-somebody"),
+        "provider_ambiguous": lambda client: client.files.create(file=("a.txt", b"a"), purpose="user_data"),
         "object_busy": lambda client: client.responses.delete(way.given["made"]),
     }
     act = ways.get(code, lambda connected: sdk.call(connected, given))

@@ -10,6 +10,7 @@ import random
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ from comptroller.core.pricing.deferral import Charged, Deferral, DeferredEnd, En
 from comptroller.core.pricing.rates import Rates
 from comptroller.core.pricing.terms import Terms
 from comptroller.core.pricing.usage import Usage
-from comptroller.flow.deferred import Work, go_on
+from comptroller.core.work.stored import StoredObject
+from comptroller.flow.deferred import Work, go_on, is_worked_on
 from comptroller.flow.gate import Gate
 from comptroller.flow.poller import GONE_S, Poller
 from comptroller.flow.records import Deferred, Held
@@ -309,6 +311,36 @@ async def test_it_is_charged_by_its_lines_wherever_they_stand(
         assert [(each.origin.port, dict(each.headers)[b"x-jobs"]) for each in world.provider.asked[:1]] == [
             (8788, b"1")
         ]
+
+
+async def test_what_came_of_it_cannot_be_deleted_before_it_is_charged(tmp_path: Path) -> None:
+    """A file of results that is gone before it was read here would leave nothing to charge by."""
+    async with living(tmp_path) as world:
+        name = await world.begin()
+        file, other = (
+            StoredObject("file-1", "file", "sandbox", "large", "ant", "ses", "ses", "", call, 1)
+            for call in (world.calls[name], "call_of_its_upload")
+        )
+        assert (is_worked_on(world.gate, file), is_worked_on(world.gate, other)) == (True, False)
+        world.provider.end(name, "completed", ("large", (1, 1)))
+        await world.poll()
+        assert not is_worked_on(world.gate, file)
+
+
+async def test_what_failed_after_a_part_of_it_was_answered_is_no_free_call(tmp_path: Path) -> None:
+    """That a provider takes nothing for errors is not said of what it answered before."""
+    async with living(tmp_path) as world:
+        world.gate.providers = {name: replace(each, bills_errors=False) for name, each in world.gate.providers.items()}
+        for lines, state in (
+            ([("large", (100, 50)), ("large", None)], "presumed"),
+            ([("large", None)], "presumed"),
+            ([], "voided"),
+        ):
+            name = await world.begin()
+            world.provider.end(name, "provider_error", *lines)
+            await world.poll()
+            record = await world.row(name)
+            assert (record.state, record.charge.usd) == (state, HELD if state == "presumed" else 0)
 
 
 STEPS = st.lists(

@@ -6,7 +6,7 @@ import pytest
 from comptroller.core.pricing.estimate import Asked, Estimate, ModelLimits, estimate
 from comptroller.core.pricing.tariff import Tariff
 from comptroller.core.refusal import Refusal
-from comptroller.core.work.stored import Earlier, Named, StoredObject, is_id, not_yours
+from comptroller.core.work.stored import Earlier, Kind, Named, StoredObject, is_id, not_yours
 from comptroller.flow.kept import Kept
 
 ANT, BEE = "spiffe://acme.example/agent/ant", "spiffe://acme.example/agent/bee"
@@ -86,13 +86,28 @@ def test_what_lasts_is_not_pushed_out_by_responses() -> None:
     for number in range(5):
         kept.add(made(f"resp_{number}", call=f"call_{number}"))
     assert [each.id for each in kept.of("file", "openai", ANT, "ses_9", "")] == ["file-1"]
-    for kind, api, identity, tenant in (
+    strangers: list[tuple[Kind, str, str, str]] = [
         ("batch", "openai", ANT, ""),
         ("file", "anthropic", ANT, ""),
         ("file", "openai", BEE, ""),
         ("file", "openai", ANT, "shop-7"),
-    ):
+    ]
+    for kind, api, identity, tenant in strangers:
         assert list(kept.of(kind, api, identity, "ses_9", tenant)) == []
+
+
+def test_what_much_is_said_of_makes_room_too() -> None:
+    """What a batch's file is bounded by is as long as its maker likes, and uploading it is free."""
+    kept = Kept(most_text=100)
+    for number in range(5):
+        kept.add(made(f"file-{number}", kind="file", bounds="b" * 30, told="t" * 10))
+    assert [kept.get(f"file-{number}") is None for number in range(5)] == [True, True, True, False, False]
+    assert kept.change(made("file-4", kind="file"))
+    kept.forget("file-3")
+    kept.add(made("file-5", kind="file", told="t" * 100))
+    assert [kept.get(f"file-{number}") is None for number in range(3, 6)] == [True, False, False]
+    kept.add(made("file-6", kind="file", told="t" * 101))
+    assert len(kept) == 0, "one that is too much by itself is nobody's"
 
 
 @pytest.mark.parametrize(

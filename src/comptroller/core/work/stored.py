@@ -60,6 +60,7 @@ class StoredUse(msgspec.Struct, frozen=True, gc=False):
     keeps: Kind | None = None  # the provider keeps what it makes under the id that it gives it
     deletes: bool = False  # the (only) named object is gone afterwards
     size_bytes: int | None = None  # of a file that it makes
+    endpoint: str = ""  # that the lines of a file are for, where it makes a batch of one
     tokens: int | None = None  # no more than this are in that file, whatever model reads it; None: nobody knows
 
 
