@@ -16,8 +16,6 @@ DESIGNS = (
     Design("request_invalid", "GET /v1/files", _NONSENSE, "whole number from 1"),
     Design("request_invalid", "POST /v1/responses", _UNNAMED, "has no `model`"),
     Design("request_invalid", "POST /v1/images/*", _UNNAMED, "has no `model`"),
-    Design("unsupported", "GET /v1/responses/*", "a stored response is read whole, not as a stream", "as a stream"),
-    Design("unsupported", "POST /v1/responses", "nobody would see what it costs", "in the background"),
     Design(
         "object_not_found", "DELETE *", "the tests delete the same object again and again: it is gone after the first"
     ),
