@@ -21,7 +21,7 @@ from comptroller.flow.failover import after, goes_on, tried_so_far
 from comptroller.flow.forward import forward
 from comptroller.flow.gate import Gate
 from comptroller.flow.identify import identify, renewed
-from comptroller.flow.incoming import IncomingCall, as_known, understood
+from comptroller.flow.incoming import IncomingCall, understood
 from comptroller.flow.objects import settle_object
 from comptroller.flow.permit import Denied, Permit, seek_provider
 from comptroller.flow.place import find_place
@@ -70,8 +70,7 @@ async def _read(
     place = find_place(gate, dialect, caller, request, read.asked)
     if isinstance(place, Refusal):
         return record_refusal(gate, request, dialect, call_id, caller, place, body=body, asked=read.asked)
-    known = as_known(read, place.asked)
-    return IncomingCall(call_id, dialect, request, caller, known, body, place.asked, place.provider)
+    return IncomingCall(call_id, dialect, request, caller, read, body, place.asked, place.provider)
 
 
 def _besides(gate: Gate, call: IncomingCall) -> AbstractSet[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar, cast
+from typing import ParamSpec, TypeVar
 
 import msgspec
 
@@ -43,10 +43,3 @@ async def beside(body: bytes, read: Callable[P, R], *given: P.args, **named: P.k
 async def understood(dialect: Dialect, body: bytes, head: Head) -> DialectRequest | Refusal:
     """What a body asks for."""
     return await beside(body, dialect.read_request, body, head)
-
-
-def as_known(request: DialectRequest, asked: Asked) -> DialectRequest:
-    """A request with what our records say of the objects that it names: it is bounded and billed by that, too."""
-    if asked is request.asked:
-        return request
-    return cast("DialectRequest", msgspec.structs.replace(cast("msgspec.Struct", request), asked=asked))
