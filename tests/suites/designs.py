@@ -17,7 +17,8 @@ DESIGNS = (
     Design("request_invalid", "POST /v1/responses", _UNNAMED, "has no `model`"),
     Design("request_invalid", "POST /v1/images/*", _UNNAMED, "has no `model`"),
     Design("unsupported", "GET /v1/responses/*", "a stored response is read whole, not as a stream", "as a stream"),
-    Design("unsupported", "POST /v1/responses", "nobody would see what it costs", "in the background"),
+    Design("object_unknown", "POST /v1/responses", "whose a stored prompt is, no record says", "`prompt` names"),
+    Design("object_unknown", "POST /v1/messages", "whose a container is, no record says", "names no container"),
     Design(
         "object_not_found", "DELETE *", "the tests delete the same object again and again: it is gone after the first"
     ),
