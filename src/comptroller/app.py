@@ -53,7 +53,7 @@ from comptroller.gateway.proxies import client_address
 from comptroller.gateway.routes import Routes
 from comptroller.gateway.serving import Listener
 from comptroller.gateway.supervisor import Supervisor
-from comptroller.gateway.surfaces import APIS, CALLS, DEFERRING, LISTS
+from comptroller.gateway.surfaces import APIS, CALLS, DEFERRING, LISTS, SHARED
 from comptroller.settings import Address, Settings, SettingsError, load_settings, read_policies, read_text
 from comptroller.shipped import ShippedBook
 from comptroller.store.admin_token import open_admin_token
@@ -67,7 +67,7 @@ from comptroller.telemetry.loop_lag import watch_loop
 from comptroller.telemetry.readings import Sources
 from comptroller.telemetry.telemetry import Telemetry, trace_faults
 
-ROUTES = Routes(CALLS, APIS, [(route.method, route.path) for route in caller_api.ROUTES], LISTS)
+ROUTES = Routes(CALLS, APIS, [(route.method, route.path) for route in caller_api.ROUTES], LISTS, SHARED)
 _HEALTH = frozenset({"/healthz", "/readyz"})
 _METRICS = "/metrics"
 _FLUSH_MOST_S = 10.0

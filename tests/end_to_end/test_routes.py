@@ -37,6 +37,13 @@ FREE = [
 ]
 BESIDE = [(re.sub(r"{\w+}", "anything", path), method) for path, method, target in EVERY if target == "caller"]
 CONTENT = {"role": "user", "parts": [{"text": "Tell me about holds."}]}
+
+
+def inlined(request: Any) -> Any:
+    """A batch of Gemini."""
+    return {"batch": {"inputConfig": {"requests": {"requests": [{"request": request}]}}}}
+
+
 # What is asked of each dialect; what makes it too dear for `agent/poor`, if that is not a long output; which stream.
 BODIES: dict[str, Any] = {
     "openai_chat": chat(),
@@ -56,6 +63,8 @@ BODIES: dict[str, Any] = {
     "gemini": {"contents": [CONTENT]},
     "gemini_count_tokens": {"contents": [CONTENT]},
     "gemini_embeddings": {"content": CONTENT, "requests": [{"content": CONTENT}]},  # one, or a batch
+    "anthropic_batches": {"requests": [{"custom_id": "one", "params": chat(max_tokens=100)}]},
+    "gemini_batches": inlined({"contents": [CONTENT]}),
 }
 DEAR: dict[str, Any] = {
     "openai_responses": {"model": "sandbox-large", "input": "Tell me about holds.", "max_output_tokens": 4000},
@@ -68,14 +77,24 @@ DEAR: dict[str, Any] = {
     "openai_translations": {},
     "gemini": {"generationConfig": {"maxOutputTokens": 4000}},
     "gemini_embeddings": {"title": "long " * 2000},
+    "anthropic_batches": {"requests": [{"custom_id": "one", "params": chat(max_tokens=4000)}]},
+    "gemini_batches": inlined({"contents": [CONTENT], "generationConfig": {"maxOutputTokens": 4000}}),
+}
+# A model without a price, where the model stands neither in the path nor in the field `model`.
+UNPRICED: dict[str, Any] = {
+    "anthropic_batches": {"requests": [{"custom_id": "one", "params": chat(max_tokens=100, model="unpriced")}]},
 }
 UNSTREAMED = {
     *("openai_embeddings", "openai_moderations", "anthropic_count_tokens", "openai_image_variations", "openai_speech"),
     *("gemini", "gemini_count_tokens", "gemini_embeddings"),  # or by the path
+    *("anthropic_batches", "gemini_batches"),
 }
-# With a name in the path: about an object that the caller has made before, see test_stored_responses.py and
-# test_files.py. Here nobody has made one.
-OF_OBJECTS = {"openai_stored_responses", *WITHOUT_MODEL}
+# With a name in the path: about an object that the caller has made before, see test_stored_responses.py, test_files.py
+# and those of batches. Here nobody has made one.
+OF_OBJECTS = {
+    *("openai_stored_responses", "openai_batches", "openai_batch", "anthropic_batch", "gemini_batch"),
+    *WITHOUT_MODEL,
+}
 FORMS = {
     *("openai_files", "openai_image_edits", "openai_image_variations"),
     *("openai_transcriptions", "openai_translations"),
@@ -83,9 +102,15 @@ FORMS = {
 # Providers take nothing for these: policed and recorded, and no call.
 NOTHING_TAKEN = {"openai_moderations", "anthropic_count_tokens", "gemini_count_tokens", *WITHOUT_MODEL}
 ABOUT_OBJECTS = [call for call in GOVERNED if call[2] in OF_OBJECTS and "sandbox-large" in call[0]]
-CALLS = [call for call in GOVERNED if call not in ABOUT_OBJECTS]
+OF_A_FILE = [call for call in GOVERNED if call[2] == "openai_batches"]  # that the caller has uploaded
+CALLS = [call for call in GOVERNED if call not in ABOUT_OBJECTS and call not in OF_A_FILE]
 PAID = [call for call in CALLS if call[2] not in NOTHING_TAKEN]
-LISTED = ("/models", "/sandbox-large", "/files")  # of the free ones, those that are about what is the caller's
+LISTED = (
+    "/models",
+    "/sandbox-large",
+    "/files",
+    "/batches",
+)  # of the free ones, those that are about what is the caller's
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "post")
 
 # What providers have beside, and what a client may try.
@@ -93,7 +118,6 @@ ELSEWHERE = [
     *(
         "/v1/responses/compact",
         "/v1/responses/input_tokens",
-        "/v1/batches",
         "/v1/uploads",
     ),
     *("/v1/images", "/v1/images/generations/1", "/v1/audio", "/v1/audio/voices", "/v1/videos", "/v1/realtime"),
@@ -105,8 +129,8 @@ ELSEWHERE = [
         "/v1/containers",
         "/v1/conversations",
     ),
-    *("/v1/messages/batches", "/v1/complete", "/v1/skills", "/anthropic/v1/files"),
-    *("/v1beta/models/m:predict", "/v1/models/m:batchGenerateContent", "/v1beta/models/a/b:generateContent"),
+    *("/v1/complete", "/v1/skills", "/anthropic/v1/files"),
+    *("/v1beta/models/m:predict", "/v1/models/m:asyncBatchEmbedContent", "/v1beta/models/a/b:generateContent"),
     *("/v1beta/tunedModels/m:generateContent", "/v1beta/cachedContents", "/v1beta/files", "/upload/v1beta/files"),
     *("/v1beta/interactions", "/v1beta/openai/chat/completions", "/gemini/v1/chat/completions"),
     *("/v2/models/m:generateContent", "/v1beta/models/m:generateContent/", "/chat/completions", "/messages"),
@@ -165,8 +189,8 @@ def test_a_route_that_can_cost_money_holds_and_charges(
     streamed = {} if dialect in UNSTREAMED else {"stream": stream}
     said = send(gateway, mint(gateway)["credential"], dialect, BODIES[dialect] | streamed, path, method)
     assert said.status == 200, said
-    (line,) = sandbox.settled()
     row = settled_row(gateway, said.call_id)
+    (line,) = [each for each in sandbox.settled() if int(each["charge_nanos"])]  # asking for deferred work is free
     assert line["client_request_id"] == f"{row['id']}.1"
     assert 0 < int(line["charge_nanos"]) == nanos(row["charge_usd"]) <= nanos(row["held_usd"])
 
@@ -195,9 +219,37 @@ def test_what_is_about_an_object_sends_nothing_for_whoever_has_not_made_it(
 ) -> None:
     assert ask(gateway, None, b"", path=path, method=method).status == 401
     said = ask(gateway, mint(gateway)["credential"], b"", path=path, method=method)
-    assert (said.status, said.code) == (404, "object_not_found")
+    assert (said.status, said.headers["x-comptroller-refusal"]) == (404, "object_not_found")
     assert row_of(gateway, said.call_id)["refusal"] == "object_not_found"
     assert sandbox.requests() == []
+
+
+def uploaded(gateway: GatewayProcess, credential: str) -> Any:
+    """A batch of a file that whoever has this credential has uploaded."""
+    line = {"custom_id": "one", "method": "POST", "url": "/v1/chat/completions", "body": chat()}
+    file = {"file": json.dumps(line).encode(), "purpose": "batch"}
+    said = send(gateway, credential, "openai_files", file, "/v1/files", "POST")
+    assert said.status == 200, said
+    named = json.loads(said.body)["id"]
+    return {"input_file_id": named, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+
+
+@pytest.mark.parametrize(("path", "method", "dialect"), OF_A_FILE)
+def test_a_batch_of_a_file_holds_and_charges_for_whoever_uploaded_it_and_nobody_else(
+    gateway: GatewayProcess, sandbox: SandboxProcess, path: str, method: str, dialect: str
+) -> None:
+    rich, poor = mint(gateway)["credential"], mint(gateway, "agent/poor")["credential"]
+    batch, own = uploaded(gateway, rich), uploaded(gateway, poor)
+    assert send(gateway, None, dialect, batch, path, method).status == 401
+    refusals = [send(gateway, poor, dialect, each, path, method) for each in (batch, own)]
+    assert [said.code for said in refusals] == ["object_unknown", "budget_exhausted"]
+    assert {line["surface"] for line in sandbox.requests()} == {"files"}
+    said = send(gateway, rich, dialect, batch, path, method)
+    assert said.status == 200, said
+    row = settled_row(gateway, said.call_id)
+    (line,) = [each for each in sandbox.settled() if int(each["charge_nanos"])]
+    assert line["client_request_id"] == f"{row['id']}.1"
+    assert 0 < int(line["charge_nanos"]) == nanos(row["charge_usd"]) <= nanos(row["held_usd"])
 
 
 @pytest.mark.parametrize(("path", "method", "dialect"), PAID)
@@ -214,7 +266,7 @@ def test_none_of_them_sends_anything_without_a_credential_or_a_budget(
 def test_none_of_them_sends_anything_for_a_model_without_a_price(
     gateway: GatewayProcess, sandbox: SandboxProcess, path: str, method: str, dialect: str
 ) -> None:
-    named = {} if "sandbox-large" in path else {"model": "unpriced"}
+    named = {} if "sandbox-large" in path else UNPRICED.get(dialect, {"model": "unpriced"})
     target = path.replace("sandbox-large", "unpriced")
     said = send(gateway, mint(gateway)["credential"], dialect, BODIES[dialect] | named, target, method)
     assert said.status == 402
@@ -376,7 +428,7 @@ def test_a_model_list_of_gemini(alone: GatewayProcess, path: str, headers: dict[
     assert (missing.status, missing.error["status"]) == (404, "NOT_FOUND")
 
 
-@pytest.mark.parametrize("path", ["/v1beta/models/sandbox-large:predict", "/gemini/v1/models/a:batchGenerateContent"])
+@pytest.mark.parametrize("path", ["/v1beta/models/sandbox-large:predict", "/gemini/v1/models/a:asyncBatchEmbedContent"])
 def test_what_gemini_has_beside_is_no_route(alone: GatewayProcess, path: str) -> None:
     said = ask(alone, mint(alone)["credential"], BODIES["gemini"], path=path)
     assert (said.status, said.error["status"], said.error["comptroller"]["code"]) == (404, "NOT_FOUND", "route_unknown")

@@ -16,7 +16,7 @@ SANDBOX_PRICES = {
     "sandbox-small": ("0.15", "0.60", "0.0375", "0.1875", "0.30"),
     "sandbox-reasoner": ("1.10", "4.40", "0.275", "1.375", "2.20"),
 }
-TIER_FACTORS = {"default": Decimal(1), "priority": Decimal(2), "flex": Decimal("0.5")}
+TIER_FACTORS = {"default": Decimal(1), "priority": Decimal(2), "flex": Decimal("0.5"), "batch": Decimal("0.5")}
 _FROM = date(2026, 1, 1)
 
 

@@ -38,7 +38,7 @@ def suspend(
       comptroller suspend session ses_01k... --reason "runaway loop"
       comptroller suspend team search --reason "leaked key, see INC-7"
       comptroller suspend model "gpt-*" --reason "wrong answers"
-      comptroller suspend subject main:4b1c... --reason "plays with the sandbox"
+      comptroller suspend subject main:4b1c --reason "plays with the sandbox"
       comptroller suspend everything --yes --reason "the bill is on fire"
     """
     from comptroller.cli.transport import connect

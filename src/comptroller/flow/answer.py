@@ -16,6 +16,7 @@ from comptroller.flow.failover import after
 from comptroller.flow.outcome import Outcome
 from comptroller.flow.reservation import Reservation
 from comptroller.flow.upstream import Exchange
+from comptroller.wire.sound_stream import SoundStream
 
 if TYPE_CHECKING:
     from comptroller.flow.attempt import Attempt
@@ -79,7 +80,7 @@ async def answer(
         await _cut_short(reply, attempt, attempt.meter)
     elif attempt.meter is not None and (attempt.outcome == "completed" or attempt.meter.done or attempt.meter.error):
         await reply.finish()  # the stream has already said how it ended
-    elif reply.started and reservation.request.asked.sound_back:
+    elif reply.started and isinstance(attempt.meter, SoundStream):
         reply.drop()  # words at the end of sound would be played
     elif attempt.answer_body is not None and _is_for_the_caller(attempt.status or 0):
         await _pass_on(dialect, reply, reservation, attempt, receipt)

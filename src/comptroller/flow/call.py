@@ -21,7 +21,7 @@ from comptroller.flow.failover import after, goes_on, tried_so_far
 from comptroller.flow.forward import forward
 from comptroller.flow.gate import Gate
 from comptroller.flow.identify import identify, renewed
-from comptroller.flow.incoming import IncomingCall
+from comptroller.flow.incoming import IncomingCall, understood
 from comptroller.flow.objects import settle_object
 from comptroller.flow.permit import Denied, Permit, seek_provider
 from comptroller.flow.place import find_place
@@ -64,7 +64,7 @@ async def _read(
     body = await request.body()
     if isinstance(body, Refusal):
         return record_refusal(gate, request, dialect, call_id, caller, body)
-    read = limited(caller.registry, dialect.read_request(body, request.head))
+    read = limited(caller.registry, await understood(dialect, body, request.head))
     if isinstance(read, Refusal):
         return record_refusal(gate, request, dialect, call_id, caller, read, body=body)
     place = find_place(gate, dialect, caller, request, read.asked)

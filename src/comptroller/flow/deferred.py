@@ -25,6 +25,7 @@ from comptroller.flow.chain import known_identity, recorded
 from comptroller.flow.dialect import Deferring, Lasting
 from comptroller.flow.gate import Gate
 from comptroller.flow.journal import LedgerUnavailableError
+from comptroller.flow.objects import made_besides, tell
 from comptroller.flow.outcome import Outcome
 from comptroller.flow.record import record_hold
 from comptroller.flow.records import Deferred, Finding, Held, ObjectChanged, Settled
@@ -185,6 +186,8 @@ def heard(gate: Gate, attempt: Attempt) -> None:
     report = None
     if attempt.answer_body is not None and deferring is not None:
         report = deferring.read_report(attempt.answer_body, work.deferral.terms)
+    if isinstance(report, Ended):
+        _keep_files(gate, work, report)  # the caller may ask for them before we have read them
     if isinstance(report, Ended) and not report.results:
         charged = Charged(work.deferral.terms)
         for line in report.lines:
@@ -204,6 +207,8 @@ def settle_deferred(gate: Gate, work: Work, ended: Ended, charged: Charged) -> N
     held = gate.tree.holds[work.hold_id].amounts
     provider = gate.providers.get(work.held.facts.provider or "")
     exact = None
+    if charged.lines < ended.answered:
+        charged.doubt = charged.doubt or ("usage_missing", "")
     if charged.lines and charged.doubt is None:
         usage = charged.usage
         if usage is not None:
@@ -224,6 +229,8 @@ def settle_deferred(gate: Gate, work: Work, ended: Ended, charged: Charged) -> N
         for event in overrun_events(gate, work.held.facts, held, posted, work.held.factor_bp, said):
             gate.journal.append(event)
     _size(gate, work, charged, ended)
+    _told(gate, work, ended.told)
+    _keep_files(gate, work, ended)
 
 
 def presume(gate: Gate, work: Work, why: str) -> None:
@@ -297,6 +304,20 @@ def _detail(work: Work, ended: Ended) -> str:
     if ended.outcome == "cancelled" and work.said is not None:
         return work.said.sentence
     return ended.detail
+
+
+def _told(gate: Gate, work: Work, told: str) -> None:
+    """Lists show that it has ended."""
+    made = gate.objects.get(work.object_id)
+    if made is not None and made.call_id == work.call_id:
+        tell(gate, made, told)
+
+
+def _keep_files(gate: Gate, work: Work, ended: Ended) -> None:
+    """What came of it is its maker's."""
+    made = gate.objects.get(work.object_id)
+    if made is not None and made.identity and made.call_id == work.call_id:
+        made_besides(gate, made, ended.files)
 
 
 def _size(gate: Gate, work: Work, charged: Charged, ended: Ended) -> None:

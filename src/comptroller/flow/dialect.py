@@ -107,6 +107,16 @@ class Lasting(Protocol):
         ...
 
 
+@runtime_checkable
+class Readdressed(Protocol):
+    """An answer that names an address of its provider's: whoever follows it there would take our credentials along."""
+
+    @property
+    def passed(self) -> bytes | None:
+        """What the caller gets instead, with our own address in it; None: all of it as it came."""
+        ...
+
+
 class Results(Protocol):
     """Reads one file of results as it comes. Raises ValueError for what is none."""
 

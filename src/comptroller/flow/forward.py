@@ -10,9 +10,10 @@ from comptroller.core.budget.settlement import phase_of_status
 from comptroller.flow.answer import governed_headers, passed_headers
 from comptroller.flow.attempt import Attempt
 from comptroller.flow.deferred import note_deferral
-from comptroller.flow.dialect import Dialect, Meter
+from comptroller.flow.dialect import Dialect, Meter, Readdressed
 from comptroller.flow.door import CallerRequest
 from comptroller.flow.gate import Gate
+from comptroller.flow.incoming import AT_ONCE_BYTES
 from comptroller.flow.lease import NEVER, Lease
 from comptroller.flow.objects import note_object
 from comptroller.flow.outcome import Outcome
@@ -38,39 +39,45 @@ _ENDS: Mapping[FailureKind, Outcome] = {
 
 async def forward(gate: Gate, attempt: Attempt, request: CallerRequest) -> None:
     """Carry the attempt out. How it ended is in `attempt`; only faults of ours are raised."""
+    body = await _body(attempt)
+    if body is None:
+        return attempt.end_by_cut()
     exchange = attempt.exchange = gate.upstream.open(
-        _upstream_request(attempt, request),
+        _upstream_request(attempt, request, body),
         buffer_limit_bytes=gate.limits.stream_buffer_bytes,
         on_overflow=attempt.caller_slow,
     )
     try:
         with attempt.line:
             await _exchange(gate, attempt, exchange)
-            return
+            return None
         attempt.end_by_cut()
         if attempt.line.reason == "capped":
             exchange.abort()  # from here on nothing more is billed; what came is still to be sent
         elif attempt.line.reason == "client_slow":
             await _read_on(gate, attempt, exchange)
     except TimeoutError:
-        return  # read on for long enough; how it ended stands
+        return None  # read on for long enough; how it ended stands
     except UpstreamFailure as failure:
         if attempt.meter is not None and attempt.meter.done:
             _completed(attempt)  # what failed came after the end mark
         else:
             attempt.end(_ENDS[failure.kind], failure.detail)
+    return None
 
 
-def _upstream_request(attempt: Attempt, request: CallerRequest) -> UpstreamRequest:
+async def _body(attempt: Attempt) -> bytes | None:
+    """What goes upstream, made beside the event loop where that takes long; None: it was cut meanwhile."""
+    if attempt.reservation.facts.body_bytes <= AT_ONCE_BYTES:
+        return _rewritten(attempt)
+    with attempt.line:
+        return await asyncio.to_thread(_rewritten, attempt)
+    return None
+
+
+def _rewritten(attempt: Attempt) -> bytes:
     reservation, dialect = attempt.reservation, attempt.dialect
     provider, model = reservation.decision.provider, reservation.decision.model
-    passed = _passed_headers(dialect, request)
-    passed.append((b"content-type", dialect.content_type(reservation.request)))
-    passed.append((b"accept-encoding", b"identity"))
-    passed.append((b"x-client-request-id", reservation.attempt_id.encode()))
-    credential = provider.credentials.get(dialect.family)
-    if credential is not None:
-        passed.append(credential)
     body = dialect.rewrite(
         reservation.request,
         output_limit=reservation.output_limit,
@@ -79,6 +86,19 @@ def _upstream_request(attempt: Attempt, request: CallerRequest) -> UpstreamReque
     )
     if provider.omit_fields and dialect.content_type(reservation.request) == JSON:
         body = without(body, provider.omit_fields)
+    return body
+
+
+def _upstream_request(attempt: Attempt, request: CallerRequest, body: bytes) -> UpstreamRequest:
+    reservation, dialect = attempt.reservation, attempt.dialect
+    provider = reservation.decision.provider
+    passed = _passed_headers(dialect, request)
+    passed.append((b"content-type", dialect.content_type(reservation.request)))
+    passed.append((b"accept-encoding", b"identity"))
+    passed.append((b"x-client-request-id", reservation.attempt_id.encode()))
+    credential = provider.credentials.get(dialect.family)
+    if credential is not None:
+        passed.append(credential)
     path = dialect.upstream_path(reservation.request, reservation.other_model) + _passed_query(dialect, request.query)
     path = provider.path(dialect.family, path, reservation.decision.sent_as)
     return UpstreamRequest(provider.origin, path, passed, body, provider.timeouts, request.method)
@@ -133,7 +153,8 @@ async def _whole(gate: Gate, attempt: Attempt, exchange: Exchange) -> None:
         return
     if attempt.object_unsaid:
         await _note(gate, attempt)
-    attempt.answer_body = body
+    said = attempt.answer.passed if isinstance(attempt.answer, Readdressed) else None
+    attempt.answer_body = body if said is None else said
     _completed(attempt)
 
 

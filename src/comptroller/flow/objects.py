@@ -6,15 +6,16 @@ in memory. What is not in it is nobody's, and refused.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
 import msgspec
 
-from comptroller.core.pricing.estimate import Asked
+from comptroller.core.pricing.estimate import Asked, Lines, asked_of_lines
 from comptroller.core.refusal import Refusal
 from comptroller.core.work.stored import (
     CACHED_CONTENT,
+    FILE,
     ITEM,
     RESPONSE,
     WORDS,
@@ -31,9 +32,12 @@ from comptroller.flow.caller import Caller
 from comptroller.flow.gate import Gate
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import ObjectChanged
+from comptroller.flow.reservation import Reservation
 
 _OF_A_MODEL: frozenset[Kind] = frozenset({RESPONSE, CACHED_CONTENT})  # their tokens were counted by one
 _MOST_TOLD = 4_096  # characters that a provider says of an object
+_BOUNDS = msgspec.json.Decoder(tuple[Lines, ...])
+_ENCODER = msgspec.json.Encoder()
 
 
 @runtime_checkable
@@ -94,6 +98,20 @@ def going_on(asked: Asked, use: StoredUse, found: Sequence[StoredObject]) -> Ask
     return msgspec.structs.replace(asked, earlier=feeding) if feeding else asked
 
 
+def batch_of(asked: Asked, use: StoredUse, file: StoredObject) -> Asked | Refusal:
+    """A batch of a file, as our records know what stands in that."""
+    if not file.bounds:
+        return Refusal(
+            code="unsupported",
+            sentence=f"The file {file.id} was not uploaded for batches, so nobody knows what is in its lines.",
+            hint="Upload it through this gateway with the purpose `batch`.",
+            param=use.named[0].param,
+        )
+    bounds = _BOUNDS.decode(file.bounds)
+    whole = asked_of_lines(file.model, bounds, use)
+    return msgspec.structs.replace(whole, model_fixed=True)
+
+
 def listed(gate: Gate, caller: Caller, kind: Kind, api: str) -> list[StoredObject]:
     """All of a kind that a caller may use, the oldest first. Nothing is asked of any provider."""
     now_ns = gate.clock.now_ns()
@@ -119,7 +137,11 @@ async def note_object(gate: Gate, attempt: Attempt) -> None:
 
 
 def settle_object(gate: Gate, attempt: Attempt) -> None:
-    """The attempt has ended: what is kept of it has its size now. Does not wait."""
+    """The attempt has ended: what is kept of it has its size now, and what was said of an object is on record.
+
+    Does not wait.
+    """
+    _retell(gate, attempt)
     made, tokens = attempt.kept, _tokens(attempt)
     if made is None or made.kind != RESPONSE or not made.identity:
         return
@@ -128,6 +150,41 @@ def settle_object(gate: Gate, attempt: Attempt) -> None:
         sized = msgspec.structs.replace(made, tokens=tokens, items=items)
         if gate.objects.change(sized):
             gate.journal.append(ObjectChanged(gate.clock.now_ns(), sized))
+
+
+def _retell(gate: Gate, attempt: Attempt) -> None:
+    """A caller asked for an object: lists show from now on what the provider said of it now."""
+    use, answer = attempt.reservation.request.asked.stored, attempt.answer
+    if use is None or use.keeps or use.deletes or len(use.named) != 1 or attempt.outcome != "completed":
+        return
+    known = gate.objects.get(use.named[0].id)
+    if (
+        known is not None
+        and isinstance(answer, Naming)
+        and isinstance(answer, Telling)
+        and answer.object_id == known.id
+    ):
+        tell(gate, known, answer.told)
+
+
+def tell(gate: Gate, known: StoredObject, told: str) -> None:
+    """What a provider says of an object now. Does not wait."""
+    provider = gate.providers.get(known.provider)
+    if known.kind == RESPONSE or not 0 < len(told) <= _MOST_TOLD or provider is None:
+        return
+    said = provider.mask.thorough(told.encode()).decode()
+    if said != known.told:
+        retold = msgspec.structs.replace(known, told=said)
+        if gate.objects.change(retold):
+            gate.journal.append(ObjectChanged(gate.clock.now_ns(), retold))
+
+
+def made_besides(gate: Gate, made: StoredObject, files: Iterable[str]) -> None:
+    """Files that came of an object are its maker's. Does not wait."""
+    for name in files:
+        if is_id(name) and gate.objects.get(name) is None:
+            file = msgspec.structs.replace(made, id=name, kind=FILE, created_at_ns=gate.clock.now_ns(), told="")
+            gate.journal.append(ObjectChanged(gate.clock.now_ns(), gate.objects.add(file)))
 
 
 def _find(gate: Gate, caller: Caller, api: str, named: Named) -> StoredObject | None:
@@ -179,8 +236,16 @@ def _made(gate: Gate, attempt: Attempt, use: StoredUse, kind: Kind, object_id: s
         size_bytes=use.size_bytes,
         expires_at_ns=reading.expires_at_ns if isinstance(reading, Telling) else None,
         told=told,
-        bounds=use.bounds,
+        bounds=_written_bounds(reservation) if kind == FILE else "",
     )  # fmt: skip
+
+
+def _written_bounds(reservation: Reservation) -> str:
+    """What bounds the lines of a file, with the output limit that now stands in them at the most."""
+    limit, lines = reservation.output_limit, reservation.request.asked.lines
+    if not lines:
+        return ""
+    return _ENCODER.encode([msgspec.structs.replace(some, written_limit=limit) for some in lines]).decode()
 
 
 def _tokens(attempt: Attempt) -> int | None:

@@ -156,6 +156,8 @@ def _route(
     gate: Gate, dialect: Dialect, caller: Caller, target: str, asked: Asked, besides: AbstractSet[str]
 ) -> Weighed | Refusal:
     """The first model behind a target that can be called in this dialect, weighed; else why the last one cannot."""
+    if asked.model_fixed:
+        return Refusal(code="unsupported", sentence=f"The model {asked.model!r} stands in its file already.", hint="")
     refusal = Refusal(code="model_unknown", sentence=f"No model is behind {target!r}.", hint="")
     for name in caller.registry.members(target) or [target]:
         decision = decide(gate, dialect, caller, name, besides)

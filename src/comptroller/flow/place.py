@@ -10,14 +10,14 @@ import msgspec
 
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.refusal import Refusal
-from comptroller.core.work.stored import busy
+from comptroller.core.work.stored import BATCH, busy
 from comptroller.flow.caller import Caller
 from comptroller.flow.decide import places
 from comptroller.flow.deferred import working_on
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.door import CallerRequest
 from comptroller.flow.gate import Gate
-from comptroller.flow.objects import find, going_on
+from comptroller.flow.objects import batch_of, find, going_on
 
 PROVIDER_HEADER = b"x-comptroller-provider"
 _MOST_NAMED = 5
@@ -41,7 +41,8 @@ def find_place(gate: Gate, dialect: Dialect, caller: Caller, request: CallerRequ
             return found
         if use.deletes and working_on(gate, found[0].id) is not None:
             return busy(use)
-        return Place(found[0].provider, going_on(asked, use, found))
+        whole = batch_of(asked, use, found[0]) if use.keeps == BATCH else going_on(asked, use, found)
+        return whole if isinstance(whole, Refusal) else Place(found[0].provider, whole)
     if asked.model:
         return Place(None, asked)
     provider = _chosen(gate, dialect, caller, request)

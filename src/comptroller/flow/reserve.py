@@ -9,7 +9,7 @@ from comptroller.core.budget.draw import Draw, Window
 from comptroller.core.budget.meter import COUNTED, is_session_bound
 from comptroller.core.ids import attempt_id
 from comptroller.core.instant import format_instant
-from comptroller.core.pricing.estimate import Estimate
+from comptroller.core.pricing.estimate import Asked, Estimate
 from comptroller.core.refusal import Refusal
 from comptroller.flow.attempt import Attempt
 from comptroller.flow.caller import Caller
@@ -20,6 +20,7 @@ from comptroller.flow.permit import Permit
 from comptroller.flow.record import call_facts, record_hold
 from comptroller.flow.reservation import Reservation, Tried
 from comptroller.flow.slices import amounts, first_slice, has_run_ahead, is_metered, size_key, tail_of
+from comptroller.flow.weigh import Weighed
 
 
 def reserve(
@@ -47,19 +48,26 @@ def reserve(
     if isinstance(hold, Window):
         limit, binding = _affordable(draw, bound)
         if limit < bound.least_output_tokens and binding is not None:
-            return _too_dear(draw, binding, bound, limit)
+            return _of_lines(_too_dear(draw, binding, bound, limit), draw, binding, bound, asked)
         whole = bound.all_output(limit)
         needed = amounts(bound, min(whole, first) if tail is not None else whole)
         hold = gate.tree.hold(number, draw, needed)
         if isinstance(hold, Window):
-            return _exhausted(draw, hold, needed.of(hold.budget.unit), None)
+            refusal = _exhausted(draw, hold, needed.of(hold.budget.unit), None)
+            return _of_lines(refusal, draw, hold, bound, asked)
     changes = asked.stream and not asked.deferred
     leased = changes and is_metered(weighed) and not has_run_ahead(decision.bound, weighed.now_ns)
     return Reservation(
-        call.id, number, facts, weighed.scope_facts, caller, decision, call.request, weighed.rates, bound, limit, hold,
-        _shadowed(draw), weighed.now_ns, weighed.bounded, tried, whole, whole if tail is None else min(first, whole),
-        tail, leased, asked.text_tokens - weighed.asked.text_tokens, full,
+        call.id, number, facts, weighed.scope_facts, caller, decision, call.request, weighed.rates, bound,
+        _written(weighed, limit), hold, _shadowed(draw), weighed.now_ns, weighed.bounded, tried, whole,
+        whole if tail is None else min(first, whole), tail, leased, asked.text_tokens - weighed.asked.text_tokens, full,
     )  # fmt: skip
+
+
+def _written(weighed: Weighed, limit: int) -> int:
+    """The output limit that goes upstream. What is uploaded for later costs nothing now, and is bound all the same."""
+    uploaded = weighed.bound.free and weighed.asked.lines
+    return weighed.decision.model.limits.max_output_tokens if uploaded else limit
 
 
 async def make_durable(gate: Gate, reservation: Reservation, attempt: Attempt) -> bool:
@@ -115,6 +123,16 @@ def _too_dear(draw: Draw, window: Window, bound: Estimate, fits: int) -> Refusal
         return refusal
     why = f" It is cut down to {least} output tokens at the least, unless it asks for fewer itself."
     return msgspec.structs.replace(refusal, sentence=refusal.sentence + why)
+
+
+def _of_lines(refusal: Refusal, draw: Draw, window: Window, bound: Estimate, asked: Asked) -> Refusal:
+    """Of a batch: how many of its lines would fit, taken as alike. It is refused whole: nobody wants half of one."""
+    if not asked.lines or refusal.remaining is None:
+        return refusal
+    needed = amounts(bound, bound.all_output(bound.wanted_output_tokens)).of(window.budget.unit)
+    fits = bound.calls * max(0, draw.left(window)) // max(1, needed)
+    way = f"about {fits:,} of its {bound.calls:,} lines would fit" if fits else "not one of its lines would fit"
+    return msgspec.structs.replace(refusal, sentence=f"{refusal.sentence} It is a batch: {way}.")
 
 
 def _exhausted(draw: Draw, window: Window, needed: int, largest_output: int | None) -> Refusal:

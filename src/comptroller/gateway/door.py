@@ -62,7 +62,8 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         channel = channel_of(scope)
         reply = AsgiReply(channel, send)
-        found = self._routes.find(scope["method"], scope["path"])
+        path = self._routes.meant(scope["path"], scope["headers"], scope["query_string"])
+        found = self._routes.find(scope["method"], path)
         if self._routes.is_unserved(scope["path"], scope["headers"], scope["query_string"]):
             found = NOWHERE
         stays = b"upgrade" in channel.named and _asks_for_websocket(scope["method"], channel.named)

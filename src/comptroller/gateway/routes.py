@@ -99,12 +99,15 @@ class Routes:
         apis: Sequence[Api],
         caller: Sequence[tuple[str, str]] = (),
         lists: Mapping[str, Kind] = NO_LISTS,
+        shared: tuple[str, ...] = (),
     ) -> None:
         """`calls`: by path, with a method before it that is not POST. `lists`: of objects, by path.
+        `shared`: how paths begin that several APIs have.
 
         `caller`: (method, path) of every route of the caller API; what is in braces is a name.
         """
         self.apis = tuple(apis)
+        self._shared = shared
         self.keys_in_query = frozenset(api.family for api in apis if api.key_in_query)
         self._contested = tuple(path for api in apis for path in api.unserved)
         free: dict[str, dict[str, Target]] = {
@@ -149,6 +152,13 @@ class Routes:
                     continue  # a method of the model that is not routed: there is no such way
                 return Found(found.target, found.methods, name)
         return Found(None)
+
+    def meant(self, path: str, headers: Sequence[tuple[bytes, bytes]], query: bytes) -> str:
+        """The path as it says plainly whose it is, where several APIs have the same; any other as it is."""
+        if not self._shared or not path.startswith(self._shared):
+            return path
+        api = self.api_of(path, headers, query)
+        return path if api is self.apis[0] else f"/{api.family}{path}"
 
     def is_unserved(self, path: str, headers: Sequence[tuple[bytes, bytes]], query: bytes) -> bool:
         """Whether a path that leads somewhere means something else to who asks: another API's, which is not served."""

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from comptroller.core.work.stored import FILE, Kind
+from comptroller.core.work.stored import BATCH, FILE, Kind
 from comptroller.flow.dialect import Deferring, Dialect
 from comptroller.gateway.routes import Api
 from comptroller.wire import gemini, model_lists
 from comptroller.wire.anthropic_messages import AnthropicCountTokens, AnthropicMessages
-from comptroller.wire.object_lists import openai_list
+from comptroller.wire.anthropic_messages.batch_calls import BATCH_CALLS as MESSAGE_BATCH_CALLS
+from comptroller.wire.anthropic_messages.batch_calls import AnthropicBatches
+from comptroller.wire.anthropic_messages.batch_reports import BatchDeferral as MessageBatchDeferral
+from comptroller.wire.gemini.batch_calls import BATCH_CALLS as GEMINI_BATCH_CALLS
+from comptroller.wire.gemini.batch_calls import GeminiBatches
+from comptroller.wire.gemini.batch_reports import BatchDeferral as GeminiBatchDeferral
+from comptroller.wire.object_lists import anthropic_list, gemini_list, openai_list
 from comptroller.wire.openai_audio import OpenAISpeech, OpenAITranscription
+from comptroller.wire.openai_batches.calls import BATCH_CALLS as OPENAI_BATCH_CALLS
+from comptroller.wire.openai_batches.calls import OpenAIBatches
+from comptroller.wire.openai_batches.reports import BatchDeferral as OpenAIBatchDeferral
 from comptroller.wire.openai_chat import OpenAIChat
 from comptroller.wire.openai_completions import OpenAICompletions
 from comptroller.wire.openai_embeddings import OpenAIEmbeddings
@@ -35,26 +44,43 @@ _OPENAI: Mapping[str, Dialect] = {
 _ANTHROPIC: Mapping[str, Dialect] = {
     "/v1/messages": AnthropicMessages(),
     "/v1/messages/count_tokens": AnthropicCountTokens(),
+    **MESSAGE_BATCH_CALLS,
 }
 
 _FAMILIES: Mapping[str, Mapping[str, Dialect]] = {
-    "openai": {**_OPENAI, **STORED_CALLS, **FILE_CALLS},
+    "openai": {**_OPENAI, **STORED_CALLS, **FILE_CALLS, **OPENAI_BATCH_CALLS},
     "anthropic": _ANTHROPIC,
-    "gemini": gemini.CALLS,
+    "gemini": {**gemini.CALLS, **GEMINI_BATCH_CALLS},
 }
 
 # What a provider may go on with after its answer, by the name of the dialect of that answer.
-DEFERRING: Mapping[str, Deferring] = {OpenAIResponses.name: BackgroundResponses()}
+DEFERRING: Mapping[str, Deferring] = {
+    OpenAIResponses.name: BackgroundResponses(),
+    OpenAIBatches.name: OpenAIBatchDeferral(),
+    AnthropicBatches.name: MessageBatchDeferral(),
+    GeminiBatches.name: GeminiBatchDeferral(),
+}
 
 # Each path as it is, and under the prefix that says plainly whose it is; with the method before it where that is not
-# POST alone.
+# POST alone. What several have is as it is the first one's.
 CALLS: Mapping[str, Dialect] = {
     call.replace("/", f"{prefix}/", 1): dialect
-    for family, calls in _FAMILIES.items()
+    for family, calls in reversed(list(_FAMILIES.items()))
     for prefix in ("", f"/{family}")
     for call, dialect in calls.items()
 }
-LISTS: Mapping[str, Kind] = {"/v1/files": FILE, "/openai/v1/files": FILE}
+SHARED = ("/v1/batches",)  # what begins so is of the first API, unless a request says that it is of another
+_LISTS: Mapping[str, Mapping[str, Kind]] = {
+    "openai": {"/v1/files": FILE, "/v1/batches": BATCH},
+    "anthropic": {"/v1/messages/batches": BATCH},
+    "gemini": {"/v1/batches": BATCH, "/v1beta/batches": BATCH},
+}
+LISTS: Mapping[str, Kind] = {
+    f"{prefix}{path}": kind
+    for family, kinds in _LISTS.items()
+    for prefix in ("", f"/{family}")
+    for path, kind in kinds.items()
+}
 APIS = (
     Api(
         "openai",
@@ -72,6 +98,7 @@ APIS = (
         _ANTHROPIC["/v1/messages"],
         model_lists.anthropic_page,
         model_lists.anthropic_entry,
+        object_page=anthropic_list,
         unserved=("/v1/files",),
     ),
     Api(
@@ -81,6 +108,7 @@ APIS = (
         gemini.REFUSING,
         model_lists.gemini_page,
         model_lists.gemini_entry,
+        object_page=gemini_list,
         versions=gemini.VERSIONS,
         unserved=("/v1/files",),
         key_in_query=True,

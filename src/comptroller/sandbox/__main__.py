@@ -23,6 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
             abort_stops=not options.abort_continues,
             cache_min_tokens=options.cache_min_tokens,
             bill_lines=options.bill_lines,
+            batch_expires_s=options.batch_expires_s,
             allow_any_host=options.allow_any_host,
         )
         run(options.host, options.port, config=config, ready=_say_ready)
@@ -53,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--abort-continues", action="store_true", help="go on generating after a disconnect")
     parser.add_argument("--cache-min-tokens", type=int, default=defaults.cache_min_tokens)
     parser.add_argument("--bill-lines", type=int, default=defaults.bill_lines, help="request lines that are kept")
+    parser.add_argument("--batch-expires-s", type=float, default=defaults.batch_expires_s)
     return parser
 
 

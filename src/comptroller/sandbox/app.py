@@ -10,6 +10,8 @@ from urllib.parse import parse_qs
 import msgspec
 
 from comptroller.core.money import format_usd
+from comptroller.sandbox import openai_batches
+from comptroller.sandbox.batch import Batches
 from comptroller.sandbox.bill import Bill
 from comptroller.sandbox.chat import answers as chat_answers
 from comptroller.sandbox.chat.surface import ChatSurface
@@ -20,6 +22,7 @@ from comptroller.sandbox.errors import ApiError, ClientGone, Refusal, invalid, n
 from comptroller.sandbox.faults import FaultBook, FaultPlan
 from comptroller.sandbox.files import Files, FilesSurface, file_acts
 from comptroller.sandbox.gemini import answers as gemini_answers
+from comptroller.sandbox.gemini import batches as gemini_batches
 from comptroller.sandbox.gemini import count as gemini_count
 from comptroller.sandbox.gemini.embeddings import EmbedSurface
 from comptroller.sandbox.gemini.surface import GeminiSurface
@@ -27,6 +30,7 @@ from comptroller.sandbox.media.hearing import HearingSurface
 from comptroller.sandbox.media.images import ImagesSurface
 from comptroller.sandbox.media.speech import SpeechSurface
 from comptroller.sandbox.messages import answers as messages_answers
+from comptroller.sandbox.messages import batches as message_batches
 from comptroller.sandbox.messages.count import CountSurface
 from comptroller.sandbox.messages.surface import MessagesSurface
 from comptroller.sandbox.moderations import ModerationsSurface
@@ -75,6 +79,8 @@ class SandboxApp:
         self._cache = PromptCache(config.cache_prefixes, config.cache_min_tokens)
         self._faults = FaultBook()
         self._stored = Stored()
+        self._batches = Batches(self._bill, config.batch_expires_s)
+        self._batching = (self._batches, self._cache, config.answer_tokens)
         self._files = Files()
         self._routes: dict[str, dict[str, Handler]] = {
             "/chat/completions": {"POST": self._story(ChatSurface()).serve},
@@ -132,7 +138,8 @@ class SandboxApp:
         elif path.startswith(_MODELS_PATH):
             methods = {"GET": self._show_model}
         else:
-            methods = self._routes.get(path) or self._stored_methods(path) or self._file_methods(path)
+            methods = self._routes.get(path) or self._batch_methods(path, gemini=_api_of(exchange) is _GEMINI)
+            methods = methods or self._stored_methods(path) or self._file_methods(path)
         if not methods:
             raise not_found("Invalid URL: there is nothing at this path.")
         handler = methods.get(exchange.method)
@@ -147,6 +154,8 @@ class SandboxApp:
                 story: Reception = self._story(GeminiSurface(model, stream=method == "streamGenerateContent"))
             case "countTokens":
                 story = self._single(gemini_count.CountSurface(model))
+            case "batchGenerateContent":
+                story = self._single(gemini_batches.BatchesSurface(*self._batching, "create", model))
             case "embedContent" | "batchEmbedContents":
                 story = self._single(EmbedSurface(model, batch=method == "batchEmbedContents"))
             case _:
@@ -157,6 +166,20 @@ class SandboxApp:
         """What stands behind responses/ID, and below it."""
         acts = stored_acts(path)
         return {method: self._single(StoredSurface(self._stored, *act)).serve for method, act in acts.items()}
+
+    def _batch_methods(self, path: str, *, gemini: bool) -> dict[str, Handler]:
+        """What stands behind the batches of an API."""
+        files = self._files
+        surfaces: dict[str, SingleSurface]
+        if gemini:
+            acts = gemini_batches.batch_acts(path)
+            surfaces = {each: gemini_batches.BatchesSurface(*self._batching, *act) for each, act in acts.items()}
+        elif acts := message_batches.batch_acts(path):
+            surfaces = {each: message_batches.BatchesSurface(*self._batching, *act) for each, act in acts.items()}
+        else:
+            acts = openai_batches.batch_acts(path)
+            surfaces = {each: openai_batches.BatchesSurface(*self._batching, files, *act) for each, act in acts.items()}
+        return {each: self._single(surface).serve for each, surface in surfaces.items()}
 
     def _file_methods(self, path: str) -> dict[str, Handler]:
         """What stands behind files, and below it."""

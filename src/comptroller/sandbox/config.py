@@ -31,6 +31,8 @@ class SandboxConfig:
     """Prefixes that the prompt cache remembers; the least recently used go first."""
     bill_lines: int = 1_000_000
     """Requests whose own line is kept; the oldest go first, totals stay exact."""
+    batch_expires_s: float = 86_400.0
+    """Seconds after which what is not made of a batch expires."""
     max_body_bytes: int = 32 * 1024 * 1024
     """Largest request body in bytes; a larger one is answered with 413."""
     allow_any_host: bool = False
@@ -43,6 +45,7 @@ class SandboxConfig:
             "first_byte_delay_s",
             "ahead",
             "answer_tokens",
+            "batch_expires_s",
             "cache_min_tokens",
             "cache_prefixes",
         ):

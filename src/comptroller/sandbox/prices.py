@@ -14,8 +14,9 @@ DATED_SUFFIX = "-2026-01-01"
 TIERS = ("default", "priority", "flex")
 
 _TOKENS_PER_PRICE = 1_000_000
-# A tier's factor counted in halves, so that `flex` (half the price) stays an integer.
-_TIER_HALVES = {"default": 2, "priority": 4, "flex": 1}
+# A tier's factor counted in halves, so that `flex` (half the price) stays an integer. What is in a batch is of a tier
+# that nobody can ask for elsewhere.
+_TIER_HALVES = {"default": 2, "priority": 4, "flex": 1, "batch": 1}
 # What a token written to the prompt cache costs, in quarters of an input token: 1.25 times, or twice for an hour.
 _WRITE_QUARTERS = 5
 _WRITE_1H_QUARTERS = 8

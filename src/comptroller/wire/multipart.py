@@ -7,6 +7,7 @@ and RFC 2046.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from hashlib import blake2b
 
 import msgspec
@@ -62,8 +63,11 @@ def read_form(body: bytes, content_type: bytes) -> list[Part] | Refusal:
     return parts
 
 
-def write_form(parts: list[Part]) -> bytes:
-    """The form of these parts; its type is `form_type` of it."""
+def write_form(parts: Sequence[Part], file: bytes | None = None) -> bytes:
+    """The form of these parts; its type is `form_type` of it. `file`: what stands in the place of every file.
+
+    The boundary is a digest of what it parts, so nobody can have made what is made of that contain it.
+    """
     mark = _mark(parts)
     pieces: list[bytes] = []
     for part in parts:
@@ -72,16 +76,17 @@ def write_form(parts: list[Part]) -> bytes:
             head += f'; filename="{part.filename}"'
         if part.media_type is not None:
             head += f"\r\ncontent-type: {part.media_type}"
-        pieces.append(b"--%b\r\n%b\r\n\r\n%b\r\n" % (mark, head.encode(), part.data))
+        data = part.data if file is None or part.filename is None else file
+        pieces.append(b"--%b\r\n%b\r\n\r\n%b\r\n" % (mark, head.encode(), data))
     return b"".join((*pieces, b"--", mark, b"--\r\n"))
 
 
-def form_type(parts: list[Part]) -> bytes:
+def form_type(parts: Sequence[Part]) -> bytes:
     """The content-type of the form that `write_form` makes of these parts."""
     return b"multipart/form-data; boundary=" + _mark(parts)
 
 
-def _mark(parts: list[Part]) -> bytes:
+def _mark(parts: Sequence[Part]) -> bytes:
     """A boundary that stands in none of the parts. The model may be replaced by another name and changes nothing."""
     lasting = [part.data for part in parts if part.name != "model"]
     digest = blake2b(digest_size=16)

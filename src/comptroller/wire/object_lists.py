@@ -2,7 +2,7 @@
 
 What a provider lists is everything behind our key. A caller is shown what is theirs, page by page as the API has it.
 
-Source: the OpenAI API reference.
+Sources: the OpenAI, Anthropic and Gemini API references.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(dict[str, Any])
 _FILTERS = ("purpose",)  # parameters that choose by a field of the same name
 _MOST = 10_000
+_ANTHROPIC_LIMIT = 20  # where none is asked for
 _DIGITS = 6
 
 
@@ -54,8 +55,56 @@ def openai_list(objects: Sequence[Told], query: bytes) -> bytes | Refusal:
     chosen = [each for each in ordered if _is_chosen(each, asked)]
     page = chosen[:limit]
     ends = {"first_id": page[0].id, "last_id": page[-1].id} if page else {"first_id": None, "last_id": None}
-    data = [msgspec.Raw(each.told.encode()) for each in page]
-    return _ENCODER.encode({"object": "list", "data": data, **ends, "has_more": len(chosen) > limit})
+    return _ENCODER.encode({"object": "list", "data": _all_told(page), **ends, "has_more": len(chosen) > limit})
+
+
+def anthropic_list(objects: Sequence[Told], query: bytes) -> bytes | Refusal:
+    """One page of a list of Anthropic. `objects`: the oldest first; the list begins with the youngest.
+
+    `request_invalid`: a limit that the API does not have, or an id that is not in the list.
+    """
+    asked = _read(query)
+    limit = _limit(asked.get("limit", str(_ANTHROPIC_LIMIT)))
+    if limit is None:
+        return invalid(f"`limit` must be a whole number from 1 to {_MOST}.", "", "limit")
+    every, more = list(objects)[::-1], False
+    ids = [each.id for each in every]
+    for name in ("after_id", "before_id"):
+        if name in asked and asked[name] not in ids:
+            return invalid(f"`{name}` names nothing that is in this list.", "Take it from another page.", name)
+    if "before_id" in asked:
+        end = ids.index(asked["before_id"])
+        page, more = every[max(0, end - limit) : end], end > limit
+    else:
+        begin = ids.index(asked["after_id"]) + 1 if "after_id" in asked else 0
+        page, more = every[begin : begin + limit], len(every) > begin + limit
+    ends = {"first_id": page[0].id, "last_id": page[-1].id} if page else {"first_id": None, "last_id": None}
+    return _ENCODER.encode({"data": _all_told(page), "has_more": more, **ends})
+
+
+def gemini_list(objects: Sequence[Told], query: bytes) -> bytes | Refusal:
+    """One page of a list of operations of the Gemini API, the youngest first.
+
+    `request_invalid`: a size that the API does not have, or a token that is none of this list.
+    """
+    asked = _read(query)
+    limit = _limit(asked.get("pageSize", asked.get("page_size")))
+    if limit is None:
+        return invalid(f"`pageSize` must be a whole number from 1 to {_MOST}.", "", "pageSize")
+    every = list(objects)[::-1]
+    token, begin = asked.get("pageToken", asked.get("page_token")), 0
+    if token:
+        ids = [each.id for each in every]
+        if token not in ids:
+            return invalid("`pageToken` is none of this list.", "Take `nextPageToken` of the page before.", "pageToken")
+        begin = ids.index(token) + 1
+    page = every[begin : begin + limit]
+    more = {"nextPageToken": page[-1].id} if len(every) > begin + limit else {}
+    return _ENCODER.encode({"operations": _all_told(page), **more})
+
+
+def _all_told(page: Sequence[Told]) -> list[msgspec.Raw]:
+    return [msgspec.Raw(each.told.encode()) for each in page]
 
 
 def _read(query: bytes) -> Mapping[str, str]:

@@ -7,20 +7,27 @@ Source: the OpenAI API reference (Files; `input_file` of Responses).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import msgspec
+
+from comptroller.core.pricing.estimate import Asked
 from comptroller.core.refusal import Refusal
 from comptroller.core.work.stored import FILE, StoredUse
 from comptroller.wire.body import invalid
 from comptroller.wire.head import PLAIN, Head
 from comptroller.wire.multipart import Part, form_type, is_form, read_form, write_form
 from comptroller.wire.object_calls import ObjectCall, asks_nothing
+from comptroller.wire.openai_batches.lines import BatchFile, read_file, rewrite_file
+from comptroller.wire.openai_chat.request import LimitField
 from comptroller.wire.openai_objects import OpenAIContents, OpenAIObjects
+from comptroller.wire.openai_surface import AskedRequest
 
 _HINT = "Send a form with `file` and `purpose`, as the official SDKs do."
 _NAME = "openai_files"
 _PATH = "/v1/files"
 _MOST_PURPOSE = 64
+_BATCH = b"batch"
 
 # Of a text that is read as it is, no model makes more tokens than it has bytes. Other formats are unpacked, rendered
 # or summed up by the provider: what becomes of them is not in their bytes.
@@ -50,7 +57,7 @@ class OpenAIUpload(OpenAIObjects):
     def __init__(self) -> None:
         super().__init__(_NAME, FILE, _PATH)
 
-    def read_request(self, body: bytes, head: Head = PLAIN) -> ObjectCall | Refusal:
+    def read_request(self, body: bytes, head: Head = PLAIN) -> ObjectCall | BatchUpload | Refusal:  # type: ignore[override]
         """A form with one file and its purpose; fields that we do not know go on as they are."""
         if not is_form(head.content_type):
             return invalid("A file is uploaded as a form (multipart/form-data).", _HINT, "file")
@@ -63,8 +70,56 @@ class OpenAIUpload(OpenAIObjects):
         purpose = next((part.data for part in parts if part.name == "purpose"), b"")
         if not 0 < len(purpose) <= _MOST_PURPOSE or not purpose.isascii():
             return invalid("The form must say in `purpose` what the file is for.", _HINT, "purpose")
+        if purpose == _BATCH:
+            return _of_batch(parts, files[0])
         use = StoredUse(keeps=FILE, size_bytes=len(files[0].data), tokens=_tokens(files[0]))
         return ObjectCall(asks_nothing(use), _PATH, write_form(parts), form_type(parts))
+
+    def upstream_path(self, request: AskedRequest, model: str | None) -> str:
+        """One path for every file."""
+        return _PATH
+
+    def content_type(self, request: AskedRequest) -> bytes:
+        """Of what `rewrite` returns."""
+        return form_type(request.parts) if isinstance(request, BatchUpload) else super().content_type(request)
+
+    def rewrite(
+        self,
+        request: AskedRequest,
+        *,
+        output_limit: int,
+        field: str = "max_tokens",
+        model: str | None = None,
+    ) -> bytes:
+        """As it came; of a batch every line with its own limit, and none above the model's."""
+        if isinstance(request, BatchUpload):
+            return _rewritten(request, output_limit, field, model)
+        return super().rewrite(request, output_limit=output_limit, field=field, model=model)
+
+
+class BatchUpload(msgspec.Struct, frozen=True, gc=False):
+    """The upload of a file of a batch: one that was read, for its lines are rewritten before it leaves."""
+
+    asked: Asked
+    parts: tuple[Part, ...]
+    file: BatchFile
+
+
+def _of_batch(parts: Sequence[Part], file: Part) -> BatchUpload | Refusal:
+    """Free as any upload. Its model is that of its lines: it goes to whoever serves that, if it is permitted."""
+    read = read_file(file.data)
+    if isinstance(read, Refusal):
+        return read
+    use = StoredUse(keeps=FILE, size_bytes=len(file.data))
+    asked = msgspec.structs.replace(asks_nothing(use), model=read.asked.model, lines=read.asked.lines)
+    return BatchUpload(asked, tuple(parts), read)
+
+
+def _rewritten(request: BatchUpload, output_limit: int, field: str, model: str | None) -> bytes:
+    """The same form, with the lines as they leave."""
+    named: LimitField = "max_completion_tokens" if field == "max_completion_tokens" else "max_tokens"
+    content = rewrite_file(request.file, output_limit=output_limit, field=named, model=model)
+    return write_form(request.parts, content)
 
 
 def _tokens(file: Part) -> int | None:

@@ -54,6 +54,9 @@ class Ended(msgspec.Struct, frozen=True, gc=False):
     results: tuple[str, ...] = ()  # the paths of what has the others, to be fetched in pieces
     detail: str = ""
     served_model: str | None = None
+    told: str = ""  # what the provider says of it, as JSON, for lists; empty where there are none
+    files: tuple[str, ...] = ()  # the ids of files that came of it
+    answered: int = 0  # as many lines at the least the provider says it has made: fewer are a doubt
     items: str = ""  # the ids of what it came to, with spaces between them
 
 

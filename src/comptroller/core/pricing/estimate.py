@@ -19,6 +19,7 @@ from comptroller.core.work.stored import Earlier, StoredUse
 FACTOR_ONE_BP = 10_000
 MIN_OUTPUT_TOKENS = 1_024
 _MOST_WORDS = 5  # of what has no bound, in one sentence
+_MOST_NAME_CHARACTERS = 64
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -56,8 +57,10 @@ class Asked(msgspec.Struct, frozen=True):
     hides_output: bool = False  # it asks for thinking, or how that is shown: some of what is billed may not be seen
     prompt: Prompt | None = None  # what feeds it, where it may extend one that was metered
     sound_back: bool = False  # it is answered with sound, which says nothing of what it cost and goes on as it comes
-    deferred: bool = False  # the provider goes on with it after its answer, whoever hangs up
     searching: bool = False  # it offers tools that run at the provider, and whose calls the request can limit
+    deferred: bool = False  # the provider goes on with it after its answer, whoever hangs up
+    model_fixed: bool = False  # the model stands where it cannot be changed any more
+    lines: tuple[Lines, ...] = ()  # it is many requests in one, each billed by itself; then the above is theirs to say
 
     @property
     def may_hold_images(self) -> bool:
@@ -75,6 +78,16 @@ class Asked(msgspec.Struct, frozen=True):
             if not each.bounds(self.model)
         )
         return (*self.unbounded, *more)
+
+
+class Lines(msgspec.Struct, frozen=True, gc=False):
+    """Some of the lines of a batch: they differ in nothing that matters but the size of their text."""
+
+    largest: Asked
+    count: int
+    text_tokens: int  # of all of them together
+    name: str  # that the first of them goes by
+    written_limit: int = 0  # they were sent with no larger output limit than this; 0: they are still to be sent
 
 
 class ModelLimits(msgspec.Struct, frozen=True):
@@ -169,6 +182,8 @@ def estimate(
     `money`: a budget in USD will be drawn, so a price is needed. `metered`: a budget in USD or tokens will
     be drawn, so a bound is needed. Without either, missing prices and bounds count as zero.
     """
+    if asked.lines:
+        return _estimate_lines(asked, limits, tariff, factor_bp, money=money, metered=metered)
     tiers = _possible_tiers(asked, tariff) if money else tariff.tiers
     if isinstance(tiers, Refusal):
         return tiers
@@ -207,6 +222,76 @@ def estimate(
         fees=dearest.request + searches + made + heard,
         fixed=asked.output_fixed,
     )
+
+
+def _estimate_lines(
+    asked: Asked, limits: ModelLimits, tariff: Tariff, factor_bp: int, *, money: bool, metered: bool
+) -> Estimate | Refusal:
+    """The sum over all lines, each at its own rates and rounded up by itself; its output is as each line limits it.
+
+    `wanted_output_tokens` is the largest limit of a line, so what asks for less keeps its own.
+    """
+    lines = input_tokens = output_tokens = widest = cost = 0
+    for some in asked.lines:
+        one = msgspec.structs.replace(some.largest, model=asked.model)
+        # A context window bounds each line and not their sum: without it the sum is one of texts.
+        open_limits = msgspec.structs.replace(
+            limits,
+            max_output_tokens=some.written_limit or limits.max_output_tokens,
+            context_window=limits.context_window if one.beyond else None,
+        )
+        bound = estimate(one, open_limits, tariff, factor_bp, money=money, metered=metered)
+        if isinstance(bound, Refusal):
+            return of_line(bound, some.name)
+        beside = bound.input_tokens - one.text_tokens
+        most = some.count * bound.input_tokens
+        read = most if one.beyond else some.count * beside + some.text_tokens
+        made = some.count * bound.all_output(bound.wanted_output_tokens)
+        whole = some.count * bound.fees + read * bound.input_rate + made * bound.output_rate
+        cost += whole + some.count * UNITS_PER_PRICE if whole else 0  # each line is rounded up by a nano at most
+        lines, input_tokens, output_tokens = lines + some.count, input_tokens + read, output_tokens + made
+        widest = max(widest, bound.wanted_output_tokens)
+    return Estimate(
+        input_tokens=input_tokens,
+        choices=1,
+        wanted_output_tokens=widest,
+        least_output_tokens=widest,
+        extra_output_tokens=output_tokens - widest,
+        input_rate=0,  # all of the price stands in the fees: lines may have different rates
+        output_rate=0,
+        factor_bp=factor_bp,
+        fees=-(-cost // UNITS_PER_PRICE) * UNITS_PER_PRICE,
+        calls=lines,
+        fixed=True,
+    )
+
+
+def asked_of_lines(model: str, lines: tuple[Lines, ...], stored: StoredUse) -> Asked:
+    """A batch of lines of one model, which its provider goes on with after its answer."""
+    every = [some.largest for some in lines]
+    return Asked(
+        model=model,
+        stream=False,
+        text_tokens=0,
+        images=sum(each.images for each in every),
+        service_tier=every[0].service_tier,
+        long_cache_writes=any(each.long_cache_writes for each in every),
+        sound=any(each.sound for each in every),
+        fees=tuple(dict.fromkeys(fee for each in every for fee in each.fees)),
+        stored=stored,
+        deferred=True,
+        lines=lines,
+    )
+
+
+def of_line(refusal: Refusal, name: str) -> Refusal:
+    """A refusal of one line of a batch, which refuses all of it."""
+    return msgspec.structs.replace(refusal, sentence=f"Line {shortened(name)}: {refusal.sentence}")
+
+
+def shortened(name: str) -> str:
+    """The name of a line, quoted, as it stands in a sentence."""
+    return repr(name if len(name) <= _MOST_NAME_CHARACTERS else name[:_MOST_NAME_CHARACTERS] + "...")
 
 
 def _possible_tiers(asked: Asked, tariff: Tariff) -> frozenset[str] | Refusal:

@@ -20,6 +20,7 @@ Kind = Literal["response", "item", "file", "batch", "conversation", "container",
 RESPONSE: Kind = "response"
 ITEM: Kind = "item"  # of a response: it has no record of its own
 FILE: Kind = "file"
+BATCH: Kind = "batch"
 CONVERSATION: Kind = "conversation"
 CONTAINER: Kind = "container"
 VECTOR_STORE: Kind = "vector_store"
@@ -60,7 +61,6 @@ class StoredUse(msgspec.Struct, frozen=True, gc=False):
     deletes: bool = False  # the (only) named object is gone afterwards
     size_bytes: int | None = None  # of a file that it makes
     tokens: int | None = None  # no more than this are in that file, whatever model reads it; None: nobody knows
-    bounds: str = ""  # what a batch of that file can come to at the most, model by model: JSON; empty: not a batch's
 
 
 def uses(named: Iterable[Named], param: str, keeps: Kind | None = None) -> StoredUse | None:
@@ -104,7 +104,7 @@ class StoredObject(msgspec.Struct, frozen=True, gc=False, array_like=True):
     size_bytes: int | None = None  # of a file
     expires_at_ns: int | None = None  # the provider lets go of it then; None: it has not said so
     told: str = ""  # what the provider said of it when it was made: JSON, for lists; empty where there are none
-    bounds: str = ""  # see StoredUse
+    bounds: str = ""  # what a batch of this file can come to at the most: its lines as JSON; empty: not a batch's
     items: str = ""  # the ids of what a response came to, with spaces between them: a request may name one alone
 
     def belongs_to(self, identity: str, root: str, tenant: str) -> bool:

@@ -17,7 +17,12 @@ from comptroller.sandbox.wire import Headers
 
 _BROKEN_EVENT = b'data: {"candidates": [{"content": {"par\r\n\r\n'
 _FINISH_REASONS: Mapping[str, str] = {"stop": "STOP", "length": "MAX_TOKENS", "tool_calls": "STOP"}
-_TIERS: Mapping[str, str] = {"default": "standard", "priority": "priority", "flex": "flex"}
+_TIERS: Mapping[str, str] = {
+    "default": "standard",
+    "priority": "priority",
+    "flex": "flex",
+    "batch": "standard",  # a batch is nothing that an answer tells
+}
 
 
 def usage_of(line: Line) -> dict[str, object]:

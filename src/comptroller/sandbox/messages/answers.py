@@ -20,7 +20,7 @@ _PING = b'event: ping\ndata: {"type": "ping"}\n\n'
 _SIGNATURE = "c2FuZGJveA=="
 _CREATED_AT = "2026-01-01T00:00:00Z"
 _STOP_REASONS: Mapping[str, str] = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
-_TIERS: Mapping[str, str] = {"default": "standard", "priority": "priority"}
+_TIERS: Mapping[str, str] = {"default": "standard", "priority": "priority", "batch": "batch"}
 
 
 def counts_of(line: Line) -> dict[str, object]:

@@ -15,6 +15,7 @@ from functools import lru_cache
 from itertools import product
 
 from comptroller.core.pricing.book import DEFAULT_TIER
+from comptroller.wire.batch import BATCH_TIER
 
 STANDARD = frozenset({"", "standard", "default", "global", "not_available"})  # as responses and requests say it
 _OPEN = frozenset({"", "auto"})
@@ -43,6 +44,12 @@ def possible_tiers(service_tier: str | None, speed: str | None, geography: str |
     capacities = {"", "priority"} if asked in _OPEN else {""} if asked == "standard_only" else {"", asked}
     geographies = {"", "us"} if geography is None else {geography}
     return frozenset(_joined(each) for each in product(capacities, {"", speed or ""}, geographies))
+
+
+def batch_tiers(geography: str | None) -> tuple[str, frozenset[str]]:
+    """What the lines of a batch are billed in: the tier they ask for, and all that they may be given."""
+    named = _joined((BATCH_TIER, geography or ""))
+    return named, frozenset({named} if geography is not None else {named, _joined((BATCH_TIER, "us"))})
 
 
 def _joined(parts: Iterable[str]) -> str:

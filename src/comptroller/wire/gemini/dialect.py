@@ -43,7 +43,7 @@ class AskedRequest(Protocol):
     def asked(self) -> Asked: ...
 
 
-class _Gemini:
+class GeminiMethod:
     """What all methods have in common."""
 
     family = "gemini"  # what a provider's `dialects` setting must list
@@ -82,7 +82,7 @@ class _Gemini:
         return refusal_event(refusal, call_id)
 
 
-class GeminiGenerate(_Gemini):
+class GeminiGenerate(GeminiMethod):
     """The dialect of models/M:generateContent, and with `stream` of models/M:streamGenerateContent."""
 
     name = "gemini"
@@ -93,14 +93,14 @@ class GeminiGenerate(_Gemini):
 
     def read_request(self, body: bytes, head: Head = PLAIN) -> GenerateRequest | Refusal:
         """See request.py."""
-        return _unfit(head, stream=self._stream) or read_request(body, head, stream=self._stream)
+        return unfit(head, stream=self._stream) or read_request(body, head, stream=self._stream)
 
     def rewrite(self, request: AskedRequest, *, output_limit: int, field: str = "", model: str | None = None) -> bytes:
         """See request.py. `field` is a choice of other dialects: this API has one name for its limit."""
         return rewrite(_own(request, GenerateRequest), output_limit=output_limit, model=model)
 
 
-class GeminiCountTokens(_Gemini):
+class GeminiCountTokens(GeminiMethod):
     """The dialect of models/M:countTokens, which is free."""
 
     name = "gemini_count_tokens"
@@ -110,14 +110,14 @@ class GeminiCountTokens(_Gemini):
 
     def read_request(self, body: bytes, head: Head = PLAIN) -> CountRequest | Refusal:
         """See counting.py."""
-        return _unfit(head, stream=False) or read_count(body, head)
+        return unfit(head, stream=False) or read_count(body, head)
 
     def rewrite(self, request: AskedRequest, *, output_limit: int, field: str = "", model: str | None = None) -> bytes:
         """See counting.py. There is no output to limit."""
         return rewrite_count(_own(request, CountRequest), model=model)
 
 
-class GeminiEmbed(_Gemini):
+class GeminiEmbed(GeminiMethod):
     """The dialect of models/M:embedContent, and with `batch` of models/M:batchEmbedContents."""
 
     name = "gemini_embeddings"
@@ -128,7 +128,7 @@ class GeminiEmbed(_Gemini):
 
     def read_request(self, body: bytes, head: Head = PLAIN) -> EmbedRequest | Refusal:
         """See embeddings.py."""
-        return _unfit(head, stream=False) or read_embed(body, head, batch=self._batch)
+        return unfit(head, stream=False) or read_embed(body, head, batch=self._batch)
 
     def rewrite(self, request: AskedRequest, *, output_limit: int, field: str = "", model: str | None = None) -> bytes:
         """See embeddings.py. There is no output to limit."""
@@ -152,7 +152,7 @@ CALLS: Mapping[str, Gemini] = {
 }
 
 
-def _unfit(head: Head, *, stream: bool) -> Refusal | None:
+def unfit(head: Head, *, stream: bool) -> Refusal | None:
     """Why the answer cannot have the form that the query asks for. A stream as a JSON array is not metered."""
     asked = {value.lower() for name, value in parse_qsl(head.query.decode("latin-1")) if name in {"alt", "$alt"}}
     if stream and asked != {"sse"}:

@@ -1,0 +1,1 @@
+"""OpenAI batches over uploaded files."""
