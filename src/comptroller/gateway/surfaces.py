@@ -69,7 +69,7 @@ CALLS: Mapping[str, Dialect] = {
     for prefix in ("", f"/{family}")
     for call, dialect in calls.items()
 }
-SHARED = ("/v1/batches",)  # what begins so is of the first API, unless a request says that it is of another
+SHARED = ("/v1/batches", "/v1/files")  # what begins so is of the first API, unless a request says that it is of another
 _LISTS: Mapping[str, Mapping[str, Kind]] = {
     "openai": {"/v1/files": FILE, "/v1/batches": BATCH},
     "anthropic": {"/v1/messages/batches": BATCH},
@@ -99,7 +99,6 @@ APIS = (
         model_lists.anthropic_page,
         model_lists.anthropic_entry,
         object_page=anthropic_list,
-        unserved=("/v1/files",),
     ),
     Api(
         "gemini",
@@ -110,7 +109,6 @@ APIS = (
         model_lists.gemini_entry,
         object_page=gemini_list,
         versions=gemini.VERSIONS,
-        unserved=("/v1/files",),
         key_in_query=True,
     ),
 )
