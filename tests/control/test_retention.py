@@ -3,7 +3,7 @@
 import asyncio
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -14,8 +14,9 @@ from comptroller.control.interfaces import CallFilter, SpendDimension
 from comptroller.control.problem import ControlProblem
 from comptroller.core.ids import make_id
 from comptroller.core.instant import DAY_NS, format_instant
+from comptroller.core.work.stored import StoredObject
 from comptroller.flow.journal import LedgerUnavailableError
-from comptroller.flow.records import Finding
+from comptroller.flow.records import Finding, ObjectChanged
 from comptroller.settings import RetentionSettings
 from tests.control.house import House, Interrupted, opened
 from tests.harness.configuration import budget
@@ -55,7 +56,7 @@ async def test_nothing_that_counts_changes(tmp_path: Path) -> None:
         await house.spend(5)
         before = await reports(house), await list_budgets(house.office)
         deleted = await prune(house)
-        assert deleted == {"calls": 5, "presumed": 0, "findings": 0, "sessions": 0, "spend_recent": 3}
+        assert deleted == {"calls": 5, "presumed": 0, "findings": 0, "sessions": 0, "objects": 0, "spend_recent": 3}
         assert (await reports(house), await list_budgets(house.office)) == before
         left = {record.facts.call_id for record in await house.store.calls(CallFilter())}
         assert {age for age, call_id in made.items() if call_id in left} == {0, 1, 29}
@@ -240,9 +241,9 @@ async def test_every_kind_has_its_turn(tmp_path: Path, monkeypatch: pytest.Monke
 
         house.office.ledger = Watched()  # type: ignore[assignment]
         await prune(house)
-        kinds = ["calls", "presumed", "findings", "sessions", "spend_recent"]
-        assert turns[:5] == kinds
-        assert turns[5:] == ["calls", "spend_recent"] * 5 + turns[15:], "those that are over are not asked again"
+        kinds = ["calls", "presumed", "findings", "sessions", "objects", "spend_recent"]
+        assert turns[:6] == kinds
+        assert turns[6:] == ["calls", "spend_recent"] * 5 + turns[16:], "those that are over are not asked again"
 
 
 @pytest.mark.parametrize(
@@ -292,3 +293,23 @@ async def test_presumed_calls_stay_at_least_as_long_as_others(tmp_path: Path) ->
         assert await house.store.call(call_id) is None
         (row,) = [row for row in await changes.list_changes(house.office) if row.key == "presumed"]
         assert row.reason == "retention.calls_days = 140"
+
+
+async def test_responses_that_no_provider_has_any_more_go_and_files_stay_until_they_are_deleted(tmp_path: Path) -> None:
+    async with opened(tmp_path) as house:
+        now_ns = house.gate.clock.now_ns()
+        for kind, days, deleted in (
+            ("response", 59, None),
+            ("response", 61, None),
+            ("file", 200, None),
+            ("file", 99, 1),
+        ):
+            made = StoredObject(
+                f"{kind}_{days}", cast("Any", kind), "sandbox", "m", "agent/ant", "ses", "ses", "", "call_1",
+                now_ns - days * DAY_NS, deleted_at_ns=deleted,
+            )  # fmt: skip
+            await house.store.journal.commit(ObjectChanged(now_ns, made))
+        await house.store.fold()
+        assert (await prune(house))["objects"] == 2
+        assert [each.id for each in await house.store.live_objects(0, 10)] == ["response_59", "file_200"]
+        assert (await prune(house))["objects"] == 0

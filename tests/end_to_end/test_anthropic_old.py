@@ -67,7 +67,7 @@ def test_an_older_package_sees_what_the_current_one_does(gateway: GatewayProcess
 
 def test_an_older_package_raises_every_refusal_with_our_text(sandbox: SandboxProcess, tmp_path: Path) -> None:
     whole = {"gateway_suspended"}  # stops everything, so it is met when all others have been
-    there = WAYS.keys() - {"object_unknown", "unsupported"}  # what only Responses can ask for
+    there = WAYS.keys() - {"object_unknown", "object_busy"}  # what only Responses can ask for
     with refusing(tmp_path, sandbox) as world:
         told = {**_told(world, there - whole), **_told(world, whole)}
     assert told.keys() == there

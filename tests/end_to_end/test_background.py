@@ -1,7 +1,7 @@
 """Responses in the background: held until the gateway's own poller has seen their end, whatever happens meanwhile."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +120,68 @@ def test_who_is_suspended_has_it_cancelled_at_the_provider(
         assert [line["path_query"].rsplit("/", 1)[-1] for line in sandbox.settled()][1:2] == ["cancel"]
     finally:
         gateway.admin("POST", "/stops/resume", {"scope": "identity", "value": "agent/ant", "reason": "it is over"})
+
+
+def test_a_stream_that_its_caller_leaves_goes_on_and_is_followed_from_where_it_was_left(
+    gateway: GatewayProcess, sandbox: SandboxProcess, connect: Connect
+) -> None:
+    client = connect(gateway)
+    body = {"sandbox": {"output_tokens": 60, "tokens_per_s": 30}}
+    stream: Any = client.responses.create(model=MODEL, input=ASK, background=True, stream=True, extra_body=body)
+    with stream:
+        before = [next(stream) for _ in range(8)]
+    made = before[0].response.id
+    rest: Any = client.responses.retrieve(made, stream=True, starting_after=before[-1].sequence_number)
+    with rest:
+        after = list(rest)
+    numbers = [event.sequence_number for event in (*before, *after)]
+    assert numbers == list(range(len(numbers)))
+    assert after[-1].type == "response.completed"
+    said = "".join(event.delta for event in (*before, *after) if event.type == "response.output_text.delta")
+    assert said == after[-1].response.output_text
+    rows = gateway.admin("GET", "/calls?limit=3")
+    call_id = next(each["id"] for each in rows if each["dialect"] == "openai_responses")
+    row = ended(gateway, call_id)
+    assert (row["outcome"], row["presumed"], row["output_tokens"]) == ("completed", False, 60)
+    assert nanos(row["charge_usd"]) == charged(sandbox.settled())
+    assert held(gateway) == 0
+
+
+def test_a_stream_that_is_heard_to_its_end_is_settled_by_that(
+    gateway: GatewayProcess, sandbox: SandboxProcess, connect: Connect
+) -> None:
+    stream: Any = connect(gateway).responses.create(model=MODEL, input=ASK, background=True, stream=True)
+    with stream:
+        events = list(stream)
+    assert events[-1].type == "response.completed"
+    row = ended(gateway, gateway.admin("GET", "/calls?limit=1")[0]["id"])
+    assert (row["outcome"], row["deferred"]) == ("completed", False)
+    assert nanos(row["charge_usd"]) == charged(sandbox.settled())
+
+
+@pytest.mark.parametrize(
+    ("asked", "outcome", "presumed"),
+    [
+        ({"fault": "error_in_stream", "after_tokens": 5}, "provider_error", True),
+        ({"fault": "no_usage"}, "completed", True),
+        ({"output_tokens": 2_000}, "completed", False),
+        ({"fault": "cut_before_headers"}, "provider_cut", True),
+        ({"fault": "bad_request"}, "provider_refused", False),
+    ],
+)
+def test_what_comes_of_it_is_charged_and_never_below_the_bill(
+    gateway: GatewayProcess, sandbox: SandboxProcess, connect: Connect, asked: Row, outcome: str, presumed: bool
+) -> None:
+    client = connect(gateway)
+    fields: Any = {"model": MODEL, "input": ASK, "background": True, "extra_body": {"sandbox": asked}}
+    with suppress(openai.APIError):
+        client.responses.create(**fields, max_output_tokens=100)
+    row = ended(gateway, gateway.admin("GET", "/calls?limit=1")[0]["id"])
+    assert (row["outcome"], row["presumed"]) == (outcome, presumed)
+    billed = charged(sandbox.settled())
+    assert billed <= nanos(row["charge_usd"]) <= nanos(row["held_usd"])
+    assert presumed or nanos(row["charge_usd"]) == billed
+    assert held(gateway) == 0
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -10,8 +10,9 @@ import openai
 import pytest
 
 from tests.end_to_end.caller import Row, budget_of, eventually, mint, nanos, row_of
-from tests.harness.configuration import budget, model, process, registry
+from tests.harness.configuration import Table, budget, model, process, registry
 from tests.harness.gateway import GatewayProcess
+from tests.harness.toml import to_toml
 from tests.sandbox.process import SandboxProcess, charged
 
 pytestmark = pytest.mark.processes
@@ -219,3 +220,33 @@ def test_a_gateway_that_is_killed_goes_on_with_it(tmp_path: Path, sandbox: Sandb
         again, another = begin(client, unused)
         wait_for(client, again.id)
         assert ended(gateway, another)["presumed"] is False, "what bounds a file is on its record"
+
+
+def test_a_batch_is_for_the_endpoint_of_its_lines(
+    gateway: GatewayProcess, sandbox: SandboxProcess, connect: Connect
+) -> None:
+    """A server that goes by the endpoint of the batch would read no limit in the lines of another."""
+    client = connect(gateway)
+    file_id = upload(client, line("one"))
+    with pytest.raises(openai.APIStatusError, match="are for /v1/chat/completions"):
+        begin(client, file_id, "/v1/responses")
+
+
+def test_a_file_whose_model_is_another_by_now_is_not_begun(
+    tmp_path: Path, sandbox: SandboxProcess, connect: Connect
+) -> None:
+    """What stands in the file is what is billed, whatever the name means today."""
+
+    def files(sent_as: str) -> Table:
+        return registry(
+            [budget("all", "100.00 USD")], models={MODEL: model("sandbox", upstream_model={"sandbox": sent_as})}
+        )
+
+    with GatewayProcess(tmp_path, process(sandbox.url), files(MODEL)) as gateway:
+        client = connect(gateway)
+        file_id = upload(client, line("one"))
+        document = to_toml(files("sandbox-small"))
+        gateway.admin("POST", "/registry/apply", {"registry": document, "policies": {}})
+        with pytest.raises(openai.APIStatusError, match="is another one by now"):
+            begin(client, file_id)
+        assert [each["surface"] for each in sandbox.requests()] == ["files"]

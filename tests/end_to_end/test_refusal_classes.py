@@ -78,12 +78,9 @@ def ask_responses(client: Any, given: Mapping[str, Any]) -> object:
 
 
 SDKS["responses"] = SDKS["openai"]._replace(call=ask_responses)
-RESPONSES_ONLY = {
-    "object_unknown",
-    "object_not_found",
-    "object_busy",
-    "unsupported",
-}  # what other routes have no words for
+# What other routes have no words for.
+RESPONSES_ONLY = {"object_unknown", "object_not_found", "object_busy", "provider_ambiguous"}
+BATCHES_ONLY = {"unsupported"}
 HANDSHAKE: Any = {"headers": {"Connection": "Upgrade", "Upgrade": "websocket"}}
 # Not what is asked, but how.
 BESIDE = {
@@ -92,7 +89,8 @@ BESIDE = {
     "upgrade_refused",
     "credential_missing",
     "object_not_found",
-    "unsupported",
+    "provider_ambiguous",
+    *BATCHES_ONLY,
 }
 RETRY_AFTER = {"gateway_busy": 1, "ledger_unavailable": 5, "draining": 5}  # seconds
 REACHES_A_PROVIDER = {"provider_credential_rejected"}
@@ -111,7 +109,12 @@ def test_every_code_is_met() -> None:
 
 @pytest.mark.parametrize(
     ("name", "code"),
-    [(name, code) for name in SDKS for code in REFUSALS if (name == "responses") == (code in RESPONSES_ONLY)],
+    [
+        (name, code)
+        for name in SDKS
+        for code in REFUSALS
+        if (name == "responses") == (code in RESPONSES_ONLY) and code not in BATCHES_ONLY
+    ],
 )
 def test_a_refusal_is_raised_as_it_should_be_and_retried_only_where_that_helps(
     world: Refusing, code: str, name: str
@@ -149,8 +152,8 @@ def refusal_of(sdk: Sdk, code: str, way: Way, *, retries: int) -> Any:
         "method_not_allowed": sdk.wrong_method,
         "upgrade_refused": lambda client: client.get("/v1/responses", cast_to=object, options=HANDSHAKE),
         "object_not_found": lambda client: client.responses.retrieve("resp_of-somebody"),
+        "provider_ambiguous": lambda client: client.files.create(file=("a.txt", b"a"), purpose="user_data"),
         "object_busy": lambda client: client.responses.delete(way.given["made"]),
-        "unsupported": lambda client: client.responses.retrieve("resp_of-somebody", stream=True),
     }
     act = ways.get(code, lambda connected: sdk.call(connected, given))
     client = sdk.package.OpenAI if sdk.package is openai else sdk.package.Anthropic

@@ -57,6 +57,8 @@ BODIES: dict[str, Any] = {
     "openai_speech": {"model": "sandbox-speaker", "input": "Tell me about holds.", "voice": "alloy"},
     "openai_transcriptions": {"model": "sandbox-listener", "file": wav(12)},
     "openai_translations": {"model": "sandbox-hearing", "file": wav(2), "prompt": "Of holds."},
+    "openai_conversations": {"metadata": {"about": "holds"}},
+    "anthropic_files": {"file": b"What is held is not spent."},
     "openai_files": {"file": b"What is held is not spent.", "purpose": "user_data"},
     "anthropic_messages": chat(max_tokens=100),
     "anthropic_count_tokens": chat(),
@@ -96,7 +98,7 @@ OF_OBJECTS = {
     *WITHOUT_MODEL,
 }
 FORMS = {
-    *("openai_files", "openai_image_edits", "openai_image_variations"),
+    *("anthropic_files", "openai_files", "openai_image_edits", "openai_image_variations"),
     *("openai_transcriptions", "openai_translations"),
 }
 # Providers take nothing for these: policed and recorded, and no call.
@@ -127,9 +129,8 @@ ELSEWHERE = [
         "/v1/threads",
         "/v1/vector_stores",
         "/v1/containers",
-        "/v1/conversations",
     ),
-    *("/v1/complete", "/v1/skills", "/anthropic/v1/files"),
+    *("/v1/complete", "/v1/skills"),
     *("/v1beta/models/m:predict", "/v1/models/m:asyncBatchEmbedContent", "/v1beta/models/a/b:generateContent"),
     *("/v1beta/tunedModels/m:generateContent", "/v1beta/cachedContents", "/v1beta/files", "/upload/v1beta/files"),
     *("/v1beta/interactions", "/v1beta/openai/chat/completions", "/gemini/v1/chat/completions"),

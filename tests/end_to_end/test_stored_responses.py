@@ -232,14 +232,6 @@ def test_it_stays_with_the_provider_that_has_it(tmp_path: Path, sandbox: Sandbox
             assert other.requests() == [], "a response that it never had was not asked of it"
 
 
-@pytest.mark.parametrize("query", ["stream=true", "stream=1&limit=2", "str%65am=true"])
-def test_a_stored_response_is_not_read_as_a_stream(
-    gateway: GatewayProcess, sandbox: SandboxProcess, query: str
-) -> None:
-    said = ask(gateway, mint(gateway)["credential"], b"", path=f"/v1/responses/resp_1?{query}", method="GET")
-    assert (said.status, said.code) == (402, "unsupported")
-
-
 @pytest.mark.parametrize("name", ["..", "a/b", "resp_1%2f..%2fx", "resp_%00", "r" * 300, "%3Fx", "x/input_items/x"])
 def test_a_name_leads_nowhere_else(gateway: GatewayProcess, sandbox: SandboxProcess, name: str) -> None:
     for method in ("GET", "DELETE"):

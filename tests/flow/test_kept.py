@@ -56,6 +56,20 @@ def test_the_oldest_makes_room() -> None:
     assert kept.get("resp_4") is None
 
 
+def test_what_much_is_said_of_makes_room_too() -> None:
+    """What a batch's file is bounded by is as long as its maker likes, and uploading it is free."""
+    kept = Kept(most_text=100)
+    for number in range(5):
+        kept.add(made(f"file-{number}", kind="file", bounds="b" * 30, told="t" * 10))
+    assert [kept.get(f"file-{number}") is None for number in range(5)] == [True, True, True, False, False]
+    assert kept.change(made("file-4", kind="file"))
+    kept.forget("file-3")
+    kept.add(made("file-5", kind="file", told="t" * 100))
+    assert [kept.get(f"file-{number}") is None for number in range(3, 6)] == [True, False, False]
+    kept.add(made("file-6", kind="file", told="t" * 101))
+    assert len(kept) == 0, "one that is too much by itself is nobody's"
+
+
 @pytest.mark.parametrize(
     ("text", "good"),
     [("resp_0a-Z", True), ("1", True), ("", False), (".", False), ("..", False), ("a/b", False), ("a?b", False),

@@ -88,10 +88,11 @@ class World:
         self.disk = Disk(hold.amounts)
         self.line = Line()
         self.meter: Any = Seen()
-        request = SimpleNamespace(asked=Asked(model="m", stream=True, text_tokens=INPUT))
+        asked = Asked(model="m", stream=True, text_tokens=INPUT)
+        request = SimpleNamespace(asked=asked)
         decision = SimpleNamespace(provider=SimpleNamespace(name="p"), name="m")
         reservation = Reservation(
-            *("a", "a.1", None, None, None, decision, request, rates, self.bound, limit, hold, (), T0, True),  # type: ignore[arg-type]
+            *("a", "a.1", None, None, None, decision, request, asked, rates, self.bound, limit, hold, (), T0, True),  # type: ignore[arg-type]
             whole_output=limit, held_output=first, tail_tokens=TAIL, leased=True,
         )  # fmt: skip
         gate: Any = SimpleNamespace(tree=self.tree, journal=self.disk, clock=SimpleNamespace(now_ns=lambda: T0))

@@ -25,11 +25,13 @@ def presumed(
     stops: bool = True, held: int = SLICE,
 ) -> Amounts:  # fmt: skip
     """What stands in the books in the end."""
-    request = SimpleNamespace(asked=Asked(model="m", stream=True, text_tokens=1_000))
+    asked = Asked(model="m", stream=True, text_tokens=1_000)
+    request = SimpleNamespace(asked=asked)
     provider = SimpleNamespace(abort_stops_billing=stops, tail_tokens=TAIL if stops else None)
     reservation: Any = SimpleNamespace(
         hold=SimpleNamespace(amounts=amounts(BOUND, held)), estimate=BOUND, whole_output=WHOLE, rates=RATES,
-        request=request, decision=SimpleNamespace(provider=provider, model=SimpleNamespace(visible_output=stops)),
+        request=request, asked=asked,
+        decision=SimpleNamespace(provider=provider, model=SimpleNamespace(visible_output=stops)),
     )  # fmt: skip
     meter = SimpleNamespace(usage=usage, input_usage=input_usage, seen_output_tokens=came)
     attempt: Any = SimpleNamespace(meter=meter if metered else None, lease=None, phase="answering")

@@ -13,7 +13,8 @@ from comptroller.control.interfaces import CallFilter, Place, Prunable, SpendFil
 from comptroller.core.budget.hold import Amounts
 from comptroller.core.instant import DAY_NS, QUARTER_HOUR_NS
 from comptroller.core.work.session import Session
-from comptroller.flow.records import Change, Finding
+from comptroller.core.work.stored import StoredObject
+from comptroller.flow.records import Change, Finding, ObjectChanged
 from comptroller.store import books, retention, spend, spent_before
 from comptroller.store.folder import Folder
 from comptroller.store.store import Store
@@ -107,6 +108,8 @@ async def test_what_is_old_goes_and_what_is_not_stays(store: Store) -> None:
         store.journal.append(held(number, at_ns=at_ns, session=f"ses_{number}"))
         store.journal.append(settled(number, at_ns=at_ns))
         store.journal.append(Finding(at_ns, "overrun", None, "gateway", "look"))
+        made = StoredObject(f"resp_{number}", "response", "p", "m", "agent/scout", "ses", "ses", "", "call", at_ns)
+        store.journal.append(ObjectChanged(at_ns, made))
         session = Session(f"ses_{number}", "agent/scout", "cred", at_ns - DAY_NS, at_ns, "admin")
         await store.open_session(session, change(number))
     await store.fold()

@@ -21,7 +21,6 @@ DESIGNS = (
     Design("object_busy", "DELETE /v1/messages/batches/*", "what it costs is not known before the provider ends it"),
     Design("request_invalid", "POST /v1/responses", _UNNAMED, "has no `model`"),
     Design("request_invalid", "POST /v1/images/*", _UNNAMED, "has no `model`"),
-    Design("unsupported", "GET /v1/responses/*", "a stored response is read whole, not as a stream", "as a stream"),
     Design("object_unknown", "POST /v1/responses", "whose a stored prompt is, no record says", "`prompt` names"),
     Design(
         "unsupported",

@@ -8,15 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comptroller.core.pricing.charge import charge_nanos
+from comptroller.core.pricing.deferral import Ended
 from comptroller.core.pricing.estimate import Estimate, ModelLimits, estimate
 from comptroller.core.pricing.rates import Rates, Size
 from comptroller.core.pricing.tariff import Tariff
+from comptroller.core.pricing.terms import Terms
 from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
 from comptroller.wire.anthropic_messages import batches as anthropic
 from comptroller.wire.batch import MOST_LINES
+from comptroller.wire.gemini import batch_reports as google_reports
 from comptroller.wire.gemini import batches as google
 from comptroller.wire.head import Head
+from comptroller.wire.openai_batches import lines as files
+from comptroller.wire.openai_batches import reports
 
 MODEL = "claude-sonnet-4-5"
 LONG = Rates(input=3_000_000_000, output=15_000_000_000)
@@ -195,3 +200,56 @@ def test_gemini_refuses_by_the_line(sent: bytes, code: str, says: str) -> None:
     found = google.read_batch(sent, HEAD)
     assert isinstance(found, Refusal)
     assert (found.code, says in found.sentence) == (code, True), found.sentence
+
+
+def chat_line(name: str, **fields: Any) -> bytes:
+    asked = {"model": MODEL, "messages": [{"role": "user", "content": "hello"}], **fields}
+    return json.dumps({"custom_id": name, "method": "POST", "url": "/v1/chat/completions", "body": asked}).encode()
+
+
+def test_a_line_of_a_file_is_one_line_for_every_parser() -> None:
+    """Python and others end a line at a carriage return too, and would find a whole line in the middle of this one."""
+    inside = chat_line("inside", model="dear")
+    tools = b'[{"type": "function", "function": {"name": "f", "parameters": \r%b\r}}]' % inside
+    sent = chat_line("outside", tools=0).replace(b'"tools": 0', b'"tools": ' + tools)
+    found = files.read_file(sent + b"\r\n" + chat_line("second") + b"\r\n")
+    assert isinstance(found, files.BatchFile), found
+    leaves = files.rewrite_file(found, output_limit=5, field="max_tokens")
+    assert len(leaves.splitlines()) == 2
+
+
+def test_line_breaks_are_counted_before_they_are_lines() -> None:
+    found = files.read_file(chat_line("one") + b"\n" * 1_000_000)
+    assert isinstance(found, Refusal)
+    assert "line breaks" in found.sentence
+
+
+def test_fewer_answers_than_gemini_says_it_made_are_a_doubt() -> None:
+    usage = {"promptTokenCount": 10, "candidatesTokenCount": 2, "totalTokenCount": 12}
+    answers = {"inlinedResponses": {"inlinedResponses": [{"response": {"usageMetadata": usage}}]}}
+    metadata = {"state": "BATCH_STATE_SUCCEEDED", "batchStats": {"successfulRequestCount": "2"}, "output": answers}
+    report = google_reports.read_report(json.dumps({"name": "batches/b", "metadata": metadata, "done": True}).encode())
+    assert isinstance(report, Ended)
+    assert (len(report.lines), report.answered) == (1, 2)
+
+
+def test_cache_writes_of_an_hour_are_charged_as_such_in_a_file_of_results() -> None:
+    """No report tells them apart; whether there may be some was said when the batch was made."""
+    usage = {
+        "prompt_tokens": 100, "completion_tokens": 1, "total_tokens": 101,
+        "prompt_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 60},
+    }  # fmt: skip
+    answer = {"status_code": 200, "body": {"object": "chat.completion", "model": MODEL, "usage": usage}}
+    result = json.dumps({"custom_id": "one", "response": answer, "error": None}).encode() + b"\n"
+    for long in (False, True):
+        reader = reports.ResultReader({MODEL: Terms({"batch": RATES}, long_cache_writes=long)})
+        [line] = reader.feed(result)
+        assert line.usage is not None
+        assert line.usage.cache_write_1h_tokens == (60 if long else 0)
+
+
+def test_what_may_hold_images_is_known_of_a_batch_as_of_its_lines() -> None:
+    part = {"type": "file", "file": {"file_data": "data:application/pdf;base64,AAAA", "filename": "a.pdf"}}
+    found = files.read_file(chat_line("one", messages=[{"role": "user", "content": [part]}]))
+    assert isinstance(found, files.BatchFile), found
+    assert found.asked.may_hold_images

@@ -103,6 +103,11 @@ def _read(api: Api, filters: dict[str, str | None], limit: int | None) -> list[C
     return rows
 
 
+def _outcome(row: CallRow) -> str:
+    why = row.refusal or ("deferred" if row.deferred else None)
+    return row.outcome if why is None else f"{row.outcome} ({why})"
+
+
 def _cells(row: CallRow) -> tuple[str, ...]:
     mark = "~" if row.presumed else ""
     return (
@@ -110,7 +115,7 @@ def _cells(row: CallRow) -> tuple[str, ...]:
         say_instant(row.at),
         row.identity,
         row.model or "",
-        f"{row.outcome} ({row.refusal})" if row.refusal else row.outcome,
+        _outcome(row),
         say_count(row.input_tokens),
         say_count(row.output_tokens),
         row.held_usd or "",

@@ -50,7 +50,8 @@ def _lines(found: Status) -> Iterator[tuple[str, str]]:
     if found.open_requests:
         yield "requests", f"{found.open_requests} for an identity: `comptroller requests` lists them"
     yield "keys", f"{', '.join(found.key_ids)}: the last one signs"
-    yield "in flight", f"{found.live_calls} calls, {found.open_holds} holds"
+    deferred = f", {found.deferred_calls} deferred" if found.deferred_calls else ""
+    yield "in flight", f"{found.live_calls} calls{deferred}, {found.open_holds} holds"
     if found.stops:
         yield "stopped", f"{found.stops}: `comptroller stops` lists them"
     for name in found.quarantined:

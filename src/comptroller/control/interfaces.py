@@ -107,7 +107,7 @@ class Gap(msgspec.Struct, frozen=True):
     until_ns: int
 
 
-Prunable = Literal["calls", "presumed", "findings", "sessions", "spend_recent"]
+Prunable = Literal["calls", "presumed", "findings", "sessions", "objects", "spend_recent"]
 """Records that are kept for a while only. `calls`: all but those whose charge was presumed."""
 
 

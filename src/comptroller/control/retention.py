@@ -20,12 +20,15 @@ from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem
 from comptroller.core.ids import made_at_ns
 from comptroller.core.instant import DAY_NS, NANOS_PER_SECOND, format_instant
+from comptroller.core.work.stored import LASTS_DAYS
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Change
 from comptroller.settings import RetentionSettings
 
 FIRST_S = 900.0  # by then a machine that started with a wrong clock has been told the time
 EVERY_S = 3600.0
+
+OBJECTS_DAYS = 2 * LASTS_DAYS  # responses that are of no use any more, and whatever was deleted
 
 _NOUN = "records"
 _CHANGES = 10_000
@@ -94,6 +97,7 @@ async def prune(office: Office, settings: RetentionSettings) -> Mapping[Prunable
         "presumed": _presumed(settings),
         "findings": (settings.findings_days, f"retention.findings_days = {settings.findings_days}"),
         "sessions": (settings.sessions_days, f"retention.sessions_days = {settings.sessions_days}"),
+        "objects": (OBJECTS_DAYS, f"a provider keeps a response for {LASTS_DAYS} days"),
         "spend_recent": (settings.spend_recent_days, f"retention.spend_recent_days = {settings.spend_recent_days}"),
     }
     for what, (kept_days, reason) in days.items():

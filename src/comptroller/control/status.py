@@ -45,6 +45,7 @@ class Status(msgspec.Struct, frozen=True):
     open_requests: int  # for an identity
     active_sessions: int
     live_calls: int
+    deferred_calls: int  # whose providers go on after their answers
     open_holds: int
     stops: int  # in force
     quarantined: Sequence[str]
@@ -80,6 +81,7 @@ async def show_status(office: Office) -> Status:
         open_requests=await _open_requests(office),
         active_sessions=sum(s.goes_on(expiry_ns) for s in gate.sessions.values()),
         live_calls=len(gate.live),
+        deferred_calls=len(gate.live.deferred),
         open_holds=len(gate.tree.holds),
         stops=len(gate.stops),
         quarantined=[bound.name for _, bound in sorted(gate.bounds.items()) if bound.quarantined],

@@ -119,7 +119,9 @@ class Attempt:
         """The caller hung up. Stop, if that stops the bill; else read on for a while to learn it."""
         self.unheard = True
         asked = self.reservation.request.asked
-        stops = self.reservation.decision.provider.abort_stops_billing and not asked.deferred
+        # What goes on anyhow is seen to its end by the poller.
+        stops = asked.free or self.deferral is not None
+        stops = stops or (self.reservation.decision.provider.abort_stops_billing and not asked.deferred)
         if stops or self.phase == "held":
             self.line.cut("client_gone")
         elif self._deadline is None:

@@ -20,6 +20,7 @@ from comptroller.core.pricing.deferral import Charged, Deferral, DeferredEnd, En
 from comptroller.core.refusal import Refusal
 from comptroller.core.work.session import Session
 from comptroller.core.work.stop import Acting, StopKey, stop_keys
+from comptroller.core.work.stored import StoredObject
 from comptroller.flow.attempt import Attempt
 from comptroller.flow.chain import known_identity, recorded
 from comptroller.flow.dialect import Deferring, Lasting
@@ -114,7 +115,7 @@ async def note_deferral(gate: Gate, attempt: Attempt) -> None:
     deferring = gate.deferring.get(attempt.dialect.name)
     if deferring is None or not isinstance(reading, Lasting) or not reading.pending:
         return
-    asked, sent_as, now_ns = reservation.request.asked, reservation.decision.sent_as, gate.clock.now_ns()
+    asked, sent_as, now_ns = reservation.asked, reservation.decision.sent_as, gate.clock.now_ns()
     deferral = Deferral(
         object_id=kept.id,
         sent_as=sent_as,
@@ -202,6 +203,11 @@ def working_on(gate: Gate, object_id: str) -> Work | None:
     return next((each for each in gate.live.deferred if each.object_id == object_id and isinstance(each, Work)), None)
 
 
+def is_worked_on(gate: Gate, made: StoredObject) -> bool:
+    """Whether deferred work is to be seen to its end by this object, or by another that came of it."""
+    return any(each.call_id == made.call_id for each in gate.live.deferred)
+
+
 def settle_deferred(gate: Gate, work: Work, ended: Ended, charged: Charged) -> None:
     """The end was seen: charge what was used, once. Does not wait."""
     held = gate.tree.holds[work.hold_id].amounts
@@ -213,7 +219,9 @@ def settle_deferred(gate: Gate, work: Work, ended: Ended, charged: Charged) -> N
         usage = charged.usage
         if usage is not None:
             exact = Amounts(charged.nanos, usage.total_tokens, charged.lines, usage.reasoning_tokens)
-    phase: Phase = "failed" if ended.outcome == "provider_error" else "answering"
+    # What failed and has lines all the same was answered in part.
+    answered = charged.lines > 0 or charged.doubt is not None
+    phase: Phase = "failed" if ended.outcome == "provider_error" and not answered else "answering"
     done = settlement(phase, held, exact=exact, seen=None, bills_errors=provider is None or provider.bills_errors)
     posted = done.posted.most(Amounts(usd=charged.nanos)) if done.end == "presumed" else done.posted
     overrun = work.deferral.bounded and done.end == "posted" and posted.exceeds(held)

@@ -9,7 +9,8 @@ import msgspec
 from comptroller.core.work.stored import RESPONSE, Kind, StoredObject
 
 MOST_ITEMS = 300_000  # of responses, about as much again
-MOST = 100_000  # responses, and as many of everything else: about 60 MB each when full
+MOST = 100_000  # responses, and as many of everything else: about 60 MB each when full, beside their texts
+MOST_TEXT = 64 * 1024 * 1024  # characters that are said of all responses, and of everything else
 
 
 class Kept:
@@ -18,11 +19,10 @@ class Kept:
     Responses come with every call, and push out nothing that lasts longer.
     """
 
-    def __init__(self, objects: Iterable[StoredObject] = (), most: int = MOST) -> None:
+    def __init__(self, objects: Iterable[StoredObject] = (), most: int = MOST, most_text: int = MOST_TEXT) -> None:
         """`objects`: the oldest first."""
-        self._most = most
-        self._responses: dict[str, StoredObject] = {}
-        self._others: dict[str, StoredObject] = {}
+        self._responses = _Shelf(most, most_text)
+        self._others = _Shelf(most, most_text)
         self._items: dict[str, str] = {}  # by item, the response that it is of; '' where two are said to have it
         for each in objects:
             self._put(each)
@@ -62,17 +62,17 @@ class Kept:
         return True
 
     def forget(self, object_id: str) -> None:
-        self._drop(self._responses.pop(object_id, None))
-        self._others.pop(object_id, None)
+        self._drop(self._responses.take(object_id))
+        self._others.take(object_id)
 
     def _put(self, each: StoredObject) -> None:
         here, there = (self._responses, self._others) if each.kind == RESPONSE else (self._others, self._responses)
-        there.pop(each.id, None)
-        here[each.id] = each
+        there.take(each.id)
+        pushed_out = here.put(each)
         for item in each.items.split():
             self._items[item] = each.id if self._items.get(item, each.id) == each.id else ""
-        if len(here) > self._most:
-            self._drop(here.pop(next(iter(here))))
+        for old in pushed_out:
+            self._drop(old)
         while len(self._items) > MOST_ITEMS:
             del self._items[next(iter(self._items))]
 
@@ -83,3 +83,33 @@ class Kept:
         for item in each.items.split():
             if self._items.get(item) == each.id:
                 del self._items[item]
+
+
+class _Shelf(dict[str, StoredObject]):
+    """Objects by id, the oldest first, and how much text is said of them: callers choose how much that is."""
+
+    def __init__(self, most: int, most_text: int) -> None:
+        super().__init__()
+        self._most = most
+        self._most_text = most_text
+        self._text = 0
+
+    def put(self, each: StoredObject) -> list[StoredObject]:
+        """In the place of what has the same id; returns what is pushed out for it."""
+        self._text += _text(each) - _text(self.get(each.id))
+        self[each.id] = each
+        pushed_out: list[StoredObject] = []
+        while len(self) > self._most or self._text > self._most_text:
+            old = self.take(next(iter(self)))
+            pushed_out += () if old is None else (old,)
+        return pushed_out
+
+    def take(self, object_id: str) -> StoredObject | None:
+        """Remove it."""
+        old = self.pop(object_id, None)
+        self._text -= _text(old)
+        return old
+
+
+def _text(each: StoredObject | None) -> int:
+    return 0 if each is None else len(each.told) + len(each.bounds) + len(each.items)

@@ -13,6 +13,7 @@ import msgspec
 
 from comptroller.core.pricing.estimate import Asked, Lines, asked_of_lines
 from comptroller.core.refusal import Refusal
+from comptroller.core.registry.registry import Registry
 from comptroller.core.work.stored import (
     CACHED_CONTENT,
     FILE,
@@ -98,18 +99,33 @@ def going_on(asked: Asked, use: StoredUse, found: Sequence[StoredObject]) -> Ask
     return msgspec.structs.replace(asked, earlier=feeding) if feeding else asked
 
 
-def batch_of(asked: Asked, use: StoredUse, file: StoredObject) -> Asked | Refusal:
+def batch_of(registry: Registry, use: StoredUse, file: StoredObject) -> Asked | Refusal:
     """A batch of a file, as our records know what stands in that."""
+    param = use.named[0].param
     if not file.bounds:
         return Refusal(
             code="unsupported",
             sentence=f"The file {file.id} was not uploaded for batches, so nobody knows what is in its lines.",
             hint="Upload it through this gateway with the purpose `batch`.",
-            param=use.named[0].param,
+            param=param,
         )
     bounds = _BOUNDS.decode(file.bounds)
-    whole = asked_of_lines(file.model, bounds, use)
-    return msgspec.structs.replace(whole, model_fixed=True)
+    written, model = bounds[0], registry.model(file.model)
+    if use.endpoint != written.endpoint:
+        return Refusal(
+            code="unsupported",
+            sentence=f"The lines of the file {file.id} are for {written.endpoint}, and the batch is not.",
+            hint=f"Make it with the `endpoint` {written.endpoint}.",
+            param="endpoint",
+        )
+    if model is not None and model.sent_as(file.provider, file.model) != written.written_model:
+        return Refusal(
+            code="unsupported",
+            sentence=f"The model {file.model!r} is another one by now than that which stands in the file {file.id}.",
+            hint="Upload the file again.",
+            param=param,
+        )
+    return msgspec.structs.replace(asked_of_lines(file.model, bounds, use), model_fixed=True)
 
 
 def listed(gate: Gate, caller: Caller, kind: Kind, api: str) -> list[StoredObject]:
@@ -242,10 +258,12 @@ def _made(gate: Gate, attempt: Attempt, use: StoredUse, kind: Kind, object_id: s
 
 def _written_bounds(reservation: Reservation) -> str:
     """What bounds the lines of a file, with the output limit that now stands in them at the most."""
-    limit, lines = reservation.output_limit, reservation.request.asked.lines
-    if not lines:
-        return ""
-    return _ENCODER.encode([msgspec.structs.replace(some, written_limit=limit) for some in lines]).decode()
+    limit, sent_as = reservation.output_limit, reservation.decision.sent_as
+    lines = [
+        msgspec.structs.replace(some, written_limit=limit, written_model=sent_as)
+        for some in reservation.request.asked.lines
+    ]
+    return _ENCODER.encode(lines).decode() if lines else ""
 
 
 def _tokens(attempt: Attempt) -> int | None:

@@ -13,7 +13,7 @@ from comptroller.core.refusal import Refusal
 from comptroller.core.work.stored import BATCH, busy
 from comptroller.flow.caller import Caller
 from comptroller.flow.decide import places
-from comptroller.flow.deferred import working_on
+from comptroller.flow.deferred import is_worked_on
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.door import CallerRequest
 from comptroller.flow.gate import Gate
@@ -39,9 +39,9 @@ def find_place(gate: Gate, dialect: Dialect, caller: Caller, request: CallerRequ
         found = find(gate, caller, dialect.family, use)
         if isinstance(found, Refusal):
             return found
-        if use.deletes and working_on(gate, found[0].id) is not None:
+        if use.deletes and is_worked_on(gate, found[0]):
             return busy(use)
-        whole = batch_of(asked, use, found[0]) if use.keeps == BATCH else going_on(asked, use, found)
+        whole = batch_of(caller.registry, use, found[0]) if use.keeps == BATCH else going_on(asked, use, found)
         return whole if isinstance(whole, Refusal) else Place(found[0].provider, whole)
     if asked.model:
         return Place(None, asked)

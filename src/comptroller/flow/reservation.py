@@ -10,7 +10,7 @@ from comptroller.core.budget.hold import HoldEnd, WindowKey
 from comptroller.core.budget.scope import Facts
 from comptroller.core.budget.tree import Hold
 from comptroller.core.pricing.book import Rates
-from comptroller.core.pricing.estimate import Estimate
+from comptroller.core.pricing.estimate import Asked, Estimate
 from comptroller.core.pricing.terms import Terms
 from comptroller.flow.caller import Caller
 from comptroller.flow.decide import Decision
@@ -40,6 +40,7 @@ class Reservation(msgspec.Struct, frozen=True, gc=False):
     caller: Caller
     decision: Decision
     request: DialectRequest
+    asked: Asked  # as it was weighed: with what our records say of the objects that it names
     rates: Mapping[str, Rates]
     estimate: Estimate
     output_limit: int
@@ -64,7 +65,7 @@ class Reservation(msgspec.Struct, frozen=True, gc=False):
     @property
     def terms(self) -> Terms:
         """What it is billed by."""
-        asked = self.request.asked
+        asked = self.asked
         return Terms(
             self.rates,
             asked.service_tier,

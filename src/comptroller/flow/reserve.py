@@ -58,7 +58,8 @@ def reserve(
     changes = asked.stream and not asked.deferred
     leased = changes and is_metered(weighed) and not has_run_ahead(decision.bound, weighed.now_ns)
     return Reservation(
-        call.id, number, facts, weighed.scope_facts, caller, decision, call.request, weighed.rates, bound,
+        call.id, number, facts, weighed.scope_facts, caller, decision, call.request, weighed.asked, weighed.rates,
+        bound,
         _written(weighed, limit), hold, _shadowed(draw), weighed.now_ns, weighed.bounded, tried, whole,
         whole if tail is None else min(first, whole), tail, leased, asked.text_tokens - weighed.asked.text_tokens, full,
     )  # fmt: skip

@@ -49,7 +49,7 @@ def settle(gate: Gate, reservation: Reservation, attempt: Attempt) -> Receipt:
         # What a redirect did is not known to anybody: only errors that say so are free.
         bills_errors=reservation.decision.provider.bills_errors or (attempt.status or 0) < 500,
     )
-    bounded = reservation.bounded and not reservation.request.asked.fees
+    bounded = reservation.bounded and not reservation.asked.fees
     overrun = bounded and done.posted.exceeds(reservation.hold.amounts)
     ran_ahead = _ran_ahead(attempt, done)
     gate.tree.settle(reservation.attempt_id, done.posted)
@@ -60,7 +60,7 @@ def settle(gate: Gate, reservation: Reservation, attempt: Attempt) -> Receipt:
         *_ahead_events(gate, reservation, ran_ahead),
         *_doubts(gate, reservation, attempt, done, terms),
     )
-    asked = reservation.request.asked
+    asked = reservation.asked
     priced = reservation.estimate.free or (bool(reservation.rates) and not asked.fees)
     return Receipt(done, usage, tier, priced, overrun or ran_ahead, events)
 

@@ -20,7 +20,7 @@ def with_told(reservation: Reservation, told: Usage) -> Estimate | None:
         return None
     named = rates.get(tier_name(told.service_tier)) if told.service_tier is not None else None
     possible = [named] if named is not None else list(rates.values())
-    if any(unpriced(told, each, images_sent=asked.may_hold_images) for each in possible):
+    if any(unpriced(told, each, images_sent=reservation.asked.may_hold_images) for each in possible):
         return None
     cost = max((charge_nanos(told, each) for each in possible), default=0)
     bound = reservation.estimate

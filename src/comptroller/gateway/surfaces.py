@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from comptroller.core.work.stored import BATCH, FILE, Kind
 from comptroller.flow.dialect import Deferring, Dialect
 from comptroller.gateway.routes import Api
-from comptroller.wire import gemini, model_lists
+from comptroller.wire import anthropic_files, gemini, model_lists
 from comptroller.wire.anthropic_messages import AnthropicCountTokens, AnthropicMessages
 from comptroller.wire.anthropic_messages.batch_calls import BATCH_CALLS as MESSAGE_BATCH_CALLS
 from comptroller.wire.anthropic_messages.batch_calls import AnthropicBatches
@@ -22,6 +22,7 @@ from comptroller.wire.openai_batches.calls import OpenAIBatches
 from comptroller.wire.openai_batches.reports import BatchDeferral as OpenAIBatchDeferral
 from comptroller.wire.openai_chat import OpenAIChat
 from comptroller.wire.openai_completions import OpenAICompletions
+from comptroller.wire.openai_conversations import CONVERSATION_CALLS
 from comptroller.wire.openai_embeddings import OpenAIEmbeddings
 from comptroller.wire.openai_files import FILE_CALLS
 from comptroller.wire.openai_images import OpenAIImages
@@ -48,8 +49,8 @@ _ANTHROPIC: Mapping[str, Dialect] = {
 }
 
 _FAMILIES: Mapping[str, Mapping[str, Dialect]] = {
-    "openai": {**_OPENAI, **STORED_CALLS, **FILE_CALLS, **OPENAI_BATCH_CALLS},
-    "anthropic": _ANTHROPIC,
+    "openai": {**_OPENAI, **STORED_CALLS, **FILE_CALLS, **CONVERSATION_CALLS, **OPENAI_BATCH_CALLS},
+    "anthropic": {**_ANTHROPIC, **anthropic_files.FILE_CALLS},
     "gemini": {**gemini.CALLS, **GEMINI_BATCH_CALLS},
 }
 
@@ -72,7 +73,7 @@ CALLS: Mapping[str, Dialect] = {
 SHARED = ("/v1/batches", "/v1/files")  # what begins so is of the first API, unless a request says that it is of another
 _LISTS: Mapping[str, Mapping[str, Kind]] = {
     "openai": {"/v1/files": FILE, "/v1/batches": BATCH},
-    "anthropic": {"/v1/messages/batches": BATCH},
+    "anthropic": {"/v1/messages/batches": BATCH, "/v1/files": FILE},
     "gemini": {"/v1/batches": BATCH, "/v1beta/batches": BATCH},
 }
 LISTS: Mapping[str, Kind] = {

@@ -17,10 +17,11 @@ from comptroller.sandbox.chat import answers as chat_answers
 from comptroller.sandbox.chat.surface import ChatSurface
 from comptroller.sandbox.completions import CompletionsSurface
 from comptroller.sandbox.config import SandboxConfig
+from comptroller.sandbox.conversations import Conversations, ConversationsSurface, conversation_acts
 from comptroller.sandbox.embeddings import EmbeddingsSurface
 from comptroller.sandbox.errors import ApiError, ClientGone, Refusal, invalid, not_found
 from comptroller.sandbox.faults import FaultBook, FaultPlan
-from comptroller.sandbox.files import Files, FilesSurface, file_acts
+from comptroller.sandbox.files import AnthropicFilesSurface, Files, FilesSurface, file_acts
 from comptroller.sandbox.gemini import answers as gemini_answers
 from comptroller.sandbox.gemini import batches as gemini_batches
 from comptroller.sandbox.gemini import count as gemini_count
@@ -40,7 +41,7 @@ from comptroller.sandbox.reception import Reception
 from comptroller.sandbox.responses.background import ResponsesStory
 from comptroller.sandbox.responses.stored import Stored
 from comptroller.sandbox.single import SingleStory, SingleSurface
-from comptroller.sandbox.stored_responses import StoredSurface, stored_acts
+from comptroller.sandbox.stored_responses import StoredStory, StoredSurface, stored_acts
 from comptroller.sandbox.story import Story
 from comptroller.sandbox.surface import Surface
 from comptroller.sandbox.wire import Exchange
@@ -82,6 +83,7 @@ class SandboxApp:
         self._batches = Batches(self._bill, config.batch_expires_s)
         self._batching = (self._batches, self._cache, config.answer_tokens)
         self._files = Files()
+        self._conversations: Conversations = {}
         self._routes: dict[str, dict[str, Handler]] = {
             "/chat/completions": {"POST": self._story(ChatSurface()).serve},
             "/completions": {"POST": self._story(CompletionsSurface()).serve},
@@ -139,7 +141,7 @@ class SandboxApp:
             methods = {"GET": self._show_model}
         else:
             methods = self._routes.get(path) or self._batch_methods(path, gemini=_api_of(exchange) is _GEMINI)
-            methods = methods or self._stored_methods(path) or self._file_methods(path)
+            methods = methods or self._stored_methods(path) or self._kept_methods(path, exchange)
         if not methods:
             raise not_found("Invalid URL: there is nothing at this path.")
         handler = methods.get(exchange.method)
@@ -165,7 +167,8 @@ class SandboxApp:
     def _stored_methods(self, path: str) -> dict[str, Handler]:
         """What stands behind responses/ID, and below it."""
         acts = stored_acts(path)
-        return {method: self._single(StoredSurface(self._stored, *act)).serve for method, act in acts.items()}
+        shared = (self._config, self._bill, self._faults)
+        return {method: StoredStory(StoredSurface(self._stored, *act), *shared).serve for method, act in acts.items()}
 
     def _batch_methods(self, path: str, *, gemini: bool) -> dict[str, Handler]:
         """What stands behind the batches of an API."""
@@ -181,9 +184,16 @@ class SandboxApp:
             surfaces = {each: openai_batches.BatchesSurface(*self._batching, files, *act) for each, act in acts.items()}
         return {each: self._single(surface).serve for each, surface in surfaces.items()}
 
-    def _file_methods(self, path: str) -> dict[str, Handler]:
-        """What stands behind files, and below it."""
-        return {method: self._single(FilesSurface(self._files, *act)).serve for method, act in file_acts(path).items()}
+    def _kept_methods(self, path: str, exchange: Exchange) -> dict[str, Handler]:
+        """What stands behind files and conversations, and below them."""
+        surface = AnthropicFilesSurface if _api_of(exchange) is _ANTHROPIC else FilesSurface
+        of_files: dict[str, Handler] = {
+            each: self._single(surface(self._files, *act)).serve for each, act in file_acts(path).items()
+        }
+        return of_files or {
+            method: self._single(ConversationsSurface(self._conversations, *act)).serve
+            for method, act in conversation_acts(path).items()
+        }
 
     def _check_key(self, exchange: Exchange) -> None:
         surface = _api_of(exchange).surface

@@ -5,15 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import msgspec
 
 from comptroller.sandbox.chat.surface import OpenAISpoken
-from comptroller.sandbox.errors import invalid, not_found
+from comptroller.sandbox.errors import Refusal, invalid, not_found
 from comptroller.sandbox.faults import Control
 from comptroller.sandbox.media.form import read_given
+from comptroller.sandbox.messages.surface import MessagesSurface, check_version
 from comptroller.sandbox.single import Job, Made
+from comptroller.sandbox.wire import Headers
 
 _PATH = "/files"
 _ACTS = {"": {"GET": "read", "DELETE": "delete"}, "content": {"GET": "download"}}
@@ -29,6 +32,14 @@ class File:
     content: bytes
     made_at: int
     expires_at: int | None = None
+
+    def shown_as_anthropic(self) -> dict[str, object]:
+        """As Anthropic tells of it."""
+        made_at = datetime.fromtimestamp(self.made_at, UTC).isoformat()
+        return {
+            "id": self.id, "type": "file", "filename": self.name, "mime_type": "text/plain",
+            "size_bytes": len(self.content), "created_at": made_at, "downloadable": True,
+        }  # fmt: skip
 
     def shown(self) -> dict[str, object]:
         """As OpenAI tells of it."""
@@ -85,6 +96,8 @@ class FilesSurface(OpenAISpoken):
 
     name = "files"
 
+    prefix = "file-"
+
     def __init__(self, files: Files, act: str, name: str) -> None:
         self._files = files
         self._act = act
@@ -94,31 +107,65 @@ class FilesSurface(OpenAISpoken):
         """Raises ApiError (404 for what this key has not uploaded, 400 for what is no file)."""
         key = self.key(headers) or ""
         if self._act == "upload":
-            file, control = _uploaded(headers, body)
-            return Job("", control, lambda _: _made(self._files.keep(key, file).shown()))
+            file, control = _uploaded(headers, body, self.prefix)
+            return Job("", control, lambda _: _made(self._shown(self._files.keep(key, file))))
         if self._act == "list":
-            page = {"object": "list", "data": [file.shown() for file in self._files.of(key)], "has_more": False}
+            page = {"object": "list", "data": [self._shown(file) for file in self._files.of(key)], "has_more": False}
             return Job("", Control(), lambda _: _made(page))
         found = self._files.find(key, self._id)
         if found is None:
             raise not_found(f"No such File object: {self._id}")
         if self._act == "delete":
             self._files.forget(key, self._id)
-            return Job("", Control(), lambda _: _made({"id": self._id, "object": "file", "deleted": True}))
+            return Job("", Control(), lambda _: _made(self._deleted()))
         if self._act == "download":
             raw = Made(found.content, found.content, content_type=b"application/octet-stream")
             return Job("", Control(), lambda _: raw)
-        return Job("", Control(), lambda _: _made(found.shown()))
+        return Job("", Control(), lambda _: _made(self._shown(found)))
+
+    def _shown(self, file: File) -> dict[str, object]:
+        return file.shown()
+
+    def _deleted(self) -> dict[str, object]:
+        return {"id": self._id, "object": "file", "deleted": True}
 
 
-def _uploaded(headers: Mapping[bytes, bytes], body: bytes) -> tuple[File, Control]:
+class AnthropicFilesSurface(FilesSurface):
+    """The same in Anthropic's words."""
+
+    name = "anthropic_files"
+    no_key = MessagesSurface.no_key
+    wrong_key = MessagesSurface.wrong_key
+    prefix = "file_"
+
+    def key(self, headers: Mapping[bytes, bytes]) -> str | None:
+        """See messages/surface.py."""
+        return MessagesSurface().key(headers)
+
+    def error(self, refusal: Refusal) -> tuple[Headers, bytes]:
+        """As Anthropic says it."""
+        return MessagesSurface().error(refusal)
+
+    def read(self, headers: Mapping[bytes, bytes], body: bytes) -> Job:
+        """The API's version must be said."""
+        check_version(headers)
+        return super().read(headers, body)
+
+    def _shown(self, file: File) -> dict[str, object]:
+        return file.shown_as_anthropic()
+
+    def _deleted(self) -> dict[str, object]:
+        return {"id": self._id, "type": "file_deleted"}
+
+
+def _uploaded(headers: Mapping[bytes, bytes], body: bytes, prefix: str) -> tuple[File, Control]:
     given = read_given(headers, body)
     (content,), (name,) = given.files.get("file", [b""]), given.names.get("file", [""])
     if not name:
         raise invalid("'file' is a required property", param="file")
     now = int(time.time())
-    file = File(f"file-{uuid4().hex}", name, given.text("purpose", ""), content, now)
-    if not file.purpose:
+    file = File(f"{prefix}{uuid4().hex}", name, given.text("purpose", ""), content, now)
+    if not file.purpose and prefix == FilesSurface.prefix:
         raise invalid("'purpose' is a required property", param="purpose")
     seconds = given.values.get("expires_after[seconds]")
     return (replace(file, expires_at=now + int(seconds)) if seconds else file), given.control

@@ -31,12 +31,15 @@ from sqlalchemy import (
 
 from comptroller.control.interfaces import Place, Prunable
 from comptroller.core.budget.meter import LEDGER_KEY
+from comptroller.core.work.stored import RESPONSE
 from comptroller.flow.records import Change
 from comptroller.store import schema, tables
 from comptroller.store.folder import get_meta, raise_meta
 from comptroller.store.sql import run, text_of
 
 _CALLS = schema.calls
+_OBJECTS = schema.objects
+_DELETED = _OBJECTS.c.deleted_at_ns.is_not(None)
 _SESSION_BALANCE = delete(schema.balances).where(
     literal_column("budget") == literal_column(f"'{LEDGER_KEY}'"), schema.balances.c.instance == ""
 )
@@ -64,6 +67,8 @@ _KINDS: Mapping[Prunable, _Kind] = {
     "findings": _Kind(schema.findings, schema.findings.c.at_ns),
     # Nothing can come of a session after its expiry, and nobody asks what it had spent.
     "sessions": _Kind(schema.sessions, schema.sessions.c.expires_at_ns, with_it=_SESSION_BALANCE),
+    # A response is nobody's once its provider has let go of it; a file lasts until it is deleted.
+    "objects": _Kind(_OBJECTS, _OBJECTS.c.created_at_ns, only=or_(_OBJECTS.c.kind == RESPONSE, _DELETED)),
     "spend_recent": _Kind(schema.spend_recent, schema.spend_recent.c.start_ns),
 }
 

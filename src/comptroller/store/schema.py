@@ -351,7 +351,7 @@ objects = Table(
     Column("told", Text, nullable=False, server_default=text("''")),  # JSON: what the provider said of it, for lists
     Column("bounds", Text, nullable=False, server_default=text("''")),  # JSON: what a batch of this file can come to
     Column("items", Text, nullable=False, server_default=text("''")),  # ids of what a response came to, with spaces
-    Index("objects_created", "created_at_ns", sqlite_where=text("deleted_at_ns IS NULL")),
+    Index("objects_age", "created_at_ns", "id"),
 )
 
 identity_requests = Table(

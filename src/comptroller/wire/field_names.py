@@ -64,7 +64,7 @@ class FieldNames:
                     )
             else:
                 self.check_spelling(name)
-                read_unknown(value)
+                read_unknown({name: value})  # its name may say what its value is
         return found
 
     def check_spelling(self, name: str) -> None:

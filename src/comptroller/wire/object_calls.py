@@ -5,19 +5,33 @@ Providers take nothing for these. The path names the object, and our records say
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from datetime import datetime
+from typing import Any, Protocol
 
 import msgspec
 
 from comptroller.core.instant import NANOS_PER_SECOND
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.pricing.usage import Usage
+from comptroller.core.refusal import Refusal
 from comptroller.core.work.stored import StoredUse
-from comptroller.wire.head import JSON
-from comptroller.wire.openai_surface import AskedRequest
+from comptroller.wire.body import invalid
+from comptroller.wire.head import JSON, Head
+from comptroller.wire.multipart import Part, is_form, read_form
+
+# Of a text that is read as it is, no model makes more tokens than it has bytes. Other formats are unpacked, rendered
+# or summed up by the provider: what becomes of them is not in their bytes.
+_TEXTS = (".txt", ".md", ".py", ".js", ".ts", ".c", ".cpp", ".h", ".java", ".go", ".rs", ".sh", ".json", ".yaml")
+_FRAME_TOKENS = 64  # around a file in a prompt; presumed: no number is published
 
 _LATEST_S = 2**33  # the year 2242: a later instant is none
+
+
+class AskedRequest(Protocol):
+    """A request as any dialect hands it on; ours comes back to us as it was."""
+
+    @property
+    def asked(self) -> Asked: ...
 
 
 class ObjectCall(msgspec.Struct, frozen=True, gc=False):
@@ -45,6 +59,13 @@ class ObjectAnswer(msgspec.Struct, frozen=True, gc=False):
     usage_malformed: bool = False
 
 
+class Upload(msgspec.Struct, frozen=True, gc=False):
+    """A form with one file."""
+
+    file: Part
+    parts: list[Part]
+
+
 class _Body(msgspec.Struct, gc=False):
     id: Any = None
     expires_at: Any = None
@@ -65,22 +86,50 @@ def own_call(request: AskedRequest) -> ObjectCall:
     return request
 
 
+def read_upload(body: bytes, head: Head) -> Upload | Refusal:
+    """The form of an upload: one file, in the field `file`."""
+    hint = "Send a form with one file, as the official SDKs do."
+    if not is_form(head.content_type):
+        return invalid("A file is uploaded as a form (multipart/form-data).", hint, "file")
+    parts = read_form(body, head.content_type)
+    if isinstance(parts, Refusal):
+        return parts
+    files = [part for part in parts if part.filename is not None]
+    if [part.name for part in files] != ["file"]:
+        return invalid("The form must have one file, in the field `file`.", hint, "file")
+    return Upload(files[0], parts)
+
+
+def file_tokens(file: Part) -> int | None:
+    """No more tokens than this come of a file in a prompt; None where its bytes do not say that."""
+    name = file.filename or ""
+    if not name.lower().endswith(_TEXTS):
+        return None
+    try:
+        file.data.decode()
+    except UnicodeDecodeError:
+        return None
+    return len(file.data) + len(name.encode()) + _FRAME_TOKENS
+
+
 def read_object_answer(body: bytes) -> ObjectAnswer:
-    """The object that an answer of OpenAI is; never raises."""
+    """The object that an answer is; never raises."""
     try:
         answer = _DECODER.decode(body)
         told = bytes(msgspec.json.format(body, indent=-1)).decode()
     except (ValueError, RecursionError):
         return ObjectAnswer(malformed=True)
     named = answer.id if answer.id.__class__ is str else None
-    return ObjectAnswer(named, told, _seconds(answer.expires_at))
+    return ObjectAnswer(named, told, _instant(answer.expires_at))
 
 
-def _seconds(value: object) -> int | None:
-    """An instant that is told in seconds."""
+def _instant(value: object) -> int | None:
+    """An instant that is told in seconds, or as RFC 3339 has it."""
+    if isinstance(value, str):
+        try:
+            value = int(msgspec.convert(value, datetime).timestamp())
+        except ValueError:
+            return None
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < _LATEST_S:
         return None
     return value * NANOS_PER_SECOND
-
-
-Read = Callable[[bytes], ObjectAnswer]

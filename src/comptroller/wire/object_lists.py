@@ -20,7 +20,8 @@ _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(dict[str, Any])
 _FILTERS = ("purpose",)  # parameters that choose by a field of the same name
 _MOST = 10_000
-_ANTHROPIC_LIMIT = 20  # where none is asked for
+_MOST_ANTHROPIC = 1_000
+_PAGE = "page_"
 _DIGITS = 6
 
 
@@ -58,30 +59,6 @@ def openai_list(objects: Sequence[Told], query: bytes) -> bytes | Refusal:
     return _ENCODER.encode({"object": "list", "data": _all_told(page), **ends, "has_more": len(chosen) > limit})
 
 
-def anthropic_list(objects: Sequence[Told], query: bytes) -> bytes | Refusal:
-    """One page of a list of Anthropic. `objects`: the oldest first; the list begins with the youngest.
-
-    `request_invalid`: a limit that the API does not have, or an id that is not in the list.
-    """
-    asked = _read(query)
-    limit = _limit(asked.get("limit", str(_ANTHROPIC_LIMIT)))
-    if limit is None:
-        return invalid(f"`limit` must be a whole number from 1 to {_MOST}.", "", "limit")
-    every, more = list(objects)[::-1], False
-    ids = [each.id for each in every]
-    for name in ("after_id", "before_id"):
-        if name in asked and asked[name] not in ids:
-            return invalid(f"`{name}` names nothing that is in this list.", "Take it from another page.", name)
-    if "before_id" in asked:
-        end = ids.index(asked["before_id"])
-        page, more = every[max(0, end - limit) : end], end > limit
-    else:
-        begin = ids.index(asked["after_id"]) + 1 if "after_id" in asked else 0
-        page, more = every[begin : begin + limit], len(every) > begin + limit
-    ends = {"first_id": page[0].id, "last_id": page[-1].id} if page else {"first_id": None, "last_id": None}
-    return _ENCODER.encode({"data": _all_told(page), "has_more": more, **ends})
-
-
 def gemini_list(objects: Sequence[Told], query: bytes) -> bytes | Refusal:
     """One page of a list of operations of the Gemini API, the youngest first.
 
@@ -105,6 +82,36 @@ def gemini_list(objects: Sequence[Told], query: bytes) -> bytes | Refusal:
 
 def _all_told(page: Sequence[Told]) -> list[msgspec.Raw]:
     return [msgspec.Raw(each.told.encode()) for each in page]
+
+
+def anthropic_list(objects: Sequence[Told], query: bytes) -> bytes | Refusal:
+    """One page of a list of Anthropic. `objects`: the oldest first; the list begins with the youngest.
+
+    `request_invalid`: a limit that the API does not have, or an id that is not in the list.
+    """
+    asked = _read(query)
+    limit = _limit(asked.get("limit", "20"))
+    if limit is None or limit > _MOST_ANTHROPIC:
+        return invalid(f"`limit` must be a whole number from 1 to {_MOST_ANTHROPIC}.", "", "limit")
+    wanted = parse_qs(query.decode("latin-1"))
+    named = {*wanted.get("ids", []), *wanted.get("ids[]", [])}
+    ordered = [each for each in objects if not named or each.id in named][::-1]
+    ids = [each.id for each in ordered]
+    if "page" in asked:
+        asked = {**asked, "after_id": asked["page"].removeprefix(_PAGE)}
+    for name in ("after_id", "before_id"):
+        if name in asked and asked[name] not in ids:
+            return invalid(f"`{name}` names nothing that is in this list.", "Take an id of the page before.", name)
+    begin = ids.index(asked["after_id"]) + 1 if "after_id" in asked else 0
+    end = len(ids)
+    if "before_id" in asked:
+        end = ids.index(asked["before_id"])
+        begin = max(begin, end - limit)
+    page = ordered[begin : min(end, begin + limit)]
+    more = begin > 0 if "before_id" in asked else begin + limit < end
+    ends = {"first_id": page[0].id, "last_id": page[-1].id} if page else {"first_id": None, "last_id": None}
+    following = f"{_PAGE}{page[-1].id}" if page and more and "before_id" not in asked else None
+    return _ENCODER.encode({"data": _all_told(page), "has_more": more, **ends, "next_page": following})
 
 
 def _read(query: bytes) -> Mapping[str, str]:

@@ -16,8 +16,8 @@ from comptroller.core.refusal import Refusal
 from comptroller.core.work.stored import FILE, StoredUse
 from comptroller.wire.body import invalid
 from comptroller.wire.head import PLAIN, Head
-from comptroller.wire.multipart import Part, form_type, is_form, read_form, write_form
-from comptroller.wire.object_calls import ObjectCall, asks_nothing
+from comptroller.wire.multipart import Part, form_type, write_form
+from comptroller.wire.object_calls import ObjectCall, asks_nothing, file_tokens, read_upload
 from comptroller.wire.openai_batches.lines import BatchFile, read_file, rewrite_file
 from comptroller.wire.openai_chat.request import LimitField
 from comptroller.wire.openai_objects import OpenAIContents, OpenAIObjects
@@ -29,27 +29,6 @@ _PATH = "/v1/files"
 _MOST_PURPOSE = 64
 _BATCH = b"batch"
 
-# Of a text that is read as it is, no model makes more tokens than it has bytes. Other formats are unpacked, rendered
-# or summed up by the provider: what becomes of them is not in their bytes.
-_TEXTS = (
-    ".txt",
-    ".md",
-    ".py",
-    ".js",
-    ".ts",
-    ".c",
-    ".cpp",
-    ".h",
-    ".java",
-    ".go",
-    ".rs",
-    ".sh",
-    ".json",
-    ".yaml",
-    ".yml",
-)
-_FRAME_TOKENS = 64  # around a file in a prompt; presumed: no number is published
-
 
 class OpenAIUpload(OpenAIObjects):
     """The dialect of POST /v1/files."""
@@ -59,21 +38,16 @@ class OpenAIUpload(OpenAIObjects):
 
     def read_request(self, body: bytes, head: Head = PLAIN) -> ObjectCall | BatchUpload | Refusal:  # type: ignore[override]
         """A form with one file and its purpose; fields that we do not know go on as they are."""
-        if not is_form(head.content_type):
-            return invalid("A file is uploaded as a form (multipart/form-data).", _HINT, "file")
-        parts = read_form(body, head.content_type)
-        if isinstance(parts, Refusal):
-            return parts
-        files = [part for part in parts if part.filename is not None]
-        if [part.name for part in files] != ["file"]:
-            return invalid("The form must have one file, in the field `file`.", _HINT, "file")
-        purpose = next((part.data for part in parts if part.name == "purpose"), b"")
+        read = read_upload(body, head)
+        if isinstance(read, Refusal):
+            return read
+        purpose = next((part.data for part in read.parts if part.name == "purpose"), b"")
         if not 0 < len(purpose) <= _MOST_PURPOSE or not purpose.isascii():
             return invalid("The form must say in `purpose` what the file is for.", _HINT, "purpose")
         if purpose == _BATCH:
-            return _of_batch(parts, files[0])
-        use = StoredUse(keeps=FILE, size_bytes=len(files[0].data), tokens=_tokens(files[0]))
-        return ObjectCall(asks_nothing(use), _PATH, write_form(parts), form_type(parts))
+            return _of_batch(read.parts, read.file)
+        use = StoredUse(keeps=FILE, size_bytes=len(read.file.data), tokens=file_tokens(read.file))
+        return ObjectCall(asks_nothing(use), _PATH, write_form(read.parts), form_type(read.parts))
 
     def upstream_path(self, request: AskedRequest, model: str | None) -> str:
         """One path for every file."""
@@ -120,18 +94,6 @@ def _rewritten(request: BatchUpload, output_limit: int, field: str, model: str |
     named: LimitField = "max_completion_tokens" if field == "max_completion_tokens" else "max_tokens"
     content = rewrite_file(request.file, output_limit=output_limit, field=named, model=model)
     return write_form(request.parts, content)
-
-
-def _tokens(file: Part) -> int | None:
-    """No more tokens than this come of it in a prompt; None where its bytes do not say that."""
-    name = file.filename or ""
-    if not name.lower().endswith(_TEXTS):
-        return None
-    try:
-        file.data.decode()
-    except UnicodeDecodeError:
-        return None
-    return len(file.data) + len(name.encode()) + _FRAME_TOKENS
 
 
 # By path, with the method before it.

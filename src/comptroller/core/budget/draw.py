@@ -74,11 +74,6 @@ class Draw:
         """The same sorted anew, with windows that came later."""
         return Draw((*self.pooled, *more), self.meters, self.own, self.escrows)
 
-    def only(self, keys: Container[WindowKey]) -> Draw:
-        """The same without what is not on these rows of the ledger."""
-        windows = [window for window in self.pooled if window.key in keys]
-        return Draw(windows, [meter for meter in self.meters if meter.key in keys], self.own, self.escrows)
-
     def left(self, window: Window) -> int:
         """What may be held on a window by a call of this chain: what is free, and what is set aside for it."""
         free = window.budget.limit - window.posted - window.held

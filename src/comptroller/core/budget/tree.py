@@ -184,15 +184,25 @@ class BudgetTree:
         short = draw.binding(amounts)
         return short if short is not None else self._take(hold_id, draw, amounts)
 
-    def put_back(self, hold_id: str, facts: Facts, keys: Container[WindowKey], amounts: Amounts, now_ns: int) -> Hold:
+    def put_back(self, hold_id: str, facts: Facts, keys: Iterable[WindowKey], amounts: Amounts, now_ns: int) -> Hold:
         """After a start, take a hold that was taken before it: on those of these rows of the ledger that are current.
 
-        Whatever is left there: its money is spent already, or will be. Raises SettledTwiceError if it is open.
+        Whatever is left there: its money is spent already, or will be. `facts`: whose it is. Raises SettledTwiceError
+        if it is open.
         """
         if hold_id in self._holds:
             raise SettledTwiceError(f"hold {hold_id} is already open")
-        draw = self.drawn_by(facts, now_ns)
-        return self._take(hold_id, draw.only(keys), amounts)
+        by_key = {key: budget for budget, key in self._keyed}
+        windows: list[Window] = []
+        meters: list[Meter] = []
+        for key in keys:
+            budget = by_key.get(key.budget)
+            if key.budget == LEDGER_KEY and key.instance in self._meters:
+                meters.append(self._meters[key.instance])
+            elif budget is not None and key.start_ns == self._span(budget, now_ns).start_ns:
+                windows.append(self._window(budget, key.budget, key.instance, now_ns))
+        escrows = [self._escrows[each] for each in facts.sessions if each in self._escrows]
+        return self._take(hold_id, Draw(windows, meters, facts.own_sessions, escrows), amounts)
 
     def _take(self, hold_id: str, draw: Draw, amounts: Amounts) -> Hold:
         hold = self._holds[hold_id] = Hold(hold_id, amounts, draw)

@@ -22,7 +22,7 @@ _MOST_WORDS = 5  # of what has no bound, in one sentence
 _MOST_NAME_CHARACTERS = 64
 
 
-class Asked(msgspec.Struct, frozen=True):
+class Asked(msgspec.Struct, frozen=True, omit_defaults=True):
     """What bounds the cost of one request, as its dialect reads it from the body."""
 
     model: str
@@ -80,7 +80,7 @@ class Asked(msgspec.Struct, frozen=True):
         return (*self.unbounded, *more)
 
 
-class Lines(msgspec.Struct, frozen=True, gc=False):
+class Lines(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Some of the lines of a batch: they differ in nothing that matters but the size of their text."""
 
     largest: Asked
@@ -88,6 +88,8 @@ class Lines(msgspec.Struct, frozen=True, gc=False):
     text_tokens: int  # of all of them together
     name: str  # that the first of them goes by
     written_limit: int = 0  # they were sent with no larger output limit than this; 0: they are still to be sent
+    written_model: str = ""  # what the provider calls the model that stands in them
+    endpoint: str = ""  # that they are for, where they name one
 
 
 class ModelLimits(msgspec.Struct, frozen=True):
@@ -274,6 +276,7 @@ def asked_of_lines(model: str, lines: tuple[Lines, ...], stored: StoredUse) -> A
         stream=False,
         text_tokens=0,
         images=sum(each.images for each in every),
+        unbounded=tuple(dict.fromkeys(part for each in every for part in each.unbounded)),
         service_tier=every[0].service_tier,
         long_cache_writes=any(each.long_cache_writes for each in every),
         sound=any(each.sound for each in every),

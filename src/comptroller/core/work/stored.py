@@ -38,7 +38,7 @@ WORDS: Mapping[Kind, str] = {
 }
 
 # Dialects of requests that are about objects alone and name no model: policies call them by these names.
-WITHOUT_MODEL = frozenset({"openai_files"})
+WITHOUT_MODEL = frozenset({"openai_files", "openai_conversations", "anthropic_files"})
 
 # An id goes into the path of a request upstream. The ids that OpenAI and compatible servers give are of this form.
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,199}")
@@ -60,6 +60,7 @@ class StoredUse(msgspec.Struct, frozen=True, gc=False):
     keeps: Kind | None = None  # the provider keeps what it makes under the id that it gives it
     deletes: bool = False  # the (only) named object is gone afterwards
     size_bytes: int | None = None  # of a file that it makes
+    endpoint: str = ""  # that the lines of a file are for, where it makes a batch of one
     tokens: int | None = None  # no more than this are in that file, whatever model reads it; None: nobody knows
 
 

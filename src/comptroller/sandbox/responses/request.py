@@ -21,6 +21,7 @@ class Part(msgspec.Struct):
     """One part of a content."""
 
     type: str
+    file_id: str | None = None
     text: str | None = None
     refusal: str | None = None
     image_url: str | None = None

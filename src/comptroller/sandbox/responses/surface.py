@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import msgspec
 
 from comptroller.sandbox.bill import Line
 from comptroller.sandbox.chat.surface import OpenAISpoken
@@ -60,18 +57,16 @@ class ResponsesSurface(OpenAISpoken):
     def _read_files(self, key: str, read: Read) -> tuple[Segment, ...]:
         """The contents of the files that parts of the input name. Raises ApiError (400)."""
         found: list[Segment] = []
-        for _, raw in read.items:
-            content: Any = msgspec.json.decode(raw).get("content")
-            parts: Any = content if isinstance(content, list) else []
-            for part in parts:
-                if "file_id" not in part:
-                    continue
-                file = self._files.find(key, str(part["file_id"]))
-                if file is None:
-                    raise invalid(f"Files ['{part['file_id']}'] were not found.", param="input")
-                if part["type"] == "input_file":
-                    text = file.content.decode(errors="replace")
-                    found.append(Segment(file.content, count_tokens(file.name) + count_tokens(text)))
+        parts = (part for item, _ in read.items if isinstance(item.content, list) for part in item.content)
+        for part in parts:
+            if part.file_id is None:
+                continue
+            file = self._files.find(key, part.file_id)
+            if file is None:
+                raise invalid(f"Files ['{part.file_id}'] were not found.", param="input")
+            if part.type == "input_file":
+                text = file.content.decode(errors="replace")
+                found.append(Segment(file.content, count_tokens(file.name) + count_tokens(text)))
         return tuple(found)
 
     def writer(self, order: Order, answer: Answer, line: Line, usages: int) -> ResponsesWriter:

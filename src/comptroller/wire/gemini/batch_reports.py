@@ -19,6 +19,7 @@ from comptroller.wire.gemini.answer import read_answer
 from comptroller.wire.lines import LineReader
 
 _NAME = "batches/"
+_DIGITS = 9
 _ENDS: Mapping[str, DeferredEnd] = {
     "SUCCEEDED": "completed",
     "FAILED": "provider_error",
@@ -108,13 +109,20 @@ def read_report(body: bytes) -> Report | None:
     lines = tuple(_lines(operation))
     if not lines and (_nothing_made(operation) or end == "expired"):
         lines = (Line("", Usage(0, 0, service_tier=BATCH_TIER)),)
-    return Ended(end, lines, told=_told(body))
+    return Ended(end, lines, told=_told(body), answered=_answered(operation))
 
 
 def _end(operation: _Operation) -> DeferredEnd | None:
     state = operation.metadata.state.rpartition("STATE_")[2]
     end = _ENDS.get(state)
     return "completed" if end is None and operation.done else end
+
+
+def _answered(operation: _Operation) -> int:
+    """How many requests the provider says it has answered."""
+    stats = operation.metadata.batch_stats
+    said = str(stats.successful_request_count) if stats is not None else ""
+    return int(said) if said.isascii() and said.isdigit() and len(said) <= _DIGITS else 0
 
 
 def _nothing_made(operation: _Operation) -> bool:

@@ -46,10 +46,10 @@ class OpenAIBatches(OpenAISurface):
             return invalid(f"A batch has no field {shown(strange)}.", "Leave it out.", strange[:64])
         try:
             named = _text(read.request, "input_file_id")
-            _text(read.request, "endpoint")
+            endpoint = _text(read.request, "endpoint")
         except Invalid as wrong:
             return wrong.refusal
-        use = StoredUse((Named(named, FILE, "input_file_id", context=False),), keeps=BATCH)
+        use = StoredUse((Named(named, FILE, "input_file_id", context=False),), keeps=BATCH, endpoint=endpoint)
         return JsonRequest(Asked(model="", stream=False, text_tokens=0, stored=use, deferred=True), read.fields)
 
     def rewrite(

@@ -16,7 +16,16 @@ import msgspec
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.refusal import Refusal
 from comptroller.core.work.stored import StoredUse
-from comptroller.wire.batch import BATCH_TIER, Line, LineRequest, too_costly, whole_batch, wrong_count, wrong_line
+from comptroller.wire.batch import (
+    BATCH_TIER,
+    MOST_LINES,
+    Line,
+    LineRequest,
+    too_costly,
+    whole_batch,
+    wrong_count,
+    wrong_line,
+)
 from comptroller.wire.body import invalid, shown
 from comptroller.wire.openai_chat.dialect import OpenAIChat
 from comptroller.wire.openai_completions import OpenAICompletions
@@ -34,6 +43,7 @@ _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _TEXT = msgspec.json.Decoder(str)
 _ENCODER = msgspec.json.Encoder()
 _MOST_NAME = 512
+_MOST_BREAKS = 2 * MOST_LINES  # empty lines count for nothing, and cost memory all the same
 _STANDARD = frozenset({None, "auto", "default"})
 _MEND = 'A line is {"custom_id": "...", "method": "POST", "url": "/v1/chat/completions", "body": {...}}.'
 
@@ -51,7 +61,10 @@ def read_file(content: bytes) -> BatchFile | Refusal:
     costly = too_costly(content)
     if costly is not None:
         return costly
-    raw = [line for line in content.split(b"\n") if line.strip()]
+    if content.count(b"\n") > _MOST_BREAKS:
+        return invalid(f"The file has more than {_MOST_BREAKS:,} line breaks.", "Send several smaller ones.", "file")
+    # A carriage return outside of texts is a space, and some servers end a line at it: none leaves.
+    raw = [line for line in content.replace(b"\r", b" ").split(b"\n") if line.strip()]
     refused = wrong_count(raw, "file")
     if refused is not None:
         return refused
@@ -74,7 +87,10 @@ def read_file(content: bytes) -> BatchFile | Refusal:
         endpoint, lines[line.name] = url, line
     every = tuple(lines.values())
     whole = whole_batch(every, "file", StoredUse())
-    return whole if isinstance(whole, Refusal) else BatchFile(endpoint, whole, every)
+    if isinstance(whole, Refusal):
+        return whole
+    bounds = tuple(msgspec.structs.replace(some, endpoint=endpoint) for some in whole.lines)
+    return BatchFile(endpoint, msgspec.structs.replace(whole, lines=bounds), every)
 
 
 def rewrite_file(

@@ -87,23 +87,27 @@ def read_report(body: bytes) -> Report | None:
 class ResultReader(LineReader):
     """Reads a file of results, a line for each request that was billed."""
 
+    def __init__(self, terms: Mapping[str, Terms]) -> None:
+        super().__init__()
+        self._long_cache = any(each.long_cache_writes for each in terms.values())
+
     def read(self, line: bytes) -> Iterator[Line]:
         """Raises ValueError for what is no result."""
         response = _LINE.decode(line).response
         if response is not None and response.status_code in _OK:
-            usage = _usage(bytes(response.body))
+            usage = _usage(bytes(response.body), self._long_cache)
             yield Line("", None if usage is None else msgspec.structs.replace(usage, service_tier=BATCH_TIER))
 
 
-def _usage(body: bytes) -> Usage | None:
+def _usage(body: bytes, long_cache: bool) -> Usage | None:
     """By what the answer says that it is. The tier that it names is that of an answer outside of batches."""
     match _KIND.decode(body).object:
         case "response":
-            return read_response(body).usage
+            return read_response(body, long_cache).usage
         case "list":
             return read_input_usage(body).usage
         case _:
-            return read_chat(body).usage
+            return read_chat(body, long_cache).usage
 
 
 class BatchDeferral:
@@ -125,4 +129,4 @@ class BatchDeferral:
         return read_report(body)
 
     def results(self, terms: Mapping[str, Terms]) -> ResultReader:
-        return ResultReader()
+        return ResultReader(terms)

@@ -142,7 +142,7 @@ class Contents:
             return
         self._facets(part, kind)
         for key, value in part.items():
-            if _PARTS.get(key) == "a file":
+            if key in _NAMES or _PARTS.get(key) == "a file":
                 self.files += names_in({key: value})
             if key == "image_url":
                 self._image_address(value)
