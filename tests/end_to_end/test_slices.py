@@ -187,7 +187,7 @@ def line_of_cut(sandbox: SandboxProcess, call_id: str) -> Line:
 def test_a_stream_holds_a_slice_that_grows_and_is_exact_in_the_end(
     gateway: GatewayProcess, sandbox: SandboxProcess
 ) -> None:
-    options = {"output_tokens": 2_000, "tokens_per_s": 500}
+    options = {"output_tokens": 4_000, "tokens_per_s": 500}
     with stream(gateway, mint(gateway)["credential"], chat(max_tokens=LIMIT, sandbox=options)) as response:
         call_id = response.headers["x-comptroller-call-id"]
         assert "x-comptroller-output-limit" not in response.headers

@@ -103,7 +103,7 @@ def test_who_reads_nothing_is_charged_what_came_and_the_tail_where_an_abort_stop
 def test_who_hangs_up_before_the_first_byte_is_charged_exactly(
     shared: GatewayProcess, sandbox: SandboxProcess, credential: str, streamed: bool
 ) -> None:
-    slow = {"fault": "slow_first_byte", "delay_s": 1.5, "output_tokens": 30}
+    slow = {"fault": "slow_first_byte", "delay_s": 4.0, "output_tokens": 30}
     with unanswered(shared, credential, chat(stream=streamed, sandbox=slow)):
         (line,) = sandbox.wait_for(lambda lines: len(lines) == 1)
     row = settled_row(shared, line["client_request_id"].removesuffix(".1"))
@@ -130,13 +130,13 @@ def test_who_hangs_up_before_the_first_byte_is_charged_the_tail_at_most(
 def test_who_hangs_up_in_mid_stream_is_charged_exactly(
     shared: GatewayProcess, sandbox: SandboxProcess, credential: str
 ) -> None:
-    body = chat(sandbox={"output_tokens": 60, "tokens_per_s": 30})
+    body = chat(sandbox={"output_tokens": 150, "tokens_per_s": 30})
     with stream(shared, credential, body) as response:
         response.readline()
         call_id = response.headers["x-comptroller-call-id"]
     row = settled_row(shared, call_id)
     line = line_of(sandbox, call_id)
-    assert (line["state"], line["output_tokens"]) == ("done", 60)
+    assert (line["state"], line["output_tokens"]) == ("done", 150)
     assert (row["outcome"], row["presumed"], nanos(row["charge_usd"])) == ("client_gone", False, charged([line]))
 
 
