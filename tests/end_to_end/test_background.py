@@ -1,5 +1,7 @@
 """Responses in the background: held until the gateway's own poller has seen their end, whatever happens meanwhile."""
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -221,3 +223,42 @@ def test_a_gateway_that_dies_goes_on_with_it_at_its_next_start(
         ended(gateway, lasts)
         assert held(gateway) == 0
         assert not [each for each in gateway.admin("GET", "/findings") if each["code"] == "holds_presumed"]
+
+
+def test_a_stop_that_the_provider_has_not_heard_is_told_to_it_after_a_restart(tmp_path: Path, connect: Connect) -> None:
+    with SandboxProcess() as sandbox, GatewayProcess(tmp_path, process(sandbox.url), FILES) as gateway:
+        _, call_id = begin(connect(gateway), NEVER)
+        os.kill(sandbox.pid, signal.SIGSTOP)
+        try:
+            stop = {"scope": "team", "value": "red", "reason": "a runaway"}
+            assert gateway.admin("POST", "/stops", stop)["cut_calls"] == 1
+            gateway.kill9()
+        finally:
+            os.kill(sandbox.pid, signal.SIGCONT)
+        gateway.start()
+        row = ended(gateway, call_id)
+        assert (row["outcome"], row["presumed"]) == ("stopped", True)
+        assert nanos(row["charge_usd"]) == nanos(row["held_usd"]) >= charged(sandbox.settled())
+
+
+def test_who_ends_a_session_has_its_work_cancelled(
+    gateway: GatewayProcess, sandbox: SandboxProcess, connect: Connect
+) -> None:
+    session = mint(gateway)
+    with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=session["credential"], max_retries=0) as client:
+        _, call_id = begin(client, NEVER)
+    end = f"/sessions/{session['session']}/end"
+    assert gateway.admin("POST", end, {"reason": "it is over"})["cut_calls"] == 1
+    assert ended(gateway, call_id)["outcome"] == "stopped"
+
+
+def test_operators_see_what_is_deferred(gateway: GatewayProcess, sandbox: SandboxProcess, connect: Connect) -> None:
+    client = connect(gateway)
+    made, call_id = begin(client, NEVER)
+    assert gateway.admin("GET", "/status")["deferred_calls"] == 1
+    assert "1 deferred" in gateway.command("status").stdout
+    assert "open (deferred)" in gateway.command("calls", "--limit", "5").stdout
+    told = gateway.command("explain", call_id).stdout
+    assert f"goes on under {made.id}" in " ".join(told.split())
+    client.responses.cancel(made.id)
+    ended(gateway, call_id)

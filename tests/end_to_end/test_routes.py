@@ -456,7 +456,7 @@ def test_the_key_in_a_query_is_none_elsewhere(alone: GatewayProcess, path: str) 
 
 def test_a_refusal_on_no_route_is_said_in_the_words_of_whoever_asks(alone: GatewayProcess) -> None:
     credential = mint(alone)["credential"]
-    anthropic = ask(alone, credential, b"{}", path="/v1/messages/batches")
+    anthropic = ask(alone, credential, b"{}", path="/v1/messages/elsewhere")
     assert (anthropic.status, anthropic.error["type"]) == (404, "not_found_error")
     assert anthropic.error["comptroller"]["code"] == "route_unknown"
     assert "There is POST /v1/messages." in anthropic.error["message"], "what it stands below"

@@ -31,6 +31,7 @@ from comptroller.flow.deferred import Work, go_on, is_worked_on
 from comptroller.flow.gate import Gate
 from comptroller.flow.poller import GONE_S, Poller
 from comptroller.flow.records import Deferred, Held
+from comptroller.flow.runs import Pulse
 from comptroller.flow.upstream import UpstreamFailure, UpstreamRequest
 from tests.control.house import House, opened, posted, written
 from tests.harness.configuration import budget
@@ -222,15 +223,15 @@ class World:
     def gate(self) -> Gate:
         return self.house.gate
 
-    async def begin(self, usd: int = HELD) -> str:
-        """A call whose provider goes on, as the story leaves it."""
+    async def begin(self, usd: int = HELD, pulses: Sequence[Pulse] = ()) -> str:
+        """A call whose provider goes on, as the story leaves it. `pulses`: of its sessions."""
         gate, name = self.gate, f"job_{len(self.calls)}"
         call = await self.house.hold(usd, tokens=10_000)
         gate.live.remove(call.live)
         waits = deferral(name, gate.clock.now_ns())
         await gate.journal.commit(Deferred(call.hold.id, waits))
         held = Held(call.hold.id, call.facts, 1, call.hold.amounts, call.hold.draw.keys, 4, 6, None, 1, 10_000)
-        work = Work(gate, held, waits, call.live.facts, call.live.stop_keys, ())
+        work = Work(gate, held, waits, call.live.facts, call.live.stop_keys, pulses)
         gate.live.defer(work)
         self.provider.begin(name)
         self.calls[name] = call.facts.call_id
@@ -465,6 +466,16 @@ async def test_a_stop_is_tried_until_the_provider_has_heard_it(tmp_path: Path) -
         assert len(world.provider.cancels) == 1
         record = await world.row(name)
         assert (record.outcome, record.state) == ("stopped", "posted")
+
+
+async def test_its_sessions_are_at_work_until_it_is_settled(tmp_path: Path) -> None:
+    async with living(tmp_path) as world:
+        pulse = Pulse(1)
+        name = await world.begin(pulses=[pulse])
+        assert pulse.live == 1
+        world.provider.end(name, "completed", ("large", (1, 1)))
+        await world.poll()
+        assert (pulse.live, pulse.at_ns) == (0, pytest.approx(world.clock.expiry_ns(), abs=1_000))
 
 
 async def test_what_somebody_else_saw_meanwhile_is_not_settled_twice(tmp_path: Path) -> None:

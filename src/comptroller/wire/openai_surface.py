@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
@@ -19,6 +19,9 @@ from comptroller.wire.openai_chat.dialect import REQUEST_HEADERS, RESPONSE_HEADE
 from comptroller.wire.openai_chat.fields import SERVER_SIDE
 from comptroller.wire.openai_chat.refusals import refusal_body, refusal_event
 from comptroller.wire.openai_chat.stream import StreamMeter
+
+if TYPE_CHECKING:
+    from comptroller.wire.openai_responses.stream import StreamMeter as ResponseMeter
 
 _TOP_LEVEL = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ENCODER = msgspec.json.Encoder()
@@ -78,7 +81,7 @@ class OpenAISurface:
         fields = own(request).fields
         return _ENCODER.encode(fields if model is None else {**fields, "model": encoded(model)})
 
-    def stream_meter(self, request: AskedRequest) -> StreamMeter | DoneStream:
+    def stream_meter(self, request: AskedRequest) -> StreamMeter | DoneStream | ResponseMeter:
         """Events of these surfaces tell what was used, if they tell it, as those of chat completions do."""
         return StreamMeter(usage_asked=True)
 
