@@ -1,7 +1,6 @@
 """Steady, the mock server that the SDKs' own tests are made for: it checks requests by an OpenAPI description."""
 
 import http.client
-import os
 import re
 import subprocess
 import time
@@ -10,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.harness.gateway import POLL_S
-from tests.suites.suite import NODE, STEADY, Suite
+from tests.suites.suite import STEADY, Suite
 
 START_S = 60.0
 # As both SDKs start it.
@@ -28,9 +27,8 @@ def mock(suite: Suite, port: int, folder: Path) -> Iterator[None]:
     log = folder / "mock.log"
     command = [STEADY, "--host", "127.0.0.1", "-p", str(port)]
     command += [f"--validator-{each}-format=brackets" for each in _FORMATS]
-    environment = dict(os.environ) | {"PATH": f"{NODE}:{os.environ['PATH']}"}
     with log.open("wb") as out:
-        server = subprocess.Popen([*command, _moved(suite, folder)], stdout=out, stderr=out, env=environment)
+        server = subprocess.Popen([*command, _moved(suite, folder)], stdout=out, stderr=out)
     try:
         _wait(server, port, log)
         yield

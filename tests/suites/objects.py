@@ -19,7 +19,21 @@ from tests.harness.gateway import GatewayProcess
 _USAGE = {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
 _RESPONSE = {"object": "response", "status": "completed", "model": "gpt-5.4", "output": [], "usage": _USAGE}
 _FILE = {"object": "file", "bytes": 1, "created_at": 1, "filename": "a", "purpose": "assistants", "status": "processed"}
-_ASKED = {"model": "gpt-5.4", "input": "Say hi."}
+_ASKED = {"model": "gpt-5.4", "input": "Say hi.", "max_output_tokens": 16}
+_LINE = json.dumps({"custom_id": "a", "method": "POST", "url": "/v1/responses", "body": _ASKED}).encode()
+_MESSAGES = {"model": "claude-opus-4-6", "max_tokens": 16, "messages": [{"role": "user", "content": "Say hi."}]}
+_COUNTS = {"processing": 0, "succeeded": 0, "errored": 0, "canceled": 1, "expired": 0}
+_MESSAGE_BATCH = {
+    "type": "message_batch",
+    "processing_status": "ended",
+    "request_counts": _COUNTS,
+    "created_at": "2026-01-01T00:00:00Z",
+    "expires_at": "2026-01-02T00:00:00Z",
+    "ended_at": "2026-01-01T00:00:01Z",
+    "archived_at": None,
+    "cancel_initiated_at": None,
+    "results_url": None,
+}
 JSON = b"application/json"
 
 
@@ -34,8 +48,13 @@ class Made:
     content_type: bytes = JSON
 
 
-def _file(name: str) -> Made:
-    return Made("/v1/files", name, _FILE, form({"purpose": "assistants", "file": b"x"}), FORM_TYPE)
+def _file(name: str, purpose: str = "assistants", content: bytes = b"x") -> Made:
+    sent = form({"purpose": purpose, "file": content})
+    return Made("/v1/files", name, {**_FILE, "purpose": purpose}, sent, FORM_TYPE)
+
+
+def _json(**fields: Any) -> bytes:
+    return json.dumps(fields).encode()
 
 
 def _response(name: str) -> Made:
@@ -46,9 +65,17 @@ def _response(name: str) -> Made:
 OBJECTS: Mapping[str, tuple[Made, ...]] = {
     "openai": (
         *map(_response, ("resp_677efb5139a88190b512bc3fef8e535d", "resp_123", "response_id")),
-        *map(_file, ("string", "file_id")),
+        _file("file_id"),
+        _file("string", "batch", _LINE),
     ),
-    "anthropic": (),
+    "anthropic": (
+        Made(
+            "/v1/messages/batches",
+            "message_batch_id",
+            _MESSAGE_BATCH,
+            _json(requests=[{"custom_id": "a", "params": _MESSAGES}]),
+        ),
+    ),
 }
 
 

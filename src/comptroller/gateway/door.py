@@ -24,7 +24,7 @@ from comptroller.gateway.channel import Channel, channel_of
 from comptroller.gateway.proxies import Network
 from comptroller.gateway.reply import AsgiReply
 from comptroller.gateway.request import Aim, AsgiRequest, Bodies
-from comptroller.gateway.routes import NAME, NOWHERE, Api, Found, ModelCall, ObjectList, Routes
+from comptroller.gateway.routes import NAME, Api, Found, ModelCall, ObjectList, Routes
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -64,8 +64,6 @@ class Door:
         reply = AsgiReply(channel, send)
         path = self._routes.meant(scope["path"], scope["headers"], scope["query_string"])
         found = self._routes.find(scope["method"], path)
-        if self._routes.is_unserved(scope["path"], scope["headers"], scope["query_string"]):
-            found = NOWHERE
         stays = b"upgrade" in channel.named and _asks_for_websocket(scope["method"], channel.named)
         if isinstance(found.target, ModelCall) and not stays:
             dialect = found.target.dialect
@@ -184,9 +182,10 @@ class Door:
                 hint="Check the SDK's base URL.",
             )
             return await self._refuse(api, request, reply, refusal, (b"allow", ", ".join(methods).encode()))
-        table = self._routes.table
+        table, sent = self._routes.table, scope["path"]
+        meant = self._routes.meant(sent, scope["headers"], scope["query_string"])
         near_by = sorted(
-            (each for each in table if _near(scope["path"], each) and not each.startswith(api.unserved)),
+            (each for each in table if meant == sent and _near(sent, each)),  # what is another API's is not near
             key=lambda e: (method not in table[e], len(e)),
         )
         close = near_by[:_ROUTES_SHOWN]

@@ -29,7 +29,6 @@ class Api:
     model_entry: Callable[[Reachable], bytes]
     versions: tuple[str, ...] = ("v1",)  # of the API: its lists of models stand below each
     object_page: Callable[[Sequence[StoredObject], bytes], bytes | Refusal] | None = None  # a list of them, and a query
-    unserved: tuple[str, ...] = ()  # what begins so is this API's, too, and only another's is served
     key_in_query: bool = False  # a credential may stand there, and tells the API as its header does
 
     def claims(self, names: Iterable[bytes], query: bytes) -> bool:
@@ -69,9 +68,6 @@ class Found(NamedTuple):
     name: str = ""
 
 
-NOWHERE = Found(None)
-
-
 class _Named(NamedTuple):
     """A path with a name in it."""
 
@@ -109,7 +105,6 @@ class Routes:
         self.apis = tuple(apis)
         self._shared = shared
         self.keys_in_query = frozenset(api.family for api in apis if api.key_in_query)
-        self._contested = tuple(path for api in apis for path in api.unserved)
         free: dict[str, dict[str, Target]] = {
             "/": {"HEAD": "hello"},  # what coding agents ask before anything else
             "/api/hello": {"HEAD": "hello"},
@@ -159,10 +154,6 @@ class Routes:
             return path
         api = self.api_of(path, headers, query)
         return path if api is self.apis[0] else f"/{api.family}{path}"
-
-    def is_unserved(self, path: str, headers: Sequence[tuple[bytes, bytes]], query: bytes) -> bool:
-        """Whether a path that leads somewhere means something else to who asks: another API's, which is not served."""
-        return path.startswith(self._contested) and path.startswith(self.api_of(path, headers, query).unserved)
 
     def api_of(self, path: str, headers: Sequence[tuple[bytes, bytes]], query: bytes) -> Api:
         """Whose words a request is to be answered in."""

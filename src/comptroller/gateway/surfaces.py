@@ -110,7 +110,6 @@ APIS = (
         model_lists.gemini_entry,
         object_page=gemini_list,
         versions=gemini.VERSIONS,
-        unserved=("/v1/files",),
         key_in_query=True,
     ),
 )
