@@ -94,6 +94,9 @@ class House:
         session: str = "ses_by_hand",
         chain: tuple[Any, ...] | None = None,
         caller: Caller | None = None,
+        dialect: str = "openai_chat",
+        calls: int = 1,
+        output_limit: int = 6,
     ) -> "OpenCall":
         """Take a hold that draws on whatever is in force, and see it on disk. `caller`: with its whole chain."""
         gate = self.gate
@@ -104,7 +107,7 @@ class House:
         facts = CallFacts(
             call_id=call_id,
             at_ns=now_ns,
-            dialect="openai_chat",
+            dialect=dialect,
             identity=identity,
             kind=known.kind,
             owner=known.owner,
@@ -123,7 +126,7 @@ class House:
             billed_team=None if caller is None else caller.billed_team,
         )
         scope = scope_facts(facts) if chain is None else msgspec.structs.replace(scope_facts(facts), chain=chain)
-        amounts = Amounts(usd, tokens, 1)
+        amounts = Amounts(usd, tokens, calls)
         hold = gate.tree.hold(f"{call_id}.1", gate.tree.drawn_by(scope, now_ns), amounts)
         assert isinstance(hold, Hold), hold
         keys = stop_keys([Acting(facts.session, identity, known.owner, known.team)], "crd_by_hand")
@@ -137,7 +140,7 @@ class House:
                 amounts=amounts,
                 windows=hold.draw.keys,
                 input_tokens_bound=4,
-                output_limit=6,
+                output_limit=output_limit,
                 asked_output_limit=None,
                 choices=1,
                 factor_bp=10_000,

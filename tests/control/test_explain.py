@@ -17,10 +17,14 @@ from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
 from comptroller.flow.outcome import OUTCOMES
 from comptroller.flow.records import Finding, Settled
+from comptroller.wire.anthropic_messages.batch_calls import AnthropicBatches
+from comptroller.wire.gemini.batch_calls import GeminiBatches
+from comptroller.wire.openai_batches.calls import OpenAIBatches
 from tests.control.house import House, OpenCall, opened, written
 from tests.harness.configuration import SANDBOX_PRICES, budget
 
 LIMITS = [budget("all", "100.00 USD"), budget("each", "9.00 USD", "day", per="identity")]
+BATCHES = {"anthropic_batches", "openai_batches", "gemini_batches"}
 USAGE = Usage(1_000, 500, cached_tokens=400, reasoning_tokens=100)
 
 
@@ -52,6 +56,39 @@ async def test_a_completed_call(tmp_path: Path) -> None:
         assert -(-total // 1_000_000) == charge
         assert [each.name for each in found.budgets] == ["all", "each"]
         assert all(each.in_force and each.now is not None for each in found.budgets)
+
+
+async def test_a_batch_is_told_as_one(tmp_path: Path) -> None:
+    assert {each.name for each in (AnthropicBatches, OpenAIBatches, GeminiBatches)} == BATCHES
+    for dialect in BATCHES:
+        async with opened(tmp_path / dialect, budgets=LIMITS) as house:
+            call = await house.hold(50_000_000, tokens=5_000, dialect=dialect, calls=3)
+            call.settle(exact(house), usage=USAGE)
+            _, told = await story(house, call.facts.call_id)
+            assert f"the model sandbox-large as a batch of 3 requests ({dialect})" in told
+            assert "3 calls were held for at most 4 input tokens and the output limits of its requests" in told
+            assert "Each of its requests has an output limit of its own, of at most 6 tokens" in told
+            assert "It asked for no output limit" not in told
+
+
+async def test_what_has_no_output_has_no_limit_of_it(tmp_path: Path) -> None:
+    async with opened(tmp_path, budgets=LIMITS) as house:
+        call = await house.hold(50_000_000, dialect="openai_embeddings", output_limit=0)
+        call.settle(exact(house), usage=USAGE)
+        _, told = await story(house, call.facts.call_id)
+        assert "were held for at most 4 input tokens, on each" in told
+        assert "limit of 0" not in told
+        assert "wrote 0" not in told
+
+
+async def test_a_free_call_was_charged_nothing(tmp_path: Path) -> None:
+    async with opened(tmp_path) as house:
+        call = await house.hold(0, tokens=0, dialect="openai_files", calls=0, output_limit=0)
+        call.settle(0, tokens=0)
+        _, told = await story(house, call.facts.call_id)
+        assert "Providers take nothing for such a call, so nothing was held." in told
+        assert "It was charged nothing." in told
+        assert "usage costs" not in told
 
 
 async def test_lines_that_do_not_add_up_are_not_shown(tmp_path: Path) -> None:

@@ -29,6 +29,13 @@ def gateway(sandbox_process: SandboxProcess, tmp_path_factory: pytest.TempPathFa
         assert "Traceback" not in gateway.log()
 
 
+POLICIES = """
+@id("may-call")
+permit (principal, action == Action::"model.call", resource);
+
+@id("dear") @reason("that is dear")
+forbid (principal, action, resource) when { context.estimate_nanos > 50000000 };
+"""
 Connect = Callable[..., anthropic.Anthropic]
 
 
@@ -244,3 +251,52 @@ def test_a_gateway_that_is_killed_before_the_answer_has_it_presumed(tmp_path: Pa
         assert row["presumed"]
         assert nanos(row["charge_usd"]) == nanos(row["held_usd"]) >= charged(billed(sandbox)) > 0
         assert held(gateway) == 0
+
+
+def test_who_is_suspended_has_batches_cancelled(tmp_path: Path, sandbox: SandboxProcess, connect: Connect) -> None:
+    with GatewayProcess(tmp_path, process(sandbox.url), FILES) as gateway:
+        _, call_id = begin(connect(gateway), line("now"), line("later", **LATER))
+        eventually(lambda: [each for each in billed(sandbox) if int(each["charge_nanos"])])
+        gateway.admin("POST", "/stops", {"scope": "identity", "value": "agent/ant", "reason": "a runaway"})
+        row = ended(gateway, call_id)
+        assert (row["outcome"], row["presumed"]) == ("stopped", False)
+        assert nanos(row["charge_usd"]) == charged(billed(sandbox)) > 0
+
+
+def test_a_line_is_a_call_where_calls_are_counted(tmp_path: Path, sandbox: SandboxProcess, connect: Connect) -> None:
+    files = registry([budget("calls", "5 calls", visible="caller")])
+    with GatewayProcess(tmp_path, process(sandbox.url), files) as gateway:
+        client = connect(gateway)
+        made, call_id = begin(client, line("one"), line("two"), line("bad", **BROKEN))
+        assert budget_of(gateway, "calls")["held"] == 3
+        wait_for(client, made.id)
+        ended(gateway, call_id)
+        assert (budget_of(gateway, "calls")["posted"], budget_of(gateway, "calls")["held"]) == (2, 0)
+        with pytest.raises(anthropic.APIStatusError, match="about 3 of its 4 lines would fit"):
+            begin(client, *(line(f"line-{number}") for number in range(4)))
+
+
+def test_policies_see_all_of_its_lines(tmp_path: Path, sandbox: SandboxProcess, connect: Connect) -> None:
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "one.cedar").write_text(POLICIES)
+    with GatewayProcess(tmp_path, process(sandbox.url), FILES) as gateway:
+        client = connect(gateway)
+        lines = [line(f"line-{number}", max_tokens=1_000) for number in range(10)]
+        with pytest.raises(anthropic.APIStatusError, match="that is dear"):
+            begin(client, *lines)
+        made, call_id = begin(client, *lines[:5])
+        wait_for(client, made.id)
+        assert ended(gateway, call_id)["outcome"] == "completed"
+
+
+def test_a_large_batch_is_read_beside_everything_else(
+    gateway: GatewayProcess, sandbox: SandboxProcess, connect: Connect
+) -> None:
+    client = connect(gateway, "agent/bee")
+    text = "Of holds and of budgets. " * 100
+    made, call_id = begin(client, *(line(f"line-{n}", max_tokens=5, system=text) for n in range(1_000)))
+    wait_for(client, made.id)
+    row = ended(gateway, call_id)
+    lines = billed(sandbox)
+    assert len(lines) == 1_000
+    assert nanos(row["charge_usd"]) == charged(lines)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.end_to_end.caller import Row, budget_of, eventually, mint, nanos, row_of
 from tests.harness.configuration import Table, budget, model, process, registry
-from tests.harness.gateway import GatewayProcess
+from tests.harness.gateway import PROVIDER_KEY, GatewayProcess
 from tests.harness.toml import to_toml
 from tests.sandbox.process import SandboxProcess, charged
 
@@ -220,6 +220,29 @@ def test_a_gateway_that_is_killed_goes_on_with_it(tmp_path: Path, sandbox: Sandb
         again, another = begin(client, unused)
         wait_for(client, again.id)
         assert ended(gateway, another)["presumed"] is False, "what bounds a file is on its record"
+
+
+IMPATIENT = "from comptroller.__main__ import main; from comptroller.flow import poller; poller.GONE_S = 0; main()"
+
+
+def test_results_that_are_gone_have_the_hold_presumed_and_a_person_told(
+    tmp_path: Path, sandbox: SandboxProcess, connect: Connect
+) -> None:
+    """A provider that says for a while that it has no such file; here the while is none."""
+    with (
+        GatewayProcess(tmp_path, process(sandbox.url), FILES, program=("-c", IMPATIENT)) as gateway,
+        openai.OpenAI(base_url=f"{sandbox.url}/v1", api_key=PROVIDER_KEY, max_retries=0) as past,
+    ):
+        client = connect(gateway)
+        made, call_id = begin(client, upload(client, line("one")))
+        batch = wait_for(past, made.id)
+        past.files.delete(batch.output_file_id)
+        row = ended(gateway, call_id)
+        assert (row["outcome"], row["presumed"]) == ("unseen", True)
+        assert nanos(row["charge_usd"]) == nanos(row["held_usd"]) >= charged(billed(sandbox)) > 0
+        assert budget_of(gateway, "all")["held"] == "0.00"
+        [finding] = [each for each in gateway.admin("GET", "/findings") if each["call"] == call_id]
+        assert finding["code"] == "deferred_unseen"
 
 
 def test_a_batch_is_for_the_endpoint_of_its_lines(

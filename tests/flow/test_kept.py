@@ -6,7 +6,7 @@ import pytest
 from comptroller.core.pricing.estimate import Asked, Estimate, ModelLimits, estimate
 from comptroller.core.pricing.tariff import Tariff
 from comptroller.core.refusal import Refusal
-from comptroller.core.work.stored import Earlier, Named, StoredObject, is_id, not_yours
+from comptroller.core.work.stored import Earlier, Kind, Named, StoredObject, is_id, not_yours
 from comptroller.flow.kept import Kept
 
 ANT, BEE = "spiffe://acme.example/agent/ant", "spiffe://acme.example/agent/bee"
@@ -54,6 +54,46 @@ def test_the_oldest_makes_room() -> None:
     assert not kept.change(made("resp_0", tokens=1)), "what is forgotten stays forgotten"
     kept.forget("resp_4")
     assert kept.get("resp_4") is None
+
+
+def test_an_item_is_found_by_its_response_for_as_long_as_that_is_there() -> None:
+    kept = Kept([made("resp_1", items="msg_1 rs_1"), made("resp_2", call="call_2", items="msg_2")], most=2)
+    assert kept.with_item("rs_1") == kept.get("resp_1")
+    assert kept.with_item("msg_2") == kept.get("resp_2")
+    assert kept.change(made("resp_1", items="msg_1 rs_1 cntr_1"))
+    assert kept.with_item("cntr_1") == kept.get("resp_1")
+    kept.add(made("resp_3", call="call_3"))
+    kept.add(made("resp_4", call="call_4"))  # the oldest two make room
+    assert [kept.with_item(each) for each in ("msg_1", "rs_1", "cntr_1", "msg_2", "")] == [None] * 5
+
+
+def test_an_item_that_two_makers_are_said_to_have_is_nobodys() -> None:
+    kept = Kept([made("resp_1", items="msg_1"), made("resp_2", call="call_2", identity=BEE, items="msg_1")])
+    assert kept.with_item("msg_1") is None
+    kept.forget("resp_2")
+    assert kept.with_item("msg_1") is None
+
+
+def test_one_makers_code_may_run_on_in_a_container() -> None:
+    kept = Kept([made("resp_1", items="cntr_1"), made("resp_2", call="call_2", items="cntr_1")])
+    assert kept.with_item("cntr_1") == kept.get("resp_2")
+    kept.add(made("resp_3", call="call_3", tenant="shop-7", items="cntr_1"))
+    assert kept.with_item("cntr_1") is None
+
+
+def test_what_lasts_is_not_pushed_out_by_responses() -> None:
+    kept = Kept([made("file-1", kind="file", told="{}")], most=2)
+    for number in range(5):
+        kept.add(made(f"resp_{number}", call=f"call_{number}"))
+    assert [each.id for each in kept.of("file", "openai", ANT, "ses_9", "")] == ["file-1"]
+    strangers: list[tuple[Kind, str, str, str]] = [
+        ("batch", "openai", ANT, ""),
+        ("file", "anthropic", ANT, ""),
+        ("file", "openai", BEE, ""),
+        ("file", "openai", ANT, "shop-7"),
+    ]
+    for kind, api, identity, tenant in strangers:
+        assert list(kept.of(kind, api, identity, "ses_9", tenant)) == []
 
 
 def test_what_much_is_said_of_makes_room_too() -> None:

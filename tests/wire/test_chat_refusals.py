@@ -93,3 +93,10 @@ def test_the_dialect_takes_back_only_its_own_requests() -> None:
 
     with pytest.raises(TypeError):
         dialect.rewrite(Foreign(), output_limit=5, field="max_tokens")
+
+
+def test_an_empty_array_is_called_that() -> None:
+    """That it must be a non-empty array, "and it is a JSON array", leaves the caller to find out."""
+    refused = OpenAIChat().read_request(b'{"model": "sandbox-large", "messages": []}')
+    assert isinstance(refused, Refusal)
+    assert refused.sentence == "`messages` must be a non-empty array of objects, and it is an empty array."

@@ -51,7 +51,8 @@ async def _welcome(house: app.House, words: _Words) -> None:
     base_url = f"{house.settings.url}/v1"
     sys.stdout.write(
         f"""
-  The sandbox provider answers as sandbox-large and sandbox-small.
+  The sandbox provider answers as sandbox-large and sandbox-small, draws as sandbox-picture,
+  speaks as sandbox-speaker and writes down as sandbox-listener.
   {" ".join(_real(house, name) for name in ("openai", "anthropic", "gemini"))}
 
   A credential of {_AGENT}, good until {minted.expires_at}:

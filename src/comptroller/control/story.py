@@ -13,7 +13,7 @@ from comptroller.control.corrections import CorrectionRow
 from comptroller.control.findings import FindingRow
 from comptroller.control.price_lines import PriceLine
 from comptroller.core.budget.budget import label
-from comptroller.core.budget.hold import Amounts
+from comptroller.core.budget.hold import NOTHING, Amounts
 from comptroller.core.ids import attempt_id
 from comptroller.core.instant import NANOS_PER_SECOND, format_instant
 from comptroller.core.money import format_usd
@@ -104,9 +104,26 @@ def _what(record: CallRecord) -> Iterator[str]:
     if facts.model is None:
         yield f"The request ({facts.dialect}) was not read so far as to know its model."
         return
-    how = "as a stream" if facts.stream else "as one answer"
+    how = f"as {_batch(record)}" if _is_batch(facts) else "as a stream" if facts.stream else "as one answer"
     model = facts.asked_model or facts.model
     yield f"It asked for the model {model} {how} ({facts.dialect}), in a body of {facts.body_bytes} bytes."
+
+
+def _is_batch(facts: CallFacts) -> bool:
+    """Whether it made a batch: the three dialects that do are named so, those that read one end in `_batch`."""
+    return facts.dialect.endswith("_batches")
+
+
+def _batch(record: CallRecord) -> str:
+    """A line of a batch counts as a call, so the hold knows how many there are."""
+    if record.held is None:
+        return "a batch"
+    return f"a batch of {record.held.calls} request{'' if record.held.calls == 1 else 's'}"
+
+
+def _is_free(record: CallRecord) -> bool:
+    """Whether providers take nothing for it: then it counts as no call."""
+    return record.held is not None and record.held == NOTHING
 
 
 def _earlier(record: CallRecord) -> Iterator[str]:
@@ -142,7 +159,10 @@ def _hold(told: Told) -> Iterator[str]:
     record = told.record
     if record.held is None:
         return
-    bound = f" for at most {record.input_tokens_bound} input tokens and the output limit" if record.held.tokens else ""
+    if _is_free(record):
+        yield "Providers take nothing for such a call, so nothing was held."
+        return
+    bound = f" for at most {record.input_tokens_bound} input tokens{_and_output(record)}" if record.held.tokens else ""
     budgets = "the budget" if len(told.drawn) == 1 else "each of the budgets"
     where = f"on {budgets} {_list(told.drawn)}" if told.drawn else "on no budget, for none is about it"
     yield f"Before anything was sent, {_amounts(record.held)} were held{bound}, {where}."
@@ -153,9 +173,18 @@ def _hold(told: Told) -> Iterator[str]:
         yield f"In shadow mode, and so without effect: it would not have fitted {_list(record.shadowed)}."
 
 
+def _and_output(record: CallRecord) -> str:
+    if not record.output_limit:
+        return ""
+    return " and the output limits of its requests" if _is_batch(record.facts) else " and the output limit"
+
+
 def _output_limit(record: CallRecord) -> Iterator[str]:
     written, asked = record.output_limit, record.asked_output_limit
-    if written is None:
+    if not written:  # embeddings and the like write no text, so there is nothing to limit
+        return
+    if _is_batch(record.facts):
+        yield f"Each of its requests has an output limit of its own, of at most {written} tokens, written into it."
         return
     each = f" for each of its {record.choices} choices" if record.choices is not None and record.choices > 1 else ""
     if asked is None:
@@ -206,6 +235,8 @@ def _charge(told: Told) -> Iterator[str]:
         yield f"It was charged {amount} as presumed: {_why_presumed(record)}"
     elif not record.priced:
         yield "No price was known and no budget in USD asked for one: nothing was charged, and its tokens were counted."
+    elif _is_free(record) and not record.charge.usd:
+        yield "It was charged nothing."
     else:
         yield f"It was charged {amount}, exactly what the reported usage costs{_lines(told.lines)}."
     if record.overrun:

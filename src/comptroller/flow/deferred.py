@@ -25,6 +25,7 @@ from comptroller.flow.attempt import Attempt
 from comptroller.flow.chain import known_identity, recorded
 from comptroller.flow.dialect import Deferring, Lasting
 from comptroller.flow.gate import Gate
+from comptroller.flow.incoming import AT_ONCE_BYTES
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.objects import made_besides, tell
 from comptroller.flow.outcome import Outcome
@@ -185,7 +186,7 @@ def heard(gate: Gate, attempt: Attempt) -> None:
         return
     deferring = work.deferring
     report = None
-    if attempt.answer_body is not None and deferring is not None:
+    if attempt.answer_body is not None and deferring is not None and len(attempt.answer_body) <= AT_ONCE_BYTES:
         report = deferring.read_report(attempt.answer_body, work.deferral.terms)
     if isinstance(report, Ended):
         _keep_files(gate, work, report)  # the caller may ask for them before we have read them

@@ -13,7 +13,7 @@ from comptroller.flow.deferred import note_deferral
 from comptroller.flow.dialect import Dialect, Meter, Readdressed
 from comptroller.flow.door import CallerRequest
 from comptroller.flow.gate import Gate
-from comptroller.flow.incoming import AT_ONCE_BYTES
+from comptroller.flow.incoming import AT_ONCE_BYTES, beside
 from comptroller.flow.lease import NEVER, Lease
 from comptroller.flow.objects import note_object
 from comptroller.flow.outcome import Outcome
@@ -147,7 +147,7 @@ async def _exchange(gate: Gate, attempt: Attempt, exchange: Exchange) -> None:
 
 async def _whole(gate: Gate, attempt: Attempt, exchange: Exchange) -> None:
     body = await exchange.read(gate.limits.answer_bytes)
-    attempt.answer = attempt.dialect.read_answer(attempt.reservation.request, body)
+    attempt.answer = await beside(body, attempt.dialect.read_answer, attempt.reservation.request, body)
     if attempt.answer.malformed:
         attempt.end("provider_malformed", "the answer is not valid JSON of its dialect")
         return

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
 import msgspec
 
@@ -13,6 +15,8 @@ from comptroller.flow.dialect import Dialect, DialectRequest
 from comptroller.flow.door import CallerRequest
 from comptroller.wire.head import Head
 
+P = ParamSpec("P")
+R = TypeVar("R")
 AT_ONCE_BYTES = 1024 * 1024  # what is larger is read and rewritten beside the event loop: others would wait for it
 
 
@@ -29,8 +33,13 @@ class IncomingCall(msgspec.Struct, frozen=True, gc=False):
     provider: str | None = None  # it can go to no other: this one has what it names, or shall keep what it makes
 
 
-async def understood(dialect: Dialect, body: bytes, head: Head) -> DialectRequest | Refusal:
-    """What a body asks for, read beside the event loop where that takes long."""
+async def beside(body: bytes, read: Callable[P, R], *given: P.args, **named: P.kwargs) -> R:
+    """What is read of a body: beside the event loop where that takes long."""
     if len(body) <= AT_ONCE_BYTES:
-        return dialect.read_request(body, head)
-    return await asyncio.to_thread(dialect.read_request, body, head)
+        return read(*given, **named)
+    return await asyncio.to_thread(read, *given, **named)
+
+
+async def understood(dialect: Dialect, body: bytes, head: Head) -> DialectRequest | Refusal:
+    """What a body asks for."""
+    return await beside(body, dialect.read_request, body, head)

@@ -70,11 +70,19 @@ class Kept:
         there.take(each.id)
         pushed_out = here.put(each)
         for item in each.items.split():
-            self._items[item] = each.id if self._items.get(item, each.id) == each.id else ""
+            self._items[item] = each.id if self._is_free(item, each) else ""
         for old in pushed_out:
             self._drop(old)
         while len(self._items) > MOST_ITEMS:
             del self._items[next(iter(self._items))]
+
+    def _is_free(self, item: str, response: StoredObject) -> bool:
+        """Whether an item can be of this response: nobody else has it. Code of one caller may run on in a container."""
+        known = self._items.get(item)
+        if known in {None, response.id}:
+            return True
+        other = self._responses.get(known or "")
+        return other is not None and (other.identity, other.tenant) == (response.identity, response.tenant)
 
     def _drop(self, each: StoredObject | None) -> None:
         """Its items go with it; one that two are said to have stays nobody's."""

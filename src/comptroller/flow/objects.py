@@ -16,6 +16,7 @@ from comptroller.core.refusal import Refusal
 from comptroller.core.registry.registry import Registry
 from comptroller.core.work.stored import (
     CACHED_CONTENT,
+    CONTAINER,
     FILE,
     ITEM,
     RESPONSE,
@@ -36,6 +37,7 @@ from comptroller.flow.records import ObjectChanged
 from comptroller.flow.reservation import Reservation
 
 _OF_A_MODEL: frozenset[Kind] = frozenset({RESPONSE, CACHED_CONTENT})  # their tokens were counted by one
+_OF_A_RESPONSE: frozenset[Kind] = frozenset({ITEM, CONTAINER})  # on record as a part of one
 _MOST_TOLD = 4_096  # characters that a provider says of an object
 _BOUNDS = msgspec.json.Decoder(tuple[Lines, ...])
 _ENCODER = msgspec.json.Encoder()
@@ -204,9 +206,11 @@ def made_besides(gate: Gate, made: StoredObject, files: Iterable[str]) -> None:
 
 
 def _find(gate: Gate, caller: Caller, api: str, named: Named) -> StoredObject | None:
-    found = gate.objects.with_item(named.id) if named.kind == ITEM else gate.objects.get(named.id)
-    kind = RESPONSE if named.kind == ITEM else named.kind
-    if found is None or found.kind != kind or found.api != api or found.is_over(gate.clock.now_ns()):
+    part = named.kind in _OF_A_RESPONSE
+    found = gate.objects.with_item(named.id) if part else gate.objects.get(named.id)
+    if found is None or found.kind != (RESPONSE if part else named.kind):
+        return None
+    if found.api != api or found.is_over(gate.clock.now_ns()):
         return None
     return found if found.belongs_to(caller.identity.id, caller.lineage[-1], _tenant(caller)) else None
 

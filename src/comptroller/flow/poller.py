@@ -17,6 +17,7 @@ from comptroller.flow.deferred import Work, presume, settle_deferred
 from comptroller.flow.dialect import Deferring
 from comptroller.flow.fault import fault_facts
 from comptroller.flow.gate import Gate, Provider
+from comptroller.flow.incoming import beside
 from comptroller.flow.signal import said_wait_ns
 from comptroller.flow.upstream import Exchange, Timeouts, UpstreamFailure, UpstreamRequest
 
@@ -165,7 +166,7 @@ class Poller:
             exchange.abort()
         if exchange.status != 200:
             raise self._said_no(exchange)
-        report = deferring.read_report(body, work.deferral.terms)
+        report = await beside(body, deferring.read_report, body, work.deferral.terms)
         if report is None:
             raise NoReportError("it answered with something that is no report")
         return report

@@ -103,6 +103,8 @@ def _sight(value: object) -> str:
         return shown(value)
     if isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**9):
         return str(value)
+    if is_array(value) and not value:
+        return "an empty array"
     return f"a JSON {json_name(value)}"
 
 

@@ -28,11 +28,12 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     object_id: str | None = None
     pending: bool = False
     status: str | None = None
-    items: str = ""  # the ids of what is in it, with spaces between them
+    items: str = ""  # the ids of what is in it, and of the containers that its code ran in, with spaces between them
 
 
 class _Item(msgspec.Struct, gc=False):
     id: Any = None
+    container_id: Any = None
 
 
 class _Body(msgspec.Struct, gc=False):
@@ -70,7 +71,7 @@ def read_answer(body: bytes | msgspec.Raw, long_cache: bool = False) -> Answer:
 
 def _item_ids(output: msgspec.Raw) -> str:
     try:
-        found = (item.id for item in _ITEMS.decode(output) or ())
+        found = dict.fromkeys(each for item in _ITEMS.decode(output) or () for each in (item.id, item.container_id))
         return " ".join(each for each in found if each.__class__ is str and is_id(each))
     except (ValueError, RecursionError):
         return ""
