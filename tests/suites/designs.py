@@ -17,6 +17,7 @@ DESIGNS = (
     Design("request_invalid", "GET /v1/files", _NONSENSE, "whole number from 1"),
     Design("request_invalid", "GET /v1/batches", _NONSENSE, "whole number from 1"),
     Design("request_invalid", "GET /v1/messages/batches", _PAGE, "is in this list"),
+    Design("request_invalid", "GET /v1/files", _PAGE, "is in this list"),
     Design("object_not_found", "* /v1/batches/*", "the tests call a file and a batch by one id, and the file is there"),
     Design("object_busy", "DELETE /v1/messages/batches/*", "what it costs is not known before the provider ends it"),
     Design("request_invalid", "POST /v1/responses", _UNNAMED, "has no `model`"),

@@ -22,6 +22,14 @@ _FILE = {"object": "file", "bytes": 1, "created_at": 1, "filename": "a", "purpos
 _ASKED = {"model": "gpt-5.4", "input": "Say hi.", "max_output_tokens": 16}
 _LINE = json.dumps({"custom_id": "a", "method": "POST", "url": "/v1/responses", "body": _ASKED}).encode()
 _MESSAGES = {"model": "claude-opus-4-6", "max_tokens": 16, "messages": [{"role": "user", "content": "Say hi."}]}
+_ANTHROPIC_FILE = {
+    "type": "file",
+    "filename": "a",
+    "mime_type": "text/plain",
+    "size_bytes": 1,
+    "created_at": "2026-01-01T00:00:00Z",
+    "downloadable": False,
+}
 _COUNTS = {"processing": 0, "succeeded": 0, "errored": 0, "canceled": 1, "expired": 0}
 _MESSAGE_BATCH = {
     "type": "message_batch",
@@ -46,6 +54,7 @@ class Made:
     answer: Mapping[str, Any]
     body: bytes = field(default_factory=lambda: json.dumps(_ASKED).encode())
     content_type: bytes = JSON
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def _file(name: str, purpose: str = "assistants", content: bytes = b"x") -> Made:
@@ -65,6 +74,7 @@ def _response(name: str) -> Made:
 OBJECTS: Mapping[str, tuple[Made, ...]] = {
     "openai": (
         *map(_response, ("resp_677efb5139a88190b512bc3fef8e535d", "resp_123", "response_id")),
+        Made("/v1/conversations", "conv_123", {"object": "conversation", "created_at": 1, "metadata": {}}, _json()),
         _file("file_id"),
         _file("string", "batch", _LINE),
     ),
@@ -74,6 +84,14 @@ OBJECTS: Mapping[str, tuple[Made, ...]] = {
             "message_batch_id",
             _MESSAGE_BATCH,
             _json(requests=[{"custom_id": "a", "params": _MESSAGES}]),
+        ),
+        Made(
+            "/v1/files",
+            "file_id",
+            _ANTHROPIC_FILE,
+            form({"file": b"x"}),
+            FORM_TYPE,
+            {"anthropic-version": "2023-06-01", "anthropic-beta": "files-api-2025-04-14"},
         ),
     ),
 }
@@ -93,7 +111,7 @@ def make_objects(dialect: str, front: GatewayProcess, credential: str, provider_
 def _make(made: Made, port: int, credential: str) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
-        headers = {"authorization": f"Bearer {credential}", "content-type": made.content_type.decode()}
+        headers = {**made.headers, "authorization": f"Bearer {credential}", "content-type": made.content_type.decode()}
         connection.request("POST", made.path, made.body, headers)
         response = connection.getresponse()
         said = response.read().decode(errors="replace")
