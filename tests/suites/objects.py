@@ -22,6 +22,8 @@ _FILE = {"object": "file", "bytes": 1, "created_at": 1, "filename": "a", "purpos
 _ASKED = {"model": "gpt-5.4", "input": "Say hi.", "max_output_tokens": 16}
 _LINE = json.dumps({"custom_id": "a", "method": "POST", "url": "/v1/responses", "body": _ASKED}).encode()
 _MESSAGES = {"model": "claude-opus-4-6", "max_tokens": 16, "messages": [{"role": "user", "content": "Say hi."}]}
+_SUBMITTED = {"input_file_id": "input_file_id", "endpoint": "/v1/responses", "completion_window": "24h"}
+_BATCH = {**_SUBMITTED, "object": "batch", "status": "validating", "created_at": 1}
 _ANTHROPIC_FILE = {
     "type": "file",
     "filename": "a",
@@ -76,7 +78,8 @@ OBJECTS: Mapping[str, tuple[Made, ...]] = {
         *map(_response, ("resp_677efb5139a88190b512bc3fef8e535d", "resp_123", "response_id")),
         Made("/v1/conversations", "conv_123", {"object": "conversation", "created_at": 1, "metadata": {}}, _json()),
         _file("file_id"),
-        _file("string", "batch", _LINE),
+        *(_file(name, "batch", _LINE) for name in ("string", "input_file_id")),
+        Made("/v1/batches", "batch_id", _BATCH, _json(**_SUBMITTED)),
     ),
     "anthropic": (
         Made(
