@@ -68,6 +68,8 @@ NAMING: list[tuple[str, Row]] = [
     (RESPONSES, with_part(type="input_file", file_id="ID")),
     (RESPONSES, with_part(type="input_image", file_id="ID")),
     (RESPONSES, with_part(type="newIn2027", deep=[{"file_id": "ID"}])),
+    (RESPONSES, {"model": "sandbox-large", "input": "x", "vector_store_ids": ["ID"]}),
+    (CHAT, chat() | {"tool_resources": {"file_search": {"vector_store_ids": ["ID"]}}}),
     (RESPONSES, with_item(type="item_reference", id="ID")),
     (RESPONSES, with_item(type="reasoning", id="ID", summary=[])),
     (RESPONSES, with_item(type="code_interpreter_call", id="ci_1", code="1", container_id="ID")),
