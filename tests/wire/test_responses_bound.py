@@ -236,6 +236,17 @@ def test_a_search_is_bounded_by_a_limit_on_calls(tool: dict[str, Any], searches:
         assert (asked.web_searches, asked.file_searches, asked.rounds) == (0, 0, 1)
 
 
+@pytest.mark.parametrize("kind", ["additional_tools", "tool_search_output"])
+def test_a_search_that_stays_in_a_stored_input_is_not_bounded(kind: str) -> None:
+    """The next request goes on from it by `previous_response_id`, and says nothing of its tools."""
+    offers = [{"type": kind, "role": "developer", "tools": [{"type": "web_search"}]}]
+    kept = read(input=offers, max_tool_calls=3).asked
+    assert kept.fees == ("the provider's tool 'web_search' in an `input` that is stored",)
+    assert set(kept.fees) < set(kept.unbounded)
+    assert read(input=offers, max_tool_calls=3, store=False).asked.fees == ()
+    assert read(tools=[{"type": "web_search"}], max_tool_calls=3).asked.fees == ()  # every request sends its own
+
+
 @pytest.mark.parametrize(("said", "binds"), [(None, 3), (2, 2), (3, 3), (5, 3), (0, 3), (1_001, 3)])
 def test_a_limit_of_the_model_binds_unless_the_request_has_a_smaller_one(said: int | None, binds: int) -> None:
     tools: list[dict[str, Any]] = [*OWN, {"type": "web_search"}]

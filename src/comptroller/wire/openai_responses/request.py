@@ -96,7 +96,8 @@ def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], items: It
         raise Invalid(f"The key {shown(items.misspelt)} is not written as the API writes it.", "input", CASE)
     tier, calls = word(request, "service_tier", "auto"), _most_calls(request)
     limited = offered.limited if calls else tuple(f"{each} without `max_tool_calls`" for each in offered.limited)
-    beside = (*_beside(request, items, model), *offered.unlimited, *(() if calls else limited))
+    kept = _kept_tools(request, items)
+    beside = (*_beside(request, items, model), *offered.unlimited, *(() if calls else limited), *kept)
     outside = (*items.unbounded, *(switch.words for switch in switches), *limited, *beside)
     fees = (*(switch.words for switch in switches if switch.fees), *beside)
     return Asked(
@@ -150,6 +151,14 @@ def _tools(request: dict[str, object], items: Items) -> Offered:
     if isinstance(offered, str):
         raise Invalid(offered, "tools")
     return offered
+
+
+def _kept_tools(request: dict[str, object], items: Items) -> tuple[str, ...]:
+    """Tools of the provider that stay in a stored context: who goes on from there neither shows nor limits them."""
+    found = read_tools(items.tools, Items()) if request.get("store") is not False else None
+    if found is None or isinstance(found, str):
+        return ()
+    return tuple(f"{each} in an `input` that is stored" for each in found.limited)
 
 
 def _most_calls(request: dict[str, object]) -> int:
