@@ -11,15 +11,15 @@ from comptroller.wire import anthropic_files, gemini, model_lists
 from comptroller.wire.anthropic_messages import AnthropicCountTokens, AnthropicMessages
 from comptroller.wire.anthropic_messages.batch_calls import BATCH_CALLS as MESSAGE_BATCH_CALLS
 from comptroller.wire.anthropic_messages.batch_calls import AnthropicBatches
-from comptroller.wire.anthropic_messages.batch_reports import BatchDeferral as MessageBatchDeferral
+from comptroller.wire.anthropic_messages.batch_reports import MESSAGE_BATCH_DEFERRAL
 from comptroller.wire.gemini.batch_calls import BATCH_CALLS as GEMINI_BATCH_CALLS
 from comptroller.wire.gemini.batch_calls import GeminiBatches
-from comptroller.wire.gemini.batch_reports import BatchDeferral as GeminiBatchDeferral
+from comptroller.wire.gemini.batch_reports import GEMINI_BATCH_DEFERRAL
 from comptroller.wire.object_lists import anthropic_list, gemini_list, openai_list
 from comptroller.wire.openai_audio import OpenAISpeech, OpenAITranscription
 from comptroller.wire.openai_batches.calls import BATCH_CALLS as OPENAI_BATCH_CALLS
 from comptroller.wire.openai_batches.calls import OpenAIBatches
-from comptroller.wire.openai_batches.reports import BatchDeferral as OpenAIBatchDeferral
+from comptroller.wire.openai_batches.reports import OPENAI_BATCH_DEFERRAL
 from comptroller.wire.openai_chat import OpenAIChat
 from comptroller.wire.openai_completions import OpenAICompletions
 from comptroller.wire.openai_conversations import CONVERSATION_CALLS
@@ -57,9 +57,9 @@ _FAMILIES: Mapping[str, Mapping[str, Dialect]] = {
 # What a provider may go on with after its answer, by the name of the dialect of that answer.
 DEFERRING: Mapping[str, Deferring] = {
     OpenAIResponses.name: BackgroundResponses(),
-    OpenAIBatches.name: OpenAIBatchDeferral(),
-    AnthropicBatches.name: MessageBatchDeferral(),
-    GeminiBatches.name: GeminiBatchDeferral(),
+    OpenAIBatches.name: OPENAI_BATCH_DEFERRAL,
+    AnthropicBatches.name: MESSAGE_BATCH_DEFERRAL,
+    GeminiBatches.name: GEMINI_BATCH_DEFERRAL,
 }
 
 # Each path as it is, and under the prefix that says plainly whose it is; with the method before it where that is not

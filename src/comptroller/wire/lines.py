@@ -38,3 +38,11 @@ class LineReader(ABC):
         if self._rest.strip():
             yield from self.read(bytes(self._rest))
         self._rest.clear()
+
+
+class NoResults(LineReader):
+    """Of work whose report has all that came of it."""
+
+    def read(self, line: bytes) -> Iterable[Line]:
+        """Raises ValueError: there is no file of them."""
+        raise ValueError("its results stand in the report")

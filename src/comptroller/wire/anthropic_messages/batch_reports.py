@@ -15,6 +15,7 @@ from comptroller.core.pricing.terms import Terms
 from comptroller.core.pricing.usage import Usage
 from comptroller.wire.anthropic_messages.answer import read_answer
 from comptroller.wire.batch import BATCH_TIER
+from comptroller.wire.batch_deferral import BatchDeferral
 from comptroller.wire.lines import LineReader
 from comptroller.wire.reported import Count
 
@@ -138,23 +139,12 @@ def _at_batch_rates(usage: Usage | None) -> Usage | None:
     return msgspec.structs.replace(usage, service_tier=BATCH_TIER)
 
 
-class BatchDeferral:
-    """Where to ask for a batch, and how to read what is said."""
-
-    family = "anthropic"
-    headers: tuple[tuple[bytes, bytes], ...] = ((b"anthropic-version", b"2023-06-01"),)
-    lasts_s = 26 * 3600  # it expires after 24 hours
-    first_poll_s = 5.0
-    most_poll_s = 300.0
-
-    def poll_path(self, object_id: str) -> str:
-        return f"{_PATH}/{object_id}"
-
-    def cancel_path(self, object_id: str) -> str | None:
-        return f"{_PATH}/{object_id}/cancel"
-
-    def read_report(self, body: bytes, terms: Mapping[str, Terms]) -> Report | None:
-        return read_report(body)
-
-    def results(self, terms: Mapping[str, Terms]) -> ResultReader:
-        return ResultReader(terms)
+MESSAGE_BATCH_DEFERRAL = BatchDeferral(
+    "anthropic",
+    f"{_PATH}/",
+    cancel="/cancel",
+    lasts_s=26 * 3600,  # it expires after 24 hours
+    read_report=read_report,
+    results=ResultReader,
+    headers=((b"anthropic-version", b"2023-06-01"),),
+)

@@ -12,11 +12,11 @@ from typing import Any
 import msgspec
 
 from comptroller.core.pricing.deferral import DeferredEnd, Ended, Line, Pending, Report
-from comptroller.core.pricing.terms import Terms
 from comptroller.core.pricing.usage import Usage
 from comptroller.wire.batch import BATCH_TIER
+from comptroller.wire.batch_deferral import BatchDeferral
 from comptroller.wire.gemini.answer import read_answer
-from comptroller.wire.lines import LineReader
+from comptroller.wire.lines import NoResults
 
 _NAME = "batches/"
 _DIGITS = 9
@@ -147,30 +147,11 @@ def _lines(operation: _Operation) -> Iterator[Line]:
             yield Line("", None if usage is None else msgspec.structs.replace(usage, service_tier=BATCH_TIER))
 
 
-class NoResults(LineReader):
-    """There is no file of results."""
-
-    def read(self, line: bytes) -> Iterator[Line]:
-        raise ValueError("results of this API stand in the report")
-
-
-class BatchDeferral:
-    """Where to ask for a batch, and how to read what is said."""
-
-    family = "gemini"
-    headers: tuple[tuple[bytes, bytes], ...] = ()
-    lasts_s = 50 * 3600  # it expires after 48 hours
-    first_poll_s = 5.0
-    most_poll_s = 300.0
-
-    def poll_path(self, object_id: str) -> str:
-        return f"/v1beta/{_NAME}{object_id}"
-
-    def cancel_path(self, object_id: str) -> str | None:
-        return f"{self.poll_path(object_id)}:cancel"
-
-    def read_report(self, body: bytes, terms: Mapping[str, Terms]) -> Report | None:
-        return read_report(body)
-
-    def results(self, terms: Mapping[str, Terms]) -> LineReader:
-        return NoResults()
+GEMINI_BATCH_DEFERRAL = BatchDeferral(
+    "gemini",
+    f"/v1beta/{_NAME}",
+    cancel=":cancel",
+    lasts_s=50 * 3600,  # it expires after 48 hours
+    read_report=read_report,
+    results=lambda terms: NoResults(),
+)

@@ -14,6 +14,7 @@ from comptroller.core.pricing.deferral import DeferredEnd, Ended, Line, Pending,
 from comptroller.core.pricing.terms import Terms
 from comptroller.core.pricing.usage import Usage
 from comptroller.wire.batch import BATCH_TIER
+from comptroller.wire.batch_deferral import BatchDeferral
 from comptroller.wire.lines import LineReader
 from comptroller.wire.openai_chat.answer import read_answer as read_chat
 from comptroller.wire.openai_embeddings import read_input_usage
@@ -110,23 +111,11 @@ def _usage(body: bytes, long_cache: bool) -> Usage | None:
             return read_chat(body, long_cache).usage
 
 
-class BatchDeferral:
-    """Where to ask for a batch, and how to read what is said."""
-
-    family = "openai"
-    headers: tuple[tuple[bytes, bytes], ...] = ()
-    lasts_s = 26 * 3600  # it expires after 24 hours
-    first_poll_s = 5.0
-    most_poll_s = 300.0
-
-    def poll_path(self, object_id: str) -> str:
-        return f"{PATH}/{object_id}"
-
-    def cancel_path(self, object_id: str) -> str | None:
-        return f"{PATH}/{object_id}/cancel"
-
-    def read_report(self, body: bytes, terms: Mapping[str, Terms]) -> Report | None:
-        return read_report(body)
-
-    def results(self, terms: Mapping[str, Terms]) -> ResultReader:
-        return ResultReader(terms)
+OPENAI_BATCH_DEFERRAL = BatchDeferral(
+    "openai",
+    f"{PATH}/",
+    cancel="/cancel",
+    lasts_s=26 * 3600,  # it expires after 24 hours
+    read_report=read_report,
+    results=ResultReader,
+)

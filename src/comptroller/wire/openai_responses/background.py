@@ -5,10 +5,11 @@ Source: the OpenAI API reference (responses: retrieve, cancel; `status` of a res
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from comptroller.core.pricing.deferral import DeferredEnd, Ended, Line, Pending, Report
 from comptroller.core.pricing.terms import Terms
+from comptroller.wire.lines import NoResults
 from comptroller.wire.openai_responses.answer import read_answer
 
 _ENDS: Mapping[str | None, DeferredEnd] = {
@@ -52,15 +53,3 @@ class BackgroundResponses:
     def results(self, terms: Mapping[str, Terms]) -> NoResults:
         """A response is its own result."""
         return NoResults()
-
-
-class NoResults:
-    """Of what has none."""
-
-    def feed(self, chunk: bytes) -> Iterable[Line]:
-        """Raises ValueError."""
-        raise ValueError("a response has no results beside it")
-
-    def finish(self) -> Iterable[Line]:
-        """Nothing."""
-        return ()

@@ -33,7 +33,7 @@ class OpenAIStoredResponses(OpenAIObjects):
     def __init__(self, below: str = "", *, deletes: bool = False) -> None:
         super().__init__("openai_stored_responses", RESPONSE, "/v1/responses", below, deletes=deletes)
 
-    def stream_meter(self, request: AskedRequest) -> FollowedStream:  # type: ignore[override] - this API has its own
+    def stream_meter(self, request: AskedRequest) -> FollowedStream:
         """The events of a response in the background, from where the caller wants them."""
         return FollowedStream()
 
