@@ -14,11 +14,11 @@ def test_a_table_of_meters_by_tier(typed: Typed, gateway: GatewayProcess) -> Non
     head, *lines = typed.about(gateway, "prices", "sandbox-large").splitlines()
     meters = ("input", "output", "cache_read", "cache_write", "cache_write_1h", "audio_input")
     assert head.split() == ["provider", "tier", "prompt", "over", *meters, "since", "source"]
-    assert [line.split()[1] for line in lines] == ["default", "flex", "priority"]
+    assert [line.split()[1] for line in lines] == ["default", "batch", "flex", "priority"]
     usd = ("3.00", "15.00", "0.30", "3.75", "6.00", "3.00")
     assert lines[0].split()[2:] == [*usd, "2026-01-01", "registry:", "sandbox-large*"]
     sheet: Any = typed.rows(gateway, "prices", "sandbox-large", "--provider", "sandbox", "--at", "2026-06-01")
-    assert (sheet["day"], len(sheet["prices"])) == ("2026-06-01", 3)
+    assert (sheet["day"], len(sheet["prices"])) == ("2026-06-01", 4)
 
 
 def test_no_price_is_said_with_its_reason(typed: Typed, gateway: GatewayProcess) -> None:

@@ -280,7 +280,7 @@ def test_an_unknown_model_or_path_is_refused_in_its_own_words(sandbox: SandboxPr
     assert_refused(sandbox, unknown, 404, "not_found_error", "model")
     wrong = post(sandbox, b"", method="GET", path=MESSAGES)
     assert (wrong.status, wrong.json()["type"]) == (405, "error")
-    lost = post(sandbox, b"", path="/v1/messages/batches")
+    lost = post(sandbox, b"", path="/v1/messages/nowhere")
     assert (lost.status, lost.json()["error"]["type"]) == (404, "not_found_error")
 
 

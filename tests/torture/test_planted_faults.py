@@ -48,7 +48,7 @@ FAULTS = {
         "nothing passes while it is stopped",
     ),
     "the tail is forgotten": Planted(
-        "flow/settle.py",
+        "flow/presume.py",
         "amounts(bound, came + provider.tail_tokens * bound.choices)",
         "amounts(bound, came)",
         "billed <= recorded, for every call",

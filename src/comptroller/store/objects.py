@@ -5,10 +5,10 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from comptroller.core.work.stored import RESPONSE, StoredObject
+from comptroller.core.work.stored import RESPONSE, WORDS, Kind, StoredObject
 from comptroller.store import schema
 from comptroller.store.sql import Many, run
 
@@ -34,14 +34,15 @@ def live(connection: sqlite3.Connection, since_ns: int, most: int) -> Sequence[S
 
     Of responses those that were made since then; `most` of them, and as many of everything else.
     """
-    responses = _TABLE.c.kind == RESPONSE
-    return [
-        *_youngest(connection, most, responses, _TABLE.c.created_at_ns >= since_ns),
-        *_youngest(connection, most, ~responses),
-    ]
+    others = (each for kind in WORDS if kind != RESPONSE for each in _youngest(connection, most, kind, 0))
+    lasting = sorted(others, key=lambda each: (each.created_at_ns, each.id))
+    return [*_youngest(connection, most, RESPONSE, since_ns), *lasting[-most:]]
 
 
-def _youngest(connection: sqlite3.Connection, most: int, *which: ColumnElement[bool]) -> Sequence[StoredObject]:
-    wanted = select(_TABLE).where(_TABLE.c.deleted_at_ns.is_(None), *which)
+def _youngest(connection: sqlite3.Connection, most: int, kind: Kind, since_ns: int) -> Sequence[StoredObject]:
+    """Of one kind, so that an index has just these in their order: there may be a response for every call."""
+    wanted = select(_TABLE).where(
+        _TABLE.c.kind == kind, _TABLE.c.created_at_ns >= since_ns, _TABLE.c.deleted_at_ns.is_(None)
+    )
     youngest = wanted.order_by(_TABLE.c.created_at_ns.desc(), _TABLE.c.id.desc()).limit(most)
     return [StoredObject(*row) for row in run(connection, youngest)][::-1]

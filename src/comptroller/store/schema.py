@@ -352,6 +352,7 @@ objects = Table(
     Column("bounds", Text, nullable=False, server_default=text("''")),  # JSON: what a batch of this file can come to
     Column("items", Text, nullable=False, server_default=text("''")),  # ids of what a response came to, with spaces
     Index("objects_age", "created_at_ns", "id"),
+    Index("objects_kind", "kind", "created_at_ns", "id"),
 )
 
 identity_requests = Table(
