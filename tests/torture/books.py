@@ -212,6 +212,12 @@ class Billed(NamedTuple):
     status: int | None
     fault: str | None
     tokens: int
+    surface: str
+
+    @property
+    def polled(self) -> bool:
+        """The gateway itself asked how far a response in the background is: that is no call of anybody's."""
+        return self.attempt is None and self.surface == "stored_responses" and not self.nanos
 
 
 def read_bill(lines: Iterable[Mapping[str, Any]]) -> list[Billed]:
@@ -223,6 +229,7 @@ def read_bill(lines: Iterable[Mapping[str, Any]]) -> list[Billed]:
             line["status"],
             line["fault"],
             line["input_tokens"] + line["output_tokens"],
+            line["surface"],
         )
         for line in lines
     ]

@@ -77,7 +77,7 @@ def money(books: Books, bill: Sequence[Billed]) -> list[Verdict]:
 
 def upstream(books: Books, bill: Sequence[Billed]) -> list[Verdict]:
     """What went upstream is what was held, and each attempt once."""
-    seen = Counter(line.attempt for line in bill)
+    seen = Counter(line.attempt for line in bill if not line.polled)
     unknown = [f"{line} is on the bill" for line in seen if line is None or call_of(line) not in books.calls]
     twice = [f"{attempt} went upstream {times} times" for attempt, times in seen.items() if times > 1]
     calls = [books.calls[call_of(attempt)] for attempt in seen if attempt and call_of(attempt) in books.calls]
