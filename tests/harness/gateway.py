@@ -1,6 +1,7 @@
 """The gateway as a process of its own, as a user runs it: two files, `comptroller serve`, and the command beside it."""
 
 import http.client
+import itertools
 import json
 import os
 import random
@@ -10,7 +11,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -28,6 +29,7 @@ POLL_S = 0.02
 # Below the range that the system takes for outgoing connections: while the gateway is down, nobody else gets its port,
 # and a client that tries again does not connect to itself.
 _PORTS = range(20_000, 32_000)
+_SHARES = 4
 
 
 class GatewayFailed(Exception):
@@ -292,9 +294,20 @@ def _request(
         connection.close()
 
 
+def _shuffled() -> Iterator[int]:
+    """This process's share of the ports, each once before any comes again: one that is down still needs its own."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
+    share = [port for port in _PORTS if not worker or port % _SHARES == int(worker) % _SHARES]
+    random.SystemRandom().shuffle(share)
+    return itertools.cycle(share)
+
+
+_shuffled_ports = _shuffled()
+
+
 def free_ports(number: int) -> Sequence[int]:
-    """Ports that nobody listens on now."""
-    free = (port for port in random.SystemRandom().sample(_PORTS, 1000) if _is_free(port))
+    """Ports that nobody listens on now, and that no test beside this one is given."""
+    free = (port for port in _shuffled_ports if _is_free(port))
     return [next(free) for _ in range(number)]
 
 
