@@ -9,6 +9,7 @@ from typing import ParamSpec, TypeVar
 
 import msgspec
 
+from comptroller.core.effect import Effect
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.refusal import Refusal
 from comptroller.core.work.outline import Outline
@@ -33,6 +34,7 @@ class IncomingCall(msgspec.Struct, frozen=True, dict=True):
     body: bytes
     asked: Asked  # as its dialect read it, with what our records say of the objects that it names
     provider: str | None = None  # it can go to no other: this one has what it names, or shall keep what it makes
+    effects: tuple[Effect, ...] = ()  # what was done to it so far
 
     @cached_property
     def outline(self) -> Outline:
