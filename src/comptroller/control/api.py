@@ -29,6 +29,7 @@ from comptroller.control import (
     identity_requests,
     keys,
     login,
+    notify,
     openapi,
     policy,
     prices,
@@ -64,6 +65,7 @@ from comptroller.control.requests import (
     RepriceQuery,
     RequestsQuery,
     ResumeRequest,
+    RetryNoticesRequest,
     RotateAdminRequest,
     RotateRequest,
     SecretRequest,
@@ -313,6 +315,26 @@ async def _changes(office: Office, asked: Asked[LimitQuery, None]) -> Sequence[c
     return await changes.list_changes(office, asked.query.limit)
 
 
+async def _receivers(office: Office, asked: Plain) -> Sequence[notify.ReceiverRow]:
+    """Who is told of what, what waits for them, and how they are doing."""
+    return notify.list_receivers(office)
+
+
+async def _test_receiver(office: Office, asked: Plain) -> notify.Tested:
+    """Send a notice to one receiver, once, and say how that went."""
+    return await notify.test(office, asked.path["receiver"])
+
+
+async def _failed_notices(office: Office, asked: Asked[LimitQuery, None]) -> Sequence[notify.FailedRow]:
+    """Notices that could not be delivered and were given up, newest first."""
+    return await notify.list_failed(office, asked.query.limit)
+
+
+async def _retry_notices(office: Office, asked: Asked[NoQuery, RetryNoticesRequest]) -> notify.Retried:
+    """Send notices again that were given up."""
+    return await notify.retry(office, asked.body.receiver, asked.body.notice)
+
+
 async def _prices(office: Office, asked: Asked[PricesQuery, None]) -> prices.PriceSheet:
     """What a model costs on a day, meter by meter, and where each price is from."""
     query = asked.query
@@ -385,6 +407,10 @@ ROUTES: Sequence[Route] = (
     Route("POST", "/keys/rotate", "admin", _rotate, problems=(422,)),
     Route("GET", "/findings", "viewer", _findings),
     Route("GET", "/changes", "viewer", _changes),
+    Route("GET", "/notify", "viewer", _receivers),
+    Route("POST", "/notify/{receiver}/test", "operator", _test_receiver, problems=(404, 409)),
+    Route("GET", "/notify/failed", "viewer", _failed_notices),
+    Route("POST", "/notify/retry", "operator", _retry_notices, problems=(404, 409)),
     Route("GET", "/prices", "viewer", _prices, problems=(404, 422)),
     Route("GET", "/reprice", "viewer", _reprice, problems=(422,)),
     Route("POST", "/registry/plan", "viewer", _plan, problems=(422,), body_bytes=DOCUMENT_BYTES),

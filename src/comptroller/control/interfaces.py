@@ -144,6 +144,35 @@ class Installation(msgspec.Struct, frozen=True, kw_only=True):
     decided: IdentityRequest | None = None  # that this version approves; the event of that is among the changes
 
 
+class Waiting(msgspec.Struct, frozen=True):
+    """A notice that waits for one receiver."""
+
+    id: str
+    receiver: str
+    name: str
+    subject: str
+    at_ns: int
+    body: bytes
+    since_ns: int  # from when it counts for how long it is tried
+    tries: int
+    next_at_ns: int
+    error: str
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """A notice that was given up for one receiver."""
+
+    id: str
+    receiver: str
+    name: str
+    subject: str
+    at_ns: int
+    body: bytes
+    tries: int
+    error: str
+    failed_at_ns: int
+
+
 class Ledger(Protocol):
     """The books. Writes are durable when they return, or raise LedgerUnavailableError (flow/journal.py)."""
 
@@ -311,6 +340,10 @@ class Ledger(Protocol):
         A call with an open hold is not deleted, however old it is. One step, all of it or nothing; it may be undone by
         a power cut, and is then done again.
         """
+        ...
+
+    async def dead_letters(self, limit: int) -> Sequence[DeadLetter]:
+        """Notices that were given up, newest first."""
         ...
 
     async def findings(self, limit: int, call_id: str | None = None) -> Sequence[Finding]:

@@ -142,6 +142,13 @@ class SecretsQuery(Sent, frozen=True):
     limit: Limit = SECRETS_SHOWN
 
 
+class RetryNoticesRequest(Sent, frozen=True):
+    """Which dead letters are sent again. Nothing: all."""
+
+    receiver: Annotated[str, Meta(description="Those of this receiver.")] | None = None
+    notice: Annotated[str, Meta(description="Those of this notice, by its id.")] | None = None
+
+
 class SecretRequest(Sent, frozen=True):
     identity: IdentityId
     expires_s: Annotated[

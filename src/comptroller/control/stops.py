@@ -96,6 +96,8 @@ async def suspend(
                 "It would be open again after a restart: mend the store, then stop it again.",
             ) from error
         if office.gate.stops.of(key) is stop:  # else somebody has lifted it meanwhile
+            if not already:
+                _tell(office, "stop.quarantined" if kind == "quarantine" else "stop.suspended", stop, actor, words)
             return StopMade(_row(stop), cut, already, warnings, _set_aside(office.gate, key))
 
 
@@ -113,7 +115,14 @@ async def resume(office: Office, scope: StopScope, value: str, reason: str, acto
     except LedgerUnavailableError as error:
         raise ledger_unavailable(f"{stop.name} stays stopped: {error}.") from error
     gate.stops = gate.stops.without(stop)
+    _tell(office, "stop.resumed", stop, actor, words)
     return _row(lifted)
+
+
+def _tell(office: Office, name: str, stop: Stop, actor: str, reason: str) -> None:
+    said = {"stop": stop.id, "scope": stop.scope, "value": stop.value, "actor": actor, "reason": reason}
+    about = {stop.scope: stop.value} if stop.value else {}
+    office.gate.notices.emit(name, stop.name, said, about)
 
 
 def stop_of(gate: Gate, session: Session) -> Stop | None:

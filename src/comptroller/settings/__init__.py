@@ -6,6 +6,7 @@ from comptroller.settings.policies import read_policies
 from comptroller.settings.schema import (
     AdminSettings,
     LimitSettings,
+    NotifySettings,
     ProviderSettings,
     RetentionSettings,
     Settings,
@@ -19,6 +20,7 @@ __all__ = [
     "BaseUrl",
     "KeySource",
     "LimitSettings",
+    "NotifySettings",
     "Networks",
     "ProviderSettings",
     "RetentionSettings",

@@ -24,6 +24,8 @@ from comptroller.flow.records import (
     Finding,
     Held,
     Joined,
+    Noticed,
+    NoticeTried,
     ObjectChanged,
     Refused,
     Settled,
@@ -64,6 +66,7 @@ class Outcome(msgspec.Struct, frozen=True):
     findings: list[Finding]
     changes: list[Change]
     objects: list[StoredObject]  # each as it was last known
+    notices: list[Noticed | NoticeTried]  # in their order
     last_ns: int
 
 
@@ -94,7 +97,7 @@ def touched(events: Iterable[Event]) -> Touched:
                 found.calls.add(event.call_id)
             case BoundChanged():
                 found.bounds.add((event.provider, event.model, event.dialect))
-            case Finding() | Change() | ObjectChanged():
+            case Finding() | Change() | ObjectChanged() | Noticed() | NoticeTried():
                 pass
     return found
 
@@ -120,6 +123,7 @@ class _Folding:
         self._findings: list[Finding] = []
         self._changes: list[Change] = []
         self._objects: dict[str, StoredObject] = {}
+        self._notices: list[Noticed | NoticeTried] = []
         self._last_ns = 0
 
     def take(self, event: Event) -> None:
@@ -147,6 +151,8 @@ class _Folding:
                 self._changes.append(event)
             case ObjectChanged():
                 self._objects[event.object.id] = event.object
+            case Noticed() | NoticeTried():
+                self._notices.append(event)
 
     def outcome(self) -> Outcome:
         was_call, was_hold = self._standing.calls, self._standing.holds
@@ -161,6 +167,7 @@ class _Folding:
             findings=self._findings,
             changes=self._changes,
             objects=list(self._objects.values()),
+            notices=self._notices,
             last_ns=self._last_ns,
         )
 

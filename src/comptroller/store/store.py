@@ -29,6 +29,7 @@ import msgspec
 from comptroller.control.interfaces import (
     CallFilter,
     CallRecord,
+    DeadLetter,
     Installation,
     Ledger,
     Place,
@@ -38,6 +39,7 @@ from comptroller.control.interfaces import (
     SpendFilter,
     Spending,
     SpendReport,
+    Waiting,
 )
 from comptroller.core.budget.bounds import Bound
 from comptroller.core.budget.hold import Amounts, WindowKey
@@ -55,6 +57,7 @@ from comptroller.store import (
     books,
     break_glass,
     identity_requests,
+    notices,
     objects,
     registry,
     retention,
@@ -299,6 +302,21 @@ class Store(Ledger):
 
     async def changes(self, limit: int, noun: str | None = None, key: str | None = None) -> Sequence[Change]:
         return await self._read(lambda connection: books.changes(connection, limit, noun, key))
+
+    async def waiting_notices(self) -> Sequence[Waiting]:
+        """What is not delivered and not given up, the oldest first."""
+        return await self._read(notices.waiting)
+
+    async def told(self, now_ns: int, most: int) -> Sequence[str]:
+        """The keys under which something was told that may not be told again, the newest of them; old ones go."""
+        await self.journal.submit_loose(lambda connection: notices.forget_told(connection, now_ns))
+        return await self._read(lambda connection: notices.told(connection, now_ns, most))
+
+    async def dead_letters(self, limit: int) -> Sequence[DeadLetter]:
+        return await self._read(lambda connection: notices.dead(connection, limit))
+
+    async def count_dead_letters(self) -> Mapping[str, int]:
+        return await self._read(notices.count_dead)
 
     async def _look(self, view: Awaitable[sqlite3.Connection], question: Callable[[sqlite3.Connection], T]) -> T:
         return await asyncio.to_thread(_answer, await view, question)
