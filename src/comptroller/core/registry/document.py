@@ -18,6 +18,7 @@ from comptroller.core.pricing.book import Shipped
 from comptroller.core.pricing.rates import DEFAULT_TIER, tier_name
 from comptroller.core.problem import Fault, Problem, did_you_mean, join
 from comptroller.core.registry import fields, issuers
+from comptroller.core.registry.approval_roles import APPROVAL, check_approvals
 from comptroller.core.registry.entries import (
     NOTHING,
     ORGANIZATION,
@@ -154,6 +155,7 @@ _BUDGET = (
     Field("per", _attribute),
     Field("mode", _named(Mode), "hard"),
     Field("visible", _named(Visibility)),
+    Field("owner_role", fields.name),
 )
 
 _BOUNDS = (
@@ -180,9 +182,11 @@ _TABLES: tuple[tuple[str, EntryKind, Reader, tuple[Field, ...]], ...] = (
     ("profiles", "profile", fields.name, _BOUNDS),
     ("identities", "identity", _identity_id, _IDENTITY),
     ("models", "model", fields.pattern, _MODEL),
+    ("approvals", "approval", fields.name, APPROVAL),
 )
 SECTIONS = (
-    "organization", "teams", "owners", "issuers", "bounds", "profiles", "identities", "models", "prices", "budgets"
+    "organization", "teams", "owners", "issuers", "bounds", "profiles", "identities", "models", "prices", "approvals",
+    "budgets"
 )  # fmt: skip
 
 
@@ -220,6 +224,7 @@ def read_document(
     _check_contents(entries, places, problems)
     problems.extend(check_references(entries, places, installed))
     problems.extend(issuers.check_rules(entries, places))
+    problems.extend(check_approvals(entries, places))
     problems.extend(check_unregistered(entries, places))
     if problems:
         return problems

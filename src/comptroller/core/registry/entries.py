@@ -25,6 +25,7 @@ EntryKind = Literal[
     "federation",
     "model",
     "price",
+    "approval",
     "budget",
     "policy",
 ]
@@ -39,6 +40,7 @@ KINDS: tuple[EntryKind, ...] = (
     "federation",  # one way to be an identity: by a token of an issuer with certain claims
     "model",
     "price",
+    "approval",  # a role that answers tickets
     "budget",
     "policy",  # a file of policies by its name; its value holds the text
 )
