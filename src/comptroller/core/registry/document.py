@@ -156,6 +156,7 @@ _BUDGET = (
     Field("mode", _named(Mode), "hard"),
     Field("visible", _named(Visibility)),
     Field("owner_role", fields.name),
+    Field("soft", fields.soft),
 )
 
 _BOUNDS = (
