@@ -31,8 +31,8 @@ class Budget(msgspec.Struct, frozen=True, gc=False):
     per: Attribute | None
     mode: Mode
     visible: Visibility
-    owner_role: str | None = None  # only a grant of this role lifts it; None: none does
     soft: tuple[Soft, ...] = ()  # lowest share first
+    owner_role: str | None = None  # only a grant of this role lifts it; None: none does
 
     @property
     def key(self) -> str:
