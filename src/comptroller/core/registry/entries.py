@@ -26,6 +26,7 @@ EntryKind = Literal[
     "model",
     "price",
     "budget",
+    "rate",
     "policy",
 ]
 KINDS: tuple[EntryKind, ...] = (
@@ -40,6 +41,7 @@ KINDS: tuple[EntryKind, ...] = (
     "model",
     "price",
     "budget",
+    "rate",
     "policy",  # a file of policies by its name; its value holds the text
 )
 
@@ -100,7 +102,7 @@ def string(entry: Mapping[str, Value], field: str) -> str:
 
 
 def scope_of(entry: Mapping[str, Value]) -> Mapping[str, list[str]]:
-    """The scope of a budget entry."""
+    """The scope of a budget or rate entry."""
     found = entry.get("scope")
     return found if isinstance(found, dict) else {}
 
