@@ -23,6 +23,7 @@ SECTIONS = {
     "`[[prices]]`": document._PRICE,
     "`[approvals.ROLE]`": approval_roles.APPROVAL,
     "`[[budgets]]`": document._BUDGET,
+    "`[[rates]]`": document._RATE,
 }
 
 

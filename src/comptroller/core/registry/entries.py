@@ -27,6 +27,7 @@ EntryKind = Literal[
     "price",
     "approval",
     "budget",
+    "rate",
     "policy",
 ]
 KINDS: tuple[EntryKind, ...] = (
@@ -42,6 +43,7 @@ KINDS: tuple[EntryKind, ...] = (
     "price",
     "approval",  # a role that answers tickets
     "budget",
+    "rate",
     "policy",  # a file of policies by its name; its value holds the text
 )
 
@@ -102,7 +104,7 @@ def string(entry: Mapping[str, Value], field: str) -> str:
 
 
 def scope_of(entry: Mapping[str, Value]) -> Mapping[str, list[str]]:
-    """The scope of a budget entry."""
+    """The scope of a budget or rate entry."""
     found = entry.get("scope")
     return found if isinstance(found, dict) else {}
 
