@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import typer
 
-from comptroller.cli import admins, break_glass, identities, keys, policy, requests, secrets, sessions
+from comptroller.cli import admins, break_glass, identities, keys, notify, policy, requests, secrets, sessions
 from comptroller.cli.apply import apply
 from comptroller.cli.backup import backup
 from comptroller.cli.bounds import bounds
@@ -67,7 +67,7 @@ _SECTIONS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
         "requests": requests.app,
         "policy": policy.app,
     },
-    "Put right": {"correct": correct, "bounds": bounds},
+    "Put right": {"correct": correct, "bounds": bounds, "notify": notify.app},
     "Keep": {"admins": admins.app, "keys": keys.app, "backup": backup, "restore": restore, "version": version},
 }
 

@@ -322,7 +322,7 @@ async def _receivers(office: Office, asked: Plain) -> Sequence[notify.ReceiverRo
 
 async def _test_receiver(office: Office, asked: Plain) -> notify.Tested:
     """Send a notice to one receiver, once, and say how that went."""
-    return await notify.test(office, asked.path["receiver"])
+    return await notify.try_receiver(office, asked.path["receiver"])
 
 
 async def _failed_notices(office: Office, asked: Asked[LimitQuery, None]) -> Sequence[notify.FailedRow]:

@@ -342,6 +342,18 @@ class Ledger(Protocol):
         """
         ...
 
+    async def waiting_notices(self) -> Sequence[Waiting]:
+        """What is not delivered and not given up, the oldest first."""
+        ...
+
+    async def told(self, now_ns: int, most: int) -> Sequence[str]:
+        """The keys under which something was told that may not be told again, the newest of them."""
+        ...
+
+    async def count_dead_letters(self) -> Mapping[str, int]:
+        """By receiver."""
+        ...
+
     async def dead_letters(self, limit: int) -> Sequence[DeadLetter]:
         """Notices that were given up, newest first."""
         ...

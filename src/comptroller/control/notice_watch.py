@@ -33,20 +33,16 @@ _FILTERED = ("identity", "team", "owner", "environment", "session", "provider", 
 class BudgetWatch:
     """Implements flow.observer.Observer; `look_forever` is a job beside the calls."""
 
-    def __init__(self) -> None:
-        self._gate: Gate | None = None
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
         self._shares: dict[WindowKey, tuple[Budget, int]] = {}  # how much of a window was used when it was looked at
         self._refused: set[tuple[str | None, str | None, int]] = set()  # budgets that were told of, by registry
         self._seen: dict[WindowKey, list[Seen]] = {}
 
-    def watch(self, gate: Gate) -> None:
-        """Begin: from now on those who listen at this gate are told."""
-        self._gate = gate
-
     def settled(self, request: CallerRequest, attempt: Attempt, settled: Settled) -> None:
         soft = attempt.reservation.hold.draw.soft
-        if soft and self._gate is not None:
-            self._steps(self._gate, soft)
+        if soft:
+            self._steps(soft)
 
     def ended(self, facts: CallFacts, entry: str, settled: Settled) -> None:
         """Whoever looks next sees what it was charged."""
@@ -58,7 +54,7 @@ class BudgetWatch:
         self, request: CallerRequest, dialect: str, call_id: str, refusal: Refusal, facts: CallFacts | None
     ) -> None:
         gate = self._gate
-        if refusal.code != "budget_exhausted" or facts is None or gate is None:
+        if refusal.code != "budget_exhausted" or facts is None:
             return
         key = (refusal.limit, refusal.resets_at, gate.registry.version)
         if key in self._refused:  # as nearly always: whoever is refused once mostly comes again
@@ -74,28 +70,29 @@ class BudgetWatch:
             said = {"refused_call": call_id, "refused_identity": facts.identity}
             _tell(gate, "budget.exhausted", window, said, about=about_call(facts))
 
-    async def look_forever(self, gate: Gate) -> None:
+    async def look_forever(self) -> None:
         """Look at every window now and then, until this is cancelled."""
         while True:
             try:
-                await self.look(gate)
+                await self.look()
             except Exception as error:  # noqa: BLE001 - whatever is wrong with one look, there is another
-                gate.warn("loop_fault", fault_facts(error))
+                self._gate.warn("loop_fault", fault_facts(error))
             await asyncio.sleep(LOOK_EVERY_S)
 
-    async def look(self, gate: Gate) -> None:
+    async def look(self) -> None:
         """Look at every window once."""
+        gate = self._gate
         now_ns = gate.clock.now_ns()
         before, self._seen = self._seen, {}
         budgets = {budget.key for budget in gate.tree.budgets}
         for number, window in enumerate(gate.tree.windows()):
             if window.posted and window.key.budget in budgets and window.span.contains(now_ns):
-                self._steps(gate, (window,))
-                self._forecast(gate, window, before.get(window.key, []), now_ns)
+                self._steps((window,))
+                self._forecast(window, before.get(window.key, []), now_ns)
             if number % _AT_ONCE == _AT_ONCE - 1:
                 await asyncio.sleep(0)
 
-    def _steps(self, gate: Gate, windows: Iterable[Window]) -> None:
+    def _steps(self, windows: Iterable[Window]) -> None:
         for window in windows:
             budget = window.budget
             share = used_bp(window.posted, budget.limit)
@@ -107,9 +104,9 @@ class BudgetWatch:
             self._shares[window.key] = (budget, share)
             for step in budget.soft:
                 if step.act == "notify" and step.at_bp <= share:
-                    _tell(gate, "budget.threshold", window, {"threshold": step.share}, once=str(step.at_bp))
+                    _tell(self._gate, "budget.threshold", window, {"threshold": step.share}, once=str(step.at_bp))
 
-    def _forecast(self, gate: Gate, window: Window, before: Sequence[Seen], now_ns: int) -> None:
+    def _forecast(self, window: Window, before: Sequence[Seen], now_ns: int) -> None:
         lately = lately_ns(window.span)
         if not lately:
             return
@@ -121,7 +118,7 @@ class BudgetWatch:
         self._seen[window.key] = kept
         at_ns = run_out_ns(window.span, window.budget.limit, now, old[-1] if old else None)
         if at_ns is not None:
-            _tell(gate, "budget.forecast", window, {"runs_out_at": format_instant(at_ns)})
+            _tell(self._gate, "budget.forecast", window, {"runs_out_at": format_instant(at_ns)})
 
 
 def _tell(
@@ -160,6 +157,6 @@ def _tell(
 
 def _about(budget: Budget, instance: str) -> Mapping[str, str]:
     """A budget as filters see it: by its name, and by whatever its scope and its instance say of one value."""
-    of_scope = {name: budget.scope[name][0] for name in _FILTERED if len(budget.scope.get(name, ())) == 1}  # type: ignore[call-overload]
+    of_scope = {name: budget.scope[name][0] for name in _FILTERED if len(budget.scope.get(name, ())) == 1}
     of_instance = {budget.per: instance} if budget.per in _FILTERED and instance else {}
-    return {"budget": budget.name, **of_scope, **of_instance}  # type: ignore[dict-item]
+    return {"budget": budget.name, **of_scope, **of_instance}

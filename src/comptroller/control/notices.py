@@ -22,7 +22,7 @@ from comptroller.core.notice.filter import Wanted
 from comptroller.core.notice.schedule import Schedule
 from comptroller.flow.gate import Clock
 from comptroller.flow.journal import Journal
-from comptroller.flow.notices import NOBODY, Notices
+from comptroller.flow.notices import NOBODY
 from comptroller.flow.records import Noticed, NoticeTried
 from comptroller.flow.upstream import Origin
 from comptroller.settings import KeySource
@@ -102,10 +102,10 @@ class Receiver:
         return None
 
 
-class Outbox(Notices):
+class Outbox:
     """Implements `flow.notices.Notices`: one process's."""
 
-    heard = True
+    heard = True  # as long as there is a receiver
 
     def __init__(self, receivers: Iterable[Receiver], journal: Journal, clock: Clock, source: str, warn: Warn) -> None:
         self.receivers: Mapping[str, Receiver] = {each.name: each for each in receivers}

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
 
-from comptroller.control.notice_delivery import Post
-from comptroller.control.notices import Outbox, Receiver
+from comptroller.control.notice_delivery import Post, deliver_forever
+from comptroller.control.notice_watch import BudgetWatch
+from comptroller.control.notices import TOLD_MOST, Address, Outbox, Receiver
 from comptroller.control.office import Office
 from comptroller.control.problem import conflict, not_found
-from comptroller.core.instant import format_instant
+from comptroller.core.instant import NANOS_PER_SECOND, format_instant
 from comptroller.core.notice.event import TEST, Severity
+from comptroller.core.notice.schedule import Schedule
 from comptroller.core.problem import did_you_mean
+from comptroller.flow.upstream import Origin
+from comptroller.settings import NotifySettings
 
 FAILED_SHOWN = 100
 _RETRIED_MOST = 10_000
@@ -28,6 +33,7 @@ class Notifying:
 
     outbox: Outbox
     post: Post
+    watch: BudgetWatch
 
 
 class ReceiverRow(msgspec.Struct, frozen=True):
@@ -74,13 +80,47 @@ class Retried(msgspec.Struct, frozen=True):
     left: int  # dead letters that were meant and cannot be sent now
 
 
+async def begin(office: Office, settings: Sequence[NotifySettings], environ: Mapping[str, str]) -> None:
+    """From now on these are told, and what waited for them before the start goes on waiting."""
+    gate = office.gate
+    outbox = Outbox(map(_receiver_of, settings), gate.journal, gate.clock, office.process.url, gate.warn)
+    now_ns = gate.clock.now_ns()
+    waiting, dead = await office.ledger.waiting_notices(), await office.ledger.count_dead_letters()
+    outbox.go_on(waiting, await office.ledger.told(now_ns, TOLD_MOST) if settings else (), dead)
+    if settings:
+        gate.notices = outbox
+        office.notifying = Notifying(outbox, Post(gate, environ), BudgetWatch(gate))
+
+
+async def tell_forever(office: Office) -> None:
+    """Deliver what is to be told, and look for what is; until this is cancelled."""
+    notifying = office.notifying
+    if notifying is None:
+        return
+    chance = random.Random()  # noqa: S311 - it spreads tries
+    async with asyncio.TaskGroup() as group:
+        group.create_task(deliver_forever(office.gate, notifying.outbox, notifying.post, chance))
+        group.create_task(notifying.watch.look_forever())
+
+
+def _receiver_of(settings: NotifySettings) -> Receiver:
+    url = settings.url
+    origin = Origin(url.scheme, url.host, url.port, "", url.base.private or settings.private_network)
+    return Receiver(
+        settings.name,
+        settings.wanted,
+        Address(origin, url.path, settings.secret, settings.timeout_s),
+        Schedule(int(settings.first_retry_s * NANOS_PER_SECOND), int(settings.give_up_after_s * NANOS_PER_SECOND)),
+    )
+
+
 def list_receivers(office: Office) -> Sequence[ReceiverRow]:
     """Every receiver, as comptroller.toml has them."""
     notifying = office.notifying
     return [] if notifying is None else [_row(each) for each in notifying.outbox.receivers.values()]
 
 
-async def test(office: Office, name: str) -> Tested:
+async def try_receiver(office: Office, name: str) -> Tested:
     """Send a notice to one receiver, once, whatever it wants to be told of."""
     notifying = _notifying(office)
     receiver = _receiver(notifying, name)

@@ -86,6 +86,8 @@ async def suspend(
     warnings = await check_known(office, key)
     while True:
         stop, already, cut = _stop_now(office, key, words, actor, kind)
+        if not already:
+            _tell(office, "stop.quarantined" if kind == "quarantine" else "stop.suspended", stop, actor, words)
         try:
             await office.ledger.write_stop(stop, _making(stop))
         except LedgerUnavailableError as error:
@@ -96,8 +98,6 @@ async def suspend(
                 "It would be open again after a restart: mend the store, then stop it again.",
             ) from error
         if office.gate.stops.of(key) is stop:  # else somebody has lifted it meanwhile
-            if not already:
-                _tell(office, "stop.quarantined" if kind == "quarantine" else "stop.suspended", stop, actor, words)
             return StopMade(_row(stop), cut, already, warnings, _set_aside(office.gate, key))
 
 

@@ -177,7 +177,7 @@ def _receivers(raw: object, where: str, folder: Path, problems: list[Problem]) -
     for number, table in enumerate(cast("list[object]", raw), 1):
         name = cast("dict[str, object]", table).get("name") if isinstance(table, dict) else None
         place = join(where, name) if isinstance(name, str) and is_name(name) else f"{where}[{number}]"
-        found.append(_table(NotifySettings, table, place, folder, problems))
+        found.append(_table(NotifySettings, cast(object, table), place, folder, problems))
     return tuple(found)
 
 

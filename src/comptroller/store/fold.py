@@ -145,13 +145,19 @@ class _Folding:
                 self._corrected(event)
             case BoundChanged():
                 self._bound_changed(event)
+            case Finding() | Change() | ObjectChanged() | Noticed() | NoticeTried():
+                self._note(event)
+
+    def _note(self, event: Finding | Change | ObjectChanged | Noticed | NoticeTried) -> None:
+        """What needs no other row."""
+        match event:
             case Finding():
                 self._findings.append(event)
             case Change():
                 self._changes.append(event)
             case ObjectChanged():
                 self._objects[event.object.id] = event.object
-            case Noticed() | NoticeTried():
+            case _:
                 self._notices.append(event)
 
     def outcome(self) -> Outcome:

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from comptroller.flow.records import Noticed, NoticeTried
 from comptroller.control.interfaces import DeadLetter, Waiting
+from comptroller.flow.records import Noticed, NoticeTried
 from comptroller.store import schema
 from comptroller.store.sql import Many, run
 
