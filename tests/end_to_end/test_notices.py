@@ -139,7 +139,7 @@ def test_what_waits_survives_a_killed_gateway(tmp_path: Path, sandbox: SandboxPr
             stop_something(gateway, number)
         ops.wait_for_requests(1)
         assert receivers(gateway)["ops"]["waiting"] == 3
-        gateway.kill()
+        gateway.kill9()
         ops.answer = lambda _: (204, {})
         gateway.start()
         taken = ops.wait(lambda taken: len(taken) >= 3)

@@ -14,7 +14,7 @@ from comptroller.cli.table import Column, print_table
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 
 Receiver = Annotated[str, typer.Argument(metavar="RECEIVER", help="Its name in comptroller.toml.")]
-Notices = Annotated[list[str] | None, typer.Argument(metavar="[NOTICE]...", help="Ids. Left out: all.")]
+Notice = Annotated[str | None, typer.Argument(metavar="NOTICE", help="Its id. Left out: all.")]
 Limit = Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")]
 Of = Annotated[str | None, typer.Option("--receiver", metavar="RECEIVER", help="Those of this one alone.")]
 
@@ -42,7 +42,7 @@ _FAILED = (
 
 @app.callback()
 def notify(context: typer.Context, config: Config = None) -> None:
-    """See who is told of what, try it, and send again what did not arrive.
+    """See who is told of what, try it, and send it again.
 
     Who is told stands in comptroller.toml, under [[notify]].
 
@@ -91,7 +91,9 @@ def list_(context: typer.Context, as_json: AsJson = False, config: Config = None
 
 @app.command(name="test")
 def try_(context: typer.Context, receiver: Receiver, as_json: AsJson = False, config: Config = None) -> None:
-    """Send a notice to one receiver now, once, and say how that went. Exit code 1 if it did not arrive.
+    """Send a notice to one receiver now, and say how that went.
+
+    It is tried once. Exit code 1 if it did not arrive.
 
     \b
     Example:
@@ -114,7 +116,7 @@ def try_(context: typer.Context, receiver: Receiver, as_json: AsJson = False, co
 
 @app.command()
 def failed(context: typer.Context, limit: Limit = 100, as_json: AsJson = False, config: Config = None) -> None:
-    """List the notices that could not be delivered and were given up, newest first.
+    """List what could not be delivered and was given up.
 
     \b
     Example:
@@ -138,29 +140,25 @@ def failed(context: typer.Context, limit: Limit = 100, as_json: AsJson = False, 
 @app.command()
 def retry(
     context: typer.Context,
-    notices: Notices = None,
+    notice: Notice = None,
     receiver: Of = None,
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
-    """Send notices again that were given up: all, those of one receiver, or those that are named.
+    """Send again what was given up: all, of one receiver, or one.
 
     \b
     Example:
       comptroller notify retry --receiver ops
     """
-    import msgspec
-
     from comptroller.cli.transport import connect
     from comptroller.control.notify import Retried
 
     with connect(context, config) as api:
-        answers = [
-            api.post("notify", "retry", sent={"receiver": receiver, "notice": notice}) for notice in notices or [None]
-        ]
-    done = [answer.read(Retried) for answer in answers]
-    again, left = sum(each.retried for each in done), sum(each.left for each in done)
+        answer = api.post("notify", "retry", sent={"receiver": receiver, "notice": notice})
     if as_json:
-        write_json(msgspec.json.encode(Retried(again, left)))
+        write_json(answer.body)
         return
-    write(f"{again} sent again" + (f", {left} not: their receiver is gone, or too much waits for it" if left else ""))
+    done = answer.read(Retried)
+    left = f", {done.left} not: their receiver is gone, or too much waits for it" if done.left else ""
+    write(f"{done.retried} sent again{left}")

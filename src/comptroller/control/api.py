@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from comptroller.control import (
     admins,
+    approval_routes,
     bootstrap,
     bounds,
     break_glass,
@@ -29,7 +30,7 @@ from comptroller.control import (
     identity_requests,
     keys,
     login,
-    notify,
+    notify_routes,
     openapi,
     policy,
     prices,
@@ -65,7 +66,6 @@ from comptroller.control.requests import (
     RepriceQuery,
     RequestsQuery,
     ResumeRequest,
-    RetryNoticesRequest,
     RotateAdminRequest,
     RotateRequest,
     SecretRequest,
@@ -136,11 +136,8 @@ async def _spend(office: Office, asked: Asked[SpendQuery, None]) -> spend.SpendA
     query = asked.query
     since_ns = read_instant(query.since) if query.since is not None else 0
     until_ns = read_instant(query.until) if query.until is not None else None
-    only: dict[SpendDimension, str] = {}
-    for name in spend.DIMENSIONS:
-        value = getattr(query, name, None)
-        if value is not None:
-            only[name] = value
+    said = ((name, getattr(query, name, None)) for name in spend.DIMENSIONS)
+    only: dict[SpendDimension, str] = {name: value for name, value in said if value is not None}
     return await spend.show_spend(office, query.by, since_ns, until_ns, query.limit, only)
 
 
@@ -283,24 +280,24 @@ async def _disable_admin(office: Office, asked: Asked[NoQuery, ReasonRequest]) -
     return await admins.disable(office, asked.path["admin"], asked.body.reason, asked.by)
 
 
-async def _grants(office: Office, asked: Asked[LimitQuery, None]) -> Sequence[break_glass.GrantRow]:
+async def _break_glass(office: Office, asked: Asked[LimitQuery, None]) -> Sequence[break_glass.BreakGlassRow]:
     """For whom policies are, were or shall be skipped, newest first."""
     return await break_glass.list_grants(office, asked.query.limit)
 
 
-async def _ask_grant(office: Office, asked: Asked[NoQuery, BreakGlassRequest]) -> break_glass.GrantRow:
+async def _ask_break_glass(office: Office, asked: Asked[NoQuery, BreakGlassRequest]) -> break_glass.BreakGlassRow:
     """Ask that policies be skipped for a while. Nothing changes until another admin confirms it."""
     sent = asked.body
     limit_nanos = read_usd(sent.limit_usd, "limit_usd")
     return await break_glass.ask(office, sent.scope, sent.value, sent.lasts_s, limit_nanos, sent.reason, asked.actor)
 
 
-async def _confirm_grant(office: Office, asked: Plain) -> break_glass.GrantRow:
+async def _confirm_break_glass(office: Office, asked: Plain) -> break_glass.BreakGlassRow:
     """Put into force what another admin has asked for."""
     return await break_glass.confirm(office, asked.path["grant"], asked.actor)
 
 
-async def _end_grant(office: Office, asked: Plain) -> break_glass.GrantRow:
+async def _end_break_glass(office: Office, asked: Plain) -> break_glass.BreakGlassRow:
     """End a grant at once, or take back what was asked for."""
     return await break_glass.end(office, asked.path["grant"], asked.actor)
 
@@ -313,26 +310,6 @@ async def _findings(office: Office, asked: Asked[LimitQuery, None]) -> Sequence[
 async def _changes(office: Office, asked: Asked[LimitQuery, None]) -> Sequence[changes.ChangeRow]:
     """Who changed what, outside of calls, newest first."""
     return await changes.list_changes(office, asked.query.limit)
-
-
-async def _receivers(office: Office, asked: Plain) -> Sequence[notify.ReceiverRow]:
-    """Who is told of what, what waits for them, and how they are doing."""
-    return notify.list_receivers(office)
-
-
-async def _test_receiver(office: Office, asked: Plain) -> notify.Tested:
-    """Send a notice to one receiver, once, and say how that went."""
-    return await notify.try_receiver(office, asked.path["receiver"])
-
-
-async def _failed_notices(office: Office, asked: Asked[LimitQuery, None]) -> Sequence[notify.FailedRow]:
-    """Notices that could not be delivered and were given up, newest first."""
-    return await notify.list_failed(office, asked.query.limit)
-
-
-async def _retry_notices(office: Office, asked: Asked[NoQuery, RetryNoticesRequest]) -> notify.Retried:
-    """Send notices again that were given up."""
-    return await notify.retry(office, asked.body.receiver, asked.body.notice)
 
 
 async def _prices(office: Office, asked: Asked[PricesQuery, None]) -> prices.PriceSheet:
@@ -400,17 +377,15 @@ ROUTES: Sequence[Route] = (
     Route("POST", "/admins", "admin", _add_admin, problems=(404, 409, 422)),
     Route("POST", "/admins/{admin}/rotate", "admin", _rotate_admin, problems=(404, 409, 422)),
     Route("POST", "/admins/{admin}/disable", "admin", _disable_admin, problems=(404, 409, 422)),
-    Route("GET", "/break-glass", "viewer", _grants),
-    Route("POST", "/break-glass", "operator", _ask_grant, problems=(404, 422)),
-    Route("POST", "/break-glass/{grant}/confirm", "approver", _confirm_grant, problems=(404, 409)),
-    Route("POST", "/break-glass/{grant}/end", "operator", _end_grant, "approver", problems=(404,)),
+    Route("GET", "/break-glass", "viewer", _break_glass),
+    Route("POST", "/break-glass", "operator", _ask_break_glass, problems=(404, 422)),
+    Route("POST", "/break-glass/{grant}/confirm", "approver", _confirm_break_glass, problems=(404, 409)),
+    Route("POST", "/break-glass/{grant}/end", "operator", _end_break_glass, "approver", problems=(404,)),
+    *approval_routes.ROUTES,
     Route("POST", "/keys/rotate", "admin", _rotate, problems=(422,)),
     Route("GET", "/findings", "viewer", _findings),
     Route("GET", "/changes", "viewer", _changes),
-    Route("GET", "/notify", "viewer", _receivers),
-    Route("POST", "/notify/{receiver}/test", "operator", _test_receiver, problems=(404, 409)),
-    Route("GET", "/notify/failed", "viewer", _failed_notices),
-    Route("POST", "/notify/retry", "operator", _retry_notices, problems=(404, 409)),
+    *notify_routes.ROUTES,
     Route("GET", "/prices", "viewer", _prices, problems=(404, 422)),
     Route("GET", "/reprice", "viewer", _reprice, problems=(422,)),
     Route("POST", "/registry/plan", "viewer", _plan, problems=(422,), body_bytes=DOCUMENT_BYTES),

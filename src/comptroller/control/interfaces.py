@@ -11,7 +11,9 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from comptroller.control.approval_books import ApprovalBooks
 from comptroller.control.call_record import CallRecord
+from comptroller.control.notice_books import NoticeBooks
 from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.core.budget.scope import Attribute, Scope
 from comptroller.core.identity.admin import Admin
@@ -144,36 +146,7 @@ class Installation(msgspec.Struct, frozen=True, kw_only=True):
     decided: IdentityRequest | None = None  # that this version approves; the event of that is among the changes
 
 
-class Waiting(msgspec.Struct, frozen=True):
-    """A notice that waits for one receiver."""
-
-    id: str
-    receiver: str
-    name: str
-    subject: str
-    at_ns: int
-    body: bytes
-    since_ns: int  # from when it counts for how long it is tried
-    tries: int
-    next_at_ns: int
-    error: str
-
-
-class DeadLetter(msgspec.Struct, frozen=True):
-    """A notice that was given up for one receiver."""
-
-    id: str
-    receiver: str
-    name: str
-    subject: str
-    at_ns: int
-    body: bytes
-    tries: int
-    error: str
-    failed_at_ns: int
-
-
-class Ledger(Protocol):
+class Ledger(ApprovalBooks, NoticeBooks, Protocol):
     """The books. Writes are durable when they return, or raise LedgerUnavailableError (flow/journal.py)."""
 
     async def fold(self) -> None:
@@ -217,17 +190,17 @@ class Ledger(Protocol):
         """Newest first, lifted ones too."""
         ...
 
-    async def write_grant(self, grant: BreakGlass, change: Change) -> None:
+    async def write_break_glass(self, grant: BreakGlass, change: Change) -> None:
         """Write a grant of break-glass as it stands now, and the event, in one transaction."""
         ...
 
-    async def grant(self, grant_id: str) -> BreakGlass | None: ...
+    async def break_glass_of(self, grant_id: str) -> BreakGlass | None: ...
 
-    async def confirmed_grants(self) -> Sequence[BreakGlass]:
+    async def break_glass_confirmed(self) -> Sequence[BreakGlass]:
         """Those that were confirmed and that nothing on record ended, the oldest first."""
         ...
 
-    async def grants(self, limit: int) -> Sequence[BreakGlass]:
+    async def break_glass_list(self, limit: int) -> Sequence[BreakGlass]:
         """Newest first, those that are over too."""
         ...
 
@@ -340,22 +313,6 @@ class Ledger(Protocol):
         A call with an open hold is not deleted, however old it is. One step, all of it or nothing; it may be undone by
         a power cut, and is then done again.
         """
-        ...
-
-    async def waiting_notices(self) -> Sequence[Waiting]:
-        """What is not delivered and not given up, the oldest first."""
-        ...
-
-    async def told(self, now_ns: int, most: int) -> Sequence[str]:
-        """The keys under which something was told that may not be told again, the newest of them."""
-        ...
-
-    async def count_dead_letters(self) -> Mapping[str, int]:
-        """By receiver."""
-        ...
-
-    async def dead_letters(self, limit: int) -> Sequence[DeadLetter]:
-        """Notices that were given up, newest first."""
         ...
 
     async def findings(self, limit: int, call_id: str | None = None) -> Sequence[Finding]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from comptroller.control.interfaces import DeadLetter, Waiting
+from comptroller.control.notice_books import DeadLetter, Waiting
 from comptroller.core.notice.envelope import cloud_event
 from comptroller.core.notice.event import Notice, kind_of
 from comptroller.core.notice.filter import Wanted
@@ -112,7 +112,7 @@ class Outbox:
         self._journal = journal
         self._clock = clock
         self._source = source
-        self._warn = warn
+        self.warn = warn
         self._told: set[str] = set()
 
     def emit(
@@ -193,7 +193,7 @@ class Outbox:
         pending.error = error
         self._record(receiver.name, pending, "failed", error)
         said = {"comptroller.receiver": receiver.name, "comptroller.notice": pending.name, "message": error}
-        self._warn("notice_failed", said)
+        self.warn("notice_failed", said)
 
     def again(self, letter: DeadLetter) -> bool:
         """Try a dead letter again, for as long as a new one; False where nobody is there for it, or too much waits."""
@@ -213,7 +213,7 @@ class Outbox:
             return True
         receiver.dropped += 1
         said = f"{WAITING_MOST} notices wait for it: this one is dropped."
-        self._warn("notice_dropped", {"comptroller.receiver": receiver.name, "message": said})
+        self.warn("notice_dropped", {"comptroller.receiver": receiver.name, "message": said})
         return False
 
     def _record(self, receiver: str, pending: Pending, state: str, error: str = "") -> None:

@@ -12,6 +12,7 @@ from typing import Literal
 
 import msgspec
 
+from comptroller.core.approval.ticket import Ticket
 from comptroller.core.budget.hold import Amounts, HoldEnd, WindowKey
 from comptroller.core.effect import Effect
 from comptroller.core.pricing.deferral import Deferral
@@ -228,6 +229,13 @@ class NoticeTried(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="n
     error: str = ""
 
 
+class TicketChanged(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="ticket"):
+    """A ticket as it stands from here on: a call has asked for an approval, or does not ask any more."""
+
+    at_ns: int
+    ticket: Ticket
+
+
 Event = (
     Held
     | Settled
@@ -242,4 +250,5 @@ Event = (
     | Deferred
     | Noticed
     | NoticeTried
+    | TicketChanged
 )

@@ -8,18 +8,53 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    LargeBinary,
+    Table,
+    Text,
+    bindparam,
+    delete,
+    func,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from comptroller.control.interfaces import DeadLetter, Waiting
+from comptroller.control.notice_books import DeadLetter, Waiting
 from comptroller.flow.records import Noticed, NoticeTried
 from comptroller.store import schema
 from comptroller.store.sql import Many, run
 
 DEAD_MOST = 10_000  # dead letters; the oldest go
 
-_TABLE = schema.notices
-_TOLD = schema.notices_told
+_TABLE = Table(
+    "notices",  # one for one receiver, until it is delivered; a dead letter stays
+    schema.metadata,
+    Column("id", Text, primary_key=True),
+    Column("receiver", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("since_ns", BigInteger, nullable=False),  # from when it counts for how long it is tried
+    Column("tries", BigInteger, nullable=False),
+    Column("next_at_ns", BigInteger, nullable=False),
+    Column("error", Text, nullable=False),  # of the last try
+    Column("failed_at_ns", BigInteger),  # NULL: it waits
+    Index("notices_failed", "failed_at_ns", "id", "receiver", sqlite_where=text("failed_at_ns IS NOT NULL")),
+)
+
+_TOLD = Table(
+    "notices_told",  # what is told only once
+    schema.metadata,
+    Column("key", Text, primary_key=True),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("until_ns", BigInteger),  # from then on nobody uses the key; NULL: always
+)
 _FAILED = _TABLE.c.failed_at_ns.is_not(None)
 _WAITING = [_TABLE.c[name] for name in Waiting.__struct_fields__]
 _DEAD = [_TABLE.c[name] for name in DeadLetter.__struct_fields__]

@@ -379,31 +379,6 @@ identity_requests = Table(
     Index("identity_requests_identity", "identity", sqlite_where=text("identity IS NOT NULL")),
 )
 
-notices = Table(
-    "notices",  # one for one receiver, until it is delivered; a dead letter stays
-    metadata,
-    Column("id", Text, primary_key=True),
-    Column("receiver", Text, primary_key=True),
-    Column("name", Text, nullable=False),
-    Column("subject", Text, nullable=False),
-    Column("at_ns", BigInteger, nullable=False),
-    Column("body", LargeBinary, nullable=False),
-    Column("since_ns", BigInteger, nullable=False),  # from when it counts for how long it is tried
-    Column("tries", BigInteger, nullable=False),
-    Column("next_at_ns", BigInteger, nullable=False),
-    Column("error", Text, nullable=False),  # of the last try
-    Column("failed_at_ns", BigInteger),  # NULL: it waits
-    Index("notices_failed", "failed_at_ns", "id", "receiver", sqlite_where=text("failed_at_ns IS NOT NULL")),
-)
-
-notices_told = Table(
-    "notices_told",  # what is told only once
-    metadata,
-    Column("key", Text, primary_key=True),
-    Column("at_ns", BigInteger, nullable=False),
-    Column("until_ns", BigInteger),  # from then on nobody uses the key; NULL: always
-)
-
 registry_entries = Table(
     "registry_entries",
     metadata,

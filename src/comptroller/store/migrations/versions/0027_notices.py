@@ -1,6 +1,6 @@
 """Notices that wait for their receivers or could not be delivered, and what was told once.
 
-Revision ID: 0026
+Revision ID: 0027
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0026"
-down_revision = "0025"
+revision = "0027"
+down_revision = "0026"
 branch_labels = None
 depends_on = None
 
