@@ -136,8 +136,9 @@ async def _spend(office: Office, asked: Asked[SpendQuery, None]) -> spend.SpendA
     query = asked.query
     since_ns = read_instant(query.since) if query.since is not None else 0
     until_ns = read_instant(query.until) if query.until is not None else None
-    said = ((name, getattr(query, name, None)) for name in spend.DIMENSIONS)
-    only: dict[SpendDimension, str] = {name: value for name, value in said if value is not None}
+    only: dict[SpendDimension, str] = {
+        name: getattr(query, name) for name in spend.DIMENSIONS if getattr(query, name, None) is not None
+    }
     return await spend.show_spend(office, query.by, since_ns, until_ns, query.limit, only)
 
 
