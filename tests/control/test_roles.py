@@ -44,7 +44,7 @@ LEAST: dict[str, set[str]] = {
     },
 }
 ALSO = {"POST /break-glass/{grant}/end": "approver"}  # to end it is always safe
-CHANGES_NOTHING = {"POST /registry/plan", "POST /policies/explanation"}
+CHANGES_NOTHING = {"POST /registry/plan", "POST /policies/explanation", "POST /simulation"}
 
 
 @pytest.fixture(scope="module")

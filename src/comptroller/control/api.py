@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from comptroller.control import (
     admins,
+    allowance,
     bootstrap,
     bounds,
     break_glass,
@@ -390,6 +391,7 @@ ROUTES: Sequence[Route] = (
     Route("POST", "/registry/plan", "viewer", _plan, problems=(422,), body_bytes=DOCUMENT_BYTES),
     Route("POST", "/registry/apply", "admin", _apply, problems=(409, 422), body_bytes=DOCUMENT_BYTES),
     Route("POST", "/policies/explanation", "viewer", _explain_policy, problems=(404, 422)),
+    *allowance.ROUTES,
 )
 
 

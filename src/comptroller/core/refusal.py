@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from comptroller.core.allowance import Limit
+
 
 class Kind(msgspec.Struct, frozen=True):
     """What every refusal of one code has in common."""
@@ -81,6 +83,7 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
     largest_output_tokens: int | None = None  # what would fit now
     param: str | None = None  # the field of the request that is wrong
     policies: tuple[str, ...] | None = None  # the ids of the policies that say no
+    allowance: tuple[Limit, ...] | None = None  # what the caller may still do; in the answer, not on record
 
     @property
     def kind(self) -> Kind:

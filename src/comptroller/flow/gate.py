@@ -6,7 +6,7 @@ money or rights changes here first, in one step without waiting, and is journall
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, Protocol
@@ -28,7 +28,7 @@ from comptroller.core.work.session import Reserved, Session
 from comptroller.core.work.stop import Stops
 from comptroller.flow.callers import Callers
 from comptroller.flow.chain import chain_of
-from comptroller.flow.dialect import Deferring
+from comptroller.flow.dialect import Deferring, Planned
 from comptroller.flow.health import Healths
 from comptroller.flow.journal import Journal
 from comptroller.flow.kept import Kept
@@ -142,6 +142,7 @@ class Gate:
     health: Healths = field(default_factory=Healths)  # of the providers
     objects: Kept = field(default_factory=Kept)  # what they keep for us, and whose it is
     deferring: Mapping[str, Deferring] = field(default_factory=dict[str, Deferring])  # by the name of the dialect
+    planned: Sequence[Planned] = ()  # the APIs in which a call may be planned (flow/allowance.py)
     wake_poller: Callable[[], None] = lambda: None  # something is to be asked of a provider sooner than was planned
     runs: Runs = field(init=False)
     draining: bool = False
