@@ -94,4 +94,5 @@ def test_the_client_asks(gateway: GatewayProcess) -> None:
 def test_a_question_that_is_none_is_said_so(gateway: GatewayProcess, query: str) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
         ask(gateway, mint(gateway)["credential"], query)
-    assert refused.value.code == 422
+    with refused.value:
+        assert refused.value.code == 422
