@@ -10,6 +10,7 @@ from comptroller.core.pricing.estimate import Asked
 from comptroller.core.pricing.terms import Terms
 from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
+from comptroller.core.work.outline import Outline
 from comptroller.wire.head import Head
 
 
@@ -105,6 +106,15 @@ class Planned(Protocol):
 
     def asked(self, model: str, input_tokens: int, output_limit: int | None, *, stream: bool) -> Asked | Refusal:
         """What a request of text alone asks for, with this bound on its input."""
+        ...
+
+
+@runtime_checkable
+class Outlined(DialectRequest, Protocol):
+    """A request of a dialect that knows what a conversation is."""
+
+    def outline(self, body_bytes: int) -> Outline:
+        """Reads all of it anew: ask for it only where somebody looks at it."""
         ...
 
 

@@ -25,7 +25,9 @@ EntryKind = Literal[
     "federation",
     "model",
     "price",
+    "approval",
     "budget",
+    "rate",
     "policy",
 ]
 KINDS: tuple[EntryKind, ...] = (
@@ -39,7 +41,9 @@ KINDS: tuple[EntryKind, ...] = (
     "federation",  # one way to be an identity: by a token of an issuer with certain claims
     "model",
     "price",
+    "approval",  # a role that answers tickets
     "budget",
+    "rate",
     "policy",  # a file of policies by its name; its value holds the text
 )
 
@@ -100,7 +104,7 @@ def string(entry: Mapping[str, Value], field: str) -> str:
 
 
 def scope_of(entry: Mapping[str, Value]) -> Mapping[str, list[str]]:
-    """The scope of a budget entry."""
+    """The scope of a budget or rate entry."""
     found = entry.get("scope")
     return found if isinstance(found, dict) else {}
 
