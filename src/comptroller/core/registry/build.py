@@ -10,7 +10,8 @@ from typing import cast
 import msgspec
 
 from comptroller.core.budget.budget import Budget, Mode, Unit, Visibility
-from comptroller.core.budget.scope import Attribute
+from comptroller.core.budget.retry_budget import RetryRule
+from comptroller.core.budget.scope import Attribute, Scope
 from comptroller.core.budget.window import WindowKind
 from comptroller.core.identity.identity import Identity, Organization, Owner, Team
 from comptroller.core.money import parse_usd
@@ -28,7 +29,7 @@ from comptroller.core.registry.entries import (
     sent_names,
     string,
 )
-from comptroller.core.registry.fields import UNBOUNDED, parse_limit
+from comptroller.core.registry.fields import UNBOUNDED, parse_limit, parse_share
 from comptroller.core.registry.issuers import build_federation
 from comptroller.core.registry.policy_files import installed_files, load_installed
 from comptroller.core.registry.registry import Model, Registry
@@ -62,6 +63,7 @@ def build(installed: Installed, version: int, shipped: Shipped | None = None) ->
         profiles={key: _limits_of(stored.value) for key, stored in of["profile"] if not stored.disabled},
         sessions={**SHIPPED_SESSIONS, **_sessions(of["bounds"])},
         profile_sessions=_sessions(of["profile"]),
+        retries=tuple(_retry(key, stored.value) for key, stored in of["retry"] if not stored.disabled),
     )
 
 
@@ -168,10 +170,9 @@ def _rate(meter: str, written: str) -> int:
 
 def _budget(key: str, entry: Entry) -> Budget:
     amount, unit = parse_limit(entry["limit"])
-    scope = cast("Mapping[Attribute, list[str]]", scope_of(entry))
     return Budget(
         name=key,
-        scope={attribute: tuple(values) for attribute, values in scope.items()},
+        scope=_scope(entry),
         unit=cast("Unit", unit),
         limit=amount,
         window=cast("WindowKind", entry["window"]),
@@ -180,3 +181,19 @@ def _budget(key: str, entry: Entry) -> Budget:
         mode=cast("Mode", entry["mode"]),
         visible=cast("Visibility", entry["visible"]),
     )
+
+
+def _retry(key: str, entry: Entry) -> RetryRule:
+    return RetryRule(
+        name=key,
+        scope=_scope(entry),
+        share_bp=parse_share(entry["share"]),
+        per_minute=cast("int", entry["per_minute"]),
+        per=cast("Attribute", entry["per"]),
+        mode=cast("Mode", entry["mode"]),
+    )
+
+
+def _scope(entry: Entry) -> Scope:
+    scope = cast("Mapping[Attribute, list[str]]", scope_of(entry))
+    return {attribute: tuple(values) for attribute, values in scope.items()}

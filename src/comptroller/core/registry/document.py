@@ -155,6 +155,14 @@ _BUDGET = (
     Field("mode", _named(Mode), "hard"),
     Field("visible", _named(Visibility)),
 )
+_RETRY = (
+    Field("name", fields.name, mandatory=True),
+    Field("scope", _SCOPE, mandatory=True),
+    Field("share", fields.share, "10%"),
+    Field("per_minute", fields.count(0, 1_000_000), 60),
+    Field("per", _attribute, "identity"),
+    Field("mode", _named(Mode), "hard"),
+)
 
 _BOUNDS = (
     Field("sessions", fields.bound(fields.MOST_COUNT)),
@@ -182,7 +190,8 @@ _TABLES: tuple[tuple[str, EntryKind, Reader, tuple[Field, ...]], ...] = (
     ("models", "model", fields.pattern, _MODEL),
 )
 SECTIONS = (
-    "organization", "teams", "owners", "issuers", "bounds", "profiles", "identities", "models", "prices", "budgets"
+    "organization", "teams", "owners", "issuers", "bounds", "profiles", "identities", "models", "prices", "budgets",
+    "retries",
 )  # fmt: skip
 
 
@@ -217,6 +226,8 @@ def read_document(
     for place, entry in _list("budgets", raw, _BUDGET, problems):
         entry.setdefault("visible", _visible(entry))
         _add(("budget", string(entry, "name") or place), entry, place, entries, places, problems)
+    for place, entry in _list("retries", raw, _RETRY, problems):
+        _add(("retry", string(entry, "name") or place), entry, place, entries, places, problems)
     _check_contents(entries, places, problems)
     problems.extend(check_references(entries, places, installed))
     problems.extend(issuers.check_rules(entries, places))
@@ -224,7 +235,7 @@ def read_document(
     if problems:
         return problems
     for (kind, _), entry in entries.items():
-        if kind == "budget":
+        if kind in {"budget", "retry"}:
             del entry["name"]  # it is the key
     return Document(entries, tuple(find_warnings(entries, installed, shipped)))
 

@@ -26,6 +26,7 @@ EntryKind = Literal[
     "model",
     "price",
     "budget",
+    "retry",
     "policy",
 ]
 KINDS: tuple[EntryKind, ...] = (
@@ -40,6 +41,7 @@ KINDS: tuple[EntryKind, ...] = (
     "model",
     "price",
     "budget",
+    "retry",  # a budget for retries
     "policy",  # a file of policies by its name; its value holds the text
 )
 

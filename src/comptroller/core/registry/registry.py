@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from comptroller.core.budget.budget import Budget
+from comptroller.core.budget.retry_budget import RetryRule
 from comptroller.core.identity.federation import Federation
 from comptroller.core.identity.identity import FOREVER_NS, Identity, Organization, Owner, Team
 from comptroller.core.policy.load import built_in
@@ -64,6 +65,7 @@ class Registry:
         profiles: Mapping[str, Mapping[str, int | None]] = NO_PROFILES,  # the bounds that each of them sets
         sessions: Mapping[str, int | None] = SHIPPED_SESSIONS,  # that an identity of this kind may have open at once
         profile_sessions: Mapping[str, int | None] = NO_SESSIONS,  # the same by profile, where it says so
+        retries: tuple[RetryRule, ...] = (),
         federation: Federation | None = None,  # None: nobody's tokens are believed
     ) -> None:
         self.version = version
@@ -74,6 +76,7 @@ class Registry:
         self.models = models
         self.prices = prices
         self.budgets = budgets
+        self.retries = retries
         self.federation = Federation() if federation is None else federation
         self.policies = built_in() if policies is None else policies
         self.bounds = bounds
