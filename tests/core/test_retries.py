@@ -104,9 +104,7 @@ rules = st.builds(
 
 
 @given(calls=calls, rule=rules)
-def test_in_no_stretch_of_time_more_go_out_than_the_rule_allows(
-    calls: list[tuple[bool, int]], rule: RetryRule
-) -> None:
+def test_in_no_stretch_of_time_more_go_out_than_the_rule_allows(calls: list[tuple[bool, int]], rule: RetryRule) -> None:
     budget, now_ns, log = RetryBudget(rule, NOW), NOW, list[tuple[int, bool]]()
     for retry, later_ms in calls:
         now_ns += later_ms * 1_000_000

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 
 import msgspec
 
-
 RETRY_AFTER_MOST_S = 60
 """Clients wait no longer whatever they are told; beyond it the true time is `resets_at`."""
 
@@ -60,7 +59,9 @@ REFUSALS: Mapping[str, Kind] = {
     "no_permit": Kind(402, "no policy permits this call"),
     "approval_required": Kind(402, "a policy wants a person to approve this call"),
     "context_too_large": Kind(413, "the request has more input than a policy allows"),
-    "retry_limited": Kind(429, "too many of the caller's calls are retries after errors of the provider", transient=True),
+    "retry_limited": Kind(
+        429, "too many of the caller's calls are retries after errors of the provider", transient=True
+    ),
     "session_limit": Kind(402, "a bound of the session, or of one above it, has too little left for this request"),
     "budget_exhausted": Kind(402, "a budget has too little left for this request"),
     "ledger_unavailable": Kind(503, "the gateway cannot write its journal", transient=True),

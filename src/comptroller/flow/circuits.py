@@ -25,6 +25,10 @@ class Circuits:
     def __init__(self) -> None:
         self._known: OrderedDict[_Key, Circuit] = OrderedDict()
 
+    def __bool__(self) -> bool:
+        """Whether any of them is not closed, or has lately failed."""
+        return bool(self._known)
+
     def refused_until(self, provider: str, model: str, now_ns: int) -> int:
         """Until when no call for this model is to go there; 0: it may."""
         if not self._known:
@@ -49,31 +53,45 @@ class Circuits:
             if circuit is not None:
                 self._known[key] = circuit.heard()
 
-    def ended(  # noqa: PLR0913 - an end has many facts
-        self, provider: str, model: str, sign: Sign, *, too_many: bool, now_ns: int, wait_ns: int = 0, probe: bool
-    ) -> tuple[Circuit, Circuit]:
-        """An attempt has ended like this. Returns how the circuit that it is about stood, and how it stands now.
+    def ended(
+        self,
+        provider: str,
+        model: str,
+        sign: Sign,
+        now_ns: int,
+        wait_ns: int = 0,
+        *,
+        too_many: bool,
+        probe: bool,
+        most: int,
+    ) -> tuple[Circuit, Circuit] | None:
+        """An attempt has ended like this. Returns how the circuit that it is about stood and
+        stands, if it is opened or closed by that.
 
-        `too_many`: it failed with a 429. `probe`: it tried the provider for all.
+        `too_many`: it failed with a 429. `probe`: it tried the provider for all. `most`: failures that open a circuit.
         """
-        changed = CLOSED, CLOSED
+        changed = None
+        if not most:
+            return None
         for key in _keys(provider, model):
             before = self._known.get(key, CLOSED)
             concerns = sign != "failed" or too_many == (key[1] != EVERY_MODEL)
-            after = before.after(sign if concerns else "nothing", now_ns, wait_ns, probe=probe)
+            after = before.after(sign if concerns else "nothing", now_ns, wait_ns, probe=probe, most=most)
             if after is before:
                 continue
             if after is CLOSED:
                 del self._known[key]
             else:
                 self._keep(key, after)
-            if concerns and before.state != after.state:
+            if concerns and (before.state != after.state or before.times != after.times):
                 changed = before, after
         return changed
 
     def refusing(self, provider: str, now_ns: int) -> Mapping[str, int]:
         """Until when calls are refused rather than sent to a provider, by model; every one of them: an empty name."""
-        return {model: at.until_ns for (name, model), at in self._known.items() if name == provider and at.refuses(now_ns)}
+        return {
+            model: at.until_ns for (name, model), at in self._known.items() if name == provider and at.refuses(now_ns)
+        }
 
     def _keep(self, key: _Key, circuit: Circuit) -> None:
         self._known[key] = circuit

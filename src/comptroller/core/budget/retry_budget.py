@@ -32,7 +32,7 @@ class RetryRule(msgspec.Struct, frozen=True):
     @property
     def most(self) -> int:
         """What can be saved up, in `RETRY`s."""
-        return (self.per_minute + SAVED_MOST) * RETRY
+        return (self.per_minute + (SAVED_MOST if self.share_bp else 0)) * RETRY
 
 
 SHIPPED = RetryRule("shipped", {}, share_bp=1_000, per_minute=60)

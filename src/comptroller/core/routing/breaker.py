@@ -1,9 +1,9 @@
 """The breaker: when a provider that answers nobody is no longer asked, and who finds out whether it does again.
 
-A pure rule, with its states as a table (Nygard, "Release It!"). *Closed*, calls go there. Many failures in a row, none of
-them long after the last, and nobody answered in between: it is *open*, and calls are refused instead of being sent into
-the failure. When that is over, one call goes there and tries it for all: the circuit is *half-open* as long as nobody
-knows how it ends. It closes with the first answer, whoever got it.
+A pure rule, with its states as a table (Nygard, "Release It!"). *Closed*, calls go there. Many failures in a row, none
+of them long after the last, and nobody answered in between: it is *open*, and calls are refused instead of being sent
+into the failure. When that is over, one call goes there and tries it for all: the circuit is *half-open* as long as
+nobody knows how it ends. It closes with the first answer, whoever got it.
 
 Health (health.py) orders providers after three failures already; this refuses, so it wants to be far more certain.
 """
@@ -65,12 +65,14 @@ class Circuit(msgspec.Struct, frozen=True, gc=False):
         """An answer begins, however long it takes: others may go there too, and one failure more opens it again."""
         if self.state == "closed":
             return self
-        return Circuit("closed", FAILURES_MOST - 1, self.last_ns, self.times)
+        return Circuit("closed", self.failures, self.last_ns, self.times)
 
-    def after(self, sign: Sign, now_ns: int, wait_ns: int = 0, *, probe: bool = False) -> Circuit:
+    def after(
+        self, sign: Sign, now_ns: int, wait_ns: int = 0, *, probe: bool = False, most: int = FAILURES_MOST
+    ) -> Circuit:
         """Once a call that went there has ended. `wait_ns`: how long the provider asks us to wait, if it does.
 
-        `probe`: this is the call that tried it.
+        `probe`: this is the call that tried it. `most`: failures in a row that open it.
         """
         if sign == "answered":
             return CLOSED
@@ -80,7 +82,7 @@ class Circuit(msgspec.Struct, frozen=True, gc=False):
         wait_until_ns = max(self.wait_until_ns, now_ns + min(wait_ns, WAIT_MOST_NS))
         if self.state == "closed":
             row = self.failures + 1 if now_ns - self.last_ns < ROW_NS else 1
-            if row < FAILURES_MOST:
+            if row < most:
                 return Circuit("closed", row, now_ns, self.times, 0, wait_until_ns)
             return self._opened(row, now_ns, wait_until_ns)
         if probe and self.state == "half-open":
