@@ -36,6 +36,7 @@ from comptroller.flow.journal import Journal
 from comptroller.flow.kept import Kept
 from comptroller.flow.key_mask import KeyMask
 from comptroller.flow.live import LiveCalls
+from comptroller.flow.notices import Notices, Unheard
 from comptroller.flow.observer import Observer
 from comptroller.flow.retries import Retries
 from comptroller.flow.runs import Runs
@@ -148,6 +149,7 @@ class Gate:
     retries: Retries = field(default_factory=Retries)  # of identities that have lately met errors
     objects: Kept = field(default_factory=Kept)  # what they keep for us, and whose it is
     deferring: Mapping[str, Deferring] = field(default_factory=dict[str, Deferring])  # by the name of the dialect
+    notices: Notices = field(default_factory=Unheard)  # who is told of what people should know
     wake_poller: Callable[[], None] = lambda: None  # something is to be asked of a provider sooner than was planned
     runs: Runs = field(init=False)
     draining: bool = False
