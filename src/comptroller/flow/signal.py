@@ -123,16 +123,24 @@ def signal_of(outcome: str, status: int | None, *, said_wait: bool) -> Signal:
 
 
 def said_wait_ns(headers: Sequence[tuple[bytes, bytes]], now_ns: int) -> int | None:
-    """How long the provider asks us to wait: seconds or a date (RFC 9110, 10.2.3); None where it does not say."""
-    said = next((value for name, value in headers if name == b"retry-after"), None)
-    if said is None:
-        return None
-    text = said.decode("latin-1").strip()
+    """How long the provider asks us to wait: seconds or a date (RFC 9110, 10.2.3); None where it does not say.
+
+    OpenAI says it in `retry-after-ms`, too, and its SDKs look there first.
+    """
+    said = dict(headers)
+    if b"retry-after-ms" in said:
+        return _ns(said[b"retry-after-ms"], NANOS_PER_SECOND // 1_000)
+    return _ns(said[b"retry-after"], NANOS_PER_SECOND, now_ns) if b"retry-after" in said else None
+
+
+def _ns(value: bytes, unit_ns: int, now_ns: int | None = None) -> int | None:
+    """A number of units, or a date if there is an instant to count it from."""
+    text = value.decode("latin-1").strip()
     try:
-        seconds = float(text)
+        units = float(text)
     except ValueError:
-        return _until_ns(text, now_ns)
-    return int(seconds * NANOS_PER_SECOND) if math.isfinite(seconds) and seconds >= 0 else None
+        return None if now_ns is None else _until_ns(text, now_ns)
+    return int(units * unit_ns) if math.isfinite(units) and units >= 0 else None
 
 
 def _until_ns(date: str, now_ns: int) -> int | None:
