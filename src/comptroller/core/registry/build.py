@@ -10,8 +10,7 @@ from typing import cast
 import msgspec
 
 from comptroller.core.budget.budget import Budget, Mode, Unit, Visibility
-from comptroller.core.budget.retry_budget import RetryRule
-from comptroller.core.budget.scope import Attribute, Scope
+from comptroller.core.budget.scope import Attribute
 from comptroller.core.budget.soft import in_order
 from comptroller.core.budget.window import WindowKind
 from comptroller.core.identity.identity import Identity, Organization, Owner, Team
@@ -19,6 +18,7 @@ from comptroller.core.money import parse_usd
 from comptroller.core.pricing.book import Price, PriceBook, Shipped
 from comptroller.core.pricing.estimate import ModelLimits
 from comptroller.core.pricing.rates import FEES, METERS, Rates, per_hour
+from comptroller.core.registry.approval_roles import build_approvals
 from comptroller.core.registry.entries import (
     KINDS,
     ORGANIZATION,
@@ -31,10 +31,12 @@ from comptroller.core.registry.entries import (
     string,
     strings,
 )
-from comptroller.core.registry.fields import UNBOUNDED, parse_limit, parse_share
+from comptroller.core.registry.fields import UNBOUNDED, parse_limit
 from comptroller.core.registry.issuers import build_federation
 from comptroller.core.registry.policy_files import installed_files, load_installed
+from comptroller.core.registry.rates import build_rate
 from comptroller.core.registry.registry import Model, Registry
+from comptroller.core.registry.retries import build_retry
 from comptroller.core.work.bounds import SHIPPED, SHIPPED_SESSIONS, Bounds
 
 _NOBODY = Organization("unnamed", "unnamed.invalid")
@@ -59,13 +61,15 @@ def build(installed: Installed, version: int, shipped: Shipped | None = None) ->
         models={key: _model(key, stored) for key, stored in of["model"]},
         prices=_price_book([stored.value for _, stored in of["price"] if not stored.disabled], _names(of), shipped),
         budgets=tuple(_budget(key, stored.value) for key, stored in of["budget"] if not stored.disabled),
+        rates=tuple(build_rate(key, stored.value) for key, stored in of["rate"] if not stored.disabled),
         federation=build_federation(of["issuer"], of["federation"]),
         policies=load_installed(installed_files(installed)),
         bounds={**SHIPPED, **{key: _bounds(key, stored.value) for key, stored in of["bounds"] if not stored.disabled}},
         profiles={key: _limits_of(stored.value) for key, stored in of["profile"] if not stored.disabled},
         sessions={**SHIPPED_SESSIONS, **_sessions(of["bounds"])},
         profile_sessions=_sessions(of["profile"]),
-        retries=tuple(_retry(key, stored.value) for key, stored in of["retry"] if not stored.disabled),
+        approvals=build_approvals(of["approval"]),
+        retries=tuple(build_retry(key, stored.value) for key, stored in of["retry"] if not stored.disabled),
     )
 
 
@@ -172,9 +176,10 @@ def _rate(meter: str, written: str) -> int:
 
 def _budget(key: str, entry: Entry) -> Budget:
     amount, unit = parse_limit(entry["limit"])
+    scope = cast("Mapping[Attribute, list[str]]", scope_of(entry))
     return Budget(
         name=key,
-        scope=_scope(entry),
+        scope={attribute: tuple(values) for attribute, values in scope.items()},
         unit=cast("Unit", unit),
         limit=amount,
         window=cast("WindowKind", entry["window"]),
@@ -182,21 +187,6 @@ def _budget(key: str, entry: Entry) -> Budget:
         per=cast("Attribute | None", entry.get("per")),
         mode=cast("Mode", entry["mode"]),
         visible=cast("Visibility", entry["visible"]),
+        owner_role=string(entry, "owner_role") or None,
         soft=in_order(strings(entry, "soft")),
     )
-
-
-def _retry(key: str, entry: Entry) -> RetryRule:
-    return RetryRule(
-        name=key,
-        scope=_scope(entry),
-        share_bp=parse_share(entry["share"]),
-        per_minute=cast("int", entry["per_minute"]),
-        per=cast("Attribute", entry["per"]),
-        mode=cast("Mode", entry["mode"]),
-    )
-
-
-def _scope(entry: Entry) -> Scope:
-    scope = cast("Mapping[Attribute, list[str]]", scope_of(entry))
-    return {attribute: tuple(values) for attribute, values in scope.items()}

@@ -25,7 +25,9 @@ EntryKind = Literal[
     "federation",
     "model",
     "price",
+    "approval",
     "budget",
+    "rate",
     "retry",
     "policy",
 ]
@@ -40,7 +42,9 @@ KINDS: tuple[EntryKind, ...] = (
     "federation",  # one way to be an identity: by a token of an issuer with certain claims
     "model",
     "price",
+    "approval",  # a role that answers tickets
     "budget",
+    "rate",
     "retry",  # a budget for retries
     "policy",  # a file of policies by its name; its value holds the text
 )
@@ -102,7 +106,7 @@ def string(entry: Mapping[str, Value], field: str) -> str:
 
 
 def scope_of(entry: Mapping[str, Value]) -> Mapping[str, list[str]]:
-    """The scope of a budget entry."""
+    """The scope of a budget or rate entry."""
     found = entry.get("scope")
     return found if isinstance(found, dict) else {}
 

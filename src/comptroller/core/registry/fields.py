@@ -30,8 +30,6 @@ _PATTERN = re.compile(r"[A-Za-z0-9*?][A-Za-z0-9._:/@+*?~-]{0,199}", re.ASCII)
 _UPSTREAM_NAME = re.compile(r"[A-Za-z0-9@][A-Za-z0-9._:/@+~-]{0,199}", re.ASCII)
 _ZONE = re.compile(r"[A-Za-z0-9+_-]{1,40}(?:/[A-Za-z0-9+_-]{1,40}){0,3}", re.ASCII)
 _LIMIT = re.compile(r"(\S+) +(\S+)")
-_SHARE = re.compile(r"(\d{1,3})(?:\.(\d{1,2}))?%", re.ASCII)
-_WHOLE_BP = 10_000
 _COUNT = re.compile(r"\d+(?:_\d+)*", re.ASCII)
 
 
@@ -248,21 +246,6 @@ def parse_limit(raw: object) -> tuple[int, str]:
     if amount > most:
         raise Fault(f"{raw!r} is more than can be counted.")
     return amount, unit
-
-
-def share(raw: object) -> str:
-    """`10%`, of at most two decimals."""
-    share_bp = parse_share(raw)
-    return f"{share_bp // 100}{f'.{share_bp % 100:02}'.rstrip('0').rstrip('.')}%"
-
-
-def parse_share(raw: object) -> int:
-    """A share in basis points. Raises Fault."""
-    match = _SHARE.fullmatch(raw) if isinstance(raw, str) else None
-    share_bp = int(match[1]) * 100 + int((match[2] or "").ljust(2, "0")) if match is not None else _WHOLE_BP + 1
-    if share_bp > _WHOLE_BP:
-        raise Fault(f"{raw!r} is not a share.", "Write a text from '0%' to '100%', such as '10%' or '2.5%'.")
-    return share_bp
 
 
 def soft(raw: object) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 
+from comptroller.core.approval.role import ApprovalRole
 from comptroller.core.budget.budget import Budget
 from comptroller.core.budget.retry_budget import RetryRule
 from comptroller.core.identity.federation import Federation
@@ -18,11 +19,13 @@ from comptroller.core.policy.policies import Policies
 from comptroller.core.policy.targets import is_name
 from comptroller.core.pricing.book import PriceBook
 from comptroller.core.pricing.estimate import ModelLimits
+from comptroller.core.rate.rate import Rate
 from comptroller.core.work.bounds import SHIPPED, SHIPPED_SESSIONS, Bounds
 
 OutputLimitField = Literal["max_completion_tokens", "max_tokens"]
 
 NO_SESSIONS: Mapping[str, int | None] = MappingProxyType({})
+NO_ROLES: Mapping[str, ApprovalRole] = MappingProxyType({})
 NO_PROFILES: Mapping[str, Mapping[str, int | None]] = MappingProxyType({})
 
 
@@ -65,8 +68,10 @@ class Registry:
         profiles: Mapping[str, Mapping[str, int | None]] = NO_PROFILES,  # the bounds that each of them sets
         sessions: Mapping[str, int | None] = SHIPPED_SESSIONS,  # that an identity of this kind may have open at once
         profile_sessions: Mapping[str, int | None] = NO_SESSIONS,  # the same by profile, where it says so
+        rates: tuple[Rate, ...] = (),
         retries: tuple[RetryRule, ...] = (),
         federation: Federation | None = None,  # None: nobody's tokens are believed
+        approvals: Mapping[str, ApprovalRole] = NO_ROLES,  # the roles that have a table
     ) -> None:
         self.version = version
         self.organization = organization
@@ -76,6 +81,7 @@ class Registry:
         self.models = models
         self.prices = prices
         self.budgets = budgets
+        self.rates = rates
         self.retries = retries
         self.federation = Federation() if federation is None else federation
         self.policies = built_in() if policies is None else policies
@@ -83,6 +89,7 @@ class Registry:
         self.profiles = profiles
         self.sessions = sessions
         self.profile_sessions = profile_sessions
+        self.approvals = approvals
         self._matched: dict[str, Model | None] = {}
 
     def answerable_until(self, identity: Identity) -> int:
