@@ -1,16 +1,16 @@
 """Retry storms as callers and operators meet them: the breaker that refuses, and the budget for retries."""
 
-from collections import Counter
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from comptroller.core.budget.retry_budget import SHIPPED
+from comptroller.core.budget.retry_budget import SAVED_MOST, SHIPPED
 from comptroller.core.detection.retries import ROW_MOST
-from comptroller.core.routing.breaker import FAILURES_MOST
-from tests.end_to_end.caller import Row, Said, ask, chat, eventually, mint, row_of, settled_row
+from comptroller.core.routing.breaker import FAILURES_MOST, OPEN_NS
+from tests.end_to_end.caller import Row, Said, ask, chat, eventually, mint, row_of, settled_row, unanswered
 from tests.harness.configuration import Table, budget, identity, model, process, provider, registry
 from tests.harness.gateway import GatewayProcess
 from tests.sandbox.process import SandboxProcess
@@ -22,7 +22,8 @@ MODELS = {"sandbox-*": model("first"), "both": model("first", "second"), "kept-t
 for name in ("both", "kept-trying"):
     MODELS[name]["upstream_model"] = dict.fromkeys(MODELS[name]["providers"], "sandbox-small")
 IDENTITIES = {f"agent/{name}": identity("red") for name in ("ant", "bee", "few", "shown", "child-free")}
-FEW: Table = {"name": "few", "scope": {"identity": "agent/few"}, "share": "0%", "per_minute": 2}
+LONG_S = 300  # that a provider asks to wait: longer than any of this takes
+FEW: Table = {"name": "few", "scope": {"identity": "agent/few"}, "share": "50%", "per_minute": 0}
 SHOWN: Table = {"name": "shown", "scope": {"identity": "agent/shown"}, "share": "0%", "per_minute": 0, "mode": "shadow"}
 
 
@@ -60,23 +61,29 @@ def refused_at(gateway: GatewayProcess, name: str) -> Row:
     return row["refused"]
 
 
-def test_a_provider_that_is_down_is_left_alone_and_found_again(gateway: GatewayProcess, two: Two) -> None:
+def test_nothing_is_sent_to_a_provider_that_is_down(gateway: GatewayProcess, two: Two) -> None:
     first, _ = two
-    first.faults({"fault": "server_error"})
+    first.faults({"fault": "server_error", "retry_after_s": LONG_S})
     credential = mint(gateway)["credential"]
     assert {said.status for said in said_by(gateway, credential, FAILURES_MOST)} == {500}
     refused = ask(gateway, credential)
-    assert (refused.status, refused.code) == (503, "upstream_unavailable")
-    assert 1 <= int(refused.headers["retry-after"]) <= 5
+    assert (refused.status, refused.code, refused.headers["retry-after"]) == (503, "upstream_unavailable", "60")
+    assert refused.error["comptroller"]["resets_at"] is not None, "the true time is in the body"
     row = row_of(gateway, refused.call_id)
     assert (row["refusal"], row["charge_usd"]) == ("upstream_unavailable", None)
     assert set(refused_at(gateway, "first")) == {""}
     assert "calls of every model at first until" in gateway.command("status").stdout
     assert "providers.first.circuit" in gateway.command("doctor", check=False).stdout
-    sent = first.count()
-    codes = Counter(said.code for said in said_by(gateway, mint(gateway, "agent/bee")["credential"], 200))
-    assert codes["upstream_unavailable"] >= 199, "for everybody, and all but the one that tries it"
-    assert first.count() - sent <= 1
+    others = said_by(gateway, mint(gateway, "agent/bee")["credential"], 100)
+    assert {said.code for said in others} == {"upstream_unavailable"}, "for everybody"
+    assert first.count() == FAILURES_MOST
+
+
+def test_a_provider_that_is_back_is_found_by_itself(gateway: GatewayProcess, two: Two) -> None:
+    first, _ = two
+    first.faults({"fault": "server_error"})
+    credential = mint(gateway)["credential"]
+    said_by(gateway, credential, FAILURES_MOST)
     eventually(lambda: '"circuit_open"' in gateway.log())
     first.clear_faults()
     eventually(lambda: ask(gateway, credential).status == 200)
@@ -91,12 +98,15 @@ def test_one_call_tries_it_for_all(gateway: GatewayProcess, two: Two) -> None:
     credential = mint(gateway)["credential"]
     said_by(gateway, credential, FAILURES_MOST)
     eventually(lambda: refused_at(gateway, "first") == {})
-    first.faults({"fault": "slow_first_byte", "delay_s": 2})
-    sent = first.count()
-    with ThreadPoolExecutor(12) as pool:
-        said = list(pool.map(lambda number: ask(gateway, credential, chat(f"{number}")), range(12)))
-    assert Counter(each.status for each in said) == {200: 1, 503: 11}
-    assert first.count() - sent == 1
+    first.faults({"fault": "hang"})
+    sent, begun_ns = first.count(), time.monotonic_ns()
+    with unanswered(gateway, credential, chat(max_tokens=5)):
+        eventually(lambda: first.count() > sent)
+        with ThreadPoolExecutor(12) as pool:
+            for number in range(12):
+                pool.submit(ask, gateway, credential, chat(f"{number}", max_tokens=5))
+        # However slowly this runs: the others wait for the one, and another one may try it when that takes too long.
+        assert first.count() - sent <= 1 + (time.monotonic_ns() - begun_ns) // OPEN_NS
 
 
 def test_a_request_that_is_wrong_says_nothing_of_its_provider(gateway: GatewayProcess, two: Two) -> None:
@@ -110,26 +120,25 @@ def test_a_request_that_is_wrong_says_nothing_of_its_provider(gateway: GatewayPr
 def test_too_many_calls_of_one_model_close_no_other(gateway: GatewayProcess, two: Two) -> None:
     first, _ = two
     credential = mint(gateway)["credential"]
-    first.faults({"fault": "rate_limited", "retry_after_s": 90})
+    first.faults({"fault": "rate_limited", "retry_after_s": LONG_S})
     said = said_by(gateway, credential, FAILURES_MOST)
-    assert {(each.status, each.headers["retry-after"]) for each in said} == {(429, "90")}, "handed on"
+    assert {(each.status, each.headers["retry-after"]) for each in said} == {(429, f"{LONG_S}")}, "handed on"
     refused = ask(gateway, credential)
     assert (refused.code, refused.headers["retry-after"]) == ("upstream_unavailable", "60")
-    assert refused.error["comptroller"]["resets_at"] is not None, "the true time is in the body"
     assert set(refused_at(gateway, "first")) == {"sandbox-large"}
     first.clear_faults()
     assert ask(gateway, credential, chat(model="sandbox-small")).status == 200
-    assert ask(gateway, credential).code == "upstream_unavailable", "it asked for a minute and a half"
+    assert ask(gateway, credential).code == "upstream_unavailable", "it asked for five minutes"
 
 
 def test_nobody_is_refused_as_long_as_another_provider_answers(gateway: GatewayProcess, two: Two) -> None:
     first, second = two
-    first.faults({"fault": "server_error"})
+    first.faults({"fault": "server_error", "retry_after_s": LONG_S})
     credential = mint(gateway)["credential"]
     said_by(gateway, credential, FAILURES_MOST)
     assert ask(gateway, credential).code == "upstream_unavailable"
     assert {said.status for said in said_by(gateway, credential, 5, model="both")} == {200}
-    second.faults({"fault": "server_error"})
+    second.faults({"fault": "server_error", "retry_after_s": LONG_S})
     said_by(gateway, mint(gateway, "agent/bee")["credential"], FAILURES_MOST + 1, model="both")
     refused = ask(gateway, credential, chat(model="both"))
     assert refused.code == "upstream_unavailable"
@@ -144,30 +153,31 @@ def test_a_breaker_can_be_switched_off(gateway: GatewayProcess, two: Two) -> Non
 
 def test_the_same_request_after_an_error_is_paid_from_the_retry_budget(gateway: GatewayProcess, two: Two) -> None:
     first, _ = two
-    first.faults({"fault": "rate_limited", "retry_after_s": 45})
+    first.faults({"fault": "rate_limited"})
     credential = mint(gateway, "agent/few")["credential"]
-    statuses = [ask(gateway, credential).status for _ in range(3)]
-    assert (statuses, first.count()) == ([429] * 3, 3), "the call itself, and two retries"
+    for _ in range(1 + SAVED_MOST):
+        assert ask(gateway, credential).headers["x-comptroller-error-source"] == "provider"
     limited = ask(gateway, credential)
     assert (limited.status, limited.code, limited.error["comptroller"]["limit"]) == (429, "retry_limited", "few")
-    assert 30 <= int(limited.headers["retry-after"]) <= 45, "as long as the provider asked, which is longer"
+    assert limited.headers["retry-after"] == "60", "only other calls earn a retry"
     assert {ask(gateway, credential).code for _ in range(50)} == {"retry_limited"}
-    assert first.count() == 3, "a repeat gets the same refusal, and nobody else hears of it"
+    assert first.count() == 1 + SAVED_MOST, "a repeat gets the same refusal, and nobody else hears of it"
     row = row_of(gateway, limited.call_id)
     assert (row["refusal"], row["charge_usd"]) == ("retry_limited", None)
-    assert ask(gateway, credential, chat("Something else.")).headers["x-comptroller-error-source"] == "provider"
     assert ask(gateway, mint(gateway, "agent/bee")["credential"]).headers["x-comptroller-error-source"] == "provider"
     first.clear_faults()
-    assert ask(gateway, credential, chat("Something else again.")).status == 200
-    assert ask(gateway, credential).code == "retry_limited", "what failed stands until its time is over"
+    for number in range(2):
+        assert ask(gateway, credential, chat(f"Something else, {number}.")).status == 200
+    assert ask(gateway, credential).status == 200, "two other calls have earned a retry"
+    assert ask(gateway, credential).status == 200, "and it was answered: it is none any more"
 
 
 def test_whoever_replans_after_every_error_is_retrying_too(gateway: GatewayProcess, two: Two) -> None:
     two[0].faults({"fault": "overloaded"})
     credential = mint(gateway, "agent/few")["credential"]
-    said = said_by(gateway, credential, ROW_MOST + 10, model="kept-trying")
-    sources = Counter(each.headers.get("x-comptroller-refusal", "provider") for each in said)
-    assert sources == {"provider": ROW_MOST + 2, "retry_limited": 8}
+    said = said_by(gateway, credential, ROW_MOST + SAVED_MOST + 8, model="kept-trying")
+    sources = [each.headers.get("x-comptroller-refusal", "provider") for each in said]
+    assert sources == ["provider"] * (ROW_MOST + SAVED_MOST) + ["retry_limited"] * 8
 
 
 def test_in_shadow_mode_it_is_only_said(gateway: GatewayProcess, two: Two) -> None:
@@ -189,8 +199,8 @@ def test_those_who_said_nothing_may_retry_a_good_deal(gateway: GatewayProcess, t
     credential = mint(gateway)["credential"]
     said = [ask(gateway, credential, chat(model="kept-trying")) for _ in range(SHIPPED.per_minute)]
     assert {each.headers.get("x-comptroller-error-source") for each in said} == {"provider"}
-    codes = {ask(gateway, credential, chat(model="kept-trying")).code for _ in range(30)}
-    assert "retry_limited" in codes, "but not for ever"
+    again = (ask(gateway, credential, chat(model="kept-trying")).code for _ in range(300))
+    assert "retry_limited" in again, "but not for ever"
 
 
 def test_another_limit_holds_at_once(gateway: GatewayProcess, two: Two) -> None:
