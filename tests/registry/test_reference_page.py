@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from comptroller.core.budget.scope import ATTRIBUTES
-from comptroller.core.registry import document, issuers
+from comptroller.core.registry import document, issuers, routes
 from comptroller.core.registry.fields import Field
 from tests.registry.documents import read
 
@@ -22,6 +22,9 @@ SECTIONS = {
     '`[models."PATTERN"]`': document._MODEL,
     "`[[prices]]`": document._PRICE,
     "`[[budgets]]`": document._BUDGET,
+    "`[classes]`": routes.CLASSES_FIELDS,
+    "`[task_types.NAME]`": routes.TASK_TYPE,
+    "`[[routes]]`": (*document._ROUTE, *routes._WHEN),
 }
 
 

@@ -32,6 +32,7 @@ from comptroller.core.registry.fields import UNBOUNDED, parse_limit
 from comptroller.core.registry.issuers import build_federation
 from comptroller.core.registry.policy_files import installed_files, load_installed
 from comptroller.core.registry.registry import Model, Registry
+from comptroller.core.registry.routes import build_routing
 from comptroller.core.work.bounds import SHIPPED, SHIPPED_SESSIONS, Bounds
 
 _NOBODY = Organization("unnamed", "unnamed.invalid")
@@ -62,6 +63,7 @@ def build(installed: Installed, version: int, shipped: Shipped | None = None) ->
         profiles={key: _limits_of(stored.value) for key, stored in of["profile"] if not stored.disabled},
         sessions={**SHIPPED_SESSIONS, **_sessions(of["bounds"])},
         profile_sessions=_sessions(of["profile"]),
+        routing=build_routing(of["alias"], of["classes"], of["task_type"], of["route"]),
     )
 
 

@@ -17,7 +17,7 @@ from comptroller.core.ids import is_identity_id, is_trust_domain
 from comptroller.core.pricing.book import Shipped
 from comptroller.core.pricing.rates import DEFAULT_TIER, tier_name
 from comptroller.core.problem import Fault, Problem, did_you_mean, join
-from comptroller.core.registry import fields, issuers
+from comptroller.core.registry import fields, issuers, routes
 from comptroller.core.registry.entries import (
     NOTHING,
     ORGANIZATION,
@@ -156,6 +156,7 @@ _BUDGET = (
     Field("visible", _named(Visibility)),
 )
 
+_ROUTE = routes.route_fields(_SCOPE)
 _BOUNDS = (
     Field("sessions", fields.bound(fields.MOST_COUNT)),
     Field("usd", fields.money_bound),
@@ -180,9 +181,11 @@ _TABLES: tuple[tuple[str, EntryKind, Reader, tuple[Field, ...]], ...] = (
     ("profiles", "profile", fields.name, _BOUNDS),
     ("identities", "identity", _identity_id, _IDENTITY),
     ("models", "model", fields.pattern, _MODEL),
+    ("task_types", "task_type", fields.name, routes.TASK_TYPE),
 )
 SECTIONS = (
-    "organization", "teams", "owners", "issuers", "bounds", "profiles", "identities", "models", "prices", "budgets"
+    "organization", "teams", "owners", "issuers", "bounds", "profiles", "identities", "models", "prices", "budgets",
+    "aliases", "classes", "task_types", "routes",
 )  # fmt: skip
 
 
@@ -217,16 +220,19 @@ def read_document(
     for place, entry in _list("budgets", raw, _BUDGET, problems):
         entry.setdefault("visible", _visible(entry))
         _add(("budget", string(entry, "name") or place), entry, place, entries, places, problems)
+    _read_routing(raw, entries, places, problems)
     _check_contents(entries, places, problems)
     problems.extend(check_references(entries, places, installed))
     problems.extend(issuers.check_rules(entries, places))
     problems.extend(check_unregistered(entries, places))
+    problems.extend(routes.check_routing(entries, places))
     if problems:
         return problems
     for (kind, _), entry in entries.items():
-        if kind == "budget":
+        if kind in {"budget", "route"}:
             del entry["name"]  # it is the key
-    return Document(entries, tuple(find_warnings(entries, installed, shipped)))
+    warnings = (*find_warnings(entries, installed, shipped), *routes.routing_warnings(entries))
+    return Document(entries, warnings)
 
 
 def read_identity(
@@ -238,6 +244,19 @@ def read_identity(
     found["identity", name] = read_table(place, issuers.without_rules(table), _IDENTITY, problems)
     found.update((key, rule) for key, rule, _ in issuers.read_rules(name, place, table, entries, problems))
     return found
+
+
+def _read_routing(
+    raw: Mapping[str, object], entries: dict[EntryKey, Entry], places: dict[EntryKey, str], problems: list[Problem]
+) -> None:
+    """Aliases, the order of the classes, and the routes in theirs."""
+    for key, entry, place in routes.read_aliases(raw, problems):
+        _add(key, entry, place, entries, places, problems)
+    if "classes" in raw:
+        entries[routes.CLASSES] = read_table("classes", raw["classes"], routes.CLASSES_FIELDS, problems)
+        places[routes.CLASSES] = "classes"
+    for number, (place, entry) in enumerate(_list("routes", raw, _ROUTE, problems), 1):
+        _add(("route", string(entry, "name") or place), {**entry, "place": number}, place, entries, places, problems)
 
 
 def _check_key(place: str, key: str, read_key: Reader, problems: list[Problem]) -> None:

@@ -26,6 +26,10 @@ EntryKind = Literal[
     "model",
     "price",
     "budget",
+    "alias",
+    "classes",
+    "task_type",
+    "route",
     "policy",
 ]
 KINDS: tuple[EntryKind, ...] = (
@@ -40,6 +44,10 @@ KINDS: tuple[EntryKind, ...] = (
     "model",
     "price",
     "budget",
+    "alias",  # a name that callers may ask for
+    "classes",  # their order
+    "task_type",
+    "route",
     "policy",  # a file of policies by its name; its value holds the text
 )
 

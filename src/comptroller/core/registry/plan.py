@@ -89,6 +89,8 @@ def say_key(kind: EntryKind, key: str) -> str:
     """How a person reads which entry it is."""
     if kind == "organization":
         return "the organization"
+    if kind == "classes":
+        return "the order of the classes"
     if kind != "price":
         return f"{kind} {key}"
     model, provider, tier, first_day, *size = key.split("|")
@@ -121,6 +123,8 @@ def _warnings(changes: tuple[EntryChange, ...]) -> Iterator[Problem]:
             yield Problem("organization.trust_domain", sentence)
         if change.verb == "disable" and change.kind == "budget":
             yield Problem(f"budget {change.key}", "It leaves force: it limits nothing any more.")
+        if change.verb == "disable" and change.kind == "task_type":
+            yield Problem(f"task_type {change.key}", "Its floor leaves force: routes may lead below it.")
 
 
 def _say_entry(kind: EntryKind, entry: Entry) -> str:

@@ -50,7 +50,7 @@ def check_references(entries: Entries, places: Mapping[EntryKey, str], installed
             for value in strings(entry, "may_act"):
                 if ("identity", value) not in entries:
                     yield _unknown(join(places[key], "may_act"), "identity", value, _keys(entries, "identity"))
-        if key[0] == "budget":
+        if key[0] in {"budget", "route"}:
             yield from _check_scope(places[key], entry, entries, set(left.values()))
 
 

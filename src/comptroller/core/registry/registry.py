@@ -17,6 +17,7 @@ from comptroller.core.policy.policies import Policies
 from comptroller.core.policy.targets import is_name
 from comptroller.core.pricing.book import PriceBook
 from comptroller.core.pricing.estimate import ModelLimits
+from comptroller.core.routing.routing import Routing
 from comptroller.core.work.bounds import SHIPPED, SHIPPED_SESSIONS, Bounds
 
 OutputLimitField = Literal["max_completion_tokens", "max_tokens"]
@@ -65,6 +66,7 @@ class Registry:
         sessions: Mapping[str, int | None] = SHIPPED_SESSIONS,  # that an identity of this kind may have open at once
         profile_sessions: Mapping[str, int | None] = NO_SESSIONS,  # the same by profile, where it says so
         federation: Federation | None = None,  # None: nobody's tokens are believed
+        routing: Routing | None = None,  # None: every call goes to the model that it asks for
     ) -> None:
         self.version = version
         self.organization = organization
@@ -80,6 +82,7 @@ class Registry:
         self.profiles = profiles
         self.sessions = sessions
         self.profile_sessions = profile_sessions
+        self.routing = Routing() if routing is None else routing
         self._matched: dict[str, Model | None] = {}
 
     def answerable_until(self, identity: Identity) -> int:
