@@ -192,5 +192,8 @@ def _budget(raw: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
             "per": st.sampled_from(ATTRIBUTES),
             "mode": st.sampled_from(("hard", "shadow")),
             "visible": st.sampled_from(("caller", "operator")),
+            "soft": st.lists(
+                st.sampled_from(("80% notify", "12.5% approval:ops", "99% approval:fin@eu")), unique=True, max_size=3
+            ),
         },
     )

@@ -11,6 +11,7 @@ import msgspec
 
 from comptroller.core.budget.budget import Budget, Mode, Unit, Visibility
 from comptroller.core.budget.scope import Attribute
+from comptroller.core.budget.soft import in_order
 from comptroller.core.budget.window import WindowKind
 from comptroller.core.identity.identity import Identity, Organization, Owner, Team
 from comptroller.core.money import parse_usd
@@ -27,6 +28,7 @@ from comptroller.core.registry.entries import (
     scope_of,
     sent_names,
     string,
+    strings,
 )
 from comptroller.core.registry.fields import UNBOUNDED, parse_limit
 from comptroller.core.registry.issuers import build_federation
@@ -181,4 +183,5 @@ def _budget(key: str, entry: Entry) -> Budget:
         per=cast("Attribute | None", entry.get("per")),
         mode=cast("Mode", entry["mode"]),
         visible=cast("Visibility", entry["visible"]),
+        soft=in_order(strings(entry, "soft")),
     )

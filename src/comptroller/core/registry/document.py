@@ -154,6 +154,7 @@ _BUDGET = (
     Field("per", _attribute),
     Field("mode", _named(Mode), "hard"),
     Field("visible", _named(Visibility)),
+    Field("soft", fields.soft),
 )
 
 _ROUTE = routes.route_fields(_SCOPE)

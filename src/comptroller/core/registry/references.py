@@ -7,7 +7,10 @@ from fnmatch import fnmatchcase
 from typing import cast, get_args
 
 from comptroller.core.budget.scope import CALL_ATTRIBUTES, DECLARED_ATTRIBUTES, Attribute
+from comptroller.core.budget.soft import in_order
 from comptroller.core.identity.identity import GRACE_DAYS, Environment, IdentityKind
+from comptroller.core.policy.remedy import Remedy
+from comptroller.core.policy.targets import unreachable_route
 from comptroller.core.pricing.book import Shipped
 from comptroller.core.problem import Problem, did_you_mean, join
 from comptroller.core.registry.entries import (
@@ -23,6 +26,7 @@ from comptroller.core.registry.entries import (
     string,
     strings,
 )
+from comptroller.core.registry.policy_files import targets_of
 
 # Field of an entry that holds the key of another entry.
 _REFERENCES: tuple[tuple[EntryKind, str, EntryKind], ...] = (
@@ -52,6 +56,7 @@ def check_references(entries: Entries, places: Mapping[EntryKey, str], installed
                     yield _unknown(join(places[key], "may_act"), "identity", value, _keys(entries, "identity"))
         if key[0] in {"budget", "route"}:
             yield from _check_scope(places[key], entry, entries, set(left.values()))
+            yield from _check_soft(places[key], entry, entries)
 
 
 def unknown_providers(entries: Entries, providers: Collection[str]) -> tuple[Problem, ...]:
@@ -128,6 +133,12 @@ def _check_scope(place: str, entry: Mapping[str, Value], entries: Entries, left:
         for value in values:
             if value not in known and not (attribute == "owner" and value in left):
                 yield _unknown(where, attribute.replace("_", " "), value, known)
+
+
+def _check_soft(place: str, entry: Entry, entries: Entries) -> Iterator[Problem]:
+    for step in in_order(strings(entry, "soft")):
+        if step.act == "route":
+            yield from unreachable_route(f"{place}.soft", Remedy("route", step.value), targets_of(entries))
 
 
 def _check_scope_models(where: str, values: Sequence[str], patterns: Sequence[str]) -> Iterator[Problem]:
