@@ -27,7 +27,7 @@ _IN_THE_KEY: Mapping[EntryKind, frozenset[str]] = {
     "federation": frozenset({"identity", "issuer", "claims"}),
 }
 
-_ALL_OF = frozenset({"soft"})
+_ALL_OF = frozenset({"soft", "order"})
 """Lists of which all holds; of others any one."""
 
 Verb = Literal["add", "change", "disable", "enable"]

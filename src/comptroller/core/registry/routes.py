@@ -8,11 +8,13 @@ from fnmatch import fnmatchcase
 from typing import cast, get_args
 
 from comptroller.core.budget.scope import Attribute
-from comptroller.core.policy.targets import is_name
+from comptroller.core.policy.remedy import Remedy
+from comptroller.core.policy.targets import is_name, unreachable_route
 from comptroller.core.problem import Fault, Problem, did_you_mean, join
 from comptroller.core.registry import fields
 from comptroller.core.registry.entries import Entries, Entry, EntryKey, StoredEntry, scope_of, string, strings
 from comptroller.core.registry.fields import Field
+from comptroller.core.registry.policy_files import targets_of
 from comptroller.core.routing.route import Conditions, Route, RouteMode
 from comptroller.core.routing.routing import Routing
 
@@ -87,20 +89,17 @@ def read_aliases(raw: Mapping[str, object], problems: list[Problem]) -> Iterator
 
 def check_routing(entries: Entries, places: Mapping[EntryKey, str]) -> Iterator[Problem]:
     """Every alias, class, floor and route that names nothing, or two things."""
-    models, classes = _models(entries), _classes(entries)
     for (kind, key), entry in entries.items():
         place = places[kind, key]
         match kind:
             case "alias":
-                yield from _check_alias(place, key, string(entry, "to"), models, classes)
+                yield from _check_alias(place, key, string(entry, "to"), entries)
             case "classes":
-                for name in strings(entry, "order"):
-                    if name not in classes:
-                        yield Problem(join(place, "order"), f"No model is of the class {name!r}.", _near(name, classes))
+                yield from _check_order(join(place, "order"), strings(entry, "order"), _classes(entries))
             case "task_type":
                 yield from _check_floor(join(place, "floor"), string(entry, "floor"), entries)
             case "route":
-                yield from _check_route(place, entry, entries, models, classes)
+                yield from _check_route(place, entry, entries)
             case _:
                 pass
 
@@ -114,13 +113,18 @@ def routing_warnings(entries: Entries) -> Iterator[Problem]:
             yield Problem("classes.order", f"The class {name!r} has no rank in it: it is below every floor.")
 
 
-def _check_alias(
-    place: str, name: str, target: str, models: Mapping[str, str], classes: Sequence[str]
-) -> Iterator[Problem]:
+def _check_alias(place: str, name: str, target: str, entries: Entries) -> Iterator[Problem]:
+    models, classes = _models(entries), _classes(entries)
     if name in models or name in classes:
         what = "model" if name in models else "class"
         yield Problem(place, f"{name!r} is the name of a {what} already.", "Give the alias another name.")
-    yield from _check_target(place, target, models, classes, ())
+    yield from _check_target(place, target, entries)
+
+
+def _check_order(place: str, order: Sequence[str], classes: Sequence[str]) -> Iterator[Problem]:
+    for name in order:
+        if name not in classes:
+            yield Problem(place, f"No model is of the class {name!r}.", did_you_mean(name, classes))
 
 
 def _check_floor(place: str, floor: str, entries: Entries) -> Iterator[Problem]:
@@ -129,40 +133,28 @@ def _check_floor(place: str, floor: str, entries: Entries) -> Iterator[Problem]:
         hint = 'Add [classes] with order = ["small", "frontier"], the least able class first.'
         yield Problem(place, "A floor is a rank, and classes have none yet.", hint)
     elif floor not in order:
-        yield Problem(place, f"The class {floor!r} has no rank in [classes] order.", _near(floor, order))
+        yield Problem(place, f"The class {floor!r} has no rank in [classes] order.", did_you_mean(floor, order))
 
 
-def _check_route(
-    place: str, entry: Entry, entries: Entries, models: Mapping[str, str], classes: Sequence[str]
-) -> Iterator[Problem]:
-    aliases = [key for kind, key in entries if kind == "alias"]
-    yield from _check_target(join(place, "to"), string(entry, "to"), models, classes, aliases)
+def _check_route(place: str, entry: Entry, entries: Entries) -> Iterator[Problem]:
+    models, classes, target = _models(entries), _classes(entries), string(entry, "to")
+    if ("alias", target) not in entries:
+        yield from _check_target(join(place, "to"), target, entries)
     for name in strings(entry, "from"):
         if name not in classes and (not is_name(name) or not _serves(models, name)):
             known = [*classes, *filter(is_name, models)]
-            yield Problem(join(place, "from"), f"There is no model and no class {name!r}.", _near(name, known))
+            yield Problem(join(place, "from"), f"There is no model and no class {name!r}.", did_you_mean(name, known))
     when = _conditions(entry)
     over, under = when.input_tokens_over, when.input_tokens_under
     if over is not None and under is not None and under <= over + 1:
         yield Problem(join(place, "when"), f"No input is over {over} and under {under} tokens.")
-    if string(entry, "to") in strings(entry, "from"):
+    if target in strings(entry, "from"):
         yield Problem(join(place, "to"), "This is where its calls come from: it would lead nowhere.")
 
 
-def _check_target(
-    place: str, target: str, models: Mapping[str, str], classes: Sequence[str], aliases: Sequence[str]
-) -> Iterator[Problem]:
-    if not target or target in aliases:
-        return
-    if target in classes:
-        if target in models:
-            yield Problem(place, f"{target!r} is the name of a model and of a class.", "Rename one of them.")
-        elif not any(own == target and is_name(model) for model, own in models.items()):
-            sentence = f"The class {target!r} has only patterns of models: there is no name to send a call to."
-            yield Problem(place, sentence, "Give one of its models an entry of its own.")
-    elif not _serves(models, target):
-        known = [*classes, *aliases, *filter(is_name, models)]
-        yield Problem(place, f"There is no model and no class {target!r}.", _near(target, known))
+def _check_target(place: str, target: str, entries: Entries) -> Iterator[Problem]:
+    if target:
+        yield from unreachable_route(place, Remedy("route", target), targets_of(entries))
 
 
 def build_routing(
@@ -221,7 +213,3 @@ def _classes(entries: Entries) -> Sequence[str]:
 
 def _serves(models: Mapping[str, str], name: str) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in models)
-
-
-def _near(word: str, known: Sequence[str]) -> str:
-    return did_you_mean(word, known)
