@@ -8,6 +8,7 @@ from typing import ParamSpec, TypeVar
 
 import msgspec
 
+from comptroller.core.effect import Effect
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.refusal import Refusal
 from comptroller.flow.caller import Caller
@@ -31,6 +32,7 @@ class IncomingCall(msgspec.Struct, frozen=True, gc=False):
     body: bytes
     asked: Asked  # as its dialect read it, with what our records say of the objects that it names
     provider: str | None = None  # it can go to no other: this one has what it names, or shall keep what it makes
+    effects: tuple[Effect, ...] = ()  # what was done to it so far
 
 
 async def beside(body: bytes, read: Callable[P, R], *given: P.args, **named: P.kwargs) -> R:
