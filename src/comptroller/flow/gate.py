@@ -24,6 +24,7 @@ from comptroller.core.pricing.prefix import Prefixes
 from comptroller.core.pricing.sizes import OutputSizes
 from comptroller.core.refusal import Refusal
 from comptroller.core.registry.registry import Registry
+from comptroller.core.routing.affinity import Affinity
 from comptroller.core.work.session import Reserved, Session
 from comptroller.core.work.stop import Stops
 from comptroller.flow.callers import Callers
@@ -140,6 +141,7 @@ class Gate:
     prefixes: Prefixes = field(default_factory=Prefixes)  # prompts that were metered since the start, by session
     sizes: OutputSizes = field(default_factory=OutputSizes)  # learned since the start; they steer, and limit nothing
     health: Healths = field(default_factory=Healths)  # of the providers
+    affinity: Affinity = field(default_factory=Affinity)  # what routes hold which sessions
     objects: Kept = field(default_factory=Kept)  # what they keep for us, and whose it is
     deferring: Mapping[str, Deferring] = field(default_factory=dict[str, Deferring])  # by the name of the dialect
     wake_poller: Callable[[], None] = lambda: None  # something is to be asked of a provider sooner than was planned

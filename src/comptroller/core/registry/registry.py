@@ -84,6 +84,7 @@ class Registry:
         self.profile_sessions = profile_sessions
         self.routing = Routing() if routing is None else routing
         self._matched: dict[str, Model | None] = {}
+        self._members: dict[str, tuple[str, ...]] = {}
 
     def answerable_until(self, identity: Identity) -> int:
         """Until when somebody answers for the identity: FOREVER_NS while its owner or deputy is enabled, else the
@@ -111,10 +112,14 @@ class Registry:
             self._matched[name] = self._match(name)
         return self._matched[name]
 
-    def members(self, model_class: str) -> list[str]:
-        """The models of a class that have a name of their own, and not only a pattern."""
-        entries = (m for m in self.models.values() if m.model_class == model_class and not m.disabled)
-        return sorted(entry.pattern for entry in entries if is_name(entry.pattern))
+    def members(self, model_class: str) -> tuple[str, ...]:
+        """The models of a class that have a name of their own, and not only a pattern. Not for what callers say."""
+        found = self._members.get(model_class)
+        if found is None:
+            entries = (m for m in self.models.values() if m.model_class == model_class and not m.disabled)
+            found = tuple(sorted(entry.pattern for entry in entries if is_name(entry.pattern)))
+            self._members[model_class] = found
+        return found
 
     def _match(self, name: str) -> Model | None:
         exact = self.models.get(name)

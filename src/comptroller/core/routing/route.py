@@ -32,11 +32,11 @@ class Conditions(msgspec.Struct, frozen=True, gc=False):
             return False
         return self.input_tokens_under is None or input_tokens < self.input_tokens_under
 
-    def why(self, left_bp: int) -> str:
-        """Why the route applies, in a few words that name no amount: callers read them, too."""
+    def why(self) -> str:
+        """Why the route applies, in a few words that say no amount: callers read them, too."""
         words: list[str] = []
         if self.budget_below_bp is not None:
-            words.append(_percent(left_bp) + " of a budget left")
+            words.append(f"less than {self.budget_below_bp // 100}% of a budget left")
         if self.input_tokens_over is not None:
             words.append(f"over {self.input_tokens_over} input tokens")
         if self.input_tokens_under is not None:
@@ -59,7 +59,3 @@ class Route(msgspec.Struct, frozen=True, gc=False):
         if self.sources is not None and model not in self.sources and model_class not in self.sources:
             return False
         return bool(nodes_in_scope(self.scope, facts))
-
-
-def _percent(bp: int) -> str:
-    return f"{bp // 100}%"

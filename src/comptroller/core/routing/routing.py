@@ -40,7 +40,7 @@ class Routing(msgspec.Struct, frozen=True):
         floor, rank = self.rank(self.floor(task_type)), self.rank(model_class)
         return floor is not None and rank is not None and rank > floor
 
-    def leads_down(self, model_class: str | None, to_class: str | None) -> bool:
-        """Whether the second class is ranked below the first one. Without both ranks: whether it is another class."""
+    def leads_up(self, model_class: str | None, to_class: str | None) -> bool:
+        """Whether the second class is ranked above the first one; what has no rank is above nothing."""
         before, after = self.rank(model_class), self.rank(to_class)
-        return model_class != to_class if before is None or after is None else after < before
+        return before is not None and after is not None and after > before
