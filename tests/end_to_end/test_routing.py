@@ -37,7 +37,6 @@ MODELS = {
     "sandbox-reasoner": model("sandbox") | {"class": "standard"},
     "sandbox-small": model("sandbox") | {"class": "small"},
     "walled": model("openai-only") | {"class": "apart", "upstream_model": {"openai-only": "sandbox-small"}},
-    "sandbox-embedding": {"providers": ["sandbox"]},
 }
 BUDGETS = [
     budget("all", "100.00 USD"),
@@ -76,10 +75,7 @@ def gateway(sandbox_process: SandboxProcess, tmp_path_factory: pytest.TempPathFa
     files["providers"]["openai-only"] = {**files["providers"]["sandbox"], "dialects": ["openai"]}
     known = registry(BUDGETS, IDENTITIES, MODELS, **ROUTING)
     first_day = known["prices"][0]["from"]
-    known["prices"] += [
-        {"model": "walled", "from": first_day, "input": "1.00", "output": "1.00"},
-        {"model": "sandbox-embedding", "from": first_day, "input": "0.02", "output": "0"},
-    ]
+    known["prices"].append({"model": "walled", "from": first_day, "input": "1.00", "output": "1.00"})
     with GatewayProcess(folder, files, known) as running:
         yield running
         assert "Traceback" not in running.log()
@@ -354,9 +350,9 @@ def test_soft_steps_of_a_budget_lead_down_as_it_is_used_up(gateway: GatewayProce
     assert seen == ["sandbox-large", "sandbox-reasoner", "sandbox-small"]
     held = ask(gateway, credential(gateway, "soft", "review"), chat(TEXT, max_tokens=20))
     assert where(gateway, held)[0] == "sandbox-reasoner", "no step of a budget leads below a floor"
-    vectors = ask(gateway, key, {"model": "sandbox-embedding", "input": TEXT}, path="/v1/embeddings")
+    vectors = ask(gateway, key, {"model": "sandbox-large", "input": TEXT}, path="/v1/embeddings")
     assert vectors.status == 200, vectors
-    assert settled_row(gateway, vectors.call_id)["model"] == "sandbox-embedding", "what is not text is left alone"
+    assert settled_row(gateway, vectors.call_id)["model"] == "sandbox-large", "what is not text is left alone"
 
 
 def test_counting_tokens_is_free_and_stays_where_it_asks(gateway: GatewayProcess) -> None:
