@@ -13,6 +13,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from comptroller.core.approval.approvals import Approvals
 from comptroller.core.budget.bounds import Bound
 from comptroller.core.budget.draw import Draw, Window
 from comptroller.core.budget.hold import NOTHING, Amounts, WindowKey
@@ -35,6 +36,7 @@ from comptroller.flow.journal import Journal
 from comptroller.flow.kept import Kept
 from comptroller.flow.key_mask import KeyMask
 from comptroller.flow.live import LiveCalls
+from comptroller.flow.notices import Notices, Unheard
 from comptroller.flow.observer import Observer
 from comptroller.flow.runs import Runs
 from comptroller.flow.upstream import Origin, Timeouts, Upstream
@@ -138,12 +140,14 @@ class Gate:
     callers: Callers = field(default_factory=Callers)  # who is remembered (flow/identify.py)
     stops: Stops = field(default_factory=Stops)  # replaced as a whole (control/stops.py), asked on every call
     broken: Broken = field(default_factory=Broken)  # replaced as a whole, asked only when policies say no
+    approvals: Approvals = field(default_factory=Approvals)  # open tickets, and the grants in force
     prefixes: Prefixes = field(default_factory=Prefixes)  # prompts that were metered since the start, by session
     sizes: OutputSizes = field(default_factory=OutputSizes)  # learned since the start; they steer, and limit nothing
     health: Healths = field(default_factory=Healths)  # of the providers
     affinity: Affinity = field(default_factory=Affinity)  # what routes hold which sessions
     objects: Kept = field(default_factory=Kept)  # what they keep for us, and whose it is
     deferring: Mapping[str, Deferring] = field(default_factory=dict[str, Deferring])  # by the name of the dialect
+    notices: Notices = field(default_factory=Unheard)  # who is told of what people should know
     wake_poller: Callable[[], None] = lambda: None  # something is to be asked of a provider sooner than was planned
     runs: Runs = field(init=False)
     draining: bool = False

@@ -18,6 +18,7 @@ from comptroller.core.money import parse_usd
 from comptroller.core.pricing.book import Price, PriceBook, Shipped
 from comptroller.core.pricing.estimate import ModelLimits
 from comptroller.core.pricing.rates import FEES, METERS, Rates, per_hour
+from comptroller.core.registry.approval_roles import build_approvals
 from comptroller.core.registry.entries import (
     KINDS,
     ORGANIZATION,
@@ -33,6 +34,7 @@ from comptroller.core.registry.entries import (
 from comptroller.core.registry.fields import UNBOUNDED, parse_limit
 from comptroller.core.registry.issuers import build_federation
 from comptroller.core.registry.policy_files import installed_files, load_installed
+from comptroller.core.registry.rates import build_rate
 from comptroller.core.registry.registry import Model, Registry
 from comptroller.core.registry.routes import build_routing
 from comptroller.core.work.bounds import SHIPPED, SHIPPED_SESSIONS, Bounds
@@ -59,12 +61,14 @@ def build(installed: Installed, version: int, shipped: Shipped | None = None) ->
         models={key: _model(key, stored) for key, stored in of["model"]},
         prices=_price_book([stored.value for _, stored in of["price"] if not stored.disabled], _names(of), shipped),
         budgets=tuple(_budget(key, stored.value) for key, stored in of["budget"] if not stored.disabled),
+        rates=tuple(build_rate(key, stored.value) for key, stored in of["rate"] if not stored.disabled),
         federation=build_federation(of["issuer"], of["federation"]),
         policies=load_installed(installed_files(installed)),
         bounds={**SHIPPED, **{key: _bounds(key, stored.value) for key, stored in of["bounds"] if not stored.disabled}},
         profiles={key: _limits_of(stored.value) for key, stored in of["profile"] if not stored.disabled},
         sessions={**SHIPPED_SESSIONS, **_sessions(of["bounds"])},
         profile_sessions=_sessions(of["profile"]),
+        approvals=build_approvals(of["approval"]),
         routing=build_routing(of["alias"], of["classes"], of["task_type"], of["route"]),
     )
 
@@ -183,5 +187,6 @@ def _budget(key: str, entry: Entry) -> Budget:
         per=cast("Attribute | None", entry.get("per")),
         mode=cast("Mode", entry["mode"]),
         visible=cast("Visibility", entry["visible"]),
+        owner_role=string(entry, "owner_role") or None,
         soft=in_order(strings(entry, "soft")),
     )

@@ -17,7 +17,8 @@ from comptroller.core.ids import is_identity_id, is_trust_domain
 from comptroller.core.pricing.book import Shipped
 from comptroller.core.pricing.rates import DEFAULT_TIER, tier_name
 from comptroller.core.problem import Fault, Problem, did_you_mean, join
-from comptroller.core.registry import fields, issuers, routes
+from comptroller.core.registry import fields, issuers, rates, routes
+from comptroller.core.registry.approval_roles import APPROVAL, check_approvals
 from comptroller.core.registry.entries import (
     NOTHING,
     ORGANIZATION,
@@ -65,7 +66,7 @@ def _attribute(raw: object) -> str:
     if word in LATER:
         raise Fault(f"`{word}` cannot be limited yet.", f"Known now: {', '.join(ATTRIBUTES)}.")
     if word not in ATTRIBUTES:
-        raise Fault(f"`{word}` is nothing that a budget can be for.", did_you_mean(word, ATTRIBUTES))
+        raise Fault(f"`{word}` is nothing that a limit can be for.", did_you_mean(word, ATTRIBUTES))
     return word
 
 
@@ -154,7 +155,16 @@ _BUDGET = (
     Field("per", _attribute),
     Field("mode", _named(Mode), "hard"),
     Field("visible", _named(Visibility)),
+    Field("owner_role", fields.name),
     Field("soft", fields.soft),
+)
+_RATE = (
+    Field("name", fields.name, mandatory=True),
+    Field("scope", _SCOPE, mandatory=True),
+    *rates.RATE,
+    Field("per", _attribute),
+    Field("mode", _named(Mode), "hard"),
+    Field("visible", _named(Visibility)),
 )
 
 _ROUTE = routes.route_fields(_SCOPE)
@@ -183,10 +193,16 @@ _TABLES: tuple[tuple[str, EntryKind, Reader, tuple[Field, ...]], ...] = (
     ("identities", "identity", _identity_id, _IDENTITY),
     ("models", "model", fields.pattern, _MODEL),
     ("task_types", "task_type", fields.name, routes.TASK_TYPE),
+    ("approvals", "approval", fields.name, APPROVAL),
+)
+# Lists of limits on scopes, each by its name.
+_LIMITS: tuple[tuple[str, EntryKind, tuple[Field, ...]], ...] = (
+    ("budgets", "budget", _BUDGET),
+    ("rates", "rate", _RATE),
 )
 SECTIONS = (
-    "organization", "teams", "owners", "issuers", "bounds", "profiles", "identities", "models", "prices", "budgets",
-    "aliases", "classes", "task_types", "routes",
+    "organization", "teams", "owners", "issuers", "bounds", "profiles", "identities", "models", "prices", "approvals",
+    "budgets", "rates", "aliases", "classes", "task_types", "routes",
 )  # fmt: skip
 
 
@@ -218,19 +234,21 @@ def read_document(
     for place, entry in _list("prices", raw, _PRICE, problems):
         key = price_key(entry) if {"model", "from"} <= entry.keys() else place
         _add(("price", key), entry, place, entries, places, problems)
-    for place, entry in _list("budgets", raw, _BUDGET, problems):
-        entry.setdefault("visible", _visible(entry))
-        _add(("budget", string(entry, "name") or place), entry, place, entries, places, problems)
+    for section, kind, known in _LIMITS:
+        for place, entry in _list(section, raw, known, problems):
+            entry.setdefault("visible", _visible(entry))
+            _add((kind, string(entry, "name") or place), entry, place, entries, places, problems)
     _read_routing(raw, entries, places, problems)
     _check_contents(entries, places, problems)
     problems.extend(check_references(entries, places, installed))
     problems.extend(issuers.check_rules(entries, places))
+    problems.extend(check_approvals(entries, places))
     problems.extend(check_unregistered(entries, places))
     problems.extend(routes.check_routing(entries, places))
     if problems:
         return problems
     for (kind, _), entry in entries.items():
-        if kind in {"budget", "route"}:
+        if kind in {"budget", "rate", "route"}:
             del entry["name"]  # it is the key
     warnings = (*find_warnings(entries, installed, shipped), *routes.routing_warnings(entries))
     return Document(entries, warnings)
@@ -326,6 +344,8 @@ def _check_contents(entries: Mapping[EntryKey, Entry], places: Mapping[EntryKey,
             problems.append(Problem(join(places[key], "over_input_tokens"), sentence, hint))
         if key[0] == "model" and "upstream_model" in entry:
             problems.extend(_check_upstream_model(key[1], entry, join(places[key], "upstream_model")))
+        if key[0] == "rate":
+            problems.extend(rates.check_rate(entry, places[key]))
         if entry.get("scope") == {}:
             hint = 'For every call, write { organization = "NAME" }.'
             problems.append(Problem(join(places[key], "scope"), "A scope with nothing in it is not clear.", hint))

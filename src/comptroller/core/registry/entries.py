@@ -25,7 +25,9 @@ EntryKind = Literal[
     "federation",
     "model",
     "price",
+    "approval",
     "budget",
+    "rate",
     "alias",
     "classes",
     "task_type",
@@ -43,7 +45,9 @@ KINDS: tuple[EntryKind, ...] = (
     "federation",  # one way to be an identity: by a token of an issuer with certain claims
     "model",
     "price",
+    "approval",  # a role that answers tickets
     "budget",
+    "rate",
     "alias",  # a name that callers may ask for
     "classes",  # their order
     "task_type",
@@ -108,7 +112,7 @@ def string(entry: Mapping[str, Value], field: str) -> str:
 
 
 def scope_of(entry: Mapping[str, Value]) -> Mapping[str, list[str]]:
-    """The scope of a budget entry."""
+    """The scope of a budget or rate entry."""
     found = entry.get("scope")
     return found if isinstance(found, dict) else {}
 

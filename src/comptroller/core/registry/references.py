@@ -28,6 +28,8 @@ from comptroller.core.registry.entries import (
 )
 from comptroller.core.registry.policy_files import targets_of
 
+_LIMITS: tuple[EntryKind, ...] = ("budget", "rate")  # on scopes
+
 # Field of an entry that holds the key of another entry.
 _REFERENCES: tuple[tuple[EntryKind, str, EntryKind], ...] = (
     ("owner", "team", "team"),
@@ -54,7 +56,7 @@ def check_references(entries: Entries, places: Mapping[EntryKey, str], installed
             for value in strings(entry, "may_act"):
                 if ("identity", value) not in entries:
                     yield _unknown(join(places[key], "may_act"), "identity", value, _keys(entries, "identity"))
-        if key[0] in {"budget", "route"}:
+        if key[0] in _LIMITS or key[0] == "route":
             yield from _check_scope(places[key], entry, entries, set(left.values()))
             yield from _check_soft(places[key], entry, entries)
 
@@ -73,7 +75,7 @@ def unknown_providers(entries: Entries, providers: Collection[str]) -> tuple[Pro
 def find_warnings(entries: Entries, installed: Installed, shipped: Shipped | None = None) -> Iterator[Problem]:
     """What is right, and probably not what was meant. `shipped`: prices that need not stand in the file."""
     yield from _ownerless_identities(entries, installed)
-    yield from _idle_budgets(entries)
+    yield from _idle_limits(entries)
     yield from _unlimited_identities(entries)
     yield from _prices_and_models(entries, shipped)
 
@@ -200,14 +202,15 @@ def _matches_model(scope: Mapping[str, list[str]], pattern: str, entry: Entry) -
     )
 
 
-def _idle_budgets(entries: Entries) -> Iterator[Problem]:
+def _idle_limits(entries: Entries) -> Iterator[Problem]:
     nodes, models = _nodes(entries), _of(entries, "model")
-    for name, entry in _of(entries, "budget"):
-        scope, where = scope_of(entry), join("budgets", name)
+    limits = [(kind, name, entry) for kind in _LIMITS for name, entry in _of(entries, kind)]
+    for kind, name, entry in limits:
+        scope, where = scope_of(entry), join(f"{kind}s", name)
         if not any(_matches_node(scope, node, *DECLARED_ATTRIBUTES) for node in nodes):
-            yield Problem(where, "No identity is in the scope of this budget yet.")
+            yield Problem(where, f"No identity is in the scope of this {kind} yet.")
         elif not any(_matches_model(scope, pattern, model) for pattern, model in models):
-            yield Problem(where, "No model is in the scope of this budget yet.")
+            yield Problem(where, f"No model is in the scope of this {kind} yet.")
 
 
 def _unlimited_identities(entries: Entries) -> Iterator[Problem]:

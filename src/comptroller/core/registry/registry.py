@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 
+from comptroller.core.approval.role import ApprovalRole
 from comptroller.core.budget.budget import Budget
 from comptroller.core.identity.federation import Federation
 from comptroller.core.identity.identity import FOREVER_NS, Identity, Organization, Owner, Team
@@ -17,12 +18,14 @@ from comptroller.core.policy.policies import Policies
 from comptroller.core.policy.targets import is_name
 from comptroller.core.pricing.book import PriceBook
 from comptroller.core.pricing.estimate import ModelLimits
+from comptroller.core.rate.rate import Rate
 from comptroller.core.routing.routing import Routing
 from comptroller.core.work.bounds import SHIPPED, SHIPPED_SESSIONS, Bounds
 
 OutputLimitField = Literal["max_completion_tokens", "max_tokens"]
 
 NO_SESSIONS: Mapping[str, int | None] = MappingProxyType({})
+NO_ROLES: Mapping[str, ApprovalRole] = MappingProxyType({})
 NO_PROFILES: Mapping[str, Mapping[str, int | None]] = MappingProxyType({})
 
 
@@ -65,7 +68,9 @@ class Registry:
         profiles: Mapping[str, Mapping[str, int | None]] = NO_PROFILES,  # the bounds that each of them sets
         sessions: Mapping[str, int | None] = SHIPPED_SESSIONS,  # that an identity of this kind may have open at once
         profile_sessions: Mapping[str, int | None] = NO_SESSIONS,  # the same by profile, where it says so
+        rates: tuple[Rate, ...] = (),
         federation: Federation | None = None,  # None: nobody's tokens are believed
+        approvals: Mapping[str, ApprovalRole] = NO_ROLES,  # the roles that have a table
         routing: Routing | None = None,  # None: every call goes to the model that it asks for
     ) -> None:
         self.version = version
@@ -76,12 +81,14 @@ class Registry:
         self.models = models
         self.prices = prices
         self.budgets = budgets
+        self.rates = rates
         self.federation = Federation() if federation is None else federation
         self.policies = built_in() if policies is None else policies
         self.bounds = bounds
         self.profiles = profiles
         self.sessions = sessions
         self.profile_sessions = profile_sessions
+        self.approvals = approvals
         self.routing = Routing() if routing is None else routing
         self._matched: dict[str, Model | None] = {}
         self._members: dict[str, tuple[str, ...]] = {}
