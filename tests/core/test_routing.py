@@ -115,9 +115,13 @@ def test_members_are_tried_by_health_then_price_then_name() -> None:
 def test_why_no_model_of_a_target_can_have_a_call() -> None:
     routing = Routing(order=ORDER, floors={"ticket": "standard"})
     members = [Member("tiny", "small", price=1), Member("middle", "standard", price=2)]
-    found = first_of(routing, "ticket", members, lambda name: f"{name} is not served here")
+
+    def attempt(name: str) -> int | str:
+        return f"{name} is not served here"
+
+    found = first_of(routing, "ticket", members, attempt)
     assert found == "tiny is below standard, the floor of ticket; middle is not served here"
-    assert first_of(routing, None, [], str.upper) == "no model is behind it"
+    assert first_of(routing, None, [], attempt) == "no model is behind it"
 
 
 def behind(target: str) -> Sequence[Member]:
@@ -139,8 +143,14 @@ routes = st.builds(
     ),
     mode=st.sampled_from(("hard", "shadow")),
 )
+
+
+def asking_for(model: str, task: str | None, left_bp: int, tokens: int, kept: frozenset[str]) -> Asking:
+    return Asking(model, CLASSES[model], task, left_bp, tokens, kept)
+
+
 askings = st.builds(
-    lambda model, task, left_bp, tokens, kept: Asking(model, CLASSES[model], task, left_bp, tokens, kept),
+    asking_for,
     st.sampled_from(sorted(CLASSES)),
     st.none() | st.sampled_from(("ticket", "review", "mail")),
     st.integers(0, 10_000),

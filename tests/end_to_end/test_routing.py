@@ -4,7 +4,7 @@ The sandbox judges: a routed call and the same call of somebody who is not route
 first would have cost is what it took for the second.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import anthropic
@@ -109,10 +109,9 @@ Raw = tuple[str, str, str]  # the call's id, the model and the effects that its 
 def by_chat(gateway: GatewayProcess, key: str, *, stream: bool = False) -> Raw:
     with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=key, timeout=30) as client:
         fields: Any = {"model": "sandbox-large", "messages": [{"role": "user", "content": TEXT}], "stream": stream}
-        raw = client.chat.completions.with_raw_response.create(
-            **fields, max_tokens=200, extra_body={"sandbox": {"output_tokens": TOKENS}}
-        )
-        answer: Any = raw.parse()
+        make: Any = client.chat.completions.with_raw_response.create
+        raw = make(**fields, max_tokens=200, extra_body={"sandbox": {"output_tokens": TOKENS}})
+        answer = raw.parse()
         assert list(answer) if stream else answer.choices[0].message.content
         return _said(raw.headers)
 
@@ -140,7 +139,7 @@ def by_messages(gateway: GatewayProcess, key: str) -> Raw:
 
 def by_gemini(gateway: GatewayProcess, key: str) -> Raw:
     options = types.HttpOptions(base_url=gateway.url, timeout=30_000, extra_body={"sandbox": {"output_tokens": TOKENS}})
-    client = genai.Client(api_key=key, http_options=options, vertexai=False)
+    client: Any = genai.Client(api_key=key, http_options=options, vertexai=False)
     answer = client.models.generate_content(
         model="sandbox-large", contents=TEXT, config=types.GenerateContentConfig(max_output_tokens=200)
     )
@@ -157,9 +156,13 @@ def _said(headers: Any) -> Raw:
     )
 
 
-WAYS = {
+def by_chat_stream(gateway: GatewayProcess, key: str) -> Raw:
+    return by_chat(gateway, key, stream=True)
+
+
+WAYS: dict[str, Callable[[GatewayProcess, str], Raw]] = {
     "chat": by_chat,
-    "chat stream": lambda gateway, key: by_chat(gateway, key, stream=True),
+    "chat stream": by_chat_stream,
     "responses": by_responses,
     "messages": by_messages,
     "gemini": by_gemini,
