@@ -28,6 +28,7 @@ EntryKind = Literal[
     "approval",
     "budget",
     "rate",
+    "retry",
     "alias",
     "classes",
     "task_type",
@@ -48,6 +49,7 @@ KINDS: tuple[EntryKind, ...] = (
     "approval",  # a role that answers tickets
     "budget",
     "rate",
+    "retry",  # a budget for retries
     "alias",  # a name that callers may ask for
     "classes",  # their order
     "task_type",
