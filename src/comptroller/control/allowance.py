@@ -176,8 +176,14 @@ def _models(gate: Gate, caller: Caller, apis: Sequence[Planned]) -> Sequence[Mod
     """By name; patterns of the registry as they stand there."""
     families = dict.fromkeys(api.dialect.family for api in apis)
     names = {each.name for family in families for each in reachable_by(gate, family, caller, patterns=True)}
-    models = caller.registry.models
-    return [ModelRow(name, models[name].model_class) for name in sorted(names)]
+    return [ModelRow(name, _class_of(caller, name)) for name in sorted(names)]
+
+
+def _class_of(caller: Caller, name: str) -> str | None:
+    """Of an alias: that of the model behind it, if it is one."""
+    registry = caller.registry
+    entry = registry.models.get(registry.routing.target(name))
+    return None if entry is None else entry.model_class
 
 
 def _planned(model: str, seen: Outlook) -> PlannedRow:

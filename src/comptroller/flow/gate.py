@@ -25,6 +25,7 @@ from comptroller.core.pricing.prefix import Prefixes
 from comptroller.core.pricing.sizes import OutputSizes
 from comptroller.core.refusal import Refusal
 from comptroller.core.registry.registry import Registry
+from comptroller.core.routing.affinity import Affinity
 from comptroller.core.routing.breaker import FAILURES_MOST
 from comptroller.core.work.session import Reserved, Session
 from comptroller.core.work.stop import Stops
@@ -149,6 +150,7 @@ class Gate:
     health: Healths = field(default_factory=Healths)  # of the providers
     circuits: Circuits = field(default_factory=Circuits)  # of the providers
     retries: Retries = field(default_factory=Retries)  # of identities that have lately met errors
+    affinity: Affinity = field(default_factory=Affinity)  # what routes hold which sessions
     objects: Kept = field(default_factory=Kept)  # what they keep for us, and whose it is
     deferring: Mapping[str, Deferring] = field(default_factory=dict[str, Deferring])  # by the name of the dialect
     planned: Sequence[Planned] = ()  # the APIs in which a call may be planned (flow/allowance.py)
