@@ -1,6 +1,6 @@
 """Notices that wait for their receivers or could not be delivered, and what was told once.
 
-Revision ID: 0027
+Revision ID: 0028
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0027"
-down_revision = "0026"
+revision = "0028"
+down_revision = "0027"
 branch_labels = None
 depends_on = None
 
