@@ -12,6 +12,7 @@ between two open takes is kept as one function `t -> max(t + sum, floor)`, whate
 
 from __future__ import annotations
 
+from comptroller.core.budget.budget import label
 from comptroller.core.rate.rate import Rate
 from comptroller.core.rate.turns import Turns
 
@@ -54,6 +55,11 @@ class Bucket:
         self._per_ns, self._per_unit = rate.steps
         self._arrival = 0
         self._last: Take | None = None
+
+    @property
+    def label(self) -> str:
+        """How a person reads it."""
+        return label(self.rate.name, self.instance)
 
     def fits(self, amount: int, now_ns: int) -> bool:
         burst = self.rate.burst
