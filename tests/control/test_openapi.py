@@ -56,6 +56,7 @@ ASKED: Mapping[str, tuple[str, Any]] = {
     "POST /identity-requests/{request}/approve": ("", {"name": "agent/new", "team": "red", "reason": "as agreed"}),
     "POST /identity-requests/{request}/deny": ("", {"reason": "nobody knows of it"}),
     "GET /budgets": ("", None),
+    "GET /rates": ("", None),
     "GET /calls": ("limit=5&since=2026-01-01T00:00:00Z", None),
     "GET /spend": ("by=model&since=2026-01-01T00:00:00Z&until=2099-01-01T00:00:00Z&team=red&limit=5", None),
     "GET /calls/{call}/explanation": ("", None),

@@ -156,7 +156,7 @@ class Gate:
 
     def __post_init__(self) -> None:
         self.runs = Runs(self.sessions)
-        self.pace = Pacer(self.clock.steady_ns, self.registry.rates)
+        self.pace = Pacer(self.clock, self.registry.rates)
 
     def open_session(self, session: Session, posted: Amounts = NOTHING, at_work_ns: int | None = None) -> None:
         """A session may spend from now on; those above it are open. `posted`: what it has spent already.

@@ -7,7 +7,8 @@ waited for nobody overtakes it. Time is the steady clock, which no setting of th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from typing import Protocol
 
 import msgspec
 
@@ -16,8 +17,8 @@ from comptroller.core.instant import NANOS_PER_SECOND
 from comptroller.core.rate.limits import (
     NANOS_PER_MS,
     NONE,
-    NOTHING_TAKEN,
     Blocked,
+    Came,
     Limiter,
     Met,
     RateLimits,
@@ -27,6 +28,7 @@ from comptroller.core.rate.limits import (
 from comptroller.core.rate.rate import Rate
 from comptroller.core.rate.turns import Ticket
 from comptroller.flow.door import CallerRequest
+from comptroller.wire.rate_headers import Headers, Told, rate_headers
 
 
 class Paced(msgspec.Struct, frozen=True, gc=False):
@@ -40,6 +42,26 @@ class Paced(msgspec.Struct, frozen=True, gc=False):
 
 
 UNPACED = Paced()
+
+
+class Times(Protocol):
+    """Of flow.gate.Clock."""
+
+    def now_ns(self) -> int: ...
+
+    def steady_ns(self) -> int: ...
+
+
+class Share(msgspec.Struct, frozen=True, gc=False):
+    """What an attempt has of the rates."""
+
+    pacer: Pacer
+    met: Met
+    taken: Taken
+
+    def headers(self, family: str) -> Headers:
+        """What is left of them now, as its caller may see it."""
+        return self.pacer.headers(self.met, family)
 
 
 class Place(Ticket):
@@ -109,8 +131,9 @@ class Turn:
 class Pacer:
     """The rates of one gateway, with whoever waits for them."""
 
-    def __init__(self, steady_ns: Callable[[], int], rates: Iterable[Rate] = ()) -> None:
-        self.steady_ns = steady_ns
+    def __init__(self, clock: Times, rates: Iterable[Rate] = ()) -> None:
+        self._clock = clock
+        self.steady_ns = clock.steady_ns
         self.limits = RateLimits(rates)
         self.places: dict[str, Place] = {}  # by call
         self._timers: dict[Limiter, asyncio.TimerHandle] = {}
@@ -125,21 +148,31 @@ class Pacer:
         for place in self.places.values():
             place.call()
 
-    def take(self, paced: Paced) -> Taken:
+    def take(self, paced: Paced) -> Share:
         """Take what was looked at just now. Whoever had waited for it makes room for the next."""
-        if paced.met is NONE:
-            return NOTHING_TAKEN
         taken = take(paced.met, paced.tokens, paced.now_ns)
         if paced.place is not None:
             self._served(paced.place)
-        return taken
+        return Share(self, paced.met, taken)
 
-    def end(self, taken: Taken, calls: int, tokens: int) -> None:
+    def end(self, taken: Taken, came: Came | None) -> None:
         """A call has ended and came to this. Whoever waits for what it gives back is called."""
-        taken.end(calls, tokens)
+        taken.end(came)
         if self.places:
             for limiter, _ in taken.takes:
                 self.arm(limiter)
+
+    def headers(self, met: Met, family: str) -> Headers:
+        """What clients read of the rates whose numbers the caller may see, of each unit the tightest."""
+        now_ns, found = self.steady_ns(), dict[str, Told]()
+        for limiter in met.hard:
+            rate = limiter.rate
+            if rate.visible == "caller" and rate.unit != "at_once":
+                told = Told(rate.unit, rate.burst, limiter.remaining(now_ns), limiter.full_at(now_ns) - now_ns)
+                known = found.get(rate.unit)
+                if known is None or told.remaining * known.limit < known.remaining * told.limit:
+                    found[rate.unit] = told
+        return rate_headers(family, tuple(found.values()), self._clock.now_ns()) if found else ()
 
     def join(self, call_id: str, identity: str, blocked: Blocked) -> Place:
         """The place of a call in the line of what blocks it: where it stands already, or the last."""

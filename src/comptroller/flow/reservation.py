@@ -16,6 +16,7 @@ from comptroller.flow.caller import Caller
 from comptroller.flow.decide import Decision
 from comptroller.flow.dialect import DialectRequest
 from comptroller.flow.outcome import Outcome
+from comptroller.flow.pace import Share
 from comptroller.flow.records import CallFacts
 
 
@@ -55,6 +56,7 @@ class Reservation(msgspec.Struct, frozen=True, gc=False):
     leased: bool = False  # a stream whose hold can change while it goes on
     spared_tokens: int = 0  # of its input, whose bound is lower because a part of the prompt was metered before
     full_hold_asked: bool = False  # the caller wants all of it held, whatever it may be
+    share: Share | None = None  # what it took of the rates; None: it met none
 
     @property
     def other_model(self) -> str | None:

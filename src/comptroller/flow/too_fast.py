@@ -7,16 +7,28 @@ import msgspec
 from comptroller.core.effect import Effect
 from comptroller.core.instant import NANOS_PER_SECOND, format_instant
 from comptroller.core.pricing.estimate import Estimate
-from comptroller.core.rate.limits import NANOS_PER_MS, NONE, Blocked, Met, binding, blocking, shadowed, wait_for
+from comptroller.core.rate.limits import (
+    NANOS_PER_MS,
+    NONE,
+    Blocked,
+    Came,
+    Met,
+    binding,
+    blocking,
+    shadowed,
+    wait_for,
+)
 from comptroller.core.rate.rate import Rate
 from comptroller.core.refusal import Refusal
 from comptroller.flow.caller import Caller
 from comptroller.flow.gate import Gate
 from comptroller.flow.incoming import IncomingCall
-from comptroller.flow.pace import Paced, Place, Turn
+from comptroller.flow.pace import UNPACED, Paced, Place, Turn
+from comptroller.flow.reservation import Reservation
+from comptroller.flow.settle import Receipt
 from comptroller.flow.slices import amounts
 from comptroller.flow.weigh import Weighed
-from comptroller.wire.rate_headers import Headers, Told, rate_headers
+from comptroller.wire.rate_headers import Headers
 
 RETRY_MOST_S = 60
 """Clients wait as long as they are told to, or not at all beyond about a minute: what is longer stands in the body."""
@@ -37,7 +49,7 @@ def pace(gate: Gate, caller: Caller, weighed: Weighed, output: int, call: Incomi
     """
     met = weighed.met
     if met is NONE:
-        return Paced()
+        return UNPACED
     tokens, now_ns = _tokens(weighed, output), gate.pace.steady_ns()
     place = gate.pace.places.get(call.id) if call is not None else None
     blocked = blocking(met, tokens, now_ns, place, caller.identity.id)
@@ -49,22 +61,20 @@ def pace(gate: Gate, caller: Caller, weighed: Weighed, output: int, call: Incomi
             turn = None if found is None else Turn(gate.pace, call.id, caller.identity.id, call.sender, found)
         refusal = _refusal(binding(blocked), weighed.bound, now_ns, gate.clock.now_ns(), waited_ns)
         family = "" if call is None else call.dialect.family
-        return TooFast(refusal, turn, headers(gate, met, family))
+        return TooFast(refusal, turn, gate.pace.headers(met, family))
     effects = _effects(place, now_ns, met, tokens) if place is not None or met.shadow else ()
     return Paced(met, tokens, now_ns, place, effects)
 
 
-def headers(gate: Gate, met: Met, family: str) -> Headers:
-    """What the ecosystem's clients read of the rates whose numbers the caller may see: of each unit the tightest."""
-    now_ns, found = gate.pace.steady_ns(), dict[str, Told]()
-    for limiter in met.hard:
-        rate = limiter.rate
-        if rate.visible == "caller" and rate.unit != "at_once":
-            told = Told(rate.unit, rate.burst, limiter.remaining(now_ns), limiter.full_at(now_ns) - now_ns)
-            known = found.get(rate.unit)
-            if known is None or told.remaining * known.limit < known.remaining * told.limit:
-                found[rate.unit] = told
-    return rate_headers(family, tuple(found.values()), gate.clock.now_ns()) if found else ()
+def give_back(reservation: Reservation, receipt: Receipt | None) -> None:
+    """An attempt has ended: its slots are free, and the rates count what it came to.
+
+    No receipt: the work goes on at its provider, or nobody knows. What it took stays taken.
+    """
+    share = reservation.share
+    if share is not None:
+        posted = None if receipt is None else receipt.settlement.posted
+        share.pacer.end(share.taken, None if posted is None else Came(min(1, posted.calls), posted.tokens))
 
 
 def _tokens(weighed: Weighed, output: int) -> int:
@@ -76,9 +86,11 @@ def _effects(place: Place | None, now_ns: int, met: Met, tokens: int) -> tuple[E
     found: list[Effect] = []
     if place is not None and place.limiter is not None:
         waited_ms = (now_ns - place.began_ns) // NANOS_PER_MS
-        found.append(Effect("queued", place.limiter.label, f"waited {waited_ms} ms"))
-    for each in shadowed(met, tokens, now_ns):
-        found.append(Effect("shadowed", each.limiter.label, "rate_unsatisfiable" if each.never else "rate_limited"))
+        found.append(Effect("queued", place.limiter.rate.name, f"waited {waited_ms} ms"))
+    found += (
+        Effect("shadowed", each.limiter.rate.name, "rate_unsatisfiable" if each.never else "rate_limited")
+        for each in shadowed(met, tokens, now_ns)
+    )
     return tuple(found)
 
 
@@ -138,6 +150,5 @@ def _unit(rate: Rate) -> str:
 
 
 def _say_wait(seconds: int) -> str:
-    if seconds < 120:
-        return f"{seconds} s"
-    return f"{seconds // 60} min {seconds % 60} s" if seconds < 7200 else f"{seconds // 3600} h {seconds // 60 % 60} min"
+    minutes, rest = divmod(seconds, 60)
+    return f"{seconds} s" if seconds < 120 else f"{minutes} min {rest} s"

@@ -38,8 +38,8 @@ class Take:
         """The arrival time as the next take finds it."""
         return max(max(self.before, self.at) + self.cost + self.sum, self.floor)
 
-    def end(self, amount: int) -> None:
-        """It has come to this amount in the end. Said again, it changes nothing."""
+    def end(self, amount: int | None) -> None:
+        """It has come to this amount in the end; None: to what was taken. Said again, it changes nothing."""
         if self.open:
             self.open = False
             self._bucket.end(self, amount)
@@ -83,9 +83,9 @@ class Bucket:
         self._arrival = max(before, at) + cost
         return take
 
-    def end(self, take: Take, amount: int) -> None:
+    def end(self, take: Take, amount: int | None) -> None:
         """A take of this bucket has ended: correct what it did, and let it go."""
-        cost = amount * self._per_unit
+        cost = take.cost if amount is None else amount * self._per_unit
         if cost != take.cost:
             take.cost = cost
             self._carry(take)

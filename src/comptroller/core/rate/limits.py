@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import itemgetter
+from typing import NamedTuple
 
 import msgspec
 
@@ -44,15 +45,22 @@ class Blocked(msgspec.Struct, frozen=True, gc=False):
     never: bool = False
 
 
+class Came(NamedTuple):
+    """What a call came to in the end."""
+
+    calls: int
+    tokens: int
+
+
 class Taken(msgspec.Struct, gc=False):
     """What a call took, from each limiter."""
 
     takes: tuple[tuple[Limiter, Take | Slot], ...] = ()
 
-    def end(self, calls: int, tokens: int) -> None:
-        """The call has ended and came to this. Said again, it changes nothing."""
+    def end(self, came: Came | None) -> None:
+        """The call has ended and came to this; None: to all that it took. Said again, it changes nothing."""
         for limiter, take in self.takes:
-            take.end(tokens if limiter.rate.unit == "tokens" else calls)
+            take.end(None if came is None else came.tokens if limiter.rate.unit == "tokens" else came.calls)
 
 
 NOTHING_TAKEN = Taken()
@@ -106,6 +114,10 @@ class RateLimits:
                     self._met.clear()
                 self._met[facts.key] = met
         return met
+
+    def standing(self) -> Sequence[Limiter]:
+        """Those that calls came to, as they are now."""
+        return tuple(self._known.values())
 
     def limiters(self) -> Iterator[Limiter]:
         """Those that calls came to, in the order of the file; and of a rate that none came to, one that is unused."""

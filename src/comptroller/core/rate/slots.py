@@ -17,7 +17,7 @@ class Slot:
         self._slots = slots
         self._open = True
 
-    def end(self, _amount: int) -> None:
+    def end(self, _amount: int | None) -> None:
         """The call has ended, however."""
         if self._open:
             self._open = False
