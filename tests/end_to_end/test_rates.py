@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import datetime
 from fractions import Fraction
+from pathlib import Path
 
 import anthropic
 import openai
@@ -25,6 +26,7 @@ from tests.end_to_end.caller import (
     stream,
     unanswered,
 )
+from tests.end_to_end.test_durability import fill_disk
 from tests.harness.configuration import budget, identity, model, process, provider, registry
 from tests.harness.gateway import GatewayProcess
 from tests.sandbox.process import SandboxProcess
@@ -47,7 +49,7 @@ def rate(name: str, limit: str, *identities: str, **more: object) -> Row:
 
 
 RATES = [
-    rate("fast", "20 calls/second", burst=5),
+    rate("fast", "4 calls/second", burst=5),
     rate("slow", "1 calls/hour", burst=2),
     rate("hourly", "40 calls/hour", visible="operator"),
     rate("talker", "50_000 tokens/hour"),
@@ -121,7 +123,7 @@ def test_in_no_stretch_of_time_more_come_through_than_the_limit_allows(
     for begin, since_ms in enumerate(at_ms):
         for count, until_ms in enumerate(at_ms[begin:], 1):
             stretch_ms = until_ms - since_ms + 2  # instants in the books are whole milliseconds of another clock
-            assert count <= 5 + Fraction(20 * stretch_ms, 1000)
+            assert count <= 5 + Fraction(4 * stretch_ms, 1000)
 
 
 def _ms(instant: str) -> int:
@@ -146,13 +148,11 @@ def test_a_caller_is_told_how_long_to_wait_and_the_true_time_beyond_a_minute(gat
     assert (told["limit"], told["unit"], told["remaining"], told["retry_after_s"]) == ("slow", "calls", "0", 60)
     assert "1 calls/hour" in body["message"]
     again = ask(gateway, key, chat(**SHORT))
-    assert (
-        again.error["comptroller"]["resets_at"][:16] >= told["resets_at"][:16]
-    )  # a repeat takes nothing, and moves nothing
-    assert abs(_ms(again.error["comptroller"]["resets_at"]) - _ms(told["resets_at"])) <= 2
+    # A repeat takes nothing, and moves nothing.
+    assert abs(_ms(again.error["comptroller"]["resets_at"]) - _ms(told["resets_at"])) < 1_000
     row = rate_row(gateway, "slow")
     assert (row["used"], row["remaining"], row["waiting"]) == (2, 0, 0)
-    assert abs(_ms(row["next_free_at"]) - _ms(told["resets_at"])) <= 2
+    assert abs(_ms(row["next_free_at"]) - _ms(told["resets_at"])) < 1_000
 
 
 def test_a_rate_of_others_is_named_without_its_numbers(gateway: GatewayProcess) -> None:
@@ -272,6 +272,18 @@ def test_a_slot_is_free_again_however_a_call_ends(gateway: GatewayProcess, sandb
     assert ask(gateway, key, chat(**SHORT)).code == "identity_suspended"
     gateway.admin("POST", "/stops/resume", {"scope": "identity", "value": "agent/narrow", "reason": "a test"})
     free_again(ask(gateway, key, chat(**SHORT)))
+
+
+def test_a_slot_is_free_again_where_the_hold_could_not_be_written(tmp_path: Path, sandbox: SandboxProcess) -> None:
+    known = registry(BUDGETS, IDENTITIES, {"sandbox-*": model("sandbox")}, rates=RATES)
+    with GatewayProcess(tmp_path, process(sandbox.url), known) as own:
+        narrow, hourly = credential(own, "narrow"), credential(own, "slow")
+        fill_disk(own, full=True)
+        assert ask(own, narrow, chat(**SHORT)).code == "ledger_unavailable"
+        assert ask(own, hourly, chat(**SHORT)).code == "ledger_unavailable"
+        is_free(own, "narrow")
+        is_free(own, "slow")  # nothing left, so no call was made
+        fill_disk(own, full=False)
 
 
 # Lines.
