@@ -24,6 +24,7 @@ Since = Annotated[
 Until = Annotated[str | None, typer.Option(metavar="WHEN", help="Up to then.", show_default="now")]
 
 _NOBODY = "(none)"
+_EPOCH = "1970-"
 
 
 def savings(
@@ -79,7 +80,8 @@ def _print(found: SavingsAnswer) -> None:
         note("Above the floor of their task type: the same usage on the cheapest model of the floor's class.")
     if found.not_needed_since != found.since:
         note(f"There were more than can be looked at: these are the calls since {say_instant(found.not_needed_since)}.")
-    note(f"From {say_instant(found.since)} to {say_instant(found.until)}, local time.")
+    begins = "" if found.since.startswith(_EPOCH) else f"From {say_instant(found.since)} to "
+    note(f"{begins or 'Up to '}{say_instant(found.until)}, local time: calls that are kept.")
 
 
 _ABOVE = [
