@@ -55,6 +55,7 @@ REFUSALS: Mapping[str, Kind] = {
     "no_permit": Kind(402, "no policy permits this call"),
     "approval_required": Kind(402, "a policy wants a person to approve this call"),
     "context_too_large": Kind(413, "the request has more input than a policy allows"),
+    "loop_detected": Kind(402, "the session takes the same step again and again"),
     "session_limit": Kind(402, "a bound of the session, or of one above it, has too little left for this request"),
     "budget_exhausted": Kind(402, "a budget has too little left for this request"),
     "ledger_unavailable": Kind(503, "the gateway cannot write its journal", transient=True),

@@ -35,6 +35,7 @@ from comptroller.core.registry.entries import (
     strings,
 )
 from comptroller.core.registry.fields import Field, Reader, read_table
+from comptroller.core.registry.loops import LOOP
 from comptroller.core.registry.references import check_references, find_warnings
 from comptroller.core.registry.registry import OutputLimitField
 from comptroller.core.registry.unregistered import check_unregistered
@@ -182,7 +183,8 @@ _TABLES: tuple[tuple[str, EntryKind, Reader, tuple[Field, ...]], ...] = (
     ("models", "model", fields.pattern, _MODEL),
 )
 SECTIONS = (
-    "organization", "teams", "owners", "issuers", "bounds", "profiles", "identities", "models", "prices", "budgets"
+    "organization", "teams", "owners", "issuers", "bounds", "profiles", "identities", "models", "prices", "budgets",
+    "loops",
 )  # fmt: skip
 
 
@@ -217,6 +219,8 @@ def read_document(
     for place, entry in _list("budgets", raw, _BUDGET, problems):
         entry.setdefault("visible", _visible(entry))
         _add(("budget", string(entry, "name") or place), entry, place, entries, places, problems)
+    for place, entry in _list("loops", raw, LOOP, problems):
+        _add(("loop", string(entry, "name") or place), entry, place, entries, places, problems)
     _check_contents(entries, places, problems)
     problems.extend(check_references(entries, places, installed))
     problems.extend(issuers.check_rules(entries, places))
@@ -224,7 +228,7 @@ def read_document(
     if problems:
         return problems
     for (kind, _), entry in entries.items():
-        if kind == "budget":
+        if kind in {"budget", "loop"}:
             del entry["name"]  # it is the key
     return Document(entries, tuple(find_warnings(entries, installed, shipped)))
 

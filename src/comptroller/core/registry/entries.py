@@ -26,6 +26,7 @@ EntryKind = Literal[
     "model",
     "price",
     "budget",
+    "loop",
     "policy",
 ]
 KINDS: tuple[EntryKind, ...] = (
@@ -40,6 +41,7 @@ KINDS: tuple[EntryKind, ...] = (
     "model",
     "price",
     "budget",
+    "loop",  # when the steps of a session are a loop, and what is done about it
     "policy",  # a file of policies by its name; its value holds the text
 )
 

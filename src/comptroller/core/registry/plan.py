@@ -121,6 +121,8 @@ def _warnings(changes: tuple[EntryChange, ...]) -> Iterator[Problem]:
             yield Problem("organization.trust_domain", sentence)
         if change.verb == "disable" and change.kind == "budget":
             yield Problem(f"budget {change.key}", "It leaves force: it limits nothing any more.")
+        if change.verb == "disable" and change.kind == "loop":
+            yield Problem(f"loop {change.key}", "It leaves force: it stops no loop any more.")
 
 
 def _say_entry(kind: EntryKind, entry: Entry) -> str:

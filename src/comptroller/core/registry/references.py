@@ -50,7 +50,7 @@ def check_references(entries: Entries, places: Mapping[EntryKey, str], installed
             for value in strings(entry, "may_act"):
                 if ("identity", value) not in entries:
                     yield _unknown(join(places[key], "may_act"), "identity", value, _keys(entries, "identity"))
-        if key[0] == "budget":
+        if key[0] in {"budget", "loop"}:
             yield from _check_scope(places[key], entry, entries, set(left.values()))
 
 
@@ -69,6 +69,7 @@ def find_warnings(entries: Entries, installed: Installed, shipped: Shipped | Non
     """What is right, and probably not what was meant. `shipped`: prices that need not stand in the file."""
     yield from _ownerless_identities(entries, installed)
     yield from _idle_budgets(entries)
+    yield from _idle_loops(entries)
     yield from _unlimited_identities(entries)
     yield from _prices_and_models(entries, shipped)
 
@@ -197,6 +198,13 @@ def _idle_budgets(entries: Entries) -> Iterator[Problem]:
             yield Problem(where, "No identity is in the scope of this budget yet.")
         elif not any(_matches_model(scope, pattern, model) for pattern, model in models):
             yield Problem(where, "No model is in the scope of this budget yet.")
+
+
+def _idle_loops(entries: Entries) -> Iterator[Problem]:
+    nodes = _nodes(entries)
+    for name, entry in _of(entries, "loop"):
+        if not any(_matches_node(scope_of(entry), node, "session", *DECLARED_ATTRIBUTES) for node in nodes):
+            yield Problem(join("loops", name), "No identity is in the scope of this rule yet.")
 
 
 def _unlimited_identities(entries: Entries) -> Iterator[Problem]:

@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from comptroller.core.budget.budget import Budget
+from comptroller.core.detection.loop_rule import LoopRule
 from comptroller.core.identity.federation import Federation
 from comptroller.core.identity.identity import FOREVER_NS, Identity, Organization, Owner, Team
 from comptroller.core.policy.load import built_in
@@ -65,6 +66,7 @@ class Registry:
         sessions: Mapping[str, int | None] = SHIPPED_SESSIONS,  # that an identity of this kind may have open at once
         profile_sessions: Mapping[str, int | None] = NO_SESSIONS,  # the same by profile, where it says so
         federation: Federation | None = None,  # None: nobody's tokens are believed
+        loops: tuple[LoopRule, ...] = (),
     ) -> None:
         self.version = version
         self.organization = organization
@@ -74,6 +76,7 @@ class Registry:
         self.models = models
         self.prices = prices
         self.budgets = budgets
+        self.loops = loops
         self.federation = Federation() if federation is None else federation
         self.policies = built_in() if policies is None else policies
         self.bounds = bounds
