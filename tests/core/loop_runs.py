@@ -7,7 +7,8 @@ from typing import Literal
 
 from comptroller.core.detection.loop_answer import Loop, look, refused
 from comptroller.core.detection.loop_rule import LoopRule
-from comptroller.core.detection.loops import Rally, Step, ToolUse, Trail, fingerprint
+from comptroller.core.detection.loops import Rally, Trail, fingerprint
+from comptroller.core.work.outline import Step, ToolUse
 
 Heard = Literal["", "warn", "slow", "refuse"]
 RULE = LoopRule("agents", {"kind": ("agent",)})

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from comptroller.core.detection.loop_answer import Loop
 from comptroller.core.detection.loop_rule import SIGNALS, UNSAID, Signal
-from comptroller.core.detection.loops import WINDOW, Rally, Sign, Step, Trail, fingerprint
+from comptroller.core.detection.loops import WINDOW, Rally, Sign, Trail, fingerprint
+from comptroller.core.work.outline import Step
 from tests.core.loop_runs import NORMAL, RULE, Heard, Session, prose, said, template_bot, told
 
 PLAN = "Read the report of the last quarter, find the three largest costs, and say for each of them who ordered it."

@@ -137,6 +137,7 @@ def registries(draw: st.DrawFn) -> dict[str, Any]:
     }
     raw["prices"] = draw(st.lists(_price(models), max_size=4, unique_by=_price_key))
     raw["budgets"] = draw(st.lists(_budget(raw), max_size=4, unique_by=lambda budget: budget["name"]))
+    raw["rates"] = draw(st.lists(_rate(raw), max_size=3, unique_by=lambda rate: rate["name"]))
     return raw
 
 
@@ -163,7 +164,23 @@ def _price_key(price: dict[str, Any]) -> tuple[Any, ...]:
     return (price["model"], price.get("provider"), price.get("service_tier", "default"), price["from"])
 
 
-def _budget(raw: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
+def _rate(raw: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
+    return table(
+        {
+            "name": st.sampled_from(("day", "month-1", "all")),
+            "scope": _scope(raw),
+            "limit": st.sampled_from(("60 calls/minute", "1 call/second", "100_000 tokens/hour", "8 calls at once")),
+        },
+        {
+            "wait_ms": st.integers(0, 60_000),
+            "per": st.sampled_from(ATTRIBUTES),
+            "mode": st.sampled_from(("hard", "shadow")),
+            "visible": st.sampled_from(("caller", "operator")),
+        },
+    )
+
+
+def _scope(raw: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
     providers = sorted({name for model in raw["models"].values() for name in model["providers"]})
     classes = sorted({model["class"] for model in raw["models"].values() if "class" in model})
     known = {
@@ -179,11 +196,14 @@ def _budget(raw: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
         "model_class": tuple(classes),
     }
     choices = {key: some(values) | st.sampled_from(values) for key, values in known.items() if values}
-    scope = st.fixed_dictionaries({}, optional=choices).filter(bool)
+    return st.fixed_dictionaries({}, optional=choices).filter(bool)
+
+
+def _budget(raw: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
     return table(
         {
             "name": st.sampled_from(("day", "month-1", "all")),
-            "scope": scope,
+            "scope": _scope(raw),
             "limit": st.sampled_from(("200.00 USD", "0 USD", "1_000.5 USD", "2_000_000 tokens", "500 calls")),
             "window": st.sampled_from(("hour", "day", "week", "month", "lifetime")),
         },
@@ -192,5 +212,8 @@ def _budget(raw: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
             "per": st.sampled_from(ATTRIBUTES),
             "mode": st.sampled_from(("hard", "shadow")),
             "visible": st.sampled_from(("caller", "operator")),
+            "soft": st.lists(
+                st.sampled_from(("80% notify", "12.5% approval:ops", "99% approval:fin@eu")), unique=True, max_size=3
+            ),
         },
     )

@@ -45,7 +45,7 @@ def test_nothing_is_different_twice() -> None:
 
 def test_a_change_says_before_and_after() -> None:
     after = example()
-    after["budgets"][0] |= {"limit": "150 USD", "mode": "shadow"}
+    after["budgets"][0] |= {"limit": "150 USD", "mode": "shadow", "soft": ["80% notify", "50.50% notify"]}
     del after["identities"]["agent/scout"]["expires"]
     after["identities"]["agent/scout"]["deputy"] = "search-lead@acme.example"
     after["prices"][0]["input"] = "3.10"
@@ -54,7 +54,8 @@ def test_a_change_says_before_and_after() -> None:
         "change identity agent/scout: deputy nothing -> search-lead@acme.example; expires 2027-06-30 -> nothing",
         "change model sandbox-*: providers sandbox -> sandbox or local",
         "change price of sandbox-large from 2026-01-01: input 3.00 -> 3.10",
-        "change budget search-month: limit 200.00 USD -> 150.00 USD; mode hard -> shadow",
+        "change budget search-month: limit 200.00 USD -> 150.00 USD; mode hard -> shadow; "
+        "soft nothing -> 50.5% notify, 80% notify",
     ]
 
 

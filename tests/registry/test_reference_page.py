@@ -22,6 +22,7 @@ SECTIONS = {
     '`[models."PATTERN"]`': document._MODEL,
     "`[[prices]]`": document._PRICE,
     "`[[budgets]]`": document._BUDGET,
+    "`[[rates]]`": document._RATE,
 }
 
 

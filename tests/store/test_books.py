@@ -12,6 +12,7 @@ from comptroller.control.call_record import CallRecord
 from comptroller.control.interfaces import CallFilter, Installation, Spending
 from comptroller.core.budget.bounds import Bound
 from comptroller.core.budget.hold import Amounts, WindowKey
+from comptroller.core.effect import Effect
 from comptroller.core.registry.entries import EntryKey, StoredEntry
 from comptroller.core.work.session import Session
 from comptroller.flow.records import BoundChanged, Change, Finding, Joined
@@ -125,7 +126,9 @@ async def test_a_version_that_does_not_follow_is_refused_whole(store: Store, ver
 
 
 async def test_a_settled_call_reads_as_it_was(store: Store) -> None:
-    hold = msgspec.structs.replace(held(1, stream=True, chain=("agent/scout", "agent/lead")), shadowed=("soft",))
+    effects = (Effect("trimmed", "long-chats", "12 messages"),)
+    facts = {"stream": True, "chain": ("agent/scout", "agent/lead"), "effects": effects}
+    hold = msgspec.structs.replace(held(1, **facts), shadowed=("soft",))
     await store.journal.commit(hold)
     store.journal.append(settled(1))
     await store.fold()

@@ -13,6 +13,7 @@ from comptroller.control.office import Office
 from comptroller.core.budget.budget import Budget, Unit
 from comptroller.core.budget.hold import EVERY, Amounts, WindowKey
 from comptroller.core.budget.scope import Scope
+from comptroller.core.budget.soft import used_bp
 from comptroller.core.budget.tree import Window
 from comptroller.core.budget.window import span_at
 from comptroller.core.instant import format_instant
@@ -37,6 +38,8 @@ class BudgetRow(msgspec.Struct, frozen=True):
     held: str | int
     remaining: str | int
     resets_at: str | None
+    soft: Sequence[str] = ()  # the steps below the limit, lowest first
+    soft_passed: Sequence[str] = ()  # those of them that what is posted and held has reached
 
 
 async def list_budgets(office: Office) -> Sequence[BudgetRow]:
@@ -92,6 +95,7 @@ def _windows(
 
 def _row(window: Window) -> BudgetRow:
     budget, span = window.budget, window.span
+    share = used_bp(window.posted + window.held, budget.limit) if budget.soft else 0
     return BudgetRow(
         name=budget.name,
         instance="*" if window.key.instance == EVERY else window.key.instance,
@@ -106,6 +110,8 @@ def _row(window: Window) -> BudgetRow:
         held=_amount(window.held, budget.unit),
         remaining=_amount(window.remaining, budget.unit),
         resets_at=format_instant(span.end_ns) if span.end_ns is not None else None,
+        soft=[str(step) for step in budget.soft],
+        soft_passed=[str(step) for step in budget.soft if step.at_bp <= share],
     )
 
 

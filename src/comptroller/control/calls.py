@@ -12,6 +12,7 @@ from comptroller.control.interfaces import CallFilter
 from comptroller.control.office import Office
 from comptroller.control.problem import not_found
 from comptroller.control.retention import pruned
+from comptroller.core.effect import EffectKind
 from comptroller.core.ids import attempt_id
 from comptroller.core.instant import format_instant
 from comptroller.core.money import format_usd
@@ -33,6 +34,14 @@ class AttemptRow(msgspec.Struct, frozen=True):
     held_usd: str
     charge_usd: str
     corrected: bool
+
+
+class EffectRow(msgspec.Struct, frozen=True):
+    """One thing that one control did to a call (core/effect.py)."""
+
+    kind: EffectKind
+    rule: str
+    detail: str
 
 
 class CallRow(msgspec.Struct, frozen=True):
@@ -71,6 +80,7 @@ class CallRow(msgspec.Struct, frozen=True):
     dialect: str = ""  # the API that it came through, such as `anthropic_messages`
     billed_team: str = ""  # who pays: `team`, or that of the root where `bill_to` says so
     tried: Sequence[AttemptRow] = ()  # each attempt that has ended, in order, where there were several
+    effects: Sequence[EffectRow] = ()  # what controls did to it short of refusing it
     deferred: bool = False  # it is open because its provider goes on after its answer
 
 
@@ -130,6 +140,7 @@ def call_row(record: CallRecord, session: Session | None) -> CallRow:
         client_session=facts.client_session,
         dialect=facts.dialect,
         billed_team=facts.billed_team or facts.team,
+        effects=[EffectRow(each.kind, each.rule, each.detail) for each in facts.effects],
         deferred=record.deferral is not None,
         tried=[_attempt_row(facts.call_id, number, each) for number, each in enumerate(record.tried, 1)],
     )

@@ -146,6 +146,7 @@ def _decision(record: CallRecord) -> Iterator[str]:
     yield f"Version {version} of the registry allowed it and chose the provider {facts.provider}{of_class}."
     if facts.routed_by is not None:
         yield f"The policy {facts.routed_by} routed it to {facts.model}."
+    yield from (f"It was {each}." for each in facts.effects)
     yield from _policies(facts)
 
 

@@ -7,28 +7,25 @@ could mend is followed by one there, which is decided, held and settled by itsel
 
 from __future__ import annotations
 
-from collections.abc import Set as AbstractSet
-
 from comptroller.core.refusal import Refusal
+from comptroller.flow.admit import admit, admit_another
 from comptroller.flow.answer import answer, refuse
 from comptroller.flow.attempt import Attempt, live_call
 from comptroller.flow.caller import Caller
-from comptroller.flow.decide import NOBODY, standing
+from comptroller.flow.decide import standing
 from comptroller.flow.deferred import defer, heard
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.door import CallerRequest, Reply
-from comptroller.flow.failover import after, goes_on, tried_so_far
 from comptroller.flow.forward import forward
 from comptroller.flow.gate import Gate
-from comptroller.flow.identify import identify, renewed
+from comptroller.flow.identify import identify
 from comptroller.flow.incoming import IncomingCall, understood
 from comptroller.flow.objects import settle_object
-from comptroller.flow.permit import Denied, Permit, seek_provider
+from comptroller.flow.permit import Denied
 from comptroller.flow.place import find_place
 from comptroller.flow.record import record_refusal, record_settlement
-from comptroller.flow.records import Ruling
-from comptroller.flow.reservation import Reservation, Tried
-from comptroller.flow.reserve import make_durable, reserve
+from comptroller.flow.reservation import Reservation
+from comptroller.flow.reserve import make_durable
 from comptroller.flow.settle import Receipt, settle
 from comptroller.flow.signal import note_health
 from comptroller.flow.tool_calls import limited
@@ -43,15 +40,15 @@ async def govern(gate: Gate, dialect: Dialect, call_id: str, request: CallerRequ
     call = await _read(gate, dialect, request, call_id, caller)
     if isinstance(call, Refusal):
         return await refuse(dialect, reply, call_id, call)
-    admitted = _admit(gate, call)
+    admitted = await _admit(gate, call)
     before: Attempt | None = None
-    while not isinstance(admitted, Refusal):
+    while not isinstance(admitted, Denied):
         attempt, receipt = await _carry_out(gate, call, reply, admitted, before)
-        another = _admit_another(gate, call, attempt, receipt)
+        another = admit_another(gate, call, attempt, receipt)
         if another is None:
             return await answer(dialect, reply, admitted, attempt, receipt)
         admitted, before = another, attempt
-    return await refuse(dialect, reply, call_id, admitted)
+    return await refuse(dialect, reply, call_id, _denied(gate, call, admitted))
 
 
 async def _read(
@@ -73,56 +70,20 @@ async def _read(
     return IncomingCall(call_id, dialect, request, caller, read, body, place.asked, place.provider)
 
 
-def _besides(gate: Gate, call: IncomingCall) -> AbstractSet[str]:
-    """Providers that cannot serve it: all but the one that it has to go to, if there is such a one."""
-    return NOBODY if call.provider is None else gate.providers.keys() - {call.provider}
+async def _admit(gate: Gate, call: IncomingCall) -> Reservation | Denied:
+    """Admit it, after it has waited for its turn if need be. Nothing is held while it waits."""
+    while True:
+        admitted = admit(gate, call)
+        if not isinstance(admitted, Denied) or admitted.wait is None or not await admitted.wait.over():
+            return admitted
 
 
-def _admit(gate: Gate, call: IncomingCall) -> Reservation | Refusal:
-    """Decide and reserve. Nobody is waited for in between: the world is the same for both."""
-    caller = renewed(gate, call.caller)  # the world may have moved on while the body came
-    refused = standing(gate, caller)
-    if refused is not None:
-        return _refused(gate, call, caller, refused, None)
-    permit = seek_provider(gate, call.dialect, caller, call.asked, _besides(gate, call))
-    if isinstance(permit, Denied):
-        return _refused(gate, call, caller, permit.refusal, permit.ruling)
-    return _reserve(gate, call, caller, permit, ())
-
-
-def _admit_another(
-    gate: Gate, call: IncomingCall, attempt: Attempt, receipt: Receipt | None
-) -> Reservation | Refusal | None:
-    """One more attempt, where this one came to nothing and another provider could mend that; else None.
-
-    A provider that this call may not use is none that could.
-    """
-    if receipt is None or not goes_on(attempt, gate.limits, gate.clock.now_ns()):
-        return None
-    caller, tried = renewed(gate, call.caller), tried_so_far(attempt, receipt)
-    besides = gate.health.aside(gate.clock.expiry_ns()) | {each.provider for each in tried} | _besides(gate, call)
-    permit = seek_provider(gate, call.dialect, caller, call.asked, besides)
-    if isinstance(permit, Denied):
-        return None
-    refused = standing(gate, caller)
-    if refused is not None:
-        return _refused(gate, call, caller, after(refused, tried), None)
-    return _reserve(gate, call, caller, permit, tried)
-
-
-def _reserve(
-    gate: Gate, call: IncomingCall, caller: Caller, permit: Permit, tried: tuple[Tried, ...]
-) -> Reservation | Refusal:
-    reserved = reserve(gate, call, caller, permit, tried)
-    if isinstance(reserved, Refusal):
-        return _refused(gate, call, caller, after(reserved, tried), permit.ruling)
-    return reserved
-
-
-def _refused(gate: Gate, call: IncomingCall, caller: Caller, refusal: Refusal, ruling: Ruling | None) -> Refusal:
+def _denied(gate: Gate, call: IncomingCall, denied: Denied) -> Refusal:
+    """The final no is on record once."""
     return record_refusal(
-        gate, call.sender, call.dialect, call.id, caller, refusal, body=call.body, asked=call.asked, ruling=ruling
-    )
+        gate, call.sender, call.dialect, call.id, denied.caller, denied.refusal,
+        body=call.body, asked=call.asked, ruling=denied.ruling, effects=call.effects,
+    )  # fmt: skip
 
 
 async def _carry_out(

@@ -10,6 +10,7 @@ from comptroller.core.pricing.estimate import Asked
 from comptroller.core.pricing.terms import Terms
 from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
+from comptroller.core.work.outline import Outline
 from comptroller.wire.head import Head
 
 
@@ -95,6 +96,15 @@ class Dialect(Protocol):
         call_id: str,
         meter: Meter | None = None,  # of the stream that it ends
     ) -> bytes: ...
+
+
+@runtime_checkable
+class Outlined(DialectRequest, Protocol):
+    """A request of a dialect that knows what a conversation is."""
+
+    def outline(self, body_bytes: int) -> Outline:
+        """Reads all of it anew: ask for it only where somebody looks at it."""
+        ...
 
 
 @runtime_checkable

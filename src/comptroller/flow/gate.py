@@ -34,6 +34,7 @@ from comptroller.flow.journal import Journal
 from comptroller.flow.kept import Kept
 from comptroller.flow.key_mask import KeyMask
 from comptroller.flow.live import LiveCalls
+from comptroller.flow.notices import Notices, Unheard
 from comptroller.flow.observer import Observer
 from comptroller.flow.runs import Runs
 from comptroller.flow.upstream import Origin, Timeouts, Upstream
@@ -142,6 +143,7 @@ class Gate:
     health: Healths = field(default_factory=Healths)  # of the providers
     objects: Kept = field(default_factory=Kept)  # what they keep for us, and whose it is
     deferring: Mapping[str, Deferring] = field(default_factory=dict[str, Deferring])  # by the name of the dialect
+    notices: Notices = field(default_factory=Unheard)  # who is told of what people should know
     wake_poller: Callable[[], None] = lambda: None  # something is to be asked of a provider sooner than was planned
     runs: Runs = field(init=False)
     draining: bool = False

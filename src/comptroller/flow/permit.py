@@ -7,9 +7,11 @@ and is weighed anew, an approval has to be asked for. After each step the polici
 from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
+from typing import Protocol
 
 import msgspec
 
+from comptroller.core.effect import Effect
 from comptroller.core.instant import NANOS_PER_SECOND
 from comptroller.core.policy.break_glass import RULED_BY
 from comptroller.core.policy.policies import NOTHING
@@ -31,13 +33,24 @@ class Permit(msgspec.Struct, frozen=True, gc=False):
 
     weighed: Weighed
     ruling: Ruling
+    effects: tuple[Effect, ...] = ()
+
+
+class Wait(Protocol):
+    """What could turn a no into a yes before long, and how it is waited for: outside of any hold."""
+
+    async def over(self) -> bool:
+        """Wait. True: ask anew; False: the no stands, or the caller has left."""
+        ...
 
 
 class Denied(msgspec.Struct, frozen=True, gc=False):
-    """No, and by which policies."""
+    """No, and by which policies. Whom it concerns is as the registry knew the caller then."""
 
+    caller: Caller
     refusal: Refusal
-    ruling: Ruling | None
+    ruling: Ruling | None = None
+    wait: Wait | None = None
 
 
 def seek_provider(
@@ -51,7 +64,7 @@ def seek_provider(
     while True:
         decision = decide(gate, dialect, caller, asked.model, besides)
         if isinstance(decision, Refusal):
-            return first or Denied(decision, None)
+            return first or Denied(caller, decision)
         permit = seek_permit(gate, dialect, caller, decision, asked, besides)
         if isinstance(permit, Permit):
             return permit
@@ -65,7 +78,7 @@ def seek_permit(
     """Ask the policies, and follow their remedies."""
     weighed = weigh(gate, caller, decision, asked)
     if isinstance(weighed, Refusal):
-        return Denied(weighed, None)
+        return Denied(caller, weighed)
     caps: dict[str, int] = {}  # forbids that a cap on the input lifts, as long as the input keeps it
     taken: set[Kind] = set()
     routed_by: str | None = None
@@ -83,20 +96,20 @@ def seek_permit(
                 return broken
         step = next_step(verdict, taken)
         if step is None:
-            return Denied(_refused(caller, question, verdict), ruling)
+            return Denied(caller, _refused(caller, question, verdict), ruling)
         taken.add(step.remedy.kind)
         match step.remedy.kind:
             case "cap_input" if input_tokens > step.remedy.tokens:
-                return Denied(_too_large(input_tokens, step, verdict), ruling)
+                return Denied(caller, _too_large(input_tokens, step, verdict), ruling)
             case "cap_input":
                 caps = dict.fromkeys(step.policies, step.remedy.tokens)
             case "route":
                 routed = _route(gate, dialect, caller, step.remedy.value, asked, besides)
                 if isinstance(routed, Refusal):
-                    return Denied(_no_way(caller, question, verdict, step, routed), ruling)
+                    return Denied(caller, _no_way(caller, question, verdict, step, routed), ruling)
                 weighed, routed_by = routed, step.policies[0]
             case "approval":
-                return Denied(_approval_required(step, verdict), ruling)
+                return Denied(caller, _approval_required(step, verdict), ruling)
 
 
 def _broken_glass(gate: Gate, caller: Caller, decision: Decision, asked: Asked, verdict: Verdict) -> Permit | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from comptroller.core.effect import Effect
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.refusal import Refusal
 from comptroller.flow.answer import failure
@@ -29,6 +30,7 @@ def call_facts(  # noqa: PLR0913, PLR0917 - a call has many facts
     digest: str | None,
     sender: CallerRequest,
     ruling: Ruling | None = None,
+    effects: tuple[Effect, ...] = (),
 ) -> CallFacts:
     """Who called for what. Attribution comes from the credential and the registry alone."""
     identity, registry = caller.identity, caller.registry
@@ -60,6 +62,7 @@ def call_facts(  # noqa: PLR0913, PLR0917 - a call has many facts
         client_session=sender.session_hint,
         above=caller.above,
         billed_team=caller.billed_team,
+        effects=effects,
     )
 
 
@@ -92,10 +95,12 @@ def record_refusal(  # noqa: PLR0913 - a refusal has many facts
     body: bytes = b"",
     asked: Asked | None = None,
     ruling: Ruling | None = None,
+    effects: tuple[Effect, ...] = (),
 ) -> Refusal:
     """Write down that a known identity was refused; returns the refusal."""
     digest = gate.credentials.digest(body) if body else None
-    facts = call_facts(dialect, call_id, caller, gate.clock.now_ns(), asked, None, body, digest, request, ruling)
+    now_ns = gate.clock.now_ns()
+    facts = call_facts(dialect, call_id, caller, now_ns, asked, None, body, digest, request, ruling, effects)
     gate.journal.offer(Refused(facts, refusal))
     gate.observer.refused(request, dialect.name, call_id, refusal, facts)
     return refusal

@@ -11,6 +11,7 @@ from __future__ import annotations
 import msgspec
 
 from comptroller.core.budget.hold import Amounts, HoldEnd, WindowKey
+from comptroller.core.effect import Effect
 from comptroller.core.pricing.deferral import Deferral
 from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
@@ -57,6 +58,7 @@ class CallFacts(msgspec.Struct, frozen=True, gc=False, array_like=True):
     client_session: str | None = None  # what the caller's program calls its session; feeds no limit
     above: tuple[Registered, ...] = ()  # the other identities of the chain, each once
     billed_team: str | None = None  # who pays, where that is not `team`
+    effects: tuple[Effect, ...] = ()  # what controls did to it short of refusing it
 
 
 class Ruling(msgspec.Struct, frozen=True, gc=False):

@@ -6,6 +6,7 @@ import msgspec
 
 from comptroller.core.budget.budget import format_amount, label, say_amount
 from comptroller.core.budget.draw import Draw, Window
+from comptroller.core.budget.hold import Amounts
 from comptroller.core.budget.meter import COUNTED, is_session_bound
 from comptroller.core.ids import attempt_id
 from comptroller.core.instant import format_instant
@@ -23,45 +24,72 @@ from comptroller.flow.slices import amounts, first_slice, has_run_ahead, is_mete
 from comptroller.flow.weigh import Weighed
 
 
-def reserve(
-    gate: Gate, call: IncomingCall, caller: Caller, permit: Permit, tried: tuple[Tried, ...]
-) -> Reservation | Refusal:
-    """Check every budget and draw on all of them, or on none. Does not wait: nothing can come in between.
+class OverdrawnError(Exception):
+    """Something was spent between looking and drawing: a fault of ours."""
 
-    `tried`: earlier attempts of the same call; each has ended, and gave back what it did not spend.
+
+class Afforded(msgspec.Struct, frozen=True, gc=False):
+    """What every budget would hold now, and the output limit that fits."""
+
+    output_limit: int  # per choice
+    whole_output: int  # tokens that it comes to, over all choices
+    held_output: int  # those of them that the hold is for
+    tail_tokens: int | None  # of a stream that may hold in slices
+    amounts: Amounts
+
+
+def afford(gate: Gate, caller: Caller, permit: Permit, *, full: bool) -> Afforded | Refusal:
+    """What could be held for a call on all of its budgets, or which one has too little left. Changes nothing.
+
+    `full`: the whole answer is held, whatever it may be. A stream in slices has to fit as a whole, too, or its limit is
+    lowered: it ends by itself then, as it likes.
     """
     weighed = permit.weighed
-    decision, draw, bound = weighed.decision, weighed.draw, weighed.bound
-    number, body = attempt_id(call.id, len(tried) + 1), call.body
-    digest = gate.credentials.digest(body)
-    asked, ruling = call.asked, permit.ruling
-    facts = call_facts(
-        call.dialect, call.id, caller, weighed.now_ns, asked, decision, body, digest, call.sender, ruling
-    )
-    limit, full = bound.wanted_output_tokens, call.sender.prefers_full_hold
+    draw, bound, asked = weighed.draw, weighed.bound, weighed.asked
+    limit = bound.wanted_output_tokens
     tail = None if full else tail_of(weighed)
     whole = bound.all_output(limit)
-    first = whole if tail is None else first_slice(gate, size_key(caller, decision), tail)
-    # Of a stream in slices the whole has to fit, too, or its limit is lowered: it ends by itself then, as it likes.
-    short = draw.binding(amounts(bound, whole)) if first < whole else None
-    hold = short if short is not None else gate.tree.hold(number, draw, amounts(bound, min(first, whole)))
-    if isinstance(hold, Window):
+    first = whole if tail is None else first_slice(gate, size_key(caller, weighed.decision), tail)
+    if draw.binding(amounts(bound, whole)) is not None:
         limit, binding = _affordable(draw, bound)
         if limit < bound.least_output_tokens and binding is not None:
             return _of_lines(_too_dear(draw, binding, bound, limit), draw, binding, bound, asked)
         whole = bound.all_output(limit)
-        needed = amounts(bound, min(whole, first) if tail is not None else whole)
-        hold = gate.tree.hold(number, draw, needed)
-        if isinstance(hold, Window):
-            refusal = _exhausted(draw, hold, needed.of(hold.budget.unit), None)
-            return _of_lines(refusal, draw, hold, bound, asked)
+        needed = amounts(bound, min(whole, first))
+        short = draw.binding(needed)
+        if short is not None:
+            refusal = _exhausted(draw, short, needed.of(short.budget.unit), None)
+            return _of_lines(refusal, draw, short, bound, asked)
+    held = min(first, whole)
+    return Afforded(limit, whole, held, tail, amounts(bound, held))
+
+
+def reserve(
+    gate: Gate, call: IncomingCall, caller: Caller, permit: Permit, afforded: Afforded, tried: tuple[Tried, ...]
+) -> Reservation:
+    """Draw on every budget what `afford` has just found there: nobody may have waited since.
+
+    `tried`: earlier attempts of the same call; each has ended, and gave back what it did not spend. Raises
+    OverdrawnError, and draws on none, if somebody has.
+    """
+    weighed = permit.weighed
+    decision, bound, asked = weighed.decision, weighed.bound, weighed.asked
+    number, digest = attempt_id(call.id, len(tried) + 1), gate.credentials.digest(call.body)
+    effects = (*call.effects, *permit.effects)
+    facts = call_facts(
+        call.dialect, call.id, caller, weighed.now_ns, call.asked, decision, call.body, digest, call.sender,
+        permit.ruling, effects,
+    )  # fmt: skip
+    hold = gate.tree.hold(number, weighed.draw, afforded.amounts)
+    if isinstance(hold, Window):
+        raise OverdrawnError(f"{label(hold.budget.name, hold.key.instance)} has less left than a moment ago")
     changes = asked.stream and not asked.deferred
     leased = changes and is_metered(weighed) and not has_run_ahead(decision.bound, weighed.now_ns)
     return Reservation(
-        call.id, number, facts, weighed.scope_facts, caller, decision, call.request, weighed.asked, weighed.rates,
-        bound,
-        _written(weighed, limit), hold, _shadowed(draw), weighed.now_ns, weighed.bounded, tried, whole,
-        whole if tail is None else min(first, whole), tail, leased, asked.text_tokens - weighed.asked.text_tokens, full,
+        call.id, number, facts, weighed.scope_facts, caller, decision, call.request, asked, weighed.rates, bound,
+        _written(weighed, afforded.output_limit), hold, _shadowed(weighed.draw), weighed.now_ns, weighed.bounded, tried,
+        afforded.whole_output, afforded.held_output, afforded.tail_tokens, leased,
+        call.asked.text_tokens - asked.text_tokens, call.sender.prefers_full_hold,
     )  # fmt: skip
 
 

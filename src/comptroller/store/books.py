@@ -236,6 +236,7 @@ def _facts(row: CallRow) -> CallFacts:
         client_session=row.client_session,
         above=rows.unpack_above(row.above),
         billed_team=row.billed_team,
+        effects=rows.unpack_effects(row.effects),
     )
 
 

@@ -14,6 +14,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from comptroller.core.budget.hold import Amounts, HoldEnd, WindowKey
+from comptroller.core.effect import Effect
 from comptroller.core.pricing.usage import COUNTS, Usage
 from comptroller.core.refusal import Refusal
 from comptroller.flow.records import CallFacts, Corrected, Held, Registered, Settled
@@ -99,6 +100,7 @@ class CallRow(msgspec.Struct, gc=False):
     above: str | None = None
     billed_team: str | None = None
     tried: bytes | None = None
+    effects: str | None = None
 
 
 # Rare ones share a column.
@@ -110,6 +112,7 @@ _windows = msgspec.msgpack.Decoder(tuple[WindowKey, ...])
 _names = msgspec.json.Decoder(tuple[str, ...])
 _meters = msgspec.json.Decoder(dict[str, int])
 _above = msgspec.json.Decoder(tuple[Registered, ...])
+_effects = msgspec.json.Decoder(tuple[Effect, ...])
 
 
 def pack_windows(windows: tuple[WindowKey, ...]) -> bytes:
@@ -118,6 +121,14 @@ def pack_windows(windows: tuple[WindowKey, ...]) -> bytes:
 
 def unpack_windows(packed: bytes | None) -> tuple[WindowKey, ...]:
     return () if packed is None else _windows.decode(packed)
+
+
+def pack_effects(effects: tuple[Effect, ...]) -> str | None:
+    return msgspec.json.encode(effects).decode() if effects else None
+
+
+def unpack_effects(packed: str | None) -> tuple[Effect, ...]:
+    return () if packed is None else _effects.decode(packed)
 
 
 def pack_names(names: tuple[str, ...]) -> str:
@@ -212,6 +223,7 @@ def called(facts: CallFacts, state: CallState) -> CallRow:
         client_session=facts.client_session,
         above=pack_above(facts.above),
         billed_team=facts.billed_team,
+        effects=pack_effects(facts.effects),
     )
 
 
@@ -227,6 +239,7 @@ def hold(row: CallRow, event: Held) -> None:
     row.price_version = facts.price_version
     row.policy_version, row.asked_model, row.routed_by = facts.policy_version, facts.asked_model, facts.routed_by
     row.policies = pack_names(facts.policies) if facts.policies else None
+    row.effects = pack_effects(facts.effects)
     row.held_nanos, row.held_tokens, row.held_calls = amounts.usd, amounts.tokens, amounts.calls
     row.input_tokens_bound = event.input_tokens_bound
     row.output_limit = event.output_limit
@@ -285,6 +298,7 @@ def ended(held: Held, event: Settled, windows: bytes) -> CallRow:
         policy_version=facts.policy_version, policies=pack_names(facts.policies) if facts.policies else None,
         asked_model=facts.asked_model, routed_by=facts.routed_by, client_address=facts.client_address,
         client_session=facts.client_session, above=pack_above(facts.above), billed_team=facts.billed_team,
+        effects=pack_effects(facts.effects),
     )  # fmt: skip
     if usage is not None:
         row.input_tokens, row.output_tokens = usage.input_tokens, usage.output_tokens

@@ -125,6 +125,7 @@ calls = Table(
     Column("above", Text),  # JSON list: the other identities of its chain, as they were registered; NULL: none
     Column("billed_team", Text),  # who pays; NULL: its own team
     Column("tried", LargeBinary),  # MessagePack of all attempts, where there were several (attempts.py)
+    Column("effects", Text),  # JSON list of [kind, rule, detail]; NULL: none
     Index("calls_at", "at_ns"),
     Index("calls_identity_at", "identity", "at_ns"),
     Index("calls_session", "session"),

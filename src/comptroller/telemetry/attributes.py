@@ -118,6 +118,8 @@ def _add_end(told: dict[str, Value], facts: CallFacts, settled: Settled) -> None
         told["comptroller.overrun"] = True
     if facts.routed_by is not None:
         told["comptroller.routed_by"] = facts.routed_by
+    if facts.effects:
+        told["comptroller.effects"] = ", ".join(f"{each.kind} {each.rule}" for each in facts.effects)
     if settled.served_model is not None:
         told["gen_ai.response.model"] = settled.served_model
     if settled.status is not None:

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from comptroller.core.budget.scope import Attribute, Scope
+from comptroller.core.budget.soft import Soft
 from comptroller.core.budget.window import WindowKind
 from comptroller.core.money import format_usd
 
@@ -30,10 +31,11 @@ class Budget(msgspec.Struct, frozen=True, gc=False):
     per: Attribute | None
     mode: Mode
     visible: Visibility
+    soft: tuple[Soft, ...] = ()  # lowest share first
 
     @property
     def key(self) -> str:
-        """Names what is counted: it changes when scope, unit, window or per change, not with limit or mode."""
+        """Names what is counted: it changes when scope, unit, window or per change, not with limit, mode or soft."""
         scope = sorted((attribute, sorted(values)) for attribute, values in self.scope.items())
         counted = (scope, self.unit, self.window, self.time_zone, self.per)
         return f"{self.name}#{blake2s(repr(counted).encode(), digest_size=6).hexdigest()}"

@@ -14,6 +14,7 @@ from comptroller.core.budget.counter import Window
 from comptroller.core.budget.escrow import Escrow
 from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.core.budget.meter import Meter, is_session_bound
+from comptroller.core.budget.soft import Soft, used_bp
 
 ALL_LEFT_BP = 10_000
 UNITS: tuple[Unit, ...] = get_args(Unit)
@@ -35,6 +36,7 @@ class Draw:
         "pooled",
         "shadow",
         "shown",
+        "soft",
         "units",
         "until_ns",
         "windows",
@@ -63,6 +65,7 @@ class Draw:
         self.hard = _by_unit(window for window in self.windows if window.budget.mode == "hard")
         self.shadow = tuple(window for window in self.windows if window.budget.mode == "shadow")
         self.shown = tuple(window for window in self.hard.get("usd", ()) if self.shows(window))
+        self.soft = tuple(window for window in self.pooled if window.budget.soft)
         self.units = frozenset(self.hard)  # in which it is counted and enforced
         limits = [(window, window.budget.limit) for windows in self.hard.values() for window in windows]
         self._limits = tuple((window, limit) for window, limit in limits if limit)
@@ -109,6 +112,17 @@ class Draw:
         else:
             left = [(limit - window.posted - window.held) * ALL_LEFT_BP // limit for window, limit in self._limits]
         return max(0, min(left, default=ALL_LEFT_BP))
+
+    def passed(self) -> Sequence[tuple[Soft, Window]]:
+        """The soft steps that are passed now, by what is posted and held: highest share first. Changes nothing."""
+        found = [
+            (step, window)
+            for window in self.soft
+            for share in (used_bp(window.budget.limit - self.left(window), window.budget.limit),)
+            for step in window.budget.soft
+            if step.at_bp <= share
+        ]
+        return sorted(found, key=lambda each: each[0].at_bp, reverse=True)
 
     def tightest(self, unit: Unit) -> Window | None:
         """The hard window of this unit with the least left."""

@@ -20,6 +20,7 @@ import msgspec
 from comptroller.core.detection.loop_rule import LoopRule, Signal
 from comptroller.core.detection.masking import without_ids, without_numbers, without_times
 from comptroller.core.detection.simhash import ALIKE_BITS, distance, simhash
+from comptroller.core.work.outline import Step
 
 WINDOW = 20  # steps that are remembered
 _ERRORS_KEPT = 8
@@ -28,25 +29,6 @@ _SAMPLES = 4  # ids of calls that stand for a loop
 _CHEAPER = 2  # the last of turns whose cost rises costs at least so many times the first
 _NO_MORE = 4  # outputs are constant that differ from their mean by no more than this part of it ...
 _NO_MORE_TOKENS = 8  # ... or by so few tokens
-
-
-class ToolUse(msgspec.Struct, frozen=True, gc=False):
-    name: str
-    arguments: str
-    failed: bool | None
-
-
-class Step(msgspec.Struct, frozen=True, gc=False):
-    """What a request goes on from."""
-
-    by: str = ""
-    text: str = ""
-    uses: tuple[ToolUse, ...] = ()
-
-    @property
-    def failed(self) -> bool:
-        ended = [each.failed for each in self.uses if each.failed is not None]
-        return bool(ended) and ended[-1]
 
 
 class Print(msgspec.Struct, frozen=True, gc=False):

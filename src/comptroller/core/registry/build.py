@@ -11,6 +11,7 @@ import msgspec
 
 from comptroller.core.budget.budget import Budget, Mode, Unit, Visibility
 from comptroller.core.budget.scope import Attribute
+from comptroller.core.budget.soft import in_order
 from comptroller.core.budget.window import WindowKind
 from comptroller.core.identity.identity import Identity, Organization, Owner, Team
 from comptroller.core.money import parse_usd
@@ -27,11 +28,13 @@ from comptroller.core.registry.entries import (
     scope_of,
     sent_names,
     string,
+    strings,
 )
 from comptroller.core.registry.fields import UNBOUNDED, parse_limit
 from comptroller.core.registry.issuers import build_federation
 from comptroller.core.registry.loops import build_loop
 from comptroller.core.registry.policy_files import installed_files, load_installed
+from comptroller.core.registry.rates import build_rate
 from comptroller.core.registry.registry import Model, Registry
 from comptroller.core.work.bounds import SHIPPED, SHIPPED_SESSIONS, Bounds
 
@@ -57,6 +60,7 @@ def build(installed: Installed, version: int, shipped: Shipped | None = None) ->
         models={key: _model(key, stored) for key, stored in of["model"]},
         prices=_price_book([stored.value for _, stored in of["price"] if not stored.disabled], _names(of), shipped),
         budgets=tuple(_budget(key, stored.value) for key, stored in of["budget"] if not stored.disabled),
+        rates=tuple(build_rate(key, stored.value) for key, stored in of["rate"] if not stored.disabled),
         loops=tuple(build_loop(key, stored.value) for key, stored in of["loop"] if not stored.disabled),
         federation=build_federation(of["issuer"], of["federation"]),
         policies=load_installed(installed_files(installed)),
@@ -181,4 +185,5 @@ def _budget(key: str, entry: Entry) -> Budget:
         per=cast("Attribute | None", entry.get("per")),
         mode=cast("Mode", entry["mode"]),
         visible=cast("Visibility", entry["visible"]),
+        soft=in_order(strings(entry, "soft")),
     )

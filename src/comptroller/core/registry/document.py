@@ -17,7 +17,7 @@ from comptroller.core.ids import is_identity_id, is_trust_domain
 from comptroller.core.pricing.book import Shipped
 from comptroller.core.pricing.rates import DEFAULT_TIER, tier_name
 from comptroller.core.problem import Fault, Problem, did_you_mean, join
-from comptroller.core.registry import fields, issuers
+from comptroller.core.registry import fields, issuers, rates
 from comptroller.core.registry.entries import (
     NOTHING,
     ORGANIZATION,
@@ -66,7 +66,7 @@ def _attribute(raw: object) -> str:
     if word in LATER:
         raise Fault(f"`{word}` cannot be limited yet.", f"Known now: {', '.join(ATTRIBUTES)}.")
     if word not in ATTRIBUTES:
-        raise Fault(f"`{word}` is nothing that a budget can be for.", did_you_mean(word, ATTRIBUTES))
+        raise Fault(f"`{word}` is nothing that a limit can be for.", did_you_mean(word, ATTRIBUTES))
     return word
 
 
@@ -155,6 +155,15 @@ _BUDGET = (
     Field("per", _attribute),
     Field("mode", _named(Mode), "hard"),
     Field("visible", _named(Visibility)),
+    Field("soft", fields.soft),
+)
+_RATE = (
+    Field("name", fields.name, mandatory=True),
+    Field("scope", _SCOPE, mandatory=True),
+    *rates.RATE,
+    Field("per", _attribute),
+    Field("mode", _named(Mode), "hard"),
+    Field("visible", _named(Visibility)),
 )
 
 _BOUNDS = (
@@ -182,9 +191,14 @@ _TABLES: tuple[tuple[str, EntryKind, Reader, tuple[Field, ...]], ...] = (
     ("identities", "identity", _identity_id, _IDENTITY),
     ("models", "model", fields.pattern, _MODEL),
 )
+# Lists of limits on scopes, each by its name.
+_LIMITS: tuple[tuple[str, EntryKind, tuple[Field, ...]], ...] = (
+    ("budgets", "budget", _BUDGET),
+    ("rates", "rate", _RATE),
+)
 SECTIONS = (
     "organization", "teams", "owners", "issuers", "bounds", "profiles", "identities", "models", "prices", "budgets",
-    "loops",
+    "rates", "loops",
 )  # fmt: skip
 
 
@@ -216,9 +230,10 @@ def read_document(
     for place, entry in _list("prices", raw, _PRICE, problems):
         key = price_key(entry) if {"model", "from"} <= entry.keys() else place
         _add(("price", key), entry, place, entries, places, problems)
-    for place, entry in _list("budgets", raw, _BUDGET, problems):
-        entry.setdefault("visible", _visible(entry))
-        _add(("budget", string(entry, "name") or place), entry, place, entries, places, problems)
+    for section, kind, known in _LIMITS:
+        for place, entry in _list(section, raw, known, problems):
+            entry.setdefault("visible", _visible(entry))
+            _add((kind, string(entry, "name") or place), entry, place, entries, places, problems)
     for place, entry in _list("loops", raw, LOOP, problems):
         _add(("loop", string(entry, "name") or place), entry, place, entries, places, problems)
     _check_contents(entries, places, problems)
@@ -228,7 +243,7 @@ def read_document(
     if problems:
         return problems
     for (kind, _), entry in entries.items():
-        if kind in {"budget", "loop"}:
+        if kind in {"budget", "rate", "loop"}:
             del entry["name"]  # it is the key
     return Document(entries, tuple(find_warnings(entries, installed, shipped)))
 
@@ -310,6 +325,8 @@ def _check_contents(entries: Mapping[EntryKey, Entry], places: Mapping[EntryKey,
             problems.append(Problem(join(places[key], "over_input_tokens"), sentence, hint))
         if key[0] == "model" and "upstream_model" in entry:
             problems.extend(_check_upstream_model(key[1], entry, join(places[key], "upstream_model")))
+        if key[0] == "rate":
+            problems.extend(rates.check_rate(entry, places[key]))
         if entry.get("scope") == {}:
             hint = 'For every call, write { organization = "NAME" }.'
             problems.append(Problem(join(places[key], "scope"), "A scope with nothing in it is not clear.", hint))

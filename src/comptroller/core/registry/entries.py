@@ -26,6 +26,7 @@ EntryKind = Literal[
     "model",
     "price",
     "budget",
+    "rate",
     "loop",
     "policy",
 ]
@@ -41,6 +42,7 @@ KINDS: tuple[EntryKind, ...] = (
     "model",
     "price",
     "budget",
+    "rate",
     "loop",  # when the steps of a session are a loop, and what is done about it
     "policy",  # a file of policies by its name; its value holds the text
 )
@@ -102,7 +104,7 @@ def string(entry: Mapping[str, Value], field: str) -> str:
 
 
 def scope_of(entry: Mapping[str, Value]) -> Mapping[str, list[str]]:
-    """The scope of a budget entry."""
+    """The scope of a budget or rate entry."""
     found = entry.get("scope")
     return found if isinstance(found, dict) else {}
 

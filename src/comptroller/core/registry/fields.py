@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from comptroller.core.budget.soft import in_order
 from comptroller.core.ids import is_name
 from comptroller.core.money import NANOS_PER_USD, format_usd, parse_usd
 from comptroller.core.problem import Fault, Problem, did_you_mean, join
@@ -251,6 +252,12 @@ def parse_limit(raw: object) -> tuple[int, str]:
     if amount > most:
         raise Fault(f"{raw!r} is more than can be counted.")
     return amount, unit
+
+
+def soft(raw: object) -> list[str]:
+    """The steps of a budget below its limit, lowest share first. A single one may stand without brackets."""
+    items: list[object] = cast("list[object]", raw) if isinstance(raw, list) else [raw]
+    return [str(step) for step in in_order([_string(item) for item in items])]
 
 
 def name_of(raw: object) -> str:

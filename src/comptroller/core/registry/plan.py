@@ -27,6 +27,9 @@ _IN_THE_KEY: Mapping[EntryKind, frozenset[str]] = {
     "federation": frozenset({"identity", "issuer", "claims"}),
 }
 
+_ALL_OF = frozenset({"soft"})
+"""Lists of which all holds; of others any one."""
+
 Verb = Literal["add", "change", "disable", "enable"]
 
 
@@ -52,7 +55,9 @@ class EntryChange(msgspec.Struct, frozen=True):
         if self.verb == "add":
             return f"{subject}: {_say_entry(self.kind, self.after or {})}".rstrip(": ")
         before, after = self.before or {}, self.after or {}
-        differences = "; ".join(f"{name} {_say(before.get(name))} -> {_say(after.get(name))}" for name in self.fields)
+        differences = "; ".join(
+            f"{name} {_say(before.get(name), name)} -> {_say(after.get(name), name)}" for name in self.fields
+        )
         return f"{subject}: {differences or 'as it was'}"
 
 
@@ -119,26 +124,24 @@ def _warnings(changes: tuple[EntryChange, ...]) -> Iterator[Problem]:
         if (change.kind, change.key) == ORGANIZATION and "trust_domain" in change.fields:
             sentence = "The trust domain changes: every credential issued so far will be refused."
             yield Problem("organization.trust_domain", sentence)
-        if change.verb == "disable" and change.kind == "budget":
-            yield Problem(f"budget {change.key}", "It leaves force: it limits nothing any more.")
-        if change.verb == "disable" and change.kind == "loop":
-            yield Problem(f"loop {change.key}", "It leaves force: it stops no loop any more.")
+        if change.verb == "disable" and change.kind in {"budget", "rate", "loop"}:
+            yield Problem(f"{change.kind} {change.key}", "It leaves force: it limits nothing any more.")
 
 
 def _say_entry(kind: EntryKind, entry: Entry) -> str:
     """The fields of a new entry; what its key says is said already."""
     said = _IN_THE_KEY.get(kind, frozenset())
-    return ", ".join(f"{name} {_say(value)}" for name, value in entry.items() if name not in said)
+    return ", ".join(f"{name} {_say(value, name)}" for name, value in entry.items() if name not in said)
 
 
-def _say(value: Value | None) -> str:
+def _say(value: Value | None, name: str) -> str:
     match value:
         case None:
             return "nothing"
         case bool():
             return "true" if value else "false"
         case list():
-            return " or ".join(value) or "nothing"
+            return (", " if name in _ALL_OF else " or ").join(value) or "nothing"
         case dict():
             scope = scope_of({"scope": value})
             return " and ".join(f"{key} {' or '.join(values)}" for key, values in scope.items())

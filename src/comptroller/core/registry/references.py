@@ -7,7 +7,10 @@ from fnmatch import fnmatchcase
 from typing import cast, get_args
 
 from comptroller.core.budget.scope import CALL_ATTRIBUTES, DECLARED_ATTRIBUTES, Attribute
+from comptroller.core.budget.soft import in_order
 from comptroller.core.identity.identity import GRACE_DAYS, Environment, IdentityKind
+from comptroller.core.policy.remedy import Remedy
+from comptroller.core.policy.targets import unreachable_route
 from comptroller.core.pricing.book import Shipped
 from comptroller.core.problem import Problem, did_you_mean, join
 from comptroller.core.registry.entries import (
@@ -23,6 +26,9 @@ from comptroller.core.registry.entries import (
     string,
     strings,
 )
+from comptroller.core.registry.policy_files import targets_of
+
+_LIMITS: tuple[EntryKind, ...] = ("budget", "rate", "loop")  # on scopes
 
 # Field of an entry that holds the key of another entry.
 _REFERENCES: tuple[tuple[EntryKind, str, EntryKind], ...] = (
@@ -50,8 +56,9 @@ def check_references(entries: Entries, places: Mapping[EntryKey, str], installed
             for value in strings(entry, "may_act"):
                 if ("identity", value) not in entries:
                     yield _unknown(join(places[key], "may_act"), "identity", value, _keys(entries, "identity"))
-        if key[0] in {"budget", "loop"}:
+        if key[0] in _LIMITS:
             yield from _check_scope(places[key], entry, entries, set(left.values()))
+            yield from _check_soft(places[key], entry, entries)
 
 
 def unknown_providers(entries: Entries, providers: Collection[str]) -> tuple[Problem, ...]:
@@ -68,8 +75,7 @@ def unknown_providers(entries: Entries, providers: Collection[str]) -> tuple[Pro
 def find_warnings(entries: Entries, installed: Installed, shipped: Shipped | None = None) -> Iterator[Problem]:
     """What is right, and probably not what was meant. `shipped`: prices that need not stand in the file."""
     yield from _ownerless_identities(entries, installed)
-    yield from _idle_budgets(entries)
-    yield from _idle_loops(entries)
+    yield from _idle_limits(entries)
     yield from _unlimited_identities(entries)
     yield from _prices_and_models(entries, shipped)
 
@@ -131,6 +137,12 @@ def _check_scope(place: str, entry: Mapping[str, Value], entries: Entries, left:
                 yield _unknown(where, attribute.replace("_", " "), value, known)
 
 
+def _check_soft(place: str, entry: Entry, entries: Entries) -> Iterator[Problem]:
+    for step in in_order(strings(entry, "soft")):
+        if step.act == "route":
+            yield from unreachable_route(f"{place}.soft", Remedy("route", step.value), targets_of(entries))
+
+
 def _check_scope_models(where: str, values: Sequence[str], patterns: Sequence[str]) -> Iterator[Problem]:
     for value in values:
         if "*" in value or "?" in value:
@@ -190,21 +202,15 @@ def _matches_model(scope: Mapping[str, list[str]], pattern: str, entry: Entry) -
     )
 
 
-def _idle_budgets(entries: Entries) -> Iterator[Problem]:
+def _idle_limits(entries: Entries) -> Iterator[Problem]:
     nodes, models = _nodes(entries), _of(entries, "model")
-    for name, entry in _of(entries, "budget"):
-        scope, where = scope_of(entry), join("budgets", name)
+    limits = [(kind, name, entry) for kind in _LIMITS for name, entry in _of(entries, kind)]
+    for kind, name, entry in limits:
+        scope, where = scope_of(entry), join(f"{kind}s", name)
         if not any(_matches_node(scope, node, *DECLARED_ATTRIBUTES) for node in nodes):
-            yield Problem(where, "No identity is in the scope of this budget yet.")
+            yield Problem(where, f"No identity is in the scope of this {kind} yet.")
         elif not any(_matches_model(scope, pattern, model) for pattern, model in models):
-            yield Problem(where, "No model is in the scope of this budget yet.")
-
-
-def _idle_loops(entries: Entries) -> Iterator[Problem]:
-    nodes = _nodes(entries)
-    for name, entry in _of(entries, "loop"):
-        if not any(_matches_node(scope_of(entry), node, "session", *DECLARED_ATTRIBUTES) for node in nodes):
-            yield Problem(join("loops", name), "No identity is in the scope of this rule yet.")
+            yield Problem(where, f"No model is in the scope of this {kind} yet.")
 
 
 def _unlimited_identities(entries: Entries) -> Iterator[Problem]:

@@ -18,6 +18,7 @@ from comptroller.core.policy.policies import Policies
 from comptroller.core.policy.targets import is_name
 from comptroller.core.pricing.book import PriceBook
 from comptroller.core.pricing.estimate import ModelLimits
+from comptroller.core.rate.rate import Rate
 from comptroller.core.work.bounds import SHIPPED, SHIPPED_SESSIONS, Bounds
 
 OutputLimitField = Literal["max_completion_tokens", "max_tokens"]
@@ -65,6 +66,7 @@ class Registry:
         profiles: Mapping[str, Mapping[str, int | None]] = NO_PROFILES,  # the bounds that each of them sets
         sessions: Mapping[str, int | None] = SHIPPED_SESSIONS,  # that an identity of this kind may have open at once
         profile_sessions: Mapping[str, int | None] = NO_SESSIONS,  # the same by profile, where it says so
+        rates: tuple[Rate, ...] = (),
         federation: Federation | None = None,  # None: nobody's tokens are believed
         loops: tuple[LoopRule, ...] = (),
     ) -> None:
@@ -76,6 +78,7 @@ class Registry:
         self.models = models
         self.prices = prices
         self.budgets = budgets
+        self.rates = rates
         self.loops = loops
         self.federation = Federation() if federation is None else federation
         self.policies = built_in() if policies is None else policies

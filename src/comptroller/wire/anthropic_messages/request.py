@@ -9,7 +9,9 @@ import msgspec
 
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.refusal import Refusal
+from comptroller.core.work.outline import Outline, outline
 from comptroller.wire.anthropic_messages.contents import Contents
+from comptroller.wire.anthropic_messages.conversation import read_entries
 from comptroller.wire.anthropic_messages.fields import (
     COMPACTION,
     FIELDS,
@@ -34,6 +36,7 @@ from comptroller.wire.checks import (
 )
 from comptroller.wire.field_names import CASE
 from comptroller.wire.head import PLAIN, Head
+from comptroller.wire.parts import array_of, bytes_of
 from comptroller.wire.prompt import with_prompt
 
 LEAST_THINKING_TOKENS = 1_024  # the API refuses a smaller `budget_tokens`
@@ -51,6 +54,17 @@ class MessagesRequest(msgspec.Struct, frozen=True, gc=False):
     asked: Asked
     fields: dict[str, msgspec.Raw]
     thinking_tokens: int | None  # the budget it sets on its thinking, inside of the output limit
+
+    def outline(self, body_bytes: int) -> Outline:
+        """How much of what it carries, and its last step. Reads all of it anew."""
+        tools = self.fields.get("tools")
+        return outline(
+            read_entries(array_of(self.fields.get("messages"))),
+            body_bytes=body_bytes,
+            tools=len(array_of(tools)),
+            tool_bytes=bytes_of(tools),
+            images=self.asked.images,
+        )
 
 
 def read_request(body: bytes, head: Head = PLAIN) -> MessagesRequest | Refusal:

@@ -18,8 +18,8 @@ from comptroller.wire.body import is_array, is_object
 from comptroller.wire.checks import punctuation
 from comptroller.wire.gemini.names import Names
 
-_CONTENT = Names({"role", "parts"})
-_PART = Names(
+CONTENT = Names({"role", "parts"})
+PART = Names(
     {
         *("text", "thought", "thoughtSignature", "partMetadata", "videoMetadata", "mediaResolution"),
         *("inlineData", "fileData", "functionCall", "functionResponse", "executableCode", "codeExecutionResult"),
@@ -28,7 +28,7 @@ _PART = Names(
 )
 _BLOB = Names({"mimeType", "data", "displayName"})
 _FILE = Names({"mimeType", "fileUri", "displayName"})
-_RESPONSE = Names({"id", "name", "response", "parts", "willContinue", "scheduling"})
+RESPONSE = Names({"id", "name", "response", "parts", "willContinue", "scheduling"})
 _RESOLUTION = Names({"level", "numTokens"})
 
 # Text, numbers, or an echo of an earlier answer: nobody fetches what they may name.
@@ -71,7 +71,7 @@ class Contents:
             if not is_object(content):
                 self.read_unknown(content)
                 continue
-            for key, value in _CONTENT.read(content, "contents.").items():
+            for key, value in CONTENT.read(content, "contents.").items():
                 if key == "parts":
                     self._parts(value)
                 elif key != "role":
@@ -99,7 +99,7 @@ class Contents:
                 self.read_unknown(part)
 
     def _part(self, part: Mapping[str, object]) -> None:
-        for key, value in _PART.read(part, "parts.").items():
+        for key, value in PART.read(part, "parts.").items():
             if key in _PLAIN_PARTS or value is None:
                 continue
             match key:
@@ -155,8 +155,8 @@ class Contents:
         if not is_object(response):
             self.read_unknown(response)
             return
-        response = _RESPONSE.read(response, "functionResponse.")
-        self._rest(response, _RESPONSE)
+        response = RESPONSE.read(response, "functionResponse.")
+        self._rest(response, RESPONSE)
         self._parts(response.get("parts"))
         self.extra_tokens += punctuation(_ENCODER.encode(response.get("response")))
 

@@ -10,11 +10,13 @@ import msgspec
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.pricing.rates import DEFAULT_TIER
 from comptroller.core.refusal import Refusal
+from comptroller.core.work.outline import Outline, outline
 from comptroller.core.work.stored import VECTOR_STORE, Named
 from comptroller.wire.body import is_array, is_object, json_name, read_object, shown
 from comptroller.wire.checks import Invalid, expected, model_name, punctuation, whole_number, word
 from comptroller.wire.field_names import ServerSide
 from comptroller.wire.gemini.contents import Contents
+from comptroller.wire.gemini.conversation import contents_of, read_entries
 from comptroller.wire.gemini.fields import (
     COMPUTER_USE,
     CONFIG,
@@ -31,6 +33,7 @@ from comptroller.wire.gemini.fields import (
 )
 from comptroller.wire.gemini.stored import stored_use
 from comptroller.wire.head import Head
+from comptroller.wire.parts import array_of, bytes_of
 
 MOST_CANDIDATES = 8
 LEAST_THINKING_TOKENS = 512  # below it, some models refuse a `thinkingBudget` that is not 0
@@ -50,6 +53,17 @@ class GenerateRequest(msgspec.Struct, frozen=True, gc=False):
     asked: Asked
     fields: dict[str, msgspec.Raw]
     config: dict[str, msgspec.Raw]  # the fields of `generationConfig`
+
+    def outline(self, body_bytes: int) -> Outline:
+        """How much of what it carries, and its last step. Reads all of it anew."""
+        tools = self.fields.get("tools")
+        return outline(
+            read_entries(contents_of(self.fields)),
+            body_bytes=body_bytes,
+            tools=sum(map(_definitions, array_of(tools))),
+            tool_bytes=bytes_of(tools),
+            images=self.asked.images,
+        )
 
 
 def read_request(body: bytes, head: Head, *, stream: bool) -> GenerateRequest | Refusal:
@@ -83,6 +97,12 @@ def rewrite(request: GenerateRequest, *, output_limit: int, model: str | None = 
     if model is not None and "model" in fields:
         fields["model"] = renamed(model)
     return _ENCODER.encode(fields)
+
+
+def _definitions(tool: object) -> int:
+    """How many tools an entry of `tools` defines: its functions, and one for every other kind."""
+    kinds = TOOLS.read(tool, "tools.") if is_object(tool) else {}
+    return sum(len(value) if is_array(value) else 1 for value in kinds.values() if value is not None)
 
 
 def _number(value: int) -> msgspec.Raw:

@@ -12,6 +12,7 @@ import msgspec
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.pricing.rates import DEFAULT_TIER
 from comptroller.core.refusal import Refusal
+from comptroller.core.work.outline import Outline, outline
 from comptroller.core.work.stored import uses
 from comptroller.wire.body import is_object, read_object, shown
 from comptroller.wire.checks import (
@@ -29,7 +30,9 @@ from comptroller.wire.checks import (
 from comptroller.wire.field_names import CASE
 from comptroller.wire.head import PLAIN, Head
 from comptroller.wire.openai_chat.contents import Contents, names_in, read_tools
+from comptroller.wire.openai_chat.conversation import read_entries
 from comptroller.wire.openai_chat.fields import FIELDS, SEARCH, searches
+from comptroller.wire.parts import array_of, bytes_of
 from comptroller.wire.prompt import with_prompt
 
 LimitField = Literal["max_completion_tokens", "max_tokens"]
@@ -52,6 +55,17 @@ class ChatRequest(msgspec.Struct, frozen=True, gc=False):
 
     asked: Asked
     fields: dict[str, msgspec.Raw]
+
+    def outline(self, body_bytes: int) -> Outline:
+        """How much of what it carries, and its last step. Reads all of it anew."""
+        tools = [self.fields.get(name) for name in _RENDERED_AS_JSON]
+        return outline(
+            read_entries(array_of(self.fields.get("messages"))),
+            body_bytes=body_bytes,
+            tools=sum(len(array_of(each)) for each in tools),
+            tool_bytes=sum(map(bytes_of, tools)),
+            images=self.asked.images,
+        )
 
 
 def read_request(body: bytes, head: Head = PLAIN) -> ChatRequest | Refusal:

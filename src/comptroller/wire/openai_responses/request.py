@@ -10,6 +10,7 @@ import msgspec
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.pricing.rates import DEFAULT_TIER
 from comptroller.core.refusal import Refusal
+from comptroller.core.work.outline import Outline, outline
 from comptroller.wire.body import is_array, read_object, shown
 from comptroller.wire.checks import (
     Invalid,
@@ -24,10 +25,12 @@ from comptroller.wire.checks import (
 )
 from comptroller.wire.field_names import CASE
 from comptroller.wire.openai_chat.fields import SEARCH, searches
+from comptroller.wire.openai_responses.conversation import input_items, read_entries
 from comptroller.wire.openai_responses.fields import COMPACTION, FIELDS, PRO, compacts, is_pro
 from comptroller.wire.openai_responses.items import Items
 from comptroller.wire.openai_responses.stored import refused_use, stored_use
 from comptroller.wire.openai_responses.tool_kinds import MOST_TOOL_CALLS, Offered, read_tools
+from comptroller.wire.parts import array_of, bytes_of
 
 # The answer calls it `priority` (OpenAI's API reference); either may fall back to the default.
 _FAST = frozenset({"fast", "priority", DEFAULT_TIER})
@@ -42,6 +45,17 @@ class ResponsesRequest(msgspec.Struct, frozen=True, gc=False):
 
     asked: Asked
     fields: dict[str, msgspec.Raw]
+
+    def outline(self, body_bytes: int) -> Outline:
+        """How much of what it carries, and its last step. Reads all of it anew."""
+        tools = self.fields.get("tools")
+        return outline(
+            read_entries(input_items(self.fields)),
+            body_bytes=body_bytes,
+            tools=len(array_of(tools)),
+            tool_bytes=bytes_of(tools),
+            images=self.asked.images,
+        )
 
     def with_tool_calls(self, most: int) -> ResponsesRequest:
         """The same with no more calls of the provider's own tools than this; the smaller limit counts.

@@ -1,0 +1,102 @@
+"""Admit: decide and reserve. A look that changes nothing says what a call would hear; taking it up makes it so.
+
+What may be spent right now and what is decided are one code: the look alone answers questions (the allowance), the
+look and the step after it admit calls. Nobody is waited for in between, so the world is the same for both. Every
+control that can refuse here has both: a look that counts nothing, and its part of the step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+
+import msgspec
+
+from comptroller.core.pricing.estimate import Asked
+from comptroller.core.refusal import Refusal
+from comptroller.flow.attempt import Attempt
+from comptroller.flow.caller import Caller
+from comptroller.flow.decide import NOBODY, standing
+from comptroller.flow.dialect import Dialect
+from comptroller.flow.failover import after, goes_on, tried_so_far
+from comptroller.flow.gate import Gate
+from comptroller.flow.identify import renewed
+from comptroller.flow.incoming import IncomingCall
+from comptroller.flow.permit import Denied, Permit, seek_provider
+from comptroller.flow.reservation import Reservation, Tried
+from comptroller.flow.reserve import Afforded, afford, reserve
+from comptroller.flow.settle import Receipt
+
+
+class Question(msgspec.Struct, frozen=True, gc=False):
+    """Who would call for what: all that an admission looks at."""
+
+    dialect: Dialect
+    caller: Caller
+    asked: Asked
+    besides: AbstractSet[str] = NOBODY  # providers that are not asked (any more)
+    full_hold: bool = False  # the whole answer is to be held, whatever it may be
+
+
+class Offer(msgspec.Struct, frozen=True, gc=False):
+    """Yes, as things stand: good until somebody waits."""
+
+    caller: Caller
+    permit: Permit
+    afforded: Afforded
+
+
+def offer_for(gate: Gate, question: Question) -> Offer | Denied:
+    """What a call would hear if it came now. Changes nothing."""
+    caller = question.caller
+    refused = standing(gate, caller)
+    if refused is not None:
+        return Denied(caller, refused)
+    permit = seek_provider(gate, question.dialect, caller, question.asked, question.besides)
+    return permit if isinstance(permit, Denied) else _afforded(gate, question, permit)
+
+
+def admit(gate: Gate, call: IncomingCall) -> Reservation | Denied:
+    """The first attempt of a call, held; or why there is none."""
+    offer = offer_for(gate, _question(gate, call, NOBODY))  # the world may have moved on while the body came
+    return offer if isinstance(offer, Denied) else _take(gate, call, offer, ())
+
+
+def admit_another(
+    gate: Gate, call: IncomingCall, attempt: Attempt, receipt: Receipt | None
+) -> Reservation | Denied | None:
+    """One more attempt, where this one came to nothing and another provider could mend that; else None.
+
+    A provider that this call may not use is none that could.
+    """
+    if receipt is None or not goes_on(attempt, gate.limits, gate.clock.now_ns()):
+        return None
+    tried = tried_so_far(attempt, receipt)
+    besides = gate.health.aside(gate.clock.expiry_ns()) | {each.provider for each in tried}
+    question = _question(gate, call, besides)
+    permit = seek_provider(gate, call.dialect, question.caller, call.asked, question.besides)
+    if isinstance(permit, Denied):
+        return None
+    refused = standing(gate, question.caller)
+    offer = _afforded(gate, question, permit) if refused is None else Denied(question.caller, refused)
+    if isinstance(offer, Denied):
+        return msgspec.structs.replace(offer, refusal=after(offer.refusal, tried), wait=None)
+    return _take(gate, call, offer, tried)
+
+
+def _question(gate: Gate, call: IncomingCall, besides: AbstractSet[str]) -> Question:
+    # A call that names an object can go to no provider but the one that has it.
+    others = NOBODY if call.provider is None else gate.providers.keys() - {call.provider}
+    caller = renewed(gate, call.caller)
+    return Question(call.dialect, caller, call.asked, besides | others, call.sender.prefers_full_hold)
+
+
+def _afforded(gate: Gate, question: Question, permit: Permit) -> Offer | Denied:
+    afforded = afford(gate, question.caller, permit, full=question.full_hold)
+    if isinstance(afforded, Refusal):
+        return Denied(question.caller, afforded, permit.ruling)
+    return Offer(question.caller, permit, afforded)
+
+
+def _take(gate: Gate, call: IncomingCall, offer: Offer, tried: tuple[Tried, ...]) -> Reservation:
+    """Take up an offer that was made just now, as a whole."""
+    return reserve(gate, call, offer.caller, offer.permit, offer.afforded, tried)
