@@ -298,6 +298,7 @@ async def _serve(settings: Settings, on_ready: OnReady | None) -> int:
             asyncio.create_task(timed.forget_past(house.office)),
             asyncio.create_task(timed.end_past(house.office)),
             asyncio.create_task(timed.end_grants(house.office)),
+            asyncio.create_task(timed.quarantine_loops(house.office)),
             asyncio.create_task(Poller(house.gate, random.Random()).run()),  # noqa: S311 - it spreads questions
             asyncio.create_task(retention.keep(house.office, settings.retention)),
             asyncio.create_task(watch_loop(house.sources.tally.loop_lag)),

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from random import Random
 from typing import Literal
 
-from comptroller.core.detection.loop_answer import Loop, look, refused
+from comptroller.core.detection.loop_answer import Loop, judge, refused
 from comptroller.core.detection.loop_rule import LoopRule
 from comptroller.core.detection.loops import Rally, Trail, fingerprint
 from comptroller.core.work.outline import Step, ToolUse
@@ -37,7 +37,7 @@ class Session:
         mark = fingerprint(step, self.rule)
         if mark is None:
             return ""
-        found = self.last = look(self.trail, self.rally, self.actor, mark, self.rule)
+        found = self.last = judge(self.trail, self.rally, self.actor, mark, self.rule)
         if found is not None and found.stage == "refuse":
             refused(self.trail, self.rally, found)
             return "refuse"
@@ -58,13 +58,14 @@ def counted(heard: Iterable[Heard]) -> Counter[Heard]:
 
 
 _WORDS = (
-    "invoice customer refund ledger contract renewal shipment delay warehouse order parcel broken screen battery charger "
-    "password login account locked email address phone number country region tax rate discount coupon code cart checkout "
-    "payment card bank transfer receipt total amount balance statement report quarter month week forecast plan team "
-    "meeting notes agenda action owner deadline risk issue bug crash log trace stack error fix patch release branch merge "
-    "review comment test build deploy server database index query table column row schema migration cache memory disk "
-    "network latency timeout retry queue worker job schedule cron event message topic consumer producer partition offset "
-    "weather travel hotel flight train ticket museum recipe garlic onion pepper pasta rice soup bread butter cheese wine"
+    "invoice customer refund ledger contract renewal shipment delay warehouse order parcel broken screen battery "
+    "charger password login account locked email address phone number country region tax rate discount coupon "
+    "code cart checkout payment card bank transfer receipt total amount balance statement report quarter month "
+    "week forecast plan team meeting notes agenda action owner deadline risk issue bug crash log trace stack "
+    "error fix patch release branch merge review comment test build deploy server database index query table "
+    "column row schema migration cache memory disk network latency timeout retry queue worker job schedule cron "
+    "event message topic consumer producer partition offset weather travel hotel flight train ticket museum "
+    "recipe garlic onion pepper pasta rice soup bread butter cheese wine "
 ).split()
 
 

@@ -44,7 +44,7 @@ def same_error() -> Iterator[Step]:
 
 
 def alternating() -> Iterator[Step]:
-    return (said(f"{PLAN} {number % 2 and 'plan' or 'do'}") for number in count())
+    return (said(f"{PLAN} {'plan' if number % 2 else 'do'}") for number in count())
 
 
 def circle_of_five() -> Iterator[Step]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from comptroller.control import break_glass, sessions
+from comptroller.control import break_glass, sessions, stops
 from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem
 from comptroller.core.instant import NANOS_PER_SECOND
@@ -35,6 +35,18 @@ async def end_grants(office: Office) -> None:
         except ControlProblem:
             continue  # the books cannot be written, which they say themselves
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one grant, this goes on
+            office.gate.warn("loop_fault", fault_facts(error))
+
+
+async def quarantine_loops(office: Office) -> None:
+    """Quarantine the sessions that go on with a loop although they are refused for it, as soon as one does."""
+    while True:
+        due = await office.gate.trails.sentences.get()
+        try:
+            await stops.suspend(office, "session", due.session, due.reason, due.rule, "quarantine")
+        except ControlProblem:
+            continue  # the session is gone; or the books cannot be written, which they say themselves
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one session, this goes on
             office.gate.warn("loop_fault", fault_facts(error))
 
 

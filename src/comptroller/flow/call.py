@@ -20,6 +20,7 @@ from comptroller.flow.forward import forward
 from comptroller.flow.gate import Gate
 from comptroller.flow.identify import identify
 from comptroller.flow.incoming import IncomingCall, understood
+from comptroller.flow.look import begin_step, end_step, look_for_loops
 from comptroller.flow.objects import settle_object
 from comptroller.flow.permit import Denied
 from comptroller.flow.place import find_place
@@ -40,6 +41,10 @@ async def govern(gate: Gate, dialect: Dialect, call_id: str, request: CallerRequ
     call = await _read(gate, dialect, request, call_id, caller)
     if isinstance(call, Refusal):
         return await refuse(dialect, reply, call_id, call)
+    stepped = await look_for_loops(gate, call)
+    if isinstance(stepped, Denied):
+        return await refuse(dialect, reply, call_id, _denied(gate, call, stepped))
+    call = stepped
     admitted = await _admit(gate, call)
     before: Attempt | None = None
     while not isinstance(admitted, Denied):
@@ -101,13 +106,16 @@ async def _carry_out(
         reservation.caller.at_work(reservation.taken_at_ns)
         gate.health.begun(reservation.decision.provider.name, gate.clock.expiry_ns())
         gate.live.add(live)
+        begin_step(call)
         call.sender.watch(attempt.caller_left)
         if await make_durable(gate, reservation, attempt):
             await forward(gate, attempt, call.sender)
     finally:
+        receipt = None
         try:
             receipt = _end(gate, call, attempt)
         finally:
+            end_step(call, attempt, receipt)
             call.sender.unwatch()
             gate.live.remove(live)
             reservation.caller.at_rest(gate.clock.now_ns())

@@ -37,6 +37,7 @@ from comptroller.flow.live import LiveCalls
 from comptroller.flow.notices import Notices, Unheard
 from comptroller.flow.observer import Observer
 from comptroller.flow.runs import Runs
+from comptroller.flow.trails import Trails
 from comptroller.flow.upstream import Origin, Timeouts, Upstream
 from comptroller.wire.provider_path import azure_path, versioned_path
 
@@ -140,6 +141,7 @@ class Gate:
     broken: Broken = field(default_factory=Broken)  # replaced as a whole, asked only when policies say no
     prefixes: Prefixes = field(default_factory=Prefixes)  # prompts that were metered since the start, by session
     sizes: OutputSizes = field(default_factory=OutputSizes)  # learned since the start; they steer, and limit nothing
+    trails: Trails = field(default_factory=Trails)  # the last steps of sessions since the start (flow/look.py)
     health: Healths = field(default_factory=Healths)  # of the providers
     objects: Kept = field(default_factory=Kept)  # what they keep for us, and whose it is
     deferring: Mapping[str, Deferring] = field(default_factory=dict[str, Deferring])  # by the name of the dialect
@@ -196,6 +198,7 @@ class Gate:
         """It goes on no more: what was set aside for it is free."""
         self.runs.over(session)
         self.tree.release(session.id)
+        self.trails.forget(session.id)
 
     def forget_session(self, session: Session) -> None:
         """It is over and nobody asks for it any more."""

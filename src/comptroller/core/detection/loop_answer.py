@@ -31,7 +31,8 @@ _HINTS: Mapping[Signal, str] = {
     "stop.",
     "similar_step": "Do something different now: {other}answer with what is known already, or say what is missing and "
     "stop.",
-    "same_error": "The same call will fail again. Change the arguments, use another tool, or report the error and stop.",
+    "same_error": "The same call will fail again. Change the arguments, use another tool, or report the error and "
+    "stop.",
     "error_replan": "The next plan of this kind will fail as well. Report the error and what was tried, and stop, or "
     "take another way.",
     "ping_pong": "Neither of them will say anything new. End the exchange with a result, or with what is not agreed.",
@@ -75,7 +76,7 @@ class Loop(msgspec.Struct, frozen=True, gc=False):
         return Refusal(code="loop_detected", sentence=self.sentence, hint=hint, limit=rule.name)
 
 
-def look(trail: Trail, rally: Rally | None, actor: str, mark: Print, rule: LoopRule) -> Loop | None:
+def judge(trail: Trail, rally: Rally | None, actor: str, mark: Print, rule: LoopRule) -> Loop | None:
     """The gravest thing that is to be said of a next step. Changes nothing. `rally`: of the tree; None: it is alone."""
     signs = trail.signs(mark, rule)
     if rally is not None and rule.ping_pong is not None:

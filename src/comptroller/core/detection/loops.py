@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from array import array
 from hashlib import blake2b
+from itertools import pairwise
 
 import msgspec
 
@@ -180,7 +181,7 @@ class Trail:
         mean = sum(outputs) // turns
         return (
             costs[-1] >= _CHEAPER * costs[0] > 0
-            and all(one <= other for one, other in zip(costs, costs[1:], strict=False))
+            and all(one <= other for one, other in pairwise(costs))
             and all(abs(each - mean) <= max(mean // _NO_MORE, _NO_MORE_TOKENS) for each in outputs)
         )
 

@@ -45,5 +45,5 @@ def without_numbers(text: str) -> str:
 def _masked(pattern: re.Pattern[str], text: str) -> str:
     if len(text) > LONGEST or _DIGIT.search(text) is None:
         return text
-    # Word by word, and only the words that may hold a digit: searching all of a text for all of this is ten times dearer.
+    # Word by word, and only those that may hold a digit: searching all of a text for all of this is ten times dearer.
     return " ".join([word if word.isalpha() else pattern.sub("#", word) for word in text.split()])

@@ -9,9 +9,8 @@ from __future__ import annotations
 from zlib import crc32
 
 ALIKE_BITS = 6  # two texts of that distance or less are near matches (reference: none of 7,769 different prompts were)
-_BITS = 64
 _WORDS = 3  # in a row are one feature
-_FEATURES = 127  # those with the smallest hashes: the same ones of two texts that are nearly the same; a count fits a byte
+_FEATURES = 127  # those with the smallest hashes, mostly the same of two texts that are nearly so; a count fits a byte
 _EACH_END = 4_096  # characters that are looked at
 _SPREAD = 0x9E3779B97F4A7C15  # 2^64 divided by the golden ratio, odd
 _MASK = 2**64 - 1
