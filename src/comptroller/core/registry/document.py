@@ -18,6 +18,7 @@ from comptroller.core.pricing.book import Shipped
 from comptroller.core.pricing.rates import DEFAULT_TIER, tier_name
 from comptroller.core.problem import Fault, Problem, did_you_mean, join
 from comptroller.core.registry import fields, issuers, rates
+from comptroller.core.registry.approval_roles import APPROVAL, check_approvals
 from comptroller.core.registry.entries import (
     NOTHING,
     ORGANIZATION,
@@ -155,6 +156,7 @@ _BUDGET = (
     Field("per", _attribute),
     Field("mode", _named(Mode), "hard"),
     Field("visible", _named(Visibility)),
+    Field("owner_role", fields.name),
     Field("soft", fields.soft),
 )
 _RATE = (
@@ -190,15 +192,17 @@ _TABLES: tuple[tuple[str, EntryKind, Reader, tuple[Field, ...]], ...] = (
     ("profiles", "profile", fields.name, _BOUNDS),
     ("identities", "identity", _identity_id, _IDENTITY),
     ("models", "model", fields.pattern, _MODEL),
+    ("approvals", "approval", fields.name, APPROVAL),
 )
-# Lists of limits on scopes, each by its name.
+# Lists of what holds for a scope, each by its name.
 _LIMITS: tuple[tuple[str, EntryKind, tuple[Field, ...]], ...] = (
     ("budgets", "budget", _BUDGET),
     ("rates", "rate", _RATE),
+    ("loops", "loop", LOOP),
 )
 SECTIONS = (
-    "organization", "teams", "owners", "issuers", "bounds", "profiles", "identities", "models", "prices", "budgets",
-    "rates", "loops",
+    "organization", "teams", "owners", "issuers", "bounds", "profiles", "identities", "models", "prices", "approvals",
+    "budgets", "rates", "loops",
 )  # fmt: skip
 
 
@@ -232,13 +236,13 @@ def read_document(
         _add(("price", key), entry, place, entries, places, problems)
     for section, kind, known in _LIMITS:
         for place, entry in _list(section, raw, known, problems):
-            entry.setdefault("visible", _visible(entry))
+            if kind != "loop":
+                entry.setdefault("visible", _visible(entry))
             _add((kind, string(entry, "name") or place), entry, place, entries, places, problems)
-    for place, entry in _list("loops", raw, LOOP, problems):
-        _add(("loop", string(entry, "name") or place), entry, place, entries, places, problems)
     _check_contents(entries, places, problems)
     problems.extend(check_references(entries, places, installed))
     problems.extend(issuers.check_rules(entries, places))
+    problems.extend(check_approvals(entries, places))
     problems.extend(check_unregistered(entries, places))
     if problems:
         return problems

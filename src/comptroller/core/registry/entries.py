@@ -25,6 +25,7 @@ EntryKind = Literal[
     "federation",
     "model",
     "price",
+    "approval",
     "budget",
     "rate",
     "loop",
@@ -41,6 +42,7 @@ KINDS: tuple[EntryKind, ...] = (
     "federation",  # one way to be an identity: by a token of an issuer with certain claims
     "model",
     "price",
+    "approval",  # a role that answers tickets
     "budget",
     "rate",
     "loop",  # when the steps of a session are a loop, and what is done about it
