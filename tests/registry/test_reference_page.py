@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from comptroller.core.budget.scope import ATTRIBUTES
-from comptroller.core.registry import approval_roles, document, issuers
+from comptroller.core.registry import approval_roles, document, issuers, loops
 from comptroller.core.registry.fields import Field
 from tests.registry.documents import read
 
@@ -24,6 +24,7 @@ SECTIONS = {
     "`[approvals.ROLE]`": approval_roles.APPROVAL,
     "`[[budgets]]`": document._BUDGET,
     "`[[rates]]`": document._RATE,
+    "`[[loops]]`": loops.LOOP,
 }
 
 

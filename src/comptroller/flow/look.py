@@ -1,7 +1,7 @@
 """Look: does this call take the same step as the calls before it? Warn, slow, refuse; then its session is quarantined.
 
-Nothing is held while a call is slowed. What is counted is steps that were answered, when they are (`begin_step`, `end_step`):
-looking alone counts nothing, and a call that is refused, by this or by anything else, was no step.
+Nothing is held while a call is slowed. What is counted is steps that were answered, once they are (`begin_step`,
+`end_step`): looking counts nothing, and a call that is refused, by this or by anything else, was no step.
 """
 
 from __future__ import annotations

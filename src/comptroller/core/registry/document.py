@@ -234,11 +234,7 @@ def read_document(
     for place, entry in _list("prices", raw, _PRICE, problems):
         key = price_key(entry) if {"model", "from"} <= entry.keys() else place
         _add(("price", key), entry, place, entries, places, problems)
-    for section, kind, known in _LIMITS:
-        for place, entry in _list(section, raw, known, problems):
-            if kind != "loop":
-                entry.setdefault("visible", _visible(entry))
-            _add((kind, string(entry, "name") or place), entry, place, entries, places, problems)
+    _read_limits(raw, entries, places, problems)
     _check_contents(entries, places, problems)
     problems.extend(check_references(entries, places, installed))
     problems.extend(issuers.check_rules(entries, places))
@@ -261,6 +257,19 @@ def read_identity(
     found["identity", name] = read_table(place, issuers.without_rules(table), _IDENTITY, problems)
     found.update((key, rule) for key, rule, _ in issuers.read_rules(name, place, table, entries, problems))
     return found
+
+
+def _read_limits(
+    raw: Mapping[str, object],
+    entries: dict[EntryKey, Entry],
+    places: dict[EntryKey, str],
+    problems: list[Problem],
+) -> None:
+    for section, kind, known in _LIMITS:
+        for place, entry in _list(section, raw, known, problems):
+            if kind != "loop":  # it has no amounts
+                entry.setdefault("visible", _visible(entry))
+            _add((kind, string(entry, "name") or place), entry, place, entries, places, problems)
 
 
 def _check_key(place: str, key: str, read_key: Reader, problems: list[Problem]) -> None:
