@@ -178,7 +178,7 @@ def test_an_identity_that_repeats_the_other_is_in_the_same_loop() -> None:
     rally = Rally()
     rule = msgspec.structs.replace(STRICT, same_step=None, similar_step=None)
     ant, bee = Session(rule, rally=rally), Session(rule, rally=rally, actor="agent/bee")
-    heard = [each.take(said("After you.")) for _ in range(8) for each in (ant, bee)]
+    heard: list[Heard] = [each.take(said("After you.")) for _ in range(8) for each in (ant, bee)]
     assert "refuse" in heard
 
 
@@ -204,7 +204,8 @@ def test_normal_work_is_not_stopped(kind: Callable[[Random], list[Step]]) -> Non
 
 def mixed(random: Random, kinds: Sequence[Callable[[Random], list[Step]]]) -> list[Step]:
     """Several runs in one session: each next step is any of theirs."""
-    left, steps = [list(reversed(kind(random))) for kind in kinds], list[Step]()
+    left: list[list[Step]] = [list(reversed(kind(random))) for kind in kinds]
+    steps: list[Step] = []
     while left:
         run = random.choice(left)
         steps.append(run.pop())
@@ -246,16 +247,16 @@ def test_a_loop_is_at_least_as_long_as_its_threshold_and_its_state_stays_small(
 
 
 def bytes_of(trail: Trail) -> int:
-    values = [getattr(trail, name) for name in Trail.__slots__]
+    values: list[object] = [getattr(trail, name) for name in Trail.__slots__]
     found = getsizeof(trail) + sum(getsizeof(value) for value in values)
-    return found + sum(getsizeof(each) for value in values if isinstance(value, tuple) for each in value)
+    return found + sum(getsizeof(each) for each in trail.samples)
 
 
 def test_a_full_trail_is_about_two_kilobytes() -> None:
     session = Session(STRICT)
     session.all(template_bot(Random(1)) + list(islice(same_error(), 30)))
-    rings = [value for value in (getattr(session.trail, name) for name in Trail.__slots__) if isinstance(value, array)]
-    assert {len(ring) for ring in rings} == {WINDOW}
+    lengths = {len(value) for name in Trail.__slots__ if isinstance(value := getattr(session.trail, name), array)}
+    assert lengths == {WINDOW}
     assert bytes_of(session.trail) < 3_000
 
 

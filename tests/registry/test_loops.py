@@ -34,7 +34,7 @@ def test_what_is_left_out_has_its_default() -> None:
 
 
 def test_what_is_said_is_what_holds() -> None:
-    said = {"mode": "shadow", "same_step": 9, "same_error": "off", "slow_ms": 50, "warn_only": []}
+    said: dict[str, Any] = {"mode": "shadow", "same_step": 9, "same_error": "off", "slow_ms": 50, "warn_only": []}
     (rule,) = rules(AGENTS | said)
     assert (rule.mode, rule.same_step, rule.same_error, rule.slow_ms, rule.warn_only) == ("shadow", 9, None, 50, ())
 

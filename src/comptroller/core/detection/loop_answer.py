@@ -87,7 +87,7 @@ def judge(trail: Trail, rally: Rally | None, actor: str, mark: Print, rule: Loop
         return None
     stopped = trail.tries > 0 or (rally is not None and rally.stopped)
     stages = [_stage(each, rule, stopped=stopped) for each in signs]
-    gravest = max(stages, key=_ORDER.index)
+    gravest: Stage = max(stages, key=_ORDER.index)
     return Loop(gravest, signs[stages.index(gravest)], _named(mark.tool), trail.samples)
 
 
