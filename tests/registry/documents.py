@@ -143,6 +143,7 @@ def registries(draw: st.DrawFn) -> dict[str, Any]:
     raw["budgets"] = draw(st.lists(_budget(raw), max_size=4, unique_by=lambda budget: budget["name"]))
     raw["loops"] = draw(st.lists(_loop(raw), max_size=3, unique_by=lambda loop: loop["name"]))
     raw["rates"] = draw(st.lists(_rate(raw), max_size=3, unique_by=lambda rate: rate["name"]))
+    raw["retries"] = draw(st.lists(_retry(raw), max_size=2, unique_by=lambda rule: rule["name"]))
     return raw
 
 
@@ -156,6 +157,18 @@ def _loop(raw: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
             "same_step": st.integers(2, 16) | st.just("off"),
             "quarantine_after": st.integers(1, 9) | st.just("off"),
             "warn_only": st.lists(st.sampled_from(("same_step", "ping_pong")), unique=True),
+        },
+    )
+
+
+def _retry(raw: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
+    return table(
+        {"name": st.sampled_from(("day", "all")), "scope": st.just({"team": sorted(raw["teams"])})},
+        {
+            "share": st.sampled_from(("0%", "2.50%", "100%")),
+            "per_minute": st.integers(0, 100),
+            "per": st.sampled_from(ATTRIBUTES),
+            "mode": st.sampled_from(("hard", "shadow")),
         },
     )
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from comptroller.core.refusal import Refusal
 from comptroller.flow.admit import admit, admit_another
+from comptroller.flow.again import note_call
+from comptroller.flow.allowance import with_allowance
 from comptroller.flow.answer import answer, refuse
 from comptroller.flow.attempt import Attempt, live_call
 from comptroller.flow.caller import Caller
@@ -28,7 +30,7 @@ from comptroller.flow.record import record_refusal, record_settlement
 from comptroller.flow.reservation import Reservation
 from comptroller.flow.reserve import make_durable
 from comptroller.flow.settle import Receipt, settle
-from comptroller.flow.signal import note_health
+from comptroller.flow.signal import note_begin, note_end
 from comptroller.flow.tool_calls import limited
 
 
@@ -40,7 +42,7 @@ async def govern(gate: Gate, dialect: Dialect, call_id: str, request: CallerRequ
         return await refuse(dialect, reply, call_id, caller)
     call = await _read(gate, dialect, request, call_id, caller)
     if isinstance(call, Refusal):
-        return await refuse(dialect, reply, call_id, call)
+        return await refuse(dialect, reply, call_id, with_allowance(gate, caller, call, None))
     stepped = await look_for_loops(gate, call)
     if isinstance(stepped, Denied):
         return await refuse(dialect, reply, call_id, _denied(gate, call, stepped))
@@ -51,6 +53,7 @@ async def govern(gate: Gate, dialect: Dialect, call_id: str, request: CallerRequ
         attempt, receipt = await _carry_out(gate, call, reply, admitted, before)
         another = admit_another(gate, call, attempt, receipt)
         if another is None:
+            note_call(gate, attempt)
             return await answer(dialect, reply, admitted, attempt, receipt)
         admitted, before = another, attempt
     return await refuse(dialect, reply, call_id, _denied(gate, call, admitted))
@@ -84,11 +87,12 @@ async def _admit(gate: Gate, call: IncomingCall) -> Reservation | Denied:
 
 
 def _denied(gate: Gate, call: IncomingCall, denied: Denied) -> Refusal:
-    """The final no is on record once."""
-    return record_refusal(
+    """The final no, which is on record once, and what its caller may still do."""
+    refusal = record_refusal(
         gate, call.sender, call.dialect, call.id, denied.caller, denied.refusal,
         body=call.body, asked=call.asked, ruling=denied.ruling, effects=call.effects,
     )  # fmt: skip
+    return with_allowance(gate, denied.caller, refusal, call.asked.model)
 
 
 async def _carry_out(
@@ -104,7 +108,7 @@ async def _carry_out(
         if before is not None:
             gate.observer.failed_over(before, reservation)
         reservation.caller.at_work(reservation.taken_at_ns)
-        gate.health.begun(reservation.decision.provider.name, gate.clock.expiry_ns())
+        note_begin(gate, attempt)
         gate.live.add(live)
         begin_step(call)
         call.sender.watch(attempt.caller_left)
@@ -120,7 +124,7 @@ async def _carry_out(
             gate.live.remove(live)
             reservation.caller.at_rest(gate.clock.now_ns())
             attempt.close()
-            note_health(gate, attempt)
+            note_end(gate, attempt)
     return attempt, receipt
 
 

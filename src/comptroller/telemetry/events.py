@@ -39,6 +39,8 @@ EVENTS: Mapping[str, Event] = {
     "provider": Event("warning", "Something about a provider's settings or key."),
     "provider_aside": Event("warning", "A provider failed, or told us to wait: calls go to others first until then."),
     "provider_back": Event("info", "A provider that was aside answers again."),
+    "circuit_open": Event("warning", "A provider has failed many times in a row: calls are refused until then."),
+    "circuit_closed": Event("info", "A provider whose calls were refused answers again."),
     "metrics": Event("warning", "Something about the scrape token."),
     "certificate_read": Event("info", "A new certificate is served from now on."),
     "certificate_refused": Event("warning", "A new certificate cannot be served: the last one stays."),

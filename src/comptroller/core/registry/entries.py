@@ -28,6 +28,11 @@ EntryKind = Literal[
     "approval",
     "budget",
     "rate",
+    "retry",
+    "alias",
+    "classes",
+    "task_type",
+    "route",
     "loop",
     "policy",
 ]
@@ -45,6 +50,11 @@ KINDS: tuple[EntryKind, ...] = (
     "approval",  # a role that answers tickets
     "budget",
     "rate",
+    "retry",  # a budget for retries
+    "alias",  # a name that callers may ask for
+    "classes",  # their order
+    "task_type",
+    "route",
     "loop",  # when the steps of a session are a loop, and what is done about it
     "policy",  # a file of policies by its name; its value holds the text
 )
