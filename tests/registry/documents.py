@@ -79,6 +79,9 @@ BOUNDS = st.fixed_dictionaries(
         "depth": st.integers(0, 5),
     },
 )
+APPROVAL = st.fixed_dictionaries(
+    {}, optional={"approvers": st.just(["ann"]), "max_uses": st.integers(1, 9), "four_eyes_above_usd": AMOUNTS}
+)
 
 
 def some(values: st.SearchStrategy[Any] | tuple[str, ...], *, most: int = 3) -> st.SearchStrategy[list[Any]]:
@@ -134,6 +137,7 @@ def registries(draw: st.DrawFn) -> dict[str, Any]:
         "models": {name: draw(model) for name in models},
         "bounds": draw(st.dictionaries(st.sampled_from(("agent", "human")), BOUNDS, max_size=2)),
         "profiles": draw(st.dictionaries(st.sampled_from(("coding", "support")), BOUNDS, max_size=2)),
+        "approvals": draw(st.dictionaries(st.sampled_from(("finops", "cfo")), APPROVAL, max_size=2)),
     }
     raw["prices"] = draw(st.lists(_price(models), max_size=4, unique_by=_price_key))
     raw["budgets"] = draw(st.lists(_budget(raw), max_size=4, unique_by=lambda budget: budget["name"]))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from comptroller.core.budget.scope import ATTRIBUTES
-from comptroller.core.registry import document, issuers
+from comptroller.core.registry import approval_roles, document, issuers
 from comptroller.core.registry.fields import Field
 from tests.registry.documents import read
 
@@ -21,6 +21,7 @@ SECTIONS = {
     "`[bounds.KIND]`, `[profiles.NAME]`": document._BOUNDS,
     '`[models."PATTERN"]`': document._MODEL,
     "`[[prices]]`": document._PRICE,
+    "`[approvals.ROLE]`": approval_roles.APPROVAL,
     "`[[budgets]]`": document._BUDGET,
     "`[[rates]]`": document._RATE,
 }

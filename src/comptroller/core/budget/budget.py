@@ -32,6 +32,7 @@ class Budget(msgspec.Struct, frozen=True, gc=False):
     mode: Mode
     visible: Visibility
     soft: tuple[Soft, ...] = ()  # lowest share first
+    owner_role: str | None = None  # only a grant of this role lifts it; None: none does
 
     @property
     def key(self) -> str:

@@ -18,6 +18,7 @@ from comptroller.core.money import parse_usd
 from comptroller.core.pricing.book import Price, PriceBook, Shipped
 from comptroller.core.pricing.estimate import ModelLimits
 from comptroller.core.pricing.rates import FEES, METERS, Rates, per_hour
+from comptroller.core.registry.approval_roles import build_approvals
 from comptroller.core.registry.entries import (
     KINDS,
     ORGANIZATION,
@@ -66,6 +67,7 @@ def build(installed: Installed, version: int, shipped: Shipped | None = None) ->
         profiles={key: _limits_of(stored.value) for key, stored in of["profile"] if not stored.disabled},
         sessions={**SHIPPED_SESSIONS, **_sessions(of["bounds"])},
         profile_sessions=_sessions(of["profile"]),
+        approvals=build_approvals(of["approval"]),
     )
 
 
@@ -183,5 +185,6 @@ def _budget(key: str, entry: Entry) -> Budget:
         per=cast("Attribute | None", entry.get("per")),
         mode=cast("Mode", entry["mode"]),
         visible=cast("Visibility", entry["visible"]),
+        owner_role=string(entry, "owner_role") or None,
         soft=in_order(strings(entry, "soft")),
     )

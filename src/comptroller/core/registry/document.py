@@ -18,6 +18,7 @@ from comptroller.core.pricing.book import Shipped
 from comptroller.core.pricing.rates import DEFAULT_TIER, tier_name
 from comptroller.core.problem import Fault, Problem, did_you_mean, join
 from comptroller.core.registry import fields, issuers, rates
+from comptroller.core.registry.approval_roles import APPROVAL, check_approvals
 from comptroller.core.registry.entries import (
     NOTHING,
     ORGANIZATION,
@@ -154,6 +155,7 @@ _BUDGET = (
     Field("per", _attribute),
     Field("mode", _named(Mode), "hard"),
     Field("visible", _named(Visibility)),
+    Field("owner_role", fields.name),
     Field("soft", fields.soft),
 )
 _RATE = (
@@ -189,6 +191,7 @@ _TABLES: tuple[tuple[str, EntryKind, Reader, tuple[Field, ...]], ...] = (
     ("profiles", "profile", fields.name, _BOUNDS),
     ("identities", "identity", _identity_id, _IDENTITY),
     ("models", "model", fields.pattern, _MODEL),
+    ("approvals", "approval", fields.name, APPROVAL),
 )
 # Lists of limits on scopes, each by its name.
 _LIMITS: tuple[tuple[str, EntryKind, tuple[Field, ...]], ...] = (
@@ -196,8 +199,8 @@ _LIMITS: tuple[tuple[str, EntryKind, tuple[Field, ...]], ...] = (
     ("rates", "rate", _RATE),
 )
 SECTIONS = (
-    "organization", "teams", "owners", "issuers", "bounds", "profiles", "identities", "models", "prices", "budgets",
-    "rates",
+    "organization", "teams", "owners", "issuers", "bounds", "profiles", "identities", "models", "prices", "approvals",
+    "budgets", "rates",
 )  # fmt: skip
 
 
@@ -236,6 +239,7 @@ def read_document(
     _check_contents(entries, places, problems)
     problems.extend(check_references(entries, places, installed))
     problems.extend(issuers.check_rules(entries, places))
+    problems.extend(check_approvals(entries, places))
     problems.extend(check_unregistered(entries, places))
     if problems:
         return problems

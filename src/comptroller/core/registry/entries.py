@@ -25,6 +25,7 @@ EntryKind = Literal[
     "federation",
     "model",
     "price",
+    "approval",
     "budget",
     "rate",
     "policy",
@@ -40,6 +41,7 @@ KINDS: tuple[EntryKind, ...] = (
     "federation",  # one way to be an identity: by a token of an issuer with certain claims
     "model",
     "price",
+    "approval",  # a role that answers tickets
     "budget",
     "rate",
     "policy",  # a file of policies by its name; its value holds the text

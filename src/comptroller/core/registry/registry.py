@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 
+from comptroller.core.approval.role import ApprovalRole
 from comptroller.core.budget.budget import Budget
 from comptroller.core.identity.federation import Federation
 from comptroller.core.identity.identity import FOREVER_NS, Identity, Organization, Owner, Team
@@ -23,6 +24,7 @@ from comptroller.core.work.bounds import SHIPPED, SHIPPED_SESSIONS, Bounds
 OutputLimitField = Literal["max_completion_tokens", "max_tokens"]
 
 NO_SESSIONS: Mapping[str, int | None] = MappingProxyType({})
+NO_ROLES: Mapping[str, ApprovalRole] = MappingProxyType({})
 NO_PROFILES: Mapping[str, Mapping[str, int | None]] = MappingProxyType({})
 
 
@@ -67,6 +69,7 @@ class Registry:
         profile_sessions: Mapping[str, int | None] = NO_SESSIONS,  # the same by profile, where it says so
         rates: tuple[Rate, ...] = (),
         federation: Federation | None = None,  # None: nobody's tokens are believed
+        approvals: Mapping[str, ApprovalRole] = NO_ROLES,  # the roles that have a table
     ) -> None:
         self.version = version
         self.organization = organization
@@ -83,6 +86,7 @@ class Registry:
         self.profiles = profiles
         self.sessions = sessions
         self.profile_sessions = profile_sessions
+        self.approvals = approvals
         self._matched: dict[str, Model | None] = {}
 
     def answerable_until(self, identity: Identity) -> int:
