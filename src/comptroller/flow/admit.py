@@ -13,11 +13,13 @@ import msgspec
 
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.refusal import Refusal
+from comptroller.core.work.outline import Outline
 from comptroller.flow.attempt import Attempt
 from comptroller.flow.caller import Caller
 from comptroller.flow.decide import NOBODY, standing
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.failover import after, goes_on, tried_so_far
+from comptroller.flow.fit import over_a_cap
 from comptroller.flow.gate import Gate
 from comptroller.flow.identify import renewed
 from comptroller.flow.incoming import IncomingCall
@@ -34,6 +36,8 @@ class Question(msgspec.Struct, frozen=True, gc=False):
     caller: Caller
     asked: Asked
     besides: AbstractSet[str] = NOBODY  # providers that are not asked (any more)
+    outline: Outline | None = None  # of its request, where a context cap asks for it
+    fitted: bool = False  # a request was there to be trimmed
     full_hold: bool = False  # the whole answer is to be held, whatever it may be
 
 
@@ -87,10 +91,15 @@ def _question(gate: Gate, call: IncomingCall, besides: AbstractSet[str]) -> Ques
     # A call that names an object can go to no provider but the one that has it.
     others = NOBODY if call.provider is None else gate.providers.keys() - {call.provider}
     caller = renewed(gate, call.caller)
-    return Question(call.dialect, caller, call.asked, besides | others, call.sender.prefers_full_hold)
+    outline = call.outline if caller.registry.outlines else None
+    return Question(call.dialect, caller, call.asked, besides | others, outline, True, call.sender.prefers_full_hold)
 
 
 def _afforded(gate: Gate, question: Question, permit: Permit) -> Offer | Denied:
+    if question.caller.registry.contexts:
+        unfit = over_a_cap(gate, question.caller, question.asked, permit, question.outline, fitted=question.fitted)
+        if unfit is not None:
+            return Denied(question.caller, unfit, permit.ruling)
     afforded = afford(gate, question.caller, permit, full=question.full_hold)
     if isinstance(afforded, Refusal):
         return Denied(question.caller, afforded, permit.ruling)

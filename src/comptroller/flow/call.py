@@ -16,6 +16,7 @@ from comptroller.flow.decide import standing
 from comptroller.flow.deferred import defer, heard
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.door import CallerRequest, Reply
+from comptroller.flow.fit import fit
 from comptroller.flow.forward import forward
 from comptroller.flow.gate import Gate
 from comptroller.flow.identify import identify
@@ -40,6 +41,10 @@ async def govern(gate: Gate, dialect: Dialect, call_id: str, request: CallerRequ
     call = await _read(gate, dialect, request, call_id, caller)
     if isinstance(call, Refusal):
         return await refuse(dialect, reply, call_id, call)
+    fitted = await fit(gate, call)
+    if isinstance(fitted, Refusal):
+        return await refuse(dialect, reply, call_id, _denied(gate, call, Denied(call.caller, fitted)))
+    call = fitted
     admitted = await _admit(gate, call)
     before: Attempt | None = None
     while not isinstance(admitted, Denied):

@@ -40,21 +40,28 @@ class InputCounts:
 
     def begin(self, session: str, total: int) -> None:
         """A session goes on that has sent so many tokens before."""
-        if total:
-            self._of[session] = Count(total)
+        self._of[session] = Count(total)
 
-    def note(self, session: str, asked: Asked, tokens: int | None) -> None:
-        """A request has ended. `tokens`: as they were billed; None: nobody said."""
-        before = self.of(session)
-        if tokens is None:
-            known = expected(asked, None, before)
-            tokens = asked.text_tokens if known is None else known
-            self._of[session] = Count(before.total + tokens, max(tokens, before.most or 0), before.per_byte)
+    def take(self, session: str, asked: Asked) -> int:
+        """A request leaves: what it will come to, about, is counted at once. Returns that."""
+        count = self.of(session)
+        tokens = in_all(asked, count)
+        self._of[session] = count._replace(total=count.total + tokens)
+        return tokens
+
+    def end(self, session: str, taken: int, billed: int, text: int = 0) -> None:
+        """It has ended. `taken`: what was counted for it; `billed`: tokens of input, 0 where it was not.
+
+        `text`: the bound of its text, where it had nothing else; 0: it had.
+        """
+        count = self._of.get(session)
+        if count is None:  # the session is over, and nobody asks for it any more
             return
-        per_byte = before.per_byte
-        if asked.text_tokens and tokens and not (asked.images or asked.beyond or asked.earlier or asked.audio_input):
-            per_byte = min(_ONE, max(_LEAST, -(-tokens * _ONE // asked.text_tokens)))
-        self._of[session] = Count(before.total + tokens, max(tokens, before.most or 0), per_byte)
+        per_byte = count.per_byte
+        if billed and text:
+            per_byte = min(_ONE, max(_LEAST, -(-billed * _ONE // text)))
+        most = max(billed, count.most or 0) if billed else count.most
+        self._of[session] = Count(count.total + billed - taken, most, per_byte)
 
     def forget(self, session: str) -> None:
         """It is over."""
@@ -75,3 +82,16 @@ def expected(asked: Asked, limits: ModelLimits | None, count: Count) -> int | No
     image = _IMAGE_TOKENS if limits is None or limits.max_image_tokens is None else limits.max_image_tokens
     text = -(-asked.text_tokens * count.per_byte // _ONE)
     return text + asked.images * image + sum(each.tokens or 0 for each in asked.earlier)
+
+
+def in_all(asked: Asked, count: Count) -> int:
+    """About how many tokens are sent with a request: of a batch, those of all its lines."""
+    if asked.lines:
+        return sum(-(-line.text_tokens * count.per_byte // _ONE) for line in asked.lines)
+    tokens = expected(asked, None, count)
+    return asked.text_tokens if tokens is None else tokens
+
+
+def is_text(asked: Asked) -> bool:
+    """Whether its input is nothing but text that stands in it: only then its bytes tell what one is worth."""
+    return not (asked.images or asked.audio_input or asked.beyond or asked.earlier or asked.lines)

@@ -17,7 +17,7 @@ from comptroller.core.ids import is_identity_id, is_trust_domain
 from comptroller.core.pricing.book import Shipped
 from comptroller.core.pricing.rates import DEFAULT_TIER, tier_name
 from comptroller.core.problem import Fault, Problem, did_you_mean, join
-from comptroller.core.registry import fields, issuers, rates
+from comptroller.core.registry import contexts, fields, issuers, rates
 from comptroller.core.registry.approval_roles import APPROVAL, check_approvals
 from comptroller.core.registry.entries import (
     NOTHING,
@@ -166,6 +166,12 @@ _RATE = (
     Field("mode", _named(Mode), "hard"),
     Field("visible", _named(Visibility)),
 )
+_CONTEXT = (
+    Field("name", fields.name, mandatory=True),
+    Field("scope", contexts.scope(_SCOPE), mandatory=True),
+    *contexts.CONTEXT,
+    Field("mode", _named(Mode), "hard"),
+)
 
 _BOUNDS = (
     Field("sessions", fields.bound(fields.MOST_COUNT)),
@@ -197,10 +203,11 @@ _TABLES: tuple[tuple[str, EntryKind, Reader, tuple[Field, ...]], ...] = (
 _LIMITS: tuple[tuple[str, EntryKind, tuple[Field, ...]], ...] = (
     ("budgets", "budget", _BUDGET),
     ("rates", "rate", _RATE),
+    ("contexts", "context", _CONTEXT),
 )
 SECTIONS = (
     "organization", "teams", "owners", "issuers", "bounds", "profiles", "identities", "models", "prices", "approvals",
-    "budgets", "rates",
+    "budgets", "rates", "contexts",
 )  # fmt: skip
 
 
@@ -232,10 +239,8 @@ def read_document(
     for place, entry in _list("prices", raw, _PRICE, problems):
         key = price_key(entry) if {"model", "from"} <= entry.keys() else place
         _add(("price", key), entry, place, entries, places, problems)
-    for section, kind, known in _LIMITS:
-        for place, entry in _list(section, raw, known, problems):
-            entry.setdefault("visible", _visible(entry))
-            _add((kind, string(entry, "name") or place), entry, place, entries, places, problems)
+    for key, entry, place in _limits(raw, problems):
+        _add(key, entry, place, entries, places, problems)
     _check_contents(entries, places, problems)
     problems.extend(check_references(entries, places, installed))
     problems.extend(issuers.check_rules(entries, places))
@@ -244,7 +249,7 @@ def read_document(
     if problems:
         return problems
     for (kind, _), entry in entries.items():
-        if kind in {"budget", "rate"}:
+        if kind in {"budget", "rate", "context"}:
             del entry["name"]  # it is the key
     return Document(entries, tuple(find_warnings(entries, installed, shipped)))
 
@@ -293,6 +298,15 @@ def _place(section: str, item: object, number: int) -> str:
     return join(section, given) if isinstance(given, str) and given else f"{section}[{number}]"
 
 
+def _limits(raw: Mapping[str, object], problems: list[Problem]) -> Iterator[tuple[EntryKey, Entry, str]]:
+    """Every limit on a scope, with its place."""
+    for section, kind, known in _LIMITS:
+        for place, entry in _list(section, raw, known, problems):
+            if kind != "context":  # what a request itself carries is nothing to hide
+                entry.setdefault("visible", _visible(entry))
+            yield (kind, string(entry, "name") or place), entry, place
+
+
 def _visible(entry: Entry) -> Value:
     """A caller sees amounts only of what is its own: its session, task or identity (DESIGN section 6)."""
     own = {"identity", "session", "task"} & {*scope_of(entry), string(entry, "per")}
@@ -328,6 +342,8 @@ def _check_contents(entries: Mapping[EntryKey, Entry], places: Mapping[EntryKey,
             problems.extend(_check_upstream_model(key[1], entry, join(places[key], "upstream_model")))
         if key[0] == "rate":
             problems.extend(rates.check_rate(entry, places[key]))
+        if key[0] == "context":
+            problems.extend(contexts.check_cap(entry, places[key]))
         if entry.get("scope") == {}:
             hint = 'For every call, write { organization = "NAME" }.'
             problems.append(Problem(join(places[key], "scope"), "A scope with nothing in it is not clear.", hint))

@@ -28,6 +28,7 @@ EntryKind = Literal[
     "approval",
     "budget",
     "rate",
+    "context",
     "policy",
 ]
 KINDS: tuple[EntryKind, ...] = (
@@ -44,6 +45,7 @@ KINDS: tuple[EntryKind, ...] = (
     "approval",  # a role that answers tickets
     "budget",
     "rate",
+    "context",  # a cap on what a request carries
     "policy",  # a file of policies by its name; its value holds the text
 )
 
@@ -104,7 +106,7 @@ def string(entry: Mapping[str, Value], field: str) -> str:
 
 
 def scope_of(entry: Mapping[str, Value]) -> Mapping[str, list[str]]:
-    """The scope of a budget or rate entry."""
+    """The scope of a budget, a rate or a context cap."""
     found = entry.get("scope")
     return found if isinstance(found, dict) else {}
 

@@ -28,7 +28,7 @@ from comptroller.core.registry.entries import (
 )
 from comptroller.core.registry.policy_files import targets_of
 
-_LIMITS: tuple[EntryKind, ...] = ("budget", "rate")  # on scopes
+_LIMITS: tuple[EntryKind, ...] = ("budget", "rate", "context")  # on scopes
 
 # Field of an entry that holds the key of another entry.
 _REFERENCES: tuple[tuple[EntryKind, str, EntryKind], ...] = (
@@ -158,7 +158,7 @@ def _known_values(attribute: str, entries: Entries) -> Collection[str] | None:
     match attribute:
         case "organization":
             return [string(entries.get(ORGANIZATION, {}), "name")]
-        case "team" | "owner" | "identity":
+        case "team" | "owner" | "identity" | "profile":
             return _keys(entries, attribute)
         case "environment":
             return get_args(Environment)
@@ -207,7 +207,7 @@ def _idle_limits(entries: Entries) -> Iterator[Problem]:
     limits = [(kind, name, entry) for kind in _LIMITS for name, entry in _of(entries, kind)]
     for kind, name, entry in limits:
         scope, where = scope_of(entry), join(f"{kind}s", name)
-        if not any(_matches_node(scope, node, *DECLARED_ATTRIBUTES) for node in nodes):
+        if not any(_matches_node(scope, node, "profile", *DECLARED_ATTRIBUTES) for node in nodes):
             yield Problem(where, f"No identity is in the scope of this {kind} yet.")
         elif not any(_matches_model(scope, pattern, model) for pattern, model in models):
             yield Problem(where, f"No model is in the scope of this {kind} yet.")

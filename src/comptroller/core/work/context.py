@@ -31,6 +31,16 @@ _WORDS: dict[Measure, str] = {
     "growth_tokens": "input tokens more than the largest request of its session before",
     "session_tokens": "input tokens in all requests of its session together",
 }
+_CUT: dict[Measure, str] = {
+    "input_tokens": "Cut at least {over} tokens{more}: the oldest messages, or long results of tools{widest}.",
+    "bytes": "Cut at least {over} bytes: the oldest messages, or long results of tools{widest}.",
+    "messages": "Leave out at least {over} of the oldest, each tool call with its result.",
+    "tools": "Offer at most {most} tools: leave out at least {over}.",
+    "tool_result_bytes": "Shorten every result to {most} bytes{widest}.",
+    "images": "Leave out at least {over} images.",
+    "growth_tokens": "Add at least {over} tokens less in one turn{widest}.",
+    "session_tokens": "Start a new session, and give it a summary of what this one has come to.",
+}
 _TO_TOKENS = frozenset[Measure]({"input_tokens", "growth_tokens", "session_tokens"})
 
 
@@ -44,7 +54,7 @@ class Carried(msgspec.Struct, frozen=True, gc=False):
     tokens: int | None
     growth: int | None
     session: int | None
-    bytes: int
+    bytes: int | None
     images: int
     unknown: tuple[str, ...] = ()
     outline: Outline | None = None  # None: nobody has asked for it
@@ -142,27 +152,11 @@ def _about(excess: Excess) -> str:
 
 def _cut(excess: Excess, carried: Carried) -> str:
     """What exactly to leave out."""
-    over = 0 if excess.has is None else excess.has - excess.most
-    match excess.measure:
-        case "input_tokens" | "growth_tokens" if excess.has is None:
-            return f"Leave out what is not in the body: {', '.join(carried.unknown[:3])}."
-        case "session_tokens":
-            return "Start a new session, and give it a summary of what this one has come to."
-        case "input_tokens":
-            share = _share(over, carried)
-            return f"Cut at least {over:,} tokens{share}: the oldest messages, or long results of tools{_widest(carried)}."
-        case "growth_tokens":
-            return f"Add at least {over:,} tokens less in one turn{_widest(carried)}."
-        case "bytes":
-            return f"Cut at least {over:,} bytes: the oldest messages, or long results of tools{_widest(carried)}."
-        case "messages":
-            return f"Leave out at least {over:,} of the oldest, each tool call with its result."
-        case "tools":
-            return f"Offer at most {excess.most:,} tools: leave out at least {over:,}."
-        case "tool_result_bytes":
-            return f"Shorten every result to {excess.most:,} bytes{_widest(carried)}."
-        case "images":
-            return f"Leave out at least {over:,} images."
+    if excess.has is None:
+        return f"Leave out what is not in the body: {', '.join(carried.unknown[:3])}."
+    over = excess.has - excess.most
+    more = _share(over, carried) if excess.measure == "input_tokens" else ""
+    return _CUT[excess.measure].format(over=f"{over:,}", most=f"{excess.most:,}", more=more, widest=_widest(carried))
 
 
 def _share(over: int, carried: Carried) -> str:

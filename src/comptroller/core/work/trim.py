@@ -126,9 +126,7 @@ def _bonds(entries: Sequence[Entry]) -> tuple[list[tuple[int, int]], frozenset[i
     return bonds, frozenset(orphans)
 
 
-def _bound_together(
-    units: Sequence[_Unit], bonds: Sequence[tuple[int, int]]
-) -> Iterator[tuple[tuple[int, ...], bool]]:
+def _bound_together(units: Sequence[_Unit], bonds: Sequence[tuple[int, int]]) -> Iterator[tuple[tuple[int, ...], bool]]:
     """The units, those that a bond spans as one; with whether they stay."""
     unit_of = {place: number for number, unit in enumerate(units) for place in unit.places}
     reach = list(range(len(units)))
