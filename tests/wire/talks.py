@@ -38,7 +38,7 @@ class Talk:
 
 
 TEXTS = st.integers(1, 400).map(lambda length: "word " * length)
-RESULTS = st.one_of(TEXTS, st.integers(1, 9).map(lambda length: "a long result, with \"quotes\"\n" * 60 * length))
+RESULTS = st.one_of(TEXTS, st.integers(1, 9).map(lambda length: 'a long result, with "quotes"\n' * 60 * length))
 
 
 @st.composite

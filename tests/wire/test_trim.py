@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comptroller.core.refusal import Refusal
 from comptroller.core.registry.contexts import Cap
 from comptroller.core.work.context import Limits
 from comptroller.flow.trim import Trimmable, Trimmed, trim
@@ -20,7 +19,6 @@ from comptroller.wire.openai_chat import read_request as read_chat
 from comptroller.wire.openai_responses import read_request as read_responses
 from tests.wire import talks
 from tests.wire.talks import Row, Talk
-
 
 encode = msgspec.json.encode
 

@@ -68,8 +68,9 @@ def over_a_cap(
 
 def _caps_for(caller: Caller, model: str) -> Iterator[Cap]:
     """The caps that are for a request of this caller, in the order of their names."""
-    entry = caller.registry.model(model)
-    facts = caller.facts("", model, None if entry is None else entry.model_class)
+    name = caller.registry.routing.target(model)
+    entry = caller.registry.model(name)
+    facts = caller.facts("", name, name if entry is None else entry.model_class)  # an alias may be of a class
     return (cap for cap in caller.registry.contexts if nodes_in_scope(cap.scope, facts))
 
 

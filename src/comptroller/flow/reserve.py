@@ -83,6 +83,8 @@ def reserve(
     hold = gate.tree.hold(number, weighed.draw, afforded.amounts)
     if isinstance(hold, Window):
         raise OverdrawnError(f"{label(hold.budget.name, hold.key.instance)} has less left than a moment ago")
+    if permit.holding is not None:
+        gate.affinity.hold(caller.session.id, permit.holding)
     changes = asked.stream and not asked.deferred
     leased = changes and is_metered(weighed) and not has_run_ahead(decision.bound, weighed.now_ns)
     return Reservation(
@@ -91,6 +93,7 @@ def reserve(
         afforded.whole_output, afforded.held_output, afforded.tail_tokens, leased,
         call.asked.text_tokens - asked.text_tokens,
         0 if bound.free else gate.inputs.take(caller.session.id, call.asked), call.sender.prefers_full_hold,
+        None if permit.instead_of is None else permit.instead_of.rates,
     )  # fmt: skip
 
 

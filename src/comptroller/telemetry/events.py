@@ -28,6 +28,9 @@ EVENTS: Mapping[str, Event] = {
     "refused": Event("info", "A request was refused before anything was held."),
     "exchange_refused": Event("warning", "Somebody asked /oauth/token for a credential and got none; it says why."),
     "identity_requested": Event("info", "Somebody without an identity has asked for one: an approver decides."),
+    "approval_escalated": Event("warning", "Nobody answered a ticket in time: the next role is asked."),
+    "approval_decided": Event("info", "A ticket was approved, denied or withdrawn, or nobody is left to ask."),
+    "grant_ended": Event("info", "A grant is used up or expired."),
     "issuer_unavailable": Event(
         "warning", "The keys of an issuer cannot be had: its tokens open nothing. It says why."
     ),
@@ -36,6 +39,8 @@ EVENTS: Mapping[str, Event] = {
     "provider": Event("warning", "Something about a provider's settings or key."),
     "provider_aside": Event("warning", "A provider failed, or told us to wait: calls go to others first until then."),
     "provider_back": Event("info", "A provider that was aside answers again."),
+    "circuit_open": Event("warning", "A provider has failed many times in a row: calls are refused until then."),
+    "circuit_closed": Event("info", "A provider whose calls were refused answers again."),
     "metrics": Event("warning", "Something about the scrape token."),
     "certificate_read": Event("info", "A new certificate is served from now on."),
     "certificate_refused": Event("warning", "A new certificate cannot be served: the last one stays."),

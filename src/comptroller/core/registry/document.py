@@ -17,7 +17,7 @@ from comptroller.core.ids import is_identity_id, is_trust_domain
 from comptroller.core.pricing.book import Shipped
 from comptroller.core.pricing.rates import DEFAULT_TIER, tier_name
 from comptroller.core.problem import Fault, Problem, did_you_mean, join
-from comptroller.core.registry import contexts, fields, issuers, rates
+from comptroller.core.registry import contexts, fields, issuers, rates, retries, routes
 from comptroller.core.registry.approval_roles import APPROVAL, check_approvals
 from comptroller.core.registry.entries import (
     NOTHING,
@@ -158,6 +158,13 @@ _BUDGET = (
     Field("owner_role", fields.name),
     Field("soft", fields.soft),
 )
+_RETRY = (
+    Field("name", fields.name, mandatory=True),
+    Field("scope", _SCOPE, mandatory=True),
+    *retries.RETRY,
+    Field("per", _attribute, "identity"),
+    Field("mode", _named(Mode), "hard"),
+)
 _RATE = (
     Field("name", fields.name, mandatory=True),
     Field("scope", _SCOPE, mandatory=True),
@@ -173,6 +180,7 @@ _CONTEXT = (
     Field("mode", _named(Mode), "hard"),
 )
 
+_ROUTE = routes.route_fields(_SCOPE)
 _BOUNDS = (
     Field("sessions", fields.bound(fields.MOST_COUNT)),
     Field("usd", fields.money_bound),
@@ -197,6 +205,7 @@ _TABLES: tuple[tuple[str, EntryKind, Reader, tuple[Field, ...]], ...] = (
     ("profiles", "profile", fields.name, _BOUNDS),
     ("identities", "identity", _identity_id, _IDENTITY),
     ("models", "model", fields.pattern, _MODEL),
+    ("task_types", "task_type", fields.name, routes.TASK_TYPE),
     ("approvals", "approval", fields.name, APPROVAL),
 )
 # Lists of limits on scopes, each by its name.
@@ -204,10 +213,11 @@ _LIMITS: tuple[tuple[str, EntryKind, tuple[Field, ...]], ...] = (
     ("budgets", "budget", _BUDGET),
     ("rates", "rate", _RATE),
     ("contexts", "context", _CONTEXT),
+    ("retries", "retry", _RETRY),
 )
 SECTIONS = (
     "organization", "teams", "owners", "issuers", "bounds", "profiles", "identities", "models", "prices", "approvals",
-    "budgets", "rates", "contexts",
+    "budgets", "rates", "contexts", "retries", "aliases", "classes", "task_types", "routes",
 )  # fmt: skip
 
 
@@ -239,19 +249,22 @@ def read_document(
     for place, entry in _list("prices", raw, _PRICE, problems):
         key = price_key(entry) if {"model", "from"} <= entry.keys() else place
         _add(("price", key), entry, place, entries, places, problems)
-    for key, entry, place in _limits(raw, problems):
-        _add(key, entry, place, entries, places, problems)
+    for kind, place, entry in _limits(raw, problems):
+        _add((kind, string(entry, "name") or place), entry, place, entries, places, problems)
+    _read_routing(raw, entries, places, problems)
     _check_contents(entries, places, problems)
     problems.extend(check_references(entries, places, installed))
     problems.extend(issuers.check_rules(entries, places))
     problems.extend(check_approvals(entries, places))
     problems.extend(check_unregistered(entries, places))
+    problems.extend(routes.check_routing(entries, places))
     if problems:
         return problems
     for (kind, _), entry in entries.items():
-        if kind in {"budget", "rate", "context"}:
+        if kind in {"budget", "rate", "context", "retry", "route"}:
             del entry["name"]  # it is the key
-    return Document(entries, tuple(find_warnings(entries, installed, shipped)))
+    warnings = (*find_warnings(entries, installed, shipped), *routes.routing_warnings(entries))
+    return Document(entries, warnings)
 
 
 def read_identity(
@@ -263,6 +276,19 @@ def read_identity(
     found["identity", name] = read_table(place, issuers.without_rules(table), _IDENTITY, problems)
     found.update((key, rule) for key, rule, _ in issuers.read_rules(name, place, table, entries, problems))
     return found
+
+
+def _read_routing(
+    raw: Mapping[str, object], entries: dict[EntryKey, Entry], places: dict[EntryKey, str], problems: list[Problem]
+) -> None:
+    """Aliases, the order of the classes, and the routes in theirs."""
+    for key, entry, place in routes.read_aliases(raw, problems):
+        _add(key, entry, place, entries, places, problems)
+    if "classes" in raw:
+        entries[routes.CLASSES] = read_table("classes", raw["classes"], routes.CLASSES_FIELDS, problems)
+        places[routes.CLASSES] = "classes"
+    for number, (place, entry) in enumerate(_list("routes", raw, _ROUTE, problems), 1):
+        _add(("route", string(entry, "name") or place), {**entry, "place": number}, place, entries, places, problems)
 
 
 def _check_key(place: str, key: str, read_key: Reader, problems: list[Problem]) -> None:
@@ -278,6 +304,14 @@ def _tables(section: str, raw: Mapping[str, object], problems: list[Problem]) ->
         problems.append(Problem(section, f"This must be tables such as [{section}.NAME], not {fields.name_of(found)}."))
         return []
     return list(cast("dict[str, object]", found).items())
+
+
+def _limits(raw: Mapping[str, object], problems: list[Problem]) -> Iterator[tuple[EntryKind, str, Entry]]:
+    for section, kind, known in _LIMITS:
+        for place, entry in _list(section, raw, known, problems):
+            if kind not in {"retry", "context"}:  # what a request itself carries is nothing to hide
+                entry.setdefault("visible", _visible(entry))
+            yield kind, place, entry
 
 
 def _list(
@@ -296,15 +330,6 @@ def _list(
 def _place(section: str, item: object, number: int) -> str:
     given = cast("dict[str, object]", item).get("name") if isinstance(item, dict) else None
     return join(section, given) if isinstance(given, str) and given else f"{section}[{number}]"
-
-
-def _limits(raw: Mapping[str, object], problems: list[Problem]) -> Iterator[tuple[EntryKey, Entry, str]]:
-    """Every limit on a scope, with its place."""
-    for section, kind, known in _LIMITS:
-        for place, entry in _list(section, raw, known, problems):
-            if kind != "context":  # what a request itself carries is nothing to hide
-                entry.setdefault("visible", _visible(entry))
-            yield (kind, string(entry, "name") or place), entry, place
 
 
 def _visible(entry: Entry) -> Value:

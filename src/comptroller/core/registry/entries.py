@@ -29,6 +29,11 @@ EntryKind = Literal[
     "budget",
     "rate",
     "context",
+    "retry",
+    "alias",
+    "classes",
+    "task_type",
+    "route",
     "policy",
 ]
 KINDS: tuple[EntryKind, ...] = (
@@ -46,6 +51,11 @@ KINDS: tuple[EntryKind, ...] = (
     "budget",
     "rate",
     "context",  # a cap on what a request carries
+    "retry",  # a budget for retries
+    "alias",  # a name that callers may ask for
+    "classes",  # their order
+    "task_type",
+    "route",
     "policy",  # a file of policies by its name; its value holds the text
 )
 

@@ -28,7 +28,9 @@ from comptroller.core.registry.entries import (
 )
 from comptroller.core.registry.policy_files import targets_of
 
-_LIMITS: tuple[EntryKind, ...] = ("budget", "rate", "context")  # on scopes
+_LIMITS: tuple[EntryKind, ...] = ("budget", "rate", "context", "retry")  # on scopes
+# Section and word, where they are not as the kind says.
+_CALLED = {"retry": ("retries", "limit"), "context": ("contexts", "context cap")}
 
 # Field of an entry that holds the key of another entry.
 _REFERENCES: tuple[tuple[EntryKind, str, EntryKind], ...] = (
@@ -56,7 +58,7 @@ def check_references(entries: Entries, places: Mapping[EntryKey, str], installed
             for value in strings(entry, "may_act"):
                 if ("identity", value) not in entries:
                     yield _unknown(join(places[key], "may_act"), "identity", value, _keys(entries, "identity"))
-        if key[0] in _LIMITS:
+        if key[0] in _LIMITS or key[0] == "route":
             yield from _check_scope(places[key], entry, entries, set(left.values()))
             yield from _check_soft(places[key], entry, entries)
 
@@ -206,11 +208,12 @@ def _idle_limits(entries: Entries) -> Iterator[Problem]:
     nodes, models = _nodes(entries), _of(entries, "model")
     limits = [(kind, name, entry) for kind in _LIMITS for name, entry in _of(entries, kind)]
     for kind, name, entry in limits:
-        scope, where = scope_of(entry), join(f"{kind}s", name)
+        section, word = _CALLED.get(kind, (f"{kind}s", kind))
+        scope, where = scope_of(entry), join(section, name)
         if not any(_matches_node(scope, node, "profile", *DECLARED_ATTRIBUTES) for node in nodes):
-            yield Problem(where, f"No identity is in the scope of this {kind} yet.")
+            yield Problem(where, f"No identity is in the scope of this {word} yet.")
         elif not any(_matches_model(scope, pattern, model) for pattern, model in models):
-            yield Problem(where, f"No model is in the scope of this {kind} yet.")
+            yield Problem(where, f"No model is in the scope of this {word} yet.")
 
 
 def _unlimited_identities(entries: Entries) -> Iterator[Problem]:
