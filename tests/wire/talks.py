@@ -43,7 +43,7 @@ RESULTS = st.one_of(TEXTS, st.integers(1, 9).map(lambda length: 'a long result, 
 
 @st.composite
 def talks(draw: st.DrawFn, *, reasons: bool | None = None) -> Talk:
-    """Valid in every dialect. The last turn may end with the user, with results, or (a beginning) never with a model."""
+    """Valid in every dialect. The last turn ends with the user or with results."""
     thinks = draw(st.booleans()) if reasons is None else reasons
     count, number = draw(st.integers(1, 6)), 0
     turns: list[Turn] = []
@@ -73,8 +73,9 @@ def chat(talk: Talk) -> Row:
     for turn in talk.turns:
         if turn.aside:
             messages.append({"role": "developer", "content": turn.aside})
-        for text in turn.said:
-            messages.append({"role": "user", "content": [{"type": "text", "text": text}, *[image] * turn.images]})
+        messages += [
+            {"role": "user", "content": [{"type": "text", "text": text}, *[image] * turn.images]} for text in turn.said
+        ]
         for group in turn.groups:
             answer: Row = {"role": "assistant", "content": group.text}
             if group.results:
@@ -174,8 +175,10 @@ def responses(talk: Talk) -> Row:
     for turn in talk.turns:
         if turn.aside:
             items.append({"role": "developer", "content": turn.aside})
-        for text in turn.said:
-            items.append({"role": "user", "content": [{"type": "input_text", "text": text}, *[image] * turn.images]})
+        items += [
+            {"role": "user", "content": [{"type": "input_text", "text": text}, *[image] * turn.images]}
+            for text in turn.said
+        ]
         for group in turn.groups:
             if group.thinks:
                 items.append(
