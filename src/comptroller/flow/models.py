@@ -34,10 +34,14 @@ def reachable_models(gate: Gate, family: str, credentials: Sequence[str]) -> lis
     A pattern of the registry names no model; what it matches is found by its name.
     """
     caller = _caller(gate, credentials)
-    if isinstance(caller, Refusal):
-        return caller
+    return caller if isinstance(caller, Refusal) else reachable_by(gate, family, caller)
+
+
+def reachable_by(gate: Gate, family: str, caller: Caller, *, patterns: bool = False) -> list[Reachable]:
+    """The same for somebody who is known. `patterns`: those of the registry, too, each as if it were a name."""
     registry = caller.registry
-    names = sorted({*registry.routing.aliases, *(name for name in registry.models if not _WILD.intersection(name))})
+    named = (name for name in registry.models if patterns or not _WILD.intersection(name))
+    names = sorted({*registry.routing.aliases, *named})
     found = (_reachable(gate, family, caller, name) for name in names)
     return [each for each in found if each is not None]
 
