@@ -46,22 +46,20 @@ async def fit(gate: Gate, call: IncomingCall) -> IncomingCall | Refusal:
     return call
 
 
-def over_a_cap(
-    gate: Gate, caller: Caller, asked: Asked, permit: Permit, outline: Outline | None, *, fitted: bool
-) -> Refusal | None:
+def over_a_cap(gate: Gate, caller: Caller, asked: Asked, permit: Permit, call: IncomingCall | None) -> Refusal | None:
     """Why a request of this size may not go to the model that it is permitted for; None: it may. Changes nothing.
 
-    `outline`: None where nobody has made one; caps that need it say nothing then. `fitted`: False for a question about
-    a request that nobody has made: what trimming can mend is no reason for a no.
+    `call`: None where somebody only asks, and nobody has made a request: what only one could tell is no reason for a no
+    then, and neither is what trimming can mend.
     """
     if asked.free:
         return None
     for cap in _caps_for(caller, permit.weighed.decision.name):
         if cap.mode == "shadow":
             continue
-        carried = _carried(gate, caller, asked, None, outline)
+        carried = _carried(gate, caller, asked, None, None) if call is None else _measured(gate, call)
         for excess in excesses(cap.limits, carried):
-            if fitted or cap.action == "refuse" or excess.measure not in TRIMMABLE:
+            if call is not None or cap.action == "refuse" or excess.measure not in TRIMMABLE:
                 return refused(cap.name, excess, carried)
     return None
 
