@@ -168,9 +168,6 @@ async def _join(
     )
     spent = await store.instance_balances([LEDGER_KEY], sorted(live))
     worked_ns = await store.last_at_work(sorted({session.top for session in live.values()}))
-    if any(cap.limits.session_tokens is not None for cap in current.contexts):
-        for session_id, tokens in (await store.sent_tokens(sorted(live))).items():
-            gate.inputs.begin(session_id, tokens)
     for session in sorted(live.values(), key=lambda each: each.depth):
         at_work_ns = max(session.opened_at_ns, worked_ns.get(session.id, 0))
         gate.open_session(session, spent.get(ledger_key(session.id), NOTHING), at_work_ns)
