@@ -23,6 +23,7 @@ from comptroller.flow.forward import forward
 from comptroller.flow.gate import Gate
 from comptroller.flow.identify import identify
 from comptroller.flow.incoming import IncomingCall, understood
+from comptroller.flow.look import begin_step, end_step, look_for_loops
 from comptroller.flow.objects import settle_object
 from comptroller.flow.permit import Denied
 from comptroller.flow.place import find_place
@@ -44,10 +45,10 @@ async def govern(gate: Gate, dialect: Dialect, call_id: str, request: CallerRequ
     call = await _read(gate, dialect, request, call_id, caller)
     if isinstance(call, Refusal):
         return await refuse(dialect, reply, call_id, with_allowance(gate, caller, call, None))
-    fitted = await fit(gate, call)
-    if isinstance(fitted, Refusal):
-        return await refuse(dialect, reply, call_id, _denied(gate, call, Denied(call.caller, fitted)))
-    call = fitted
+    stepped = await _looked_at(gate, call)
+    if isinstance(stepped, Denied):
+        return await refuse(dialect, reply, call_id, _denied(gate, call, stepped))
+    call = stepped
     admitted = await _admit(gate, call)
     before: Attempt | None = None
     while not isinstance(admitted, Denied):
@@ -77,6 +78,12 @@ async def _read(
     if isinstance(place, Refusal):
         return record_refusal(gate, request, dialect, call_id, caller, place, body=body, asked=read.asked)
     return IncomingCall(call_id, dialect, request, caller, read, body, place.asked, place.provider)
+
+
+async def _looked_at(gate: Gate, call: IncomingCall) -> IncomingCall | Denied:
+    """The call within its context caps, and as far as it is not a loop."""
+    fitted = await fit(gate, call)
+    return Denied(call.caller, fitted) if isinstance(fitted, Refusal) else await look_for_loops(gate, fitted)
 
 
 async def _admit(gate: Gate, call: IncomingCall) -> Reservation | Denied:
@@ -115,13 +122,16 @@ async def _carry_out(
         reservation.caller.at_work(reservation.taken_at_ns)
         note_begin(gate, attempt)
         gate.live.add(live)
+        begin_step(call)
         call.sender.watch(attempt.caller_left)
         if await make_durable(gate, reservation, attempt):
             await forward(gate, attempt, call.sender)
     finally:
+        receipt = None
         try:
             receipt = _end(gate, call, attempt)
         finally:
+            end_step(call, attempt, receipt)
             give_back(reservation, receipt)
             call.sender.unwatch()
             gate.live.remove(live)

@@ -36,6 +36,7 @@ from comptroller.core.registry.entries import (
     strings,
 )
 from comptroller.core.registry.fields import Field, Reader, read_table
+from comptroller.core.registry.loops import LOOP
 from comptroller.core.registry.references import check_references, find_warnings
 from comptroller.core.registry.registry import OutputLimitField
 from comptroller.core.registry.unregistered import check_unregistered
@@ -208,16 +209,17 @@ _TABLES: tuple[tuple[str, EntryKind, Reader, tuple[Field, ...]], ...] = (
     ("task_types", "task_type", fields.name, routes.TASK_TYPE),
     ("approvals", "approval", fields.name, APPROVAL),
 )
-# Lists of limits on scopes, each by its name.
+# Lists of what holds for a scope, each by its name.
 _LIMITS: tuple[tuple[str, EntryKind, tuple[Field, ...]], ...] = (
     ("budgets", "budget", _BUDGET),
     ("rates", "rate", _RATE),
     ("contexts", "context", _CONTEXT),
     ("retries", "retry", _RETRY),
+    ("loops", "loop", LOOP),
 )
 SECTIONS = (
     "organization", "teams", "owners", "issuers", "bounds", "profiles", "identities", "models", "prices", "approvals",
-    "budgets", "rates", "contexts", "retries", "aliases", "classes", "task_types", "routes",
+    "budgets", "rates", "contexts", "retries", "loops", "aliases", "classes", "task_types", "routes",
 )  # fmt: skip
 
 
@@ -261,7 +263,7 @@ def read_document(
     if problems:
         return problems
     for (kind, _), entry in entries.items():
-        if kind in {"budget", "rate", "context", "retry", "route"}:
+        if kind in {"budget", "rate", "context", "retry", "loop", "route"}:
             del entry["name"]  # it is the key
     warnings = (*find_warnings(entries, installed, shipped), *routes.routing_warnings(entries))
     return Document(entries, warnings)
@@ -309,7 +311,7 @@ def _tables(section: str, raw: Mapping[str, object], problems: list[Problem]) ->
 def _limits(raw: Mapping[str, object], problems: list[Problem]) -> Iterator[tuple[EntryKind, str, Entry]]:
     for section, kind, known in _LIMITS:
         for place, entry in _list(section, raw, known, problems):
-            if kind not in {"retry", "context"}:  # what a request itself carries is nothing to hide
+            if kind not in {"retry", "loop", "context"}:  # they have no amounts that are not the caller's own
                 entry.setdefault("visible", _visible(entry))
             yield kind, place, entry
 

@@ -28,7 +28,7 @@ from comptroller.core.registry.entries import (
 )
 from comptroller.core.registry.policy_files import targets_of
 
-_LIMITS: tuple[EntryKind, ...] = ("budget", "rate", "context", "retry")  # on scopes
+_LIMITS: tuple[EntryKind, ...] = ("budget", "rate", "context", "retry", "loop")  # on scopes
 # Section and word, where they are not as the kind says.
 _CALLED = {"retry": ("retries", "limit"), "context": ("contexts", "context cap")}
 
