@@ -7,7 +7,18 @@ from collections.abc import Callable, Mapping
 
 import typer
 
-from comptroller.cli import admins, break_glass, identities, keys, policy, requests, secrets, sessions
+from comptroller.cli import (
+    admins,
+    approvals,
+    break_glass,
+    grants,
+    identities,
+    keys,
+    policy,
+    requests,
+    secrets,
+    sessions,
+)
 from comptroller.cli.apply import apply
 from comptroller.cli.backup import backup
 from comptroller.cli.bounds import bounds
@@ -24,6 +35,7 @@ from comptroller.cli.logout import logout
 from comptroller.cli.options import Config
 from comptroller.cli.plan import plan
 from comptroller.cli.prices import prices
+from comptroller.cli.rates import rates
 from comptroller.cli.reprice import reprice
 from comptroller.cli.restore import restore
 from comptroller.cli.resume import resume
@@ -46,6 +58,7 @@ _SECTIONS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
     "Look": {
         "spend": spend,
         "budgets": budgets,
+        "rates": rates,
         "simulate": simulate,
         "calls": calls,
         "explain": explain,
@@ -54,6 +67,7 @@ _SECTIONS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
         "reprice": reprice,
     },
     "Stop": {"suspend": suspend, "resume": resume, "stops": stops, "break-glass": break_glass.app},
+    "Approve": {"approvals": approvals.app, "grants": grants.app},
     "Credentials and sessions": {
         "token": token,
         "login": login,

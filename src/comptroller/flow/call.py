@@ -30,6 +30,7 @@ from comptroller.flow.reservation import Reservation
 from comptroller.flow.reserve import make_durable
 from comptroller.flow.settle import Receipt, settle
 from comptroller.flow.signal import note_begin, note_end
+from comptroller.flow.too_fast import give_back
 from comptroller.flow.tool_calls import limited
 
 
@@ -51,7 +52,7 @@ async def govern(gate: Gate, dialect: Dialect, call_id: str, request: CallerRequ
             note_call(gate, attempt)
             return await answer(dialect, reply, admitted, attempt, receipt)
         admitted, before = another, attempt
-    return await refuse(dialect, reply, call_id, _denied(gate, call, admitted))
+    return await refuse(dialect, reply, call_id, _denied(gate, call, admitted), *admitted.headers)
 
 
 async def _read(
@@ -75,10 +76,13 @@ async def _read(
 
 async def _admit(gate: Gate, call: IncomingCall) -> Reservation | Denied:
     """Admit it, after it has waited for its turn if need be. Nothing is held while it waits."""
-    while True:
-        admitted = admit(gate, call)
-        if not isinstance(admitted, Denied) or admitted.wait is None or not await admitted.wait.over():
-            return admitted
+    try:
+        while True:
+            admitted = admit(gate, call)
+            if not isinstance(admitted, Denied) or admitted.wait is None or not await admitted.wait.over():
+                return admitted
+    finally:
+        gate.pace.leave(call.id)
 
 
 def _denied(gate: Gate, call: IncomingCall, denied: Denied) -> Refusal:
@@ -99,6 +103,7 @@ async def _carry_out(
     """
     attempt = Attempt(gate, call.dialect, reservation, reply)
     live = live_call(reservation, attempt)
+    receipt: Receipt | None = None
     try:
         if before is not None:
             gate.observer.failed_over(before, reservation)
@@ -112,6 +117,7 @@ async def _carry_out(
         try:
             receipt = _end(gate, call, attempt)
         finally:
+            give_back(reservation, receipt)
             call.sender.unwatch()
             gate.live.remove(live)
             reservation.caller.at_rest(gate.clock.now_ns())
