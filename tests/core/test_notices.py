@@ -2,8 +2,10 @@
 
 import base64
 import json
+import re
 from datetime import UTC, datetime
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -109,6 +111,13 @@ def test_a_secret_that_is_none_is_refused_without_being_repeated(written: bytes,
     with pytest.raises(Fault, match=words) as fault:
         read_secret(written)
     assert "hunter2" not in fault.value.sentence + fault.value.hint
+
+
+def test_the_page_has_every_kind() -> None:
+    """docs/notices.md, row by row."""
+    page = (Path(__file__).parents[2] / "docs" / "notices.md").read_text()
+    rows = re.findall(r"^\| `([a-z_.]+)` \| (\w+) \| (.+) \|$", page, re.MULTILINE)
+    assert rows == [(name, kind.severity, kind.says) for name, kind in KINDS.items()]
 
 
 def tries(schedule: Schedule, chance: float) -> list[int]:

@@ -1,5 +1,9 @@
 """Notices as a receiver meets them: signed, in one shape, again until they arrive, over restarts and `kill -9`."""
 
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -9,7 +13,7 @@ import pytest
 
 from tests.end_to_end.caller import ask, chat, eventually, mint
 from tests.harness.configuration import budget, process, registry
-from tests.harness.gateway import CommandFailed, GatewayProcess
+from tests.harness.gateway import CommandFailed, GatewayProcess, free_ports
 from tests.harness.receiver import SECRET, Received, ReceiverServer
 from tests.harness.scrape import scrape
 from tests.sandbox.process import SandboxProcess
@@ -186,6 +190,22 @@ def test_a_receiver_that_is_gone_gets_nothing_more(
         gateway.command("notify", "test", "ops")
         assert gateway.command("notify", "retry", "--receiver", "ops").stdout == "3 sent again\n"
         assert len(ops.wait_for("stop.suspended", 3)) == 3
+
+
+def test_the_receiver_of_the_page_works_as_it_stands(tmp_path: Path, sandbox: SandboxProcess) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "notices.md").read_text()
+    (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (port,) = free_ports(1)
+    env = {**os.environ, "COMPTROLLER_HOOK_SECRET": SECRET, "PORT": str(port)}
+    hook = {"name": "ops", "url": f"http://127.0.0.1:{port}/", "secret": "env:HOOK_SECRET", "first_retry_s": 0.05}
+    with subprocess.Popen([sys.executable, "-c", program], env=env, stdout=subprocess.PIPE, text=True) as running:
+        try:
+            with a_gateway(tmp_path, sandbox, hook) as gateway:
+                stop_something(gateway)
+                assert running.stdout is not None
+                assert running.stdout.readline().startswith("warning comptroller.stop.suspended tenant tenant-0 {")
+        finally:
+            running.kill()
 
 
 def test_a_silent_receiver_delays_no_call_and_no_other_receiver(

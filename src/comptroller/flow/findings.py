@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from comptroller.core.budget.bounds import Bound
+from comptroller.core.instant import NANOS_PER_SECOND
 from comptroller.core.notice.event import FINDING
 from comptroller.flow.gate import Gate
 from comptroller.flow.records import BoundChanged, CallFacts, Finding
+
+_ONCE_IN_NS = 600 * NANOS_PER_SECOND  # a finding of one kind about one thing; the books have every one
 
 
 def report(gate: Gate, event: BoundChanged | Finding, facts: CallFacts) -> None:
@@ -17,7 +20,10 @@ def report(gate: Gate, event: BoundChanged | Finding, facts: CallFacts) -> None:
         return
     if isinstance(event, Finding):
         said = {"code": event.code, "call": event.call_id, "sentence": event.sentence}
-        gate.notices.emit(FINDING + event.code, event.subject, said, about_call(facts))
+        part = event.at_ns // _ONCE_IN_NS
+        key = f"{FINDING}{event.code}|{event.subject}|{part}"
+        until_ns = (part + 1) * _ONCE_IN_NS
+        gate.notices.emit(FINDING + event.code, event.subject, said, about_call(facts), once=key, until_ns=until_ns)
     elif event.quarantined and event.reason == "overrun":
         bound = Bound(event.provider, event.model, event.dialect)
         said = {"scope": "bound", "value": bound.name, "reason": f"billed above its hold {event.overruns} times"}
