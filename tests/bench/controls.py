@@ -39,7 +39,7 @@ TABLES: Mapping[str, Table] = {
     "context caps": {
         "contexts": [
             {"name": "long", "scope": _EVERYBODY, "action": "trim", "input_tokens": 50_000, "messages": 200},
-            {"name": "grows", "scope": _EVERYBODY, "action": "refuse", "session_tokens": 10**12},
+            {"name": "grows", "scope": _EVERYBODY, "action": "refuse", "session_tokens": 10**9},
         ]
     },
     "routes": {
