@@ -217,6 +217,8 @@ def _limits(settings: Settings) -> Limits:
         bodies_bytes=limits.bodies_bytes,
         failover_attempts=limits.failover_attempts,
         failover_s=limits.failover_s,
+        approval_wait_s=limits.approval_wait_s,
+        early_headers_s=limits.early_headers_s,
     )
 
 

@@ -66,6 +66,16 @@ REFUSALS: Mapping[str, Kind] = {
 }
 
 
+class Approval(msgspec.Struct, frozen=True, gc=False):
+    """Who could turn a no into a yes, and where to see what became of that."""
+
+    ticket: str
+    role: str
+    state: str
+    poll: str  # the path of our caller API
+    expires_at: str  # RFC 3339: until then the role may answer
+
+
 class Refusal(msgspec.Struct, frozen=True, gc=False):
     """One no. Amounts are filled in only where the caller may see them; `hint` says what to do."""
 
@@ -81,6 +91,7 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
     largest_output_tokens: int | None = None  # what would fit now
     param: str | None = None  # the field of the request that is wrong
     policies: tuple[str, ...] | None = None  # the ids of the policies that say no
+    approval: Approval | None = None
 
     @property
     def kind(self) -> Kind:

@@ -21,6 +21,7 @@ from comptroller.flow.failover import after, goes_on, tried_so_far
 from comptroller.flow.gate import Gate
 from comptroller.flow.identify import renewed
 from comptroller.flow.incoming import IncomingCall
+from comptroller.flow.lift import Lifted, lift_short
 from comptroller.flow.permit import Denied, Permit, seek_provider
 from comptroller.flow.reservation import Reservation, Tried
 from comptroller.flow.reserve import Afforded, afford, reserve
@@ -79,7 +80,7 @@ def admit_another(
     refused = standing(gate, question.caller)
     offer = _afforded(gate, question, permit) if refused is None else Denied(question.caller, refused)
     if isinstance(offer, Denied):
-        return msgspec.structs.replace(offer, refusal=after(offer.refusal, tried), wait=None)
+        return msgspec.structs.replace(offer, refusal=after(offer.refusal, tried), wait=None, ask=None)
     return _take(gate, call, offer, tried)
 
 
@@ -91,10 +92,14 @@ def _question(gate: Gate, call: IncomingCall, besides: AbstractSet[str]) -> Ques
 
 
 def _afforded(gate: Gate, question: Question, permit: Permit) -> Offer | Denied:
-    afforded = afford(gate, question.caller, permit, full=question.full_hold)
-    if isinstance(afforded, Refusal):
-        return Denied(question.caller, afforded, permit.ruling)
-    return Offer(question.caller, permit, afforded)
+    caller = question.caller
+    while isinstance(afforded := afford(gate, caller, permit, full=question.full_hold), Refusal):
+        lifted = lift_short(gate, caller, Lifted(permit.weighed, permit.grants))
+        if not isinstance(lifted, Lifted):
+            asked = None if lifted is None else msgspec.structs.replace(lifted, reason=afforded.sentence)
+            return Denied(caller, afforded, permit.ruling, ask=asked)
+        permit = msgspec.structs.replace(permit, weighed=lifted.weighed, grants=lifted.grants)
+    return Offer(caller, permit, afforded)
 
 
 def _take(gate: Gate, call: IncomingCall, offer: Offer, tried: tuple[Tried, ...]) -> Reservation:

@@ -116,6 +116,8 @@ class Limits(msgspec.Struct, frozen=True):
     bodies_bytes: int
     failover_attempts: int
     failover_s: float
+    approval_wait_s: float
+    early_headers_s: float
 
 
 @dataclass
