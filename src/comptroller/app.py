@@ -20,7 +20,7 @@ import msgspec
 import uvloop
 
 from comptroller import __version__
-from comptroller.control import admins, api, break_glass, caller_api, process_changes, registry, retention, timed
+from comptroller.control import admins, api, caller_api, process_changes, registry, retention, timed
 from comptroller.control.admins import AdminMade
 from comptroller.control.balances import standing_balances
 from comptroller.control.door import Door as AdminDoor
@@ -182,7 +182,7 @@ async def _join(
     )
     issuer_keys = IssuerKeys(egress, settings.registry.parent)
     office = Office(gate, store, keyring, facts, issuer_keys, Admins(await store.admins()))
-    await break_glass.go_on(office)
+    await timed.go_on(office)
 
     def ready() -> bool:
         return not gate.draining and store.journal.healthy
@@ -297,9 +297,7 @@ async def _serve(settings: Settings, on_ready: OnReady | None) -> int:
         for listener in listeners:
             await listener.start()
         beside = [
-            asyncio.create_task(timed.forget_past(house.office)),
-            asyncio.create_task(timed.end_past(house.office)),
-            asyncio.create_task(timed.end_grants(house.office)),
+            *(asyncio.create_task(job) for job in timed.jobs(house.office)),
             asyncio.create_task(Poller(house.gate, random.Random()).run()),  # noqa: S311 - it spreads questions
             asyncio.create_task(retention.keep(house.office, settings.retention)),
             asyncio.create_task(watch_loop(house.sources.tally.loop_lag)),

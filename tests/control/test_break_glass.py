@@ -247,7 +247,7 @@ async def test_what_cannot_be_asked_for(house: House, change: dict[str, Any], st
     app = api.build(house.office, Outside(Admin()))
     said = await ask(app, "POST", "/api/v1/break-glass", sent, credential=made.credential)
     assert (said.status, said.code) == (status, code)
-    assert await house.store.grants(10) == []
+    assert await house.store.break_glass_list(10) == []
 
 
 class Unwritable:
@@ -259,7 +259,7 @@ class Unwritable:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._ledger, name)
 
-    async def write_grant(self, *_: Any) -> None:
+    async def write_break_glass(self, *_: Any) -> None:
         raise LedgerUnavailableError("disk full")
 
 
@@ -272,7 +272,7 @@ class Short:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._ledger, name)
 
-    async def grants(self, limit: int) -> list[Any]:
+    async def break_glass_list(self, limit: int) -> list[Any]:
         return []
 
 

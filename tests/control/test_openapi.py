@@ -9,10 +9,12 @@ import jsonschema_rs
 import pytest
 import schemathesis
 
-from comptroller.control import admins, api, break_glass, identity_requests, stops
+from comptroller.control import admins, api, break_glass, grants, identity_requests, stops
 from comptroller.control.door import Outside
 from comptroller.control.proof import Proof
 from comptroller.control.route import Route
+from comptroller.core.approval.decide import Wanted
+from comptroller.core.approval.ticket import Terms
 from comptroller.core.budget.bounds import Bound
 from comptroller.core.identity.admin import Actor, Role
 from comptroller.core.pricing.usage import Usage
@@ -20,6 +22,7 @@ from comptroller.core.refusal import Refusal
 from comptroller.flow.records import Finding
 from tests.control.asgi import ADMIN, Admin, ask
 from tests.control.house import House, document, opened
+from tests.control.test_approvals import asked as asked_ticket
 from tests.harness.configuration import budget
 
 DOCUMENT = "/api/v1/openapi.json"
@@ -27,6 +30,7 @@ KNOWN = [f"{route.method} {route.path}" for route in api.ROUTES]
 
 
 ISSUERS = {"main": {"kind": "oidc", "url": "https://login.acme.example", "audience": "us", "unregistered": "request"}}
+WISHED = Wanted(role="finops", terms=Terms(bound="identity"), value="agent/ant", suspends=True)
 WANTED = identity_requests.Wanted("red-lead@acme.example", "tries things", "testing", "agent", None)
 
 
@@ -46,6 +50,8 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House
         await admins.add(house.office, "olga", "operator", None, None, None, "test")
         yield house
 
+
+GRANT = {"role": "finops", "bound": "identity", "value": "agent/ant", "lasts_s": 600, "amount": "5", "reason": "INC-9"}
 
 # What is asked of each route so that it answers: query, body. CALL and SESSION stand for ones that exist.
 ASKED: Mapping[str, tuple[str, Any]] = {
@@ -86,6 +92,13 @@ ASKED: Mapping[str, tuple[str, Any]] = {
     "POST /break-glass": ("", {"scope": "team", "value": "red", "lasts_s": 60, "limit_usd": "5", "reason": "INC-9"}),
     "POST /break-glass/{grant}/confirm": ("", None),
     "POST /break-glass/{grant}/end": ("", None),
+    "GET /approvals": ("all=true", None),
+    "GET /approvals/{ticket}": ("", None),
+    "POST /approvals/{ticket}/approve": ("", {"amount": "5.00", "uses": "any", "lasts_s": 600, "reason": "INC-9"}),
+    "POST /approvals/{ticket}/deny": ("", {"reason": "use the small one"}),
+    "GET /grants": ("", None),
+    "POST /grants": ("", GRANT),
+    "POST /grants/{grant_id}/revoke": ("", {"reason": "the incident is over"}),
     "POST /keys/rotate": ("", {"reason": "routine"}),
     "GET /findings": ("", None),
     "GET /changes": ("", None),
@@ -102,6 +115,10 @@ NAMED: Mapping[str, Role] = {
     "POST /break-glass": "operator",
     "POST /break-glass/{grant}/confirm": "approver",
     "POST /break-glass/{grant}/end": "operator",
+    "POST /approvals/{ticket}/approve": "approver",
+    "POST /approvals/{ticket}/deny": "approver",
+    "POST /grants": "approver",
+    "POST /grants/{grant_id}/revoke": "approver",
 }
 NEEDS_AN_ISSUER = "POST /login"  # tests/end_to_end/test_admins.py logs in, with a real one
 
@@ -121,6 +138,8 @@ async def test_every_answer_is_as_the_document_says(house: House, name: str) -> 
     eve = Actor("eve", "operator", named=True)
     if house.office.admins.get(eve.name) is None:
         await admins.add(house.office, eve.name, eve.role, None, None, None, "test")
+    ivy = Actor("ivy", "approver", named=True)
+    await admins.add(house.office, ivy.name, ivy.role, None, None, None, "test")
     asked = await break_glass.ask(house.office, "team", "red", 60, 10**9, "a fire", eve)
     proof = Proof(house.gate.registry.federation.issuers["main"], {"sub": "somebody"})
     wished, _ = await identity_requests.ask(house.office, proof, WANTED)
@@ -131,6 +150,8 @@ async def test_every_answer_is_as_the_document_says(house: House, name: str) -> 
         "{admin}": "olga",
         "{grant}": asked.id,
         "{request}": wished.id,
+        "{ticket}": await asked_ticket(house),
+        "{grant_id}": (await grants.give(house.office, WISHED, "INC-8", ivy)).id,
     }
     credential: str | None = ADMIN
     if name in NAMED:

@@ -31,6 +31,10 @@ LEAST: dict[str, set[str]] = {
         "POST /break-glass/{grant}/end",
     },
     "approver": {
+        "POST /approvals/{ticket}/approve",
+        "POST /approvals/{ticket}/deny",
+        "POST /grants",
+        "POST /grants/{grant_id}/revoke",
         "POST /break-glass/{grant}/confirm",
         "POST /identity-requests/{request}/approve",
         "POST /identity-requests/{request}/deny",
@@ -43,7 +47,7 @@ LEAST: dict[str, set[str]] = {
         "POST /registry/apply",
     },
 }
-ALSO = {"POST /break-glass/{grant}/end": "approver"}  # to end it is always safe
+ALSO = {"POST /break-glass/{grant}/end": "approver", "POST /grants/{grant_id}/revoke": "operator"}  # it is always safe
 CHANGES_NOTHING = {"POST /registry/plan", "POST /policies/explanation"}
 
 

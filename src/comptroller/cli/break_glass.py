@@ -13,7 +13,7 @@ from comptroller.cli.table import Column, print_table
 
 if TYPE_CHECKING:
     from comptroller.cli.transport import Answer
-    from comptroller.control.break_glass import GrantRow
+    from comptroller.control.break_glass import BreakGlassRow
 
 
 class _AskFirst(TyperGroup):
@@ -138,7 +138,7 @@ def list_(context: typer.Context, as_json: AsJson = False, config: Config = None
       comptroller break-glass list
     """
     from comptroller.cli.transport import connect
-    from comptroller.control.break_glass import GrantRow
+    from comptroller.control.break_glass import BreakGlassRow
 
     with connect(context, config) as api:
         answer = api.get("break-glass")
@@ -157,31 +157,31 @@ def list_(context: typer.Context, as_json: AsJson = False, config: Config = None
             row.confirmed_by or "",
             row.reason,
         )
-        for row in answer.read(list[GrantRow])
+        for row in answer.read(list[BreakGlassRow])
     ]
     print_table(_COLUMNS, rows, "The glass was never broken.")
 
 
-def _answered(answer: Answer, *, as_json: bool) -> GrantRow | None:
+def _answered(answer: Answer, *, as_json: bool) -> BreakGlassRow | None:
     """The row; None if it was printed as JSON."""
-    from comptroller.control.break_glass import GrantRow
+    from comptroller.control.break_glass import BreakGlassRow
 
     if as_json:
         write_json(answer.body)
         return None
-    return answer.read(GrantRow)
+    return answer.read(BreakGlassRow)
 
 
-def _scope(row: GrantRow) -> str:
+def _scope(row: BreakGlassRow) -> str:
     return f"{row.scope} {row.value}".rstrip()
 
 
 def _check_scope(scope: str) -> None:
     from typing import get_args
 
-    from comptroller.core.policy.break_glass import GrantScope
+    from comptroller.core.policy.break_glass import BreakGlassScope
     from comptroller.core.problem import did_you_mean
 
-    known = get_args(GrantScope)
+    known = get_args(BreakGlassScope)
     if scope not in known:
         raise typer.BadParameter(f"There is no scope {scope!r}. {did_you_mean(scope, known)}".rstrip())

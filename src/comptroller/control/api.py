@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from comptroller.control import (
     admins,
+    approval_routes,
     bootstrap,
     bounds,
     break_glass,
@@ -281,24 +282,24 @@ async def _disable_admin(office: Office, asked: Asked[NoQuery, ReasonRequest]) -
     return await admins.disable(office, asked.path["admin"], asked.body.reason, asked.by)
 
 
-async def _grants(office: Office, asked: Asked[LimitQuery, None]) -> Sequence[break_glass.GrantRow]:
+async def _break_glass(office: Office, asked: Asked[LimitQuery, None]) -> Sequence[break_glass.BreakGlassRow]:
     """For whom policies are, were or shall be skipped, newest first."""
     return await break_glass.list_grants(office, asked.query.limit)
 
 
-async def _ask_grant(office: Office, asked: Asked[NoQuery, BreakGlassRequest]) -> break_glass.GrantRow:
+async def _ask_break_glass(office: Office, asked: Asked[NoQuery, BreakGlassRequest]) -> break_glass.BreakGlassRow:
     """Ask that policies be skipped for a while. Nothing changes until another admin confirms it."""
     sent = asked.body
     limit_nanos = read_usd(sent.limit_usd, "limit_usd")
     return await break_glass.ask(office, sent.scope, sent.value, sent.lasts_s, limit_nanos, sent.reason, asked.actor)
 
 
-async def _confirm_grant(office: Office, asked: Plain) -> break_glass.GrantRow:
+async def _confirm_break_glass(office: Office, asked: Plain) -> break_glass.BreakGlassRow:
     """Put into force what another admin has asked for."""
     return await break_glass.confirm(office, asked.path["grant"], asked.actor)
 
 
-async def _end_grant(office: Office, asked: Plain) -> break_glass.GrantRow:
+async def _end_break_glass(office: Office, asked: Plain) -> break_glass.BreakGlassRow:
     """End a grant at once, or take back what was asked for."""
     return await break_glass.end(office, asked.path["grant"], asked.actor)
 
@@ -378,10 +379,11 @@ ROUTES: Sequence[Route] = (
     Route("POST", "/admins", "admin", _add_admin, problems=(404, 409, 422)),
     Route("POST", "/admins/{admin}/rotate", "admin", _rotate_admin, problems=(404, 409, 422)),
     Route("POST", "/admins/{admin}/disable", "admin", _disable_admin, problems=(404, 409, 422)),
-    Route("GET", "/break-glass", "viewer", _grants),
-    Route("POST", "/break-glass", "operator", _ask_grant, problems=(404, 422)),
-    Route("POST", "/break-glass/{grant}/confirm", "approver", _confirm_grant, problems=(404, 409)),
-    Route("POST", "/break-glass/{grant}/end", "operator", _end_grant, "approver", problems=(404,)),
+    Route("GET", "/break-glass", "viewer", _break_glass),
+    Route("POST", "/break-glass", "operator", _ask_break_glass, problems=(404, 422)),
+    Route("POST", "/break-glass/{grant}/confirm", "approver", _confirm_break_glass, problems=(404, 409)),
+    Route("POST", "/break-glass/{grant}/end", "operator", _end_break_glass, "approver", problems=(404,)),
+    *approval_routes.ROUTES,
     Route("POST", "/keys/rotate", "admin", _rotate, problems=(422,)),
     Route("GET", "/findings", "viewer", _findings),
     Route("GET", "/changes", "viewer", _changes),

@@ -15,7 +15,7 @@ from comptroller.core.budget.meter import LEDGER_KEY, ledger_key
 from comptroller.core.identity.admin import INCLUDES, Actor, Role
 from comptroller.core.instant import NANOS_PER_SECOND, format_instant
 from comptroller.core.money import format_usd
-from comptroller.core.policy.break_glass import BreakGlass, Broken, GrantScope, GrantState
+from comptroller.core.policy.break_glass import BreakGlass, BreakGlassScope, BreakGlassState, Broken
 from comptroller.core.work.bounds import Bounds
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Change
@@ -27,11 +27,11 @@ MOST_NANOS = 10**15  # a million USD
 BY_ITSELF = "gateway"  # who ends what nobody ended before its time
 
 
-class GrantRow(msgspec.Struct, frozen=True):
+class BreakGlassRow(msgspec.Struct, frozen=True):
     id: str
-    scope: GrantScope
+    scope: BreakGlassScope
     value: str
-    state: GrantState
+    state: BreakGlassState
     limit_usd: str
     spent_usd: str | None  # None: it was never in force
     held_usd: str | None  # None: it is not in force now
@@ -48,7 +48,7 @@ class GrantRow(msgspec.Struct, frozen=True):
 async def go_on(office: Office) -> None:
     """After a start: grants that nobody ended go on, with what they have spent, until `end_past` comes to them."""
     gate = office.gate
-    found = await office.ledger.confirmed_grants()
+    found = await office.ledger.break_glass_confirmed()
     spent = await office.ledger.instance_balances([LEDGER_KEY], [each.id for each in found])
     for grant in found:
         posted = spent.get(ledger_key(grant.id), NOTHING)
@@ -56,12 +56,12 @@ async def go_on(office: Office) -> None:
     gate.broken = Broken(found)
 
 
-async def list_grants(office: Office, limit: int = GRANTS_SHOWN) -> Sequence[GrantRow]:
+async def list_grants(office: Office, limit: int = GRANTS_SHOWN) -> Sequence[BreakGlassRow]:
     """Newest first; those that are over, too, with what was spent by them."""
-    return await _rows(office, await office.ledger.grants(limit))
+    return await _rows(office, await office.ledger.break_glass_list(limit))
 
 
-async def _rows(office: Office, grants: Sequence[BreakGlass]) -> Sequence[GrantRow]:
+async def _rows(office: Office, grants: Sequence[BreakGlass]) -> Sequence[BreakGlassRow]:
     await office.catch_up()
     over = [each.id for each in grants if each.confirmed_at_ns is not None and office.gate.tree.meter(each.id) is None]
     spent = await office.ledger.instance_balances([LEDGER_KEY], over)
@@ -70,8 +70,8 @@ async def _rows(office: Office, grants: Sequence[BreakGlass]) -> Sequence[GrantR
 
 
 async def ask(
-    office: Office, scope: GrantScope, value: str, lasts_s: int, limit_nanos: int, reason: str, actor: Actor
-) -> GrantRow:
+    office: Office, scope: BreakGlassScope, value: str, lasts_s: int, limit_nanos: int, reason: str, actor: Actor
+) -> BreakGlassRow:
     """Ask for a grant. Nothing changes until somebody else confirms it."""
     _check_named(actor)
     words = read_reason(reason, "Say what burns, for whoever is to confirm it.")
@@ -89,7 +89,7 @@ async def ask(
     return _row(office, grant)
 
 
-async def confirm(office: Office, grant_id: str, actor: Actor) -> GrantRow:
+async def confirm(office: Office, grant_id: str, actor: Actor) -> BreakGlassRow:
     """Put into force what another admin has asked for."""
     _check_named(actor)
     async with office.changing:
@@ -110,7 +110,7 @@ async def confirm(office: Office, grant_id: str, actor: Actor) -> GrantRow:
     return _row(office, grant)
 
 
-async def end(office: Office, grant_id: str, actor: Actor) -> GrantRow:
+async def end(office: Office, grant_id: str, actor: Actor) -> BreakGlassRow:
     """End a grant, or take back what was asked for, at once. Calls in flight go on."""
     async with office.changing:
         grant, now_ns = await _known(office, grant_id), office.gate.clock.now_ns()
@@ -178,7 +178,7 @@ def _check_named(actor: Actor) -> None:
 
 
 async def _known(office: Office, grant_id: str) -> BreakGlass:
-    found = await office.ledger.grant(grant_id)
+    found = await office.ledger.break_glass_of(grant_id)
     if found is None:
         raise not_found(f"There is no grant {grant_id!r}.", "`comptroller break-glass list` lists them.")
     return found
@@ -194,18 +194,18 @@ async def _write(
     after = msgspec.json.encode(facts | ends | spent | {"asked_by": grant.asked_by}).decode()
     change = Change(at_ns, actor, verb, "break_glass", grant.id, grant.reason, after=after)
     try:
-        await office.ledger.write_grant(grant, change)
+        await office.ledger.write_break_glass(grant, change)
     except LedgerUnavailableError as error:
         raise ledger_unavailable(f"{grant.id} could not be written: {error}.") from error
 
 
-def _row(office: Office, grant: BreakGlass, posted: int | None = None) -> GrantRow:
+def _row(office: Office, grant: BreakGlass, posted: int | None = None) -> BreakGlassRow:
     """`posted`: what was spent by one that is over, in nano-USD."""
     state = grant.state(office.gate.clock.now_ns())
     meter = office.gate.tree.meter(grant.id)
     counted = None if meter is None else meter.windows[0]
     spent = posted if counted is None else counted.posted
-    return GrantRow(
+    return BreakGlassRow(
         id=grant.id,
         scope=grant.scope,
         value=grant.value,

@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from comptroller.control.approval_books import ApprovalBooks
 from comptroller.control.call_record import CallRecord
 from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.core.budget.scope import Attribute, Scope
@@ -144,7 +145,7 @@ class Installation(msgspec.Struct, frozen=True, kw_only=True):
     decided: IdentityRequest | None = None  # that this version approves; the event of that is among the changes
 
 
-class Ledger(Protocol):
+class Ledger(ApprovalBooks, Protocol):
     """The books. Writes are durable when they return, or raise LedgerUnavailableError (flow/journal.py)."""
 
     async def fold(self) -> None:
@@ -188,17 +189,17 @@ class Ledger(Protocol):
         """Newest first, lifted ones too."""
         ...
 
-    async def write_grant(self, grant: BreakGlass, change: Change) -> None:
+    async def write_break_glass(self, grant: BreakGlass, change: Change) -> None:
         """Write a grant of break-glass as it stands now, and the event, in one transaction."""
         ...
 
-    async def grant(self, grant_id: str) -> BreakGlass | None: ...
+    async def break_glass_of(self, grant_id: str) -> BreakGlass | None: ...
 
-    async def confirmed_grants(self) -> Sequence[BreakGlass]:
+    async def break_glass_confirmed(self) -> Sequence[BreakGlass]:
         """Those that were confirmed and that nothing on record ended, the oldest first."""
         ...
 
-    async def grants(self, limit: int) -> Sequence[BreakGlass]:
+    async def break_glass_list(self, limit: int) -> Sequence[BreakGlass]:
         """Newest first, those that are over too."""
         ...
 

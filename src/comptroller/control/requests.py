@@ -28,7 +28,7 @@ from comptroller.control.tokens import SHORTEST_LIFETIME_S
 from comptroller.core.identity.admin import Role
 from comptroller.core.identity.credential import DEFAULT_LIFETIME_S, LONGEST_LIFETIME_S
 from comptroller.core.identity.secret import LONGEST_SECRET_LIFE_S
-from comptroller.core.policy.break_glass import GrantScope
+from comptroller.core.policy.break_glass import BreakGlassScope
 from comptroller.core.work.stop import StopScope
 
 ROWS_MOST = 10_000  # in one answer; `before` gets the next ones
@@ -240,7 +240,7 @@ class RotateAdminRequest(Sent, frozen=True):
 class BreakGlassRequest(Sent, frozen=True):
     """For whom policies are to be skipped, for how long, and up to what amount."""
 
-    scope: GrantScope
+    scope: BreakGlassScope
     lasts_s: Annotated[
         int,
         Meta(description="From its confirmation.", extra_json_schema={"minimum": SHORTEST_S, "maximum": LONGEST_S}),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine, Sequence
 
-from comptroller.control import break_glass, sessions
+from comptroller.control import approvals, break_glass, grants, sessions
 from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem
 from comptroller.core.instant import NANOS_PER_SECOND
@@ -14,6 +15,18 @@ from comptroller.flow.fault import fault_facts
 _END_EVERY_S = 1.0
 _FORGET_EVERY_S = 600.0
 _SLACK_NS = 3600 * NANOS_PER_SECOND
+
+
+async def go_on(office: Office) -> None:
+    """After a start: what people gave and were asked for goes on."""
+    await break_glass.go_on(office)
+    await grants.go_on(office)
+    await approvals.go_on(office)
+
+
+def jobs(office: Office) -> Sequence[Coroutine[None, None, None]]:
+    """All of them, each for as long as the process lives."""
+    return forget_past(office), end_past(office), end_broken_glass(office), answer_overdue(office)
 
 
 async def end_past(office: Office) -> None:
@@ -26,7 +39,7 @@ async def end_past(office: Office) -> None:
             office.gate.warn("loop_fault", fault_facts(error))
 
 
-async def end_grants(office: Office) -> None:
+async def end_broken_glass(office: Office) -> None:
     """Put on record which grants of break-glass have ended by themselves."""
     while True:
         await asyncio.sleep(_END_EVERY_S)
@@ -35,6 +48,19 @@ async def end_grants(office: Office) -> None:
         except ControlProblem:
             continue  # the books cannot be written, which they say themselves
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one grant, this goes on
+            office.gate.warn("loop_fault", fault_facts(error))
+
+
+async def answer_overdue(office: Office) -> None:
+    """Pass on what nobody has answered in time, and put on record which grants are used up or expired."""
+    while True:
+        await asyncio.sleep(_END_EVERY_S)
+        try:
+            await approvals.go_on_overdue(office)
+            await grants.end_past(office)
+        except ControlProblem:
+            continue  # the books cannot be written, which they say themselves
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one ticket, this goes on
             office.gate.warn("loop_fault", fault_facts(error))
 
 
@@ -57,6 +83,7 @@ def forget(office: Office) -> None:
             gate.forget_session(session)
     going_on = {session.id for session in gate.sessions.values() if session.ended_at_ns is None}
     gate.tree.forget_past(gate.clock.now_ns(), going_on)
+    gate.approvals.forget(gate.clock.now_ns())
 
 
 def _over_ns(session: Session) -> int:

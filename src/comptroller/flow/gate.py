@@ -13,6 +13,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from comptroller.core.approval.approvals import Approvals
 from comptroller.core.budget.bounds import Bound
 from comptroller.core.budget.draw import Draw, Window
 from comptroller.core.budget.hold import NOTHING, Amounts, WindowKey
@@ -140,6 +141,7 @@ class Gate:
     callers: Callers = field(default_factory=Callers)  # who is remembered (flow/identify.py)
     stops: Stops = field(default_factory=Stops)  # replaced as a whole (control/stops.py), asked on every call
     broken: Broken = field(default_factory=Broken)  # replaced as a whole, asked only when policies say no
+    approvals: Approvals = field(default_factory=Approvals)  # open tickets, and the grants in force
     prefixes: Prefixes = field(default_factory=Prefixes)  # prompts that were metered since the start, by session
     sizes: OutputSizes = field(default_factory=OutputSizes)  # learned since the start; they steer, and limit nothing
     health: Healths = field(default_factory=Healths)  # of the providers

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import msgspec
 
+from comptroller.core.approval.ticket import Ticket
 from comptroller.core.budget.hold import Amounts, HoldEnd, WindowKey
 from comptroller.core.effect import Effect
 from comptroller.core.pricing.deferral import Deferral
@@ -200,6 +201,13 @@ class ObjectChanged(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=
     object: StoredObject
 
 
+class TicketChanged(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="ticket"):
+    """A ticket as it stands from here on: a call has asked for an approval, or does not ask any more."""
+
+    at_ns: int
+    ticket: Ticket
+
+
 Event = (
     Held
     | Settled
@@ -212,4 +220,5 @@ Event = (
     | Extended
     | ObjectChanged
     | Deferred
+    | TicketChanged
 )

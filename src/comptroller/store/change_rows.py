@@ -1,11 +1,17 @@
-"""The event rows of changes that the books themselves are told of: corrections of calls, and bounds that changed."""
+"""The event rows of what the books are told of: corrections of calls, bounds that changed, tickets of calls."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
+from comptroller.core.approval.ticket import TicketState
 from comptroller.core.budget.bounds import Bound
-from comptroller.flow.records import BoundChanged, Change, Corrected
+from comptroller.core.money import format_usd
+from comptroller.flow.records import BoundChanged, Change, Corrected, TicketChanged
+
+_VERBS: Mapping[TicketState, str] = {"requested": "ask", "withdrawn": "withdraw"}
 
 
 def correction(event: Corrected) -> Change:
@@ -35,6 +41,22 @@ def bound_change(event: BoundChanged, before: Bound | None) -> Change:
         reason=event.reason,
         before="" if before is None else _standing(before),
         after=_standing(event),
+    )
+
+
+def ticket_change(event: TicketChanged) -> Change:
+    """The event row of a ticket that a call has made, or that nobody asks about any more."""
+    ticket = event.ticket
+    estimate = None if ticket.estimate_nanos is None else format_usd(ticket.estimate_nanos)
+    after = {"state": ticket.state, "role": ticket.role, "model": ticket.model, "estimate_usd": estimate}
+    return Change(
+        at_ns=event.at_ns,
+        actor=ticket.identity,
+        verb=_VERBS.get(ticket.state, ticket.state),
+        noun="approval",
+        key=ticket.id,
+        reason=ticket.reason,
+        after=msgspec.json.encode(after | {"session": ticket.session, "call": ticket.call_id}).decode(),
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from comptroller.core.approval.ticket import Ticket
 from comptroller.core.budget.bounds import Bound
 from comptroller.core.budget.hold import NOTHING, Amounts, WindowKey
 from comptroller.core.work.stored import StoredObject
@@ -27,6 +28,7 @@ from comptroller.flow.records import (
     ObjectChanged,
     Refused,
     Settled,
+    TicketChanged,
 )
 from comptroller.store import change_rows, rows
 from comptroller.store.rollups import Place, Rollup, Sums, contribution
@@ -64,6 +66,7 @@ class Outcome(msgspec.Struct, frozen=True):
     findings: list[Finding]
     changes: list[Change]
     objects: list[StoredObject]  # each as it was last known
+    tickets: list[Ticket]  # the same
     last_ns: int
 
 
@@ -94,7 +97,7 @@ def touched(events: Iterable[Event]) -> Touched:
                 found.calls.add(event.call_id)
             case BoundChanged():
                 found.bounds.add((event.provider, event.model, event.dialect))
-            case Finding() | Change() | ObjectChanged():
+            case Finding() | Change() | ObjectChanged() | TicketChanged():
                 pass
     return found
 
@@ -120,6 +123,7 @@ class _Folding:
         self._findings: list[Finding] = []
         self._changes: list[Change] = []
         self._objects: dict[str, StoredObject] = {}
+        self._tickets: dict[str, Ticket] = {}
         self._last_ns = 0
 
     def take(self, event: Event) -> None:
@@ -141,12 +145,21 @@ class _Folding:
                 self._corrected(event)
             case BoundChanged():
                 self._bound_changed(event)
+            case Finding() | Change() | ObjectChanged() | TicketChanged():
+                self._note(event)
+
+    def _note(self, event: Finding | Change | ObjectChanged | TicketChanged) -> None:
+        """What changes no money: it stands as it is said last."""
+        match event:
             case Finding():
                 self._findings.append(event)
             case Change():
                 self._changes.append(event)
             case ObjectChanged():
                 self._objects[event.object.id] = event.object
+            case TicketChanged():
+                self._tickets[event.ticket.id] = event.ticket
+                self._changes.append(change_rows.ticket_change(event))
 
     def outcome(self) -> Outcome:
         was_call, was_hold = self._standing.calls, self._standing.holds
@@ -161,6 +174,7 @@ class _Folding:
             findings=self._findings,
             changes=self._changes,
             objects=list(self._objects.values()),
+            tickets=list(self._tickets.values()),
             last_ns=self._last_ns,
         )
 

@@ -30,6 +30,7 @@ from comptroller.core.registry.build import build
 from comptroller.flow.records import Change, Finding
 from comptroller.store import (
     admins,
+    approvals,
     break_glass,
     exchange,
     identity_requests,
@@ -142,6 +143,7 @@ class Restoring:
             self._carry_admins(connection)
             self._carry_denials(connection)
             break_glass.end_all(connection, self._now_ns, "restore")  # what was an emergency then
+            self._end_grants(connection)
             self._number(connection)
             self._record(connection, choice if self.plan.needs_choice else None, words)
             epoch = get_meta(connection, "epoch")
@@ -202,6 +204,11 @@ class Restoring:
         if isinstance(self._present, Present):
             why = "as in the store that was replaced"
             identity_requests.carry(connection, self._present.denied, self._now_ns, why)
+
+    def _end_grants(self, connection: sqlite3.Connection) -> None:
+        """A backup gives nobody a right back: what was spent by a grant since, and who revoked it, is not known."""
+        why = f"the store was restored from a backup of {self._manifest.made_at}"
+        approvals.end_all(connection, self._now_ns, _ACTOR, why)
 
     def _number(self, connection: sqlite3.Connection) -> None:
         """Numbers that the replaced store has used are not used again; the books get a gap, which `apply` knows."""

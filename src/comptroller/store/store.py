@@ -39,6 +39,8 @@ from comptroller.control.interfaces import (
     Spending,
     SpendReport,
 )
+from comptroller.core.approval.grant import Grant
+from comptroller.core.approval.ticket import Ticket
 from comptroller.core.budget.bounds import Bound
 from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.core.identity.admin import Admin
@@ -52,6 +54,7 @@ from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Change, Finding, Held
 from comptroller.store import (
     admins,
+    approvals,
     books,
     break_glass,
     identity_requests,
@@ -64,6 +67,7 @@ from comptroller.store import (
     spent_before,
     stops,
     tables,
+    tickets,
 )
 from comptroller.store.database import Database
 from comptroller.store.folder import Folder
@@ -155,17 +159,41 @@ class Store(Ledger):
     async def lift_stop(self, lifted: Stop, made: Change, change: Change) -> None:
         await self.journal.submit(lambda connection: stops.lift_stop(connection, lifted, made, change))
 
-    async def write_grant(self, grant: BreakGlass, change: Change) -> None:
+    async def write_break_glass(self, grant: BreakGlass, change: Change) -> None:
         await self.journal.submit(lambda connection: break_glass.write_grant(connection, grant, change))
 
-    async def grant(self, grant_id: str) -> BreakGlass | None:
+    async def break_glass_of(self, grant_id: str) -> BreakGlass | None:
         return await self._read(lambda connection: break_glass.grant_of(connection, grant_id))
 
-    async def confirmed_grants(self) -> Sequence[BreakGlass]:
+    async def break_glass_confirmed(self) -> Sequence[BreakGlass]:
         return await self._read(break_glass.confirmed)
 
-    async def grants(self, limit: int) -> Sequence[BreakGlass]:
+    async def break_glass_list(self, limit: int) -> Sequence[BreakGlass]:
         return await self._read(lambda connection: break_glass.list_grants(connection, limit))
+
+    async def write_ticket(self, ticket: Ticket, change: Change, grant: Grant | None = None) -> None:
+        await self.journal.submit(lambda connection: approvals.write_ticket(connection, ticket, change, grant))
+
+    async def ticket(self, ticket_id: str) -> Ticket | None:
+        return await self._read(lambda connection: tickets.ticket_of(connection, ticket_id))
+
+    async def open_tickets(self) -> Sequence[Ticket]:
+        return await self._read(tickets.open_tickets)
+
+    async def tickets(self, limit: int) -> Sequence[Ticket]:
+        return await self._read(lambda connection: tickets.list_tickets(connection, limit))
+
+    async def write_grant(self, grant: Grant, change: Change) -> None:
+        await self.journal.submit(lambda connection: approvals.write_grant(connection, grant, change))
+
+    async def grant(self, grant_id: str) -> Grant | None:
+        return await self._read(lambda connection: tickets.grant_of(connection, grant_id))
+
+    async def grants_going_on(self) -> Sequence[Grant]:
+        return await self._read(tickets.grants_going_on)
+
+    async def grants(self, limit: int) -> Sequence[Grant]:
+        return await self._read(lambda connection: tickets.list_grants(connection, limit))
 
     async def write_admin(self, admin: Admin, change: Change) -> None:
         await self.journal.submit(lambda connection: admins.write_admin(connection, admin, change))

@@ -13,8 +13,8 @@ import msgspec
 
 from comptroller.core.work.stop import StopKey
 
-GrantScope = Literal["session", "identity", "owner", "team", "tenant", "everything"]
-GrantState = Literal["asked", "in_force", "over"]
+BreakGlassScope = Literal["session", "identity", "owner", "team", "tenant", "everything"]
+BreakGlassState = Literal["asked", "in_force", "over"]
 
 ASK_KEPT_NS = 3600 * 1_000_000_000
 """For so long somebody may confirm what was asked for: an emergency of yesterday is none."""
@@ -27,7 +27,7 @@ class BreakGlass(msgspec.Struct, frozen=True):
     """One grant, from when somebody asked for it."""
 
     id: str
-    scope: GrantScope
+    scope: BreakGlassScope
     value: str  # "" for everything
     limit_nanos: int
     lasts_s: int
@@ -48,7 +48,7 @@ class BreakGlass(msgspec.Struct, frozen=True):
     def name(self) -> str:
         return f"{self.scope} {self.value}".rstrip()
 
-    def state(self, now_ns: int) -> GrantState:
+    def state(self, now_ns: int) -> BreakGlassState:
         if self.ended_at_ns is not None:
             return "over"
         if self.ends_at_ns is None:
