@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from comptroller.core.refusal import Refusal
 from comptroller.flow.admit import admit, admit_another
-from comptroller.flow.answer import answer, refuse
+from comptroller.flow.answer import answer, kept_preferences, refuse
 from comptroller.flow.attempt import Attempt, live_call
 from comptroller.flow.caller import Caller
 from comptroller.flow.decide import standing
@@ -21,6 +21,7 @@ from comptroller.flow.gate import Gate
 from comptroller.flow.identify import identify
 from comptroller.flow.incoming import IncomingCall, understood
 from comptroller.flow.objects import settle_object
+from comptroller.flow.pause import Pause
 from comptroller.flow.permit import Denied
 from comptroller.flow.place import find_place
 from comptroller.flow.record import record_refusal, record_settlement
@@ -40,7 +41,7 @@ async def govern(gate: Gate, dialect: Dialect, call_id: str, request: CallerRequ
     call = await _read(gate, dialect, request, call_id, caller)
     if isinstance(call, Refusal):
         return await refuse(dialect, reply, call_id, call)
-    admitted = await _admit(gate, call)
+    admitted = await _admit(gate, call, reply)
     before: Attempt | None = None
     while not isinstance(admitted, Denied):
         attempt, receipt = await _carry_out(gate, call, reply, admitted, before)
@@ -48,7 +49,7 @@ async def govern(gate: Gate, dialect: Dialect, call_id: str, request: CallerRequ
         if another is None:
             return await answer(dialect, reply, admitted, attempt, receipt)
         admitted, before = another, attempt
-    return await refuse(dialect, reply, call_id, _denied(gate, call, admitted))
+    return await refuse(dialect, reply, call_id, _denied(gate, call, admitted), *kept_preferences(admitted.waited_s))
 
 
 async def _read(
@@ -70,12 +71,16 @@ async def _read(
     return IncomingCall(call_id, dialect, request, caller, read, body, place.asked, place.provider)
 
 
-async def _admit(gate: Gate, call: IncomingCall) -> Reservation | Denied:
-    """Admit it, after it has waited for its turn if need be. Nothing is held while it waits."""
+async def _admit(gate: Gate, call: IncomingCall, reply: Reply) -> Reservation | Denied:
+    """Admit it, after it has waited for its turn or for a person if need be. Nothing is held while it waits."""
+    pause: Pause | None = None
     while True:
         admitted = admit(gate, call)
+        if isinstance(admitted, Denied) and admitted.ask is not None:
+            pause = pause or Pause(gate, call, reply)
+            admitted = pause.asked(admitted)
         if not isinstance(admitted, Denied) or admitted.wait is None or not await admitted.wait.over():
-            return admitted
+            return admitted if pause is None else pause.told(admitted)
 
 
 def _denied(gate: Gate, call: IncomingCall, denied: Denied) -> Refusal:

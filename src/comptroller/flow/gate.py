@@ -39,6 +39,7 @@ from comptroller.flow.notices import Notices, Unheard
 from comptroller.flow.observer import Observer
 from comptroller.flow.runs import Runs
 from comptroller.flow.upstream import Origin, Timeouts, Upstream
+from comptroller.flow.waiting import Waiting
 from comptroller.wire.provider_path import azure_path, versioned_path
 
 
@@ -149,6 +150,7 @@ class Gate:
     deferring: Mapping[str, Deferring] = field(default_factory=dict[str, Deferring])  # by the name of the dialect
     notices: Notices = field(default_factory=Unheard)  # who is told of what people should know
     wake_poller: Callable[[], None] = lambda: None  # something is to be asked of a provider sooner than was planned
+    waiting: Waiting = field(default_factory=Waiting)  # calls that wait for an answer
     runs: Runs = field(init=False)
     draining: bool = False
 

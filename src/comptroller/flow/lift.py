@@ -130,8 +130,9 @@ def _candidates(gate: Gate, caller: Caller, used: Sequence[Grant], role: str) ->
 
 def keys_of(caller: Caller) -> tuple[GrantKey, ...]:
     """What a grant can be bound to for it to be this caller's."""
-    task, keys = caller.session.task_key, (("session", caller.claims.session), ("identity", caller.identity.id))
-    return keys if task is None else (*keys, ("task", task))
+    own: tuple[GrantKey, ...] = (("session", caller.claims.session), ("identity", caller.identity.id))
+    task = caller.session.task_key
+    return own if task is None else (*own, ("task", task))
 
 
 def _has_enough(meters: Sequence[Meter], weighed: Weighed) -> bool:

@@ -12,7 +12,7 @@ from functools import partial
 import msgspec
 
 from comptroller.core.approval.ticket import Ticket
-from comptroller.flow.answer import REQUEST_IS_EVENTS
+from comptroller.flow.answer import kept_preferences
 from comptroller.flow.ask import ask_for
 from comptroller.flow.decide import standing
 from comptroller.flow.door import Reply
@@ -24,6 +24,7 @@ from comptroller.flow.reservation import Reservation
 
 _LOOK_EVERY_S = 1.0  # whether the caller may still act at all: what ends that wakes nobody
 _COMMENT_EVERY_S = 10.0
+_EVENT_STREAMS = frozenset({"openai_chat", "openai_responses", "anthropic_messages"})  # whose SDKs pass over comments
 
 
 class Pause:
@@ -46,9 +47,7 @@ class Pause:
 
     def told(self, admitted: Reservation | Denied) -> Reservation | Denied:
         """What became of it, with how long it would have waited."""
-        if isinstance(admitted, Denied) or not self.seconds:
-            return admitted
-        return msgspec.structs.replace(admitted, waited_s=self.seconds)
+        return msgspec.structs.replace(admitted, waited_s=self.seconds) if self.seconds else admitted
 
     async def until(self, ticket: Ticket) -> bool:
         """Wait until the ticket is answered or something else changed. False: nobody answered, or the caller left."""
@@ -79,7 +78,7 @@ class Pause:
     async def _keep_alive(self, ticket: Ticket) -> None:
         """A stream that would be silent for too long begins before its call is decided, with comments."""
         call, reply, now = self._call, self._reply, asyncio.get_running_loop().time()
-        if not (call.asked.stream and call.dialect.family in REQUEST_IS_EVENTS and not call.asked.sound_back):
+        if not call.asked.stream or call.dialect.name not in _EVENT_STREAMS:
             return
         if now - self._began < self._gate.limits.early_headers_s or now - self._said_at < _COMMENT_EVERY_S:
             return
@@ -94,7 +93,7 @@ class Pause:
             (b"content-type", b"text/event-stream; charset=utf-8"),
             (b"cache-control", b"no-cache"),
             (b"x-comptroller-call-id", call.id.encode()),
-            (b"preference-applied", f"wait={self.seconds}".encode()),
+            *kept_preferences(self.seconds),
         ]
         if call.dialect.request_id_header is not None:
             headers.append((call.dialect.request_id_header, call.id.encode()))

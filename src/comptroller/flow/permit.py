@@ -57,6 +57,7 @@ class Denied(msgspec.Struct, frozen=True, gc=False):
     ruling: Ruling | None = None
     wait: Wait | None = None
     ask: Ask | None = None  # what a person could be asked
+    waited_s: int = 0  # for so long the caller would have waited for that
 
 
 def seek_provider(

@@ -55,6 +55,7 @@ class Reservation(msgspec.Struct, frozen=True, gc=False):
     leased: bool = False  # a stream whose hold can change while it goes on
     spared_tokens: int = 0  # of its input, whose bound is lower because a part of the prompt was metered before
     full_hold_asked: bool = False  # the caller wants all of it held, whatever it may be
+    waited_s: int = 0  # for so long the caller would have waited for an approval, and it did wait
 
     @property
     def other_model(self) -> str | None:

@@ -83,9 +83,7 @@ class Draw:
         self.shown = tuple(window for window in self.hard.get("usd", ()) if self.shows(window))
         self.soft = tuple(window for window in self.pooled if window.budget.soft)
         self.units = frozenset(self.hard)  # in which it is counted and enforced
-        beside = {
-            id(window) for meter in lift.meters for window in meter.windows
-        }  # no policy asks for what is left
+        beside = {id(window) for meter in lift.meters for window in meter.windows}  # no policy asks for what is left
         limits = [(w, w.budget.limit) for windows in self.hard.values() for w in windows if id(w) not in beside]
         self._limits = tuple((window, limit) for window, limit in limits if limit)
         self._shut = len(self._limits) < len(limits)  # one of them allows nothing
