@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from comptroller.core.detection.retries import ROW_MOST
 from tests.end_to_end.caller import ask, chat, eventually, mint, row_of, stream
 from tests.harness.configuration import Table, budget, identity, model, process, provider, registry
 from tests.harness.gateway import GatewayProcess
@@ -35,13 +36,15 @@ IDENTITIES = {
     "agent/gone": identity("red"),
     "agent/late": identity("red"),
     "agent/halted": identity("red"),
+    "agent/stubborn": identity("red"),
     "agent/orphan": identity("blue"),
 }
 BUDGETS = [
     budget("acme-all", "100.00 USD"),
     budget("poor-day", "0.0001 USD", "day", scope={"identity": "agent/poor"}, visible="caller"),
 ]
-PLAIN = ("forbidden", "asked-for", "short", "unbounded", "nowhere", "mute", "halted")
+SILENT, FAILING = ("nowhere", "mute"), ("resting", "failing")  # models with providers of their own
+PLAIN = ("forbidden", "asked-for", "short", "unbounded", "halted", *SILENT, *FAILING)
 
 A_PICTURE = "a picture"
 
@@ -108,6 +111,8 @@ def refusing(folder: Path, sandbox: SandboxProcess) -> Iterator[Refusing]:
         files["providers"] = {
             "sandbox": provider(sandbox.url, environments=["testing"]),
             "nowhere": provider("http://127.0.0.1:1"),
+            "resting": provider(sandbox.url, breaker_failures=1),
+            "failing": provider(sandbox.url, breaker_failures=0),
             "mute": provider(f"http://127.0.0.1:{mute.getsockname()[1]}", first_byte_timeout_s=0.5),
         }
         with GatewayProcess(folder, files, the_registry()) as gateway:
@@ -121,10 +126,12 @@ def the_registry(*, later: bool = False) -> Table:
     models = {
         "sandbox-*": model("sandbox"),
         "unpriced": model("sandbox"),
-        **{name: model(name if name in {"nowhere", "mute"} else "sandbox") for name in PLAIN},
+        **{name: model(name if name in SILENT else "sandbox") for name in PLAIN},
+        **{name: model(name, upstream_model={name: "sandbox-small"}) for name in FAILING},
         "unbounded": {"providers": ["sandbox"]},
     }
-    made = registry(BUDGETS, members, models, profiles={"brief": {"usd": "0.0001"}})
+    retries = [{"name": "never", "scope": {"identity": "agent/stubborn"}, "share": "0%", "per_minute": 0}]
+    made = registry(BUDGETS, members, models, profiles={"brief": {"usd": "0.0001"}}, retries=retries)
     first_day = made["prices"][0]["from"]
     made["prices"] += [{"model": name, "from": first_day, "input": "1.00", "output": "1.00"} for name in PLAIN]
     if later:
@@ -219,6 +226,25 @@ def _stopping(world: Refusing) -> Iterator[Way]:
 
 
 @contextmanager
+def _resting(world: Refusing) -> Iterator[Way]:
+    """Its provider asked everybody to wait, for longer than a client would."""
+    credential = world.by().credential
+    fault = {"fault": "rate_limited", "retry_after_s": 300}
+    ask(world.gateway, credential, chat(model="resting", max_tokens=5, sandbox=fault))
+    yield world.by(model="resting")
+
+
+@contextmanager
+def _again_and_again(world: Refusing) -> Iterator[Way]:
+    """One error after another, whatever it sends."""
+    way = world.by("agent/stubborn", model="failing")
+    for number in range(ROW_MOST):
+        body = chat(f"{number}", model="failing", max_tokens=5, sandbox={"fault": "overloaded"})
+        ask(world.gateway, way.credential, body)
+    yield way
+
+
+@contextmanager
 def _everything_stopped(world: Refusing) -> Iterator[Way]:
     asked = {"scope": "everything", "reason": "an incident"}
     world.gateway.admin("POST", "/stops", asked)
@@ -267,6 +293,7 @@ WAYS: Mapping[str, Making] = {
     "model_unknown": simply(lambda world: world.by(model="nobody-serves-this")),
     "model_suspended": simply(lambda world: world.by(model="halted")),
     "provider_unavailable": simply(lambda world: world.by("agent/walled")),
+    "upstream_unavailable": _resting,
     "model_quarantined": simply(lambda world: world.by(model="sandbox-small")),
     "price_unknown": simply(lambda world: world.by(model="unpriced")),
     "estimate_unbounded": simply(lambda world: world.by(model="unbounded", messages=A_PICTURE)),
@@ -275,6 +302,7 @@ WAYS: Mapping[str, Making] = {
     "approval_required": simply(lambda world: world.by(model="asked-for")),
     "context_too_large": simply(lambda world: world.by(model="short")),
     "model_forbidden": simply(lambda world: Way(world.gateway.url, world.narrow, {})),
+    "retry_limited": _again_and_again,
     "session_limit": simply(lambda world: world.by("agent/brief")),
     "budget_exhausted": simply(lambda world: world.by("agent/poor")),
     "ledger_unavailable": _disk_full,

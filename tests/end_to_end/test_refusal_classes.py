@@ -42,7 +42,13 @@ SDKS: dict[str, Sdk] = {
         {"Authorization": openai.Omit()},
         lambda client: client.fine_tuning.jobs.create(model="sandbox-large", training_file="file-1"),
         lambda client: client.chat.completions.list(),
-        {400: "BadRequestError", 401: "AuthenticationError", 404: "NotFoundError", 409: "ConflictError"}
+        {
+            400: "BadRequestError",
+            401: "AuthenticationError",
+            404: "NotFoundError",
+            409: "ConflictError",
+            429: "RateLimitError",
+        }
         | dict.fromkeys((402, 405, 408, 413, 426), "APIStatusError")
         | dict.fromkeys((500, 502, 503, 504), "InternalServerError"),
     ),
@@ -62,6 +68,7 @@ SDKS: dict[str, Sdk] = {
             408: "RequestTimeoutError",
             413: "ContentTooLargeError",
             426: "APIStatusError",
+            429: "RateLimitError",
             500: "InternalServerError",
             502: "InternalServerError",
             503: "ServiceUnavailableError",
@@ -92,7 +99,13 @@ BESIDE = {
     "provider_ambiguous",
     *BATCHES_ONLY,
 }
-RETRY_AFTER = {"gateway_busy": 1, "ledger_unavailable": 5, "draining": 5}  # seconds
+RETRY_AFTER = {
+    "gateway_busy": 1,
+    "ledger_unavailable": 5,
+    "draining": 5,
+    "retry_limited": 60,
+    "upstream_unavailable": 60,
+}  # seconds
 REACHES_A_PROVIDER = {"provider_credential_rejected"}
 ASKED_FOR_MEANWHILE = {"object_busy"}  # by the gateway itself
 

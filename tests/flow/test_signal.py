@@ -65,5 +65,11 @@ def test_how_long_it_asks_us_to_wait(value: bytes, wait_s: float | None) -> None
     assert found == (None if wait_s is None else int(wait_s * NANOS_PER_SECOND))
 
 
+def test_milliseconds_are_more_exact() -> None:
+    said = [(b"retry-after", b"1"), (b"retry-after-ms", b"250")]
+    assert said_wait_ns(said, NOW) == NANOS_PER_SECOND // 4
+    assert said_wait_ns([(b"retry-after-ms", b"Sun, 22 Nov 2026 10:00:30 GMT")], NOW) is None
+
+
 def test_nothing_said_is_no_time() -> None:
     assert said_wait_ns([], NOW) is None

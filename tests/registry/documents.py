@@ -142,7 +142,20 @@ def registries(draw: st.DrawFn) -> dict[str, Any]:
     raw["prices"] = draw(st.lists(_price(models), max_size=4, unique_by=_price_key))
     raw["budgets"] = draw(st.lists(_budget(raw), max_size=4, unique_by=lambda budget: budget["name"]))
     raw["rates"] = draw(st.lists(_rate(raw), max_size=3, unique_by=lambda rate: rate["name"]))
+    raw["retries"] = draw(st.lists(_retry(raw), max_size=2, unique_by=lambda rule: rule["name"]))
     return raw
+
+
+def _retry(raw: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
+    return table(
+        {"name": st.sampled_from(("day", "all")), "scope": st.just({"team": sorted(raw["teams"])})},
+        {
+            "share": st.sampled_from(("0%", "2.50%", "100%")),
+            "per_minute": st.integers(0, 100),
+            "per": st.sampled_from(ATTRIBUTES),
+            "mode": st.sampled_from(("hard", "shadow")),
+        },
+    )
 
 
 def _federated(name: str) -> st.SearchStrategy[dict[str, Any]]:

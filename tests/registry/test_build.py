@@ -189,6 +189,9 @@ def test_what_the_file_says_is_what_is_built(raw: dict[str, Any]) -> None:
         assert model.limits.context_window == written.get("context_window")
         assert model.model_class == written.get("class")
     assert {budget.name for budget in registry.budgets} == {written["name"] for written in raw["budgets"]}
+    assert {rule.name: f"{rule.share_bp / 100:g}%" for rule in registry.retries} == {
+        written["name"]: written.get("share", "10%").replace(".50", ".5") for written in raw["retries"]
+    }
     for written in raw["budgets"]:
         (budget,) = (one for one in registry.budgets if one.name == written["name"])
         digits, _ = written["limit"].replace("_", "").split(" ")

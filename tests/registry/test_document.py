@@ -56,6 +56,13 @@ def budget(field: str, to: Any) -> Edit:
     return change("budgets", 0, field, to=to)
 
 
+def retry(field: str, to: Any) -> Edit:
+    return lambda raw: raw.update(retries=[{"name": "r", "scope": {"team": "search"}, field: to}])
+
+
+WRONG_SHARES = (0.1, 10, "10", "101%", "100.01%", "-1%", "1.005%", " 5%", "%", "1e1%", "\u0661%")
+
+
 def again(section: str) -> Edit:
     return lambda raw: raw[section].append(dict(raw[section][0]))
 
@@ -203,6 +210,11 @@ PROBLEMS: list[tuple[Edit, str, str]] = [
     (budget("soft", ["80% approval:-"]), "budgets.search-month.soft", "is not the name of a role"),
     (budget("soft", ["80% notify", "80.0% notify"]), "budgets.search-month.soft", "'80% notify' is named twice"),
     (budget("soft", [f"{share}% notify" for share in range(1, 23)]), "budgets.search-month.soft", "at most 20 steps"),
+    *((retry("share", share), "retries.r.share", "from '0%' to '100%'") for share in WRONG_SHARES),
+    (retry("scope", {"team": "serach"}), "retries.r.scope.team", "Did you mean 'search'?"),
+    (retry("scope", {}), "retries.r.scope", "organization"),
+    (retry("per", "identitty"), "retries.r.per", "Did you mean 'identity'?"),
+    (retry("per_minute", -1), "retries.r.per_minute", "between 0 and"),
     *((budget("scope", {word: "x"}), f"budgets.search-month.scope.{word}", "cannot be limited yet") for word in LATER),
     *((budget("per", word), "budgets.search-month.per", "cannot be limited yet") for word in LATER),
 ]

@@ -24,6 +24,7 @@ SECTIONS = {
     "`[approvals.ROLE]`": approval_roles.APPROVAL,
     "`[[budgets]]`": document._BUDGET,
     "`[[rates]]`": document._RATE,
+    "`[[retries]]`": document._RETRY,
 }
 
 

@@ -62,6 +62,11 @@ def _lines(found: Status) -> Iterator[tuple[str, str]]:
         if provider.aside_until is not None:
             state = f"aside until {say_instant(provider.aside_until)} ({provider.aside_why}): calls go to others first"
         yield "provider", f"{provider.name}, {provider.base_url}: {state}"
+        for model, until in provider.refused.items():
+            yield (
+                "refused",
+                f"calls of {model or 'every model'} at {provider.name} until {say_instant(until)}: they failed",
+            )
     for warning in found.warnings:
         yield "warning", warning
 

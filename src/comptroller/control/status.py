@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -22,6 +22,7 @@ class ProviderRow(msgspec.Struct, frozen=True):
     missing: str | None  # why it cannot be used
     aside_until: str | None = None  # calls go to other providers first until then
     aside_why: str | None = None  # failed, told to wait, credential refused
+    refused: Mapping[str, str] = {}  # until when calls are refused, by model; an empty name: of all models
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -127,4 +128,8 @@ def _provider(gate: Gate, provider: Provider) -> ProviderRow:
         missing=provider.missing,
         aside_until=format_instant(health.until_ns) if aside else None,
         aside_why=health.why if aside else None,
+        refused={
+            model: format_instant(until_ns)
+            for model, until_ns in gate.circuits.refusing(provider.name, gate.clock.expiry_ns()).items()
+        },
     )

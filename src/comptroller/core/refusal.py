@@ -10,6 +10,9 @@ from collections.abc import Mapping
 
 import msgspec
 
+RETRY_AFTER_MOST_S = 60
+"""Clients wait no longer whatever they are told; beyond it the true time is `resets_at`."""
+
 
 class Kind(msgspec.Struct, frozen=True):
     """What every refusal of one code has in common."""
@@ -48,6 +51,7 @@ REFUSALS: Mapping[str, Kind] = {
     "model_forbidden": Kind(402, "the session of this credential, or one above it, may not use this model"),
     "model_suspended": Kind(402, "this model, or whatever would serve it, is suspended"),
     "provider_unavailable": Kind(402, "no provider serves this model for the caller's environment"),
+    "upstream_unavailable": Kind(503, "nobody who serves this model has answered for a while", transient=True),
     "model_quarantined": Kind(402, "this model was billed above its bound repeatedly; a person must resume it"),
     "price_unknown": Kind(402, "a price that this request can lead to is missing"),
     "estimate_unbounded": Kind(402, "nothing bounds what this request may cost"),
@@ -55,6 +59,9 @@ REFUSALS: Mapping[str, Kind] = {
     "no_permit": Kind(402, "no policy permits this call"),
     "approval_required": Kind(402, "a policy wants a person to approve this call"),
     "context_too_large": Kind(413, "the request has more input than a policy allows"),
+    "retry_limited": Kind(
+        429, "too many of the caller's calls are retries after errors of the provider", transient=True
+    ),
     "session_limit": Kind(402, "a bound of the session, or of one above it, has too little left for this request"),
     "budget_exhausted": Kind(402, "a budget has too little left for this request"),
     "ledger_unavailable": Kind(503, "the gateway cannot write its journal", transient=True),

@@ -50,6 +50,8 @@ async def check_providers(
         checks.append(reached)
         if row is not None and row.aside_until is not None:
             checks.append(_aside(row))
+        if row is not None and row.refused:
+            checks.append(_refused(row))
     return checks
 
 
@@ -57,6 +59,14 @@ def _aside(row: ProviderRow) -> Check:
     sentence = f"Calls go to other providers first until {row.aside_until}: it was last seen as `{row.aside_why}`."
     hint = "`comptroller calls --outcome provider_refused` (or provider_error, provider_timeout) shows what it said."
     return warn(f"providers.{row.name}.health", sentence, hint)
+
+
+def _refused(row: ProviderRow) -> Check:
+    models = ", ".join(f"{model or 'every model'} until {until}" for model, until in row.refused.items())
+    hint = "One call at a time finds out whether it answers again; give its models another provider beside it."
+    return warn(
+        f"providers.{row.name}.circuit", f"Too many calls in a row failed, so calls are refused: {models}.", hint
+    )
 
 
 def _key(provider: str, settings: ProviderSettings, missing: str | None, *, asked: bool) -> Check:

@@ -13,6 +13,7 @@ import msgspec
 
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.refusal import Refusal
+from comptroller.flow.again import look_at_retry, take_retry
 from comptroller.flow.attempt import Attempt
 from comptroller.flow.caller import Caller
 from comptroller.flow.decide import NOBODY, standing
@@ -35,6 +36,7 @@ class Question(msgspec.Struct, frozen=True, gc=False):
     caller: Caller
     asked: Asked
     besides: AbstractSet[str] = NOBODY  # providers that are not asked (any more)
+    body: bytes = b""  # as it came
     full_hold: bool = False  # the whole answer is to be held, whatever it may be
 
 
@@ -53,7 +55,14 @@ def offer_for(gate: Gate, question: Question) -> Offer | Denied:
     if refused is not None:
         return Denied(caller, refused)
     permit = seek_provider(gate, question.dialect, caller, question.asked, question.besides)
-    return permit if isinstance(permit, Denied) else _afforded(gate, question, permit)
+    if isinstance(permit, Denied):
+        return permit
+    again = look_at_retry(gate, caller.identity.id, permit.weighed.scope_facts, question.body)
+    if isinstance(again, Refusal):
+        return Denied(caller, again, permit.ruling)
+    if again:
+        permit = msgspec.structs.replace(permit, effects=(*permit.effects, *again))
+    return _afforded(gate, question, permit)
 
 
 def admit(gate: Gate, call: IncomingCall) -> Reservation | Denied:
@@ -88,7 +97,7 @@ def _question(gate: Gate, call: IncomingCall, besides: AbstractSet[str]) -> Ques
     # A call that names an object can go to no provider but the one that has it.
     others = NOBODY if call.provider is None else gate.providers.keys() - {call.provider}
     caller = renewed(gate, call.caller)
-    return Question(call.dialect, caller, call.asked, besides | others, call.sender.prefers_full_hold)
+    return Question(call.dialect, caller, call.asked, besides | others, call.body, call.sender.prefers_full_hold)
 
 
 def _afforded(gate: Gate, question: Question, permit: Permit) -> Offer | Denied:
@@ -104,4 +113,6 @@ def _afforded(gate: Gate, question: Question, permit: Permit) -> Offer | Denied:
 
 def _take(gate: Gate, call: IncomingCall, offer: Offer, tried: tuple[Tried, ...]) -> Reservation:
     """Take up an offer that was made just now, as a whole."""
+    if not tried:
+        take_retry(gate, offer.caller.identity.id, offer.permit.weighed.scope_facts, call.body)
     return reserve(gate, call, offer.caller, offer.permit, offer.afforded, tried)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from comptroller.core.budget.budget import format_amount
 from comptroller.core.budget.hold import HoldEnd
+from comptroller.core.effect import header_value
 from comptroller.core.money import format_usd
 from comptroller.core.refusal import Refusal
 from comptroller.flow.dialect import Dialect, Meter
@@ -115,6 +116,8 @@ def governed_headers(reservation: Reservation, charge_nanos: int | None, model: 
     if reservation.output_limit < (asked if asked is not None else reservation.estimate.wanted_output_tokens):
         headers.append((b"x-comptroller-output-limit", str(reservation.output_limit).encode()))
     headers += kept_preferences(reservation.waited_s, full_hold=reservation.full_hold_asked)
+    if reservation.facts.effects:
+        headers.append((b"x-comptroller-effects", header_value(reservation.facts.effects)))
     return headers
 
 

@@ -39,6 +39,7 @@ class Attempt:
     first_byte_ns: int | None = None  # likewise
     kept: StoredObject | None = None  # the answer, which the provider keeps, as it is on record
     deferral: Deferral | None = None  # what its provider goes on with, as it is on record
+    probe = False  # it tries its provider for all
     journalled = False  # the hold is on its way to disk; if it fails there, it never will be
     unheard = False  # the caller is gone; the answer is read on only for its usage
     _phase: Phase = "held"

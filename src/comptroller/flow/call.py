@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from comptroller.core.refusal import Refusal
 from comptroller.flow.admit import admit, admit_another
+from comptroller.flow.again import note_call
 from comptroller.flow.answer import answer, kept_preferences, refuse
 from comptroller.flow.attempt import Attempt, live_call
 from comptroller.flow.caller import Caller
@@ -28,7 +29,7 @@ from comptroller.flow.record import record_refusal, record_settlement
 from comptroller.flow.reservation import Reservation
 from comptroller.flow.reserve import make_durable
 from comptroller.flow.settle import Receipt, settle
-from comptroller.flow.signal import note_health
+from comptroller.flow.signal import note_begin, note_end
 from comptroller.flow.tool_calls import limited
 
 
@@ -47,6 +48,7 @@ async def govern(gate: Gate, dialect: Dialect, call_id: str, request: CallerRequ
         attempt, receipt = await _carry_out(gate, call, reply, admitted, before)
         another = admit_another(gate, call, attempt, receipt)
         if another is None:
+            note_call(gate, attempt)
             return await answer(dialect, reply, admitted, attempt, receipt)
         admitted, before = another, attempt
     return await refuse(dialect, reply, call_id, _denied(gate, call, admitted), *kept_preferences(admitted.waited_s))
@@ -104,7 +106,7 @@ async def _carry_out(
         if before is not None:
             gate.observer.failed_over(before, reservation)
         reservation.caller.at_work(reservation.taken_at_ns)
-        gate.health.begun(reservation.decision.provider.name, gate.clock.expiry_ns())
+        note_begin(gate, attempt)
         gate.live.add(live)
         call.sender.watch(attempt.caller_left)
         if await make_durable(gate, reservation, attempt):
@@ -117,7 +119,7 @@ async def _carry_out(
             gate.live.remove(live)
             reservation.caller.at_rest(gate.clock.now_ns())
             attempt.close()
-            note_health(gate, attempt)
+            note_end(gate, attempt)
     return attempt, receipt
 
 

@@ -14,6 +14,7 @@ from comptroller.core.refusal import Refusal
 from comptroller.core.registry.registry import Model
 from comptroller.core.work.stop import Stop, refusal_of
 from comptroller.flow.caller import Caller
+from comptroller.flow.circuits import EVERY_MODEL, unavailable
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.gate import Gate, Provider
 
@@ -100,7 +101,7 @@ def decide(
     stop = gate.stops.applies_to_model(name)
     if stop is not None:
         return refusal_of(stop)
-    provider = provider_for(gate, dialect.family, caller, model, besides)
+    provider = provider_for(gate, dialect.family, caller, model, besides, name)
     if isinstance(provider, Refusal):
         return provider
     key = (provider.name, name, dialect.name)
@@ -116,7 +117,7 @@ def places(gate: Gate, dialect: Dialect, caller: Caller) -> tuple[str, ...]:
 
 def _without_model(gate: Gate, dialect: Dialect, caller: Caller, besides: AbstractSet[str]) -> Decision | Refusal:
     entry = _anywhere(dialect, tuple(gate.providers))
-    provider = provider_for(gate, dialect.family, caller, entry, besides)
+    provider = provider_for(gate, dialect.family, caller, entry, besides, EVERY_MODEL)
     if isinstance(provider, Refusal):
         return provider
     key = (provider.name, "", dialect.name)
@@ -133,36 +134,42 @@ def _only(gate: Gate, dialect: Dialect, caller: Caller, entry: Model, name: str)
 
 
 def provider_for(
-    gate: Gate, family: str, caller: Caller, model: Model, besides: AbstractSet[str] = NOBODY
+    gate: Gate,
+    family: str,
+    caller: Caller,
+    model: Model,
+    besides: AbstractSet[str] = NOBODY,
+    name: str | None = None,
 ) -> Provider | Refusal:
     """The first provider of a model that is not stopped, speaks this family and has a key for the environment.
 
-    One that is aside (health.py) is asked if there is no other.
+    One that is aside (health.py) is asked if there is no other; one whose circuit is open is not. `name`: of the model
+    that is asked for; None: nothing will be asked, and no circuit matters.
     """
     environment, now_ns = caller.identity.environment, gate.clock.expiry_ns()
     reasons: list[str] = []
     stopped: Stop | None = None
     resort: Provider | None = None
-    for name in model.providers:
-        if name in besides:
+    resting: dict[str, int] = {}
+    for each in model.providers:
+        if each in besides:
             continue
-        provider = gate.providers.get(name)
-        if provider is None:
-            reasons.append(f"{name} is not configured")
-        elif family not in provider.dialects:
-            reasons.append(f"{name} does not speak {family}")
-        elif provider.environments is not None and environment not in provider.environments:
-            reasons.append(f"{name} has no key for {environment}")
-        elif provider.missing is not None:
-            reasons.append(f"{name} has no usable key")
-        elif (stop := gate.stops.applies_to_provider(name)) is not None:
+        provider = gate.providers.get(each)
+        unfit = _unfit(provider, family, environment)
+        if provider is None or unfit is not None:
+            reasons.append(f"{each} {unfit}")
+        elif (stop := gate.stops.applies_to_provider(each)) is not None:
             stopped = stopped or stop
-        elif gate.health.usable(name, now_ns):
+        elif name is not None and (until_ns := gate.circuits.refused_until(each, name, now_ns)):
+            resting[each] = until_ns
+        elif gate.health.usable(each, now_ns):
             return provider
         else:
             resort = resort or provider
     if resort is not None:
         return resort
+    if resting:
+        return unavailable(name or model.pattern, resting, now_ns)
     if stopped is not None:
         return refusal_of(stopped)
     # Who reads this where all were left out named an object (call.py): only one provider has it.
@@ -172,3 +179,14 @@ def provider_for(
         sentence=f"No provider serves {model.pattern!r} for the environment {environment}: {why}.",
         hint="Ask whoever runs the gateway to check [providers] in comptroller.toml.",
     )
+
+
+def _unfit(provider: Provider | None, family: str, environment: str) -> str | None:
+    """Why a provider cannot serve a call as the process is set up."""
+    if provider is None:
+        return "is not configured"
+    if family not in provider.dialects:
+        return f"does not speak {family}"
+    if provider.environments is not None and environment not in provider.environments:
+        return f"has no key for {environment}"
+    return "has no usable key" if provider.missing is not None else None

@@ -17,6 +17,7 @@ from comptroller.flow.incoming import AT_ONCE_BYTES, beside
 from comptroller.flow.lease import NEVER, Lease
 from comptroller.flow.objects import note_object
 from comptroller.flow.outcome import Outcome
+from comptroller.flow.signal import note_head
 from comptroller.flow.upstream import Exchange, FailureKind, UpstreamFailure, UpstreamRequest
 from comptroller.wire.head import JSON
 from comptroller.wire.omit import without
@@ -128,7 +129,7 @@ async def _exchange(gate: Gate, attempt: Attempt, exchange: Exchange) -> None:
     attempt.status = exchange.status
     attempt.reached(phase_of_status(exchange.status))
     if attempt.phase == "answering":
-        gate.health.heard(attempt.reservation.decision.provider.name)
+        note_head(gate, attempt)
     else:
         attempt.answer_body = await exchange.read(_ERROR_BODY_BYTES)
         attempt.end("provider_refused" if attempt.phase == "refused" else "provider_error", f"HTTP {exchange.status}")

@@ -25,10 +25,12 @@ from comptroller.core.pricing.prefix import Prefixes
 from comptroller.core.pricing.sizes import OutputSizes
 from comptroller.core.refusal import Refusal
 from comptroller.core.registry.registry import Registry
+from comptroller.core.routing.breaker import FAILURES_MOST
 from comptroller.core.work.session import Reserved, Session
 from comptroller.core.work.stop import Stops
 from comptroller.flow.callers import Callers
 from comptroller.flow.chain import chain_of
+from comptroller.flow.circuits import Circuits
 from comptroller.flow.dialect import Deferring
 from comptroller.flow.health import Healths
 from comptroller.flow.journal import Journal
@@ -37,6 +39,7 @@ from comptroller.flow.key_mask import KeyMask
 from comptroller.flow.live import LiveCalls
 from comptroller.flow.notices import Notices, Unheard
 from comptroller.flow.observer import Observer
+from comptroller.flow.retries import Retries
 from comptroller.flow.runs import Runs
 from comptroller.flow.upstream import Origin, Timeouts, Upstream
 from comptroller.flow.waiting import Waiting
@@ -86,6 +89,7 @@ class Provider:
     azure_api_version: str | None = None  # its routes are Azure's, by deployment
     omit_fields: frozenset[str] = frozenset()  # of a JSON body, that it refuses
     keys_beside: tuple[bytes, ...] = field(default=(), repr=False)  # of other entries at its host
+    breaker_failures: int = FAILURES_MOST  # in a row, after which calls are refused for a while; 0: never
 
     @property
     def key(self) -> bytes | None:
@@ -146,6 +150,8 @@ class Gate:
     prefixes: Prefixes = field(default_factory=Prefixes)  # prompts that were metered since the start, by session
     sizes: OutputSizes = field(default_factory=OutputSizes)  # learned since the start; they steer, and limit nothing
     health: Healths = field(default_factory=Healths)  # of the providers
+    circuits: Circuits = field(default_factory=Circuits)  # of the providers
+    retries: Retries = field(default_factory=Retries)  # of identities that have lately met errors
     objects: Kept = field(default_factory=Kept)  # what they keep for us, and whose it is
     deferring: Mapping[str, Deferring] = field(default_factory=dict[str, Deferring])  # by the name of the dialect
     notices: Notices = field(default_factory=Unheard)  # who is told of what people should know

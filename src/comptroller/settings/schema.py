@@ -112,6 +112,9 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
     tail_tokens: Annotated[int, Meta(ge=0, le=1_000_000_000)] | None = None
     # Whether an answer with status 500 or above may be billed. Cautious: yes.
     bills_errors: bool = True
+    # So many failures in a row, and calls are refused for a while instead of being sent; 0: never. Fewer could be the
+    # bad luck of one caller, and a refusal is for all of them.
+    breaker_failures: Annotated[int, Meta(ge=0, le=1_000_000)] = 20
     # The field that limits output, thinking included. Servers older than 2024 know only "max_tokens".
     output_limit_field: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens"
     # The header that takes the key as it is, such as "api-key". Left out: as the API of the call has it.

@@ -36,6 +36,7 @@ from comptroller.core.registry.issuers import build_federation
 from comptroller.core.registry.policy_files import installed_files, load_installed
 from comptroller.core.registry.rates import build_rate
 from comptroller.core.registry.registry import Model, Registry
+from comptroller.core.registry.retries import build_retry
 from comptroller.core.work.bounds import SHIPPED, SHIPPED_SESSIONS, Bounds
 
 _NOBODY = Organization("unnamed", "unnamed.invalid")
@@ -68,6 +69,7 @@ def build(installed: Installed, version: int, shipped: Shipped | None = None) ->
         sessions={**SHIPPED_SESSIONS, **_sessions(of["bounds"])},
         profile_sessions=_sessions(of["profile"]),
         approvals=build_approvals(of["approval"]),
+        retries=tuple(build_retry(key, stored.value) for key, stored in of["retry"] if not stored.disabled),
     )
 
 

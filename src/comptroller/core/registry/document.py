@@ -17,7 +17,7 @@ from comptroller.core.ids import is_identity_id, is_trust_domain
 from comptroller.core.pricing.book import Shipped
 from comptroller.core.pricing.rates import DEFAULT_TIER, tier_name
 from comptroller.core.problem import Fault, Problem, did_you_mean, join
-from comptroller.core.registry import fields, issuers, rates
+from comptroller.core.registry import fields, issuers, rates, retries
 from comptroller.core.registry.approval_roles import APPROVAL, check_approvals
 from comptroller.core.registry.entries import (
     NOTHING,
@@ -158,6 +158,13 @@ _BUDGET = (
     Field("owner_role", fields.name),
     Field("soft", fields.soft),
 )
+_RETRY = (
+    Field("name", fields.name, mandatory=True),
+    Field("scope", _SCOPE, mandatory=True),
+    *retries.RETRY,
+    Field("per", _attribute, "identity"),
+    Field("mode", _named(Mode), "hard"),
+)
 _RATE = (
     Field("name", fields.name, mandatory=True),
     Field("scope", _SCOPE, mandatory=True),
@@ -197,10 +204,11 @@ _TABLES: tuple[tuple[str, EntryKind, Reader, tuple[Field, ...]], ...] = (
 _LIMITS: tuple[tuple[str, EntryKind, tuple[Field, ...]], ...] = (
     ("budgets", "budget", _BUDGET),
     ("rates", "rate", _RATE),
+    ("retries", "retry", _RETRY),
 )
 SECTIONS = (
     "organization", "teams", "owners", "issuers", "bounds", "profiles", "identities", "models", "prices", "approvals",
-    "budgets", "rates",
+    "budgets", "rates", "retries",
 )  # fmt: skip
 
 
@@ -232,10 +240,8 @@ def read_document(
     for place, entry in _list("prices", raw, _PRICE, problems):
         key = price_key(entry) if {"model", "from"} <= entry.keys() else place
         _add(("price", key), entry, place, entries, places, problems)
-    for section, kind, known in _LIMITS:
-        for place, entry in _list(section, raw, known, problems):
-            entry.setdefault("visible", _visible(entry))
-            _add((kind, string(entry, "name") or place), entry, place, entries, places, problems)
+    for kind, place, entry in _limits(raw, problems):
+        _add((kind, string(entry, "name") or place), entry, place, entries, places, problems)
     _check_contents(entries, places, problems)
     problems.extend(check_references(entries, places, installed))
     problems.extend(issuers.check_rules(entries, places))
@@ -244,7 +250,7 @@ def read_document(
     if problems:
         return problems
     for (kind, _), entry in entries.items():
-        if kind in {"budget", "rate"}:
+        if kind in {"budget", "rate", "retry"}:
             del entry["name"]  # it is the key
     return Document(entries, tuple(find_warnings(entries, installed, shipped)))
 
@@ -273,6 +279,14 @@ def _tables(section: str, raw: Mapping[str, object], problems: list[Problem]) ->
         problems.append(Problem(section, f"This must be tables such as [{section}.NAME], not {fields.name_of(found)}."))
         return []
     return list(cast("dict[str, object]", found).items())
+
+
+def _limits(raw: Mapping[str, object], problems: list[Problem]) -> Iterator[tuple[EntryKind, str, Entry]]:
+    for section, kind, known in _LIMITS:
+        for place, entry in _list(section, raw, known, problems):
+            if kind != "retry":
+                entry.setdefault("visible", _visible(entry))
+            yield kind, place, entry
 
 
 def _list(

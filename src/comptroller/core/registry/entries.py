@@ -28,6 +28,7 @@ EntryKind = Literal[
     "approval",
     "budget",
     "rate",
+    "retry",
     "policy",
 ]
 KINDS: tuple[EntryKind, ...] = (
@@ -44,6 +45,7 @@ KINDS: tuple[EntryKind, ...] = (
     "approval",  # a role that answers tickets
     "budget",
     "rate",
+    "retry",  # a budget for retries
     "policy",  # a file of policies by its name; its value holds the text
 )
 

@@ -28,7 +28,8 @@ from comptroller.core.registry.entries import (
 )
 from comptroller.core.registry.policy_files import targets_of
 
-_LIMITS: tuple[EntryKind, ...] = ("budget", "rate")  # on scopes
+_LIMITS: tuple[EntryKind, ...] = ("budget", "rate", "retry")  # on scopes
+_CALLED = {"retry": ("retries", "limit")}  # section and word, where they are not as the kind says
 
 # Field of an entry that holds the key of another entry.
 _REFERENCES: tuple[tuple[EntryKind, str, EntryKind], ...] = (
@@ -206,11 +207,12 @@ def _idle_limits(entries: Entries) -> Iterator[Problem]:
     nodes, models = _nodes(entries), _of(entries, "model")
     limits = [(kind, name, entry) for kind in _LIMITS for name, entry in _of(entries, kind)]
     for kind, name, entry in limits:
-        scope, where = scope_of(entry), join(f"{kind}s", name)
+        section, word = _CALLED.get(kind, (f"{kind}s", kind))
+        scope, where = scope_of(entry), join(section, name)
         if not any(_matches_node(scope, node, *DECLARED_ATTRIBUTES) for node in nodes):
-            yield Problem(where, f"No identity is in the scope of this {kind} yet.")
+            yield Problem(where, f"No identity is in the scope of this {word} yet.")
         elif not any(_matches_model(scope, pattern, model) for pattern, model in models):
-            yield Problem(where, f"No model is in the scope of this {kind} yet.")
+            yield Problem(where, f"No model is in the scope of this {word} yet.")
 
 
 def _unlimited_identities(entries: Entries) -> Iterator[Problem]:

@@ -11,6 +11,7 @@ import msgspec
 
 from comptroller.core.approval.role import ApprovalRole
 from comptroller.core.budget.budget import Budget
+from comptroller.core.budget.retry_budget import RetryRule
 from comptroller.core.identity.federation import Federation
 from comptroller.core.identity.identity import FOREVER_NS, Identity, Organization, Owner, Team
 from comptroller.core.policy.load import built_in
@@ -68,6 +69,7 @@ class Registry:
         sessions: Mapping[str, int | None] = SHIPPED_SESSIONS,  # that an identity of this kind may have open at once
         profile_sessions: Mapping[str, int | None] = NO_SESSIONS,  # the same by profile, where it says so
         rates: tuple[Rate, ...] = (),
+        retries: tuple[RetryRule, ...] = (),
         federation: Federation | None = None,  # None: nobody's tokens are believed
         approvals: Mapping[str, ApprovalRole] = NO_ROLES,  # the roles that have a table
     ) -> None:
@@ -80,6 +82,7 @@ class Registry:
         self.prices = prices
         self.budgets = budgets
         self.rates = rates
+        self.retries = retries
         self.federation = Federation() if federation is None else federation
         self.policies = built_in() if policies is None else policies
         self.bounds = bounds
