@@ -57,7 +57,7 @@ REFUSALS: Mapping[str, Kind] = {
     "estimate_unbounded": Kind(402, "nothing bounds what this request may cost"),
     "policy_forbidden": Kind(402, "a policy forbids this call"),
     "no_permit": Kind(402, "no policy permits this call"),
-    "approval_required": Kind(402, "a policy wants a person to approve this call"),
+    "approval_required": Kind(402, "a person has to approve this call"),
     "context_too_large": Kind(413, "the request has more input than a policy allows"),
     "retry_limited": Kind(
         429, "too many of the caller's calls are retries after errors of the provider", transient=True

@@ -12,15 +12,22 @@ from comptroller.core.refusal import Approval, Refusal
 from comptroller.flow.approvals import asked_by, put_ticket
 from comptroller.flow.gate import Gate
 from comptroller.flow.incoming import IncomingCall
+from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.permit import Denied
 from comptroller.flow.records import TicketChanged
 
 POLL = "/comptroller/v1/approvals/"
 
 
-def ask_for(gate: Gate, call: IncomingCall, denied: Denied, ask: Ask) -> tuple[Ticket | None, Denied]:
-    """The ticket of a denial, and the denial with it in its refusal. No ticket: too many of this identity are open."""
-    ticket = _ticket(gate, call, denied, ask)
+async def ask_for(gate: Gate, call: IncomingCall, denied: Denied, ask: Ask) -> tuple[Ticket | None, Denied]:
+    """The ticket of a denial, and the denial with it in its refusal. No ticket: too many of this identity are open, or
+    it could not be written. Whoever is told of one finds it after a restart, too.
+    """
+    try:
+        ticket = await _ticket(gate, call, denied, ask)
+    except LedgerUnavailableError as error:
+        gate.warn("ledger_unavailable", {"comptroller.call.id": call.id, "message": str(error)})
+        return None, _with(denied, "The question could not be written down: ask again in a moment.", None)
     if ticket is None:
         hint = f"{OPEN_OF_ONE} questions of {denied.caller.identity.id} wait for an answer: one more can be asked then."
         return None, _with(denied, hint, None)
@@ -31,14 +38,16 @@ def ask_for(gate: Gate, call: IncomingCall, denied: Denied, ask: Ask) -> tuple[T
             f"{ticket.role} was asked and may answer until {due_at}: send the call again once {ticket.id} is approved, "
             "or let it wait with the header `Prefer: wait=300`."
         )
-    else:
+    elif ticket.state == "denied":
         why = f": {ticket.said}" if ticket.said else ""
         again = format_instant(denial_ends_ns(ticket))
         hint = f"{ticket.decided_by} has denied it{why}. It can be asked again at {again}."
+    else:
+        hint = f"{ticket.id} is {ticket.state}: send the call again."
     return ticket, _with(denied, hint, approval)
 
 
-def _ticket(gate: Gate, call: IncomingCall, denied: Denied, ask: Ask) -> Ticket | None:
+async def _ticket(gate: Gate, call: IncomingCall, denied: Denied, ask: Ask) -> Ticket | None:
     caller, now_ns = denied.caller, gate.clock.expiry_ns()
     session = caller.session
     asked_for = (ask.policies, ask.thresholds, ask.budgets, ask.model, ask.amount, ask.unit)
@@ -70,10 +79,14 @@ def _ticket(gate: Gate, call: IncomingCall, denied: Denied, ask: Ask) -> Ticket 
         due_at_ns=now_ns + role_of(caller.registry.approvals, ask.role).answer_within_s * NANOS_PER_SECOND,
     )
     put_ticket(gate, ticket)
-    gate.journal.append(TicketChanged(now_ns, ticket))
+    try:
+        await gate.journal.commit(TicketChanged(now_ns, ticket))
+    except LedgerUnavailableError:
+        put_ticket(gate, msgspec.structs.replace(ticket, state="withdrawn", decided_at_ns=now_ns, decided_by="gateway"))
+        raise
     said = {"comptroller.approval.id": ticket.id, "comptroller.approval.role": ticket.role}
     gate.warn("approval_requested", said | {"comptroller.call.id": call.id, "message": ticket.reason})
-    return ticket
+    return gate.approvals.ticket(ticket.id) or ticket
 
 
 def _with(denied: Denied, hint: str, approval: Approval | None) -> Denied:

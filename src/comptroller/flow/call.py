@@ -80,7 +80,7 @@ async def _admit(gate: Gate, call: IncomingCall, reply: Reply) -> Reservation | 
         admitted = admit(gate, call)
         if isinstance(admitted, Denied) and admitted.ask is not None:
             pause = pause or Pause(gate, call, reply)
-            admitted = pause.asked(admitted)
+            admitted = await pause.asked(admitted)
         if not isinstance(admitted, Denied) or admitted.wait is None or not await admitted.wait.over():
             return admitted if pause is None else pause.told(admitted)
 

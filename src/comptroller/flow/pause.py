@@ -36,12 +36,12 @@ class Pause:
         self._began = asyncio.get_running_loop().time()
         self._said_at = self._began - _COMMENT_EVERY_S
 
-    def asked(self, denied: Denied) -> Denied:
+    async def asked(self, denied: Denied) -> Denied:
         """A denial that a person could turn into a yes: with its ticket, and a wait for it if that is wanted."""
         if denied.ask is None:
             return denied
-        ticket, told = ask_for(self._gate, self._call, denied, denied.ask)
-        if ticket is None or not ticket.open or not self.seconds:
+        ticket, told = await ask_for(self._gate, self._call, denied, denied.ask)
+        if ticket is None or ticket.state == "denied" or not self.seconds:
             return told
         return msgspec.structs.replace(told, wait=_Answer(self, ticket))
 
@@ -52,6 +52,9 @@ class Pause:
     async def until(self, ticket: Ticket) -> bool:
         """Wait until the ticket is answered or something else changed. False: nobody answered, or the caller left."""
         gate, caller, sender = self._gate, renewed(self._gate, self._call.caller), self._call.sender
+        now = gate.approvals.ticket(ticket.id)
+        if now is None or not now.open:
+            return True
         woken, registry = gate.waiting.join(ticket.id), gate.registry
         gone = asyncio.Event()
         sender.watch(partial(_leave, gone, woken))
