@@ -31,6 +31,7 @@ from comptroller.cli.said import note
 from comptroller.cli.sandbox import sandbox
 from comptroller.cli.sections import in_sections
 from comptroller.cli.serve import serve
+from comptroller.cli.simulate import simulate
 from comptroller.cli.spend import spend
 from comptroller.cli.status import status
 from comptroller.cli.stops import stops
@@ -45,6 +46,7 @@ _SECTIONS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
     "Look": {
         "spend": spend,
         "budgets": budgets,
+        "simulate": simulate,
         "calls": calls,
         "explain": explain,
         "findings": findings,
