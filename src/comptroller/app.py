@@ -209,19 +209,8 @@ def _outside(settings: Settings) -> Outside:
 
 
 def _limits(settings: Settings) -> Limits:
-    limits = settings.limits
-    return Limits(
-        body_bytes=limits.body_bytes,
-        body_timeout_s=limits.body_timeout_s,
-        answer_bytes=limits.answer_bytes,
-        stream_buffer_bytes=limits.stream_buffer_bytes,
-        finish_after_hangup_s=limits.finish_after_hangup_s,
-        bodies_bytes=limits.bodies_bytes,
-        failover_attempts=limits.failover_attempts,
-        failover_s=limits.failover_s,
-        approval_wait_s=limits.approval_wait_s,
-        early_headers_s=limits.early_headers_s,
-    )
+    """Those of the settings that calls meet, by the same names."""
+    return msgspec.convert(settings.limits, Limits, from_attributes=True)
 
 
 async def _posted(current: Registry, store: Store, live: Collection[str], now_ns: int) -> dict[WindowKey, int]:
