@@ -7,7 +7,18 @@ from collections.abc import Callable, Mapping
 
 import typer
 
-from comptroller.cli import admins, break_glass, identities, keys, policy, requests, secrets, sessions
+from comptroller.cli import (
+    admins,
+    approvals,
+    break_glass,
+    grants,
+    identities,
+    keys,
+    policy,
+    requests,
+    secrets,
+    sessions,
+)
 from comptroller.cli.apply import apply
 from comptroller.cli.backup import backup
 from comptroller.cli.bounds import bounds
@@ -54,6 +65,7 @@ _SECTIONS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
         "reprice": reprice,
     },
     "Stop": {"suspend": suspend, "resume": resume, "stops": stops, "break-glass": break_glass.app},
+    "Approve": {"approvals": approvals.app, "grants": grants.app},
     "Credentials and sessions": {
         "token": token,
         "login": login,
