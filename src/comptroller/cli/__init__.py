@@ -35,6 +35,7 @@ from comptroller.cli.logout import logout
 from comptroller.cli.options import Config
 from comptroller.cli.plan import plan
 from comptroller.cli.prices import prices
+from comptroller.cli.rates import rates
 from comptroller.cli.reprice import reprice
 from comptroller.cli.restore import restore
 from comptroller.cli.resume import resume
@@ -57,6 +58,7 @@ _SECTIONS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
     "Look": {
         "spend": spend,
         "budgets": budgets,
+        "rates": rates,
         "simulate": simulate,
         "calls": calls,
         "explain": explain,

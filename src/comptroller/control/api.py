@@ -21,7 +21,6 @@ from comptroller.control import (
     bootstrap,
     bounds,
     break_glass,
-    budgets,
     calls,
     changes,
     correct,
@@ -30,6 +29,7 @@ from comptroller.control import (
     identities,
     identity_requests,
     keys,
+    limit_routes,
     login,
     openapi,
     policy,
@@ -119,11 +119,6 @@ async def _approve(office: Office, asked: Asked[NoQuery, ApproveRequest]) -> ide
 async def _deny(office: Office, asked: Asked[NoQuery, ReasonRequest]) -> identity_requests.RequestRow:
     """Say no to a request for an identity, and end the sandbox of whoever asked."""
     return await identity_requests.deny(office, asked.path["request"], asked.body.reason, asked.actor)
-
-
-async def _budgets(office: Office, asked: Plain) -> Sequence[budgets.BudgetRow]:
-    """What each window of each budget has spent, holds and has left, now."""
-    return await budgets.list_budgets(office)
 
 
 async def _calls(office: Office, asked: Asked[CallsQuery, None]) -> Sequence[calls.CallRow]:
@@ -348,7 +343,7 @@ ROUTES: Sequence[Route] = (
     Route("GET", "/identity-requests", "viewer", _requests),
     Route("POST", "/identity-requests/{request}/approve", "approver", _approve, problems=(404, 409, 422)),
     Route("POST", "/identity-requests/{request}/deny", "approver", _deny, problems=(404, 409, 422)),
-    Route("GET", "/budgets", "viewer", _budgets),
+    *limit_routes.ROUTES,
     Route("GET", "/calls", "viewer", _calls, problems=(422,)),
     Route("GET", "/spend", "viewer", _spend, problems=(422,)),
     Route("GET", "/calls/{call}/explanation", "viewer", _explain, problems=(404, 410)),

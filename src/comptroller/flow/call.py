@@ -11,7 +11,7 @@ from comptroller.core.refusal import Refusal
 from comptroller.flow.admit import admit, admit_another
 from comptroller.flow.again import note_call
 from comptroller.flow.allowance import with_allowance
-from comptroller.flow.answer import answer, kept_preferences, refuse
+from comptroller.flow.answer import answer, refuse
 from comptroller.flow.attempt import Attempt, live_call
 from comptroller.flow.caller import Caller
 from comptroller.flow.decide import standing
@@ -31,6 +31,7 @@ from comptroller.flow.reservation import Reservation
 from comptroller.flow.reserve import make_durable
 from comptroller.flow.settle import Receipt, settle
 from comptroller.flow.signal import note_begin, note_end
+from comptroller.flow.too_fast import give_back
 from comptroller.flow.tool_calls import limited
 
 
@@ -52,7 +53,7 @@ async def govern(gate: Gate, dialect: Dialect, call_id: str, request: CallerRequ
             note_call(gate, attempt)
             return await answer(dialect, reply, admitted, attempt, receipt)
         admitted, before = another, attempt
-    return await refuse(dialect, reply, call_id, _denied(gate, call, admitted), *kept_preferences(admitted.waited_s))
+    return await refuse(dialect, reply, call_id, _denied(gate, call, admitted), *admitted.headers)
 
 
 async def _read(
@@ -77,13 +78,16 @@ async def _read(
 async def _admit(gate: Gate, call: IncomingCall, reply: Reply) -> Reservation | Denied:
     """Admit it, after it has waited for its turn or for a person if need be. Nothing is held while it waits."""
     pause: Pause | None = None
-    while True:
-        admitted = admit(gate, call)
-        if isinstance(admitted, Denied) and admitted.ask is not None:
-            pause = pause or Pause(gate, call, reply)
-            admitted = await pause.asked(admitted)
-        if not isinstance(admitted, Denied) or admitted.wait is None or not await admitted.wait.over():
-            return admitted if pause is None else pause.told(admitted)
+    try:
+        while True:
+            admitted = admit(gate, call)
+            if isinstance(admitted, Denied) and admitted.ask is not None:
+                pause = pause or Pause(gate, call, reply)
+                admitted = await pause.asked(admitted)
+            if not isinstance(admitted, Denied) or admitted.wait is None or not await admitted.wait.over():
+                return admitted if pause is None else pause.told(admitted)
+    finally:
+        gate.pace.leave(call.id)
 
 
 def _denied(gate: Gate, call: IncomingCall, denied: Denied) -> Refusal:
@@ -104,6 +108,7 @@ async def _carry_out(
     """
     attempt = Attempt(gate, call.dialect, reservation, reply)
     live = live_call(reservation, attempt)
+    receipt: Receipt | None = None
     try:
         if before is not None:
             gate.observer.failed_over(before, reservation)
@@ -117,6 +122,7 @@ async def _carry_out(
         try:
             receipt = _end(gate, call, attempt)
         finally:
+            give_back(reservation, receipt)
             call.sender.unwatch()
             gate.live.remove(live)
             reservation.caller.at_rest(gate.clock.now_ns())

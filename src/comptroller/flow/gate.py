@@ -40,6 +40,7 @@ from comptroller.flow.key_mask import KeyMask
 from comptroller.flow.live import LiveCalls
 from comptroller.flow.notices import Notices, Unheard
 from comptroller.flow.observer import Observer
+from comptroller.flow.pace import Pacer
 from comptroller.flow.retries import Retries
 from comptroller.flow.runs import Runs
 from comptroller.flow.upstream import Origin, Timeouts, Upstream
@@ -56,6 +57,10 @@ class Clock(Protocol):
 
     def expiry_ns(self) -> int:
         """The instant for expiries: the later of our time and the wall clock."""
+        ...
+
+    def steady_ns(self) -> int:
+        """For rates: goes on evenly whatever becomes of the wall clock, and has nothing to do with the calendar."""
         ...
 
     def new_id(self, prefix: str) -> str: ...
@@ -161,10 +166,12 @@ class Gate:
     wake_poller: Callable[[], None] = lambda: None  # something is to be asked of a provider sooner than was planned
     waiting: Waiting = field(default_factory=Waiting)  # calls that wait for an answer
     runs: Runs = field(init=False)
+    pace: Pacer = field(init=False)
     draining: bool = False
 
     def __post_init__(self) -> None:
         self.runs = Runs(self.sessions)
+        self.pace = Pacer(self.clock, self.registry.rates)
 
     def open_session(self, session: Session, posted: Amounts = NOTHING, at_work_ns: int | None = None) -> None:
         """A session may spend from now on; those above it are open. `posted`: what it has spent already.

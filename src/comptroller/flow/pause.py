@@ -47,7 +47,11 @@ class Pause:
 
     def told(self, admitted: Reservation | Denied) -> Reservation | Denied:
         """What became of it, with how long it would have waited."""
-        return msgspec.structs.replace(admitted, waited_s=self.seconds) if self.seconds else admitted
+        if not self.seconds:
+            return admitted
+        if isinstance(admitted, Denied):
+            return msgspec.structs.replace(admitted, headers=(*admitted.headers, *kept_preferences(self.seconds)))
+        return msgspec.structs.replace(admitted, waited_s=self.seconds)
 
     async def until(self, ticket: Ticket) -> bool:
         """Wait until the ticket is answered or something else changed. False: nobody answered, or the caller left."""

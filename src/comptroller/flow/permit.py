@@ -31,6 +31,7 @@ from comptroller.flow.lift import Lifted, ask_about, lift, pass_steps, step_refu
 from comptroller.flow.records import Ruling
 from comptroller.flow.route import Way, behind, lead, lead_by_remedy, say
 from comptroller.flow.weigh import Weighed, known_bounds, weigh
+from comptroller.wire.rate_headers import Headers
 
 
 class Permit(msgspec.Struct, frozen=True, gc=False):
@@ -59,8 +60,8 @@ class Denied(msgspec.Struct, frozen=True, gc=False):
     refusal: Refusal
     ruling: Ruling | None = None
     wait: Wait | None = None
+    headers: Headers = ()  # of the answer that says so
     ask: Ask | None = None  # what a person could be asked
-    waited_s: int = 0  # for so long the caller would have waited for that
 
 
 def seek_provider(
