@@ -66,6 +66,7 @@ ASKED: Mapping[str, tuple[str, Any]] = {
     "GET /rates": ("", None),
     "GET /calls": ("limit=5&since=2026-01-01T00:00:00Z", None),
     "GET /spend": ("by=model&since=2026-01-01T00:00:00Z&until=2099-01-01T00:00:00Z&team=red&limit=5", None),
+    "GET /savings": ("by=route&since=2026-01-01T00:00:00Z&until=2099-01-01T00:00:00Z", None),
     "GET /calls/{call}/explanation": ("", None),
     "POST /calls/{call}/corrections": ("", {"charge_usd": "0.004", "reason": "line 7 of the invoice"}),
     "GET /sessions": ("all=true", None),

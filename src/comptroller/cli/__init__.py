@@ -41,6 +41,7 @@ from comptroller.cli.restore import restore
 from comptroller.cli.resume import resume
 from comptroller.cli.said import note
 from comptroller.cli.sandbox import sandbox
+from comptroller.cli.savings import savings
 from comptroller.cli.sections import in_sections
 from comptroller.cli.serve import serve
 from comptroller.cli.simulate import simulate
@@ -57,6 +58,7 @@ _SECTIONS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
     "Begin": {"demo": demo, "serve": serve, "status": status, "doctor": doctor, "sandbox": sandbox},
     "Look": {
         "spend": spend,
+        "savings": savings,
         "budgets": budgets,
         "rates": rates,
         "simulate": simulate,

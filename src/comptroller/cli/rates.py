@@ -27,7 +27,7 @@ _COLUMNS = (
 
 
 def rates(context: typer.Context, as_json: AsJson = False, config: Config = None) -> None:
-    """Show how fast calls may come, how much of that is taken, and how many wait, now.
+    """Show how fast calls may come, and how much of that is taken.
 
     What is taken is in the memory of a running gateway: where none runs, nothing is.
 

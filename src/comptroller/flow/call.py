@@ -22,6 +22,7 @@ from comptroller.flow.forward import forward
 from comptroller.flow.gate import Gate
 from comptroller.flow.identify import identify
 from comptroller.flow.incoming import IncomingCall, understood
+from comptroller.flow.look import begin_step, end_step, look_for_loops
 from comptroller.flow.objects import settle_object
 from comptroller.flow.pause import Pause
 from comptroller.flow.permit import Denied
@@ -44,6 +45,10 @@ async def govern(gate: Gate, dialect: Dialect, call_id: str, request: CallerRequ
     call = await _read(gate, dialect, request, call_id, caller)
     if isinstance(call, Refusal):
         return await refuse(dialect, reply, call_id, with_allowance(gate, caller, call, None))
+    stepped = await look_for_loops(gate, call)
+    if isinstance(stepped, Denied):
+        return await refuse(dialect, reply, call_id, _denied(gate, call, stepped))
+    call = stepped
     admitted = await _admit(gate, call, reply)
     before: Attempt | None = None
     while not isinstance(admitted, Denied):
@@ -115,13 +120,16 @@ async def _carry_out(
         reservation.caller.at_work(reservation.taken_at_ns)
         note_begin(gate, attempt)
         gate.live.add(live)
+        begin_step(call)
         call.sender.watch(attempt.caller_left)
         if await make_durable(gate, reservation, attempt):
             await forward(gate, attempt, call.sender)
     finally:
+        receipt = None
         try:
             receipt = _end(gate, call, attempt)
         finally:
+            end_step(call, attempt, receipt)
             give_back(reservation, receipt)
             call.sender.unwatch()
             gate.live.remove(live)

@@ -43,6 +43,7 @@ from comptroller.flow.observer import Observer
 from comptroller.flow.pace import Pacer
 from comptroller.flow.retries import Retries
 from comptroller.flow.runs import Runs
+from comptroller.flow.trails import Trails
 from comptroller.flow.upstream import Origin, Timeouts, Upstream
 from comptroller.flow.waiting import Waiting
 from comptroller.wire.provider_path import azure_path, versioned_path
@@ -155,6 +156,7 @@ class Gate:
     approvals: Approvals = field(default_factory=Approvals)  # open tickets, and the grants in force
     prefixes: Prefixes = field(default_factory=Prefixes)  # prompts that were metered since the start, by session
     sizes: OutputSizes = field(default_factory=OutputSizes)  # learned since the start; they steer, and limit nothing
+    trails: Trails = field(default_factory=Trails)  # the last steps of sessions since the start (flow/look.py)
     health: Healths = field(default_factory=Healths)  # of the providers
     circuits: Circuits = field(default_factory=Circuits)  # of the providers
     retries: Retries = field(default_factory=Retries)  # of identities that have lately met errors
@@ -218,6 +220,7 @@ class Gate:
         """It goes on no more: what was set aside for it is free."""
         self.runs.over(session)
         self.tree.release(session.id)
+        self.trails.forget(session.id)
 
     def forget_session(self, session: Session) -> None:
         """It is over and nobody asks for it any more."""
