@@ -19,6 +19,7 @@ from comptroller.flow.caller import Caller
 from comptroller.flow.decide import NOBODY, standing
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.failover import after, goes_on, tried_so_far
+from comptroller.flow.fit import over_a_cap
 from comptroller.flow.gate import Gate
 from comptroller.flow.identify import renewed
 from comptroller.flow.incoming import IncomingCall
@@ -107,6 +108,10 @@ def _question(gate: Gate, call: IncomingCall, besides: AbstractSet[str]) -> Ques
 
 def _afforded(gate: Gate, question: Question, permit: Permit) -> Offer | Denied:
     caller = question.caller
+    if caller.registry.contexts:
+        unfit = over_a_cap(gate, caller, question.asked, permit, question.call)
+        if unfit is not None:
+            return Denied(caller, unfit, permit.ruling)
     while isinstance(afforded := afford(gate, caller, permit, full=question.full_hold), Refusal):
         lifted = lift_short(gate, caller, Lifted(permit.weighed, permit.grants))
         if not isinstance(lifted, Lifted):
