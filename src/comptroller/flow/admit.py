@@ -24,7 +24,7 @@ from comptroller.flow.gate import Gate
 from comptroller.flow.identify import renewed
 from comptroller.flow.incoming import IncomingCall
 from comptroller.flow.lift import Lifted, lift_short
-from comptroller.flow.pace import UNPACED, Paced
+from comptroller.flow.pace import UNPACED, Paced, Turn
 from comptroller.flow.permit import Denied, Permit, seek_provider
 from comptroller.flow.reservation import Reservation, Tried
 from comptroller.flow.reserve import Afforded, afford, reserve
@@ -73,7 +73,11 @@ def offer_for(gate: Gate, question: Question) -> Offer | Denied:
 def admit(gate: Gate, call: IncomingCall) -> Reservation | Denied:
     """The first attempt of a call, held; or why there is none."""
     offer = offer_for(gate, _question(gate, call, NOBODY))  # the world may have moved on while the body came
-    return offer if isinstance(offer, Denied) else _take(gate, call, offer, ())
+    if not isinstance(offer, Denied):
+        return _take(gate, call, offer, ())
+    if not isinstance(offer.wait, Turn):
+        gate.pace.leave(call.id)  # whatever it waits for now: others wait for the turn that it had
+    return offer
 
 
 def admit_another(

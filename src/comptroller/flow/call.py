@@ -120,7 +120,6 @@ async def _carry_out(
     """
     attempt = Attempt(gate, call.dialect, reservation, reply)
     live = live_call(reservation, attempt)
-    receipt: Receipt | None = None
     try:
         if before is not None:
             gate.observer.failed_over(before, reservation)
@@ -132,7 +131,7 @@ async def _carry_out(
         if await make_durable(gate, reservation, attempt):
             await forward(gate, attempt, call.sender)
     finally:
-        receipt = None
+        receipt: Receipt | None = None
         try:
             receipt = _end(gate, call, attempt)
         finally:
