@@ -63,7 +63,7 @@ class Agent:
     def child(self, name: str) -> "Agent | None":
         """An agent below this one, with a session of its own; None: it may not have any more."""
         status, _, answer = self._send("/comptroller/v1/sessions", {"name": name})
-        self.heard["opened" if status == 201 else f"opening {answer['error']['code']}"] += 1
+        self.heard["opened" if status == 201 else f"opening {answer['code']}"] += 1
         return Agent(self.gateway, answer["credential"]) if status == 201 else None
 
     def done(self) -> None:

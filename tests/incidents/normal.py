@@ -12,17 +12,10 @@ from tests.incidents.world import World
 
 NOT_OURS = frozenset({"upstream_failed", "upstream_timeout"})
 """What a caller hears of its provider: no stop of ours."""
-_PEOPLE = (
-    "Where is my parcel?",
-    "I want to send it back.",
-    "Thank you!",
-    "Hello",
-    "Is the shop open today?",
-    "My code fails.",
-)
+_PEOPLE = ("Where is my parcel?", "I want to send it back.", "Thank you!", "Hello", "Are you open?", "My code fails.")
 _TEMPLATE = (
-    "You sort tickets. Answer with one of: billing, delivery, fault, praise. Say nothing else. The ticket of customer {}, "
-    "written on day {}, says: {}"
+    "You sort tickets. Answer with one of: billing, delivery, fault, praise. Say nothing else. "
+    "The ticket of customer {}, written on day {}, says: {}"
 )
 _NUMBERS = count()
 
@@ -74,7 +67,8 @@ def researcher(world: World, dice: random.Random) -> list[Agent]:
             for _ in range(2 if fails else 1):
                 result = "Error: timed out" if fails else _words(dice, 60)
                 talk += [tool_call(number, "search", what), tool_result(number, result)]
-                agent.persist(talk)
+                busy = {"sandbox": {"fault": "rate_limited"}} if dice.random() < 0.08 else {}  # for a moment
+                agent.persist(talk, **busy)
                 fails = False
     return [agent]
 
@@ -126,7 +120,7 @@ def reader(world: World, dice: random.Random) -> list[Agent]:
 
 
 KINDS: Mapping[Callable[[World, random.Random], list[Agent]], int] = {
-    helpdesk: 2, classifier: 3, coder: 8, researcher: 8, lead: 5, watcher: 6, reader: 6,
+    helpdesk: 3, classifier: 5, coder: 8, researcher: 8, lead: 8, watcher: 8, reader: 8,
 }  # fmt: skip
 """What is done, and how often."""
 

@@ -35,9 +35,8 @@ class Replayed(msgspec.Struct):
     def row(self) -> Sequence[str]:
         """As the table of the documentation has it."""
         cost, leaked = (f"{float(format_usd(nanos)):.2f} USD" for nanos in (self.cost_nanos, self.leaked_nanos))
-        by = ", ".join(
-            f"`{code}` ({number:,})" for code, number in sorted(self.refused.items(), key=lambda each: -each[1])
-        )
+        codes = sorted(self.refused.items(), key=lambda each: -each[1])
+        by = ", ".join(f"`{code}` ({number:,})" for code, number in codes)
         return [f"`{self.name}`", f"{self.calls:,}", cost, leaked, f"{self.leaked:.1%}", f"{self.attempts:,}", by]
 
 

@@ -1,4 +1,4 @@
-"""Incidents are stopped before a tenth of their cost, with the reason on record, and normal work goes on beside them."""
+"""Incidents are stopped before a tenth of their cost, with the reason on record; normal work goes on beside them."""
 
 from collections.abc import Mapping
 
