@@ -39,7 +39,7 @@ def replan(world: World) -> Told:
         for number in range(REPLANS):
             agent.say(talk, tools=TOOLS)
             plan = f"The service was busy. Attempt {number}: I will wait for a moment and try once more."
-            busy = f"Error: 429 Too Many Requests. Retry after {number % 60} s. The request req_{number:08x} was dropped."
+            busy = f"Error: 429 Too Many Requests. Retry after {number % 60} s. Request req_{number:08x} was dropped."
             talk += [
                 tool_call(number, "book", {"room": "large", "day": "Thursday", "attempt": number}, plan),
                 tool_result(number, busy),
