@@ -67,7 +67,7 @@ def researcher(world: World, dice: random.Random) -> list[Agent]:
             for _ in range(2 if fails else 1):
                 result = "Error: timed out" if fails else _words(dice, 60)
                 talk += [tool_call(number, "search", what), tool_result(number, result)]
-                busy = {"sandbox": {"fault": "rate_limited"}} if dice.random() < 0.08 else {}  # for a moment
+                busy = {"sandbox": {"fault": "rate_limited"}} if dice.random() < 0.05 else {}  # for a moment
                 agent.persist(talk, **busy)
                 fails = False
     return [agent]

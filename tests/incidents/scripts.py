@@ -15,6 +15,7 @@ REPLANS = 250
 ROUNDS = 200
 SUB_AGENTS, CALLS_OF_EACH = 280, 3
 TURNS, PAGE_WORDS = 110, 450
+WORKERS, POISONED = 8, 160
 CLIENTS, TRIES = 30, 30
 
 
@@ -111,7 +112,7 @@ def outage(world: World) -> Told:
     def insist(number: int) -> Agent:
         with _agent(world, "agent/fleet") as agent:
             for _ in range(TRIES):
-                agent.say([user(f"Summarize case {number}. " + _page(number, 150))], model="only-west")
+                agent.say([user(f"Summarize case {number}. " + _page(number, 150))], model="only-north")
         return agent
 
     with ThreadPoolExecutor(8) as pool:
@@ -120,11 +121,29 @@ def outage(world: World) -> Told:
     return told
 
 
+def poison(world: World) -> Told:
+    """One request makes every provider fail, and bill it; workers send it again and again, between other work."""
+    told, poisoned = Told(), {"sandbox": {"fault": "server_error_billed"}}
+
+    def insist(number: int) -> Agent:
+        with _agent(world, "agent/mailer") as agent:
+            for turn in range(POISONED):
+                agent.say([user(f"Read attachment {number}. " + _page(number, 400))], **poisoned)
+                if turn % 8 == 7:
+                    agent.say([user(f"And case {number}.{turn}?")], max_tokens=1)
+        return agent
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        told.add(pool.map(insist, range(WORKERS)))
+    return told
+
+
 SCRIPTS: Mapping[str, Callable[[World], Told]] = {
     "replan": replan,
     "ping_pong": ping_pong,
     "swarm": swarm,
     "growth": growth,
+    "poison": poison,
     "outage": outage,
 }
 STOPPED_BY: Mapping[str, Sequence[str]] = {
@@ -132,6 +151,7 @@ STOPPED_BY: Mapping[str, Sequence[str]] = {
     "ping_pong": ("loop_detected", "session_suspended"),
     "swarm": ("session_limit",),
     "growth": ("context_too_large",),
+    "poison": ("retry_limited", "upstream_unavailable"),
     "outage": ("upstream_unavailable", "retry_limited"),
 }
 """The refusals that are to stand on record, the first of them in any case."""

@@ -1,12 +1,13 @@
 """Incidents are stopped before a tenth of their cost, with the reason on record; normal work goes on beside them."""
 
+import re
 from collections.abc import Mapping
 
 import pytest
 
 from tests.incidents.replay import Replay, Replayed, replay
 from tests.incidents.scripts import SCRIPTS, STOPPED_BY
-from tests.incidents.world import registry_of_the_page, without_limits
+from tests.incidents.world import PAGE, registry_of_the_page, without_limits
 
 pytestmark = pytest.mark.processes
 
@@ -19,6 +20,11 @@ def replayed(tmp_path_factory: pytest.TempPathFactory) -> Replay:
 @pytest.fixture
 def by_name(replayed: Replay) -> Mapping[str, Replayed]:
     return {each.name: each for each in replayed.incidents}
+
+
+def test_the_page_shows_every_incident() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| [\d,]+ \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert rows == list(SCRIPTS)
 
 
 def test_without_limits_nothing_is_limited() -> None:

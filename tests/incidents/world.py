@@ -1,4 +1,4 @@
-"""A gateway with the registry of docs/incidents.md, in front of one sandbox that two providers are made of."""
+"""A gateway with the registry of docs/incidents.md, in front of two sandboxes that its providers are made of."""
 
 import re
 import tomllib
@@ -56,7 +56,8 @@ def world(folder: Path, *, limits: bool) -> Iterator[World]:
     registry = registry_of_the_page()
     with SandboxProcess() as west, SandboxProcess() as east:
         given = {} if limits else {"breaker_failures": 0}
-        providers = {"west": provider(west.url, **given), "east": provider(east.url, **given)}
+        urls = {"west": west.url, "north": west.url, "east": east.url}  # west and north fail together
+        providers = {name: provider(url, **given) for name, url in urls.items()}
         files = process(west.url, providers=providers)
         with GatewayProcess(folder, files, registry if limits else without_limits(registry)) as gateway:
             yield World(gateway, west, east)
