@@ -66,6 +66,7 @@ from comptroller.telemetry.library_lines import libraries_heard
 from comptroller.telemetry.loop_lag import watch_loop
 from comptroller.telemetry.readings import Sources
 from comptroller.telemetry.telemetry import Telemetry, trace_faults
+from comptroller.wire.planned import PLANNED
 
 ROUTES = Routes(CALLS, APIS, [(route.method, route.path) for route in caller_api.ROUTES], LISTS, SHARED)
 _HEALTH = frozenset({"/healthz", "/readyz"})
@@ -162,6 +163,7 @@ async def _join(
         warn=telemetry.log.say,
         stops=stops,
         deferring=DEFERRING,
+        planned=PLANNED,
         objects=Kept(await store.live_objects(clock.now_ns() - LASTS_DAYS * DAY_NS, MOST)),
     )
     spent = await store.instance_balances([LEDGER_KEY], sorted(live))

@@ -38,6 +38,7 @@ from comptroller.store.lock import Holder
 from comptroller.store.open import open_store
 from comptroller.store.store import Store
 from comptroller.telemetry.tally import Tally
+from comptroller.wire.planned import PLANNED
 from tests.harness import configuration
 from tests.harness.toml import to_toml
 
@@ -260,6 +261,7 @@ async def _joined(store: Store, journal: Journal, clock: SystemClock, keyring: K
         observer=Tally(100),
         stops=Stops(await store.stops_in_force()),
         warn=lambda event, fields: warnings.append((event, dict(fields))),
+        planned=PLANNED,
     )
     live = await store.live_sessions(clock.now_ns())
     spent = await store.instance_balances([LEDGER_KEY], [session.id for session in live])

@@ -107,6 +107,7 @@ ASKED: Mapping[str, tuple[str, Any]] = {
     "POST /registry/plan": ("", {"registry": document(budgets=[budget("new", "1.00 USD")])}),
     "POST /registry/apply": ("expected_version=1", {"registry": document(budgets=[budget("new", "1.00 USD")])}),
     "POST /policies/explanation": ("", {"identity": "agent/ant", "model": "sandbox-large"}),
+    "POST /simulation": ("", {"identity": "agent/ant", "model": "sandbox-large", "input_tokens": 10}),
 }
 
 

@@ -47,8 +47,8 @@ LEAST: dict[str, set[str]] = {
         "POST /registry/apply",
     },
 }
+CHANGES_NOTHING = {"POST /registry/plan", "POST /policies/explanation", "POST /simulation"}
 ALSO = {"POST /break-glass/{grant}/end": "approver", "POST /grants/{grant_id}/revoke": "operator"}  # it is always safe
-CHANGES_NOTHING = {"POST /registry/plan", "POST /policies/explanation"}
 
 
 @pytest.fixture(scope="module")

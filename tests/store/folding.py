@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from comptroller.core.budget.hold import NOTHING, Amounts, WindowKey
 from comptroller.core.instant import DAY_NS, QUARTER_HOUR_NS
-from comptroller.flow.records import BoundChanged, Event, Extended, Finding, Joined
+from comptroller.flow.records import BoundChanged, Event, Extended, Finding, Joined, TicketChanged
 from comptroller.store.database import Database
 from comptroller.store.migrate import migrate
-from tests.store.samples import MONTH, NOW_NS, SCOUT, change, corrected, held, refused, settled, stored
+from tests.store.samples import MONTH, NOW_NS, SCOUT, change, corrected, held, refused, settled, stored, ticket
 
 SHIPPED = Path(sys.modules[migrate.__module__].__file__ or "").parent / "migrations"
 DAY_START_NS = NOW_NS // DAY_NS * DAY_NS
@@ -80,6 +80,11 @@ any_event: st.SearchStrategy[Event] = st.one_of(
     st.builds(lambda n: Finding(NOW_NS + n, "overrun", None, "gateway", "look at this"), numbers),
     st.builds(change, numbers),
     st.builds(lambda n, at: stored(n, tokens=at), numbers, st.none() | st.integers(0, 10**6)),
+    st.builds(
+        lambda n, state: TicketChanged(NOW_NS + n, ticket(n, state=state)),
+        numbers,
+        st.sampled_from(["requested", "withdrawn"]),
+    ),
 )
 
 

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
+from comptroller.core.approval.grant import Grant
+from comptroller.core.approval.ticket import Ticket
 from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
@@ -111,6 +113,19 @@ def stored(number: int, **other: Any) -> ObjectChanged:
     given = {"id": f"resp_{number}", "call_id": f"call_{number:026d}", "created_at_ns": NOW_NS + number, **other}
     made = {"kind": "response", "provider": "sandbox", "model": "sandbox-large", "identity": "agent/scout"}
     return ObjectChanged(NOW_NS + number, StoredObject(**given, **made, session="ses_1", root="ses_1", tenant=""))
+
+
+def ticket(number: int, **other: Any) -> Ticket:
+    given = {"at_ns": NOW_NS + number, "due_at_ns": NOW_NS + 10**12, "identity": "agent/scout", "session": "ses_1"}
+    asked = {"requested_by": ("agent/scout",), "asked_role": "finops", "role": "finops", "model": "sandbox-large"}
+    call = {"dialect": "openai_chat", "call_id": f"call_{number:026d}", "question": f"q{number}"}
+    return Ticket(**({"id": f"apr_{number:026d}"} | given | asked | call | other))
+
+
+def grant(number: int, **other: Any) -> Grant:
+    given = {"role": "finops", "approver": "ada", "bound": "identity", "value": "agent/scout"}
+    times = {"given_at_ns": NOW_NS + number, "expires_at_ns": NOW_NS + 10**12}
+    return Grant(**({"id": f"grt_{number:026d}", "uses": 2} | given | times | other))
 
 
 def open_at(folder: Path, durability: Durability = "process", now_ns: int = NOW_NS) -> Store:

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from comptroller.control import changes, findings, stops, tokens
+from comptroller.control import changes, findings, stops, timed, tokens
 from comptroller.control.problem import ControlProblem
 from comptroller.core.identity.request import IdentityRequest
 from comptroller.flow.records import Change
 from tests.control.house import House, opened
+from tests.store.samples import grant, ticket
 from tests.store.test_restore import back_up, lose, restore
 
 DATABASE = "comptroller.db"
@@ -124,3 +125,23 @@ async def test_a_replaced_store_that_knows_no_stops_is_read_all_the_same(tmp_pat
     assert plan.replaced == "continues"
     async with opened(state) as house:
         assert await in_force(house) == {"team blue": ("dana", "incident 7")}
+
+
+async def test_no_grant_and_no_question_comes_back_out_of_a_backup(tmp_path: Path) -> None:
+    """Who revoked it, and what was spent by it since, the backup does not know: it gives nobody a right."""
+    state = tmp_path / "state"
+    async with opened(state) as house:
+        await house.store.write_ticket(ticket(1), Change(1, "agent/scout", "ask", "approval", ticket(1).id))
+        await house.store.write_grant(grant(1), Change(1, "ada", "give", "grant", grant(1).id))
+        made = back_up(state)
+        await house.store.write_grant(grant(2), Change(2, "ada", "give", "grant", grant(2).id))
+    restore(state, made)
+    async with opened(state) as house:
+        await timed.go_on(house.office)
+        assert (house.gate.approvals.open_tickets, house.gate.approvals.grants) == ((), ())
+        [denied], [revoked] = await house.store.tickets(10), await house.store.grants(10)
+        assert (denied.state, denied.decided_by) == ("denied", "restore")
+        assert "restored from a backup" in denied.said
+        assert revoked.revoked_by == "restore"
+        told = {(row.noun, row.verb, row.actor) for row in await changes.list_changes(house.office)}
+        assert {("approval", "deny", "restore"), ("grant", "revoke", "restore")} <= told

@@ -10,16 +10,32 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comptroller.control.interfaces import CallFilter, Place, Prunable, SpendFilter, Spending
+from comptroller.core.approval.ticket import TicketState
 from comptroller.core.budget.hold import Amounts
+from comptroller.core.budget.meter import LEDGER_KEY, ledger_key
 from comptroller.core.instant import DAY_NS, QUARTER_HOUR_NS
 from comptroller.core.work.session import Session
 from comptroller.core.work.stored import StoredObject
-from comptroller.flow.records import Change, Finding, ObjectChanged
+from comptroller.flow.records import Change, Finding, ObjectChanged, TicketChanged
 from comptroller.store import books, retention, spend, spent_before
 from comptroller.store.folder import Folder
 from comptroller.store.store import Store
 from tests.store.folding import DAY_START_NS, Fresh, write
-from tests.store.samples import CHARGE, HOLD, MONTH, NOW_NS, change, corrected, facts, held, open_at, refused, settled
+from tests.store.samples import (
+    CHARGE,
+    HOLD,
+    MONTH,
+    NOW_NS,
+    change,
+    corrected,
+    facts,
+    grant,
+    held,
+    open_at,
+    refused,
+    settled,
+    ticket,
+)
 
 LAST_NS = DAY_START_NS + 12 * DAY_NS
 SAID = Change(NOW_NS, "gateway", "prune", "records", "calls")
@@ -112,6 +128,8 @@ async def test_what_is_old_goes_and_what_is_not_stays(store: Store) -> None:
         store.journal.append(ObjectChanged(at_ns, made))
         session = Session(f"ses_{number}", "agent/scout", "cred", at_ns - DAY_NS, at_ns, "admin")
         await store.open_session(session, change(number))
+        store.journal.append(TicketChanged(at_ns, ticket(number, at_ns=at_ns, state="denied")))
+        await store.write_grant(grant(number, given_at_ns=at_ns, ended_at_ns=at_ns), change(number))
     await store.fold()
     assert await store.kept_since() == dict.fromkeys(get_args(Prunable), 0)
     for what in get_args(Prunable):
@@ -128,7 +146,7 @@ async def test_what_is_old_goes_and_what_is_not_stays(store: Store) -> None:
     sessions = SpendFilter(by="session", since_ns=0, until_ns=LAST_NS, only={}, limit=10)
     report = await store.spend(sessions)
     assert ({line.key for line in report.lines}, report.since_ns) == ({"ses_2", "ses_3"}, days[2])
-    assert len(await store.changes(100)) == 4 + len(get_args(Prunable)), "changes are kept for good"
+    assert len(await store.changes(100)) == 3 * 4 + len(get_args(Prunable)), "changes are kept for good"
     await store.keep_since("calls", days[0], change(9))
     assert (await store.kept_since())["calls"] == days[2], "it never moves back"
 
@@ -256,3 +274,22 @@ def test_a_step_looks_at_no_more_than_it_was_told_to(tmp_path: Path) -> None:
                 plan = connection.execute(f"EXPLAIN QUERY PLAN {statement}").fetchall()
                 assert {step for *_, step in plan if step.startswith("SCAN")} <= {"SCAN holds"}, statement
                 assert "TEMP B-TREE FOR ORDER BY" not in str(plan), statement
+
+
+async def test_what_waits_and_what_is_in_force_is_never_old(store: Store) -> None:
+    key = ledger_key(grant(2).id)
+    for number, (open_one, over) in enumerate(((True, False), (False, True)), 1):
+        state: TicketState = "requested" if open_one else "expired"
+        store.journal.append(TicketChanged(NOW_NS, ticket(number, at_ns=DAY_START_NS, state=state)))
+        ended = NOW_NS if over else None
+        await store.write_grant(grant(number, given_at_ns=DAY_START_NS, ended_at_ns=ended), change(number))
+    store.journal.append(held(1, at_ns=DAY_START_NS, windows=(key,)))
+    store.journal.append(settled(1, at_ns=DAY_START_NS, windows=(key,)))
+    await store.fold()
+    assert await store.instance_balances([LEDGER_KEY], [grant(2).id])
+    for what in ("tickets", "grants"):
+        await store.keep_since(what, DAY_START_NS + 1, change(9))
+        assert sum(await walked(store, what)) == 1
+    assert [each.id for each in await store.tickets(10)] == [each.id for each in await store.open_tickets()]
+    assert [each.id for each in await store.grants(10)] == [grant(1).id]
+    assert await store.instance_balances([LEDGER_KEY], [grant(2).id]) == {}, "what was spent by it goes with it"

@@ -7,7 +7,18 @@ from collections.abc import Callable, Mapping
 
 import typer
 
-from comptroller.cli import admins, break_glass, identities, keys, policy, requests, secrets, sessions
+from comptroller.cli import (
+    admins,
+    approvals,
+    break_glass,
+    grants,
+    identities,
+    keys,
+    policy,
+    requests,
+    secrets,
+    sessions,
+)
 from comptroller.cli.apply import apply
 from comptroller.cli.backup import backup
 from comptroller.cli.bounds import bounds
@@ -31,6 +42,7 @@ from comptroller.cli.said import note
 from comptroller.cli.sandbox import sandbox
 from comptroller.cli.sections import in_sections
 from comptroller.cli.serve import serve
+from comptroller.cli.simulate import simulate
 from comptroller.cli.spend import spend
 from comptroller.cli.status import status
 from comptroller.cli.stops import stops
@@ -45,6 +57,7 @@ _SECTIONS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
     "Look": {
         "spend": spend,
         "budgets": budgets,
+        "simulate": simulate,
         "calls": calls,
         "explain": explain,
         "findings": findings,
@@ -52,6 +65,7 @@ _SECTIONS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
         "reprice": reprice,
     },
     "Stop": {"suspend": suspend, "resume": resume, "stops": stops, "break-glass": break_glass.app},
+    "Approve": {"approvals": approvals.app, "grants": grants.app},
     "Credentials and sessions": {
         "token": token,
         "login": login,

@@ -17,6 +17,7 @@ from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_ope
 from comptroller.client.refused import Refused
 
 SESSIONS = "/comptroller/v1/sessions"
+ALLOWANCE = "/comptroller/v1/allowance"
 ANSWER_S = 30.0
 
 

@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack
+from urllib.parse import urlencode
 
 from comptroller.client import sdk
 from comptroller.client.credential import Credential, Issued
-from comptroller.client.gateway import SESSIONS, Gateway, GatewayUnreachable
+from comptroller.client.gateway import ALLOWANCE, SESSIONS, Gateway, GatewayUnreachable
 from comptroller.client.refused import Refused
 
 if TYPE_CHECKING:
@@ -133,6 +134,14 @@ class Session:
     def show(self) -> Mapping[str, Any]:
         """How it stands: state, bounds, what was spent in it and below it, ... (docs/reference/api.md)."""
         return self._gateway.ask("GET", f"{SESSIONS}/self", self.credential())
+
+    def allowance(
+        self, model: str | None = None, *, input_tokens: int = 0, max_output_tokens: int | None = None
+    ) -> Mapping[str, Any]:
+        """What may be spent right now, and what would become of a call to `model` (docs/allowance.md)."""
+        plan = {"model": model, "input_tokens": input_tokens, "max_output_tokens": max_output_tokens}
+        query = urlencode({name: value for name, value in plan.items() if value is not None})
+        return self._gateway.ask("GET", f"{ALLOWANCE}?{query}", self.credential())
 
     # What is done in it.
 

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from comptroller.control import (
     admins,
+    allowance,
     approval_routes,
     bootstrap,
     bounds,
@@ -340,11 +341,6 @@ async def _apply(office: Office, asked: Asked[ApplyQuery, DocumentsRequest]) -> 
     return await registry.apply(office, sent.registry, asked.by, asked.query.expected_version, sent.policies)
 
 
-async def _explain_policy(office: Office, asked: Asked[NoQuery, policy.Question]) -> policy.PolicyExplanation:
-    """What the policies in force would say of a call, and how each of them bears on it."""
-    return policy.explain(office, asked.body)
-
-
 ROUTES: Sequence[Route] = (
     Route("GET", "/openapi.json", "viewer", _document),
     Route("GET", "/status", "viewer", _status),
@@ -391,7 +387,8 @@ ROUTES: Sequence[Route] = (
     Route("GET", "/reprice", "viewer", _reprice, problems=(422,)),
     Route("POST", "/registry/plan", "viewer", _plan, problems=(422,), body_bytes=DOCUMENT_BYTES),
     Route("POST", "/registry/apply", "admin", _apply, problems=(409, 422), body_bytes=DOCUMENT_BYTES),
-    Route("POST", "/policies/explanation", "viewer", _explain_policy, problems=(404, 422)),
+    *policy.ROUTES,
+    *allowance.ROUTES,
 )
 
 

@@ -44,6 +44,7 @@ class ApproveTicketRequest(Sent, frozen=True):
 
     reason: Reason
     amount: Amount | None = None
+    unit: UnitWord | None = None
     uses: Uses | None = None
     lasts_s: Lasts | None = None
     bound: Bound | None = None
@@ -77,7 +78,7 @@ async def _ticket(office: Office, asked: Plain) -> Answered:
 async def _approve_ticket(office: Office, asked: Asked[NoQuery, ApproveTicketRequest]) -> Answered:
     """Say yes to a ticket: a grant comes of it, or, where it takes two, waits for the second."""
     sent = asked.body
-    terms = TermsSent(sent.amount, sent.uses, sent.lasts_s, sent.bound)
+    terms = TermsSent(sent.amount, sent.unit, sent.uses, sent.lasts_s, sent.bound)
     return await approvals.approve(office, asked.path["ticket"], terms, sent.reason, asked.actor)
 
 

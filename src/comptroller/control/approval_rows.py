@@ -103,6 +103,7 @@ class TermsSent(msgspec.Struct, frozen=True):
     """What an approver says of the terms; None: as they stand."""
 
     amount: str | None = None
+    unit: Unit | None = None
     uses: int | Literal["any"] | None = None
     lasts_s: int | None = None
     bound: GrantBound | None = None
@@ -120,14 +121,14 @@ def read_terms(sent: TermsSent, ticket: Ticket, roles: Roles) -> Terms | None:
     if not sent.given:
         return None
     terms = ticket.proposed or own_terms(ticket, roles)
-    uses = terms.uses
+    unit, uses = (terms.unit if sent.amount is None else sent.unit or terms.unit), terms.uses
     if sent.uses is not None:
         uses = None if isinstance(sent.uses, str) else sent.uses
     elif sent.amount is not None:
         uses = None
     return Terms(
-        amount=terms.amount if sent.amount is None else read_amount(sent.amount, ticket.unit),
-        unit=ticket.unit,
+        amount=terms.amount if sent.amount is None else read_amount(sent.amount, unit),
+        unit=unit,
         uses=uses,
         lasts_s=terms.lasts_s if sent.lasts_s is None else sent.lasts_s,
         bound=sent.bound or terms.bound,

@@ -247,8 +247,15 @@ async def _write(
 def _facts(ticket: Ticket) -> dict[str, object]:
     """What an event says of a ticket."""
     estimate = None if ticket.estimate_nanos is None else format_usd(ticket.estimate_nanos)
-    said = {"state": ticket.state, "role": ticket.role, "identity": ticket.identity, "session": ticket.session}
-    facts = said | {"model": ticket.model, "estimate_usd": estimate, "due_at": format_instant(ticket.due_at_ns)}
+    facts: dict[str, object] = {
+        "state": ticket.state,
+        "role": ticket.role,
+        "identity": ticket.identity,
+        "session": ticket.session,
+        "model": ticket.model,
+        "estimate_usd": estimate,
+        "due_at": format_instant(ticket.due_at_ns),
+    }
     return facts if ticket.grant is None else facts | {"grant": ticket.grant}
 
 

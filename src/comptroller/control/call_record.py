@@ -71,5 +71,6 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     windows: tuple[WindowKey, ...] = ()  # that it was settled in; of an open call, that it is held in
     corrected: int = 0  # how many times
     original_charge_nanos: int | None = None  # before the first correction
+    counterfactual_nanos: int | None = None  # of a routed one: its usage on the model it would have gone to unrouted
     tried: tuple[AttemptRecord, ...] = ()  # all that are settled, in order, of a call that had several
     deferral: Deferral | None = None  # of an open one: what its charge waits for

@@ -12,7 +12,15 @@ from contextlib import suppress
 
 import msgspec
 
-from comptroller.control import caller_approvals, caller_requests, caller_sessions, credentials, exchange, metadata
+from comptroller.control import (
+    allowance,
+    caller_approvals,
+    caller_requests,
+    caller_sessions,
+    credentials,
+    exchange,
+    metadata,
+)
 from comptroller.control.caller_route import Asked, CallerRoute, OAuthError, json_answer
 from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem, ledger_unavailable
@@ -32,6 +40,7 @@ ROUTES: Sequence[CallerRoute] = (
     CallerRoute("POST", f"{caller_sessions.PATH}/{{session}}/close", caller_sessions.close),
     CallerRoute("POST", f"{caller_sessions.PATH}/{{session}}/narrow", caller_sessions.narrow),
     CallerRoute("POST", f"{caller_sessions.PATH}/{{session}}/renew", caller_sessions.renew),
+    CallerRoute("GET", allowance.PATH, allowance.show),
     CallerRoute("GET", f"{caller_approvals.PATH}/{{ticket}}", caller_approvals.show),
     CallerRoute("POST", f"{caller_approvals.PATH}/{{ticket}}/withdraw", caller_approvals.withdraw),
     CallerRoute("POST", caller_requests.PATH, caller_requests.ask),

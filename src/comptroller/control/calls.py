@@ -73,14 +73,15 @@ class CallRow(msgspec.Struct, frozen=True):
     policy_version: str | None
     price_version: str | None
     policies: Sequence[str] = ()  # the determining ones
-    asked_model: str | None = None  # where a policy routed the call to `model`
-    routed_by: str | None = None  # that policy
+    asked_model: str | None = None  # where the call went to another one, `model`
+    routed_by: str | None = None  # what led it there: a policy by its id, `route:NAME`, or `budget:NAME SHARE`
     client_address: str | None = None  # where the caller was, as far as it is known
     client_session: str | None = None  # what the caller's program calls its session; it is the caller's word alone
     dialect: str = ""  # the API that it came through, such as `anthropic_messages`
     billed_team: str = ""  # who pays: `team`, or that of the root where `bill_to` says so
     tried: Sequence[AttemptRow] = ()  # each attempt that has ended, in order, where there were several
     effects: Sequence[EffectRow] = ()  # what controls did to it short of refusing it
+    counterfactual_usd: str | None = None  # of a routed call: the same usage on the model that it would have gone to
     deferred: bool = False  # it is open because its provider goes on after its answer
 
 
@@ -106,7 +107,7 @@ async def find_call(office: Office, call_id: str) -> CallRecord:
 
 def call_row(record: CallRecord, session: Session | None) -> CallRow:
     """The row of a call of this session; None: nobody knows it any more."""
-    facts, usage = record.facts, record.usage
+    facts, usage, unrouted = record.facts, record.usage, record.counterfactual_nanos
     return CallRow(
         id=facts.call_id,
         at=format_instant(facts.at_ns),
@@ -140,6 +141,7 @@ def call_row(record: CallRecord, session: Session | None) -> CallRow:
         client_session=facts.client_session,
         dialect=facts.dialect,
         billed_team=facts.billed_team or facts.team,
+        counterfactual_usd=None if unrouted is None else format_usd(unrouted),
         effects=[EffectRow(each.kind, each.rule, each.detail) for each in facts.effects],
         deferred=record.deferral is not None,
         tried=[_attempt_row(facts.call_id, number, each) for number, each in enumerate(record.tried, 1)],

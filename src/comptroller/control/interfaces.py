@@ -108,7 +108,7 @@ class Gap(msgspec.Struct, frozen=True):
     until_ns: int
 
 
-Prunable = Literal["calls", "presumed", "findings", "sessions", "objects", "spend_recent"]
+Prunable = Literal["calls", "presumed", "findings", "sessions", "objects", "spend_recent", "tickets", "grants"]
 """Records that are kept for a while only. `calls`: all but those whose charge was presumed."""
 
 

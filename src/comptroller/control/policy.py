@@ -8,6 +8,7 @@ import msgspec
 
 from comptroller.control.office import Office
 from comptroller.control.problem import invalid, not_found
+from comptroller.control.route import Asked, NoQuery, Route
 from comptroller.core.budget.draw import ALL_LEFT_BP
 from comptroller.core.instant import format_instant
 from comptroller.core.money import format_usd, parse_usd
@@ -195,3 +196,11 @@ def _bearing(standing: Standing) -> Bearing:
         where=policy.where,
         detail=standing.detail or BEARINGS[standing.bearing],
     )
+
+
+async def _explain(office: Office, asked: Asked[NoQuery, Question]) -> PolicyExplanation:
+    """What the policies in force would say of a call, and how each of them bears on it."""
+    return explain(office, asked.body)
+
+
+ROUTES = (Route("POST", "/policies/explanation", "viewer", _explain, problems=(404, 422)),)

@@ -99,6 +99,8 @@ async def prune(office: Office, settings: RetentionSettings) -> Mapping[Prunable
         "sessions": (settings.sessions_days, f"retention.sessions_days = {settings.sessions_days}"),
         "objects": (OBJECTS_DAYS, f"a provider keeps a response for {LASTS_DAYS} days"),
         "spend_recent": (settings.spend_recent_days, f"retention.spend_recent_days = {settings.spend_recent_days}"),
+        "tickets": (settings.approvals_days, f"retention.approvals_days = {settings.approvals_days}"),
+        "grants": (settings.approvals_days, f"retention.approvals_days = {settings.approvals_days}"),
     }
     for what, (kept_days, reason) in days.items():
         await _move(office, what, kept_days, reason)

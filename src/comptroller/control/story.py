@@ -145,9 +145,17 @@ def _decision(record: CallRecord) -> Iterator[str]:
     version = facts.registry_version
     yield f"Version {version} of the registry allowed it and chose the provider {facts.provider}{of_class}."
     if facts.routed_by is not None:
-        yield f"The policy {facts.routed_by} routed it to {facts.model}."
+        yield f"{_router(facts.routed_by)} routed it to {facts.model}."
     yield from (f"It was {each}." for each in facts.effects)
     yield from _policies(facts)
+
+
+def _router(rule: str) -> str:
+    """What led a call to another model, as records name it."""
+    kind, named, name = rule.partition(":")
+    if not named:
+        return f"The policy {rule}"
+    return f"The route {name}" if kind == "route" else f"The budget step {name}"
 
 
 def _policies(facts: CallFacts) -> Iterator[str]:

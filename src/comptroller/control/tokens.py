@@ -93,6 +93,12 @@ async def _open(office: Office, request: OpenRequest, actor: str, *, most_s: int
     return minted
 
 
+def would_open(office: Office, identity: str, task_type: str | None = None) -> Session:
+    """The session that an identity would have if it opened one now. It is not open. Raises ControlProblem."""
+    request = checked(office, OpenRequest(identity=identity, task_type=task_type))
+    return _at_the_top(office, request, "simulate", LONGEST_SESSION_S)
+
+
 def _at_the_top(office: Office, request: OpenRequest, actor: str, most_s: int) -> Session:
     gate = office.gate
     identity = acting_identity(office, request.identity or "", tenant=request.tenant, subject=request.subject)

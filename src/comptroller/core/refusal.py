@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from comptroller.core.allowance import Limit
+
 RETRY_AFTER_MOST_S = 60
 """Clients wait no longer whatever they are told; beyond it the true time is `resets_at`."""
 
@@ -88,6 +90,7 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
     largest_output_tokens: int | None = None  # what would fit now
     param: str | None = None  # the field of the request that is wrong
     policies: tuple[str, ...] | None = None  # the ids of the policies that say no
+    allowance: tuple[Limit, ...] | None = None  # what the caller may still do; in the answer, not on record
 
     @property
     def kind(self) -> Kind:

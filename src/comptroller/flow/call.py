@@ -10,6 +10,7 @@ from __future__ import annotations
 from comptroller.core.refusal import Refusal
 from comptroller.flow.admit import admit, admit_another
 from comptroller.flow.again import note_call
+from comptroller.flow.allowance import with_allowance
 from comptroller.flow.answer import answer, refuse
 from comptroller.flow.attempt import Attempt, live_call
 from comptroller.flow.caller import Caller
@@ -40,7 +41,7 @@ async def govern(gate: Gate, dialect: Dialect, call_id: str, request: CallerRequ
         return await refuse(dialect, reply, call_id, caller)
     call = await _read(gate, dialect, request, call_id, caller)
     if isinstance(call, Refusal):
-        return await refuse(dialect, reply, call_id, call)
+        return await refuse(dialect, reply, call_id, with_allowance(gate, caller, call, None))
     admitted = await _admit(gate, call)
     before: Attempt | None = None
     while not isinstance(admitted, Denied):
@@ -81,11 +82,12 @@ async def _admit(gate: Gate, call: IncomingCall) -> Reservation | Denied:
 
 
 def _denied(gate: Gate, call: IncomingCall, denied: Denied) -> Refusal:
-    """The final no is on record once."""
-    return record_refusal(
+    """The final no, which is on record once, and what its caller may still do."""
+    refusal = record_refusal(
         gate, call.sender, call.dialect, call.id, denied.caller, denied.refusal,
         body=call.body, asked=call.asked, ruling=denied.ruling, effects=call.effects,
     )  # fmt: skip
+    return with_allowance(gate, denied.caller, refusal, call.asked.model)
 
 
 async def _carry_out(

@@ -10,6 +10,7 @@ from comptroller.core.identity.identity import Identity, acts_until_ns
 from comptroller.core.instant import NANOS_PER_SECOND
 from comptroller.core.policy.request import Principal
 from comptroller.core.registry.registry import Registry
+from comptroller.core.routing.route import Route
 from comptroller.core.work.delegation import uses
 from comptroller.core.work.session import Session
 from comptroller.core.work.stop import Acting, stop_keys
@@ -27,6 +28,7 @@ class Caller:
 
     __slots__ = (
         "_facts",
+        "_routes",
         "above",
         "acts_until_ns",
         "billed_team",
@@ -91,6 +93,7 @@ class Caller:
         )
         self.principal = Principal(identity.id, identity.kind, identity.team, identity.owner, organization)
         self._facts: dict[tuple[str, str], Facts] = {}
+        self._routes: dict[tuple[str, str], Sequence[Route]] = {}
 
     def may_use(self, model: str) -> bool:
         """Whether every session of the chain may use this model, whatever the policies say."""
@@ -119,4 +122,15 @@ class Caller:
                 self._facts.clear()
             key = (self.identity.id, self.claims.session, provider, model)
             found = self._facts[provider, model] = Facts(self.chain, call, key)
+        return found
+
+    def routes_for(self, provider: str, model: str, model_class: str | None, facts: Facts) -> Sequence[Route]:
+        """The routes that are for calls of this caller to this model at this provider, in their order."""
+        found = self._routes.get((provider, model))
+        if found is None:
+            if len(self._routes) >= _FACTS_KEPT:
+                self._routes.clear()
+            routes = self.registry.routing.routes
+            found = tuple(route for route in routes if route.is_for(model, model_class, facts))
+            self._routes[provider, model] = found
         return found

@@ -32,7 +32,7 @@ from comptroller.flow.outcome import Outcome
 from comptroller.flow.record import record_hold
 from comptroller.flow.records import Deferred, Finding, Held, ObjectChanged, Settled
 from comptroller.flow.runs import Pulse
-from comptroller.flow.settle import doubt_of, overrun_events
+from comptroller.flow.settle import counterfactual, doubt_of, overrun_events
 
 
 class Work:
@@ -126,6 +126,7 @@ async def note_deferral(gate: Gate, attempt: Attempt) -> None:
         bounded=reservation.bounded and not asked.fees,
         fees=bool(asked.fees),
         sized=not (asked.fees or asked.shortened),
+        instead=reservation.terms_instead,
     )
     try:
         await gate.journal.commit(Deferred(reservation.attempt_id, deferral))
@@ -232,7 +233,10 @@ def settle_deferred(gate: Gate, work: Work, ended: Ended, charged: Charged) -> N
         facts = work.held.facts
         doubts.append(doubt_of(gate.clock.now_ns(), work.call_id, facts.provider or "", facts.model or "", doubt))
     settled = _settled(gate, work, _outcome(work, ended.outcome), _detail(work, ended), posted, charged, ended)
-    _end(gate, work, msgspec.structs.replace(settled, end=done.end, overrun=overrun), doubts)
+    instead, usage = work.deferral.instead, charged.usage
+    unrouted = None if instead is None or charged.lines != 1 else counterfactual(instead, usage, done.end)
+    ended_as = {"end": done.end, "overrun": overrun, "counterfactual_nanos": unrouted}
+    _end(gate, work, msgspec.structs.replace(settled, **ended_as), doubts)
     if overrun:
         said = f"Billed {posted.usd} nano-USD and {posted.tokens} tokens over a hold of {held.usd} and {held.tokens}; "
         for event in overrun_events(gate, work.held.facts, held, posted, work.held.factor_bp, said):

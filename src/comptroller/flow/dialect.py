@@ -98,6 +98,17 @@ class Dialect(Protocol):
     ) -> bytes: ...
 
 
+class Planned(Protocol):
+    """One API in which calls can be planned."""
+
+    @property
+    def dialect(self) -> Dialect: ...
+
+    def asked(self, model: str, input_tokens: int, output_limit: int | None, *, stream: bool) -> Asked | Refusal:
+        """What a request of text alone asks for, with this bound on its input."""
+        ...
+
+
 @runtime_checkable
 class Outlined(DialectRequest, Protocol):
     """A request of a dialect that knows what a conversation is."""

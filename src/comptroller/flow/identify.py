@@ -16,7 +16,7 @@ def renewed(gate: Gate, caller: Caller) -> Caller:
     """The same caller as registry and sessions know it now; one that is gone from the registry stands as disabled."""
     if gate.callers.get(caller.claims.credential_id) is caller and gate.registry is caller.registry:
         return caller
-    return _caller(gate, caller.claims)
+    return as_known(gate, caller.claims)
 
 
 def identify(gate: Gate, credentials: Sequence[str]) -> Caller | Refusal:
@@ -52,13 +52,13 @@ def identify(gate: Gate, credentials: Sequence[str]) -> Caller | Refusal:
             sentence=f"The identity {claims.identity} is not in the registry.",
             hint="Ask whoever runs the gateway to register it in registry.toml and run `comptroller apply`.",
         )
-    caller = _caller(gate, claims)
+    caller = as_known(gate, claims)
     gate.callers.remember(caller)
     return caller
 
 
-def _caller(gate: Gate, claims: Claims) -> Caller:
-    """What the registry and the sessions of its chain say now."""
+def as_known(gate: Gate, claims: Claims) -> Caller:
+    """Whoever has a credential with these claims, as the registry and the sessions of its chain say now."""
     session, now_ns = gate.sessions.get(claims.session), gate.clock.expiry_ns()
     lineage = [_gone(claims)] if session is None else gate.runs.lineage(session)
     identities = [known_identity(gate.registry, each.identity) for each in lineage]

@@ -6,7 +6,7 @@ A model that policies permit only sometimes is listed; one that they never permi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from comptroller.core.policy.request import Resource
 from comptroller.core.pricing.estimate import ModelLimits
@@ -29,14 +29,19 @@ class Reachable:
 
 
 def reachable_models(gate: Gate, family: str, credentials: Sequence[str]) -> list[Reachable] | Refusal:
-    """Every model that the registry names and this caller can reach through APIs of this family.
+    """Every model and alias that the registry names and this caller can reach through APIs of this family.
 
     A pattern of the registry names no model; what it matches is found by its name.
     """
     caller = _caller(gate, credentials)
-    if isinstance(caller, Refusal):
-        return caller
-    names = sorted(name for name in caller.registry.models if not _WILD.intersection(name))
+    return caller if isinstance(caller, Refusal) else reachable_by(gate, family, caller)
+
+
+def reachable_by(gate: Gate, family: str, caller: Caller, *, patterns: bool = False) -> list[Reachable]:
+    """The same for somebody who is known. `patterns`: those of the registry, too, each as if it were a name."""
+    registry = caller.registry
+    named = (name for name in registry.models if patterns or not _WILD.intersection(name))
+    names = sorted({*registry.routing.aliases, *named})
     found = (_reachable(gate, family, caller, name) for name in names)
     return [each for each in found if each is not None]
 
@@ -56,6 +61,17 @@ def _caller(gate: Gate, credentials: Sequence[str]) -> Caller | Refusal:
 
 
 def _reachable(gate: Gate, family: str, caller: Caller, name: str) -> Reachable | None:
+    """A model; of an alias the first one behind it, under the name of the alias."""
+    registry = caller.registry
+    target = registry.routing.aliases.get(name)
+    if target is None:
+        return _reachable_model(gate, family, caller, name)
+    found = (_reachable_model(gate, family, caller, each) for each in registry.members(target) or (target,))
+    first = next((each for each in found if each is not None), None)
+    return None if first is None else replace(first, name=name)
+
+
+def _reachable_model(gate: Gate, family: str, caller: Caller, name: str) -> Reachable | None:
     model = caller.registry.model(name)
     if model is None or not caller.may_use(name) or gate.stops.applies_to_model(name) is not None:
         return None

@@ -25,6 +25,7 @@ from comptroller.flow.decide import NOBODY, Decision, decide
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.gate import Gate
 from comptroller.flow.records import Ruling
+from comptroller.flow.route import Way, behind, lead, lead_by_remedy, say
 from comptroller.flow.weigh import Weighed, weigh
 
 
@@ -34,6 +35,8 @@ class Permit(msgspec.Struct, frozen=True, gc=False):
     weighed: Weighed
     ruling: Ruling
     effects: tuple[Effect, ...] = ()
+    instead_of: Weighed | None = None  # the call as it would have gone, where a rule led it to another model
+    holding: frozenset[str] | None = None  # the routes that hold its session from now on; None: as before
 
 
 class Wait(Protocol):
@@ -56,13 +59,31 @@ class Denied(msgspec.Struct, frozen=True, gc=False):
 def seek_provider(
     gate: Gate, dialect: Dialect, caller: Caller, asked: Asked, besides: AbstractSet[str] = NOBODY
 ) -> Permit | Denied:
-    """The first provider that this call may use. If it may use none: why not the first. Does not wait.
+    """The first provider that this call may use, and its model: of an alias, the first one behind it that it may call.
 
-    `besides`: providers that are not asked (any more).
+    If it may use none: why not the first. Does not wait. `besides`: providers that are not asked (any more).
     """
+    target = caller.registry.routing.aliases.get(asked.model)
+    if target is None:
+        return _seek(gate, dialect, caller, asked.model, asked, besides)
+    if asked.model_fixed or asked.lines:
+        return Denied(caller, _alias_in_a_file(asked.model, target))
+    first: Denied | None = None
+    for member in behind(gate, dialect, caller, target, besides):
+        permit = _seek(gate, dialect, caller, member.name, asked, besides)
+        if isinstance(permit, Permit):
+            effect = Effect("routed", asked.model, say(asked.model, member.name, "alias"))
+            return msgspec.structs.replace(permit, effects=(effect, *permit.effects))
+        first = first or permit
+    return first or Denied(caller, _alias_of_nothing(asked.model))
+
+
+def _seek(
+    gate: Gate, dialect: Dialect, caller: Caller, name: str, asked: Asked, besides: AbstractSet[str]
+) -> Permit | Denied:
     first: Denied | None = None
     while True:
-        decision = decide(gate, dialect, caller, asked.model, besides)
+        decision = decide(gate, dialect, caller, name, besides)
         if isinstance(decision, Refusal):
             return first or Denied(caller, decision)
         permit = seek_permit(gate, dialect, caller, decision, asked, besides)
@@ -75,25 +96,56 @@ def seek_provider(
 def seek_permit(
     gate: Gate, dialect: Dialect, caller: Caller, decision: Decision, asked: Asked, besides: AbstractSet[str]
 ) -> Permit | Denied:
-    """Ask the policies, and follow their remedies."""
+    """Weigh the call, go where routes lead it, and ask the policies there. What they deny there goes where it asks."""
     weighed = weigh(gate, caller, decision, asked)
     if isinstance(weighed, Refusal):
         return Denied(caller, weighed)
+    way = lead(gate, dialect, caller, weighed, asked, besides)
+    if way is None:
+        return _ask_policies(gate, dialect, caller, Way(weighed), weighed, asked, besides)
+    if way.routed_by is not None:
+        permit = _ask_policies(gate, dialect, caller, way, weighed, asked, besides)
+        if isinstance(permit, Permit):
+            return permit
+        way = _back(way, weighed, permit)
+    return _ask_policies(gate, dialect, caller, way, weighed, asked, besides)
+
+
+def _back(way: Way, weighed: Weighed, denied: Denied) -> Way:
+    """A call stays where it asks, for the policies deny it where it was led."""
+    here, there = weighed.decision.name, way.weighed.decision.name
+    stays = Effect("warned", way.effects[-1].rule, f"stays {here}: {denied.refusal.code} for {there}")
+    kept = tuple(effect for effect in way.effects if effect.kind != "routed")
+    return Way(weighed, None, (*kept, stays), way.holding)
+
+
+def _ask_policies(
+    gate: Gate,
+    dialect: Dialect,
+    caller: Caller,
+    way: Way,
+    asked_for: Weighed,
+    asked: Asked,
+    besides: AbstractSet[str],
+) -> Permit | Denied:
+    """Ask the policies, and follow their remedies. `asked_for`: the call as it would go if nothing led it elsewhere."""
+    weighed, routed_by, effects = way.weighed, way.routed_by, way.effects
     caps: dict[str, int] = {}  # forbids that a cap on the input lifts, as long as the input keeps it
     taken: set[Kind] = set()
-    routed_by: str | None = None
     while True:
         question = policy_request(gate, caller, weighed)
         input_tokens = question.context.input_tokens
         lifted = {name for name, most in caps.items() if input_tokens <= most} if caps else NOTHING
         verdict = caller.registry.policies.decide(question, lifted)
         ruling = Ruling(verdict.ids, routed_by)
+        instead_of = asked_for if weighed is not asked_for else None
         if verdict.allowed:
-            return Permit(weighed, ruling)
+            return Permit(weighed, ruling, effects, instead_of, way.holding)
         if gate.broken:
-            broken = _broken_glass(gate, caller, decision, asked, verdict)
+            broken = _broken_glass(gate, caller, weighed.decision, asked, verdict)
             if broken is not None:
-                return broken
+                ids, through = broken
+                return Permit(through, Ruling(ids, routed_by), effects, instead_of, way.holding)
         step = next_step(verdict, taken)
         if step is None:
             return Denied(caller, _refused(caller, question, verdict), ruling)
@@ -104,16 +156,20 @@ def seek_permit(
             case "cap_input":
                 caps = dict.fromkeys(step.policies, step.remedy.tokens)
             case "route":
-                routed = _route(gate, dialect, caller, step.remedy.value, asked, besides)
+                routed = lead_by_remedy(gate, dialect, caller, step.remedy.value, asked, besides)
                 if isinstance(routed, Refusal):
                     return Denied(caller, _no_way(caller, question, verdict, step, routed), ruling)
+                change = say(weighed.decision.name, routed.decision.name, "policy")
+                effects = (*effects, Effect("routed", step.policies[0], change))
                 weighed, routed_by = routed, step.policies[0]
             case "approval":
                 return Denied(caller, _approval_required(step, verdict), ruling)
 
 
-def _broken_glass(gate: Gate, caller: Caller, decision: Decision, asked: Asked, verdict: Verdict) -> Permit | None:
-    """Yes all the same, by a grant of break-glass that has enough left for it; it counts this call."""
+def _broken_glass(
+    gate: Gate, caller: Caller, decision: Decision, asked: Asked, verdict: Verdict
+) -> tuple[tuple[str, ...], Weighed] | None:
+    """Yes all the same, by a grant of break-glass that has enough left for it; it counts this call, as weighed here."""
     for grant in gate.broken.applying(caller.stop_keys, gate.clock.now_ns()):
         meter = gate.tree.meter(grant.id)
         weighed = weigh(gate, caller, decision, asked, meter) if meter is not None else None
@@ -121,7 +177,7 @@ def _broken_glass(gate: Gate, caller: Caller, decision: Decision, asked: Asked, 
             continue
         bound = weighed.bound
         if bound.affordable_by_money(meter.windows[0].remaining) >= bound.least_output_tokens:
-            return Permit(weighed, Ruling((RULED_BY + grant.id, *verdict.ids), None))
+            return (RULED_BY + grant.id, *verdict.ids), weighed
     return None
 
 
@@ -165,20 +221,22 @@ def _nanos(bound: Estimate) -> int:
     return long(bound.amount_nanos(bound.wanted_output_tokens))
 
 
-def _route(
-    gate: Gate, dialect: Dialect, caller: Caller, target: str, asked: Asked, besides: AbstractSet[str]
-) -> Weighed | Refusal:
-    """The first model behind a target that can be called in this dialect, weighed; else why the last one cannot."""
-    if asked.model_fixed:
-        return Refusal(code="unsupported", sentence=f"The model {asked.model!r} stands in its file already.", hint="")
-    refusal = Refusal(code="model_unknown", sentence=f"No model is behind {target!r}.", hint="")
-    for name in caller.registry.members(target) or [target]:
-        decision = decide(gate, dialect, caller, name, besides)
-        weighed = decision if isinstance(decision, Refusal) else weigh(gate, caller, decision, asked)
-        if isinstance(weighed, Weighed):
-            return weighed
-        refusal = weighed
-    return refusal
+def _alias_in_a_file(name: str, target: str) -> Refusal:
+    return Refusal(
+        code="unsupported",
+        sentence=f"{name!r} is an alias, and the requests of a batch stand as they are sent.",
+        hint=f"Name a model in them, such as one that is meant by {target!r}.",
+        param="model",
+    )
+
+
+def _alias_of_nothing(name: str) -> Refusal:
+    return Refusal(
+        code="model_unknown",
+        sentence=f"No model is behind the alias {name!r}.",
+        hint="Ask whoever runs the gateway to check [aliases] in registry.toml.",
+        param="model",
+    )
 
 
 def _refused(caller: Caller, question: PolicyRequest, verdict: Verdict) -> Refusal:

@@ -139,4 +139,5 @@ def _settled(gate: Gate, reservation: Reservation, attempt: Attempt, receipt: Re
         overrun=receipt.overrun,
         first_byte_ns=attempt.first_byte_ns,
         duration_ns=now_ns - reservation.taken_at_ns,
+        counterfactual_nanos=receipt.counterfactual_nanos,
     )

@@ -53,8 +53,8 @@ class CallFacts(msgspec.Struct, frozen=True, gc=False, array_like=True):
     body_digest: str | None = None  # keyed digest; the body itself is never stored
     policy_version: str | None = None
     policies: tuple[str, ...] = ()  # the policies that determined the decision
-    asked_model: str | None = None  # as the caller named it, where a policy routed the call to `model`
-    routed_by: str | None = None  # that policy
+    asked_model: str | None = None  # as the caller named it, where the call went to `model`
+    routed_by: str | None = None  # what led it there: a policy by its id, `route:NAME`, or `budget:NAME SHARE`
     client_address: str | None = None  # where the caller was, as far as it is known
     client_session: str | None = None  # what the caller's program calls its session; feeds no limit
     above: tuple[Registered, ...] = ()  # the other identities of the chain, each once
@@ -105,6 +105,9 @@ class Settled(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="settl
     overrun: bool
     first_byte_ns: int | None  # after the hold
     duration_ns: int
+    counterfactual_nanos: int | None = (
+        None  # the same usage on the model that it would have gone to, had no rule led it
+    )
 
 
 class Joined(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="joined"):

@@ -55,6 +55,7 @@ class Reservation(msgspec.Struct, frozen=True, gc=False):
     leased: bool = False  # a stream whose hold can change while it goes on
     spared_tokens: int = 0  # of its input, whose bound is lower because a part of the prompt was metered before
     full_hold_asked: bool = False  # the caller wants all of it held, whatever it may be
+    asked_rates: Mapping[str, Rates] | None = None  # of the model that it would have gone to, had no rule led it away
 
     @property
     def other_model(self) -> str | None:
@@ -74,6 +75,11 @@ class Reservation(msgspec.Struct, frozen=True, gc=False):
             asked.sound,
             asked.long_cache_writes,
         )
+
+    @property
+    def terms_instead(self) -> Terms | None:
+        """What it would be billed by on the model that it would have gone to; None: that is the one it went to."""
+        return None if self.asked_rates is None else msgspec.structs.replace(self.terms, rates=self.asked_rates)
 
     @property
     def drawn(self) -> tuple[WindowKey, ...]:

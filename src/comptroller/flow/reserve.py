@@ -36,6 +36,7 @@ class Afforded(msgspec.Struct, frozen=True, gc=False):
     held_output: int  # those of them that the hold is for
     tail_tokens: int | None  # of a stream that may hold in slices
     amounts: Amounts
+    lowered_by: str | None = None  # the budget or bound that lowered the limit
 
 
 def afford(gate: Gate, caller: Caller, permit: Permit, *, full: bool) -> Afforded | Refusal:
@@ -48,20 +49,20 @@ def afford(gate: Gate, caller: Caller, permit: Permit, *, full: bool) -> Afforde
     draw, bound, asked = weighed.draw, weighed.bound, weighed.asked
     limit = bound.wanted_output_tokens
     tail = None if full else tail_of(weighed)
-    whole = bound.all_output(limit)
+    whole, lowered_by = bound.all_output(limit), None
     first = whole if tail is None else first_slice(gate, size_key(caller, weighed.decision), tail)
     if draw.binding(amounts(bound, whole)) is not None:
         limit, binding = _affordable(draw, bound)
         if limit < bound.least_output_tokens and binding is not None:
             return _of_lines(_too_dear(draw, binding, bound, limit), draw, binding, bound, asked)
-        whole = bound.all_output(limit)
+        whole, lowered_by = bound.all_output(limit), None if binding is None else _name(binding)
         needed = amounts(bound, min(whole, first))
         short = draw.binding(needed)
         if short is not None:
             refusal = _exhausted(draw, short, needed.of(short.budget.unit), None)
             return _of_lines(refusal, draw, short, bound, asked)
     held = min(first, whole)
-    return Afforded(limit, whole, held, tail, amounts(bound, held))
+    return Afforded(limit, whole, held, tail, amounts(bound, held), lowered_by)
 
 
 def reserve(
@@ -83,6 +84,8 @@ def reserve(
     hold = gate.tree.hold(number, weighed.draw, afforded.amounts)
     if isinstance(hold, Window):
         raise OverdrawnError(f"{label(hold.budget.name, hold.key.instance)} has less left than a moment ago")
+    if permit.holding is not None:
+        gate.affinity.hold(caller.session.id, permit.holding)
     changes = asked.stream and not asked.deferred
     leased = changes and is_metered(weighed) and not has_run_ahead(decision.bound, weighed.now_ns)
     return Reservation(
@@ -90,6 +93,7 @@ def reserve(
         _written(weighed, afforded.output_limit), hold, _shadowed(weighed.draw), weighed.now_ns, weighed.bounded, tried,
         afforded.whole_output, afforded.held_output, afforded.tail_tokens, leased,
         call.asked.text_tokens - asked.text_tokens, call.sender.prefers_full_hold,
+        None if permit.instead_of is None else permit.instead_of.rates,
     )  # fmt: skip
 
 
@@ -133,6 +137,13 @@ def _affordable(draw: Draw, bound: Estimate) -> tuple[int, Window | None]:
         if fits < limit:
             limit, binding = fits, thinking
     return limit, binding
+
+
+def _name(window: Window) -> str:
+    """What a caller knows it as."""
+    if is_session_bound(window.budget):
+        return f"session.{COUNTED[window.budget.unit].removesuffix('_nanos')}"
+    return label(window.budget.name, window.key.instance)
 
 
 def _shadowed(draw: Draw) -> tuple[str, ...]:

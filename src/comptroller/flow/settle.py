@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from comptroller.core.budget.bounds import Bound
-from comptroller.core.budget.hold import NOTHING, Amounts
+from comptroller.core.budget.hold import NOTHING, Amounts, HoldEnd
 from comptroller.core.budget.settlement import Settlement, settlement
 from comptroller.core.pricing.charge import charge_nanos
 from comptroller.core.pricing.deferral import Doubt
@@ -32,6 +32,7 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
     priced: bool
     overrun: bool
     events: tuple[BoundChanged | Finding, ...]
+    counterfactual_nanos: int | None = None  # the same usage on the model that it would have gone to unrouted
 
 
 def settle(gate: Gate, reservation: Reservation, attempt: Attempt) -> Receipt:
@@ -62,7 +63,17 @@ def settle(gate: Gate, reservation: Reservation, attempt: Attempt) -> Receipt:
     )
     asked = reservation.asked
     priced = reservation.estimate.free or (bool(reservation.rates) and not asked.fees)
-    return Receipt(done, usage, tier, priced, overrun or ran_ahead, events)
+    instead = reservation.terms_instead
+    unrouted = None if instead is None else counterfactual(instead, usage, done.end)
+    return Receipt(done, usage, tier, priced, overrun or ran_ahead, events, unrouted)
+
+
+def counterfactual(instead: Terms, usage: Usage | None, end: HoldEnd) -> int | None:
+    """What a routed call would have cost unrouted, in nano-USD; None where nobody knows: presumed, or without a price.
+
+    It is the same usage at other rates. What the other model would have said, and at what length, nobody knows.
+    """
+    return instead.price(usage) if usage is not None and end == "posted" else None
 
 
 def _exact(reservation: Reservation, terms: Terms, usage: Usage | None, rates: Rates | None) -> Amounts | None:

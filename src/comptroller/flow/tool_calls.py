@@ -20,10 +20,15 @@ class Searching(DialectRequest, Protocol):
 
 
 def limited(registry: Registry, request: DialectRequest | Refusal) -> DialectRequest | Refusal:
-    """The request with the limit of its model's entry, if it offers tools that one would bound."""
+    """The request with the limit of its model's entry, if it offers tools that one would bound.
+
+    Of an alias: the lowest of those behind it.
+    """
     if isinstance(request, Refusal) or not request.asked.searching or not isinstance(request, Searching):
         return request
-    model = registry.model(request.asked.model)
-    if model is None or model.max_tool_calls is None:
-        return request
-    return request.with_tool_calls(model.max_tool_calls)
+    name = request.asked.model
+    target = registry.routing.aliases.get(name)
+    names = (name,) if target is None else registry.members(target) or (target,)
+    models = map(registry.model, names)
+    limits = [model.max_tool_calls for model in models if model is not None and model.max_tool_calls is not None]
+    return request.with_tool_calls(min(limits)) if limits else request

@@ -164,6 +164,8 @@ class RetentionSettings(msgspec.Struct, frozen=True, kw_only=True):
     # Spend by session and quarter of an hour: a month against the same month a year ago, in any time zone. The
     # longest window of a budget is 31 days, and a new budget begins with what was spent in its window.
     spend_recent_days: Annotated[int, Meta(ge=35, le=36_500)] = 400
+    # Tickets that were answered, and grants that are over: as long as the calls that went by them.
+    approvals_days: Days = 400
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

@@ -184,6 +184,7 @@ def _record(row: CallRow, held_in: tuple[WindowKey, ...] | None = None) -> CallR
         windows=rows.unpack_windows(row.windows) if held_in is None else held_in,
         corrected=row.corrected,
         original_charge_nanos=row.original_charge_nanos,
+        counterfactual_nanos=row.counterfactual_nanos,
         tried=tuple(map(_attempt, attempts.unpack(row.tried))),
     )
 

@@ -36,11 +36,12 @@ from comptroller.flow.records import Change
 from comptroller.store import schema, tables
 from comptroller.store.folder import get_meta, raise_meta
 from comptroller.store.sql import run, text_of
+from comptroller.store.tickets import GRANTS, TICKETS
 
 _CALLS = schema.calls
 _OBJECTS = schema.objects
 _DELETED = _OBJECTS.c.deleted_at_ns.is_not(None)
-_SESSION_BALANCE = delete(schema.balances).where(
+_LEDGER_ROW = delete(schema.balances).where(
     literal_column("budget") == literal_column(f"'{LEDGER_KEY}'"), schema.balances.c.instance == ""
 )
 _STILL_OPEN = _CALLS.c.id.in_(select(schema.holds.c.call_id))  # another attempt: its end counts with the first one's
@@ -66,9 +67,11 @@ _KINDS: Mapping[Prunable, _Kind] = {
     "presumed": _Kind(_CALLS, _CALLS.c.at_ns, only=schema.PRESUMED, stays=_STILL_OPEN),
     "findings": _Kind(schema.findings, schema.findings.c.at_ns),
     # Nothing can come of a session after its expiry, and nobody asks what it had spent.
-    "sessions": _Kind(schema.sessions, schema.sessions.c.expires_at_ns, with_it=_SESSION_BALANCE),
+    "sessions": _Kind(schema.sessions, schema.sessions.c.expires_at_ns, with_it=_LEDGER_ROW),
     # A response is nobody's once its provider has let go of it; a file lasts until it is deleted.
     "objects": _Kind(_OBJECTS, _OBJECTS.c.created_at_ns, only=or_(_OBJECTS.c.kind == RESPONSE, _DELETED)),
+    "tickets": _Kind(TICKETS, TICKETS.c.at_ns, stays=TICKETS.c.open == 1),
+    "grants": _Kind(GRANTS, GRANTS.c.given_at_ns, stays=GRANTS.c.over == 0, with_it=_LEDGER_ROW),
     "spend_recent": _Kind(schema.spend_recent, schema.spend_recent.c.start_ns),
 }
 

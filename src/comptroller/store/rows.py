@@ -101,6 +101,7 @@ class CallRow(msgspec.Struct, gc=False):
     billed_team: str | None = None
     tried: bytes | None = None
     effects: str | None = None
+    counterfactual_nanos: int | None = None
 
 
 # Rare ones share a column.
@@ -181,7 +182,10 @@ def fit_settled(event: Settled) -> Settled:
     """The event with numbers that the tables can keep: a provider may report any number."""
     posted, usage = event.posted, event.usage
     counted = (0,) if usage is None else _counts(usage)
-    numbers = (posted.usd, posted.tokens, posted.calls, posted.thinking_tokens, event.status or 0, *counted)
+    instead = event.counterfactual_nanos
+    numbers = (
+        posted.usd, posted.tokens, posted.calls, posted.thinking_tokens, event.status or 0, instead or 0, *counted
+    )  # fmt: skip
     if max(numbers) <= NUMBER_MOST and min(numbers) >= -NUMBER_MOST:
         return event
     return msgspec.structs.replace(
@@ -189,6 +193,7 @@ def fit_settled(event: Settled) -> Settled:
         posted=fit_amounts(posted),
         status=None if event.status is None else fit(event.status),
         usage=None if usage is None else _fit_usage(usage),
+        counterfactual_nanos=None if instead is None else fit(instead),
     )
 
 
@@ -273,6 +278,8 @@ def settle(row: CallRow, event: Settled, windows: bytes) -> None:
     row.overrun = event.overrun or bool(row.overrun)
     row.first_byte_ns = event.first_byte_ns
     row.duration_ns = event.duration_ns
+    if event.counterfactual_nanos is not None:
+        row.counterfactual_nanos = _plus(row.counterfactual_nanos, event.counterfactual_nanos)
     _count_usage(row, event)
 
 
@@ -298,7 +305,7 @@ def ended(held: Held, event: Settled, windows: bytes) -> CallRow:
         policy_version=facts.policy_version, policies=pack_names(facts.policies) if facts.policies else None,
         asked_model=facts.asked_model, routed_by=facts.routed_by, client_address=facts.client_address,
         client_session=facts.client_session, above=pack_above(facts.above), billed_team=facts.billed_team,
-        effects=pack_effects(facts.effects),
+        effects=pack_effects(facts.effects), counterfactual_nanos=event.counterfactual_nanos,
     )  # fmt: skip
     if usage is not None:
         row.input_tokens, row.output_tokens = usage.input_tokens, usage.output_tokens

@@ -29,7 +29,7 @@ journal = Table(
 UNUSUAL = text("outcome != 'completed'")
 REFUSED = text("state = 'refused'")
 PRESUMED = text("state = 'presumed'")
-"""The conditions of three partial indexes: SQLite uses them for a query that has the same words in it."""
+"""Conditions of partial indexes of what is rare and asked for: SQLite uses them for a query with the same words."""
 
 SPEND_DIMENSIONS = (
     "organization",
@@ -117,8 +117,8 @@ calls = Table(
     Column("original_charge_nanos", BigInteger),  # before the first correction
     Column("policy_version", Text),
     Column("policies", Text),  # JSON list of the determining ones; NULL: none
-    Column("asked_model", Text),  # where a policy routed the call to `model`
-    Column("routed_by", Text),  # that policy
+    Column("asked_model", Text),  # where the call went to another one, `model`
+    Column("routed_by", Text),  # what led it there
     Column("other_meters", Text),  # JSON object: usage that has no column of its own; NULL: none
     Column("client_address", Text),  # where the caller was, as far as it is known
     Column("client_session", Text),  # what the caller's program calls its session
@@ -126,13 +126,14 @@ calls = Table(
     Column("billed_team", Text),  # who pays; NULL: its own team
     Column("tried", LargeBinary),  # MessagePack of all attempts, where there were several (attempts.py)
     Column("effects", Text),  # JSON list of [kind, rule, detail]; NULL: none
+    Column("counterfactual_nanos", BigInteger),  # of a routed call: its usage on the model it would have gone to
     Index("calls_at", "at_ns"),
     Index("calls_identity_at", "identity", "at_ns"),
     Index("calls_session", "session"),
-    # What went wrong is rare and asked for: found without looking through what went well, which pays nothing.
     Index("calls_unusual", "outcome", "at_ns", sqlite_where=UNUSUAL),
     Index("calls_refused", "at_ns", sqlite_where=REFUSED),
     Index("calls_presumed", "at_ns", sqlite_where=PRESUMED),
+    Index("calls_routed", "at_ns", sqlite_where=text("routed_by IS NOT NULL")),
 )
 
 holds = Table(

@@ -100,6 +100,10 @@ REMAINING = Family(
 )
 QUARANTINED = Family("comptroller_models_quarantined", "gauge", "Models that were stopped because of overruns.")
 STOPS = Family("comptroller_stops", "gauge", "Stops in force, by what they stop.", ("scope",))
+PENDING = Family(
+    "comptroller_approvals_pending", "gauge", "Tickets that nobody has answered, by the role that is asked.", ("role",)
+)
+GRANTS = Family("comptroller_grants", "gauge", "Grants in force.")
 QUEUED = Family("comptroller_journal_queued", "gauge", "Events and jobs that wait for the journal's writer.")
 UNWRITTEN = Family(
     "comptroller_journal_unwritten", "gauge", "Settlements and other events that must reach the disk and have not yet."
@@ -136,7 +140,7 @@ INSTALLED = Family(
 FAMILIES = (
     CALLS, REFUSALS, TOKENS, CHARGE, PRESUMED, OVERRUNS, ANSWERS, FAILOVERS,
     ADMISSION, FIRST_BYTE, CALL,
-    IN_FLIGHT, HOLDS, HELD, REMAINING, QUARANTINED, STOPS, ASIDE,
+    IN_FLIGHT, HOLDS, HELD, REMAINING, QUARANTINED, STOPS, PENDING, GRANTS, ASIDE,
     QUEUED, UNWRITTEN, UNFOLDED, DROPPED, EVENTS, WRITE, STORE_OK,
     READY, CONNECTIONS, CONNECTS, LAG, LOG_LINES,
     BUILD, REGISTRY, INSTALLED,

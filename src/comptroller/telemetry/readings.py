@@ -128,6 +128,7 @@ def _of_process(sources: Sources) -> Iterator[tuple[f.Family, list[Reading]]]:
     streams = sum(call.stream for call in live)
     yield f.IN_FLIGHT, [({"kind": "stream"}, streams), ({"kind": "json"}, len(live) - streams)]
     yield f.STOPS, [({"scope": scope}, number) for scope, number in _stops(gate).items()]
+    yield f.PENDING, [({"role": role}, number) for role, number in _pending(gate).items()]
     now_ns = gate.clock.expiry_ns()
     yield f.ASIDE, [({"provider": name}, not gate.health.usable(name, now_ns)) for name in gate.providers]
     yield f.CONNECTIONS, [({"state": "active"}, pool.active), ({"state": "idle"}, pool.idle)]
@@ -138,6 +139,7 @@ def _of_process(sources: Sources) -> Iterator[tuple[f.Family, list[Reading]]]:
         (f.HOLDS, len(gate.tree.holds)),
         (f.HELD, sum(hold.amounts.usd for hold in gate.tree.holds.values()) / NANOS_PER_SECOND),
         (f.QUARANTINED, sum(bound.quarantined for bound in gate.bounds.values())),
+        (f.GRANTS, len(gate.approvals.grants)),
         (f.QUEUED, journal.queued),
         (f.UNWRITTEN, journal.lost),
         (f.UNFOLDED, journal.unfolded),
@@ -171,6 +173,14 @@ def _budget_labels(budget: Budget) -> Labels:
 
 def _named(family: f.Family, values: tuple[str, ...]) -> Labels:
     return dict(zip(family.labels, values, strict=True))
+
+
+def _pending(gate: Gate) -> Mapping[str, int]:
+    """How many tickets wait for each role: zeros too, for roles that have a table."""
+    found = dict.fromkeys(gate.registry.approvals, 0)
+    for ticket in gate.approvals.open_tickets:
+        found[ticket.role] = found.get(ticket.role, 0) + 1
+    return found
 
 
 def _stops(gate: Gate) -> Mapping[StopScope, int]:

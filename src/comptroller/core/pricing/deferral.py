@@ -27,6 +27,7 @@ class Deferral(msgspec.Struct, frozen=True, gc=False):
     bounded: bool = True  # the hold was an upper bound: more is an overrun
     fees: bool = False  # something is billed beside what will be reported
     sized: bool = False  # the object is as many tokens as it reports: a context for requests that go on from it
+    instead: Terms | None = None  # of the model that it would have gone to, where a rule led it to another
 
 
 class Line(msgspec.Struct, frozen=True, gc=False):

@@ -39,6 +39,11 @@ class Terms(msgspec.Struct, frozen=True, gc=False):
                 return DEFAULT_TIER, default
         return tier, rates
 
+    def price(self, usage: Usage) -> int | None:
+        """What exactly this usage costs, in nano-USD; None where the price of any of it is not known."""
+        _, rates = self.billed(usage)
+        return None if rates is None or self.unpriced(usage, rates) else charge_nanos(usage, rates)
+
     def unpriced(self, usage: Usage, rates: Rates) -> tuple[str, ...]:
         """What of the usage has no price, in words."""
         return unpriced(usage, rates, images_sent=self.images_sent, sound=self.sound)

@@ -37,6 +37,7 @@ from comptroller.core.registry.policy_files import installed_files, load_install
 from comptroller.core.registry.rates import build_rate
 from comptroller.core.registry.registry import Model, Registry
 from comptroller.core.registry.retries import build_retry
+from comptroller.core.registry.routes import build_routing
 from comptroller.core.work.bounds import SHIPPED, SHIPPED_SESSIONS, Bounds
 
 _NOBODY = Organization("unnamed", "unnamed.invalid")
@@ -70,6 +71,7 @@ def build(installed: Installed, version: int, shipped: Shipped | None = None) ->
         profile_sessions=_sessions(of["profile"]),
         approvals=build_approvals(of["approval"]),
         retries=tuple(build_retry(key, stored.value) for key, stored in of["retry"] if not stored.disabled),
+        routing=build_routing(of["alias"], of["classes"], of["task_type"], of["route"]),
     )
 
 

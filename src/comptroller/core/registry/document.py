@@ -17,7 +17,7 @@ from comptroller.core.ids import is_identity_id, is_trust_domain
 from comptroller.core.pricing.book import Shipped
 from comptroller.core.pricing.rates import DEFAULT_TIER, tier_name
 from comptroller.core.problem import Fault, Problem, did_you_mean, join
-from comptroller.core.registry import fields, issuers, rates, retries
+from comptroller.core.registry import fields, issuers, rates, retries, routes
 from comptroller.core.registry.approval_roles import APPROVAL, check_approvals
 from comptroller.core.registry.entries import (
     NOTHING,
@@ -174,6 +174,7 @@ _RATE = (
     Field("visible", _named(Visibility)),
 )
 
+_ROUTE = routes.route_fields(_SCOPE)
 _BOUNDS = (
     Field("sessions", fields.bound(fields.MOST_COUNT)),
     Field("usd", fields.money_bound),
@@ -198,6 +199,7 @@ _TABLES: tuple[tuple[str, EntryKind, Reader, tuple[Field, ...]], ...] = (
     ("profiles", "profile", fields.name, _BOUNDS),
     ("identities", "identity", _identity_id, _IDENTITY),
     ("models", "model", fields.pattern, _MODEL),
+    ("task_types", "task_type", fields.name, routes.TASK_TYPE),
     ("approvals", "approval", fields.name, APPROVAL),
 )
 # Lists of limits on scopes, each by its name.
@@ -208,7 +210,7 @@ _LIMITS: tuple[tuple[str, EntryKind, tuple[Field, ...]], ...] = (
 )
 SECTIONS = (
     "organization", "teams", "owners", "issuers", "bounds", "profiles", "identities", "models", "prices", "approvals",
-    "budgets", "rates", "retries",
+    "budgets", "rates", "retries", "aliases", "classes", "task_types", "routes",
 )  # fmt: skip
 
 
@@ -242,17 +244,20 @@ def read_document(
         _add(("price", key), entry, place, entries, places, problems)
     for kind, place, entry in _limits(raw, problems):
         _add((kind, string(entry, "name") or place), entry, place, entries, places, problems)
+    _read_routing(raw, entries, places, problems)
     _check_contents(entries, places, problems)
     problems.extend(check_references(entries, places, installed))
     problems.extend(issuers.check_rules(entries, places))
     problems.extend(check_approvals(entries, places))
     problems.extend(check_unregistered(entries, places))
+    problems.extend(routes.check_routing(entries, places))
     if problems:
         return problems
     for (kind, _), entry in entries.items():
-        if kind in {"budget", "rate", "retry"}:
+        if kind in {"budget", "rate", "retry", "route"}:
             del entry["name"]  # it is the key
-    return Document(entries, tuple(find_warnings(entries, installed, shipped)))
+    warnings = (*find_warnings(entries, installed, shipped), *routes.routing_warnings(entries))
+    return Document(entries, warnings)
 
 
 def read_identity(
@@ -264,6 +269,19 @@ def read_identity(
     found["identity", name] = read_table(place, issuers.without_rules(table), _IDENTITY, problems)
     found.update((key, rule) for key, rule, _ in issuers.read_rules(name, place, table, entries, problems))
     return found
+
+
+def _read_routing(
+    raw: Mapping[str, object], entries: dict[EntryKey, Entry], places: dict[EntryKey, str], problems: list[Problem]
+) -> None:
+    """Aliases, the order of the classes, and the routes in theirs."""
+    for key, entry, place in routes.read_aliases(raw, problems):
+        _add(key, entry, place, entries, places, problems)
+    if "classes" in raw:
+        entries[routes.CLASSES] = read_table("classes", raw["classes"], routes.CLASSES_FIELDS, problems)
+        places[routes.CLASSES] = "classes"
+    for number, (place, entry) in enumerate(_list("routes", raw, _ROUTE, problems), 1):
+        _add(("route", string(entry, "name") or place), {**entry, "place": number}, place, entries, places, problems)
 
 
 def _check_key(place: str, key: str, read_key: Reader, problems: list[Problem]) -> None:

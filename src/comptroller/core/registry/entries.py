@@ -29,6 +29,10 @@ EntryKind = Literal[
     "budget",
     "rate",
     "retry",
+    "alias",
+    "classes",
+    "task_type",
+    "route",
     "policy",
 ]
 KINDS: tuple[EntryKind, ...] = (
@@ -46,6 +50,10 @@ KINDS: tuple[EntryKind, ...] = (
     "budget",
     "rate",
     "retry",  # a budget for retries
+    "alias",  # a name that callers may ask for
+    "classes",  # their order
+    "task_type",
+    "route",
     "policy",  # a file of policies by its name; its value holds the text
 )
 

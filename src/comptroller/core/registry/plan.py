@@ -27,7 +27,7 @@ _IN_THE_KEY: Mapping[EntryKind, frozenset[str]] = {
     "federation": frozenset({"identity", "issuer", "claims"}),
 }
 
-_ALL_OF = frozenset({"soft"})
+_ALL_OF = frozenset({"soft", "order"})
 """Lists of which all holds; of others any one."""
 
 Verb = Literal["add", "change", "disable", "enable"]
@@ -94,6 +94,8 @@ def say_key(kind: EntryKind, key: str) -> str:
     """How a person reads which entry it is."""
     if kind == "organization":
         return "the organization"
+    if kind == "classes":
+        return "the order of the classes"
     if kind != "price":
         return f"{kind} {key}"
     model, provider, tier, first_day, *size = key.split("|")
@@ -126,6 +128,8 @@ def _warnings(changes: tuple[EntryChange, ...]) -> Iterator[Problem]:
             yield Problem("organization.trust_domain", sentence)
         if change.verb == "disable" and change.kind in {"budget", "rate"}:
             yield Problem(f"{change.kind} {change.key}", "It leaves force: it limits nothing any more.")
+        if change.verb == "disable" and change.kind == "task_type":
+            yield Problem(f"task_type {change.key}", "Its floor leaves force: routes may lead below it.")
 
 
 def _say_entry(kind: EntryKind, entry: Entry) -> str:

@@ -57,7 +57,7 @@ def check_references(entries: Entries, places: Mapping[EntryKey, str], installed
             for value in strings(entry, "may_act"):
                 if ("identity", value) not in entries:
                     yield _unknown(join(places[key], "may_act"), "identity", value, _keys(entries, "identity"))
-        if key[0] in _LIMITS:
+        if key[0] in _LIMITS or key[0] == "route":
             yield from _check_scope(places[key], entry, entries, set(left.values()))
             yield from _check_soft(places[key], entry, entries)
 

@@ -20,6 +20,7 @@ from comptroller.core.policy.targets import is_name
 from comptroller.core.pricing.book import PriceBook
 from comptroller.core.pricing.estimate import ModelLimits
 from comptroller.core.rate.rate import Rate
+from comptroller.core.routing.routing import Routing
 from comptroller.core.work.bounds import SHIPPED, SHIPPED_SESSIONS, Bounds
 
 OutputLimitField = Literal["max_completion_tokens", "max_tokens"]
@@ -72,6 +73,7 @@ class Registry:
         retries: tuple[RetryRule, ...] = (),
         federation: Federation | None = None,  # None: nobody's tokens are believed
         approvals: Mapping[str, ApprovalRole] = NO_ROLES,  # the roles that have a table
+        routing: Routing | None = None,  # None: every call goes to the model that it asks for
     ) -> None:
         self.version = version
         self.organization = organization
@@ -90,7 +92,9 @@ class Registry:
         self.sessions = sessions
         self.profile_sessions = profile_sessions
         self.approvals = approvals
+        self.routing = Routing() if routing is None else routing
         self._matched: dict[str, Model | None] = {}
+        self._members: dict[str, tuple[str, ...]] = {}
 
     def answerable_until(self, identity: Identity) -> int:
         """Until when somebody answers for the identity: FOREVER_NS while its owner or deputy is enabled, else the
@@ -118,10 +122,14 @@ class Registry:
             self._matched[name] = self._match(name)
         return self._matched[name]
 
-    def members(self, model_class: str) -> list[str]:
-        """The models of a class that have a name of their own, and not only a pattern."""
-        entries = (m for m in self.models.values() if m.model_class == model_class and not m.disabled)
-        return sorted(entry.pattern for entry in entries if is_name(entry.pattern))
+    def members(self, model_class: str) -> tuple[str, ...]:
+        """The models of a class that have a name of their own, and not only a pattern. Not for what callers say."""
+        found = self._members.get(model_class)
+        if found is None:
+            entries = (m for m in self.models.values() if m.model_class == model_class and not m.disabled)
+            found = tuple(sorted(entry.pattern for entry in entries if is_name(entry.pattern)))
+            self._members[model_class] = found
+        return found
 
     def _match(self, name: str) -> Model | None:
         exact = self.models.get(name)

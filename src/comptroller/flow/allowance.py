@@ -1,0 +1,151 @@
+"""Allowance: what a caller may spend right now, and what would become of a call that it plans.
+
+The same look as a real call's (admit.py), without the step after it: what is said here is what the next call hears, as
+long as nothing else happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from comptroller.core.allowance import Limit
+from comptroller.core.budget.budget import format_amount
+from comptroller.core.budget.counter import Window
+from comptroller.core.budget.draw import Draw
+from comptroller.core.budget.meter import COUNTED, is_session_bound
+from comptroller.core.budget.scope import Facts
+from comptroller.core.instant import format_instant
+from comptroller.core.refusal import Refusal
+from comptroller.flow.admit import Offer, Question, offer_for
+from comptroller.flow.caller import Caller
+from comptroller.flow.dialect import Planned
+from comptroller.flow.gate import Gate
+from comptroller.flow.models import reachable_by
+from comptroller.flow.permit import Denied
+
+MOST_LIMITS = 16  # in a refusal: the ones with the least left
+MOST_MODELS = 100  # that are looked at for a cheaper one
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """A call that somebody thinks of making. Tokens."""
+
+    model: str
+    input_tokens: int = 0
+    max_output_tokens: int | None = None  # per answer; None: as much as the model makes
+    stream: bool = False
+
+
+class Cheapest(msgspec.Struct, frozen=True):
+    """The allowed model that this call would cost the least on."""
+
+    model: str
+    estimate_nanos: int
+
+
+class Outlook(msgspec.Struct, frozen=True):
+    """What would become of a planned call."""
+
+    dialect: str
+    answer: Offer | Denied
+    largest_output_tokens: int  # that such a call could ask for, and get, now
+    cheapest: Cheapest | None  # None: no model of a known name is allowed
+
+
+def limits_of(gate: Gate, caller: Caller, model: str | None = None) -> Sequence[Limit]:
+    """Every budget and bound that binds calls of this caller, least share left first; to `model`, or whatever it calls.
+
+    Those of other models, providers and classes are left out where none is named.
+    """
+    return _limits(gate.tree.drawn_by(_facts(caller, model), gate.clock.now_ns()))
+
+
+def with_allowance(gate: Gate, caller: Caller, refusal: Refusal, model: str | None) -> Refusal:
+    """A refusal with what the caller may still do, as far as it concerns this model."""
+    if not gate.stops.applies(caller.stop_keys) and refusal.allowance is None:
+        limits = tuple(limits_of(gate, caller, model)[:MOST_LIMITS])
+        return msgspec.structs.replace(refusal, allowance=limits)
+    return refusal
+
+
+def outlook(gate: Gate, apis: Iterable[Planned], caller: Caller, plan: Plan) -> Outlook:
+    """What a call would hear if it came now, in the first of these APIs in which a provider serves it."""
+    answers = [(api, _heard(gate, api, caller, plan)) for api in apis]
+    served = (each for each in answers if isinstance(each[1], Offer) or each[1].refusal.code != "provider_unavailable")
+    api, answer = next(served, answers[0])
+    return Outlook(api.dialect.name, answer, _largest(gate, api, caller, plan), _cheapest(gate, api, caller, plan))
+
+
+def _heard(gate: Gate, api: Planned, caller: Caller, plan: Plan) -> Offer | Denied:
+    asked = api.asked(plan.model, plan.input_tokens, plan.max_output_tokens, stream=plan.stream)
+    if isinstance(asked, Refusal):
+        return Denied(caller, asked)
+    return offer_for(gate, Question(api.dialect, caller, asked))
+
+
+def _largest(gate: Gate, api: Planned, caller: Caller, plan: Plan) -> int:
+    """The largest output limit that would be let through as it is; 0 if none would.
+
+    What is affordable is said by the offer itself. Policies may look at the limit that is asked for, so where they say
+    no to all of it the largest is searched for: whoever may have more may have less.
+    """
+    offer = _heard(gate, api, caller, msgspec.structs.replace(plan, max_output_tokens=None))
+    if isinstance(offer, Offer):
+        return offer.afforded.output_limit
+    model = caller.registry.model(plan.model)
+    least, most = 0, model.limits.max_output_tokens if model is not None else 0
+    while least < most:
+        middle = (least + most + 1) // 2
+        offer = _heard(gate, api, caller, msgspec.structs.replace(plan, max_output_tokens=middle))
+        if isinstance(offer, Offer) and offer.afforded.output_limit >= middle:
+            least = middle
+        else:
+            most = middle - 1
+    return least
+
+
+def _cheapest(gate: Gate, api: Planned, caller: Caller, plan: Plan) -> Cheapest | None:
+    """By the upper bound, among the models that the registry names: what a pattern matches has no name yet."""
+    names = dict.fromkeys([plan.model, *(each.name for each in reachable_by(gate, api.dialect.family, caller))])
+    found: list[Cheapest] = []
+    for name, _ in zip(names, range(MOST_MODELS), strict=False):
+        offer = _heard(gate, api, caller, msgspec.structs.replace(plan, model=name))
+        if not isinstance(offer, Offer):
+            continue
+        weighed, limit = offer.permit.weighed, offer.afforded.output_limit
+        if weighed.rates and limit >= weighed.bound.wanted_output_tokens:
+            found.append(Cheapest(weighed.decision.name, weighed.bound.amount_nanos(limit)))
+    return min(found, key=lambda each: each.estimate_nanos, default=None)
+
+
+def _facts(caller: Caller, model: str | None) -> Facts:
+    entry = caller.registry.model(model) if model else None
+    if model is None or entry is None:
+        return Facts(caller.chain, {})
+    return caller.facts(entry.providers[0], model, entry.model_class)
+
+
+def _limits(draw: Draw) -> Sequence[Limit]:
+    windows = sorted(draw.windows, key=lambda window: draw.left(window) / max(1, window.budget.limit))
+    return [_limit(draw, window) for window in windows]
+
+
+def _limit(draw: Draw, window: Window) -> Limit:
+    budget, span = window.budget, window.span
+    of_session = is_session_bound(budget)
+    shown = draw.shows(window)
+    return Limit(
+        "session" if of_session else "budget",
+        COUNTED[budget.unit].removesuffix("_nanos") if of_session else budget.name,
+        budget.unit,
+        window.key.instance,
+        budget.window,
+        budget.mode,
+        format_amount(budget.limit, budget.unit) if shown else None,
+        format_amount(window.posted, budget.unit) if shown else None,
+        format_amount(window.held, budget.unit) if shown else None,
+        format_amount(max(0, draw.left(window)), budget.unit) if shown else None,
+        None if span.end_ns is None else format_instant(span.end_ns),
+    )
