@@ -60,9 +60,13 @@ class Agent:
             heard = self.say(messages, **fields)
         return heard
 
-    def child(self, name: str) -> "Agent | None":
-        """An agent below this one, with a session of its own; None: it may not have any more."""
-        status, _, answer = self._send("/comptroller/v1/sessions", {"name": name})
+    def child(self, name: str, *, registered: bool = False) -> "Agent | None":
+        """An agent below this one, with a session of its own; None: it may not have any more.
+
+        `registered`: the name is of an identity; else of an ephemeral child.
+        """
+        asked = {"identity" if registered else "name": name}
+        status, _, answer = self._send("/comptroller/v1/sessions", asked)
         self.heard["opened" if status == 201 else f"opening {answer['code']}"] += 1
         return Agent(self.gateway, answer["credential"]) if status == 201 else None
 

@@ -57,8 +57,8 @@ def ping_pong(world: World) -> Told:
     draft = "The large room is booked on Thursdays only when the small one is taken, and never before nine. " * 40
     with (
         _agent(world, "agent/editor") as editor,
-        _child(editor, "writer") as writer,
-        _child(editor, "critic") as critic,
+        _child(editor, "agent/writer") as writer,
+        _child(editor, "agent/critic") as critic,
     ):
         for number in range(ROUNDS):
             writer.say([user("You write."), assistant(draft), user(f"Checked, round {number}: please check it again.")])
@@ -162,7 +162,7 @@ def _agent(world: World, identity: str) -> Agent:
 
 
 def _child(parent: Agent, name: str) -> Agent:
-    child = parent.child(name)
+    child = parent.child(name, registered=True)
     assert child is not None
     return child
 
