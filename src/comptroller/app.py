@@ -383,6 +383,7 @@ def _metrics(house: House) -> Asgi:
 async def _drain(gate: Gate, drain_s: float, hurry: asyncio.Event) -> None:
     """Take no new calls; let those in flight finish for a while; cut and charge the rest."""
     gate.draining = True
+    gate.pace.look_again()
     quiet, hurried = asyncio.create_task(gate.live.quiet()), asyncio.create_task(hurry.wait())
     await asyncio.wait({quiet, hurried}, timeout=drain_s, return_when=asyncio.FIRST_COMPLETED)
     hurried.cancel()

@@ -16,6 +16,7 @@ from comptroller.control.problem import ControlProblem
 from comptroller.core.approval.decide import Wanted
 from comptroller.core.approval.ticket import Terms, Ticket
 from comptroller.core.budget.hold import Amounts
+from comptroller.core.budget.meter import ledger_key
 from comptroller.core.identity.admin import BOOTSTRAP, Actor
 from comptroller.core.instant import NANOS_PER_SECOND
 from comptroller.flow.approvals import asked_by, put_ticket
@@ -24,6 +25,7 @@ from comptroller.flow.records import TicketChanged
 from tests.control.asgi import Admin, ask
 from tests.control.house import House, opened
 from tests.harness.configuration import budget
+from tests.store.samples import held, settled
 
 USD = 10**9
 ROLES = {
@@ -446,6 +448,23 @@ async def test_its_end_is_on_record_once_expired_or_used_up(house: House, monkey
         [end] = [change for change in await house.store.changes(10, key=each.id) if change.verb == "end"]
         assert end.reason == state
     assert '"spent":"0.50","used":1' in end.after
+
+
+async def test_a_ticket_goes_on_saying_what_became_of_its_grant(house: House) -> None:
+    """Memory has let go of it: what was spent by it stands in the books."""
+    ticket = await asked(house)
+    given = (await approve(house, ticket)).grant
+    assert given is not None
+    key = ledger_key(given.id)
+    house.gate.tree.settle(await use(house, given.id, USD), Amounts(USD, 10, 1))
+    house.gate.journal.append(held(1, windows=(key,)))
+    house.gate.journal.append(settled(1, windows=(key,), posted=Amounts(USD, 10, 1)))
+    await grants.end_past(house.office)
+    assert house.gate.approvals.grants == ()
+    shown = (await approvals.show_ticket(house.office, ticket)).grant
+    assert shown is not None
+    assert (shown.state, shown.spent, shown.used) == ("used_up", "1.00", 1)
+    assert (await grants.revoke(house.office, given.id, WHY, ADA)).state == "used_up", "it is over already"
 
 
 async def use(house: House, grant_id: str, usd: int) -> str:

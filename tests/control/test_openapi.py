@@ -38,7 +38,8 @@ WANTED = identity_requests.Wanted("red-lead@acme.example", "tries things", "test
 async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
     """A house where something has happened to everything that a route shows."""
     limits = [budget("pool", "1.00 USD"), budget("calls", "50 calls", "day", per="identity", mode="shadow")]
-    async with opened(tmp_path_factory.mktemp("house"), budgets=limits, issuers=ISSUERS) as house:
+    rates = [{"name": "burst", "scope": {"organization": "acme"}, "limit": "60 calls/minute"}]
+    async with opened(tmp_path_factory.mktemp("house"), budgets=limits, issuers=ISSUERS, rates=rates) as house:
         call = await house.hold(5_000_000)
         call.settle(3_000_000, usage=Usage(6, 4, cached_tokens=2, reasoning_tokens=1))
         await house.refuse(Refusal(code="budget_exhausted", sentence="No.", hint="Ask.", limit="pool", needed="1"))
@@ -62,8 +63,10 @@ ASKED: Mapping[str, tuple[str, Any]] = {
     "POST /identity-requests/{request}/approve": ("", {"name": "agent/new", "team": "red", "reason": "as agreed"}),
     "POST /identity-requests/{request}/deny": ("", {"reason": "nobody knows of it"}),
     "GET /budgets": ("", None),
+    "GET /rates": ("", None),
     "GET /calls": ("limit=5&since=2026-01-01T00:00:00Z", None),
     "GET /spend": ("by=model&since=2026-01-01T00:00:00Z&until=2099-01-01T00:00:00Z&team=red&limit=5", None),
+    "GET /savings": ("by=route&since=2026-01-01T00:00:00Z&until=2099-01-01T00:00:00Z", None),
     "GET /calls/{call}/explanation": ("", None),
     "POST /calls/{call}/corrections": ("", {"charge_usd": "0.004", "reason": "line 7 of the invoice"}),
     "GET /sessions": ("all=true", None),

@@ -37,6 +37,8 @@ IDENTITIES = {
     "agent/late": identity("red"),
     "agent/halted": identity("red"),
     "agent/stubborn": identity("red"),
+    "agent/hasty": identity("red"),
+    "agent/wordy": identity("red"),
     "agent/orphan": identity("blue"),
 }
 BUDGETS = [
@@ -131,7 +133,11 @@ def the_registry(*, later: bool = False) -> Table:
         "unbounded": {"providers": ["sandbox"]},
     }
     retries = [{"name": "never", "scope": {"identity": "agent/stubborn"}, "share": "0%", "per_minute": 0}]
-    made = registry(BUDGETS, members, models, profiles={"brief": {"usd": "0.0001"}}, retries=retries)
+    rates = [
+        {"name": "hourly", "scope": {"identity": "agent/hasty"}, "limit": "1 calls/hour"},
+        {"name": "tiny", "scope": {"identity": "agent/wordy"}, "limit": "10 tokens/hour"},
+    ]
+    made = registry(BUDGETS, members, models, profiles={"brief": {"usd": "0.0001"}}, retries=retries, rates=rates)
     first_day = made["prices"][0]["from"]
     made["prices"] += [{"model": name, "from": first_day, "input": "1.00", "output": "1.00"} for name in PLAIN]
     if later:
@@ -235,6 +241,15 @@ def _resting(world: Refusing) -> Iterator[Way]:
 
 
 @contextmanager
+def _too_fast(world: Refusing) -> Iterator[Way]:
+    """The second call of an hour in which there may be one."""
+    way = world.by("agent/hasty")
+    ask(world.gateway, way.credential, chat(max_tokens=5))
+    world.sandbox.reset_bill()
+    yield way
+
+
+@contextmanager
 def _again_and_again(world: Refusing) -> Iterator[Way]:
     """One error after another, whatever it sends."""
     way = world.by("agent/stubborn", model="failing")
@@ -305,6 +320,8 @@ WAYS: Mapping[str, Making] = {
     "retry_limited": _again_and_again,
     "session_limit": simply(lambda world: world.by("agent/brief")),
     "budget_exhausted": simply(lambda world: world.by("agent/poor")),
+    "rate_unsatisfiable": simply(lambda world: world.by("agent/wordy")),
+    "rate_limited": _too_fast,
     "ledger_unavailable": _disk_full,
     "draining": _stopping,
     "provider_credential_rejected": simply(lambda world: world.by(extra_body={"sandbox": {"fault": "unauthorized"}})),

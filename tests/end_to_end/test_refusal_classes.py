@@ -104,6 +104,7 @@ RETRY_AFTER = {
     "ledger_unavailable": 5,
     "draining": 5,
     "retry_limited": 60,
+    "rate_limited": 60,
     "upstream_unavailable": 60,
 }  # seconds
 REACHES_A_PROVIDER = {"provider_credential_rejected"}

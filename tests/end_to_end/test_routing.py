@@ -60,6 +60,7 @@ ROUTING: Row = {
         "classification": {"floor": "small"},
         "review": {"floor": "standard"},
         "legal": {"floor": "frontier"},
+        "triage": {"floor": "small"},
     },
 }
 TEXT = "Which of the three is it?"
@@ -364,3 +365,50 @@ def test_counting_tokens_is_free_and_stays_where_it_asks(gateway: GatewayProcess
     said = ask(gateway, key, message, path="/v1/messages/count_tokens")
     assert said.status == 200
     assert where(gateway, said) == ("sandbox-large", None, None)
+
+
+def test_savings_are_what_the_bill_of_the_unrouted_model_says(gateway: GatewayProcess, sandbox: SandboxProcess) -> None:
+    control = {"sandbox": {"output_tokens": TOKENS}}
+    before = savings(gateway, "route").get("route:simple-work")
+    routed = [call(gateway, credential(gateway, "red", "classification"), **control) for _ in range(3)]
+    plain = [call(gateway, credential(gateway, "blue"), **control) for _ in range(3)]
+    for said in (*routed, *plain):
+        settled_row(gateway, said.call_id)
+    charged = sum(int(billed(sandbox, said.call_id)["charge_nanos"]) for said in routed)
+    unrouted = sum(int(billed(sandbox, said.call_id)["charge_nanos"]) for said in plain)
+    after = savings(gateway, "route")["route:simple-work"]
+
+    def more(name: str) -> int:
+        return nanos(after[name]) - (nanos(before[name]) if before is not None else 0)
+
+    assert after["calls"] - (before["calls"] if before is not None else 0) == 3
+    assert (more("charge_usd"), more("counterfactual_usd")) == (charged, unrouted)
+    assert more("saved_usd") == unrouted - charged
+    keys = {"task_type": "classification", "identity": "agent/red", "team": "red", "model": "sandbox-large"}
+    for by, key in keys.items():
+        assert savings(gateway, by)[key]["calls"] >= 3, by
+    told = gateway.command("savings", "--by", "route").stdout
+    assert "route:simple-work" in told
+    assert gateway.command("savings", "--by", "colour", check=False).returncode == 2
+
+
+def test_savings_show_where_a_model_above_the_floor_was_used(gateway: GatewayProcess, sandbox: SandboxProcess) -> None:
+    control = {"sandbox": {"output_tokens": TOKENS}}
+    dear = call(gateway, credential(gateway, "blue", "triage"), **control)
+    cheap = call(gateway, credential(gateway, "blue", "triage"), "sandbox-small", **control)
+    for said in (dear, cheap):
+        settled_row(gateway, said.call_id)
+    (row,) = [each for each in gateway.admin("GET", "/savings")["not_needed"] if each["task_type"] == "triage"]
+    assert (row["floor"], row["model"], row["model_class"]) == ("small", "sandbox-large", "frontier")
+    assert (row["calls"], row["instead"]) == (1, "sandbox-small")
+    assert nanos(row["charge_usd"]) == int(billed(sandbox, dear.call_id)["charge_nanos"])
+    assert nanos(row["instead_usd"]) == int(billed(sandbox, cheap.call_id)["charge_nanos"])
+    told = gateway.command("savings")
+    assert "triage" in told.stdout
+    assert "cheapest model of the floor's class" in told.stderr
+    earlier = gateway.admin("GET", "/savings?until=2026-01-01T00:00:00Z")
+    assert (earlier["rows"], earlier["not_needed"], earlier["total"]["calls"]) == ([], [], 0)
+
+
+def savings(gateway: GatewayProcess, by: str) -> dict[str, Row]:
+    return {row["key"]: row for row in gateway.admin("GET", f"/savings?by={by}")["rows"]}

@@ -57,6 +57,9 @@ class Clock:
     def expiry_ns(self) -> int:
         return self._now_ns
 
+    def steady_ns(self) -> int:
+        return self._now_ns
+
     def new_id(self, prefix: str) -> str:
         self._made += 1
         return make_id(prefix, self.now_ns(), self._made)

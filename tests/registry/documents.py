@@ -141,9 +141,24 @@ def registries(draw: st.DrawFn) -> dict[str, Any]:
     }
     raw["prices"] = draw(st.lists(_price(models), max_size=4, unique_by=_price_key))
     raw["budgets"] = draw(st.lists(_budget(raw), max_size=4, unique_by=lambda budget: budget["name"]))
+    raw["loops"] = draw(st.lists(_loop(raw), max_size=3, unique_by=lambda loop: loop["name"]))
     raw["rates"] = draw(st.lists(_rate(raw), max_size=3, unique_by=lambda rate: rate["name"]))
     raw["retries"] = draw(st.lists(_retry(raw), max_size=2, unique_by=lambda rule: rule["name"]))
     return raw
+
+
+def _loop(raw: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
+    known = {"identity": tuple(raw["identities"]), "team": tuple(raw["teams"]), "kind": ("agent", "service")}
+    scope = st.fixed_dictionaries({}, optional={key: some(values) for key, values in known.items()}).filter(bool)
+    return table(
+        {"name": st.sampled_from(("agents", "bots", "all")), "scope": scope},
+        {
+            "mode": st.sampled_from(("hard", "shadow", "off")),
+            "same_step": st.integers(2, 16) | st.just("off"),
+            "quarantine_after": st.integers(1, 9) | st.just("off"),
+            "warn_only": st.lists(st.sampled_from(("same_step", "ping_pong")), unique=True),
+        },
+    )
 
 
 def _retry(raw: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from comptroller.core.budget.scope import ATTRIBUTES
-from comptroller.core.registry import approval_roles, document, issuers, routes
+from comptroller.core.registry import approval_roles, document, issuers, loops, routes
 from comptroller.core.registry.fields import Field
 from tests.registry.documents import read
 
@@ -28,6 +28,7 @@ SECTIONS = {
     "`[classes]`": routes.CLASSES_FIELDS,
     "`[task_types.NAME]`": routes.TASK_TYPE,
     "`[[routes]]`": (*document._ROUTE, *routes._WHEN),
+    "`[[loops]]`": loops.LOOP,
 }
 
 

@@ -35,11 +35,13 @@ from comptroller.cli.logout import logout
 from comptroller.cli.options import Config
 from comptroller.cli.plan import plan
 from comptroller.cli.prices import prices
+from comptroller.cli.rates import rates
 from comptroller.cli.reprice import reprice
 from comptroller.cli.restore import restore
 from comptroller.cli.resume import resume
 from comptroller.cli.said import note
 from comptroller.cli.sandbox import sandbox
+from comptroller.cli.savings import savings
 from comptroller.cli.sections import in_sections
 from comptroller.cli.serve import serve
 from comptroller.cli.simulate import simulate
@@ -56,7 +58,9 @@ _SECTIONS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
     "Begin": {"demo": demo, "serve": serve, "status": status, "doctor": doctor, "sandbox": sandbox},
     "Look": {
         "spend": spend,
+        "savings": savings,
         "budgets": budgets,
+        "rates": rates,
         "simulate": simulate,
         "calls": calls,
         "explain": explain,

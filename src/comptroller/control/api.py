@@ -21,7 +21,6 @@ from comptroller.control import (
     bootstrap,
     bounds,
     break_glass,
-    budgets,
     calls,
     changes,
     correct,
@@ -30,23 +29,23 @@ from comptroller.control import (
     identities,
     identity_requests,
     keys,
+    limit_routes,
     login,
     openapi,
     policy,
     prices,
     registry,
+    report_routes,
     reprice,
     session_changes,
     session_rows,
     sessions,
-    spend,
     status,
     stops,
     tokens,
     tree,
 )
 from comptroller.control.door import Door, Outside
-from comptroller.control.interfaces import SpendDimension
 from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem
 from comptroller.control.reading import read_instant, read_usd
@@ -71,7 +70,6 @@ from comptroller.control.requests import (
     SecretRequest,
     SecretsQuery,
     SessionsQuery,
-    SpendQuery,
     StopRequest,
     StopsQuery,
 )
@@ -121,27 +119,9 @@ async def _deny(office: Office, asked: Asked[NoQuery, ReasonRequest]) -> identit
     return await identity_requests.deny(office, asked.path["request"], asked.body.reason, asked.actor)
 
 
-async def _budgets(office: Office, asked: Plain) -> Sequence[budgets.BudgetRow]:
-    """What each window of each budget has spent, holds and has left, now."""
-    return await budgets.list_budgets(office)
-
-
 async def _calls(office: Office, asked: Asked[CallsQuery, None]) -> Sequence[calls.CallRow]:
     """The governed calls, refused ones too, newest first."""
     return await calls.list_calls(office, asked.query.read())
-
-
-async def _spend(office: Office, asked: Asked[SpendQuery, None]) -> spend.SpendAnswer:
-    """Who spent how much on what, over any stretch of time: sums, not calls."""
-    query = asked.query
-    since_ns = read_instant(query.since) if query.since is not None else 0
-    until_ns = read_instant(query.until) if query.until is not None else None
-    only: dict[SpendDimension, str] = {}
-    for name in spend.DIMENSIONS:
-        value = getattr(query, name, None)
-        if value is not None:
-            only[name] = value
-    return await spend.show_spend(office, query.by, since_ns, until_ns, query.limit, only)
 
 
 async def _explain(office: Office, asked: Plain) -> explain.Explanation:
@@ -348,9 +328,9 @@ ROUTES: Sequence[Route] = (
     Route("GET", "/identity-requests", "viewer", _requests),
     Route("POST", "/identity-requests/{request}/approve", "approver", _approve, problems=(404, 409, 422)),
     Route("POST", "/identity-requests/{request}/deny", "approver", _deny, problems=(404, 409, 422)),
-    Route("GET", "/budgets", "viewer", _budgets),
+    *limit_routes.ROUTES,
     Route("GET", "/calls", "viewer", _calls, problems=(422,)),
-    Route("GET", "/spend", "viewer", _spend, problems=(422,)),
+    *report_routes.ROUTES,
     Route("GET", "/calls/{call}/explanation", "viewer", _explain, problems=(404, 410)),
     Route("POST", "/calls/{call}/corrections", "operator", _correct, problems=(404, 409, 410, 422)),
     Route("GET", "/sessions", "viewer", _sessions),

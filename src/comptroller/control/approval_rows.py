@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -16,6 +16,7 @@ from comptroller.core.approval.role import Roles
 from comptroller.core.approval.ticket import GrantBound, Terms, Ticket, TicketState
 from comptroller.core.budget.budget import Unit
 from comptroller.core.budget.hold import NOTHING, Amounts
+from comptroller.core.budget.meter import LEDGER_KEY, ledger_key
 from comptroller.core.instant import NANOS_PER_SECOND, format_instant
 from comptroller.core.money import format_usd
 
@@ -219,6 +220,14 @@ def grant_row(office: Office, grant: Grant, posted: Amounts = NOTHING) -> GrantR
         revoked_by=grant.revoked_by,
         ended_at=_instant(grant.ended_at_ns),
     )
+
+
+async def posted_by(office: Office, grants: Sequence[Grant]) -> Mapping[str, Amounts]:
+    """What was spent by each, by its id, as the books have it."""
+    if not grants:
+        return {}
+    found = await office.ledger.instance_balances([LEDGER_KEY], [each.id for each in grants])
+    return {each.id: found.get(ledger_key(each.id), NOTHING) for each in grants}
 
 
 def lasted_s(grant: Grant) -> int:

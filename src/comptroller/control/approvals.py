@@ -16,6 +16,7 @@ from comptroller.control.approval_rows import (
     TermsSent,
     TicketRow,
     grant_row,
+    posted_by,
     read_terms,
     say_terms,
     ticket_row,
@@ -210,8 +211,12 @@ def _check_first(office: Office, ticket: Ticket) -> None:
 async def _given(office: Office, ticket: Ticket) -> GrantRow | None:
     if ticket.grant is None:
         return None
-    grant = office.gate.approvals.grant(ticket.grant) or await office.ledger.grant(ticket.grant)
-    return None if grant is None else grant_row(office, grant)
+    live = office.gate.approvals.grant(ticket.grant)
+    if live is not None:
+        return grant_row(office, live)
+    await office.catch_up()
+    grant = await office.ledger.grant(ticket.grant)
+    return None if grant is None else grant_row(office, grant, (await posted_by(office, [grant]))[grant.id])
 
 
 async def _write(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
-from comptroller.control.approval_rows import GrantRow, TermsRow, grant_row, lasted_s, say_amount
+from comptroller.control.approval_rows import GrantRow, TermsRow, grant_row, lasted_s, posted_by, say_amount
 from comptroller.control.approvals import decider_of, owners, refuse
 from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem, ledger_unavailable, not_found
@@ -17,7 +17,6 @@ from comptroller.core.approval.decide import revoke as take_back
 from comptroller.core.approval.grant import PREFIX, Grant
 from comptroller.core.approval.ticket import GrantBound
 from comptroller.core.budget.hold import NOTHING, Amounts
-from comptroller.core.budget.meter import LEDGER_KEY, ledger_key
 from comptroller.core.identity.admin import Actor
 from comptroller.core.instant import format_instant
 from comptroller.core.problem import did_you_mean
@@ -35,7 +34,7 @@ async def list_grants(office: Office, *, every: bool = False, limit: int = GRANT
         return [row for row in rows if row.state == "active"][:limit]
     await office.catch_up()
     found = await office.ledger.grants(limit)
-    posted = await _posted(office, [each for each in found if office.gate.tree.meter(each.id) is None])
+    posted = await posted_by(office, [each for each in found if office.gate.tree.meter(each.id) is None])
     return [grant_row(office, each, posted.get(each.id, NOTHING)) for each in found]
 
 
@@ -67,7 +66,7 @@ async def revoke(office: Office, grant_id: str, reason: str, actor: Actor) -> Gr
         if grant is None:
             raise not_found(f"There is no grant {grant_id!r}.", "`comptroller grants list --all` lists them.")
         if live is None and (grant.revoked_at_ns is not None or grant.ended_at_ns is not None):
-            return grant_row(office, grant, (await _posted(office, [grant])).get(grant_id, NOTHING))
+            return grant_row(office, grant, (await posted_by(office, [grant]))[grant_id])
         now_ns, spent = gate.clock.now_ns(), _spent(office, grant)
         revoked = take_back(grant, actor.name, now_ns)
         if live is not None:
@@ -87,7 +86,7 @@ async def revoke(office: Office, grant_id: str, reason: str, actor: Actor) -> Gr
 async def go_on(office: Office) -> None:
     """After a start: grants that nobody ended go on, with what was spent by them, until `end_past` comes to them."""
     found = await office.ledger.grants_going_on()
-    posted = await _posted(office, found)
+    posted = await posted_by(office, found)
     for grant in found:
         give_grant(office.gate, grant, posted.get(grant.id, NOTHING))
 
@@ -116,14 +115,6 @@ async def end_past(office: Office) -> None:
 def _spent(office: Office, grant: Grant) -> Amounts:
     meter = office.gate.tree.meter(grant.id)
     return NOTHING if meter is None else meter.posted
-
-
-async def _posted(office: Office, grants: Sequence[Grant]) -> Mapping[str, Amounts]:
-    """What was spent by each, by its id, as the books have it."""
-    if not grants:
-        return {}
-    found = await office.ledger.instance_balances([LEDGER_KEY], [each.id for each in grants])
-    return {each.id: found.get(ledger_key(each.id), NOTHING) for each in grants}
 
 
 async def _whom(office: Office, bound: GrantBound, value: str) -> Sequence[str]:

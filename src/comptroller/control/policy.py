@@ -198,9 +198,9 @@ def _bearing(standing: Standing) -> Bearing:
     )
 
 
-async def _explain(office: Office, asked: Asked[NoQuery, Question]) -> PolicyExplanation:
+async def _explain_policy(office: Office, asked: Asked[NoQuery, Question]) -> PolicyExplanation:
     """What the policies in force would say of a call, and how each of them bears on it."""
     return explain(office, asked.body)
 
 
-ROUTES = (Route("POST", "/policies/explanation", "viewer", _explain, problems=(404, 422)),)
+ROUTES = (Route("POST", "/policies/explanation", "viewer", _explain_policy, problems=(404, 422)),)

@@ -226,6 +226,7 @@ async def install_plan(
         raise
     opening.complete(office, wanted, opened)
     gate.registry = wanted
+    gate.pace.replace(wanted.rates)
     office.issuer.trust_domain = wanted.organization.trust_domain
     _stop_identities(office, wanted)
     return await asyncio.to_thread(_row, prepared.version, agreed, applied=True, opened=_say_opened(opened))

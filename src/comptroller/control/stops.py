@@ -113,6 +113,8 @@ async def resume(office: Office, scope: StopScope, value: str, reason: str, acto
     except LedgerUnavailableError as error:
         raise ledger_unavailable(f"{stop.name} stays stopped: {error}.") from error
     gate.stops = gate.stops.without(stop)
+    if scope == "session":
+        gate.trails.forget(value)  # it was quarantined for what it did before, and begins anew
     return _row(lifted)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Sequence
 
-from comptroller.control import approvals, break_glass, grants, sessions
+from comptroller.control import approvals, break_glass, grants, sessions, stops
 from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem
 from comptroller.core.instant import NANOS_PER_SECOND
@@ -26,7 +26,10 @@ async def go_on(office: Office) -> None:
 
 def jobs(office: Office) -> Sequence[Coroutine[None, None, None]]:
     """All of them, each for as long as the process lives."""
-    return forget_past(office), end_past(office), end_broken_glass(office), answer_overdue(office)
+    return (
+        forget_past(office), end_past(office), end_broken_glass(office), answer_overdue(office),
+        quarantine_loops(office),
+    )  # fmt: skip
 
 
 async def end_past(office: Office) -> None:
@@ -48,6 +51,18 @@ async def end_broken_glass(office: Office) -> None:
         except ControlProblem:
             continue  # the books cannot be written, which they say themselves
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one grant, this goes on
+            office.gate.warn("loop_fault", fault_facts(error))
+
+
+async def quarantine_loops(office: Office) -> None:
+    """Quarantine the sessions that go on with a loop although they are refused for it, as soon as one does."""
+    while True:
+        due = await office.gate.trails.sentences.get()
+        try:
+            await stops.suspend(office, "session", due.session, due.reason, due.rule, "quarantine")
+        except ControlProblem:
+            continue  # the session is gone; or the books cannot be written, which they say themselves
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one session, this goes on
             office.gate.warn("loop_fault", fault_facts(error))
 
 

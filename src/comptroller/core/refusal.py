@@ -64,8 +64,11 @@ REFUSALS: Mapping[str, Kind] = {
     "retry_limited": Kind(
         429, "too many of the caller's calls are retries after errors of the provider", transient=True
     ),
+    "loop_detected": Kind(402, "the session takes the same step again and again"),
     "session_limit": Kind(402, "a bound of the session, or of one above it, has too little left for this request"),
     "budget_exhausted": Kind(402, "a budget has too little left for this request"),
+    "rate_unsatisfiable": Kind(402, "the request is larger than a rate ever lets through at once"),
+    "rate_limited": Kind(429, "a rate lets the request through later", transient=True),
     "ledger_unavailable": Kind(503, "the gateway cannot write its journal", transient=True),
     "draining": Kind(503, "the gateway is shutting down", transient=True),
     "provider_credential_rejected": Kind(503, "the provider refused the gateway's own credential"),

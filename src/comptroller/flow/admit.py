@@ -22,10 +22,12 @@ from comptroller.flow.failover import after, goes_on, tried_so_far
 from comptroller.flow.gate import Gate
 from comptroller.flow.identify import renewed
 from comptroller.flow.incoming import IncomingCall
+from comptroller.flow.pace import UNPACED, Paced
 from comptroller.flow.permit import Denied, Permit, seek_provider
 from comptroller.flow.reservation import Reservation, Tried
 from comptroller.flow.reserve import Afforded, afford, reserve
 from comptroller.flow.settle import Receipt
+from comptroller.flow.too_fast import TooFast, pace
 
 
 class Question(msgspec.Struct, frozen=True, gc=False):
@@ -37,6 +39,7 @@ class Question(msgspec.Struct, frozen=True, gc=False):
     besides: AbstractSet[str] = NOBODY  # providers that are not asked (any more)
     body: bytes = b""  # as it came
     full_hold: bool = False  # the whole answer is to be held, whatever it may be
+    call: IncomingCall | None = None  # that would wait for its turn; None: somebody only asks
 
 
 class Offer(msgspec.Struct, frozen=True, gc=False):
@@ -45,6 +48,7 @@ class Offer(msgspec.Struct, frozen=True, gc=False):
     caller: Caller
     permit: Permit
     afforded: Afforded
+    paced: Paced
 
 
 def offer_for(gate: Gate, question: Question) -> Offer | Denied:
@@ -96,18 +100,28 @@ def _question(gate: Gate, call: IncomingCall, besides: AbstractSet[str]) -> Ques
     # A call that names an object can go to no provider but the one that has it.
     others = NOBODY if call.provider is None else gate.providers.keys() - {call.provider}
     caller = renewed(gate, call.caller)
-    return Question(call.dialect, caller, call.asked, besides | others, call.body, call.sender.prefers_full_hold)
+    full = call.sender.prefers_full_hold
+    return Question(call.dialect, caller, call.asked, besides | others, call.body, full, call)
 
 
 def _afforded(gate: Gate, question: Question, permit: Permit) -> Offer | Denied:
     afforded = afford(gate, question.caller, permit, full=question.full_hold)
     if isinstance(afforded, Refusal):
         return Denied(question.caller, afforded, permit.ruling)
-    return Offer(question.caller, permit, afforded)
+    paced = pace(gate, question.caller, permit.weighed, afforded.whole_output, question.call)
+    if isinstance(paced, TooFast):
+        return Denied(question.caller, paced.refusal, permit.ruling, paced.turn, paced.headers)
+    return Offer(question.caller, permit, afforded, paced)
 
 
 def _take(gate: Gate, call: IncomingCall, offer: Offer, tried: tuple[Tried, ...]) -> Reservation:
     """Take up an offer that was made just now, as a whole."""
     if not tried:
         take_retry(gate, offer.caller.identity.id, offer.permit.weighed.scope_facts, call.body)
-    return reserve(gate, call, offer.caller, offer.permit, offer.afforded, tried)
+    paced = offer.paced
+    if paced is UNPACED:
+        return reserve(gate, call, offer.caller, offer.permit, offer.afforded, tried)
+    if paced.effects:
+        call = msgspec.structs.replace(call, effects=(*call.effects, *paced.effects))
+    reserved = reserve(gate, call, offer.caller, offer.permit, offer.afforded, tried)
+    return msgspec.structs.replace(reserved, share=gate.pace.take(paced))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from comptroller.core.budget.budget import format_amount
@@ -98,9 +98,24 @@ async def _cut_short(reply: Reply, attempt: Attempt, meter: Meter) -> None:
     await reply.finish(attempt.sending + came + meter.cut_short())
 
 
-def governed_headers(reservation: Reservation, charge_nanos: int | None, model: str) -> list[tuple[bytes, bytes]]:
-    """The headers that every governed answer carries."""
+def governed_headers(
+    dialect: Dialect,
+    reservation: Reservation,
+    charge_nanos: int | None,
+    model: str,
+    passed: Sequence[tuple[bytes, bytes]],
+) -> list[tuple[bytes, bytes]]:
+    """The headers of an answer: those that the provider's answer passes on, and those that every governed one carries.
+
+    What a caller may see of the gateway's rates stands in the place of what its provider says of its own.
+    """
+    rates = reservation.share.headers(dialect.family) if reservation.share is not None else ()
+    if rates:
+        said = {name for name, _ in rates}
+        passed = [header for header in passed if header[0] not in said]
     headers = [
+        *passed,
+        *rates,
         (b"x-comptroller-call-id", reservation.call_id.encode()),
         (b"x-comptroller-model", _printable(model)),
     ]
@@ -144,11 +159,11 @@ async def _pass_on(
     mask = key.plain if receipt is not None and receipt.usage is not None else key.thorough
     body = mask(body)
     served = attempt.served_model or reservation.decision.name
-    headers = passed_headers(dialect, exchange, mask) if exchange is not None else []
+    passed = passed_headers(dialect, exchange, mask) if exchange is not None else []
     charge_nanos = None
     if receipt is not None:
         charge_nanos = receipt.settlement.posted.usd + sum(each.charge_nanos for each in reservation.tried)
-    headers += governed_headers(reservation, charge_nanos, served)
+    headers = governed_headers(dialect, reservation, charge_nanos, served, passed)
     headers.append((b"content-length", str(len(body)).encode()))
     if attempt.phase != "answering":
         headers.append((b"x-comptroller-error-source", b"provider"))

@@ -22,6 +22,7 @@ from comptroller.flow.forward import forward
 from comptroller.flow.gate import Gate
 from comptroller.flow.identify import identify
 from comptroller.flow.incoming import IncomingCall, understood
+from comptroller.flow.look import begin_step, end_step, look_for_loops
 from comptroller.flow.objects import settle_object
 from comptroller.flow.permit import Denied
 from comptroller.flow.place import find_place
@@ -30,6 +31,7 @@ from comptroller.flow.reservation import Reservation
 from comptroller.flow.reserve import make_durable
 from comptroller.flow.settle import Receipt, settle
 from comptroller.flow.signal import note_begin, note_end
+from comptroller.flow.too_fast import give_back
 from comptroller.flow.tool_calls import limited
 
 
@@ -42,6 +44,10 @@ async def govern(gate: Gate, dialect: Dialect, call_id: str, request: CallerRequ
     call = await _read(gate, dialect, request, call_id, caller)
     if isinstance(call, Refusal):
         return await refuse(dialect, reply, call_id, with_allowance(gate, caller, call, None))
+    stepped = await look_for_loops(gate, call)
+    if isinstance(stepped, Denied):
+        return await refuse(dialect, reply, call_id, _denied(gate, call, stepped))
+    call = stepped
     admitted = await _admit(gate, call)
     before: Attempt | None = None
     while not isinstance(admitted, Denied):
@@ -51,7 +57,7 @@ async def govern(gate: Gate, dialect: Dialect, call_id: str, request: CallerRequ
             note_call(gate, attempt)
             return await answer(dialect, reply, admitted, attempt, receipt)
         admitted, before = another, attempt
-    return await refuse(dialect, reply, call_id, _denied(gate, call, admitted))
+    return await refuse(dialect, reply, call_id, _denied(gate, call, admitted), *admitted.headers)
 
 
 async def _read(
@@ -75,10 +81,13 @@ async def _read(
 
 async def _admit(gate: Gate, call: IncomingCall) -> Reservation | Denied:
     """Admit it, after it has waited for its turn if need be. Nothing is held while it waits."""
-    while True:
-        admitted = admit(gate, call)
-        if not isinstance(admitted, Denied) or admitted.wait is None or not await admitted.wait.over():
-            return admitted
+    try:
+        while True:
+            admitted = admit(gate, call)
+            if not isinstance(admitted, Denied) or admitted.wait is None or not await admitted.wait.over():
+                return admitted
+    finally:
+        gate.pace.leave(call.id)
 
 
 def _denied(gate: Gate, call: IncomingCall, denied: Denied) -> Refusal:
@@ -99,19 +108,24 @@ async def _carry_out(
     """
     attempt = Attempt(gate, call.dialect, reservation, reply)
     live = live_call(reservation, attempt)
+    receipt: Receipt | None = None
     try:
         if before is not None:
             gate.observer.failed_over(before, reservation)
         reservation.caller.at_work(reservation.taken_at_ns)
         note_begin(gate, attempt)
         gate.live.add(live)
+        begin_step(call)
         call.sender.watch(attempt.caller_left)
         if await make_durable(gate, reservation, attempt):
             await forward(gate, attempt, call.sender)
     finally:
+        receipt = None
         try:
             receipt = _end(gate, call, attempt)
         finally:
+            end_step(call, attempt, receipt)
+            give_back(reservation, receipt)
             call.sender.unwatch()
             gate.live.remove(live)
             reservation.caller.at_rest(gate.clock.now_ns())

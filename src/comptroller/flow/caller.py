@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from comptroller.core.budget.scope import Attribute, Facts
+from comptroller.core.detection.loop_rule import rule_for
 from comptroller.core.identity.credential import Claims
 from comptroller.core.identity.identity import Identity, acts_until_ns
 from comptroller.core.instant import NANOS_PER_SECOND
@@ -39,6 +40,7 @@ class Caller:
         "identity",
         "idles",
         "lineage",
+        "loop_rule",
         "models",
         "names",
         "principal",
@@ -81,6 +83,7 @@ class Caller:
         self.chain: tuple[Node, ...] = tuple(
             node(organization, of, each) for each, of in zip(lineage, members, strict=True)
         )
+        self.loop_rule = rule_for(registry.loops, Facts(self.chain, {}))
         self.above = others(members)
         payer = identities[-1].team if registry.organization.bill_to == "root" else identity.team
         self.billed_team = None if payer == identity.team else payer

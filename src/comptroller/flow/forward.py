@@ -164,10 +164,8 @@ async def _stream(gate: Gate, attempt: Attempt, exchange: Exchange, meter: Meter
     attempt.meter = meter
     mask = reservation.decision.provider.mask
     masked = mask.stream()
-    attempt.head = [
-        *passed_headers(attempt.dialect, exchange, mask.plain),
-        *governed_headers(reservation, None, reservation.decision.name),
-    ]
+    passed = passed_headers(attempt.dialect, exchange, mask.plain)
+    attempt.head = governed_headers(attempt.dialect, reservation, None, reservation.decision.name, passed)
     lease = attempt.lease = Lease(gate, reservation, attempt.line) if reservation.leased else None
 
     def came(chunk: bytes) -> bytes:

@@ -40,8 +40,10 @@ from comptroller.flow.key_mask import KeyMask
 from comptroller.flow.live import LiveCalls
 from comptroller.flow.notices import Notices, Unheard
 from comptroller.flow.observer import Observer
+from comptroller.flow.pace import Pacer
 from comptroller.flow.retries import Retries
 from comptroller.flow.runs import Runs
+from comptroller.flow.trails import Trails
 from comptroller.flow.upstream import Origin, Timeouts, Upstream
 from comptroller.wire.provider_path import azure_path, versioned_path
 
@@ -55,6 +57,10 @@ class Clock(Protocol):
 
     def expiry_ns(self) -> int:
         """The instant for expiries: the later of our time and the wall clock."""
+        ...
+
+    def steady_ns(self) -> int:
+        """For rates: goes on evenly whatever becomes of the wall clock, and has nothing to do with the calendar."""
         ...
 
     def new_id(self, prefix: str) -> str: ...
@@ -147,6 +153,7 @@ class Gate:
     approvals: Approvals = field(default_factory=Approvals)  # open tickets, and the grants in force
     prefixes: Prefixes = field(default_factory=Prefixes)  # prompts that were metered since the start, by session
     sizes: OutputSizes = field(default_factory=OutputSizes)  # learned since the start; they steer, and limit nothing
+    trails: Trails = field(default_factory=Trails)  # the last steps of sessions since the start (flow/look.py)
     health: Healths = field(default_factory=Healths)  # of the providers
     circuits: Circuits = field(default_factory=Circuits)  # of the providers
     retries: Retries = field(default_factory=Retries)  # of identities that have lately met errors
@@ -157,10 +164,12 @@ class Gate:
     notices: Notices = field(default_factory=Unheard)  # who is told of what people should know
     wake_poller: Callable[[], None] = lambda: None  # something is to be asked of a provider sooner than was planned
     runs: Runs = field(init=False)
+    pace: Pacer = field(init=False)
     draining: bool = False
 
     def __post_init__(self) -> None:
         self.runs = Runs(self.sessions)
+        self.pace = Pacer(self.clock, self.registry.rates)
 
     def open_session(self, session: Session, posted: Amounts = NOTHING, at_work_ns: int | None = None) -> None:
         """A session may spend from now on; those above it are open. `posted`: what it has spent already.
@@ -207,6 +216,7 @@ class Gate:
         """It goes on no more: what was set aside for it is free."""
         self.runs.over(session)
         self.tree.release(session.id)
+        self.trails.forget(session.id)
 
     def forget_session(self, session: Session) -> None:
         """It is over and nobody asks for it any more."""

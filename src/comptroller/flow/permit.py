@@ -27,6 +27,7 @@ from comptroller.flow.gate import Gate
 from comptroller.flow.records import Ruling
 from comptroller.flow.route import Way, behind, lead, lead_by_remedy, say
 from comptroller.flow.weigh import Weighed, weigh
+from comptroller.wire.rate_headers import Headers
 
 
 class Permit(msgspec.Struct, frozen=True, gc=False):
@@ -54,6 +55,7 @@ class Denied(msgspec.Struct, frozen=True, gc=False):
     refusal: Refusal
     ruling: Ruling | None = None
     wait: Wait | None = None
+    headers: Headers = ()  # of the answer that says so
 
 
 def seek_provider(

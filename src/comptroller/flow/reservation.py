@@ -16,6 +16,7 @@ from comptroller.flow.caller import Caller
 from comptroller.flow.decide import Decision
 from comptroller.flow.dialect import DialectRequest
 from comptroller.flow.outcome import Outcome
+from comptroller.flow.pace import Share
 from comptroller.flow.records import CallFacts
 
 
@@ -56,6 +57,7 @@ class Reservation(msgspec.Struct, frozen=True, gc=False):
     spared_tokens: int = 0  # of its input, whose bound is lower because a part of the prompt was metered before
     full_hold_asked: bool = False  # the caller wants all of it held, whatever it may be
     asked_rates: Mapping[str, Rates] | None = None  # of the model that it would have gone to, had no rule led it away
+    share: Share | None = None  # what it took of the rates; None: it met none
 
     @property
     def other_model(self) -> str | None:

@@ -10,6 +10,7 @@ from comptroller.core.budget.scope import Facts
 from comptroller.core.instant import to_datetime
 from comptroller.core.pricing.estimate import FREE, Asked, Estimate, estimate
 from comptroller.core.pricing.tariff import Tariff
+from comptroller.core.rate.limits import NONE, Met
 from comptroller.core.refusal import Refusal
 from comptroller.flow.caller import Caller
 from comptroller.flow.decide import Decision
@@ -27,6 +28,7 @@ class Weighed(msgspec.Struct, frozen=True, gc=False):
     rates: Tariff
     bound: Estimate
     bounded: bool  # False: nothing bounds it, and no budget needs a bound
+    met: Met = NONE  # the rates that it is for
 
 
 def weigh(
@@ -50,7 +52,8 @@ def weigh(
     if beside is not None:
         draw = Draw(draw.pooled, (*draw.meters, beside), draw.own, draw.escrows)
     money = "usd" in draw.units
-    metered = money or "tokens" in draw.units or "thinking_tokens" in draw.units
+    met = gate.pace.limits.met_by(scope_facts, gate.pace.steady_ns)
+    metered = money or met.tokens or "tokens" in draw.units or "thinking_tokens" in draw.units
     sizes = (asked, decision.model.limits, rates, decision.bound.factor_bp)
     bound = estimate(*sizes, money=money, metered=True)
     bounded = not isinstance(bound, Refusal)
@@ -58,7 +61,7 @@ def weigh(
         bound = estimate(*sizes, money=money, metered=False)
     if isinstance(bound, Refusal):
         return bound
-    return Weighed(decision, asked, now_ns, scope_facts, draw, rates, bound, bounded)
+    return Weighed(decision, asked, now_ns, scope_facts, draw, rates, bound, bounded, met)
 
 
 def _counted(gate: Gate, caller: Caller, decision: Decision, asked: Asked) -> Asked:

@@ -25,5 +25,8 @@ class SystemClock:
     def expiry_ns(self) -> int:
         return max(time.time_ns(), self._keeper.last_ns)
 
+    def steady_ns(self) -> int:
+        return time.monotonic_ns()
+
     def new_id(self, prefix: str) -> str:
         return make_id(prefix, self.now_ns(), self._chance.getrandbits(80))

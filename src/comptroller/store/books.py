@@ -33,7 +33,7 @@ def call(connection: sqlite3.Connection, call_id: str) -> CallRecord | None:
     if is_open:
         return is_open[0]
     row = tables.load_calls(connection, [call_id]).get(call_id)
-    return None if row is None else _record(row)
+    return None if row is None else record_of(row)
 
 
 def calls(connection: sqlite3.Connection, wanted: CallFilter) -> Sequence[CallRecord]:
@@ -47,7 +47,7 @@ def calls(connection: sqlite3.Connection, wanted: CallFilter) -> Sequence[CallRe
     if wanted.outcome != "open":
         still_open = {record.facts.call_id for record in open_ones}
         ended = _ended_calls(connection, wanted, after, len(open_ones))
-        found += [_record(row) for row in ended if row.id not in still_open]
+        found += [record_of(row) for row in ended if row.id not in still_open]
         found.sort(key=lambda record: (record.facts.at_ns, record.facts.call_id), reverse=True)
     return found[: wanted.limit]
 
@@ -152,11 +152,12 @@ def _open_calls(connection: sqlite3.Connection, holds: Sequence[Held]) -> list[C
     for held in holds:
         row = earlier.get(held.facts.call_id) or rows.called(held.facts, "open")
         rows.hold(row, held)
-        found[row.id] = msgspec.structs.replace(_record(row, held.windows), deferral=held.deferral)
+        found[row.id] = msgspec.structs.replace(record_of(row, held.windows), deferral=held.deferral)
     return [found[call_id] for call_id in reversed(found)]
 
 
-def _record(row: CallRow, held_in: tuple[WindowKey, ...] | None = None) -> CallRecord:
+def record_of(row: CallRow, held_in: tuple[WindowKey, ...] | None = None) -> CallRecord:
+    """A call as its row says. `held_in`: the windows of one that is open."""
     return CallRecord(
         facts=_facts(row),
         state=row.state,

@@ -39,6 +39,7 @@ from comptroller.control.interfaces import (
     Spending,
     SpendReport,
 )
+from comptroller.control.savings_books import Above, AboveFilter, Saving, SavingsDimension
 from comptroller.core.approval.grant import Grant
 from comptroller.core.approval.ticket import Ticket
 from comptroller.core.budget.bounds import Bound
@@ -61,6 +62,7 @@ from comptroller.store import (
     objects,
     registry,
     retention,
+    savings,
     secrets,
     sessions,
     spend,
@@ -296,6 +298,12 @@ class Store(Ledger):
 
     async def spend(self, wanted: SpendFilter) -> SpendReport:
         return await self._read(lambda connection: spend.report(connection, wanted))
+
+    async def savings(self, by: SavingsDimension, since_ns: int, until_ns: int) -> Sequence[Saving]:
+        return await self._read(lambda connection: savings.savings(connection, by, since_ns, until_ns))
+
+    async def calls_above(self, wanted: AboveFilter) -> Sequence[Above]:
+        return await self._read(lambda connection: savings.calls_above(connection, wanted))
 
     async def balances(self, budget_keys: Sequence[str], since_ns: int = 0) -> Mapping[WindowKey, Amounts]:
         """What is posted in the windows of these budgets that began at `since_ns` or later."""

@@ -72,6 +72,19 @@ ASIDE = Family(
     "1 while calls go to other providers first, because this one failed or told us to wait; else 0.",
     ("provider",),
 )
+EFFECTS = Family(
+    "comptroller_effects_total",
+    "counter",
+    "What controls did to calls short of refusing them, by what and by which rule; shadowed: would have refused.",
+    ("kind", "rule"),
+)
+RATE_LEFT = Family(
+    "comptroller_rate_remaining_ratio",
+    "gauge",
+    "What a rate would let through at this instant, as a share of its burst; of its instances the one with the least.",
+    ("rate", "unit", "mode"),
+)
+WAITING = Family("comptroller_rate_waiting", "gauge", "Calls that wait for their turn, by the rate.", ("rate",))
 ADMISSION = Family(
     "comptroller_admission_seconds",
     "histogram",
@@ -138,9 +151,9 @@ INSTALLED = Family(
 )
 
 FAMILIES = (
-    CALLS, REFUSALS, TOKENS, CHARGE, PRESUMED, OVERRUNS, ANSWERS, FAILOVERS,
+    CALLS, REFUSALS, TOKENS, CHARGE, PRESUMED, OVERRUNS, ANSWERS, FAILOVERS, EFFECTS,
     ADMISSION, FIRST_BYTE, CALL,
-    IN_FLIGHT, HOLDS, HELD, REMAINING, QUARANTINED, STOPS, PENDING, GRANTS, ASIDE,
+    IN_FLIGHT, HOLDS, HELD, REMAINING, RATE_LEFT, WAITING, QUARANTINED, STOPS, PENDING, GRANTS, ASIDE,
     QUEUED, UNWRITTEN, UNFOLDED, DROPPED, EVENTS, WRITE, STORE_OK,
     READY, CONNECTIONS, CONNECTS, LAG, LOG_LINES,
     BUILD, REGISTRY, INSTALLED,

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from comptroller.core.budget.budget import Budget
 from comptroller.core.instant import NANOS_PER_SECOND
+from comptroller.core.rate.rate import Rate
 from comptroller.core.work.stop import STOP_SCOPES, StopScope
 from comptroller.flow.gate import Gate
 from comptroller.telemetry import families as f
@@ -79,6 +80,7 @@ async def readings(sources: Sources) -> AsyncIterator[tuple[f.Family, list[Readi
     )
     yield f.ANSWERS, list(_answers(tally))
     yield f.FAILOVERS, [(_named(f.FAILOVERS, labels), count) for labels, count in tally.failovers.items()]
+    yield f.EFFECTS, [(_named(f.EFFECTS, labels), count.value) for labels, count in tally.effects.items()]
     yield f.ADMISSION, [({}, tally.admission)]
     yield f.FIRST_BYTE, [(_named(f.FIRST_BYTE, labels), each.first_byte) for labels, each in tally.durations.items()]
     yield f.CALL, [(_named(f.CALL, labels), each.call) for labels, each in tally.durations.items()]
@@ -86,7 +88,7 @@ async def readings(sources: Sources) -> AsyncIterator[tuple[f.Family, list[Readi
     yield f.LAG, [({}, tally.loop_lag)]
     yield f.LOG_LINES, [({"event": event}, count) for event, count in sources.log_lines.items()]
     yield f.REMAINING, await _remaining(sources.gate, tally.most)
-    for family, values in _of_process(sources):
+    for family, values in (*await _rates(sources.gate, tally.most), *_of_process(sources)):
         yield family, values
 
 
@@ -165,6 +167,23 @@ async def _remaining(gate: Gate, most: int) -> list[Reading]:
     shown = [(_budget_labels(budget), share) for budget, share in list(least.values())[:most]]
     rest = [share for _, share in list(least.values())[most:]]
     return [*shown, (dict.fromkeys(f.REMAINING.labels, OTHER), min(rest))] if rest else shown
+
+
+async def _rates(gate: Gate, most: int) -> list[tuple[f.Family, list[Reading]]]:
+    """By rate, its instance with the least left and all that wait. Rates past the first `most` are not told."""
+    now_ns = gate.pace.steady_ns()
+    least: dict[str, tuple[Rate, float, int]] = {rate.name: (rate, 1.0, 0) for rate in gate.pace.limits.rates[:most]}
+    for number, limiter in enumerate(gate.pace.limits.standing()):
+        known = least.get(limiter.rate.name)
+        if known is not None:
+            share = min(known[1], limiter.remaining(now_ns) / limiter.rate.burst)
+            least[limiter.rate.name] = (limiter.rate, share, known[2] + len(limiter.turns))
+        if number % _AT_ONCE == _AT_ONCE - 1:
+            await asyncio.sleep(0)
+    shares: list[Reading] = [
+        ({"rate": name, "unit": rate.unit, "mode": rate.mode}, share) for name, (rate, share, _) in least.items()
+    ]
+    return [(f.RATE_LEFT, shares), (f.WAITING, [({"rate": name}, each[2]) for name, each in least.items()])]
 
 
 def _budget_labels(budget: Budget) -> Labels:

@@ -38,6 +38,7 @@ _counts = attrgetter(*_FIELDS)
 CallLabels = tuple[str, str, str, str, str]  # team, environment, provider, model, dialect
 RefusalLabels = tuple[str, str, str]  # team, environment, dialect
 ModelLabels = tuple[str, str]  # provider, model
+EffectLabels = tuple[str, str]  # kind, rule
 
 
 class Durations:
@@ -48,6 +49,15 @@ class Durations:
     def __init__(self) -> None:
         self.first_byte = Histogram(FIRST_BYTE_S)
         self.call = Histogram(CALL_S)
+
+
+class Count:
+    """A number that grows."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0
 
 
 class Account:
@@ -77,6 +87,7 @@ class Tally:
             most, lambda _: defaultdict(int), _fold_refusal
         )
         self.failovers: defaultdict[tuple[str, str, str], int] = defaultdict(int)  # from, to, outcome
+        self.effects: Capped[EffectLabels, Count] = Capped(most, lambda _: Count(), lambda _: (OTHER, OTHER))
         self.written = Histogram(WRITE_S)
         self.written_events = 0
         self.loop_lag = Histogram(LAG_S)
@@ -87,8 +98,11 @@ class Tally:
         account = self._account(facts, decision.model.pattern)
         _count(account, settled)
         durable_ns = attempt.durable_ns
+        if facts.effects:
+            self._effects(facts)
         if durable_ns is not None:
-            if not reservation.tried:  # later attempts waited for others, and not for the gateway
+            # Later attempts waited for others, and so did a call that waited for its turn.
+            if not reservation.tried and not any(each.kind == "queued" for each in facts.effects):
                 self.admission.observe(reservation.taken_at_ns - request.received_ns + durable_ns)
             if settled.first_byte_ns is not None:
                 account.durations.first_byte.observe(settled.first_byte_ns - durable_ns)
@@ -110,6 +124,12 @@ class Tally:
     ) -> None:
         team, environment = (facts.team, facts.environment) if facts is not None else ("", "")
         self.refusals[team, environment, dialect][refusal.code] += 1
+        if facts is not None and facts.effects:
+            self._effects(facts)
+
+    def _effects(self, facts: CallFacts) -> None:
+        for each in facts.effects:
+            self.effects[each.kind, each.rule].value += 1
 
     def wrote(self, duration_ns: int, events: int) -> None:
         """A batch went to the journal. Called on the writer's thread, and nowhere else."""

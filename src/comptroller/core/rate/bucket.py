@@ -12,6 +12,7 @@ between two open takes is kept as one function `t -> max(t + sum, floor)`, whate
 
 from __future__ import annotations
 
+from comptroller.core.budget.budget import label
 from comptroller.core.rate.rate import Rate
 from comptroller.core.rate.turns import Turns
 
@@ -37,8 +38,8 @@ class Take:
         """The arrival time as the next take finds it."""
         return max(max(self.before, self.at) + self.cost + self.sum, self.floor)
 
-    def end(self, amount: int) -> None:
-        """It has come to this amount in the end. Said again, it changes nothing."""
+    def end(self, amount: int | None) -> None:
+        """It has come to this amount in the end; None: to what was taken. Said again, it changes nothing."""
         if self.open:
             self.open = False
             self._bucket.end(self, amount)
@@ -54,6 +55,11 @@ class Bucket:
         self._per_ns, self._per_unit = rate.steps
         self._arrival = 0
         self._last: Take | None = None
+
+    @property
+    def label(self) -> str:
+        """How a person reads it."""
+        return label(self.rate.name, self.instance)
 
     def fits(self, amount: int, now_ns: int) -> bool:
         burst = self.rate.burst
@@ -77,9 +83,9 @@ class Bucket:
         self._arrival = max(before, at) + cost
         return take
 
-    def end(self, take: Take, amount: int) -> None:
+    def end(self, take: Take, amount: int | None) -> None:
         """A take of this bucket has ended: correct what it did, and let it go."""
-        cost = amount * self._per_unit
+        cost = take.cost if amount is None else amount * self._per_unit
         if cost != take.cost:
             take.cost = cost
             self._carry(take)

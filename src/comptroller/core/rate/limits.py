@@ -6,8 +6,9 @@ taken nothing here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import itemgetter
+from typing import NamedTuple
 
 import msgspec
 
@@ -19,7 +20,7 @@ from comptroller.core.rate.slots import Slot, Slots
 from comptroller.core.rate.turns import Ticket
 
 Limiter = Bucket | Slots
-_NANOS_PER_MS = NANOS_PER_SECOND // 1000
+NANOS_PER_MS = NANOS_PER_SECOND // 1000
 _MET_MOST = 50_000
 _KNOWN_MOST = 100_000
 
@@ -44,16 +45,22 @@ class Blocked(msgspec.Struct, frozen=True, gc=False):
     never: bool = False
 
 
+class Came(NamedTuple):
+    """What a call came to in the end."""
+
+    calls: int
+    tokens: int
+
+
 class Taken(msgspec.Struct, gc=False):
-    """What a call took: from each limiter, and the shadows that would have refused it."""
+    """What a call took, from each limiter."""
 
     takes: tuple[tuple[Limiter, Take | Slot], ...] = ()
-    shadowed: tuple[Blocked, ...] = ()
 
-    def end(self, calls: int, tokens: int) -> None:
-        """The call has ended and came to this. Said again, it changes nothing."""
+    def end(self, came: Came | None) -> None:
+        """The call has ended and came to this; None: to all that it took. Said again, it changes nothing."""
         for limiter, take in self.takes:
-            take.end(tokens if limiter.rate.unit == "tokens" else calls)
+            take.end(None if came is None else came.tokens if limiter.rate.unit == "tokens" else came.calls)
 
 
 NOTHING_TAKEN = Taken()
@@ -95,18 +102,22 @@ class RateLimits:
             self._known[key, instance] = limiter
         return gone
 
-    def met_by(self, facts: Facts, now_ns: int) -> Met:
-        """The limiters of every rate whose scope matches, each once."""
+    def met_by(self, facts: Facts, steady_ns: Callable[[], int]) -> Met:
+        """The limiters of every rate whose scope matches, each once. `steady_ns` says what time it is."""
         if not self._rates:
             return NONE
         met = self._met.get(facts.key)
         if met is None:
-            met = self._find(facts, now_ns)
+            met = self._find(facts, steady_ns)
             if facts.key:
                 if len(self._met) >= _MET_MOST:
                     self._met.clear()
                 self._met[facts.key] = met
         return met
+
+    def standing(self) -> Sequence[Limiter]:
+        """Those that calls came to, as they are now."""
+        return tuple(self._known.values())
 
     def limiters(self) -> Iterator[Limiter]:
         """Those that calls came to, in the order of the file; and of a rate that none came to, one that is unused."""
@@ -116,9 +127,9 @@ class RateLimits:
         for rate, key in self._rates:
             yield from found.get(key) or (_limiter(rate, ""),)
 
-    def _find(self, facts: Facts, now_ns: int) -> Met:
+    def _find(self, facts: Facts, steady_ns: Callable[[], int]) -> Met:
         if len(self._known) > self._sweep_over:
-            self._forget_idle(now_ns)
+            self._forget_idle(steady_ns())
         found = [
             self._limiter(rate, key, instance)
             for rate, key in self._rates
@@ -174,11 +185,16 @@ def wait_for(blocked: Sequence[Blocked], waited_ns: int, now_ns: int) -> Blocked
     `waited_ns`: how long this call has waited already.
     """
     for each in blocked:
-        left_ns = each.limiter.rate.wait_ms * _NANOS_PER_MS - waited_ns
+        left_ns = each.limiter.rate.wait_ms * NANOS_PER_MS - waited_ns
         unknown = each.limiter.rate.unit == "at_once"
         if each.never or left_ns <= 0 or (not unknown and each.free_at_ns - now_ns > left_ns):
             return None
     return binding(blocked)
+
+
+def shadowed(met: Met, tokens: int, now_ns: int) -> Sequence[Blocked]:
+    """The shadows that would refuse it now. Changes nothing."""
+    return [] if not met.shadow else blocking(Met(hard=met.shadow), tokens, now_ns)
 
 
 def take(met: Met, tokens: int, now_ns: int) -> Taken:
@@ -188,13 +204,8 @@ def take(met: Met, tokens: int, now_ns: int) -> Taken:
     takes: list[tuple[Limiter, Take | Slot]] = [
         (limiter, limiter.take(tokens if limiter.rate.unit == "tokens" else 1, now_ns)) for limiter in met.hard
     ]
-    shadowed: list[Blocked] = []
     for limiter in met.shadow:
         amount = tokens if limiter.rate.unit == "tokens" else 1
-        if amount > limiter.rate.burst:
-            shadowed.append(Blocked(limiter, amount, now_ns, never=True))
-        elif limiter.fits(amount, now_ns):
+        if limiter.fits(amount, now_ns):
             takes.append((limiter, limiter.take(amount, now_ns)))
-        else:
-            shadowed.append(Blocked(limiter, amount, limiter.free_at(amount, 0, now_ns)))
-    return Taken(tuple(takes), tuple(shadowed))
+    return Taken(tuple(takes))

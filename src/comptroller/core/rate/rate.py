@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from comptroller.core.budget.budget import Mode, Visibility, label
+from comptroller.core.budget.budget import Mode, Visibility
 from comptroller.core.budget.scope import Attribute, Scope
 from comptroller.core.instant import NANOS_PER_SECOND
 from comptroller.core.problem import Fault, did_you_mean
@@ -65,10 +65,6 @@ class Rate(msgspec.Struct, frozen=True, gc=False):
         period_ns = self.pace.period_s * NANOS_PER_SECOND
         common = gcd(self.pace.limit, period_ns)
         return self.pace.limit // common, period_ns // common
-
-    def label(self, instance: str) -> str:
-        """How a person reads it."""
-        return label(self.name, instance)
 
 
 def default_burst(pace: Pace) -> int:

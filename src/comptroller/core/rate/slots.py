@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from comptroller.core.budget.budget import label
 from comptroller.core.instant import NANOS_PER_SECOND
 from comptroller.core.rate.rate import Rate
 from comptroller.core.rate.turns import Turns
@@ -16,7 +17,7 @@ class Slot:
         self._slots = slots
         self._open = True
 
-    def end(self, _amount: int) -> None:
+    def end(self, _amount: int | None) -> None:
         """The call has ended, however."""
         if self._open:
             self._open = False
@@ -31,6 +32,11 @@ class Slots:
         self.instance = instance
         self.turns = Turns()
         self.taken = 0
+
+    @property
+    def label(self) -> str:
+        """How a person reads it."""
+        return label(self.rate.name, self.instance)
 
     def fits(self, _amount: int, _now_ns: int) -> bool:
         return self.taken < self.rate.burst

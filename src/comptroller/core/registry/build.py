@@ -33,6 +33,7 @@ from comptroller.core.registry.entries import (
 )
 from comptroller.core.registry.fields import UNBOUNDED, parse_limit
 from comptroller.core.registry.issuers import build_federation
+from comptroller.core.registry.loops import build_loop
 from comptroller.core.registry.policy_files import installed_files, load_installed
 from comptroller.core.registry.rates import build_rate
 from comptroller.core.registry.registry import Model, Registry
@@ -63,6 +64,7 @@ def build(installed: Installed, version: int, shipped: Shipped | None = None) ->
         prices=_price_book([stored.value for _, stored in of["price"] if not stored.disabled], _names(of), shipped),
         budgets=tuple(_budget(key, stored.value) for key, stored in of["budget"] if not stored.disabled),
         rates=tuple(build_rate(key, stored.value) for key, stored in of["rate"] if not stored.disabled),
+        loops=tuple(build_loop(key, stored.value) for key, stored in of["loop"] if not stored.disabled),
         federation=build_federation(of["issuer"], of["federation"]),
         policies=load_installed(installed_files(installed)),
         bounds={**SHIPPED, **{key: _bounds(key, stored.value) for key, stored in of["bounds"] if not stored.disabled}},

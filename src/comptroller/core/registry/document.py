@@ -36,6 +36,7 @@ from comptroller.core.registry.entries import (
     strings,
 )
 from comptroller.core.registry.fields import Field, Reader, read_table
+from comptroller.core.registry.loops import LOOP
 from comptroller.core.registry.references import check_references, find_warnings
 from comptroller.core.registry.registry import OutputLimitField
 from comptroller.core.registry.unregistered import check_unregistered
@@ -202,15 +203,16 @@ _TABLES: tuple[tuple[str, EntryKind, Reader, tuple[Field, ...]], ...] = (
     ("task_types", "task_type", fields.name, routes.TASK_TYPE),
     ("approvals", "approval", fields.name, APPROVAL),
 )
-# Lists of limits on scopes, each by its name.
+# Lists of what holds for a scope, each by its name.
 _LIMITS: tuple[tuple[str, EntryKind, tuple[Field, ...]], ...] = (
     ("budgets", "budget", _BUDGET),
     ("rates", "rate", _RATE),
     ("retries", "retry", _RETRY),
+    ("loops", "loop", LOOP),
 )
 SECTIONS = (
     "organization", "teams", "owners", "issuers", "bounds", "profiles", "identities", "models", "prices", "approvals",
-    "budgets", "rates", "retries", "aliases", "classes", "task_types", "routes",
+    "budgets", "rates", "retries", "loops", "aliases", "classes", "task_types", "routes",
 )  # fmt: skip
 
 
@@ -254,7 +256,7 @@ def read_document(
     if problems:
         return problems
     for (kind, _), entry in entries.items():
-        if kind in {"budget", "rate", "retry", "route"}:
+        if kind in {"budget", "rate", "retry", "loop", "route"}:
             del entry["name"]  # it is the key
     warnings = (*find_warnings(entries, installed, shipped), *routes.routing_warnings(entries))
     return Document(entries, warnings)
@@ -302,7 +304,7 @@ def _tables(section: str, raw: Mapping[str, object], problems: list[Problem]) ->
 def _limits(raw: Mapping[str, object], problems: list[Problem]) -> Iterator[tuple[EntryKind, str, Entry]]:
     for section, kind, known in _LIMITS:
         for place, entry in _list(section, raw, known, problems):
-            if kind != "retry":
+            if kind not in {"retry", "loop"}:  # they have no amounts
                 entry.setdefault("visible", _visible(entry))
             yield kind, place, entry
 

@@ -33,6 +33,7 @@ EntryKind = Literal[
     "classes",
     "task_type",
     "route",
+    "loop",
     "policy",
 ]
 KINDS: tuple[EntryKind, ...] = (
@@ -54,6 +55,7 @@ KINDS: tuple[EntryKind, ...] = (
     "classes",  # their order
     "task_type",
     "route",
+    "loop",  # when the steps of a session are a loop, and what is done about it
     "policy",  # a file of policies by its name; its value holds the text
 )
 

@@ -24,6 +24,7 @@ MOST_PRICE_USD = 1_000_000
 MOST_COUNT = 10**15
 MOST_TOKENS = 10**9
 UNBOUNDED = "unbounded"
+OFF = "off"
 
 _TEXT_LENGTH = 500
 _PATTERN = re.compile(r"[A-Za-z0-9*?][A-Za-z0-9._:/@+*?~-]{0,199}", re.ASCII)
@@ -152,11 +153,7 @@ def count(least: int, most: int = MOST_TOKENS) -> Reader:
     """A whole number, of tokens if nothing else is said."""
 
     def read(raw: object) -> int:
-        if isinstance(raw, bool) or not isinstance(raw, int):
-            raise Fault(f"This must be a whole number, not {name_of(raw)}.")
-        if not least <= raw <= most:
-            raise Fault(f"{raw} is not between {least} and {most:_}.")
-        return raw
+        return _number(raw, least, most)
 
     return read
 
@@ -172,6 +169,15 @@ def bound(most: int) -> Reader:
         if not 0 <= raw <= most:
             raise Fault(f"{raw} is not between 0 and {most:_}.")
         return raw
+
+    return read
+
+
+def unless_off(least: int, most: int) -> Reader:
+    """A whole number, or the word that switches it off."""
+
+    def read(raw: object) -> int | str:
+        return OFF if raw == OFF else _number(raw, least, most, f" or '{OFF}'")
 
     return read
 
@@ -272,6 +278,14 @@ _TOML_WORDS: tuple[tuple[type, str], ...] = (
     (list, "a list"),
     (dict, "a table"),
 )
+
+
+def _number(raw: object, least: int, most: int, other: str = "") -> int:
+    if isinstance(raw, bool) or not isinstance(raw, int):
+        raise Fault(f"This must be a whole number{other}, not {name_of(raw)}.")
+    if not least <= raw <= most:
+        raise Fault(f"{raw} is not between {least} and {most:_}.")
+    return raw
 
 
 def _string(raw: object) -> str:

@@ -28,7 +28,7 @@ from comptroller.core.registry.entries import (
 )
 from comptroller.core.registry.policy_files import targets_of
 
-_LIMITS: tuple[EntryKind, ...] = ("budget", "rate", "retry")  # on scopes
+_LIMITS: tuple[EntryKind, ...] = ("budget", "rate", "retry", "loop")  # on scopes
 _CALLED = {"retry": ("retries", "limit")}  # section and word, where they are not as the kind says
 
 # Field of an entry that holds the key of another entry.

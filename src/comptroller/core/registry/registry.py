@@ -12,6 +12,7 @@ import msgspec
 from comptroller.core.approval.role import ApprovalRole
 from comptroller.core.budget.budget import Budget
 from comptroller.core.budget.retry_budget import RetryRule
+from comptroller.core.detection.loop_rule import LoopRule
 from comptroller.core.identity.federation import Federation
 from comptroller.core.identity.identity import FOREVER_NS, Identity, Organization, Owner, Team
 from comptroller.core.policy.load import built_in
@@ -74,6 +75,7 @@ class Registry:
         federation: Federation | None = None,  # None: nobody's tokens are believed
         approvals: Mapping[str, ApprovalRole] = NO_ROLES,  # the roles that have a table
         routing: Routing | None = None,  # None: every call goes to the model that it asks for
+        loops: tuple[LoopRule, ...] = (),
     ) -> None:
         self.version = version
         self.organization = organization
@@ -85,6 +87,7 @@ class Registry:
         self.budgets = budgets
         self.rates = rates
         self.retries = retries
+        self.loops = loops
         self.federation = Federation() if federation is None else federation
         self.policies = built_in() if policies is None else policies
         self.bounds = bounds
