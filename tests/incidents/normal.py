@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
-from tests.end_to_end.caller import mint
+from tests.end_to_end.caller import Row, mint
 from tests.incidents.agent import Agent, Message, assistant, tool_call, tool_result, user
 from tests.incidents.scripts import Told
 from tests.incidents.world import World
@@ -67,7 +67,7 @@ def researcher(world: World, dice: random.Random) -> list[Agent]:
             for _ in range(2 if fails else 1):
                 result = "Error: timed out" if fails else _words(dice, 60)
                 talk += [tool_call(number, "search", what), tool_result(number, result)]
-                busy = {"sandbox": {"fault": "rate_limited"}} if dice.random() < 0.05 else {}  # for a moment
+                busy: Row = {"sandbox": {"fault": "rate_limited"}} if dice.random() < 0.05 else {}  # for a moment
                 agent.persist(talk, **busy)
                 fails = False
     return [agent]

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from tests.end_to_end.caller import mint
+from tests.end_to_end.caller import Row, mint
 from tests.incidents.agent import Agent, Message, assistant, tool_call, tool_result, user
 from tests.incidents.world import World
 
-TOOLS = [{"type": "function", "function": {"name": name, "parameters": {}}} for name in ("book", "read_log")]
+TOOLS: list[Row] = [{"type": "function", "function": {"name": name, "parameters": {}}} for name in ("book", "read_log")]
 
 REPLANS = 250
 ROUNDS = 200
@@ -123,7 +123,8 @@ def outage(world: World) -> Told:
 
 def poison(world: World) -> Told:
     """One request makes every provider fail, and bill it; workers send it again and again, between other work."""
-    told, poisoned = Told(), {"sandbox": {"fault": "server_error_billed"}}
+    told = Told()
+    poisoned: Row = {"sandbox": {"fault": "server_error_billed"}}
 
     def insist(number: int) -> Agent:
         with _agent(world, "agent/mailer") as agent:
