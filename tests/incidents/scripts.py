@@ -1,5 +1,6 @@
 """The incidents. Each goes on to its end, whatever it hears: what leaks after the first refusal counts, too."""
 
+import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ TOOLS: list[Row] = [{"type": "function", "function": {"name": name, "parameters"
 REPLANS = 250
 ROUNDS = 200
 SUB_AGENTS, CALLS_OF_EACH = 280, 3
-TURNS, PAGE_WORDS = 110, 450
+TURNS, PAGE_WORDS = 130, 300
 WORKERS, POISONED = 8, 160
 CLIENTS, TRIES = 30, 30
 
@@ -80,7 +81,7 @@ def swarm(world: World) -> Told:
             number, agent = numbered
             with agent:
                 for part in range(CALLS_OF_EACH):
-                    agent.say([user(f"Read source {number}, part {part}. " + _page(number * 10 + part, 200))])
+                    agent.say([user(f"Read source {number}, part {part}. " + _page(number * 10 + part, 120))])
             return agent
 
         with ThreadPoolExecutor(8) as pool:
@@ -124,7 +125,7 @@ def outage(world: World) -> Told:
 def poison(world: World) -> Told:
     """One request makes every provider fail, and bill it; workers send it again and again, between other work."""
     told = Told()
-    poisoned: Row = {"sandbox": {"fault": "server_error_billed"}}
+    poisoned: Row = {"sandbox": {"fault": "server_error_billed", "output_tokens": 150}}
 
     def insist(number: int) -> Agent:
         with _agent(world, "agent/mailer") as agent:
@@ -169,7 +170,6 @@ def _child(parent: Agent, name: str) -> Agent:
 
 
 def _page(seed: int, words: int) -> str:
-    """A page of text that is not the next one."""
-    return " ".join(
-        f"line {seed}.{number} order {(seed * 7919 + number * 104729) % 99991}" for number in range(words // 4)
-    )
+    """A page of text that is like no other one."""
+    dice = random.Random(seed)
+    return " ".join("".join(dice.choices("abcdefghijklmnoprstuvw", k=dice.randint(2, 9))) for _ in range(words))
