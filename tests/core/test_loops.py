@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import count, islice
 from random import Random
 from sys import getsizeof
+from typing import cast
 
 import msgspec
 import pytest
@@ -178,8 +179,7 @@ def test_an_identity_that_repeats_the_other_is_in_the_same_loop() -> None:
     rally = Rally()
     rule = msgspec.structs.replace(STRICT, same_step=None, similar_step=None)
     ant, bee = Session(rule, rally=rally), Session(rule, rally=rally, actor="agent/bee")
-    heard: list[Heard] = [each.take(said("After you.")) for _ in range(8) for each in (ant, bee)]
-    assert "refuse" in heard
+    assert "refuse" in {each.take(said("After you.")) for _ in range(8) for each in (ant, bee)}
 
 
 def test_two_identities_that_work_with_each_other_are_not_in_a_loop() -> None:
@@ -255,8 +255,8 @@ def bytes_of(trail: Trail) -> int:
 def test_a_full_trail_is_about_two_kilobytes() -> None:
     session = Session(STRICT)
     session.all(template_bot(Random(1)) + list(islice(same_error(), 30)))
-    lengths = {len(value) for name in Trail.__slots__ if isinstance(value := getattr(session.trail, name), array)}
-    assert lengths == {WINDOW}
+    values: list[object] = [getattr(session.trail, name) for name in Trail.__slots__]
+    assert {len(cast("array[int]", value)) for value in values if isinstance(value, array)} == {WINDOW}
     assert bytes_of(session.trail) < 3_000
 
 
