@@ -137,6 +137,20 @@ def test_equal_calls_at_the_same_time_are_one_step() -> None:
     assert trail.signs(mark, RULE) == [], "64 samples of one prompt, 16 at a time, are 4 steps"
 
 
+def test_what_stands_beside_the_text_makes_another_step() -> None:
+    """A picture for the same question, and the same answer to calls that nobody here knows."""
+    pictures, stored = Trail(), Trail()
+    ask, answer = said("What does this picture show?"), Step("tool", "ok")
+    for number in range(30):
+        mark = fingerprint(ask, STRICT, other=bytes([number]))
+        unknown = fingerprint(answer, STRICT)
+        assert mark is not None
+        assert unknown is not None
+        for trail, each in ((pictures, mark), (stored, unknown)):
+            assert trail.signs(each, STRICT) == []
+            trail.end(each, f"call_{number}", counts=trail.begin(each))
+
+
 def test_what_came_to_nothing_is_no_step() -> None:
     trail, mark = Trail(), fingerprint(said(PLAN), RULE)
     assert mark is not None
@@ -168,7 +182,8 @@ def test_two_identities_that_send_each_other_the_same_are_stopped() -> None:
     ant, bee = Session(rule, rally=rally, actor="agent/ant"), Session(rule, rally=rally, actor="agent/bee")
     heard: list[Heard] = []
     for number in range(10):
-        heard += [ant.take(said(f"Round {number}: is it done?")), bee.take(said(f"Round {number}: please check it."))]
+        heard.append(ant.take(said(f"Round {number}: is it done?")))
+        heard.append(bee.take(said(f"Round {number}: please check it.")))
     assert heard[:9] == [""] * 9
     assert heard[9:12] == ["warn", "slow", "refuse"]
     assert set(heard[11:]) == {"refuse"}
