@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comptroller.core.detection.loop_answer import Loop
-from comptroller.core.detection.loop_rule import SIGNALS, UNSAID, Signal
+from comptroller.core.detection.loop_rule import SIGNALS, UNSAID, LoopRule, Signal
 from comptroller.core.detection.loops import WINDOW, Rally, Sign, Trail, fingerprint
 from comptroller.core.work.outline import Step
 from tests.core.loop_runs import NORMAL, RULE, Heard, Session, prose, said, template_bot, told
@@ -209,12 +209,21 @@ def test_a_fan_out_of_children_is_no_rally() -> None:
     assert {each.take(said(PLAN)) for each in children} == {""}
 
 
-@pytest.mark.parametrize("kind", NORMAL, ids=lambda kind: kind.__name__)
-def test_normal_work_is_not_stopped(kind: Callable[[Random], list[Step]]) -> None:
-    heard = Counter[Heard]()
-    for seed in range(60):
-        heard.update(Session().all(kind(Random(seed))))
-    assert heard["refuse"] == heard["slow"] == 0, heard
+@pytest.mark.parametrize("rule", [RULE, STRICT], ids=["defaults", "near matches as well"])
+def test_normal_work_is_not_stopped(rule: LoopRule) -> None:
+    """The numbers of docs/loops.md. Near matches, taken for the same, stop what differs in numbers alone."""
+    heard, stopped = Counter[Heard](), Counter[str]()
+    for kind in NORMAL:
+        for seed in range(150):
+            taken = Counter(Session(rule).all(kind(Random(seed))))
+            heard.update(taken)
+            stopped[kind.__name__] += taken["refuse"]
+    assert sum(heard.values()) == 36_889
+    if rule is RULE:
+        assert heard == {"": 36_889}
+    else:
+        assert heard["refuse"] == 8_729
+        assert {kind for kind, times in stopped.items() if times} == {"number_bot", "batch", "paging"}
 
 
 def mixed(random: Random, kinds: Sequence[Callable[[Random], list[Step]]]) -> list[Step]:

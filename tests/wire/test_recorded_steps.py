@@ -24,7 +24,7 @@ DIALECTS: Mapping[str, Dialect] = {
     "openai.chat": OpenAIChat(),
     "openai.responses": OpenAIResponses(),
     "anthropic.messages": AnthropicMessages(),
-    "gemini": GeminiGenerate(),
+    "gemini": GeminiGenerate("v1beta"),
 }
 
 pytestmark = pytest.mark.skipif(not RECORDED.exists(), reason="the recordings are not beside the repository")

@@ -28,6 +28,7 @@ EVENTS: Mapping[str, Event] = {
     "refused": Event("info", "A request was refused before anything was held."),
     "exchange_refused": Event("warning", "Somebody asked /oauth/token for a credential and got none; it says why."),
     "identity_requested": Event("info", "Somebody without an identity has asked for one: an approver decides."),
+    "approval_requested": Event("info", "A call has asked for an approval: its role answers the ticket."),
     "approval_escalated": Event("warning", "Nobody answered a ticket in time: the next role is asked."),
     "approval_decided": Event("info", "A ticket was approved, denied or withdrawn, or nobody is left to ask."),
     "grant_ended": Event("info", "A grant is used up or expired."),
@@ -50,6 +51,8 @@ EVENTS: Mapping[str, Event] = {
     "admin_guessed": Event("warning", "Too many wrong admin credentials came from one address: it is told to wait."),
     "records_pruned": Event("info", "Records that were older than `[retention]` says were deleted."),
     "retention_waits": Event("warning", "The store cannot be written, so old records stay for another hour."),
+    "notice_failed": Event("warning", "A notice could not be delivered and was given up; it waits as a dead letter."),
+    "notice_dropped": Event("warning", "Too many notices wait for a receiver: a new one was dropped for it."),
     "library": Event("warning", "What a library had to say: the HTTP server, mostly."),
     "ledger_unavailable": Event("error", "A hold could not be written to disk, so its call was refused."),
     "journal_unwritten": Event(

@@ -70,6 +70,10 @@ class BudgetTree:
         """Every window in memory, current or not."""
         return tuple(self._windows.values())
 
+    def current(self, budget: Budget, instance: str, now_ns: int) -> Window | None:
+        """The current window of a budget for an instance, if it is in memory."""
+        return self._windows.get(WindowKey(budget.key, instance, self._span(budget, now_ns).start_ns))
+
     def standing(self, now_ns: int) -> Iterator[tuple[Budget, int]]:
         """What is left in every current window, also in those that nobody has drawn on since the start.
 
@@ -239,9 +243,10 @@ class BudgetTree:
             raise SettledTwiceError(f"hold {hold_id} is not open")
         return hold
 
-    def settle(self, hold_id: str, posted: Amounts) -> Hold:
+    def settle(self, hold_id: str, posted: Amounts, *, void: bool = False) -> Hold:
         """End a hold: give back what was held and post what is charged, in the windows it was taken in.
 
+        `void`: it came to nothing, though it may count as a call: no use of a grant is spent on it.
         Raises SettledTwiceError if it is not open.
         """
         hold = self._holds.pop(hold_id, None)
@@ -255,6 +260,8 @@ class BudgetTree:
             meter.post(posted)
         if hold.draw.escrows:
             shift(hold.draw.escrows, hold.draw.by_unit[0], posted.usd - hold.amounts.usd)
+        for meter in hold.draw.lift.meters if void else ():
+            meter.adjust(NOTHING.less(posted))
         return hold
 
     def adjust(self, keys: Collection[WindowKey], delta: Amounts) -> None:
