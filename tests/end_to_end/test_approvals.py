@@ -10,7 +10,19 @@ import anthropic
 import openai
 import pytest
 
-from tests.end_to_end.caller import Row, Said, ask, chat, eventually, mint, nanos, settled_row, stream, unanswered
+from tests.end_to_end.caller import (
+    Row,
+    Said,
+    allowance,
+    ask,
+    chat,
+    eventually,
+    mint,
+    nanos,
+    settled_row,
+    stream,
+    unanswered,
+)
 from tests.harness.configuration import budget, identity, model, process, provider, registry
 from tests.harness.gateway import GatewayFailed, GatewayProcess
 from tests.sandbox.process import SandboxProcess
@@ -196,6 +208,16 @@ def test_a_grant_is_for_one_call_of_its_session_and_stands_on_the_record(gateway
     assert asked(again)["ticket"] != ticket, "used up, so that it is asked anew"
     spent = next(each for each in gateway.admin("GET", "/grants?all=true") if each["id"] == given["id"])
     assert (spent["used"], nanos(spent["spent"])) == (1, nanos(row["charge_usd"]))
+
+
+def test_the_allowance_shows_what_is_waited_for_and_what_was_given(gateway: GatewayProcess) -> None:
+    credential = mint(gateway, "agent/ant")["credential"]
+    ticket = asked(call(gateway, credential))["ticket"]
+    assert [each["id"] for each in allowance(gateway, credential)["approvals"]] == [ticket]
+    given = approve(gateway, ticket)
+    said = allowance(gateway, credential)
+    assert said["approvals"] == []
+    assert [(each["bound"], each["uses_left"]) for each in said["grants"]] == [("session", 1)], given
 
 
 @pytest.mark.parametrize("way", WAYS)
