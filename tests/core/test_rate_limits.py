@@ -31,7 +31,9 @@ def test_each_value_has_an_instance_of_its_own() -> None:
     take(mine, 0, 0)
     assert blocking(mine, 0, 0)
     assert not blocking(yours, 0, 0)
-    assert [each.instance for each in limits.limiters()] == ["agent/a", "agent/b"]
+    assert [each.instance for each in limits.limiters(0)] == ["agent/a"]
+    take(yours, 0, 0)
+    assert [each.instance for each in limits.limiters(0)] == ["agent/a", "agent/b"]
 
 
 def test_looking_changes_nothing_and_taking_takes_from_all() -> None:
@@ -119,5 +121,5 @@ def test_a_change_takes_effect_at_once_and_keeps_the_count() -> None:
 
 
 def test_a_rate_that_nobody_came_to_is_shown_as_unused() -> None:
-    (shown,) = RateLimits([rate("each", "5 calls/second", per="identity")]).limiters()
+    (shown,) = RateLimits([rate("each", "5 calls/second", per="identity")]).limiters(0)
     assert (shown.instance, shown.used(0), shown.remaining(0)) == ("", 0, 5)

@@ -3,6 +3,7 @@
 The books say when each call was let in, the sandbox's bill how many came. No test here waits for a time to pass.
 """
 
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -33,12 +34,33 @@ from tests.sandbox.process import SandboxProcess
 
 pytestmark = pytest.mark.processes
 
-NAMES = ("fast", "slow", "hourly", "talker", "narrow", "queue", "polite", "greedy", "shade", "wide", "poor", "timed")
+NAMES = (
+    "fast",
+    "slow",
+    "hourly",
+    "talker",
+    "narrow",
+    "queue",
+    "polite",
+    "greedy",
+    "shade",
+    "wide",
+    "poor",
+    "timed",
+    "one",
+    "two",
+    "three",
+    "roamer",
+)
 IDENTITIES = {f"agent/{name}": identity("red") for name in NAMES}
 BUDGETS = [
     budget("all", "1000.00 USD"),
     budget("poor", "0.000001 USD", scope={"identity": "agent/poor"}),
 ]
+MODELS = {
+    "sandbox-*": model("sandbox"),
+    "roaming": model("nowhere", "second", upstream_model={"second": "sandbox-large"}),
+}
 SHORT = {"max_tokens": 20}
 SLOW = {"output_tokens": 3_000, "tokens_per_s": 20}  # longer than any test waits for it
 
@@ -59,6 +81,14 @@ RATES = [
     rate("wide", "3 calls at once"),
     rate("poor", "1 calls/hour"),
     rate("timed", "1 calls/hour", wait_ms=50, burst=1),
+    rate("smooth", "10 calls/second", "one", "two", "three", burst=2, wait_ms=60_000),
+    {
+        "name": "at-second",
+        "scope": {"provider": "second", "identity": "agent/roamer"},
+        "limit": "2 calls/hour",
+        "burst": 2,
+    },
+    rate("roamer", "100 calls/hour", burst=100),
 ]
 
 
@@ -68,13 +98,23 @@ def own_sandbox() -> Iterator[SandboxProcess]:
         yield running
 
 
+def the_registry() -> Row:
+    known = registry(BUDGETS, IDENTITIES, MODELS, rates=RATES)
+    price = {"model": "roaming", "from": known["prices"][0]["from"], "input": "1.00", "output": "1.00"}
+    return known | {"prices": [*known["prices"], price]}
+
+
 # Where hanging up stops the bill, it ends the call at once; elsewhere a slot is taken until the provider has ended.
 @pytest.fixture(scope="module")
 def shared(own_sandbox: SandboxProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
-    known = registry(BUDGETS, IDENTITIES, {"sandbox-*": model("sandbox")}, rates=RATES)
+    known = the_registry()
     settings = process(
         own_sandbox.url, providers={"sandbox": provider(own_sandbox.url, abort_stops_billing=True, tail_tokens=64)}
     )
+    settings["providers"] |= {
+        "nowhere": provider("http://127.0.0.1:1", breaker_failures=0),
+        "second": provider(own_sandbox.url),
+    }
     with GatewayProcess(tmp_path_factory.mktemp("rates"), settings, known) as gateway:
         yield gateway
         assert "Traceback" not in gateway.log()
@@ -124,6 +164,34 @@ def test_in_no_stretch_of_time_more_come_through_than_the_limit_allows(
         for count, until_ms in enumerate(at_ms[begin:], 1):
             stretch_ms = until_ms - since_ms + 2  # instants in the books are whole milliseconds of another clock
             assert count <= 5 + Fraction(4 * stretch_ms, 1000)
+
+
+def test_a_burst_that_waits_comes_through_whole_and_no_faster_than_the_limit(gateway: GatewayProcess) -> None:
+    names, each = ("one", "two", "three"), 8
+    keys = [credential(gateway, name) for name in names]
+    with ThreadPoolExecutor(len(names) * each) as pool:
+        said = list(
+            pool.map(lambda number: ask(gateway, keys[number % 3], chat(f"{number}", **SHORT)), range(3 * each))
+        )
+    assert [one.status for one in said] == [200] * len(said)
+    at_ms = sorted(_ms(row["at"]) for name in names for row in let_in(gateway, name))
+    assert len(at_ms) == len(said)
+    for begin, since_ms in enumerate(at_ms):
+        for count, until_ms in enumerate(at_ms[begin:], 1):
+            assert count <= 2 + Fraction(10 * (until_ms - since_ms + 2), 1000)
+
+
+def test_a_rate_of_a_provider_counts_the_attempts_there(gateway: GatewayProcess) -> None:
+    key = credential(gateway, "roamer")
+    first = ask(gateway, key, chat(model="roaming", **SHORT))
+    assert first.headers["x-comptroller-attempts"] == "2"
+    assert rate_row(gateway, "at-second")["used"] == 1
+    assert rate_row(gateway, "roamer")["used"] == 1  # the attempt that reached nobody was given back
+    assert ask(gateway, key, chat(model="roaming", **SHORT)).status == 200
+    refused = ask(gateway, key, chat(model="roaming", **SHORT))
+    assert (refused.status, refused.code) == (429, "rate_limited")
+    assert refused.error["comptroller"]["limit"] == "at-second"
+    assert rate_row(gateway, "roamer")["used"] == 2
 
 
 def _ms(instant: str) -> int:
@@ -275,8 +343,9 @@ def test_a_slot_is_free_again_however_a_call_ends(gateway: GatewayProcess, sandb
 
 
 def test_a_slot_is_free_again_where_the_hold_could_not_be_written(tmp_path: Path, sandbox: SandboxProcess) -> None:
-    known = registry(BUDGETS, IDENTITIES, {"sandbox-*": model("sandbox")}, rates=RATES)
-    with GatewayProcess(tmp_path, process(sandbox.url), known) as own:
+    settings = process(sandbox.url)
+    settings["providers"] |= dict.fromkeys(("nowhere", "second"), settings["providers"]["sandbox"])
+    with GatewayProcess(tmp_path, settings, the_registry()) as own:
         narrow, hourly = credential(own, "narrow"), credential(own, "slow")
         fill_disk(own, full=True)
         assert ask(own, narrow, chat(**SHORT)).code == "ledger_unavailable"
@@ -338,3 +407,16 @@ def test_a_stop_reaches_whoever_waits(gateway: GatewayProcess) -> None:
             gateway.admin("POST", f"/sessions/{session['session']}/end", {"reason": "a test"})
         assert asked.result().code == "session_ended"
     is_free(gateway, "queue")
+
+
+def test_whoever_waits_when_the_gateway_stops_is_told_so(tmp_path: Path, sandbox: SandboxProcess) -> None:
+    rates = [rate("one", "1 calls at once", wait_ms=60_000)]
+    known = registry(BUDGETS, IDENTITIES, rates=rates)
+    with GatewayProcess(tmp_path, process(sandbox.url), known) as own, ThreadPoolExecutor(1) as pool:
+        key = credential(own, "one")
+        with stream(own, key, chat(sandbox=SLOW, **LONG)):
+            waits = pool.submit(ask, own, key, chat(**SHORT))
+            eventually(lambda: rate_row(own, "one")["waiting"] == 1)
+            own.signal(signal.SIGTERM)
+            assert waits.result().code == "draining"
+        eventually(lambda: not own.running)

@@ -15,20 +15,23 @@ from comptroller.control.tokens import mint
 from comptroller.core.budget.bounds import Bound
 from comptroller.core.budget.hold import Amounts
 from comptroller.core.budget.tree import Hold
+from comptroller.core.rate.limits import Came
 from comptroller.core.refusal import Refusal
 from comptroller.core.work.bounds import Bounds
 from comptroller.flow.admit import admit
 from comptroller.flow.caller import Caller
 from comptroller.flow.identify import identify
 from comptroller.flow.incoming import IncomingCall
+from comptroller.flow.pace import Pacer
 from comptroller.flow.permit import Denied
+from comptroller.flow.reservation import Reservation
 from comptroller.wire.head import Head
 from comptroller.wire.planned import PLANNED, PlannedApi
 from tests.control.house import SANDBOX, House, document, opened
 from tests.harness.configuration import budget, model
 
-SEEDS = range(40)
-STATES = 250  # of each: ten thousand in all
+SEEDS = range(25)
+STATES = 400  # of each: ten thousand in all
 
 SIZES = ("large", "small", "reasoner")
 MODELS = (*(f"sandbox-{size}" for size in SIZES), "nobody-has-it")
@@ -51,6 +54,18 @@ POLICIES = (
 )
 
 
+class Still:
+    """A clock that goes on only when it is told to: between a question and the call nothing else happens."""
+
+    def __init__(self, now_ns: int) -> None:
+        self.passed_ns = now_ns
+        self.now_ns = self.expiry_ns = self.steady_ns = lambda: self.passed_ns
+
+    def new_id(self, prefix: str) -> str:
+        self.passed_ns += 1
+        return f"{prefix}_{self.passed_ns}"
+
+
 class Asking:
     """A call that has come in, as far as an admission looks at it."""
 
@@ -64,13 +79,15 @@ class Asking:
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_it_is_what_the_next_call_hears(tmp_path: Path, seed: int) -> None:
     dice = random.Random(seed)
-    wanted = {"budgets": _budgets(dice), "models": {f"sandbox-{name}": model("sandbox") for name in SIZES}}
+    wanted = _registry(dice)
     async with opened(tmp_path, **wanted) as house:
         house.gate.providers = {"sandbox": _provider(dice)}
         policies = dice.choice(POLICIES)
         if policies:
             await registry.apply(house.office, document(**wanted), "test", policies={"all.cedar": policies})
         callers = [await _caller(house, dice, name) for name in ("agent/ant", "agent/bee")]
+        clock: Any = Still(house.gate.clock.now_ns())
+        house.gate.clock, house.gate.pace = clock, Pacer(clock, house.gate.registry.rates)
         said: set[str] = set()
         for number in range(STATES):
             _stir(house, dice)
@@ -99,7 +116,7 @@ def _agrees(house: House, dice: random.Random, caller: Caller, number: int) -> s
         assert (planned.served_model, planned.provider) == (decision.name, decision.provider.name)
         assert planned.output_limit == admitted.output_limit
         answer = "allowed" if planned.binds is None else "lowered"
-        gate.tree.settle(admitted.attempt_id, admitted.hold.amounts if dice.random() < 0.5 else Amounts())
+        _settle(house, admitted, admitted.hold.amounts if dice.random() < 0.5 else Amounts())
     _fits(house, api, caller, call)
     return answer
 
@@ -117,12 +134,18 @@ def _fits(house: House, api: PlannedApi, caller: Caller, call: IncomingCall) -> 
         assert not isinstance(asked, Refusal)
         another = admit(gate, msgspec.structs.replace(call, id=f"{call.id}_{limit}", asked=asked))
         got = None if isinstance(another, Denied) else another.output_limit
-        if got is not None:
-            gate.tree.settle(another.attempt_id, Amounts())  # type: ignore[union-attr]
+        if not isinstance(another, Denied):
+            _settle(house, another, Amounts())
         if limit == largest and largest > 0:
             assert got == largest
         elif limit > largest and entry is not None and limit <= entry.limits.max_output_tokens:
             assert got is None or got <= largest
+
+
+def _settle(house: House, reservation: Reservation, posted: Amounts) -> None:
+    house.gate.tree.settle(reservation.attempt_id, posted)
+    if reservation.share is not None:
+        house.gate.pace.end(reservation.share.taken, Came(posted.calls, posted.tokens))
 
 
 def _call(
@@ -145,6 +168,31 @@ def _call(
     asked = msgspec.structs.replace(read.asked, prompt=None)
     sender: Any = Asking(full=False)
     return IncomingCall(f"call_{number}", dialect, sender, caller, read, whole, asked)
+
+
+def _registry(dice: random.Random) -> dict[str, Any]:
+    """Some limits of every kind, and now and then a rule that leads calls elsewhere."""
+    classes = dict(zip(SIZES, ("frontier", "small", "standard"), strict=True))
+    models = {f"sandbox-{size}": model("sandbox", **{"class": classes[size]}) for size in SIZES}
+    wanted: dict[str, Any] = {"budgets": _budgets(dice), "models": models}
+    if dice.random() < 0.5:
+        wanted["rates"] = [
+            {
+                "name": f"r{number}",
+                "scope": {"organization": "acme"},
+                "limit": dice.choice(
+                    ("20 calls/second", "600 calls/minute", "60_000 tokens/minute", "3 calls at once")
+                ),
+                "per": dice.choice(("identity", "model", "session")),
+                "mode": dice.choice(("hard", "hard", "shadow")),
+            }
+            for number in range(dice.randrange(1, 4))
+        ]
+    if dice.random() < 0.5:
+        wanted["classes"] = {"order": ["small", "standard", "frontier"]}
+        way = dice.choice(({"budget_below": "50%"}, {"input_tokens_under": 500}, {"input_tokens_over": 500}))
+        wanted["routes"] = [{"name": "way", "scope": {"organization": "acme"}, "to": "small", "when": way}]
+    return wanted
 
 
 def _budgets(dice: random.Random) -> list[dict[str, Any]]:
@@ -200,7 +248,10 @@ def _stir(house: House, dice: random.Random) -> None:
         open_holds = [hold for hold in gate.tree.holds.values() if isinstance(hold, Hold)]
         if open_holds:
             gate.tree.settle(dice.choice(open_holds).id, Amounts())
-    elif chance < 0.65:
+    elif chance < 0.64:
+        clock: Any = gate.clock
+        clock.passed_ns += dice.randrange(10**10)
+    elif chance < 0.69:
         key = ("sandbox", dice.choice(MODELS), dice.choice(PLANNED).dialect.name)
         gate.bounds[key] = Bound(*key, factor_bp=dice.choice((10_000, 15_000)), quarantined=dice.random() < 0.2)
     gate.draining = dice.random() < 0.01

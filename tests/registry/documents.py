@@ -143,6 +143,7 @@ def registries(draw: st.DrawFn) -> dict[str, Any]:
     raw["budgets"] = draw(st.lists(_budget(raw), max_size=4, unique_by=lambda budget: budget["name"]))
     raw["loops"] = draw(st.lists(_loop(raw), max_size=3, unique_by=lambda loop: loop["name"]))
     raw["rates"] = draw(st.lists(_rate(raw), max_size=3, unique_by=lambda rate: rate["name"]))
+    raw["contexts"] = draw(st.lists(_context(raw), max_size=2, unique_by=lambda cap: cap["name"]))
     raw["retries"] = draw(st.lists(_retry(raw), max_size=2, unique_by=lambda rule: rule["name"]))
     return raw
 
@@ -208,6 +209,25 @@ def _rate(raw: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
             "per": st.sampled_from(ATTRIBUTES),
             "mode": st.sampled_from(("hard", "shadow")),
             "visible": st.sampled_from(("caller", "operator")),
+        },
+    )
+
+
+def _context(raw: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
+    scope = _scope(raw).map(lambda found: {key: value for key, value in found.items() if key != "provider"})
+    return table(
+        {
+            "name": st.sampled_from(("long", "wide")),
+            "scope": scope.filter(bool),
+            "bytes": st.integers(0, 10**6),
+        },
+        {
+            "action": st.sampled_from(("refuse", "trim")),
+            "keep_first": st.integers(0, 3),
+            "input_tokens": st.integers(0, 10**6),
+            "tools": st.integers(0, 100),
+            "session_tokens": st.integers(0, 10**9),
+            "mode": st.sampled_from(("hard", "shadow")),
         },
     )
 

@@ -24,6 +24,7 @@ SECTIONS = {
     "`[approvals.ROLE]`": approval_roles.APPROVAL,
     "`[[budgets]]`": document._BUDGET,
     "`[[rates]]`": document._RATE,
+    "`[[contexts]]`": document._CONTEXT,
     "`[[retries]]`": document._RETRY,
     "`[classes]`": routes.CLASSES_FIELDS,
     "`[task_types.NAME]`": routes.TASK_TYPE,

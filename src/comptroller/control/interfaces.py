@@ -164,6 +164,10 @@ class Ledger(ApprovalBooks, SavingsBooks, Protocol):
         """
         ...
 
+    async def sent_tokens(self, ids: Sequence[str]) -> Mapping[str, int]:
+        """Tokens of input that were billed in each of these sessions."""
+        ...
+
     async def record(self, change: Change) -> None:
         """Write what was done, where nothing else is to be written. Raises LedgerUnavailableError."""
         ...

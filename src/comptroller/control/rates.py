@@ -17,7 +17,7 @@ class RateRow(msgspec.Struct, frozen=True):
     """One instance of a rate, as the gateway that answers has it in memory."""
 
     name: str
-    instance: str  # "" for one pool, or for a rate `per` something that no call came with lately
+    instance: str  # "" for one pool, or for a rate `per` something of which nothing is taken
     scope: Scope
     per: str | None
     unit: Unit  # calls, tokens or at_once
@@ -32,10 +32,10 @@ class RateRow(msgspec.Struct, frozen=True):
 
 
 def list_rates(office: Office) -> Sequence[RateRow]:
-    """Every rate in force, in the order of their names, each with the instances that calls came with lately."""
+    """Every rate in force, in the order of their names, each with the instances of which something is taken."""
     pace = office.gate.pace
     steady_ns, now_ns = pace.steady_ns(), office.gate.clock.now_ns()
-    return [_row(limiter, steady_ns, now_ns) for limiter in pace.limits.limiters()]
+    return [_row(limiter, steady_ns, now_ns) for limiter in pace.limits.limiters(steady_ns)]
 
 
 def _row(limiter: Limiter, steady_ns: int, now_ns: int) -> RateRow:

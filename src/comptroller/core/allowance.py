@@ -14,7 +14,7 @@ class Limit(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     kind: LimitKind
     name: str
-    unit: str  # usd, tokens, calls, thinking_tokens, tool_calls; of a rate with its period, such as calls/minute
+    unit: str  # usd, tokens, calls, thinking_tokens, tool_calls; of a rate such as calls/minute, or calls at once
     instance: str = ""  # which of several windows, of a budget `per` something
     window: str | None = None  # hour, day, week, month, lifetime
     mode: str = "hard"  # or shadow: it refuses nothing
@@ -22,4 +22,5 @@ class Limit(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     used: str | None = None
     held: str | None = None  # by calls in flight, and set aside
     remaining: str | None = None  # 0, where more was used than there was
-    resets_at: str | None = None  # RFC 3339; of a rate, when all of it is there again
+    resets_at: str | None = None  # RFC 3339; of a rate, when all of its burst is there again
+    burst: str | None = None  # of a rate: what may come at one instant, of which `remaining` is left

@@ -60,7 +60,7 @@ REFUSALS: Mapping[str, Kind] = {
     "policy_forbidden": Kind(402, "a policy forbids this call"),
     "no_permit": Kind(402, "no policy permits this call"),
     "approval_required": Kind(402, "a policy wants a person to approve this call"),
-    "context_too_large": Kind(413, "the request has more input than a policy allows"),
+    "context_too_large": Kind(413, "the request has more input than a policy or a context cap allows"),
     "retry_limited": Kind(
         429, "too many of the caller's calls are retries after errors of the provider", transient=True
     ),
@@ -85,7 +85,7 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
     sentence: str
     hint: str
     limit: str | None = None  # the budget or bound that binds
-    unit: str | None = None  # usd, tokens, calls, thinking_tokens or tool_calls
+    unit: str | None = None  # usd, tokens, calls, thinking_tokens or tool_calls; of a context cap also what it counts
     remaining: str | None = None  # in `unit`: decimal USD or a whole number
     needed: str | None = None
     resets_at: str | None = None  # RFC 3339

@@ -19,6 +19,7 @@ from comptroller.flow.caller import Caller
 from comptroller.flow.decide import NOBODY, standing
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.failover import after, goes_on, tried_so_far
+from comptroller.flow.fit import over_a_cap
 from comptroller.flow.gate import Gate
 from comptroller.flow.identify import renewed
 from comptroller.flow.incoming import IncomingCall
@@ -105,6 +106,10 @@ def _question(gate: Gate, call: IncomingCall, besides: AbstractSet[str]) -> Ques
 
 
 def _afforded(gate: Gate, question: Question, permit: Permit) -> Offer | Denied:
+    if question.caller.registry.contexts:
+        unfit = over_a_cap(gate, question.caller, question.asked, permit, question.call)
+        if unfit is not None:
+            return Denied(question.caller, unfit, permit.ruling)
     afforded = afford(gate, question.caller, permit, full=question.full_hold)
     if isinstance(afforded, Refusal):
         return Denied(question.caller, afforded, permit.ruling)

@@ -7,6 +7,7 @@ long as nothing else happens.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 
 import msgspec
 
@@ -17,6 +18,7 @@ from comptroller.core.budget.draw import Draw
 from comptroller.core.budget.meter import COUNTED, is_session_bound
 from comptroller.core.budget.scope import Facts
 from comptroller.core.instant import format_instant
+from comptroller.core.rate.limits import Limiter
 from comptroller.core.refusal import Refusal
 from comptroller.flow.admit import Offer, Question, offer_for
 from comptroller.flow.caller import Caller
@@ -55,11 +57,19 @@ class Outlook(msgspec.Struct, frozen=True):
 
 
 def limits_of(gate: Gate, caller: Caller, model: str | None = None) -> Sequence[Limit]:
-    """Every budget and bound that binds calls of this caller, least share left first; to `model`, or whatever it calls.
+    """Every budget, bound and rate that binds calls of this caller, least share left first; to `model`, or to any.
 
     Those of other models, providers and classes are left out where none is named.
     """
-    return _limits(gate.tree.drawn_by(_facts(caller, model), gate.clock.now_ns()))
+    facts, now_ns = _facts(caller, model), gate.clock.now_ns()
+    draw, met = gate.tree.drawn_by(facts, now_ns), gate.pace.limits.met_by(facts, gate.pace.steady_ns)
+    steady_ns = gate.pace.steady_ns()
+    found = [(draw.left(each) / max(1, each.budget.limit), _limit(draw, each)) for each in draw.windows]
+    found += [
+        (each.remaining(steady_ns) / each.rate.burst, _rate(each, steady_ns, now_ns))
+        for each in (*met.hard, *met.shadow)
+    ]
+    return [limit for _, limit in sorted(found, key=itemgetter(0))]
 
 
 def with_allowance(gate: Gate, caller: Caller, refusal: Refusal, model: str | None) -> Refusal:
@@ -127,11 +137,6 @@ def _facts(caller: Caller, model: str | None) -> Facts:
     return caller.facts(entry.providers[0], model, entry.model_class)
 
 
-def _limits(draw: Draw) -> Sequence[Limit]:
-    windows = sorted(draw.windows, key=lambda window: draw.left(window) / max(1, window.budget.limit))
-    return [_limit(draw, window) for window in windows]
-
-
 def _limit(draw: Draw, window: Window) -> Limit:
     budget, span = window.budget, window.span
     of_session = is_session_bound(budget)
@@ -148,4 +153,24 @@ def _limit(draw: Draw, window: Window) -> Limit:
         format_amount(window.held, budget.unit) if shown else None,
         format_amount(max(0, draw.left(window)), budget.unit) if shown else None,
         None if span.end_ns is None else format_instant(span.end_ns),
+    )
+
+
+def _rate(limiter: Limiter, steady_ns: int, now_ns: int) -> Limit:
+    """What may come at this instant, and when all of its burst may."""
+    rate = limiter.rate
+    amount, _, unit = str(rate.pace).partition(" ")
+    shown = rate.visible == "caller"
+    full_at_ns = now_ns + max(0, limiter.full_at(steady_ns) - steady_ns)
+    return Limit(
+        "rate",
+        rate.name,
+        unit,
+        limiter.instance,
+        None,
+        rate.mode,
+        amount.replace("_", "") if shown else None,
+        remaining=str(max(0, limiter.remaining(steady_ns))) if shown else None,
+        burst=str(rate.burst) if shown else None,
+        resets_at=None if rate.unit == "at_once" else format_instant(full_at_ns),
     )

@@ -18,6 +18,7 @@ from comptroller.flow.decide import standing
 from comptroller.flow.deferred import defer, heard
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.door import CallerRequest, Reply
+from comptroller.flow.fit import fit
 from comptroller.flow.forward import forward
 from comptroller.flow.gate import Gate
 from comptroller.flow.identify import identify
@@ -44,7 +45,7 @@ async def govern(gate: Gate, dialect: Dialect, call_id: str, request: CallerRequ
     call = await _read(gate, dialect, request, call_id, caller)
     if isinstance(call, Refusal):
         return await refuse(dialect, reply, call_id, with_allowance(gate, caller, call, None))
-    stepped = await look_for_loops(gate, call)
+    stepped = await _looked_at(gate, call)
     if isinstance(stepped, Denied):
         return await refuse(dialect, reply, call_id, _denied(gate, call, stepped))
     call = stepped
@@ -77,6 +78,12 @@ async def _read(
     if isinstance(place, Refusal):
         return record_refusal(gate, request, dialect, call_id, caller, place, body=body, asked=read.asked)
     return IncomingCall(call_id, dialect, request, caller, read, body, place.asked, place.provider)
+
+
+async def _looked_at(gate: Gate, call: IncomingCall) -> IncomingCall | Denied:
+    """The call within its context caps, and as far as it is not a loop."""
+    fitted = await fit(gate, call)
+    return Denied(call.caller, fitted) if isinstance(fitted, Refusal) else await look_for_loops(gate, fitted)
 
 
 async def _admit(gate: Gate, call: IncomingCall) -> Reservation | Denied:

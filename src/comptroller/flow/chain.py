@@ -43,6 +43,8 @@ def node(organization: str, member: Registered, session: Session) -> Node:
     """One node: whose session it is, and what that was opened for."""
     found = _node(organization, member, session.id)
     found.update(session.declared)
+    if session.profile is not None:
+        found["profile"] = session.profile
     return found
 
 

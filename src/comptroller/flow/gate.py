@@ -21,6 +21,7 @@ from comptroller.core.budget.scope import Facts
 from comptroller.core.budget.tree import BudgetTree
 from comptroller.core.identity.credential import Claims
 from comptroller.core.policy.break_glass import Broken
+from comptroller.core.pricing.input_counts import InputCounts
 from comptroller.core.pricing.prefix import Prefixes
 from comptroller.core.pricing.sizes import OutputSizes
 from comptroller.core.refusal import Refusal
@@ -152,6 +153,7 @@ class Gate:
     broken: Broken = field(default_factory=Broken)  # replaced as a whole, asked only when policies say no
     approvals: Approvals = field(default_factory=Approvals)  # open tickets, and the grants in force
     prefixes: Prefixes = field(default_factory=Prefixes)  # prompts that were metered since the start, by session
+    inputs: InputCounts = field(default_factory=InputCounts)  # what the sessions have sent; for context caps
     sizes: OutputSizes = field(default_factory=OutputSizes)  # learned since the start; they steer, and limit nothing
     trails: Trails = field(default_factory=Trails)  # the last steps of sessions since the start (flow/look.py)
     health: Healths = field(default_factory=Healths)  # of the providers
@@ -221,5 +223,6 @@ class Gate:
     def forget_session(self, session: Session) -> None:
         """It is over and nobody asks for it any more."""
         del self.sessions[session.id]
+        self.inputs.forget(session.id)
         self.tree.close_session(session.id)
         self.runs.forget(session)

@@ -203,7 +203,7 @@ class Pacer:
         if not isinstance(first, Place):
             return
         now_ns = self.steady_ns()
-        if first.amount > limiter.rate.burst or limiter.fits(first.amount, now_ns):
+        if first.amount > limiter.burst or limiter.fits(first.amount, now_ns):
             first.call()
         elif limiter.rate.unit != "at_once":  # of calls at once the next that ends arms it
             left_ms = (limiter.free_at(first.amount, 0, now_ns) - now_ns) // NANOS_PER_MS + 1

@@ -55,6 +55,7 @@ class Reservation(msgspec.Struct, frozen=True, gc=False):
     tail_tokens: int | None = None  # of a stream that may hold in slices
     leased: bool = False  # a stream whose hold can change while it goes on
     spared_tokens: int = 0  # of its input, whose bound is lower because a part of the prompt was metered before
+    input_taken: int = 0  # tokens of input that are counted for its session, until it is known what was billed
     full_hold_asked: bool = False  # the caller wants all of it held, whatever it may be
     asked_rates: Mapping[str, Rates] | None = None  # of the model that it would have gone to, had no rule led it away
     share: Share | None = None  # what it took of the rates; None: it met none

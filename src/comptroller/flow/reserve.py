@@ -92,7 +92,8 @@ def reserve(
         call.id, number, facts, weighed.scope_facts, caller, decision, call.request, asked, weighed.rates, bound,
         _written(weighed, afforded.output_limit), hold, _shadowed(weighed.draw), weighed.now_ns, weighed.bounded, tried,
         afforded.whole_output, afforded.held_output, afforded.tail_tokens, leased,
-        call.asked.text_tokens - asked.text_tokens, call.sender.prefers_full_hold,
+        call.asked.text_tokens - asked.text_tokens,
+        0 if bound.free else gate.inputs.take(caller.session.id, call.asked), call.sender.prefers_full_hold,
         None if permit.instead_of is None else permit.instead_of.rates,
     )  # fmt: skip
 

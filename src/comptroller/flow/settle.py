@@ -9,6 +9,7 @@ from comptroller.core.budget.hold import NOTHING, Amounts, HoldEnd
 from comptroller.core.budget.settlement import Settlement, settlement
 from comptroller.core.pricing.charge import charge_nanos
 from comptroller.core.pricing.deferral import Doubt
+from comptroller.core.pricing.input_counts import is_text
 from comptroller.core.pricing.rates import Rates
 from comptroller.core.pricing.terms import Terms
 from comptroller.core.pricing.usage import Usage
@@ -55,6 +56,7 @@ def settle(gate: Gate, reservation: Reservation, attempt: Attempt) -> Receipt:
     ran_ahead = _ran_ahead(attempt, done)
     gate.tree.settle(reservation.attempt_id, done.posted)
     _close(gate, reservation, attempt)
+    _count_input(gate, reservation, usage, done)
     _remember(gate, reservation, attempt, usage if done.end == "posted" else None, overrun=overrun)
     events = (
         *_overrun_events(gate, reservation, done, overrun),
@@ -102,6 +104,13 @@ def _close(gate: Gate, reservation: Reservation, attempt: Attempt) -> None:
     if attempt.meter is not None and reservation.leased and attempt.outcome in {"completed", "capped"}:
         more = _MORE_AFTER_A_CUT if attempt.outcome == "capped" else 1
         gate.sizes.learn(size_key(reservation.caller, reservation.decision), more * attempt.meter.seen_output_tokens)
+
+
+def _count_input(gate: Gate, reservation: Reservation, usage: Usage | None, done: Settlement) -> None:
+    """What its session has sent, as far as anybody was billed for it."""
+    billed = 0 if done.end == "voided" else reservation.input_taken if usage is None else usage.input_tokens
+    text = reservation.request.asked.text_tokens if is_text(reservation.asked) and usage is not None else 0
+    gate.inputs.end(reservation.caller.session.id, reservation.input_taken, billed, text)
 
 
 def _remember(gate: Gate, reservation: Reservation, attempt: Attempt, usage: Usage | None, *, overrun: bool) -> None:

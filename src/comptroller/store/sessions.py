@@ -132,6 +132,17 @@ def live_sessions(connection: sqlite3.Connection, now_ns: int) -> Sequence[Sessi
     return [_session(row) for row in run(connection, live)]
 
 
+def sent_tokens(connection: sqlite3.Connection, ids: Sequence[str]) -> Mapping[str, int]:
+    """Tokens of input that were billed in each of these sessions; where nobody said how many, a third of the bound."""
+    calls = schema.calls.c
+    wanted = select(func.json_each(msgspec.json.encode(sorted(ids)).decode()).table_valued("value").c.value)
+    tokens = func.coalesce(calls.input_tokens, calls.input_tokens_bound / 3, 0)
+    billed = select(calls.session, func.sum(tokens)).where(
+        calls.session.in_(wanted), calls.state.in_(("posted", "presumed"))
+    )
+    return {session: int(total) for session, total in run(connection, billed.group_by(calls.session))}
+
+
 def last_at_work(connection: sqlite3.Connection, roots: Sequence[str]) -> Mapping[str, int]:
     """When the newest call of each session of these trees ended, or of one below it; of those that had any.
 

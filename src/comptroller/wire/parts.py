@@ -9,6 +9,7 @@ import msgspec
 
 from comptroller.wire.body import is_array, is_object
 
+_RAWS = msgspec.json.Decoder(list[msgspec.Raw])
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -34,6 +35,11 @@ def array_of(raw: msgspec.Raw | None) -> list[object]:
     """The values of a field as it came; none where it is no array."""
     value = None if raw is None else cast("object", msgspec.json.decode(raw))
     return value if is_array(value) else []
+
+
+def raws_of(raw: msgspec.Raw | None) -> list[msgspec.Raw]:
+    """The values of a field, each as it came."""
+    return [] if raw is None or not bytes(raw).startswith(b"[") else _RAWS.decode(raw)
 
 
 def bytes_of(raw: msgspec.Raw | None) -> int:

@@ -15,6 +15,7 @@ Attribute = Literal[
     "kind",
     "identity",
     "session",
+    "profile",
     "subject",
     "tenant",
     "task",
@@ -27,8 +28,8 @@ Attribute = Literal[
 REGISTERED_ATTRIBUTES: tuple[Attribute, ...] = ("organization", "team", "owner", "environment", "kind", "identity")
 DECLARED_ATTRIBUTES: tuple[Attribute, ...] = ("subject", "tenant", "task", "task_type", "workflow")
 """Said at the opening of a session; a node whose session has not said one does not have it."""
-SESSION_ATTRIBUTES: tuple[Attribute, ...] = ("session", *DECLARED_ATTRIBUTES)
-"""Which values there are, only sessions know."""
+SESSION_ATTRIBUTES: tuple[Attribute, ...] = ("session", "profile", *DECLARED_ATTRIBUTES)
+"""Which of them a node has, only its session knows. The profiles that there are stand in the registry."""
 NODE_ATTRIBUTES = REGISTERED_ATTRIBUTES + SESSION_ATTRIBUTES
 CALL_ATTRIBUTES: tuple[Attribute, ...] = ("provider", "model", "model_class")
 ATTRIBUTES: tuple[Attribute, ...] = NODE_ATTRIBUTES + CALL_ATTRIBUTES

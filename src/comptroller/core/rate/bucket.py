@@ -48,8 +48,12 @@ class Take:
 class Bucket:
     """One instance of a rate in calls or tokens. Instants are in ns, of a clock that never runs back."""
 
+    __slots__ = ("_arrival", "_last", "_per_ns", "_per_unit", "burst", "instance", "rate", "tokens", "turns")
+
     def __init__(self, rate: Rate, instance: str) -> None:
         self.rate = rate
+        self.burst = rate.burst
+        self.tokens = rate.unit == "tokens"
         self.instance = instance
         self.turns = Turns()
         self._per_ns, self._per_unit = rate.steps
@@ -62,7 +66,7 @@ class Bucket:
         return label(self.rate.name, self.instance)
 
     def fits(self, amount: int, now_ns: int) -> bool:
-        burst = self.rate.burst
+        burst = self.burst
         return amount <= burst and self._arrival + (amount - burst) * self._per_unit <= now_ns * self._per_ns
 
     def free_at(self, amount: int, ahead: int, now_ns: int) -> int:
@@ -70,7 +74,7 @@ class Bucket:
 
         What is more than the burst never fits, whatever this says.
         """
-        full = self._arrival + (ahead + amount - self.rate.burst) * self._per_unit
+        full = self._arrival + (ahead + amount - self.burst) * self._per_unit
         return max(now_ns, -(-full // self._per_ns))
 
     def take(self, amount: int, now_ns: int) -> Take:
@@ -114,7 +118,7 @@ class Bucket:
         return -(-max(0, self._arrival - now_ns * self._per_ns) // self._per_unit)
 
     def remaining(self, now_ns: int) -> int:
-        return max(0, self.rate.burst - self.used(now_ns))
+        return max(0, self.burst - self.used(now_ns))
 
     def full_at(self, now_ns: int) -> int:
         """When nothing of it is taken any more."""
@@ -127,7 +131,7 @@ class Bucket:
     def change(self, rate: Rate, now_ns: int) -> None:
         """Another limit from now on. What is taken stays taken; what is open is not corrected any more."""
         taken, per_unit = max(0, self._arrival - now_ns * self._per_ns), self._per_unit
-        self.rate = rate
+        self.rate, self.burst = rate, rate.burst
         self._per_ns, self._per_unit = rate.steps
         self._arrival = now_ns * self._per_ns + -(-taken * self._per_unit // per_unit)
         take, self._last = self._last, None

@@ -60,7 +60,7 @@ class Taken(msgspec.Struct, gc=False):
     def end(self, came: Came | None) -> None:
         """The call has ended and came to this; None: to all that it took. Said again, it changes nothing."""
         for limiter, take in self.takes:
-            take.end(None if came is None else came.tokens if limiter.rate.unit == "tokens" else came.calls)
+            take.end(None if came is None else came.tokens if limiter.tokens else came.calls)
 
 
 NOTHING_TAKEN = Taken()
@@ -119,11 +119,12 @@ class RateLimits:
         """Those that calls came to, as they are now."""
         return tuple(self._known.values())
 
-    def limiters(self) -> Iterator[Limiter]:
-        """Those that calls came to, in the order of the file; and of a rate that none came to, one that is unused."""
+    def limiters(self, now_ns: int) -> Iterator[Limiter]:
+        """Those of which something is taken, by name and instance; and of a rate that has none, one that is unused."""
         found: dict[str, list[Limiter]] = {}
         for (key, _), limiter in sorted(self._known.items(), key=itemgetter(0)):
-            found.setdefault(key, []).append(limiter)
+            if not limiter.idle(now_ns):
+                found.setdefault(key, []).append(limiter)
         for rate, key in self._rates:
             yield from found.get(key) or (_limiter(rate, ""),)
 
@@ -137,7 +138,7 @@ class RateLimits:
         ]
         hard = tuple(limiter for limiter in found if limiter.rate.mode == "hard")
         shadow = tuple(limiter for limiter in found if limiter.rate.mode == "shadow")
-        return Met(hard, shadow, any(limiter.rate.unit == "tokens" for limiter in hard)) if found else NONE
+        return Met(hard, shadow, any(limiter.tokens for limiter in hard)) if found else NONE
 
     def _limiter(self, rate: Rate, key: str, instance: str) -> Limiter:
         limiter = self._known.get((key, instance))
@@ -163,8 +164,8 @@ def blocking(met: Met, tokens: int, now_ns: int, ticket: Ticket | None = None, i
     """
     found: list[Blocked] = []
     for limiter in met.hard:
-        amount = tokens if limiter.rate.unit == "tokens" else 1
-        if amount > limiter.rate.burst:
+        amount = tokens if limiter.tokens else 1
+        if amount > limiter.burst:
             found.append(Blocked(limiter, amount, now_ns, never=True))
         elif limiter.turns and limiter.turns.first is not ticket:
             ahead = limiter.turns.ahead(identity)
@@ -202,10 +203,10 @@ def take(met: Met, tokens: int, now_ns: int) -> Taken:
     if met is NONE:
         return NOTHING_TAKEN
     takes: list[tuple[Limiter, Take | Slot]] = [
-        (limiter, limiter.take(tokens if limiter.rate.unit == "tokens" else 1, now_ns)) for limiter in met.hard
+        (limiter, limiter.take(tokens if limiter.tokens else 1, now_ns)) for limiter in met.hard
     ]
     for limiter in met.shadow:
-        amount = tokens if limiter.rate.unit == "tokens" else 1
+        amount = tokens if limiter.tokens else 1
         if limiter.fits(amount, now_ns):
             takes.append((limiter, limiter.take(amount, now_ns)))
     return Taken(tuple(takes))

@@ -27,8 +27,12 @@ class Slot:
 class Slots:
     """One instance of a limit on calls at once."""
 
+    __slots__ = ("burst", "instance", "rate", "taken", "tokens", "turns")
+
     def __init__(self, rate: Rate, instance: str) -> None:
         self.rate = rate
+        self.burst = rate.burst
+        self.tokens = False
         self.instance = instance
         self.turns = Turns()
         self.taken = 0
@@ -39,7 +43,7 @@ class Slots:
         return label(self.rate.name, self.instance)
 
     def fits(self, _amount: int, _now_ns: int) -> bool:
-        return self.taken < self.rate.burst
+        return self.taken < self.burst
 
     def free_at(self, amount: int, ahead: int, now_ns: int) -> int:
         """Nobody knows when a call ends: look again in a second."""
@@ -57,7 +61,7 @@ class Slots:
         return self.taken
 
     def remaining(self, _now_ns: int) -> int:
-        return max(0, self.rate.burst - self.taken)
+        return max(0, self.burst - self.taken)
 
     def idle(self, _now_ns: int) -> bool:
         """Whether a new one would be the same."""
@@ -65,4 +69,4 @@ class Slots:
 
     def change(self, rate: Rate, _now_ns: int) -> None:
         """Another limit from now on. Whoever is in stays in."""
-        self.rate = rate
+        self.rate, self.burst = rate, rate.burst

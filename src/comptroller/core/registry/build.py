@@ -19,6 +19,7 @@ from comptroller.core.pricing.book import Price, PriceBook, Shipped
 from comptroller.core.pricing.estimate import ModelLimits
 from comptroller.core.pricing.rates import FEES, METERS, Rates, per_hour
 from comptroller.core.registry.approval_roles import build_approvals
+from comptroller.core.registry.contexts import build_cap
 from comptroller.core.registry.entries import (
     KINDS,
     ORGANIZATION,
@@ -63,6 +64,7 @@ def build(installed: Installed, version: int, shipped: Shipped | None = None) ->
         models={key: _model(key, stored) for key, stored in of["model"]},
         prices=_price_book([stored.value for _, stored in of["price"] if not stored.disabled], _names(of), shipped),
         budgets=tuple(_budget(key, stored.value) for key, stored in of["budget"] if not stored.disabled),
+        contexts=tuple(build_cap(key, stored.value) for key, stored in of["context"] if not stored.disabled),
         rates=tuple(build_rate(key, stored.value) for key, stored in of["rate"] if not stored.disabled),
         loops=tuple(build_loop(key, stored.value) for key, stored in of["loop"] if not stored.disabled),
         federation=build_federation(of["issuer"], of["federation"]),

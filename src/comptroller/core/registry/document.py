@@ -17,7 +17,7 @@ from comptroller.core.ids import is_identity_id, is_trust_domain
 from comptroller.core.pricing.book import Shipped
 from comptroller.core.pricing.rates import DEFAULT_TIER, tier_name
 from comptroller.core.problem import Fault, Problem, did_you_mean, join
-from comptroller.core.registry import fields, issuers, rates, retries, routes
+from comptroller.core.registry import contexts, fields, issuers, rates, retries, routes
 from comptroller.core.registry.approval_roles import APPROVAL, check_approvals
 from comptroller.core.registry.entries import (
     NOTHING,
@@ -174,6 +174,12 @@ _RATE = (
     Field("mode", _named(Mode), "hard"),
     Field("visible", _named(Visibility)),
 )
+_CONTEXT = (
+    Field("name", fields.name, mandatory=True),
+    Field("scope", contexts.scope(_SCOPE), mandatory=True),
+    *contexts.CONTEXT,
+    Field("mode", _named(Mode), "hard"),
+)
 
 _ROUTE = routes.route_fields(_SCOPE)
 _BOUNDS = (
@@ -207,12 +213,13 @@ _TABLES: tuple[tuple[str, EntryKind, Reader, tuple[Field, ...]], ...] = (
 _LIMITS: tuple[tuple[str, EntryKind, tuple[Field, ...]], ...] = (
     ("budgets", "budget", _BUDGET),
     ("rates", "rate", _RATE),
+    ("contexts", "context", _CONTEXT),
     ("retries", "retry", _RETRY),
     ("loops", "loop", LOOP),
 )
 SECTIONS = (
     "organization", "teams", "owners", "issuers", "bounds", "profiles", "identities", "models", "prices", "approvals",
-    "budgets", "rates", "retries", "loops", "aliases", "classes", "task_types", "routes",
+    "budgets", "rates", "contexts", "retries", "loops", "aliases", "classes", "task_types", "routes",
 )  # fmt: skip
 
 
@@ -256,7 +263,7 @@ def read_document(
     if problems:
         return problems
     for (kind, _), entry in entries.items():
-        if kind in {"budget", "rate", "retry", "loop", "route"}:
+        if kind in {"budget", "rate", "context", "retry", "loop", "route"}:
             del entry["name"]  # it is the key
     warnings = (*find_warnings(entries, installed, shipped), *routes.routing_warnings(entries))
     return Document(entries, warnings)
@@ -304,7 +311,7 @@ def _tables(section: str, raw: Mapping[str, object], problems: list[Problem]) ->
 def _limits(raw: Mapping[str, object], problems: list[Problem]) -> Iterator[tuple[EntryKind, str, Entry]]:
     for section, kind, known in _LIMITS:
         for place, entry in _list(section, raw, known, problems):
-            if kind not in {"retry", "loop"}:  # they have no amounts
+            if kind not in {"retry", "loop", "context"}:  # they have no amounts that are not the caller's own
                 entry.setdefault("visible", _visible(entry))
             yield kind, place, entry
 
@@ -362,6 +369,8 @@ def _check_contents(entries: Mapping[EntryKey, Entry], places: Mapping[EntryKey,
             problems.extend(_check_upstream_model(key[1], entry, join(places[key], "upstream_model")))
         if key[0] == "rate":
             problems.extend(rates.check_rate(entry, places[key]))
+        if key[0] == "context":
+            problems.extend(contexts.check_cap(entry, places[key]))
         if entry.get("scope") == {}:
             hint = 'For every call, write { organization = "NAME" }.'
             problems.append(Problem(join(places[key], "scope"), "A scope with nothing in it is not clear.", hint))

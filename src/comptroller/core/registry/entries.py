@@ -28,6 +28,7 @@ EntryKind = Literal[
     "approval",
     "budget",
     "rate",
+    "context",
     "retry",
     "alias",
     "classes",
@@ -50,6 +51,7 @@ KINDS: tuple[EntryKind, ...] = (
     "approval",  # a role that answers tickets
     "budget",
     "rate",
+    "context",  # a cap on what a request carries
     "retry",  # a budget for retries
     "alias",  # a name that callers may ask for
     "classes",  # their order
@@ -116,7 +118,7 @@ def string(entry: Mapping[str, Value], field: str) -> str:
 
 
 def scope_of(entry: Mapping[str, Value]) -> Mapping[str, list[str]]:
-    """The scope of a budget or rate entry."""
+    """The scope of a budget, a rate or a context cap."""
     found = entry.get("scope")
     return found if isinstance(found, dict) else {}
 

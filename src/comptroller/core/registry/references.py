@@ -28,8 +28,9 @@ from comptroller.core.registry.entries import (
 )
 from comptroller.core.registry.policy_files import targets_of
 
-_LIMITS: tuple[EntryKind, ...] = ("budget", "rate", "retry", "loop")  # on scopes
-_CALLED = {"retry": ("retries", "limit")}  # section and word, where they are not as the kind says
+_LIMITS: tuple[EntryKind, ...] = ("budget", "rate", "context", "retry", "loop")  # on scopes
+# Section and word, where they are not as the kind says.
+_CALLED = {"retry": ("retries", "limit"), "context": ("contexts", "context cap")}
 
 # Field of an entry that holds the key of another entry.
 _REFERENCES: tuple[tuple[EntryKind, str, EntryKind], ...] = (
@@ -159,7 +160,7 @@ def _known_values(attribute: str, entries: Entries) -> Collection[str] | None:
     match attribute:
         case "organization":
             return [string(entries.get(ORGANIZATION, {}), "name")]
-        case "team" | "owner" | "identity":
+        case "team" | "owner" | "identity" | "profile":
             return _keys(entries, attribute)
         case "environment":
             return get_args(Environment)
@@ -209,7 +210,7 @@ def _idle_limits(entries: Entries) -> Iterator[Problem]:
     for kind, name, entry in limits:
         section, word = _CALLED.get(kind, (f"{kind}s", kind))
         scope, where = scope_of(entry), join(section, name)
-        if not any(_matches_node(scope, node, *DECLARED_ATTRIBUTES) for node in nodes):
+        if not any(_matches_node(scope, node, "profile", *DECLARED_ATTRIBUTES) for node in nodes):
             yield Problem(where, f"No identity is in the scope of this {word} yet.")
         elif not any(_matches_model(scope, pattern, model) for pattern, model in models):
             yield Problem(where, f"No model is in the scope of this {word} yet.")

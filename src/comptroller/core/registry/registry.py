@@ -21,8 +21,10 @@ from comptroller.core.policy.targets import is_name
 from comptroller.core.pricing.book import PriceBook
 from comptroller.core.pricing.estimate import ModelLimits
 from comptroller.core.rate.rate import Rate
+from comptroller.core.registry.contexts import Cap
 from comptroller.core.routing.routing import Routing
 from comptroller.core.work.bounds import SHIPPED, SHIPPED_SESSIONS, Bounds
+from comptroller.core.work.context import needs_outline
 
 OutputLimitField = Literal["max_completion_tokens", "max_tokens"]
 
@@ -71,6 +73,7 @@ class Registry:
         sessions: Mapping[str, int | None] = SHIPPED_SESSIONS,  # that an identity of this kind may have open at once
         profile_sessions: Mapping[str, int | None] = NO_SESSIONS,  # the same by profile, where it says so
         rates: tuple[Rate, ...] = (),
+        contexts: tuple[Cap, ...] = (),  # in the order of their names
         retries: tuple[RetryRule, ...] = (),
         federation: Federation | None = None,  # None: nobody's tokens are believed
         approvals: Mapping[str, ApprovalRole] = NO_ROLES,  # the roles that have a table
@@ -86,6 +89,8 @@ class Registry:
         self.prices = prices
         self.budgets = budgets
         self.rates = rates
+        self.contexts = contexts
+        self.outlines = any(needs_outline(cap.limits) for cap in contexts)  # whether a cap is about more than sizes
         self.retries = retries
         self.loops = loops
         self.federation = Federation() if federation is None else federation

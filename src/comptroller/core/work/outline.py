@@ -60,21 +60,24 @@ class Outline(msgspec.Struct, frozen=True, gc=False):
     tool_results: int = 0
     tool_result_bytes: int = 0  # of all of them
     largest_tool_result_bytes: int = 0
+    largest_tool: str = ""  # that it is of
     images: int = 0
     step: Step = Step()
 
 
 def outline(entries: Sequence[Entry], *, body_bytes: int, tools: int, tool_bytes: int, images: int) -> Outline:
     """The outline of a conversation and of what goes with it."""
-    sizes = [result.bytes for entry in entries if entry.results for result in entry.results]
+    results = [result for entry in entries if entry.results for result in entry.results]
+    largest = max(results, key=lambda result: result.bytes, default=None)
     return Outline(
         bytes=body_bytes,
         messages=len(entries),
         tools=tools,
         tool_bytes=tool_bytes,
-        tool_results=len(sizes),
-        tool_result_bytes=sum(sizes),
-        largest_tool_result_bytes=max(sizes, default=0),
+        tool_results=len(results),
+        tool_result_bytes=sum(result.bytes for result in results),
+        largest_tool_result_bytes=0 if largest is None else largest.bytes,
+        largest_tool="" if largest is None else _named(entries, largest.call),
         images=images,
         step=_last_step(entries),
     )
@@ -122,6 +125,12 @@ def _uses(did: Sequence[Entry], results: Sequence[Result]) -> Iterable[ToolUse]:
     for entry in did:
         for call in entry.calls:
             yield ToolUse(call.name, canonical(call.arguments), _failed(call, by_call))
+
+
+def _named(entries: Sequence[Entry], call_id: str) -> str:
+    """The tool of a call, short enough for a sentence."""
+    names = (call.name for entry in entries for call in entry.calls if call.id == call_id)
+    return next(names, "")[:64]
 
 
 def _failed(call: Call, results: Mapping[str, Result]) -> bool | None:

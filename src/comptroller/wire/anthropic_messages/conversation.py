@@ -13,7 +13,7 @@ _PARTS: Mapping[object, Part] = {"system": "system", "user": "user", "assistant"
 _LASTING = frozenset(
     {"compaction", "tool_addition", "tool_removal", "tool_reference", "tool_search_tool_result", "mcp_tool_listing"}
 )
-_RESULTS = frozenset({"tool_result", "mcp_tool_result"})
+RESULTS = frozenset({"tool_result", "mcp_tool_result"})
 _CALLS = frozenset({"tool_use", "mcp_tool_use", "server_tool_use"})
 
 
@@ -26,9 +26,9 @@ def _entry(message: Mapping[str, object]) -> Entry:
     content, role = message.get("content"), message.get("role")
     part = _PARTS.get(role, "unknown") if isinstance(role, str) else "unknown"
     if isinstance(content, str):
-        return Entry(part, texts=(content,) if part == "user" else ())
+        return Entry(part, texts=(content,) if part == "user" else (), kept=part == "system")
     blocks = [block for block in (content if is_array(content) else (content,)) if is_object(block)]
-    results = tuple(_result(block) for block in blocks if block.get("type") in _RESULTS)
+    results = tuple(_result(block) for block in blocks if block.get("type") in RESULTS)
     images = count(content, _is_image) + sum(count(block.get("content"), _is_image) for block in blocks)
     return Entry(
         "tool" if part == "user" and results else part,
@@ -36,7 +36,7 @@ def _entry(message: Mapping[str, object]) -> Entry:
         calls=tuple(_calls(blocks)) if part == "model" else (),
         results=results,
         images=images,
-        kept=any(_lasts(block) for block in blocks),
+        kept=part == "system" or any(_lasts(block) for block in blocks),
     )
 
 

@@ -5,10 +5,13 @@ Field meanings: the Anthropic API reference; the anthropic SDK's types, stable a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.refusal import Refusal
+from comptroller.core.work.conversation import Entry
 from comptroller.core.work.outline import Outline, outline
 from comptroller.wire.anthropic_messages.contents import Contents
 from comptroller.wire.anthropic_messages.conversation import read_entries
@@ -21,6 +24,7 @@ from comptroller.wire.anthropic_messages.fields import (
 from comptroller.wire.anthropic_messages.stored import refused_use, stored_use
 from comptroller.wire.anthropic_messages.tiers import asked_tier, possible_tiers
 from comptroller.wire.anthropic_messages.tool_kinds import read_tools
+from comptroller.wire.anthropic_messages.trim import shorten
 from comptroller.wire.body import is_array, is_object, read_object, shown
 from comptroller.wire.checks import (
     Invalid,
@@ -36,7 +40,7 @@ from comptroller.wire.checks import (
 )
 from comptroller.wire.field_names import CASE
 from comptroller.wire.head import PLAIN, Head
-from comptroller.wire.parts import array_of, bytes_of
+from comptroller.wire.parts import array_of, bytes_of, raws_of
 from comptroller.wire.prompt import with_prompt
 
 LEAST_THINKING_TOKENS = 1_024  # the API refuses a smaller `budget_tokens`
@@ -55,11 +59,27 @@ class MessagesRequest(msgspec.Struct, frozen=True, gc=False):
     fields: dict[str, msgspec.Raw]
     thinking_tokens: int | None  # the budget it sets on its thinking, inside of the output limit
 
+    def entries(self) -> list[Entry]:
+        """What each of its messages is to the others."""
+        return read_entries(array_of(self.fields.get("messages")))
+
+    def messages(self) -> list[msgspec.Raw]:
+        """Its messages as they came; none where they cannot be told apart."""
+        return raws_of(self.fields.get("messages"))
+
+    def with_messages(self, messages: Sequence[object]) -> bytes:
+        """The body with these in their place."""
+        return _ENCODER.encode({**self.fields, "messages": messages})
+
+    def shortened(self, message: msgspec.Raw, most_bytes: int, by: str) -> object:
+        """One of its messages, with the results of tools in it made shorter where they are longer. See trim.py."""
+        return shorten(msgspec.json.decode(message, type=dict[str, object]), most_bytes, by)
+
     def outline(self, body_bytes: int) -> Outline:
         """How much of what it carries, and its last step. Reads all of it anew."""
         tools = self.fields.get("tools")
         return outline(
-            read_entries(array_of(self.fields.get("messages"))),
+            self.entries(),
             body_bytes=body_bytes,
             tools=len(array_of(tools)),
             tool_bytes=bytes_of(tools),

@@ -5,11 +5,14 @@ Field meanings: the Gemini API reference; the google-genai SDK's types. The mode
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.pricing.rates import DEFAULT_TIER
 from comptroller.core.refusal import Refusal
+from comptroller.core.work.conversation import Entry
 from comptroller.core.work.outline import Outline, outline
 from comptroller.core.work.stored import VECTOR_STORE, Named
 from comptroller.wire.body import is_array, is_object, json_name, read_object, shown
@@ -32,8 +35,9 @@ from comptroller.wire.gemini.fields import (
     TOOLS,
 )
 from comptroller.wire.gemini.stored import stored_use
+from comptroller.wire.gemini.trim import shorten
 from comptroller.wire.head import Head
-from comptroller.wire.parts import array_of, bytes_of
+from comptroller.wire.parts import array_of, bytes_of, raws_of
 
 MOST_CANDIDATES = 8
 LEAST_THINKING_TOKENS = 512  # below it, some models refuse a `thinkingBudget` that is not 0
@@ -54,11 +58,27 @@ class GenerateRequest(msgspec.Struct, frozen=True, gc=False):
     fields: dict[str, msgspec.Raw]
     config: dict[str, msgspec.Raw]  # the fields of `generationConfig`
 
+    def entries(self) -> list[Entry]:
+        """What each of its messages is to the others."""
+        return read_entries(contents_of(self.fields))
+
+    def messages(self) -> list[msgspec.Raw]:
+        """Its messages as they came; none where they cannot be told apart."""
+        return raws_of(self.fields.get("contents"))
+
+    def with_messages(self, messages: Sequence[object]) -> bytes:
+        """The body with these in their place."""
+        return _ENCODER.encode({**self.fields, "contents": messages})
+
+    def shortened(self, message: msgspec.Raw, most_bytes: int, by: str) -> object:
+        """One of its messages, with the results of tools in it made shorter where they are longer. See trim.py."""
+        return shorten(msgspec.json.decode(message, type=dict[str, object]), most_bytes, by)
+
     def outline(self, body_bytes: int) -> Outline:
         """How much of what it carries, and its last step. Reads all of it anew."""
         tools = self.fields.get("tools")
         return outline(
-            read_entries(contents_of(self.fields)),
+            self.entries(),
             body_bytes=body_bytes,
             tools=sum(map(_definitions, array_of(tools))),
             tool_bytes=bytes_of(tools),

@@ -25,6 +25,12 @@ def read_entries(messages: Sequence[object]) -> list[Entry]:
     return [_entry(each) if is_object(each) else Entry("unknown") for each in messages]
 
 
+def is_result(message: Mapping[str, object]) -> bool:
+    """Whether it brings what came of a call."""
+    role = message.get("role")
+    return isinstance(role, str) and _PARTS.get(role) == "tool"
+
+
 def _entry(message: Mapping[str, object]) -> Entry:
     content, role = message.get("content"), message.get("role")
     part = _PARTS.get(role, "unknown") if isinstance(role, str) else "unknown"

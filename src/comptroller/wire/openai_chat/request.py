@@ -5,6 +5,7 @@ Field meanings: the OpenAI API reference; the openai SDK's types; what compatibl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -12,6 +13,7 @@ import msgspec
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.pricing.rates import DEFAULT_TIER
 from comptroller.core.refusal import Refusal
+from comptroller.core.work.conversation import Entry
 from comptroller.core.work.outline import Outline, outline
 from comptroller.core.work.stored import uses
 from comptroller.wire.body import is_object, read_object, shown
@@ -32,7 +34,8 @@ from comptroller.wire.head import PLAIN, Head
 from comptroller.wire.openai_chat.contents import Contents, names_in, read_tools
 from comptroller.wire.openai_chat.conversation import read_entries
 from comptroller.wire.openai_chat.fields import FIELDS, SEARCH, searches
-from comptroller.wire.parts import array_of, bytes_of
+from comptroller.wire.openai_chat.trim import shorten
+from comptroller.wire.parts import array_of, bytes_of, raws_of
 from comptroller.wire.prompt import with_prompt
 
 LimitField = Literal["max_completion_tokens", "max_tokens"]
@@ -56,11 +59,27 @@ class ChatRequest(msgspec.Struct, frozen=True, gc=False):
     asked: Asked
     fields: dict[str, msgspec.Raw]
 
+    def entries(self) -> list[Entry]:
+        """What each of its messages is to the others."""
+        return read_entries(array_of(self.fields.get("messages")))
+
+    def messages(self) -> list[msgspec.Raw]:
+        """Its messages as they came; none where they cannot be told apart."""
+        return raws_of(self.fields.get("messages"))
+
+    def with_messages(self, messages: Sequence[object]) -> bytes:
+        """The body with these in their place."""
+        return _ENCODER.encode({**self.fields, "messages": messages})
+
+    def shortened(self, message: msgspec.Raw, most_bytes: int, by: str) -> object:
+        """One of its messages, with the results of tools in it made shorter where they are longer. See trim.py."""
+        return shorten(msgspec.json.decode(message, type=dict[str, object]), most_bytes, by)
+
     def outline(self, body_bytes: int) -> Outline:
         """How much of what it carries, and its last step. Reads all of it anew."""
         tools = [self.fields.get(name) for name in _RENDERED_AS_JSON]
         return outline(
-            read_entries(array_of(self.fields.get("messages"))),
+            self.entries(),
             body_bytes=body_bytes,
             tools=sum(len(array_of(each)) for each in tools),
             tool_bytes=sum(map(bytes_of, tools)),

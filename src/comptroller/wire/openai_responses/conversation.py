@@ -45,7 +45,7 @@ _CALLS: Mapping[str, str] = {
 # Items that change what the rest of the input means: tools, settings, and a summary of what was before.
 _LASTING = frozenset(
     {"compaction", "configuration_update", "additional_tools", "tool_search_call", "tool_search_output"}
-    | {"mcp_list_tools", "compaction_trigger"}
+    | {"mcp_list_tools", "mcp_approval_request", "mcp_approval_response", "compaction_trigger"}
 )
 _IMAGES = frozenset({"input_image", "image_url", "image", "computer_screenshot"})
 
@@ -62,6 +62,12 @@ def input_items(fields: Mapping[str, msgspec.Raw]) -> list[object]:
 def read_entries(items: Sequence[object]) -> list[Entry]:
     """One for each item."""
     return [_entry(each) if is_object(each) else Entry("unknown") for each in items]
+
+
+def result_key(item: Mapping[str, object]) -> str | None:
+    """Where an item has what came of a call; None: it is no result."""
+    kind = item.get("type")
+    return _RESULTS.get(kind) if isinstance(kind, str) else None
 
 
 def _entry(item: Mapping[str, object]) -> Entry:

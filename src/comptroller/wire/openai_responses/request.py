@@ -5,11 +5,14 @@ Field meanings: the OpenAI API reference; the openai SDK's types; what compatibl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.pricing.rates import DEFAULT_TIER
 from comptroller.core.refusal import Refusal
+from comptroller.core.work.conversation import Entry
 from comptroller.core.work.outline import Outline, outline
 from comptroller.wire.body import is_array, read_object, shown
 from comptroller.wire.checks import (
@@ -30,7 +33,8 @@ from comptroller.wire.openai_responses.fields import COMPACTION, FIELDS, PRO, co
 from comptroller.wire.openai_responses.items import Items
 from comptroller.wire.openai_responses.stored import refused_use, stored_use
 from comptroller.wire.openai_responses.tool_kinds import MOST_TOOL_CALLS, Offered, read_tools
-from comptroller.wire.parts import array_of, bytes_of
+from comptroller.wire.openai_responses.trim import shorten
+from comptroller.wire.parts import array_of, bytes_of, raws_of
 
 # The answer calls it `priority` (OpenAI's API reference); either may fall back to the default.
 _FAST = frozenset({"fast", "priority", DEFAULT_TIER})
@@ -46,11 +50,27 @@ class ResponsesRequest(msgspec.Struct, frozen=True, gc=False):
     asked: Asked
     fields: dict[str, msgspec.Raw]
 
+    def entries(self) -> list[Entry]:
+        """What each of its messages is to the others."""
+        return read_entries(input_items(self.fields))
+
+    def messages(self) -> list[msgspec.Raw]:
+        """Its messages as they came; none where they cannot be told apart."""
+        return raws_of(self.fields.get("input"))
+
+    def with_messages(self, messages: Sequence[object]) -> bytes:
+        """The body with these in their place."""
+        return _ENCODER.encode({**self.fields, "input": messages})
+
+    def shortened(self, message: msgspec.Raw, most_bytes: int, by: str) -> object:
+        """One of its messages, with the results of tools in it made shorter where they are longer. See trim.py."""
+        return shorten(msgspec.json.decode(message, type=dict[str, object]), most_bytes, by)
+
     def outline(self, body_bytes: int) -> Outline:
         """How much of what it carries, and its last step. Reads all of it anew."""
         tools = self.fields.get("tools")
         return outline(
-            read_entries(input_items(self.fields)),
+            self.entries(),
             body_bytes=body_bytes,
             tools=len(array_of(tools)),
             tool_bytes=bytes_of(tools),
