@@ -20,9 +20,10 @@ import msgspec
 import uvloop
 
 from comptroller import __version__
-from comptroller.control import admins, api, caller_api, process_changes, registry, retention, timed
+from comptroller.control import admins, api, caller_api, notify, process_changes, registry, retention, timed
 from comptroller.control.admins import AdminMade
 from comptroller.control.balances import standing_balances
+from comptroller.control.chat import read_chat
 from comptroller.control.door import Door as AdminDoor
 from comptroller.control.door import Outside
 from comptroller.control.issuer_keys import IssuerKeys
@@ -64,6 +65,7 @@ from comptroller.store.open import open_store
 from comptroller.store.store import Store
 from comptroller.telemetry.library_lines import libraries_heard
 from comptroller.telemetry.loop_lag import watch_loop
+from comptroller.telemetry.observers import Observers
 from comptroller.telemetry.readings import Sources
 from comptroller.telemetry.telemetry import Telemetry, trace_faults
 from comptroller.wire.planned import PLANNED
@@ -95,7 +97,7 @@ class House:
     admin: Asgi
     outside: Outside
     sources: Sources
-    warnings: Sequence[str]  # about providers
+    warnings: Sequence[str]  # about providers and the chat tool
     lost: int = 0  # events that were not on disk when the store was closed
 
 
@@ -158,7 +160,7 @@ async def _join(
         journal=store.journal,
         upstream=egress,
         live=LiveCalls(),
-        limits=_limits(settings),
+        limits=msgspec.convert(settings.limits, Limits, from_attributes=True),
         observer=telemetry.observer(egress, environ, __version__, clock.now_ns),
         warn=telemetry.log.say,
         stops=stops,
@@ -185,15 +187,20 @@ async def _join(
     issuer_keys = IssuerKeys(egress, settings.registry.parent)
     office = Office(gate, store, keyring, facts, issuer_keys, Admins(await store.admins()))
     await timed.go_on(office)
+    await notify.begin(office, settings.notify, environ)
+    if office.notifying is not None:
+        gate.observer = Observers(gate.observer, office.notifying.watch)
 
     def ready() -> bool:
         return not gate.draining and store.journal.healthy
 
     outside = _outside(settings)
     admin = api.build(office, outside)
-    sources = Sources(gate, telemetry.tally, store.journal, egress, telemetry.log.counts, ready, __version__)
+    outbox = office.notifying and office.notifying.outbox
+    sources = Sources(gate, telemetry.tally, store.journal, egress, telemetry.log.counts, ready, __version__, outbox)
     door = Door(gate, ROUTES, ready, caller_api.CallerApi(office), settings.trusted_proxies)
-    warnings = providers.warnings
+    warnings = [*providers.warnings]
+    office.chat = read_chat(settings.chat.secret, environ, warnings)
     return House(settings, environ, telemetry, store, gate, office, door, admin, outside, sources, warnings)
 
 
@@ -206,20 +213,6 @@ def _outside(settings: Settings) -> Outside:
 
     own_hosts = {settings.admin.listen.host, *settings.admin.hosts}
     return Outside(open_admin_token(settings.state), own_hosts, address_of)
-
-
-def _limits(settings: Settings) -> Limits:
-    limits = settings.limits
-    return Limits(
-        body_bytes=limits.body_bytes,
-        body_timeout_s=limits.body_timeout_s,
-        answer_bytes=limits.answer_bytes,
-        stream_buffer_bytes=limits.stream_buffer_bytes,
-        finish_after_hangup_s=limits.finish_after_hangup_s,
-        bodies_bytes=limits.bodies_bytes,
-        failover_attempts=limits.failover_attempts,
-        failover_s=limits.failover_s,
-    )
 
 
 async def _posted(current: Registry, store: Store, live: Collection[str], now_ns: int) -> dict[WindowKey, int]:
@@ -300,6 +293,7 @@ async def _serve(settings: Settings, on_ready: OnReady | None) -> int:
             *(asyncio.create_task(job) for job in timed.jobs(house.office)),
             asyncio.create_task(Poller(house.gate, random.Random()).run()),  # noqa: S311 - it spreads questions
             asyncio.create_task(retention.keep(house.office, settings.retention)),
+            asyncio.create_task(notify.tell_forever(house.office)),
             asyncio.create_task(watch_loop(house.sources.tally.loop_lag)),
             asyncio.create_task(supervisor.keep_alive()),
         ]

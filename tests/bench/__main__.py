@@ -14,6 +14,7 @@ from rich.console import Console
 
 from tests.bench import (
     calls,
+    controls,
     first_byte,
     growth,
     latency,
@@ -39,6 +40,7 @@ PARTS: Mapping[str, Callable[[Bench], list[Figure]]] = {
     streams.PART: streams.measure,
     first_byte.PART: first_byte.measure,
     stored.PART: stored.measure,
+    controls.PART: controls.measure,
     starvation.PART: starvation.measure,
     stops.PART: stops.measure,
     growth.IDENTITIES: growth.measure_identities,

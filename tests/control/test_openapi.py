@@ -9,7 +9,7 @@ import jsonschema_rs
 import pytest
 import schemathesis
 
-from comptroller.control import admins, api, break_glass, grants, identity_requests, stops
+from comptroller.control import admins, api, break_glass, grants, identity_requests, notify, stops
 from comptroller.control.door import Outside
 from comptroller.control.proof import Proof
 from comptroller.control.route import Route
@@ -20,6 +20,8 @@ from comptroller.core.identity.admin import Actor, Role
 from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
 from comptroller.flow.records import Finding
+from comptroller.settings import KeySource, NotifySettings
+from comptroller.settings.values import WebhookUrl
 from tests.control.asgi import ADMIN, Admin, ask
 from tests.control.house import House, document, opened
 from tests.control.test_approvals import asked as asked_ticket
@@ -106,6 +108,10 @@ ASKED: Mapping[str, tuple[str, Any]] = {
     "POST /keys/rotate": ("", {"reason": "routine"}),
     "GET /findings": ("", None),
     "GET /changes": ("", None),
+    "GET /notify": ("", None),
+    "POST /notify/{receiver}/test": ("", None),
+    "GET /notify/failed": ("limit=5", None),
+    "POST /notify/retry": ("", {"receiver": "ops"}),
     "GET /prices": ("model=sandbox-large&at=2026-11-01", None),
     "GET /reprice": ("since=2026-01-01T00:00:00Z", None),
     "POST /registry/plan": ("", {"registry": document(budgets=[budget("new", "1.00 USD")])}),
@@ -129,6 +135,17 @@ NAMED: Mapping[str, Role] = {
 SIGNED = {"POST /login", "POST /chat-answers"}
 
 
+async def a_dead_letter(house: House) -> None:
+    """A receiver that nobody answers for, and a notice that it did not get."""
+    url, secret = WebhookUrl("http", "127.0.0.1", 9, "/"), KeySource("env", "HOOK_SECRET")
+    await notify.begin(house.office, [NotifySettings(name="ops", url=url, secret=secret)], {})
+    assert house.office.notifying is not None
+    outbox = house.office.notifying.outbox
+    outbox.emit("stop.suspended", "team red", {"reason": "a fire"})
+    (pending,) = outbox.receivers["ops"].waiting.values()
+    outbox.give_up(outbox.receivers["ops"], pending, "nobody answers")
+
+
 def door(house: House) -> Any:
     return api.build(house.office, Outside(Admin()))
 
@@ -149,7 +166,9 @@ async def test_every_answer_is_as_the_document_says(house: House, name: str) -> 
     asked = await break_glass.ask(house.office, "team", "red", 60, 10**9, "a fire", eve)
     proof = Proof(house.gate.registry.federation.issuers["main"], {"sub": "somebody"})
     wished, _ = await identity_requests.ask(house.office, proof, WANTED)
+    await a_dead_letter(house)
     places = {
+        "{receiver}": "ops",
         "{call}": call,
         "{session}": session,
         "{secret}": issued,

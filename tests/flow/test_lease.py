@@ -18,6 +18,7 @@ from comptroller.core.pricing.usage import Usage
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.lease import AHEAD_S, Lease
 from comptroller.flow.live import Line
+from comptroller.flow.notices import Unheard
 from comptroller.flow.records import Extended, Finding
 from comptroller.flow.reservation import Reservation
 from comptroller.flow.slices import AT_ONCE, amounts
@@ -95,7 +96,8 @@ class World:
             *("a", "a.1", None, None, None, decision, request, asked, rates, self.bound, limit, hold, (), T0, True),  # type: ignore[arg-type]
             whole_output=limit, held_output=first, tail_tokens=TAIL, leased=True,
         )  # fmt: skip
-        gate: Any = SimpleNamespace(tree=self.tree, journal=self.disk, clock=SimpleNamespace(now_ns=lambda: T0))
+        clock = SimpleNamespace(now_ns=lambda: T0)
+        gate: Any = SimpleNamespace(tree=self.tree, journal=self.disk, clock=clock, notices=Unheard())
         self.lease = Lease(gate, reservation, self.line)
 
     def come(self, tokens: int, told: Usage | None = None) -> None:

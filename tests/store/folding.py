@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from comptroller.core.budget.hold import NOTHING, Amounts, WindowKey
 from comptroller.core.instant import DAY_NS, QUARTER_HOUR_NS
-from comptroller.flow.records import BoundChanged, Event, Extended, Finding, Joined, TicketChanged
+from comptroller.flow.records import BoundChanged, Event, Extended, Finding, Joined, Noticed, NoticeTried, TicketChanged
 from comptroller.store.database import Database
 from comptroller.store.migrate import migrate
 from tests.store.samples import MONTH, NOW_NS, SCOUT, change, corrected, held, refused, settled, stored, ticket
@@ -78,6 +78,19 @@ any_event: st.SearchStrategy[Event] = st.one_of(
     st.builds(lambda n, now: corrected(n, now=now), numbers, st.integers(0, 10**12)),
     st.builds(bound, st.integers(0, 4), st.integers(10_000, 20_000)),
     st.builds(lambda n: Finding(NOW_NS + n, "overrun", None, "gateway", "look at this"), numbers),
+    st.builds(
+        lambda n, to, once: Noticed(f"ntc_{n}", NOW_NS + n, "stop.suspended", "team red", b"{}", to, once),
+        numbers,
+        st.sampled_from([(), ("ops",), ("ops", "red")]),
+        st.sampled_from(["", "a", "b"]),
+    ),
+    st.builds(
+        lambda n, to, state, tries: NoticeTried(f"ntc_{n}", to, NOW_NS + n, state, tries, NOW_NS, NOW_NS, "why"),
+        numbers,
+        st.sampled_from(["ops", "red"]),
+        st.sampled_from(["delivered", "waiting", "failed"]),
+        st.integers(0, 3),
+    ),
     st.builds(change, numbers),
     st.builds(lambda n, at: stored(n, tokens=at), numbers, st.none() | st.integers(0, 10**6)),
     st.builds(

@@ -14,6 +14,7 @@ from comptroller.cli import (
     grants,
     identities,
     keys,
+    notify,
     policy,
     requests,
     secrets,
@@ -85,7 +86,7 @@ _SECTIONS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
         "requests": requests.app,
         "policy": policy.app,
     },
-    "Put right": {"correct": correct, "bounds": bounds},
+    "Put right": {"correct": correct, "bounds": bounds, "notify": notify.app},
     "Keep": {"admins": admins.app, "keys": keys.app, "backup": backup, "restore": restore, "version": version},
 }
 

@@ -24,6 +24,7 @@ GRANTS_SHOWN = 100
 SHORTEST_S = 60
 LONGEST_S = 24 * 3600
 MOST_NANOS = 10**15  # a million USD
+_DONE = {"ask": "asked", "confirm": "confirmed", "end": "ended"}
 BY_ITSELF = "gateway"  # who ends what nobody ended before its time
 
 
@@ -197,6 +198,9 @@ async def _write(
         await office.ledger.write_break_glass(grant, change)
     except LedgerUnavailableError as error:
         raise ledger_unavailable(f"{grant.id} could not be written: {error}.") from error
+    said = {"grant": grant.id, "actor": actor, "reason": grant.reason, "asked_by": grant.asked_by}
+    about = {grant.scope: grant.value} if grant.value else {}
+    office.gate.notices.emit(f"break_glass.{_DONE[verb]}", grant.name, {**said, **facts, **ends, **spent}, about)
 
 
 def _row(office: Office, grant: BreakGlass, posted: int | None = None) -> BreakGlassRow:

@@ -13,6 +13,7 @@ import msgspec
 
 from comptroller.control.approval_books import ApprovalBooks
 from comptroller.control.call_record import CallRecord
+from comptroller.control.notice_books import NoticeBooks
 from comptroller.control.savings_books import SavingsBooks
 from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.core.budget.scope import Attribute, Scope
@@ -146,7 +147,7 @@ class Installation(msgspec.Struct, frozen=True, kw_only=True):
     decided: IdentityRequest | None = None  # that this version approves; the event of that is among the changes
 
 
-class Ledger(ApprovalBooks, SavingsBooks, Protocol):
+class Ledger(ApprovalBooks, NoticeBooks, SavingsBooks, Protocol):
     """The books. Writes are durable when they return, or raise LedgerUnavailableError (flow/journal.py)."""
 
     async def fold(self) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     # Commands read their rows from the modules beside this one, and start faster without Cedar, keys and the store.
     from comptroller.control.interfaces import Issuer, Ledger
     from comptroller.control.issuer_keys import IssuerKeys
+    from comptroller.control.notify import Notifying
     from comptroller.core.work.session import Session
     from comptroller.flow.gate import Gate
     from comptroller.flow.records import Change
@@ -60,6 +61,7 @@ class Office:
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
     deciding: asyncio.Lock = field(default_factory=asyncio.Lock)
     chat: Chat = field(default_factory=Chat)
+    notifying: Notifying | None = None  # None: comptroller.toml names nobody who is told
     unwritten_ends: dict[str, tuple[Session, Change]] = field(default_factory=dict)  # sessions, ended in memory so far
 
     def going_on(self) -> Mapping[str, Session]:

@@ -86,6 +86,8 @@ async def suspend(
     warnings = await check_known(office, key)
     while True:
         stop, already, cut = _stop_now(office, key, words, actor, kind)
+        if not already:
+            _tell(office, "stop.quarantined" if kind == "quarantine" else "stop.suspended", stop, actor, words)
         try:
             await office.ledger.write_stop(stop, _making(stop))
         except LedgerUnavailableError as error:
@@ -115,7 +117,14 @@ async def resume(office: Office, scope: StopScope, value: str, reason: str, acto
     gate.stops = gate.stops.without(stop)
     if scope == "session":
         gate.trails.forget(value)  # it was quarantined for what it did before, and begins anew
+    _tell(office, "stop.resumed", stop, actor, words)
     return _row(lifted)
+
+
+def _tell(office: Office, name: str, stop: Stop, actor: str, reason: str) -> None:
+    said = {"stop": stop.id, "scope": stop.scope, "value": stop.value, "actor": actor, "reason": reason}
+    about = {stop.scope: stop.value} if stop.value else {}
+    office.gate.notices.emit(name, stop.name, said, about)
 
 
 def stop_of(gate: Gate, session: Session) -> Stop | None:

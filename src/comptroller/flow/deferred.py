@@ -24,6 +24,7 @@ from comptroller.core.work.stored import StoredObject
 from comptroller.flow.attempt import Attempt
 from comptroller.flow.chain import known_identity, recorded
 from comptroller.flow.dialect import Deferring, Lasting
+from comptroller.flow.findings import report
 from comptroller.flow.gate import Gate
 from comptroller.flow.incoming import AT_ONCE_BYTES
 from comptroller.flow.journal import LedgerUnavailableError
@@ -240,7 +241,7 @@ def settle_deferred(gate: Gate, work: Work, ended: Ended, charged: Charged) -> N
     if overrun:
         said = f"Billed {posted.usd} nano-USD and {posted.tokens} tokens over a hold of {held.usd} and {held.tokens}; "
         for event in overrun_events(gate, work.held.facts, held, posted, work.held.factor_bp, said):
-            gate.journal.append(event)
+            report(gate, event, work.held.facts)
     _size(gate, work, charged, ended)
     _told(gate, work, ended.told)
     _keep_files(gate, work, ended)
@@ -304,7 +305,7 @@ def _end(gate: Gate, work: Work, settled: Settled, findings: Sequence[Finding]) 
     work.end()
     gate.journal.append(settled)
     for finding in findings:
-        gate.journal.append(finding)
+        report(gate, finding, work.held.facts)
     model = gate.registry.model(work.held.facts.model or "")
     gate.observer.ended(work.held.facts, model.pattern if model is not None else "", settled)
 

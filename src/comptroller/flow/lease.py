@@ -21,6 +21,7 @@ from comptroller.core.budget.draw import Window
 from comptroller.core.budget.hold import NOTHING, Amounts
 from comptroller.core.pricing.estimate import Estimate
 from comptroller.flow.dialect import Meter
+from comptroller.flow.findings import report
 from comptroller.flow.gate import Gate
 from comptroller.flow.live import Line
 from comptroller.flow.records import Extended, Finding
@@ -203,7 +204,8 @@ class Lease:
             f"{bound.input_tokens} were held for it; what it says counts from now on."
         )
         now_ns = self._gate.clock.now_ns()
-        self._gate.journal.append(Finding(now_ns, "input_above_bound", reservation.call_id, model, sentence))
+        finding = Finding(now_ns, "input_above_bound", reservation.call_id, model, sentence)
+        report(self._gate, finding, reservation.facts)
 
     def _affordable(self) -> int:
         """The most output that the hold can be extended to."""

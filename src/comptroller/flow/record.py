@@ -11,6 +11,7 @@ from comptroller.flow.caller import Caller
 from comptroller.flow.decide import Decision
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.door import CallerRequest
+from comptroller.flow.findings import report
 from comptroller.flow.gate import Gate
 from comptroller.flow.records import CallFacts, Held, Refused, Ruling, Settled
 from comptroller.flow.reservation import Reservation
@@ -114,7 +115,7 @@ def record_settlement(
     if attempt.journalled:
         gate.journal.append(settled)
         for event in receipt.events:
-            gate.journal.append(event)
+            report(gate, event, reservation.facts)
     else:
         gate.journal.offer(Refused(reservation.facts, failure(reservation, attempt, settled.end)))
     gate.observer.settled(request, attempt, settled)

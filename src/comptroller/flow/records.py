@@ -8,6 +8,8 @@ Instants are nanoseconds since the epoch; amounts are nano-USD, tokens, calls.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from comptroller.core.approval.ticket import Ticket
@@ -204,6 +206,32 @@ class ObjectChanged(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=
     object: StoredObject
 
 
+class Noticed(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="noticed"):
+    """Something that people are to be told. It is delivered as these bytes, however often it is tried."""
+
+    id: str
+    at_ns: int
+    name: str  # of its kind
+    subject: str
+    body: bytes
+    receivers: tuple[str, ...]
+    once: str = ""  # the key under which it is told only once
+    until_ns: int | None = None  # when that key may be forgotten
+
+
+class NoticeTried(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="notice_tried"):
+    """What became of a notice at a receiver. `waiting`: it is tried again at `next_at_ns`."""
+
+    id: str
+    receiver: str
+    at_ns: int
+    state: Literal["delivered", "waiting", "failed"]
+    tries: int = 0
+    since_ns: int = 0  # from when it counts for how long it is tried
+    next_at_ns: int = 0
+    error: str = ""
+
+
 class TicketChanged(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="ticket"):
     """A ticket as it stands from here on: a call has asked for an approval, or does not ask any more."""
 
@@ -223,5 +251,7 @@ Event = (
     | Extended
     | ObjectChanged
     | Deferred
+    | Noticed
+    | NoticeTried
     | TicketChanged
 )

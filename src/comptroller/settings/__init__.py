@@ -6,6 +6,7 @@ from comptroller.settings.policies import read_policies
 from comptroller.settings.schema import (
     AdminSettings,
     LimitSettings,
+    NotifySettings,
     ProviderSettings,
     RetentionSettings,
     Settings,
@@ -20,6 +21,7 @@ __all__ = [
     "KeySource",
     "LimitSettings",
     "Networks",
+    "NotifySettings",
     "ProviderSettings",
     "RetentionSettings",
     "Settings",

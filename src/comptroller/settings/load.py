@@ -11,18 +11,23 @@ from typing import Any, cast, get_args, get_origin
 import msgspec
 
 from comptroller.core.ids import is_name
+from comptroller.core.notice.filter import check_pattern
 from comptroller.core.problem import Fault, Problem, did_you_mean, join
-from comptroller.settings.schema import ProviderSettings, Settings
+from comptroller.settings.schema import NotifySettings, ProviderSettings, Settings
 from comptroller.settings.values import (
     Address,
     BaseUrl,
     KeySource,
     Networks,
+    Values,
+    WebhookUrl,
     read_address,
     read_base_url,
     read_key_source,
     read_networks,
     read_path,
+    read_values,
+    read_webhook_url,
 )
 
 
@@ -93,6 +98,8 @@ _READERS: Mapping[Any, Callable[[object, Path], object]] = {
     KeySource: read_key_source,
     Networks: read_networks,
     Path: read_path,
+    Values: read_values,
+    WebhookUrl: read_webhook_url,
 }
 
 
@@ -133,6 +140,8 @@ def _value(kind: Any, raw: object, where: str, folder: Path, problems: list[Prob
         return _table(kind, raw, where, folder, problems)
     if get_origin(kind) is dict:
         return _providers(raw, where, folder, problems)
+    if kind == tuple[NotifySettings, ...]:
+        return _receivers(raw, where, folder, problems)
     return _plain(kind, raw)
 
 
@@ -158,6 +167,18 @@ def _providers(raw: object, where: str, folder: Path, problems: list[Problem]) -
     return {
         name: _table(ProviderSettings, table, join(where, name), folder, problems) for name, table in tables.items()
     }
+
+
+def _receivers(raw: object, where: str, folder: Path, problems: list[Problem]) -> object:
+    """A list of tables; each is called by its name where it has one, else by its number."""
+    if not isinstance(raw, list):
+        raise Fault(f"This must be a list of [[{where}]].")
+    found: list[object] = []
+    for number, table in enumerate(cast("list[object]", raw), 1):
+        name = cast("dict[str, object]", table).get("name") if isinstance(table, dict) else None
+        place = join(where, name) if isinstance(name, str) and is_name(name) else f"{where}[{number}]"
+        found.append(_table(NotifySettings, cast(object, table), place, folder, problems))
+    return tuple(found)
 
 
 def _without_none(kind: Any) -> Any:
@@ -196,6 +217,9 @@ def _contradictions(settings: Settings) -> list[Problem]:
         found.append(Problem("public_url", sentence, "Write it as 'https://HOST'."))
     for name, provider in settings.providers.items():
         found.extend(_provider_contradictions(join("providers", name), provider))
+    for number, receiver in enumerate(settings.notify):
+        others = [each.name for each in settings.notify[:number]]
+        found.extend(_receiver_contradictions(join("notify", receiver.name), receiver, others))
     return found
 
 
@@ -244,6 +268,22 @@ def _shared_contradictions(settings: Settings) -> list[Problem]:
         sentence = "What stands in front would hand the whole world on to the admin plane as if it were this machine."
         hint = "Give [admin] listen a port of its own, and let nothing in front lead there."
         found.append(Problem("admin.listen", sentence, hint))
+    return found
+
+
+def _receiver_contradictions(where: str, receiver: NotifySettings, others: Collection[str]) -> list[Problem]:
+    found: list[Problem] = []
+    if receiver.name in others:
+        found.append(Problem(where, "Another receiver has this name.", "What waits for it is kept under its name."))
+    if receiver.url.scheme == "http" and not (receiver.url.base.private or receiver.private_network):
+        sentence = "Plain http leaves only for this machine or a private network: notices say who spends what."
+        hint = "Use https, or say private_network = true if the name leads to a private address."
+        found.append(Problem(f"{where}.url", sentence, hint))
+    for pattern in receiver.events:
+        try:
+            check_pattern(pattern)
+        except Fault as fault:
+            found.append(fault.at(f"{where}.events"))
     return found
 
 

@@ -12,7 +12,9 @@ import msgspec
 from msgspec import Meta, field
 
 from comptroller.core.identity.identity import Environment
-from comptroller.settings.values import NO_NETWORKS, Address, BaseUrl, KeySource, Networks
+from comptroller.core.notice.event import Severity
+from comptroller.core.notice.filter import Wanted
+from comptroller.settings.values import NO_NETWORKS, Address, BaseUrl, KeySource, Networks, Values, WebhookUrl
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -152,6 +154,48 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True):
         return f"{url.scheme}://{url.host}{url.path_prefix}" if known_by_name else None
 
 
+class NotifyScope(msgspec.Struct, frozen=True, kw_only=True):
+    """What a notice has to be about. All that is named must match; of several values any one."""
+
+    identity: Values | None = None
+    team: Values | None = None
+    owner: Values | None = None
+    environment: Values | None = None
+    session: Values | None = None
+    budget: Values | None = None
+    provider: Values | None = None
+    model: Values | None = None
+
+
+class NotifySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """One receiver of notices: a webhook of its own, told what it wants to know."""
+
+    # What metrics, logs and commands call it; what waits for it in the store waits under this name.
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")]
+    url: WebhookUrl
+    # It signs every body, so a receiver knows that it is ours: whsec_ and base64, as Standard Webhooks has it.
+    secret: KeySource
+    # Names of notices, or patterns such as "budget.*". Everything: whoever wants less says so.
+    events: Annotated[tuple[str, ...], Meta(min_length=1)] = ("*",)
+    # Less grave ones are not sent.
+    min_severity: Severity = "info"
+    scope: NotifyScope = field(default_factory=NotifyScope)
+    # Whether the name may lead to an address of a private network, and be spoken to in plain http.
+    private_network: bool = False
+    # Standard Webhooks recommends 15 to 30 for a receiver that does its work before it answers.
+    timeout_s: Annotated[float, Meta(gt=0, le=120)] = 20.0
+    # A receiver that restarts is back by then; each further pause is four times as long, up to four hours.
+    first_retry_s: Annotated[float, Meta(gt=0, le=3600)] = 5.0
+    # A receiver that is down over night still hears of it; after that a person has to send it again.
+    give_up_after_s: Annotated[float, Meta(gt=0, le=7 * 86_400)] = 86_400.0
+
+    @property
+    def wanted(self) -> Wanted:
+        """What it is told of."""
+        scope = {name: getattr(self.scope, name) for name in NotifyScope.__struct_fields__}
+        return Wanted(self.events, self.min_severity, {name: values for name, values in scope.items() if values})
+
+
 Days = Annotated[int, Meta(ge=1, le=36_500)]
 
 
@@ -206,6 +250,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     chat: ChatSettings = field(default_factory=ChatSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
+    notify: tuple[NotifySettings, ...] = ()
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     providers: dict[str, ProviderSettings] = field(default_factory=dict[str, ProviderSettings])
 

@@ -14,6 +14,7 @@ _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,62}\.?)*", re.ASCII)
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)*/?", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _MOST_PORT = 65_535
+_VALUE_LENGTH = 200
 
 
 class Address(NamedTuple):
@@ -62,6 +63,23 @@ class BaseUrl(NamedTuple):
         return f"{self.scheme}://{host}:{self.port}{self.path_prefix}"
 
 
+class WebhookUrl(NamedTuple):
+    """Where notices are sent. `path` is with the query; either may be a secret, so neither is ever shown."""
+
+    scheme: Literal["http", "https"]
+    host: str
+    port: int
+    path: str
+
+    @property
+    def base(self) -> BaseUrl:
+        """The server alone: that much may be shown."""
+        return BaseUrl(self.scheme, self.host, self.port, "")
+
+    def __str__(self) -> str:
+        return f"{self.base}{self.path}"
+
+
 class Networks(tuple[IPv4Network | IPv6Network, ...]):
     """Addresses and ranges of addresses."""
 
@@ -69,6 +87,12 @@ class Networks(tuple[IPv4Network | IPv6Network, ...]):
 
 
 NO_NETWORKS = Networks()
+
+
+class Values(tuple[str, ...]):
+    """One value or several."""
+
+    __slots__ = ()
 
 
 class KeySource(NamedTuple):
@@ -125,6 +149,28 @@ def read_base_url(raw: object, folder: Path) -> BaseUrl:
     raise Fault("This address begins with neither http:// nor https://.", hint)
 
 
+def read_webhook_url(raw: object, folder: Path) -> WebhookUrl:
+    """A whole address, path and query as they will be sent. A faulty one is never repeated: it may be a secret."""
+    del folder
+    hint = "Write it as 'https://HOST/PATH' or 'http://127.0.0.1:9000/PATH'."
+    text = _text(raw, hint)
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise Fault("This is not an address.", hint) from error
+    if not text.isascii() or not text.isprintable() or " " in text or "\\" in text:
+        raise Fault("This address holds characters that no address may.", hint)
+    if "@" in parts.netloc or "#" in text:
+        raise Fault("An address to send to has no user and no fragment.", "A receiver knows us by the signature.")
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    if parts.scheme == "http":
+        return WebhookUrl("http", _host(parts, hint), 80 if port is None else port, path)
+    if parts.scheme == "https":
+        return WebhookUrl("https", _host(parts, hint), 443 if port is None else port, path)
+    raise Fault("This address begins with neither http:// nor https://.", hint)
+
+
 def read_key_source(raw: object, folder: Path) -> KeySource:
     """env:NAME or file:PATH. The value is never repeated: somebody may have put the key itself there."""
     hint = "Write 'env:NAME' or 'file:PATH': a key never stands in this file."
@@ -146,6 +192,16 @@ def read_networks(raw: object, folder: Path) -> Networks:
     if not isinstance(raw, list):
         raise Fault("This must be a list.", hint)
     return Networks(_network(each, hint) for each in cast("list[object]", raw))
+
+
+def read_values(raw: object, folder: Path) -> Values:
+    """A list of texts; a single one may stand without brackets."""
+    del folder
+    items = cast("list[object]", raw) if isinstance(raw, list) else [raw]
+    words = Values(_text(each, "Write one value, or a list such as ['search', 'ads'].") for each in items)
+    if not words or not all(0 < len(word) <= _VALUE_LENGTH and word.isprintable() for word in words):
+        raise Fault("This must be one value or more, each of at most 200 printable characters.")
+    return words
 
 
 def _network(raw: object, hint: str) -> IPv4Network | IPv6Network:

@@ -25,6 +25,8 @@ from comptroller.flow.records import (
     Finding,
     Held,
     Joined,
+    Noticed,
+    NoticeTried,
     ObjectChanged,
     Refused,
     Settled,
@@ -67,6 +69,7 @@ class Outcome(msgspec.Struct, frozen=True):
     changes: list[Change]
     objects: list[StoredObject]  # each as it was last known
     tickets: list[Ticket]  # the same
+    notices: list[Noticed | NoticeTried]  # in their order
     last_ns: int
 
 
@@ -97,7 +100,7 @@ def touched(events: Iterable[Event]) -> Touched:
                 found.calls.add(event.call_id)
             case BoundChanged():
                 found.bounds.add((event.provider, event.model, event.dialect))
-            case Finding() | Change() | ObjectChanged() | TicketChanged():
+            case Finding() | Change() | ObjectChanged() | TicketChanged() | Noticed() | NoticeTried():
                 pass
     return found
 
@@ -124,6 +127,7 @@ class _Folding:
         self._changes: list[Change] = []
         self._objects: dict[str, StoredObject] = {}
         self._tickets: dict[str, Ticket] = {}
+        self._notices: list[Noticed | NoticeTried] = []
         self._last_ns = 0
 
     def take(self, event: Event) -> None:
@@ -145,10 +149,10 @@ class _Folding:
                 self._corrected(event)
             case BoundChanged():
                 self._bound_changed(event)
-            case Finding() | Change() | ObjectChanged() | TicketChanged():
+            case Finding() | Change() | ObjectChanged() | TicketChanged() | Noticed() | NoticeTried():
                 self._note(event)
 
-    def _note(self, event: Finding | Change | ObjectChanged | TicketChanged) -> None:
+    def _note(self, event: Finding | Change | ObjectChanged | TicketChanged | Noticed | NoticeTried) -> None:
         """What changes no money: it stands as it is said last."""
         match event:
             case Finding():
@@ -160,6 +164,8 @@ class _Folding:
             case TicketChanged():
                 self._tickets[event.ticket.id] = event.ticket
                 self._changes.append(change_rows.ticket_change(event))
+            case _:
+                self._notices.append(event)
 
     def outcome(self) -> Outcome:
         was_call, was_hold = self._standing.calls, self._standing.holds
@@ -175,6 +181,7 @@ class _Folding:
             changes=self._changes,
             objects=list(self._objects.values()),
             tickets=list(self._tickets.values()),
+            notices=self._notices,
             last_ns=self._last_ns,
         )
 

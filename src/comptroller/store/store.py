@@ -39,6 +39,7 @@ from comptroller.control.interfaces import (
     Spending,
     SpendReport,
 )
+from comptroller.control.notice_books import DeadLetter, Waiting
 from comptroller.control.savings_books import Above, AboveFilter, Saving, SavingsDimension
 from comptroller.core.approval.grant import Grant
 from comptroller.core.approval.ticket import Ticket
@@ -59,6 +60,7 @@ from comptroller.store import (
     books,
     break_glass,
     identity_requests,
+    notices,
     objects,
     registry,
     retention,
@@ -339,6 +341,21 @@ class Store(Ledger):
 
     async def changes(self, limit: int, noun: str | None = None, key: str | None = None) -> Sequence[Change]:
         return await self._read(lambda connection: books.changes(connection, limit, noun, key))
+
+    async def waiting_notices(self) -> Sequence[Waiting]:
+        """What is not delivered and not given up, the oldest first."""
+        return await self._read(notices.waiting)
+
+    async def told(self, now_ns: int, most: int) -> Sequence[str]:
+        """The keys under which something was told that may not be told again, the newest of them; old ones go."""
+        await self.journal.submit_loose(lambda connection: notices.forget_told(connection, now_ns))
+        return await self._read(lambda connection: notices.told(connection, now_ns, most))
+
+    async def dead_letters(self, limit: int) -> Sequence[DeadLetter]:
+        return await self._read(lambda connection: notices.dead(connection, limit))
+
+    async def count_dead_letters(self) -> Mapping[str, int]:
+        return await self._read(notices.count_dead)
 
     async def _look(self, view: Awaitable[sqlite3.Connection], question: Callable[[sqlite3.Connection], T]) -> T:
         return await asyncio.to_thread(_answer, await view, question)

@@ -50,6 +50,8 @@ EVENTS: Mapping[str, Event] = {
     "admin_guessed": Event("warning", "Too many wrong admin credentials came from one address: it is told to wait."),
     "records_pruned": Event("info", "Records that were older than `[retention]` says were deleted."),
     "retention_waits": Event("warning", "The store cannot be written, so old records stay for another hour."),
+    "notice_failed": Event("warning", "A notice could not be delivered and was given up; it waits as a dead letter."),
+    "notice_dropped": Event("warning", "Too many notices wait for a receiver: a new one was dropped for it."),
     "library": Event("warning", "What a library had to say: the HTTP server, mostly."),
     "ledger_unavailable": Event("error", "A hold could not be written to disk, so its call was refused."),
     "journal_unwritten": Event(

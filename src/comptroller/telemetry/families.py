@@ -141,6 +141,22 @@ LAG = Family(
     "How late the event loop came to what was due, four times a second.",
 )
 LOG_LINES = Family("comptroller_log_events_total", "counter", "Log lines by event.", ("event",))
+NOTICES = Family(
+    "comptroller_notices_total",
+    "counter",
+    "Notices by receiver and what became of them: delivered, failed (given up), dropped (too many waited).",
+    ("receiver", "outcome"),
+)
+NOTICES_WAITING = Family("comptroller_notices_waiting", "gauge", "Notices that wait for a receiver.", ("receiver",))
+NOTICES_OLDEST = Family(
+    "comptroller_notices_oldest_seconds",
+    "gauge",
+    "For how long the oldest notice has been waiting for a receiver; 0 if none waits.",
+    ("receiver",),
+)
+NOTICES_DEAD = Family(
+    "comptroller_notices_dead", "gauge", "Notices that were given up and not sent again since.", ("receiver",)
+)
 BUILD = Family("comptroller_build_info", "gauge", "The version of the program; always 1.", ("version",))
 REGISTRY = Family("comptroller_registry_version", "gauge", "The version of the registry in force.")
 INSTALLED = Family(
@@ -155,6 +171,7 @@ FAMILIES = (
     ADMISSION, FIRST_BYTE, CALL,
     IN_FLIGHT, HOLDS, HELD, REMAINING, RATE_LEFT, WAITING, QUARANTINED, STOPS, PENDING, GRANTS, ASIDE,
     QUEUED, UNWRITTEN, UNFOLDED, DROPPED, EVENTS, WRITE, STORE_OK,
+    NOTICES, NOTICES_WAITING, NOTICES_OLDEST, NOTICES_DEAD,
     READY, CONNECTIONS, CONNECTS, LAG, LOG_LINES,
     BUILD, REGISTRY, INSTALLED,
 )  # fmt: skip

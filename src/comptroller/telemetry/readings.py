@@ -51,6 +51,27 @@ class PoolNumbers(Protocol):
     def idle(self) -> int: ...
 
 
+class ReceiverNumbers(Protocol):
+    """Of one receiver of notices (control/notices.py)."""
+
+    delivered: int
+    failed: int
+    dropped: int
+    dead: int
+
+    @property
+    def waiting(self) -> Mapping[str, object]: ...
+    @property
+    def oldest_ns(self) -> int | None: ...
+
+
+class OutboxNumbers(Protocol):
+    """Of whoever tells people."""
+
+    @property
+    def receivers(self) -> Mapping[str, ReceiverNumbers]: ...
+
+
 @dataclass(frozen=True)
 class Sources:
     """The parts of a process that have numbers."""
@@ -62,6 +83,7 @@ class Sources:
     log_lines: Mapping[str, int]
     ready: Callable[[], bool]
     version: str
+    outbox: OutboxNumbers | None = None  # None: nobody is told of anything
 
 
 async def readings(sources: Sources) -> AsyncIterator[tuple[f.Family, list[Reading] | list[Measured]]]:
@@ -88,7 +110,7 @@ async def readings(sources: Sources) -> AsyncIterator[tuple[f.Family, list[Readi
     yield f.LAG, [({}, tally.loop_lag)]
     yield f.LOG_LINES, [({"event": event}, count) for event, count in sources.log_lines.items()]
     yield f.REMAINING, await _remaining(sources.gate, tally.most)
-    for family, values in (*await _rates(sources.gate, tally.most), *_of_process(sources)):
+    for family, values in (*await _rates(sources.gate, tally.most), *_of_notices(sources), *_of_process(sources)):
         yield family, values
 
 
@@ -122,6 +144,26 @@ def _answers(tally: Tally) -> Iterator[Reading]:
             found[provider, status] += count
     for (provider, status), count in found.items():
         yield {"provider": provider, "status": status}, count
+
+
+def _of_notices(sources: Sources) -> Iterator[tuple[f.Family, list[Reading]]]:
+    receivers: Mapping[str, ReceiverNumbers] = {} if sources.outbox is None else sources.outbox.receivers
+    now_ns = sources.gate.clock.expiry_ns()
+    oldest = {name: now_ns if each.oldest_ns is None else each.oldest_ns for name, each in receivers.items()}
+    yield (
+        f.NOTICES,
+        [
+            ({"receiver": name, "outcome": outcome}, count)
+            for name, each in receivers.items()
+            for outcome, count in (("delivered", each.delivered), ("failed", each.failed), ("dropped", each.dropped))
+        ],
+    )
+    yield f.NOTICES_WAITING, [({"receiver": name}, len(each.waiting)) for name, each in receivers.items()]
+    yield (
+        f.NOTICES_OLDEST,
+        [({"receiver": name}, max(0, now_ns - since_ns) / NANOS_PER_SECOND) for name, since_ns in oldest.items()],
+    )
+    yield f.NOTICES_DEAD, [({"receiver": name}, each.dead) for name, each in receivers.items()]
 
 
 def _of_process(sources: Sources) -> Iterator[tuple[f.Family, list[Reading]]]:

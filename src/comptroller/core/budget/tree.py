@@ -70,6 +70,10 @@ class BudgetTree:
         """Every window in memory, current or not."""
         return tuple(self._windows.values())
 
+    def current(self, budget: Budget, instance: str, now_ns: int) -> Window | None:
+        """The current window of a budget for an instance, if it is in memory."""
+        return self._windows.get(WindowKey(budget.key, instance, self._span(budget, now_ns).start_ns))
+
     def standing(self, now_ns: int) -> Iterator[tuple[Budget, int]]:
         """What is left in every current window, also in those that nobody has drawn on since the start.
 
