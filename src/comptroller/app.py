@@ -173,8 +173,6 @@ async def _join(
     for session in sorted(live.values(), key=lambda each: each.depth):
         at_work_ns = max(session.opened_at_ns, worked_ns.get(session.id, 0))
         gate.open_session(session, spent.get(ledger_key(session.id), NOTHING), at_work_ns)
-    for held in await store.deferred_holds():
-        deferred.go_on(gate, held, await store.lineage(held.facts.session))
     facts = ProcessFacts(
         version=__version__,
         pid=os.getpid(),
@@ -187,6 +185,8 @@ async def _join(
     issuer_keys = IssuerKeys(egress, settings.registry.parent)
     office = Office(gate, store, keyring, facts, issuer_keys, Admins(await store.admins()))
     await timed.go_on(office)
+    for held in await store.deferred_holds():
+        deferred.go_on(gate, held, await store.lineage(held.facts.session))
     await notify.begin(office, settings.notify, environ)
     if office.notifying is not None:
         gate.observer = Observers(gate.observer, office.notifying.watch)
@@ -377,6 +377,7 @@ def _metrics(house: House) -> Asgi:
 async def _drain(gate: Gate, drain_s: float, hurry: asyncio.Event) -> None:
     """Take no new calls; let those in flight finish for a while; cut and charge the rest."""
     gate.draining = True
+    gate.waiting.wake_all()
     gate.pace.look_again()
     quiet, hurried = asyncio.create_task(gate.live.quiet()), asyncio.create_task(hurry.wait())
     await asyncio.wait({quiet, hurried}, timeout=drain_s, return_when=asyncio.FIRST_COMPLETED)

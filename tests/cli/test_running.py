@@ -52,7 +52,7 @@ def test_what_a_call_leaves_behind(typed: Typed, gateway: GatewayProcess) -> Non
     assert row["id"] in table[1]
 
 
-@pytest.mark.parametrize("command", ["budgets", "spend", "calls", "sessions", "status"])
+@pytest.mark.parametrize("command", ["budgets", "rates", "spend", "calls", "sessions", "status"])
 def test_a_command_beside_a_gateway_loads_no_store_and_opens_none(gateway: GatewayProcess, command: str) -> None:
     """A person waits for it, and scripts call it by the hundred."""
     code = "import sys; from comptroller.cli import run; run(); print('loaded:', *sys.modules, file=sys.stderr)"

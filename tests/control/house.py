@@ -63,6 +63,8 @@ LIMITS = Limits(
     finish_after_hangup_s=1.0,
     failover_attempts=2,
     failover_s=300.0,
+    approval_wait_s=300.0,
+    early_headers_s=15.0,
 )
 
 

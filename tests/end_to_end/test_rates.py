@@ -214,7 +214,7 @@ def test_a_caller_is_told_how_long_to_wait_and_the_true_time_beyond_a_minute(gat
     assert (body["type"], body["code"]) == ("rate_limit_error", "rate_limited")
     told = body["comptroller"]
     assert (told["limit"], told["unit"], told["remaining"], told["retry_after_s"]) == ("slow", "calls", "0", 60)
-    assert "1 calls/hour" in body["message"]
+    assert "1 call/hour" in body["message"]
     again = ask(gateway, key, chat(**SHORT))
     # A repeat takes nothing, and moves nothing.
     assert abs(_ms(again.error["comptroller"]["resets_at"]) - _ms(told["resets_at"])) < 1_000

@@ -40,7 +40,8 @@ def test_a_rate_has_the_defaults_that_are_documented() -> None:
     ("written", "stored", "burst"),
     [
         ("10 calls/second", "10 calls/second", 10),
-        ("1 call/hour", "1 calls/hour", 1),
+        ("1 calls/hour", "1 call/hour", 1),
+        ("1 call at once", "1 call at once", 1),
         ("600 calls/minute", "600 calls/minute", 10),
         ("100000 tokens/minute", "100_000 tokens/minute", 100_000),
         ("8 calls at once", "8 calls at once", 8),

@@ -59,7 +59,7 @@ REFUSALS: Mapping[str, Kind] = {
     "estimate_unbounded": Kind(402, "nothing bounds what this request may cost"),
     "policy_forbidden": Kind(402, "a policy forbids this call"),
     "no_permit": Kind(402, "no policy permits this call"),
-    "approval_required": Kind(402, "a policy wants a person to approve this call"),
+    "approval_required": Kind(402, "a person has to approve this call"),
     "context_too_large": Kind(413, "the request has more input than a policy or a context cap allows"),
     "retry_limited": Kind(
         429, "too many of the caller's calls are retries after errors of the provider", transient=True
@@ -78,6 +78,16 @@ REFUSALS: Mapping[str, Kind] = {
 }
 
 
+class Approval(msgspec.Struct, frozen=True, gc=False):
+    """Who could turn a no into a yes, and where to see what became of that."""
+
+    ticket: str
+    role: str
+    state: str
+    poll: str  # the path of our caller API
+    expires_at: str  # RFC 3339: until then the role may answer
+
+
 class Refusal(msgspec.Struct, frozen=True, gc=False):
     """One no. Amounts are filled in only where the caller may see them; `hint` says what to do."""
 
@@ -93,6 +103,7 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
     largest_output_tokens: int | None = None  # what would fit now
     param: str | None = None  # the field of the request that is wrong
     policies: tuple[str, ...] | None = None  # the ids of the policies that say no
+    approval: Approval | None = None
     allowance: tuple[Limit, ...] | None = None  # what the caller may still do; in the answer, not on record
 
     @property

@@ -23,7 +23,8 @@ from comptroller.flow.fit import over_a_cap
 from comptroller.flow.gate import Gate
 from comptroller.flow.identify import renewed
 from comptroller.flow.incoming import IncomingCall
-from comptroller.flow.pace import UNPACED, Paced
+from comptroller.flow.lift import Lifted, lift_short
+from comptroller.flow.pace import UNPACED, Paced, Turn
 from comptroller.flow.permit import Denied, Permit, seek_provider
 from comptroller.flow.reservation import Reservation, Tried
 from comptroller.flow.reserve import Afforded, afford, reserve
@@ -72,7 +73,11 @@ def offer_for(gate: Gate, question: Question) -> Offer | Denied:
 def admit(gate: Gate, call: IncomingCall) -> Reservation | Denied:
     """The first attempt of a call, held; or why there is none."""
     offer = offer_for(gate, _question(gate, call, NOBODY))  # the world may have moved on while the body came
-    return offer if isinstance(offer, Denied) else _take(gate, call, offer, ())
+    if not isinstance(offer, Denied):
+        return _take(gate, call, offer, ())
+    if not isinstance(offer.wait, Turn):
+        gate.pace.leave(call.id)  # whatever it waits for now: others wait for the turn that it had
+    return offer
 
 
 def admit_another(
@@ -93,7 +98,7 @@ def admit_another(
     refused = standing(gate, question.caller)
     offer = _afforded(gate, question, permit) if refused is None else Denied(question.caller, refused)
     if isinstance(offer, Denied):
-        return msgspec.structs.replace(offer, refusal=after(offer.refusal, tried), wait=None)
+        return msgspec.structs.replace(offer, refusal=after(offer.refusal, tried), wait=None, ask=None)
     return _take(gate, call, offer, tried)
 
 
@@ -106,17 +111,21 @@ def _question(gate: Gate, call: IncomingCall, besides: AbstractSet[str]) -> Ques
 
 
 def _afforded(gate: Gate, question: Question, permit: Permit) -> Offer | Denied:
-    if question.caller.registry.contexts:
-        unfit = over_a_cap(gate, question.caller, question.asked, permit, question.call)
+    caller = question.caller
+    if caller.registry.contexts:
+        unfit = over_a_cap(gate, caller, question.asked, permit, question.call)
         if unfit is not None:
-            return Denied(question.caller, unfit, permit.ruling)
-    afforded = afford(gate, question.caller, permit, full=question.full_hold)
-    if isinstance(afforded, Refusal):
-        return Denied(question.caller, afforded, permit.ruling)
-    paced = pace(gate, question.caller, permit.weighed, afforded.whole_output, question.call)
+            return Denied(caller, unfit, permit.ruling)
+    while isinstance(afforded := afford(gate, caller, permit, full=question.full_hold), Refusal):
+        lifted = lift_short(gate, caller, Lifted(permit.weighed, permit.grants))
+        if not isinstance(lifted, Lifted):
+            asked = None if lifted is None else msgspec.structs.replace(lifted, reason=afforded.sentence)
+            return Denied(caller, afforded, permit.ruling, ask=asked)
+        permit = msgspec.structs.replace(permit, weighed=lifted.weighed, grants=lifted.grants)
+    paced = pace(gate, caller, permit.weighed, afforded.whole_output, question.call)
     if isinstance(paced, TooFast):
-        return Denied(question.caller, paced.refusal, permit.ruling, paced.turn, paced.headers)
-    return Offer(question.caller, permit, afforded, paced)
+        return Denied(caller, paced.refusal, permit.ruling, paced.turn, paced.headers)
+    return Offer(caller, permit, afforded, paced)
 
 
 def _take(gate: Gate, call: IncomingCall, offer: Offer, tried: tuple[Tried, ...]) -> Reservation:

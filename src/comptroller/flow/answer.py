@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _OUR_CREDENTIAL = frozenset({401, 402, 403})
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _HEADER_MOST = 256
+_WORDS_MOST = 500
 _JSON = (b"content-type", b"application/json")
 
 # Addresses and details stay in the books: callers have no use for a map of our network.
@@ -83,7 +84,7 @@ async def answer(
         await reply.finish()  # the stream has already said how it ended
     elif reply.started and isinstance(attempt.meter, SoundStream):
         reply.drop()  # words at the end of sound would be played
-    elif attempt.answer_body is not None and _is_for_the_caller(attempt.status or 0):
+    elif attempt.answer_body is not None and not reply.started and _is_for_the_caller(attempt.status or 0):
         await _pass_on(dialect, reply, reservation, attempt, receipt)
     else:
         refusal = failure(reservation, attempt, receipt.settlement.end if receipt is not None else None)
@@ -129,11 +130,17 @@ def governed_headers(
     asked = reservation.request.asked.output_limit
     if reservation.output_limit < (asked if asked is not None else reservation.estimate.wanted_output_tokens):
         headers.append((b"x-comptroller-output-limit", str(reservation.output_limit).encode()))
-    if reservation.full_hold_asked:
-        headers.append((b"preference-applied", b"hold=full"))
+    headers += kept_preferences(reservation.waited_s, full_hold=reservation.full_hold_asked)
     if reservation.facts.effects:
         headers.append((b"x-comptroller-effects", header_value(reservation.facts.effects)))
     return headers
+
+
+def kept_preferences(waited_s: int, *, full_hold: bool = False) -> Sequence[tuple[bytes, bytes]]:
+    """The header that says which preferences of the caller were kept (RFC 7240 section 3). 0: it has not waited."""
+    kept = [b"hold=full"] if full_hold else []
+    kept += [b"wait=%d" % waited_s] if waited_s else []
+    return [(b"preference-applied", b", ".join(kept))] if kept else ()
 
 
 def passed_headers(dialect: Dialect, exchange: Exchange, mask: Callable[[bytes], bytes]) -> list[tuple[bytes, bytes]]:
@@ -208,7 +215,19 @@ def _failure(reservation: Reservation, attempt: Attempt, end: HoldEnd | None) ->
         return Refusal(code=code, sentence=sentence, hint=f"{_CONSEQUENCES[end]} You can send the call again.")
     if attempt.outcome == "stopped" and attempt.line.said is not None:
         return attempt.line.said
+    if attempt.answer_body is not None:  # the reply was begun as a stream before it was decided
+        return _no_stream(reservation, attempt, attempt.answer_body, end)
     return _own_failure(reservation, attempt.outcome)
+
+
+def _no_stream(reservation: Reservation, attempt: Attempt, body: bytes, end: HoldEnd | None) -> Refusal:
+    provider = reservation.decision.provider
+    words = provider.mask.thorough(body)[:_WORDS_MOST].decode("utf-8", "replace")
+    return Refusal(
+        code="upstream_failed",
+        sentence=f"The provider {provider.name} answered with HTTP {attempt.status} and no stream: {words}",
+        hint=_CONSEQUENCES[end],
+    )
 
 
 def _own_failure(reservation: Reservation, outcome: Outcome) -> Refusal:

@@ -13,12 +13,15 @@ from comptroller.flow.gate import Gate
 def put_ticket(gate: Gate, ticket: Ticket) -> None:
     """It stands so from now on."""
     gate.approvals.put(ticket)
+    if not ticket.open:
+        gate.waiting.wake(ticket.id)
 
 
 def give_grant(gate: Gate, grant: Grant, posted: Amounts = NOTHING) -> None:
     """Calls may use it from now on. `posted`: what was spent by it already."""
     gate.tree.open_session(grant.id, grant.bounds, posted)
     gate.approvals.add(grant)
+    gate.waiting.wake_all()  # it may be for calls that wait for other tickets, too
 
 
 def end_grant(gate: Gate, grant_id: str) -> None:

@@ -25,6 +25,7 @@ from comptroller.flow.identify import identify
 from comptroller.flow.incoming import IncomingCall, understood
 from comptroller.flow.look import begin_step, end_step, look_for_loops
 from comptroller.flow.objects import settle_object
+from comptroller.flow.pause import Pause
 from comptroller.flow.permit import Denied
 from comptroller.flow.place import find_place
 from comptroller.flow.record import record_refusal, record_settlement
@@ -49,7 +50,7 @@ async def govern(gate: Gate, dialect: Dialect, call_id: str, request: CallerRequ
     if isinstance(stepped, Denied):
         return await refuse(dialect, reply, call_id, _denied(gate, call, stepped))
     call = stepped
-    admitted = await _admit(gate, call)
+    admitted = await _admit(gate, call, reply)
     before: Attempt | None = None
     while not isinstance(admitted, Denied):
         attempt, receipt = await _carry_out(gate, call, reply, admitted, before)
@@ -86,13 +87,17 @@ async def _looked_at(gate: Gate, call: IncomingCall) -> IncomingCall | Denied:
     return Denied(call.caller, fitted) if isinstance(fitted, Refusal) else await look_for_loops(gate, fitted)
 
 
-async def _admit(gate: Gate, call: IncomingCall) -> Reservation | Denied:
-    """Admit it, after it has waited for its turn if need be. Nothing is held while it waits."""
+async def _admit(gate: Gate, call: IncomingCall, reply: Reply) -> Reservation | Denied:
+    """Admit it, after it has waited for its turn or for a person if need be. Nothing is held while it waits."""
+    pause: Pause | None = None
     try:
         while True:
             admitted = admit(gate, call)
+            if isinstance(admitted, Denied) and admitted.ask is not None:
+                pause = pause or Pause(gate, call, reply)
+                admitted = await pause.asked(admitted)
             if not isinstance(admitted, Denied) or admitted.wait is None or not await admitted.wait.over():
-                return admitted
+                return admitted if pause is None else pause.told(admitted)
     finally:
         gate.pace.leave(call.id)
 
@@ -115,7 +120,6 @@ async def _carry_out(
     """
     attempt = Attempt(gate, call.dialect, reservation, reply)
     live = live_call(reservation, attempt)
-    receipt: Receipt | None = None
     try:
         if before is not None:
             gate.observer.failed_over(before, reservation)
@@ -127,7 +131,7 @@ async def _carry_out(
         if await make_durable(gate, reservation, attempt):
             await forward(gate, attempt, call.sender)
     finally:
-        receipt = None
+        receipt: Receipt | None = None
         try:
             receipt = _end(gate, call, attempt)
         finally:

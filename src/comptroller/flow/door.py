@@ -57,6 +57,11 @@ class CallerRequest(Protocol):
         """Whether the caller asks for a hold of the whole answer: `Prefer: hold=full` (RFC 7240)."""
         ...
 
+    @property
+    def prefers_wait_s(self) -> int:
+        """For how many seconds the caller would rather wait than be refused: `Prefer: wait=N` (RFC 7240); else 0."""
+        ...
+
     async def body(self) -> bytes | Refusal:
         """The whole body, decompressed and bounded."""
         ...

@@ -178,7 +178,7 @@ async def _stream(gate: Gate, attempt: Attempt, exchange: Exchange, meter: Meter
     exchange.tap(came)
     if attempt.line.reason is not None:
         await asyncio.sleep(0)  # what came before has used up the hold: it ends here
-    if not attempt.unheard:
+    if not (attempt.unheard or reply.started):
         await reply.start(200, attempt.head)
     async for passed in exchange.chunks():
         if attempt.object_unsaid:

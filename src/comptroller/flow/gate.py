@@ -46,6 +46,7 @@ from comptroller.flow.retries import Retries
 from comptroller.flow.runs import Runs
 from comptroller.flow.trails import Trails
 from comptroller.flow.upstream import Origin, Timeouts, Upstream
+from comptroller.flow.waiting import Waiting
 from comptroller.wire.provider_path import azure_path, versioned_path
 
 
@@ -129,6 +130,8 @@ class Limits(msgspec.Struct, frozen=True):
     bodies_bytes: int
     failover_attempts: int
     failover_s: float
+    approval_wait_s: float
+    early_headers_s: float
 
 
 @dataclass
@@ -165,6 +168,7 @@ class Gate:
     planned: Sequence[Planned] = ()  # the APIs in which a call may be planned (flow/allowance.py)
     notices: Notices = field(default_factory=Unheard)  # who is told of what people should know
     wake_poller: Callable[[], None] = lambda: None  # something is to be asked of a provider sooner than was planned
+    waiting: Waiting = field(default_factory=Waiting)  # calls that wait for an answer
     runs: Runs = field(init=False)
     pace: Pacer = field(init=False)
     draining: bool = False

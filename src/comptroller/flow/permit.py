@@ -11,6 +11,9 @@ from typing import Protocol
 
 import msgspec
 
+from comptroller.core.approval.grant import Grant
+from comptroller.core.approval.ticket import Ask
+from comptroller.core.budget.draw import Lift
 from comptroller.core.effect import Effect
 from comptroller.core.instant import NANOS_PER_SECOND
 from comptroller.core.policy.break_glass import RULED_BY
@@ -18,15 +21,16 @@ from comptroller.core.policy.policies import NOTHING
 from comptroller.core.policy.remedy import Kind, Step
 from comptroller.core.policy.request import LARGEST_LONG, Context, PolicyRequest, Resource, long
 from comptroller.core.policy.verdict import Policy, Verdict, next_step
-from comptroller.core.pricing.estimate import Asked, Estimate, estimate
+from comptroller.core.pricing.estimate import Asked
 from comptroller.core.refusal import Refusal
 from comptroller.flow.caller import Caller
 from comptroller.flow.decide import NOBODY, Decision, decide
 from comptroller.flow.dialect import Dialect
 from comptroller.flow.gate import Gate
+from comptroller.flow.lift import Lifted, ask_about, lift, pass_steps, step_refusal
 from comptroller.flow.records import Ruling
 from comptroller.flow.route import Way, behind, lead, lead_by_remedy, say
-from comptroller.flow.weigh import Weighed, weigh
+from comptroller.flow.weigh import Weighed, known_bounds, weigh
 from comptroller.wire.rate_headers import Headers
 
 
@@ -38,6 +42,7 @@ class Permit(msgspec.Struct, frozen=True, gc=False):
     effects: tuple[Effect, ...] = ()
     instead_of: Weighed | None = None  # the call as it would have gone, where a rule led it to another model
     holding: frozenset[str] | None = None  # the routes that hold its session from now on; None: as before
+    grants: tuple[Grant, ...] = ()  # that count it
 
 
 class Wait(Protocol):
@@ -56,6 +61,7 @@ class Denied(msgspec.Struct, frozen=True, gc=False):
     ruling: Ruling | None = None
     wait: Wait | None = None
     headers: Headers = ()  # of the answer that says so
+    ask: Ask | None = None  # what a person could be asked
 
 
 def seek_provider(
@@ -134,20 +140,21 @@ def _ask_policies(
     weighed, routed_by, effects = way.weighed, way.routed_by, way.effects
     caps: dict[str, int] = {}  # forbids that a cap on the input lifts, as long as the input keeps it
     taken: set[Kind] = set()
+    grants: tuple[Grant, ...] = ()
+    suspended = NOTHING  # forbids that they lift
     while True:
         question = policy_request(gate, caller, weighed)
         input_tokens = question.context.input_tokens
-        lifted = {name for name, most in caps.items() if input_tokens <= most} if caps else NOTHING
+        lifted = suspended | {name for name, most in caps.items() if input_tokens <= most} if caps else suspended
         verdict = caller.registry.policies.decide(question, lifted)
         ruling = Ruling(verdict.ids, routed_by)
-        instead_of = asked_for if weighed is not asked_for else None
+        instead_of = asked_for if weighed.decision is not asked_for.decision else None
         if verdict.allowed:
-            return Permit(weighed, ruling, effects, instead_of, way.holding)
-        if gate.broken:
-            broken = _broken_glass(gate, caller, weighed.decision, asked, verdict)
-            if broken is not None:
-                ids, through = broken
-                return Permit(through, Ruling(ids, routed_by), effects, instead_of, way.holding)
+            return _past_steps(gate, caller, Permit(weighed, ruling, effects, instead_of, way.holding, grants))
+        broken = _broken_glass(gate, caller, weighed.decision, asked, verdict)
+        if broken is not None:
+            ids, through = broken
+            return Permit(through, Ruling(ids, routed_by), effects, instead_of, way.holding)
         step = next_step(verdict, taken)
         if step is None:
             return Denied(caller, _refused(caller, question, verdict), ruling)
@@ -164,8 +171,30 @@ def _ask_policies(
                 change = say(weighed.decision.name, routed.decision.name, "policy")
                 effects = (*effects, Effect("routed", step.policies[0], change))
                 weighed, routed_by = routed, step.policies[0]
+                grants, suspended = (), NOTHING
             case "approval":
-                return Denied(caller, _approval_required(step, verdict), ruling)
+                by_grant = lift(gate, caller, Lifted(weighed, grants), step.remedy.value, suspending=True)
+                if by_grant is None:
+                    refusal = _approval_required(step, verdict)
+                    ask = ask_about(weighed, step.remedy.value, refusal.sentence, step.policies)
+                    return Denied(caller, refusal, ruling, ask=ask)
+                weighed, grants = by_grant
+                suspended |= caller.registry.policies.asking(step.remedy.value)
+                taken.discard("approval")  # another role may have to be asked, too
+
+
+def _past_steps(gate: Gate, caller: Caller, permit: Permit) -> Permit | Denied:
+    """What the policies permit, past the soft steps of its budgets that want an approval."""
+    weighed = permit.weighed
+    if not weighed.draw.soft:
+        return permit
+    passed = pass_steps(gate, caller, Lifted(weighed, permit.grants))
+    if isinstance(passed, Lifted):
+        return msgspec.structs.replace(permit, weighed=passed.weighed, grants=passed.grants)
+    step, window = passed
+    refusal = step_refusal(step, window)
+    ask = ask_about(weighed, step.value, refusal.sentence, budget=window.budget.name)
+    return Denied(caller, refusal, permit.ruling, ask=ask)
 
 
 def _broken_glass(
@@ -174,7 +203,7 @@ def _broken_glass(
     """Yes all the same, by a grant of break-glass that has enough left for it; it counts this call, as weighed here."""
     for grant in gate.broken.applying(caller.stop_keys, gate.clock.now_ns()):
         meter = gate.tree.meter(grant.id)
-        weighed = weigh(gate, caller, decision, asked, meter) if meter is not None else None
+        weighed = weigh(gate, caller, decision, asked, Lift((meter,))) if meter is not None else None
         if meter is None or not isinstance(weighed, Weighed):
             continue
         bound = weighed.bound
@@ -187,7 +216,7 @@ def policy_request(gate: Gate, caller: Caller, weighed: Weighed) -> PolicyReques
     """All that policies may know of this call."""
     identity, decision = caller.identity, weighed.decision
     model_class = decision.model.model_class or ""
-    estimate_nanos, input_tokens = _known_bounds(weighed)
+    estimate_nanos, input_tokens = known_bounds(weighed)
     context = Context(
         environment=identity.environment,
         risk_tier=identity.risk_tier,
@@ -204,23 +233,6 @@ def policy_request(gate: Gate, caller: Caller, weighed: Weighed) -> PolicyReques
     )
     # Where no model is named, the dialect stands for one.
     return PolicyRequest(caller.principal, Resource(decision.name or decision.model.pattern, model_class), context)
-
-
-def _known_bounds(weighed: Weighed) -> tuple[int, int]:
-    """The estimate in nano-USD and the input in tokens. What nobody knows is the largest number: no rule misses it."""
-    bound = weighed.bound
-    if bound.free:
-        return 0, 0
-    input_tokens = long(bound.input_tokens) if weighed.bounded else LARGEST_LONG
-    if "usd" in weighed.draw.units:
-        return _nanos(bound), input_tokens
-    limits, factor_bp = weighed.decision.model.limits, weighed.decision.bound.factor_bp
-    priced = estimate(weighed.asked, limits, weighed.rates, factor_bp, money=True, metered=True)
-    return LARGEST_LONG if isinstance(priced, Refusal) else _nanos(priced), input_tokens
-
-
-def _nanos(bound: Estimate) -> int:
-    return long(bound.amount_nanos(bound.wanted_output_tokens))
 
 
 def _alias_in_a_file(name: str, target: str) -> Refusal:
@@ -295,7 +307,7 @@ def _approval_required(step: Step, verdict: Verdict) -> Refusal:
     return Refusal(
         code="approval_required",
         sentence=f"This call needs the approval of {role}, by {_by(step)}{_reasons(step, verdict)}.",
-        hint=f"Approvals cannot be given here yet: ask {role} to change the policy, or stay below what it forbids.",
+        hint="",
         policies=step.policies,
     )
 

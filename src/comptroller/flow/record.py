@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from comptroller.core.budget.hold import WindowKey
 from comptroller.core.effect import Effect
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.refusal import Refusal
@@ -121,6 +122,14 @@ def record_settlement(
     gate.observer.settled(request, attempt, settled)
 
 
+def _charged(reservation: Reservation, receipt: Receipt) -> tuple[WindowKey, ...]:
+    """The rows of the ledger that its end is posted in: a void one is no use of a grant (core/budget/tree.py)."""
+    if receipt.settlement.end != "voided":
+        return reservation.drawn
+    grants = {meter.key for meter in reservation.hold.draw.lift.meters}
+    return tuple(key for key in reservation.drawn if key not in grants) if grants else reservation.drawn
+
+
 def _settled(gate: Gate, reservation: Reservation, attempt: Attempt, receipt: Receipt) -> Settled:
     now_ns = gate.clock.now_ns()
     return Settled(
@@ -129,7 +138,7 @@ def _settled(gate: Gate, reservation: Reservation, attempt: Attempt, receipt: Re
         at_ns=now_ns,
         end=receipt.settlement.end,
         posted=receipt.settlement.posted,
-        windows=reservation.drawn,
+        windows=_charged(reservation, receipt),
         outcome=attempt.outcome,
         detail=attempt.detail,
         status=attempt.status,

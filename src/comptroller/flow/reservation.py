@@ -59,6 +59,7 @@ class Reservation(msgspec.Struct, frozen=True, gc=False):
     full_hold_asked: bool = False  # the caller wants all of it held, whatever it may be
     asked_rates: Mapping[str, Rates] | None = None  # of the model that it would have gone to, had no rule led it away
     share: Share | None = None  # what it took of the rates; None: it met none
+    waited_s: int = 0  # for so long the caller would have waited for an approval, and it did wait
 
     @property
     def other_model(self) -> str | None:

@@ -17,6 +17,7 @@ from comptroller.flow.caller import Caller
 from comptroller.flow.gate import Gate
 from comptroller.flow.incoming import IncomingCall
 from comptroller.flow.journal import LedgerUnavailableError
+from comptroller.flow.lift import effects_of
 from comptroller.flow.permit import Permit
 from comptroller.flow.record import call_facts, record_hold
 from comptroller.flow.reservation import Reservation, Tried
@@ -76,7 +77,7 @@ def reserve(
     weighed = permit.weighed
     decision, bound, asked = weighed.decision, weighed.bound, weighed.asked
     number, digest = attempt_id(call.id, len(tried) + 1), gate.credentials.digest(call.body)
-    effects = (*call.effects, *permit.effects)
+    effects = (*call.effects, *permit.effects, *effects_of(weighed, permit.grants))
     facts = call_facts(
         call.dialect, call.id, caller, weighed.now_ns, call.asked, decision, call.body, digest, call.sender,
         permit.ruling, effects,

@@ -54,7 +54,7 @@ def settle(gate: Gate, reservation: Reservation, attempt: Attempt) -> Receipt:
     bounded = reservation.bounded and not reservation.asked.fees
     overrun = bounded and done.posted.exceeds(reservation.hold.amounts)
     ran_ahead = _ran_ahead(attempt, done)
-    gate.tree.settle(reservation.attempt_id, done.posted)
+    gate.tree.settle(reservation.attempt_id, done.posted, void=done.end == "voided")
     _close(gate, reservation, attempt)
     _count_input(gate, reservation, usage, done)
     _remember(gate, reservation, attempt, usage if done.end == "posted" else None, overrun=overrun)

@@ -102,12 +102,12 @@ def _refusal(told: Blocked, bound: Estimate, now_ns: int, wall_ns: int, waited_n
     waited = f" It has waited for {waited_ns // NANOS_PER_MS} ms." if waited_ns else ""
     at_once = rate.unit == "at_once"
     fits = "It fits once one of them has ended." if at_once else f"This call fits in {_say_wait(wait_s)}."
-    fewer = "send fewer at once" if at_once else "send fewer, or spread them out"
+    fewer = "send fewer at once" if at_once else "send fewer and spread them out"
     visible = rate.visible == "caller"
     return Refusal(
         code="rate_limited",
         sentence=f"The rate {name} {_what_it_allows(rate) if visible else 'is used up for now'}. {fits}{waited}",
-        hint=f"Wait for {_say_wait(wait_s)} and send it again, or {fewer}.",
+        hint=f"Send it again then, or {fewer}.",
         limit=name,
         unit=_unit(rate),
         remaining=str(limiter.remaining(now_ns)) if visible else None,
@@ -142,7 +142,7 @@ def _unsatisfiable(told: Blocked, bound: Estimate) -> Refusal:
 def _what_it_allows(rate: Rate) -> str:
     if rate.unit == "at_once":
         return f"lets {rate.pace} through, and as many are running"
-    return f"lets {rate.pace} through, {rate.burst:,} of them at one instant, and that is used up for now"
+    return f"lets {rate.pace} through, at most {rate.burst:,} at one instant, and is used up for now"
 
 
 def _unit(rate: Rate) -> str:
@@ -150,5 +150,7 @@ def _unit(rate: Rate) -> str:
 
 
 def _say_wait(seconds: int) -> str:
+    if seconds < 120:
+        return f"{seconds} s"
     minutes, rest = divmod(seconds, 60)
-    return f"{seconds} s" if seconds < 120 else f"{minutes} min {rest} s"
+    return f"{minutes} min {rest} s" if rest else f"{minutes} min"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from comptroller.core.budget.draw import Draw
-from comptroller.core.budget.meter import Meter
+from comptroller.core.budget.draw import NO_LIFT, Draw, Lift
 from comptroller.core.budget.scope import Facts
 from comptroller.core.instant import to_datetime
+from comptroller.core.policy.request import LARGEST_LONG, long
 from comptroller.core.pricing.estimate import FREE, Asked, Estimate, estimate
 from comptroller.core.pricing.tariff import Tariff
 from comptroller.core.rate.limits import NONE, Met
@@ -31,12 +31,10 @@ class Weighed(msgspec.Struct, frozen=True, gc=False):
     met: Met = NONE  # the rates that it is for
 
 
-def weigh(
-    gate: Gate, caller: Caller, decision: Decision, asked: Asked, beside: Meter | None = None
-) -> Weighed | Refusal:
+def weigh(gate: Gate, caller: Caller, decision: Decision, asked: Asked, lift: Lift = NO_LIFT) -> Weighed | Refusal:
     """The upper bound of a call to the model that was decided on, and the budgets it is for. Draws on none.
 
-    `beside`: what else counts it.
+    `lift`: what grants do to the draw.
     """
     if decision.bound.quarantined:
         return _quarantined(decision)
@@ -49,8 +47,8 @@ def weigh(
         return Weighed(decision, asked, now_ns, scope_facts, Draw(()), rates, FREE, True)
     draw = gate.tree.drawn_by(scope_facts, now_ns)
     asked = _counted(gate, caller, decision, asked)
-    if beside is not None:
-        draw = Draw(draw.pooled, (*draw.meters, beside), draw.own, draw.escrows)
+    if lift is not NO_LIFT:
+        draw = draw.lifted(lift)
     money = "usd" in draw.units
     met = gate.pace.limits.met_by(scope_facts, gate.pace.steady_ns)
     metered = money or met.tokens or "tokens" in draw.units or "thinking_tokens" in draw.units
@@ -62,6 +60,23 @@ def weigh(
     if isinstance(bound, Refusal):
         return bound
     return Weighed(decision, asked, now_ns, scope_facts, draw, rates, bound, bounded, met)
+
+
+def known_bounds(weighed: Weighed) -> tuple[int, int]:
+    """The estimate in nano-USD and the input in tokens. What nobody knows is the largest number: no rule misses it."""
+    bound = weighed.bound
+    if bound.free:
+        return 0, 0
+    input_tokens = long(bound.input_tokens) if weighed.bounded else LARGEST_LONG
+    if "usd" in weighed.draw.units:
+        return _nanos(bound), input_tokens
+    limits, factor_bp = weighed.decision.model.limits, weighed.decision.bound.factor_bp
+    priced = estimate(weighed.asked, limits, weighed.rates, factor_bp, money=True, metered=True)
+    return LARGEST_LONG if isinstance(priced, Refusal) else _nanos(priced), input_tokens
+
+
+def _nanos(bound: Estimate) -> int:
+    return long(bound.amount_nanos(bound.wanted_output_tokens))
 
 
 def _counted(gate: Gate, caller: Caller, decision: Decision, asked: Asked) -> Asked:

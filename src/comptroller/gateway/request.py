@@ -19,6 +19,7 @@ _SLOTS = _KEY_SLOTS | {b"authorization"}
 # What Claude Code, Codex and opencode call their sessions by. Anybody may send one: it goes to the records alone.
 _SESSION_MARKERS = (b"x-claude-code-session-id", b"session-id", b"x-session-id")
 _LONGEST_HINT = 128
+_LONGEST_NUMBER = 9  # digits
 # What makes the same body mean something else.
 _OF_THE_API = frozenset({b"anthropic-version", b"anthropic-beta", b"openai-beta"})
 _GZIP = 16 + zlib.MAX_WBITS
@@ -106,11 +107,21 @@ class AsgiRequest:
     @property
     def prefers_full_hold(self) -> bool:
         """Whether `Prefer: hold=full` is among the preferences (RFC 7240); others mean nothing here."""
+        return b"prefer" in self._channel.named and b"hold=full" in self._preferences()
+
+    @property
+    def prefers_wait_s(self) -> int:
+        """The seconds of `Prefer: wait=N`; of several, the first. What is no number of seconds means nothing."""
         if b"prefer" not in self._channel.named:
-            return False
+            return 0
+        waits = [each.removeprefix(b"wait=") for each in self._preferences() if each.startswith(b"wait=")]
+        return int(waits[0]) if waits and waits[0].isdigit() and len(waits[0]) <= _LONGEST_NUMBER else 0
+
+    def _preferences(self) -> Sequence[bytes]:
+        """Each as `name=value` in small letters, without parameters."""
         said = b",".join(value for name, value in self.headers if name == b"prefer")
-        wanted = (each.partition(b";")[0].replace(b" ", b"").replace(b'"', b"") for each in said.split(b","))
-        return b"hold=full" in [each.lower() for each in wanted]
+        wanted = (each.partition(b";")[0] for each in said.split(b","))
+        return [b"".join(each.split()).replace(b'"', b"").lower() for each in wanted]
 
     @property
     def credentials(self) -> Sequence[str]:

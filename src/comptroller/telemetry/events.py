@@ -28,6 +28,7 @@ EVENTS: Mapping[str, Event] = {
     "refused": Event("info", "A request was refused before anything was held."),
     "exchange_refused": Event("warning", "Somebody asked /oauth/token for a credential and got none; it says why."),
     "identity_requested": Event("info", "Somebody without an identity has asked for one: an approver decides."),
+    "approval_requested": Event("info", "A call has asked for an approval: its role answers the ticket."),
     "approval_escalated": Event("warning", "Nobody answered a ticket in time: the next role is asked."),
     "approval_decided": Event("info", "A ticket was approved, denied or withdrawn, or nobody is left to ask."),
     "grant_ended": Event("info", "A grant is used up or expired."),

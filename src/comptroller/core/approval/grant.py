@@ -17,9 +17,6 @@ from comptroller.core.budget.hold import Amounts
 from comptroller.core.work.bounds import Bounds
 
 PREFIX = "grt"
-RULED_BY = "grant:"
-"""Before the id of a grant, among what a call was decided by. No policy can be called so."""
-
 GrantState = Literal["active", "used_up", "expired", "revoked"]
 
 GRANT_STATES: Mapping[GrantState, str] = {

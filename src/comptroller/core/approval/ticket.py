@@ -50,6 +50,21 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     bound: GrantBound = "session"  # whose calls it is for
 
 
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person could be asked about a call that is denied as it stands."""
+
+    role: str
+    policies: tuple[str, ...] = ()  # forbids marked `approval:ROLE`
+    thresholds: tuple[str, ...] = ()  # budgets whose soft step is `approval:ROLE`
+    budgets: tuple[str, ...] = ()  # of the role, with too little left
+    reason: str
+    model: str
+    estimate_nanos: int | None = None
+    input_tokens: int | None = None
+    amount: int | None = None
+    unit: Unit = "usd"
+
+
 class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     """One question. What is asked for: to lift the forbids marked `approval:ROLE`, and budgets that the role owns."""
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import get_args
 
+import msgspec
+
 from comptroller.core.budget.budget import Unit
 from comptroller.core.budget.counter import Window
 from comptroller.core.budget.escrow import Escrow
@@ -21,6 +23,16 @@ UNITS: tuple[Unit, ...] = get_args(Unit)
 _NEVER_NS = 2**63
 
 
+class Lift(msgspec.Struct, frozen=True, gc=False):
+    """What grants do to a draw: their meters count it too, and these budgets count it without a say."""
+
+    meters: tuple[Meter, ...] = ()
+    budgets: frozenset[str] = frozenset()  # by name
+
+
+NO_LIFT = Lift()
+
+
 class Draw:
     """The windows of one call: those of budgets (`pooled`), and those that bound the sessions of its chain."""
 
@@ -31,6 +43,7 @@ class Draw:
         "escrows",
         "hard",
         "keys",
+        "lift",
         "meters",
         "own",
         "pooled",
@@ -48,6 +61,7 @@ class Draw:
         meters: Iterable[Meter] = (),
         own: Container[str] | None = None,
         escrows: Sequence[Escrow] = (),
+        lift: Lift = NO_LIFT,
     ) -> None:
         """`own`: the sessions of the chain whose amounts the caller may see; None: all.
 
@@ -55,19 +69,22 @@ class Draw:
         """
         self.own = own
         self.escrows = escrows
+        self.lift = lift
         self.pooled = tuple(windows)
-        self.meters = tuple(meters)
+        self.meters = (*meters, *lift.meters)
         self.windows = (*self.pooled, *(window for meter in self.meters for window in meter.windows))
         # The rows of the ledger: a session has one, whatever bounds it.
         self.keys: tuple[WindowKey, ...] = (*(w.key for w in self.pooled), *(meter.key for meter in self.meters))
         by_unit = _by_unit(self.windows)
         self.by_unit = tuple(by_unit.get(unit, ()) for unit in UNITS)  # as amounts are in order
-        self.hard = _by_unit(window for window in self.windows if window.budget.mode == "hard")
+        hard = (window for window in self.windows if window.budget.mode == "hard")
+        self.hard = _by_unit(w for w in hard if w.budget.name not in lift.budgets)
         self.shadow = tuple(window for window in self.windows if window.budget.mode == "shadow")
         self.shown = tuple(window for window in self.hard.get("usd", ()) if self.shows(window))
         self.soft = tuple(window for window in self.pooled if window.budget.soft)
         self.units = frozenset(self.hard)  # in which it is counted and enforced
-        limits = [(window, window.budget.limit) for windows in self.hard.values() for window in windows]
+        beside = {id(window) for meter in lift.meters for window in meter.windows}  # no policy asks for what is left
+        limits = [(w, w.budget.limit) for windows in self.hard.values() for w in windows if id(w) not in beside]
         self._limits = tuple((window, limit) for window, limit in limits if limit)
         self._shut = len(self._limits) < len(limits)  # one of them allows nothing
         ends = (window.span.end_ns for window in self.windows if window.span.end_ns is not None)
@@ -75,7 +92,13 @@ class Draw:
 
     def again(self, more: Iterable[Window] = ()) -> Draw:
         """The same sorted anew, with windows that came later."""
-        return Draw((*self.pooled, *more), self.meters, self.own, self.escrows)
+        meters = self.meters[: len(self.meters) - len(self.lift.meters)]
+        return Draw((*self.pooled, *more), meters, self.own, self.escrows, self.lift)
+
+    def lifted(self, lift: Lift) -> Draw:
+        """The same as these grants let it be drawn, and no others."""
+        meters = self.meters[: len(self.meters) - len(self.lift.meters)]
+        return Draw(self.pooled, meters, self.own, self.escrows, lift)
 
     def left(self, window: Window) -> int:
         """What may be held on a window by a call of this chain: what is free, and what is set aside for it."""

@@ -243,9 +243,10 @@ class BudgetTree:
             raise SettledTwiceError(f"hold {hold_id} is not open")
         return hold
 
-    def settle(self, hold_id: str, posted: Amounts) -> Hold:
+    def settle(self, hold_id: str, posted: Amounts, *, void: bool = False) -> Hold:
         """End a hold: give back what was held and post what is charged, in the windows it was taken in.
 
+        `void`: it came to nothing, though it may count as a call: no use of a grant is spent on it.
         Raises SettledTwiceError if it is not open.
         """
         hold = self._holds.pop(hold_id, None)
@@ -259,6 +260,8 @@ class BudgetTree:
             meter.post(posted)
         if hold.draw.escrows:
             shift(hold.draw.escrows, hold.draw.by_unit[0], posted.usd - hold.amounts.usd)
+        for meter in hold.draw.lift.meters if void else ():
+            meter.adjust(NOTHING.less(posted))
         return hold
 
     def adjust(self, keys: Collection[WindowKey], delta: Amounts) -> None:

@@ -18,7 +18,6 @@ Unit = Literal["calls", "tokens", "at_once"]
 
 PERIODS_S = {"second": 1, "minute": 60, "hour": 3600}
 MOST = 10**12
-AT_ONCE = "calls at once"
 _LIMIT = re.compile(r"(\d+(?:_\d+)*) +(calls?|tokens?)(?:/([a-z]+)| +(at once))", re.ASCII)
 _HINT = "Write '60 calls/minute', '10 calls/second', '100_000 tokens/minute' or '8 calls at once'."
 
@@ -31,10 +30,11 @@ class Pace(NamedTuple):
     period_s: int
 
     def __str__(self) -> str:
+        what = "tokens" if self.unit == "tokens" else "calls"
+        what = f"{self.limit:_} {what[:-1] if self.limit == 1 else what}"
         if self.unit == "at_once":
-            return f"{self.limit:_} {AT_ONCE}"
-        period = next(name for name, seconds in PERIODS_S.items() if seconds == self.period_s)
-        return f"{self.limit:_} {self.unit}/{period}"
+            return f"{what} at once"
+        return f"{what}/{next(name for name, seconds in PERIODS_S.items() if seconds == self.period_s)}"
 
 
 class Rate(msgspec.Struct, frozen=True, gc=False):

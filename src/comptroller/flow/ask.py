@@ -1,0 +1,95 @@
+"""Ask: a call that a person could let through makes a ticket, or finds the one of the same question."""
+
+from __future__ import annotations
+
+import msgspec
+
+from comptroller.core.approval.approvals import OPEN_OF_ONE, denial_ends_ns
+from comptroller.core.approval.role import role_of
+from comptroller.core.approval.ticket import PREFIX, Ask, Ticket, question_of
+from comptroller.core.instant import NANOS_PER_SECOND, format_instant
+from comptroller.core.refusal import Approval, Refusal
+from comptroller.flow.approvals import asked_by, put_ticket
+from comptroller.flow.gate import Gate
+from comptroller.flow.incoming import IncomingCall
+from comptroller.flow.journal import LedgerUnavailableError
+from comptroller.flow.permit import Denied
+from comptroller.flow.records import TicketChanged
+
+POLL = "/comptroller/v1/approvals/"
+
+
+async def ask_for(gate: Gate, call: IncomingCall, denied: Denied, ask: Ask) -> tuple[Ticket | None, Denied]:
+    """The ticket of a denial, and the denial with it in its refusal. No ticket: too many of this identity are open, or
+    it could not be written. Whoever is told of one finds it after a restart, too.
+    """
+    try:
+        ticket = await _ticket(gate, call, denied, ask)
+    except LedgerUnavailableError as error:
+        gate.warn("ledger_unavailable", {"comptroller.call.id": call.id, "message": str(error)})
+        return None, _with(denied, "The question could not be written down: ask again in a moment.", None)
+    if ticket is None:
+        hint = f"{OPEN_OF_ONE} questions of {denied.caller.identity.id} wait for an answer: one more can be asked then."
+        return None, _with(denied, hint, None)
+    due_at = format_instant(ticket.due_at_ns)
+    approval = Approval(ticket.id, ticket.role, ticket.state, POLL + ticket.id, due_at)
+    if ticket.open:
+        hint = (
+            f"{ticket.role} was asked and may answer until {due_at}: send the call again once {ticket.id} is approved, "
+            "or let it wait with the header `Prefer: wait=300`."
+        )
+    elif ticket.state == "denied":
+        why = f": {ticket.said}" if ticket.said else ""
+        again = format_instant(denial_ends_ns(ticket))
+        hint = f"{ticket.decided_by} has denied it{why}. It can be asked again at {again}."
+    else:
+        hint = f"{ticket.id} is {ticket.state}: send the call again."
+    return ticket, _with(denied, hint, approval)
+
+
+async def _ticket(gate: Gate, call: IncomingCall, denied: Denied, ask: Ask) -> Ticket | None:
+    caller, now_ns = denied.caller, gate.clock.expiry_ns()
+    session = caller.session
+    asked_for = (ask.policies, ask.thresholds, ask.budgets, ask.model, ask.amount, ask.unit)
+    question = question_of(session.id, ask.role, *asked_for)
+    found = gate.approvals.find(question, now_ns)
+    if found is not None or not gate.approvals.has_room(caller.identity.id):
+        return found
+    ticket = Ticket(
+        id=gate.clock.new_id(PREFIX),
+        at_ns=now_ns,
+        identity=caller.identity.id,
+        session=session.id,
+        task=session.task_key,
+        requested_by=asked_by(gate, session),
+        asked_role=ask.role,
+        role=ask.role,
+        policies=ask.policies,
+        thresholds=ask.thresholds,
+        budgets=ask.budgets,
+        reason=ask.reason,
+        model=ask.model,
+        dialect=call.dialect.name,
+        call_id=call.id,
+        estimate_nanos=ask.estimate_nanos,
+        input_tokens=ask.input_tokens,
+        amount=ask.amount,
+        unit=ask.unit,
+        question=question,
+        due_at_ns=now_ns + role_of(caller.registry.approvals, ask.role).answer_within_s * NANOS_PER_SECOND,
+    )
+    put_ticket(gate, ticket)
+    try:
+        await gate.journal.commit(TicketChanged(now_ns, ticket))
+    except LedgerUnavailableError:
+        put_ticket(gate, msgspec.structs.replace(ticket, state="withdrawn", decided_at_ns=now_ns, decided_by="gateway"))
+        raise
+    said = {"comptroller.approval.id": ticket.id, "comptroller.approval.role": ticket.role}
+    gate.warn("approval_requested", said | {"comptroller.call.id": call.id, "message": ticket.reason})
+    return gate.approvals.ticket(ticket.id) or ticket
+
+
+def _with(denied: Denied, hint: str, approval: Approval | None) -> Denied:
+    refusal: Refusal = denied.refusal
+    way = f"{refusal.hint} {hint}".strip()
+    return msgspec.structs.replace(denied, refusal=msgspec.structs.replace(refusal, hint=way, approval=approval))
