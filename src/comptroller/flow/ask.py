@@ -9,6 +9,7 @@ from comptroller.core.approval.role import role_of
 from comptroller.core.approval.ticket import PREFIX, Ask, Ticket, question_of
 from comptroller.core.instant import NANOS_PER_SECOND, format_instant
 from comptroller.core.refusal import Approval, Refusal
+from comptroller.flow.approval_notices import tell_of_ticket
 from comptroller.flow.approvals import asked_by, put_ticket
 from comptroller.flow.gate import Gate
 from comptroller.flow.incoming import IncomingCall
@@ -86,6 +87,7 @@ async def _ticket(gate: Gate, call: IncomingCall, denied: Denied, ask: Ask) -> T
         raise
     said = {"comptroller.approval.id": ticket.id, "comptroller.approval.role": ticket.role}
     gate.warn("approval_requested", said | {"comptroller.call.id": call.id, "message": ticket.reason})
+    tell_of_ticket(gate, "approval.requested", ticket)
     return gate.approvals.ticket(ticket.id) or ticket
 
 
