@@ -155,6 +155,14 @@ def test_a_cap_of_the_model_that_is_called_counts(gateway: GatewayProcess) -> No
     assert said(gateway, "led", two).error["comptroller"]["limit"] == "only-small"
 
 
+def test_what_is_planned_is_told_as_it_would_be_decided(gateway: GatewayProcess) -> None:
+    credential = mint(gateway, "agent/small")["credential"]
+    for tokens, allowed in ((900, True), (1_100, False)):
+        path = f"/comptroller/v1/allowance?model=sandbox-large&input_tokens={tokens}"
+        planned = json.loads(ask(gateway, credential, b"", path=path, method="GET").body)["planned"]
+        assert (planned["allowed"], planned["binds"] == "small") == (allowed, not allowed)
+
+
 # --- of a session ----------------------------------------------------------------------------------------------------
 
 

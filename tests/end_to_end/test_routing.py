@@ -30,7 +30,7 @@ forbid (principal == Identity::"agent/barred", action, resource in ModelClass::"
 @id("green-goes-small") @remedy("route:small")
 forbid (principal in Team::"green", action, resource in ModelClass::"frontier");
 """
-WORKERS = ("red", "blue", "low", "soft", "walled", "barred", "shadowed", "sized")
+WORKERS = ("red", "blue", "low", "soft", "softly", "walled", "barred", "shadowed", "sized")
 IDENTITIES = {f"agent/{name}": identity("red") for name in WORKERS} | {"agent/green": identity("green")}
 MODELS = {
     "sandbox-large": model("sandbox") | {"class": "frontier"},
@@ -42,6 +42,7 @@ BUDGETS = [
     budget("all", "100.00 USD"),
     budget("low", "0.10 USD", scope={"identity": "agent/low"}),
     budget("soft", "0.10 USD", scope={"identity": "agent/soft"}, soft=["25% route:standard", "50% route:small"]),
+    budget("softly", "1 calls", scope={"identity": "agent/softly"}, mode="shadow", soft=["50% route:small"]),
 ]
 TO_SMALL: Row = {"from": ["frontier"], "to": "small"}
 ROUTES: list[Row] = [
@@ -357,6 +358,23 @@ def test_soft_steps_of_a_budget_lead_down_as_it_is_used_up(gateway: GatewayProce
     vectors = ask(gateway, key, {"model": "sandbox-large", "input": TEXT}, path="/v1/embeddings")
     assert vectors.status == 200, vectors
     assert settled_row(gateway, vectors.call_id)["model"] == "sandbox-large", "what is not text is left alone"
+
+
+def test_a_step_of_a_shadow_budget_says_where_it_would_have_led(gateway: GatewayProcess) -> None:
+    key = credential(gateway, "softly")
+    assert "x-comptroller-effects" not in call(gateway, key).headers
+    said = call(gateway, key)
+    assert where(gateway, said) == ("sandbox-large", None, None)
+    assert said.headers["x-comptroller-effects"] == (
+        'shadowed;rule="softly 50%";detail="sandbox-large -> sandbox-small: 50% of softly is used"'
+    )
+
+
+def test_no_route_leads_to_a_model_that_the_session_may_not_use(gateway: GatewayProcess) -> None:
+    wanted = {"identity": "agent/red", "task_type": "classification", "models": ["sandbox-large"]}
+    said = call(gateway, gateway.admin("POST", "/sessions/open", wanted)["credential"])
+    assert where(gateway, said) == ("sandbox-large", None, None)
+    assert "may not use the model 'sandbox-small'" in said.headers["x-comptroller-effects"]
 
 
 def test_counting_tokens_is_free_and_stays_where_it_asks(gateway: GatewayProcess) -> None:

@@ -94,6 +94,14 @@ def test_a_class_without_a_rank_is_warned_about_where_there_are_floors() -> None
     ]
 
 
+def test_a_route_that_nobody_can_be_in_yet_is_warned_about() -> None:
+    raw = document()
+    raw["routes"][0]["scope"] = {"kind": "tool"}
+    assert "No identity is in the scope of this route yet." in [
+        each.sentence for each in read(raw).warnings if each.where == "routes.simple-work"
+    ]
+
+
 ROUTE = '[[routes]]\nname = "r"\nscope = { team = "search" }\n'
 FLOOR = '[task_types.x]\nfloor = "frontier"\n'
 PROBLEMS = [

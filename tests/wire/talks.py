@@ -14,6 +14,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 Row = dict[str, Any]
+MODEL = "sandbox-large"
 PIXEL = "iVBORw0KGgo="
 
 
@@ -88,7 +89,11 @@ def chat(talk: Talk) -> Row:
                 {"role": "tool", "tool_call_id": each, "content": result}
                 for each, result in zip(group.ids, group.results, strict=True)
             ]
-    return {"model": "m", "tools": [{"type": "function", "function": {"name": "look"}}], "messages": messages}
+    return {
+        "model": MODEL,
+        "tools": [{"type": "function", "function": {"name": "look"}}],
+        "messages": messages,
+    }
 
 
 def judge_chat(request: Row) -> None:
@@ -130,7 +135,7 @@ def messages(talk: Talk) -> Row:
             found.append({"role": "assistant", "content": blocks})
             if group.results:
                 found.append({"role": "user", "content": [_block(group, place) for place in range(len(group.ids))]})
-    request: Row = {"model": "m", "max_tokens": 9, "messages": found}
+    request: Row = {"model": MODEL, "max_tokens": 9, "messages": found}
     request["tools"] = [{"name": "look", "input_schema": {"type": "object"}}]
     if talk.system:
         request["system"] = [{"type": "text", "text": talk.system} | marked]
@@ -195,7 +200,12 @@ def responses(talk: Talk) -> Row:
                 output: Any = group.results[place]
                 output = [{"type": "input_text", "text": output}, image] if group.image else output
                 items.append({"type": "function_call_output", "call_id": each, "output": output})
-    request: Row = {"model": "m", "store": False, "input": items, "tools": [{"type": "function", "name": "look"}]}
+    request: Row = {
+        "model": MODEL,
+        "store": False,
+        "input": items,
+        "tools": [{"type": "function", "name": "look"}],
+    }
     return request | ({"instructions": talk.system} if talk.system else {})
 
 

@@ -9,9 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from comptroller.core.refusal import Refusal
 from comptroller.core.registry.contexts import Cap
 from comptroller.core.work.context import Limits
 from comptroller.flow.trim import Trimmable, Trimmed, trim
+from comptroller.sandbox.chat.request import read_chat as read_chat_there
+from comptroller.sandbox.gemini.request import read_generate
+from comptroller.sandbox.messages.request import read_messages as read_messages_there
+from comptroller.sandbox.responses.request import read_responses as read_responses_there
 from comptroller.wire.anthropic_messages import read_request as read_messages
 from comptroller.wire.gemini.request import read_request as read_gemini
 from comptroller.wire.head import Head
@@ -30,8 +35,14 @@ class Dialect:
         say: Callable[[Talk], Row],
         judge: Callable[[Row], None],
         field: str,
+        rehearse: Callable[[bytes], object],
     ) -> None:
-        self.read, self.say, self.judge, self.field = read, say, judge, field
+        """`judge` raises for what the API would refuse, and so does `rehearse`: what the sandbox makes of a body."""
+        self.read, self.say, self.judge, self.field, self.rehearse = read, say, judge, field, rehearse
+
+
+def _gemini_there(body: bytes) -> Any:
+    return read_generate(talks.MODEL, body)
 
 
 def _gemini(body: bytes) -> Any:
@@ -39,10 +50,10 @@ def _gemini(body: bytes) -> Any:
 
 
 DIALECTS = {
-    "chat": Dialect(read_chat, talks.chat, talks.judge_chat, "messages"),
-    "messages": Dialect(read_messages, talks.messages, talks.judge_messages, "messages"),
-    "responses": Dialect(read_responses, talks.responses, talks.judge_responses, "input"),
-    "gemini": Dialect(_gemini, talks.gemini, talks.judge_gemini, "contents"),
+    "chat": Dialect(read_chat, talks.chat, talks.judge_chat, "messages", read_chat_there),
+    "messages": Dialect(read_messages, talks.messages, talks.judge_messages, "messages", read_messages_there),
+    "responses": Dialect(read_responses, talks.responses, talks.judge_responses, "input", read_responses_there),
+    "gemini": Dialect(_gemini, talks.gemini, talks.judge_gemini, "contents", _gemini_there),
 }
 
 
@@ -105,6 +116,7 @@ def test_what_stays_is_a_conversation_again(
     if isinstance(done, str):
         return
     shorter = json.loads(done.body)
+    dialect.rehearse(done.body)
     assert measured(name, shorter, measure) <= most
     dialect.judge(shorter)
     assert is_subsequence(shorter[dialect.field], request[dialect.field])
@@ -140,3 +152,47 @@ def measured(name: str, request: Row, measure: str) -> int:
             return body.count(talks.PIXEL.encode())
         case _:
             return DIALECTS[name].read(body).asked.text_tokens
+
+
+KEYS = (
+    "role type id call_id content tool_calls tool_call_id tool_use_id parts text functionCall functionResponse "
+    "response name output arguments function function_call approval_request_id source is_error"
+).split()
+TYPES = (
+    "text tool_use tool_result thinking compaction function_call function_call_output reasoning item_reference message "
+    "mcp_call mcp_approval_response shell_call shell_call_output image_url"
+).split()
+ROLES = ("user", "assistant", "model", "tool", "system", "developer", "function", "ipython")
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.sampled_from(("", "a", "b", *TYPES)),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
+    max_leaves=8,
+)
+MESSAGES = st.lists(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "role": st.sampled_from(ROLES),
+            "type": st.sampled_from(TYPES),
+            "id": st.sampled_from(("a", "b")),
+            "call_id": st.sampled_from(("a", "b")),
+            **dict.fromkeys(("content", "parts", "tool_calls", "output", "function_call"), ANYTHING),
+        },
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(messages=MESSAGES, keep_first=st.integers(0, 2))
+@pytest.mark.parametrize("name", DIALECTS)
+def test_nothing_that_a_dialect_reads_breaks_it(name: str, messages: list[Any], keep_first: int) -> None:
+    dialect = DIALECTS[name]
+    read = dialect.read(encode({"model": "m", "max_tokens": 1, "store": False, dialect.field: messages}))
+    if isinstance(read, Refusal):
+        return
+    for wanted in (cap(keep_first, messages=1), cap(keep_first, bytes=100, tool_result_bytes=1)):
+        done = trim(read, wanted, dialect.read, lambda shorter, body: len(shorter.entries()) <= 1 or len(body) <= 100)
+        assert isinstance(done, str | Trimmed)
+    assert read.outline(1).messages <= max(1, len(messages))

@@ -15,7 +15,7 @@ import msgspec
 from comptroller.core.budget.scope import nodes_in_scope
 from comptroller.core.effect import Effect
 from comptroller.core.pricing.estimate import Asked
-from comptroller.core.pricing.input_counts import expected, in_all
+from comptroller.core.pricing.input_counts import Count, expected, in_all
 from comptroller.core.refusal import Refusal
 from comptroller.core.registry.contexts import Cap
 from comptroller.core.work.context import TRIMMABLE, Carried, Excess, excesses, refused, said
@@ -57,7 +57,7 @@ def over_a_cap(gate: Gate, caller: Caller, asked: Asked, permit: Permit, call: I
     for cap in _caps_for(caller, permit.weighed.decision.name):
         if cap.mode == "shadow":
             continue
-        carried = _carried(gate, caller, asked, None, None) if call is None else _measured(gate, call)
+        carried = _planned(gate, caller, asked) if call is None else _measured(gate, call)
         for excess in excesses(cap.limits, carried):
             if call is not None or cap.action == "refuse" or excess.measure not in TRIMMABLE:
                 return refused(cap.name, excess, carried)
@@ -72,8 +72,17 @@ def _caps_for(caller: Caller, model: str) -> Iterator[Cap]:
     return (cap for cap in caller.registry.contexts if nodes_in_scope(cap.scope, facts))
 
 
-def _carried(gate: Gate, caller: Caller, asked: Asked, body_bytes: int | None, outline: Outline | None) -> Carried:
-    entry, count = caller.registry.model(asked.model), gate.inputs.of(caller.session.id)
+def _planned(gate: Gate, caller: Caller, asked: Asked) -> Carried:
+    """What a request would carry that somebody only plans: its text is said in tokens, and not in bytes."""
+    return _sized(caller, asked, gate.inputs.of(caller.session.id).in_tokens(), None, None)
+
+
+def _carried(gate: Gate, caller: Caller, asked: Asked, body_bytes: int, outline: Outline | None) -> Carried:
+    return _sized(caller, asked, gate.inputs.of(caller.session.id), body_bytes, outline)
+
+
+def _sized(caller: Caller, asked: Asked, count: Count, body_bytes: int | None, outline: Outline | None) -> Carried:
+    entry = caller.registry.model(asked.model)
     tokens = expected(asked, None if entry is None else entry.limits, count)
     return Carried(
         tokens=tokens,

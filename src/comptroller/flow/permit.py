@@ -122,7 +122,8 @@ def seek_permit(
 def _back(way: Way, weighed: Weighed, denied: Denied) -> Way:
     """A call stays where it asks, for the policies deny it where it was led."""
     here, there = weighed.decision.name, way.weighed.decision.name
-    stays = Effect("warned", way.effects[-1].rule, f"stays {here}: {denied.refusal.code} for {there}")
+    rule = next(effect.rule for effect in reversed(way.effects) if effect.kind == "routed")
+    stays = Effect("warned", rule, f"stays {here}: {denied.refusal.code} for {there}")
     kept = tuple(effect for effect in way.effects if effect.kind != "routed")
     return Way(weighed, None, (*kept, stays), way.holding)
 

@@ -166,7 +166,8 @@ class _Leading:
                 on = share >= step.at_bp - (BACK_BP if rule in self._held else 0)
                 self._holds(rule, on)
                 if on:
-                    found.append((step.at_bp, Route(rule, step.value, {}), f"{step.share} of {budget.name} is used"))
+                    route = Route(rule, step.value, {}, mode=budget.mode)  # a shadow budget's step leads nowhere, too
+                    found.append((step.at_bp, route, f"{step.share} of {budget.name} is used"))
         found.sort(key=lambda each: (-each[0], each[1].name))
         return [(route, why) for _, route, why in found]
 

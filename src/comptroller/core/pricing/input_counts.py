@@ -24,6 +24,10 @@ class Count(NamedTuple):
     most: int | None = None  # at once
     per_byte: int = _FIRST  # millionths of a token
 
+    def in_tokens(self) -> Count:
+        """The same for a request whose text is counted in tokens already."""
+        return self._replace(per_byte=_ONE)
+
 
 NONE = Count()
 

@@ -28,7 +28,7 @@ from comptroller.core.registry.entries import (
 )
 from comptroller.core.registry.policy_files import targets_of
 
-_LIMITS: tuple[EntryKind, ...] = ("budget", "rate", "context", "retry", "loop")  # on scopes
+_LIMITS: tuple[EntryKind, ...] = ("budget", "rate", "context", "retry", "loop", "route")  # what is for a scope
 # Section and word, where they are not as the kind says.
 _CALLED = {"retry": ("retries", "limit"), "context": ("contexts", "context cap")}
 
@@ -58,7 +58,7 @@ def check_references(entries: Entries, places: Mapping[EntryKey, str], installed
             for value in strings(entry, "may_act"):
                 if ("identity", value) not in entries:
                     yield _unknown(join(places[key], "may_act"), "identity", value, _keys(entries, "identity"))
-        if key[0] in _LIMITS or key[0] == "route":
+        if key[0] in _LIMITS:
             yield from _check_scope(places[key], entry, entries, set(left.values()))
             yield from _check_soft(places[key], entry, entries)
 

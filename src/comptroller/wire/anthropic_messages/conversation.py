@@ -28,7 +28,7 @@ def _entry(message: Mapping[str, object]) -> Entry:
     if isinstance(content, str):
         return Entry(part, texts=(content,) if part == "user" else (), kept=part == "system")
     blocks = [block for block in (content if is_array(content) else (content,)) if is_object(block)]
-    results = tuple(_result(block) for block in blocks if block.get("type") in RESULTS)
+    results = tuple(_result(block) for block in blocks if text_of(block.get("type")) in RESULTS)
     images = count(content, _is_image) + sum(count(block.get("content"), _is_image) for block in blocks)
     return Entry(
         "tool" if part == "user" and results else part,
@@ -42,7 +42,7 @@ def _entry(message: Mapping[str, object]) -> Entry:
 
 def _calls(blocks: Iterable[Mapping[str, object]]) -> Iterable[Call]:
     for block in blocks:
-        if block.get("type") in _CALLS:
+        if text_of(block.get("type")) in _CALLS:
             yield Call(text_of(block.get("id")), text_of(block.get("name")), block.get("input"))
 
 
@@ -56,7 +56,8 @@ def _result(block: Mapping[str, object]) -> Result:
 def _lasts(block: Mapping[str, object]) -> bool:
     content = block.get("content")
     inner = content if is_array(content) else ()
-    return block.get("type") in _LASTING or any(is_object(each) and each.get("type") in _LASTING for each in inner)
+    kinds = [text_of(each.get("type")) for each in (block, *inner) if is_object(each)]
+    return not _LASTING.isdisjoint(kinds)
 
 
 def _is_image(block: Mapping[str, object]) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from comptroller.wire.anthropic_messages.conversation import RESULTS
 from comptroller.wire.body import is_array, is_object
-from comptroller.wire.parts import size
+from comptroller.wire.parts import size, text_of
 from comptroller.wire.shorten import shorten_content
 
 
@@ -19,6 +19,6 @@ def shorten(message: Mapping[str, object], most_bytes: int, by: str) -> Mapping[
 
 
 def _block(block: object, most_bytes: int, by: str) -> object:
-    if not is_object(block) or block.get("type") not in RESULTS or size(block.get("content")) <= most_bytes:
+    if not is_object(block) or text_of(block.get("type")) not in RESULTS or size(block.get("content")) <= most_bytes:
         return block
     return {**block, "content": shorten_content(block["content"], most_bytes, by)}

@@ -61,4 +61,4 @@ def _calls(message: Mapping[str, object]) -> Iterable[Call]:
 
 
 def _is_image(part: Mapping[str, object]) -> bool:
-    return part.get("type") in _IMAGES or "image_url" in part
+    return text_of(part.get("type")) in _IMAGES or "image_url" in part

@@ -103,11 +103,11 @@ def _message(item: Mapping[str, object]) -> Entry:
 def _result(item: Mapping[str, object], kind: str) -> Entry:
     told = item.get(_RESULTS[kind])
     call = text_of(item.get("call_id")) or text_of(item.get("approval_request_id"))
-    failed = True if item.get("status") in {"failed", "incomplete"} else None
+    failed = True if text_of(item.get("status")) in {"failed", "incomplete"} else None
     images = 0 if isinstance(told, str) else count(told, _is_image)
     result = Result(call, size(told), texts_in(told), failed)
     return Entry("tool", results=(result,), images=images, kept=kind in _LASTING)
 
 
 def _is_image(part: Mapping[str, object]) -> bool:
-    return part.get("type") in _IMAGES or "image_url" in part
+    return text_of(part.get("type")) in _IMAGES or "image_url" in part
