@@ -1,5 +1,6 @@
 """Loops on real processes: warned, slowed, refused in words for the model, quarantined; and what is new goes on."""
 
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,6 +29,7 @@ LOOPS: list[Row] = [
     {"name": "trial", "scope": {"identity": "agent/shadow"}, "mode": "shadow"},
     {"name": "nobody", "scope": {"identity": "agent/free"}, "mode": "off"},
 ]
+PIXEL = b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
 PLAN = "Find the three largest costs of the last quarter, and who ordered them."
 
 
@@ -187,3 +189,15 @@ def test_a_caller_who_leaves_while_slowed_costs_nothing(own: GatewayProcess, san
     assert (row["outcome"], row["charge_usd"]) == ("client_gone", "0.00")
     assert [each["kind"] for each in row["effects"]] == ["slowed"]
     assert len(sandbox.requests()) == before
+
+
+def test_a_bot_that_asks_the_same_of_every_picture_is_not_stopped(own: GatewayProcess) -> None:
+    key = mint(own)["credential"]
+    for number in range(10):
+        picture = b64encode(PIXEL + bytes([number])).decode()
+        shown = [
+            {"type": "text", "text": "What does this picture show?"},
+            {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{picture}"}},
+        ]
+        said = ask(own, key, {"model": "sandbox-large", "messages": [{"role": "user", "content": shown}]})
+        assert (said.status, "x-comptroller-effects" in said.headers) == (200, False), said.body

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import anthropic
 import openai
@@ -236,13 +237,16 @@ def test_a_rate_of_others_is_named_without_its_numbers(gateway: GatewayProcess) 
 
 def test_sdks_raise_it_as_their_own_rate_limit_error(gateway: GatewayProcess) -> None:
     key = credential(gateway, "timed")
-    client = openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=key, max_retries=0)
-    client.chat.completions.create(model="sandbox-large", messages=[{"role": "user", "content": "a"}], max_tokens=9)
-    with pytest.raises(openai.RateLimitError, match="The rate timed"):
-        client.chat.completions.create(model="sandbox-large", messages=[{"role": "user", "content": "b"}], max_tokens=9)
-    other = anthropic.Anthropic(base_url=gateway.url, api_key=key, max_retries=0)
-    with pytest.raises(anthropic.RateLimitError, match="The rate timed") as raised:
-        other.messages.create(model="sandbox-large", messages=[{"role": "user", "content": "b"}], max_tokens=9)
+    asked: Any = {"model": "sandbox-large", "messages": [{"role": "user", "content": "a"}], "max_tokens": 9}
+    with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=key, max_retries=0) as client:
+        client.chat.completions.create(**asked)
+        with pytest.raises(openai.RateLimitError, match="The rate timed"):
+            client.chat.completions.create(**asked)
+    with (
+        anthropic.Anthropic(base_url=gateway.url, api_key=key, max_retries=0) as other,
+        pytest.raises(anthropic.RateLimitError, match="The rate timed") as raised,
+    ):
+        other.messages.create(**asked)
     assert raised.value.response.headers["anthropic-ratelimit-requests-remaining"] == "0"
     assert raised.value.response.headers["retry-after"] == "60"
 
@@ -398,14 +402,19 @@ def test_a_caller_that_leaves_the_line_frees_its_place(gateway: GatewayProcess, 
     assert sandbox.count() == 2
 
 
-def test_a_stop_reaches_whoever_waits(gateway: GatewayProcess) -> None:
-    session = mint(gateway, "agent/polite")
-    with ThreadPoolExecutor(1) as pool:
-        with stream(gateway, credential(gateway, "queue"), chat(sandbox=SLOW, **LONG)):
-            asked = pool.submit(ask, gateway, session["credential"], chat(**SHORT))
-            waiting(gateway, 1)
-            gateway.admin("POST", f"/sessions/{session['session']}/end", {"reason": "a test"})
-        assert asked.result().code == "session_ended"
+def test_a_stop_reaches_whoever_waits_at_once(gateway: GatewayProcess) -> None:
+    greedy, polite = mint(gateway, "agent/greedy"), mint(gateway, "agent/polite")
+    stopped = {"scope": "identity", "value": "agent/greedy", "reason": "a test"}
+    with ThreadPoolExecutor(2) as pool, stream(gateway, credential(gateway, "queue"), chat(sandbox=SLOW, **LONG)):
+        first, second = (pool.submit(ask, gateway, each["credential"], chat(**SHORT)) for each in (greedy, polite))
+        waiting(gateway, 2)
+        gateway.admin("POST", f"/sessions/{polite['session']}/end", {"reason": "a test"})
+        assert second.result().code == "session_ended"
+        waiting(gateway, 1)
+        gateway.admin("POST", "/stops", stopped)
+        assert first.result().code == "identity_suspended"
+        waiting(gateway, 0)
+    gateway.admin("POST", "/stops/resume", stopped)
     is_free(gateway, "queue")
 
 

@@ -40,6 +40,7 @@ async def rotate(office: Office, reason: str, actor: str, *, distrust_old: bool)
     # Every session, and every call in flight, was let in by a credential of an old key.
     ended = stop_every_session(office, words, actor) if distrust_old else ()
     cut = gate.live.stop(lambda _: True, _said_in_flight(actor, words)) if distrust_old else 0
+    gate.pace.look_again()
     after = office.issuer.key_ids
     event = Change(gate.clock.now_ns(), actor, "rotate", "signing_key", key, words, _ids(before), _ids(after))
     try:

@@ -83,6 +83,7 @@ async def _end(office: Office, session_id: str, reason: str, actor: str, outcome
         return SessionEnd(row_of(office, session, {}), cut_calls=0, already_ended=True)
     ended = _end_in_memory(office, session, actor, words, outcome)
     cut = gate.live.stop(lambda call: session_id in call.facts.sessions, _said_in_flight(ended[0]))
+    gate.pace.look_again()
     try:
         await write_ends(office, ended)
     except LedgerUnavailableError as error:

@@ -161,6 +161,7 @@ def _stop_now(office: Office, key: StopKey, reason: str, actor: str, kind: StopK
         lambda call: stop.matches_call(call.stop_keys, call.facts.call["provider"], call.facts.call["model"]),
         refusal_of(stop, in_flight=True),
     )
+    gate.pace.look_again()
     return stop, before is not None, cut
 
 

@@ -7,6 +7,7 @@ Nothing is held while a call is slowed. What is counted is steps that were answe
 from __future__ import annotations
 
 import asyncio
+from hashlib import blake2b
 
 import msgspec
 
@@ -27,18 +28,22 @@ from comptroller.flow.trails import Sentence, Taken
 
 _DONE: dict[Stage, str] = {"warn": "warned", "slow": "slowed", "refuse": "refused"}
 _ANSWERED_BELOW = 300  # status
+_ALONE_MESSAGES = 2  # a system prompt and a question
 
 
 async def look_for_loops(gate: Gate, call: IncomingCall) -> IncomingCall | Denied:
     """The call with the step that it takes, after a while if that is to be slowed; or why it is no step forward."""
     rule = call.caller.loop_rule
-    if rule.mode == "off" or not isinstance(call.request, Outlined):
+    if rule.mode == "off" or call.asked.free or not isinstance(call.request, Outlined):
         return call
     session = call.caller.session
     trail = gate.trails.trail(session.id)
     if rule is UNSAID and trail.told:
         return call  # there is nothing more to be said about this session
-    mark = fingerprint((await outlined(call)).step, rule)
+    outline = await outlined(call)
+    alone = outline.messages <= _ALONE_MESSAGES
+    size_bytes = len(call.body) if alone else 0  # other parts of one long text would be as long only by chance
+    mark = fingerprint(outline.step, rule, other=_beside_text(call), size_bytes=size_bytes)
     if mark is None:
         return call
     rally = None
@@ -48,6 +53,14 @@ async def look_for_loops(gate: Gate, call: IncomingCall) -> IncomingCall | Denie
     found = judge(trail, rally, taken.actor, mark, rule)
     call = msgspec.structs.replace(call, step=taken)
     return call if found is None else await _answer(gate, call, taken, found, rule)
+
+
+def _beside_text(call: IncomingCall) -> bytes:
+    """A digest of all of a request that holds images, sound or documents: in a step they are what matters."""
+    asked = call.asked
+    if not (asked.images or asked.audio_input or asked.unbounded):
+        return b""
+    return blake2b(call.body, digest_size=8).digest()
 
 
 def begin_step(call: IncomingCall) -> None:

@@ -86,9 +86,9 @@ def judge(trail: Trail, rally: Rally | None, actor: str, mark: Print, rule: Loop
     if not signs:
         return None
     stopped = trail.tries > 0 or (rally is not None and rally.stopped)
-    stages = [_stage(each, rule, stopped=stopped) for each in signs]
-    gravest: Stage = max(stages, key=_ORDER.index)
-    return Loop(gravest, signs[stages.index(gravest)], _named(mark.tool), trail.samples)
+    stages: list[Stage] = [_stage(each, rule, stopped=stopped) for each in signs]
+    gravest = max(range(len(signs)), key=lambda which: _ORDER.index(stages[which]))  # of equal ones the first
+    return Loop(stages[gravest], signs[gravest], _named(mark.tool), trail.samples)
 
 
 def _stage(sign: Sign, rule: LoopRule, *, stopped: bool) -> Stage:

@@ -35,7 +35,7 @@ _NO_MORE_TOKENS = 8  # ... or by so few tokens
 class Print(msgspec.Struct, frozen=True, gc=False):
     """A step as it is remembered: by digests. 0: there is none."""
 
-    same: int  # of the step but for times, and for ids in what tools answered
+    same: int  # of the step but for times, and for ids in what tools answered; 0: too little is known, it is new
     alike: int = 0  # of the step but for all numbers
     similar: int | None = None  # its SimHash; None: nobody asked for it
     error: int = 0  # of the failing call with its error but for all numbers
@@ -50,14 +50,23 @@ class Sign(msgspec.Struct, frozen=True, gc=False):
     beyond: int  # steps: 0 at the threshold
 
 
-def fingerprint(step: Step, rule: LoopRule) -> Print | None:
-    """The digests that a rule asks for; None for a request that goes on from nothing."""
+def fingerprint(step: Step, rule: LoopRule, *, other: bytes = b"", size_bytes: int = 0) -> Print | None:
+    """The digests that a rule asks for; None for a request that goes on from nothing.
+
+    `other`: of what the request holds beside text. `size_bytes`: of a request that has nothing but this step.
+    """
     if not step.text and not step.uses:
         return None
+    if step.by == "tool" and not step.uses:
+        return Print(0)  # the calls that were answered stand at the provider: nobody here knows them
     calls = repr([(each.name, each.arguments) for each in step.uses]) if step.uses else ""
     # In what tools answered to the very same call an id is noise. In a user's words it may be all that matters.
     text = without_ids(step.text) if step.by == "tool" else without_times(step.text)
-    same, tool, failed = _digest(calls, text), step.uses[-1].name if step.uses else "", step.failed
+    same, tool, failed = (
+        _digest(f"{size_bytes} {other.hex()} {calls}", text),
+        step.uses[-1].name if step.uses else "",
+        step.failed,
+    )
     wide = rule.looks_wide
     if not wide and not failed:
         return Print(same, tool=tool)
@@ -66,8 +75,8 @@ def fingerprint(step: Step, rule: LoopRule) -> Print | None:
     if not wide:
         return Print(same, error=error, tool=tool)
     near = without_numbers(calls)
-    similar = simhash(f"{near} {masked}") if rule.similar_step is not None else None
-    return Print(same, _digest(near, masked), similar, error, tool)
+    similar = simhash(f"{near} {masked}") if rule.similar_step is not None and not other else None
+    return Print(same, _digest(f"{other.hex()} {near}", masked), similar, error, tool)
 
 
 def _digest(calls: str, text: str) -> int:
@@ -101,7 +110,7 @@ class Trail:
 
     def signs(self, mark: Print, rule: LoopRule) -> list[Sign]:
         """What is over its threshold if this is the next step. Changes nothing."""
-        if not self._same:
+        if not self._same or not mark.same:
             return []
         found: list[Sign] = []
         if rule.same_step is not None:
@@ -121,8 +130,8 @@ class Trail:
 
     def begin(self, mark: Print) -> bool:
         """A call with this step was admitted. Whether it is a step of its own: an equal one may be under way."""
-        alone = mark.same not in self._open
-        if alone and len(self._open) < _OPEN_MOST:
+        alone = not mark.same or mark.same not in self._open
+        if alone and mark.same and len(self._open) < _OPEN_MOST:
             self._open.append(mark.same)
         return alone
 
@@ -132,7 +141,7 @@ class Trail:
             self._open.remove(mark.same)
         if not counts:
             return
-        known, near = mark.same in self._same, self._near(mark) > 0
+        known, near = mark.same != 0 and mark.same in self._same, self._near(mark) > 0
         if not known and not mark.error:
             self._errors.clear()
         if not (known or near):
@@ -164,6 +173,8 @@ class Trail:
 
     def _near(self, mark: Print) -> int:
         """How many of the last steps this one is like."""
+        if not mark.same:
+            return 0
         if mark.similar is None:
             return self._alike.count(mark.alike) if mark.alike else self._same.count(mark.same)
         found = 0
@@ -222,7 +233,7 @@ class Rally:
 
 
 def _alike(one: Print, other: Print) -> bool:
-    if one.alike == other.alike:
+    if one.alike and one.alike == other.alike:
         return True
     if one.similar is None or other.similar is None:
         return False
