@@ -49,6 +49,10 @@ format: $(VENV)/dev.stamp ## rewrite the code in our format
 torture: $(VENV)/dev.stamp ## the long seeded run against real processes; ARGS="--help" for its options
 	@$(BIN)/python -m tests.torture $(ARGS)
 
+.PHONY: incidents
+incidents: $(VENV)/dev.stamp ## shapes of public incidents, with limits and without; ARGS="--help" for its options
+	@$(BIN)/python -m tests.incidents $(ARGS)
+
 .PHONY: bench
 bench: $(VENV)/dev.stamp ## what a call costs on this machine, beside nginx; ARGS="--help" for its parts and options
 	@$(BIN)/python -m tests.bench $(ARGS)

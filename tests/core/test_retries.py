@@ -44,6 +44,12 @@ def test_after_many_errors_in_a_row_everything_is_a_retry() -> None:
     assert not found.is_retry("new", NOW), "in a row"
 
 
+def test_one_request_that_always_fails_says_nothing_of_the_others() -> None:
+    found = failing(*["poison", "more poison"] * ROW_MOST)
+    assert found.is_retry("poison", NOW)
+    assert not found.is_retry("new", NOW)
+
+
 def test_an_old_row_is_no_row() -> None:
     found = failing(*map(str, range(ROW_MOST)))
     later = NOW + REMEMBERED_NS

@@ -4,6 +4,7 @@ import http.client
 import json
 import socket
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -176,3 +177,12 @@ def _send(
 ) -> None:
     authorization = {} if credential is None else {"authorization": f"Bearer {credential}"}
     connection.request(method, path, encoded(body), {"content-type": "application/json", **authorization, **headers})
+
+
+def allowance(gateway: GatewayProcess, credential: str, query: str = "") -> Row:
+    """What the caller API says may be spent now. Raises urllib.error.HTTPError."""
+    request = urllib.request.Request(
+        f"{gateway.url}/comptroller/v1/allowance{query}", headers={"authorization": f"Bearer {credential}"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)

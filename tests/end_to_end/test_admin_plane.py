@@ -135,12 +135,14 @@ def things_that_there_are(gateway: GatewayProcess) -> Mapping[str, Sequence[str]
 
 
 def configuration(known: Mapping[str, Sequence[str]]) -> dict[str, object]:
-    """schemathesis.toml. What types allow may be unknown (404), out of place (409), over (410) or impossible (422)."""
+    """schemathesis.toml. What types allow may be unknown (404), out of place (409), over (410), impossible (422), or
+    somebody else's to confirm (403): of what takes two, whoever asks has asked for some.
+    """
     return {
         "warnings": False,
         "hooks": str(Path(__file__).with_name("whole_numbers.py")),
         "cache": {"enabled": False},
-        "checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", "404", "409", "410", "422"]}},
+        "checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", "403", "404", "409", "410", "422"]}},
         "dictionaries": {name: {"values": values} for name, values in known.items()},
         "parameters": {
             field: {"dictionary": name, "probability": OFTEN} for name, fields in FIELDS.items() for field in fields

@@ -1,7 +1,6 @@
 """A caller asks what it may spend, and calls: over sockets, with the official SDK, and as an operator about it."""
 
-import json
-import urllib.request
+import urllib.error
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +8,7 @@ import openai
 import pytest
 
 from comptroller.client import open_session
-from tests.end_to_end.caller import mint
+from tests.end_to_end.caller import allowance, mint
 from tests.harness.configuration import budget, model, process, registry
 from tests.harness.gateway import GatewayProcess
 from tests.sandbox.process import SandboxProcess
@@ -30,18 +29,10 @@ def gateway(sandbox: SandboxProcess, tmp_path_factory: pytest.TempPathFactory) -
         yield running
 
 
-def ask(gateway: GatewayProcess, credential: str, query: str = "") -> dict[str, Any]:
-    request = urllib.request.Request(
-        f"{gateway.url}/comptroller/v1/allowance{query}", headers={"authorization": f"Bearer {credential}"}
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
-
-
 def test_what_is_said_is_what_happens(gateway: GatewayProcess) -> None:
     credential = mint(gateway)["credential"]
     sdk = openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=credential, max_retries=0)
-    said = ask(gateway, credential, "?model=sandbox-large&input_tokens=100&max_output_tokens=4000")
+    said = allowance(gateway, credential, "?model=sandbox-large&input_tokens=100&max_output_tokens=4000")
     largest = said["planned"]["largest_output_tokens"]
     assert 0 < largest < 4_000, "five cents buy less than that"
     assert (said["planned"]["allowed"], said["planned"]["binds"]) == (True, "ant-day")
@@ -66,7 +57,7 @@ def test_a_refusal_carries_the_limits(gateway: GatewayProcess) -> None:
     limits = {each["name"]: each for each in details["comptroller"]["allowance"]}
     assert details["comptroller"]["code"] == "budget_exhausted"
     assert limits["ant-day"]["remaining"] == "0.05"
-    said = ask(gateway, credential, "?model=sandbox-large&input_tokens=60000&max_output_tokens=100")
+    said = allowance(gateway, credential, "?model=sandbox-large&input_tokens=60000&max_output_tokens=100")
     assert said["planned"]["refusal"]["code"] == "budget_exhausted"
     assert said["planned"]["largest_output_tokens"] == 0
 
@@ -93,6 +84,6 @@ def test_the_client_asks(gateway: GatewayProcess) -> None:
 )
 def test_a_question_that_is_none_is_said_so(gateway: GatewayProcess, query: str) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
-        ask(gateway, mint(gateway)["credential"], query)
+        allowance(gateway, mint(gateway)["credential"], query)
     with refused.value:
         assert refused.value.code == 422

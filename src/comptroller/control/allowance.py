@@ -18,6 +18,9 @@ from comptroller.control.route import NoQuery, Route
 from comptroller.control.sessions import find_session
 from comptroller.control.tokens import would_open
 from comptroller.core.allowance import Limit
+from comptroller.core.approval.grant import Grant
+from comptroller.core.approval.ticket import Ticket
+from comptroller.core.budget.budget import format_amount
 from comptroller.core.identity.credential import Claims
 from comptroller.core.instant import format_instant
 from comptroller.core.money import format_usd
@@ -31,6 +34,7 @@ from comptroller.flow.dialect import Planned
 from comptroller.flow.door import Answered
 from comptroller.flow.gate import Gate
 from comptroller.flow.identify import as_known
+from comptroller.flow.lift import keys_of
 from comptroller.flow.models import reachable_by
 
 PATH = "/comptroller/v1/allowance"
@@ -83,6 +87,30 @@ class PlannedRow(msgspec.Struct, frozen=True):
     refusal: Refusal | None
 
 
+class GrantRow(msgspec.Struct, frozen=True):
+    """An exception that somebody gave."""
+
+    id: str
+    role: str  # whose forbids and soft steps it suspends
+    bound: str  # session, identity or task
+    suspends: bool
+    budgets: Sequence[str]  # that it lifts
+    amount_left: str | None  # None: none bounds it
+    unit: str
+    uses_left: int | None  # None: any number
+    expires_at: str
+
+
+class TicketRow(msgspec.Struct, frozen=True):
+    """A question that nobody has answered yet."""
+
+    id: str
+    state: str
+    role: str
+    model: str
+    due_at: str
+
+
 class AllowanceRow(msgspec.Struct, frozen=True):
     """All that binds one caller."""
 
@@ -93,6 +121,8 @@ class AllowanceRow(msgspec.Struct, frozen=True):
     limits: Sequence[Limit]  # the least share left first
     models: Sequence[ModelRow]
     tools: Sequence[str] | None  # None: no bound on them
+    grants: Sequence[GrantRow]  # exceptions in force for it
+    approvals: Sequence[TicketRow]  # what it waits for
     planned: PlannedRow | None
 
 
@@ -141,6 +171,8 @@ def describe(gate: Gate, caller: Caller, sent: PlanSent) -> AllowanceRow:
         limits=limits_of(gate, caller, sent.model),
         models=_models(gate, caller, apis),
         tools=caller.session.tools,
+        grants=[_grant(gate, each) for each in gate.approvals.held_by(keys_of(caller), gate.clock.expiry_ns())],
+        approvals=[_ticket(each) for each in gate.approvals.open_of((caller.session.id,))],
         planned=planned,
     )
 
@@ -162,6 +194,27 @@ def _check(sent: PlanSent) -> None:
         tokens: int | None = getattr(sent, name)
         if tokens is not None and not 0 <= tokens <= _MOST_TOKENS:
             raise invalid(f"{name} is {tokens}.", f"Write a number of tokens from 0 to {_MOST_TOKENS}.")
+
+
+def _grant(gate: Gate, grant: Grant) -> GrantRow:
+    meter = gate.tree.meter(grant.id)
+    left = {} if meter is None else {window.budget.unit: max(0, window.remaining) for window in meter.windows}
+    amount = None if grant.amount is None else format_amount(left.get(grant.unit, 0), grant.unit)
+    return GrantRow(
+        id=grant.id,
+        role=grant.role,
+        bound=grant.bound,
+        suspends=grant.suspends,
+        budgets=grant.budgets,
+        amount_left=amount,
+        unit=grant.unit,
+        uses_left=None if grant.uses is None else left.get("calls", 0),
+        expires_at=format_instant(grant.expires_at_ns),
+    )
+
+
+def _ticket(ticket: Ticket) -> TicketRow:
+    return TicketRow(ticket.id, ticket.state, ticket.role, ticket.model, format_instant(ticket.due_at_ns))
 
 
 def _apis(gate: Gate, name: str | None) -> Sequence[Planned]:

@@ -98,6 +98,14 @@ class Approvals:
         in_time = [each for each in found if now_ns < each.expires_at_ns]
         return sorted(in_time, key=lambda each: (each.expires_at_ns, each.id)) if len(in_time) > 1 else in_time
 
+    def held_by(self, keys: Collection[GrantKey], now_ns: int) -> Sequence[Grant]:
+        """Grants of any role for whoever has these keys."""
+        return [each for key in keys for each in self._by_key.get(key, ()) if now_ns < each.expires_at_ns]
+
+    def open_of(self, sessions: Collection[str]) -> Sequence[Ticket]:
+        """What these sessions wait for."""
+        return [ticket for ticket in self._open.values() if ticket.session in sessions]
+
     def _sort(self, key: GrantKey) -> None:
         found = tuple(each for each in self._grants.values() if each.key == key)
         if found:

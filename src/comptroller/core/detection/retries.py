@@ -1,8 +1,8 @@
 """Retry storms: which calls are retries (a pure rule). How many may go out is core/budget/retry_budget.py.
 
 A call is a *retry* if the same body was sent before, not long ago, and ended with an error of the provider. If an
-identity has met nothing but such errors for many calls in a row, all it sends counts as retries, whatever its body: an
-agent that replans after each error never says the same twice. Answers, and errors that are about the request itself,
+identity has met nothing but such errors with many bodies in a row, all it sends counts as retries, whatever its body:
+an agent that replans after each error never says the same twice. Answers, and errors that are about the request itself,
 end that. Our own refusals are nothing at all.
 """
 
@@ -14,11 +14,11 @@ from comptroller.core.instant import NANOS_PER_SECOND
 
 REMEMBERED_NS = 300 * NANOS_PER_SECOND  # the same body later than this is new work, such as an hourly job
 BODIES_MOST = 1_000  # remembered of one identity
-ROW_MOST = 20  # errors in a row, after which every call counts as a retry
+ROW_MOST = 20  # different bodies that fail in a row, after which every call counts as a retry
 
 
 class Failing:
-    """What one identity has lately met: the bodies that failed, and how many calls in a row."""
+    """What one identity has lately met: the bodies that failed, and how many of them in a row."""
 
     __slots__ = ("_bodies", "_last_ns", "_row")
 
@@ -48,11 +48,12 @@ class Failing:
         if self.over(now_ns):
             self._bodies.clear()
             self._row = 0
+        if digest not in self._bodies:  # one request that always fails says nothing of the others
+            self._row += 1
         self._bodies[digest] = (now_ns, now_ns + wait_ns)
         self._bodies.move_to_end(digest)
         if len(self._bodies) > BODIES_MOST:
             self._bodies.popitem(last=False)
-        self._row += 1
         self._last_ns = now_ns
 
     def answered(self, digest: str) -> None:
