@@ -12,6 +12,7 @@ import pytest
 from comptroller.control import admins, api, break_glass, policy, registry, tokens
 from comptroller.control.door import Outside
 from comptroller.control.problem import ControlProblem
+from comptroller.core.budget.draw import NO_LIFT, Lift
 from comptroller.core.budget.hold import NOTHING
 from comptroller.core.budget.meter import Meter
 from comptroller.core.identity.admin import BOOTSTRAP, Actor
@@ -92,8 +93,8 @@ async def test_it_shows_nobody_the_amounts_of_a_session_above(tmp_path: Path) ->
         decision = decide(gate, dialect, caller, "sandbox-large")
         assert isinstance(decision, Decision), decision
         grant = Meter("brk_1", Bounds(usd_nanos=USD), NOTHING)
-        for beside in (None, grant):
-            weighed = weigh(gate, caller, decision, asked.asked, beside)
+        for lift in (NO_LIFT, Lift((grant,))):
+            weighed = weigh(gate, caller, decision, asked.asked, lift)
             assert isinstance(weighed, Weighed), weighed
             shown = {window.key.instance for window in weighed.draw.windows if weighed.draw.shows(window)}
             assert (bee.session in shown, top.session in shown) == (True, False)

@@ -23,7 +23,7 @@ from tests.end_to_end.caller import (
     stream,
     unanswered,
 )
-from tests.harness.configuration import budget, identity, process, registry
+from tests.harness.configuration import budget, identity, model, process, provider, registry
 from tests.harness.gateway import GatewayFailed, GatewayProcess
 from tests.sandbox.process import SandboxProcess
 
@@ -34,14 +34,23 @@ POLICIES = """
 
 @id("dear-models") @remedy("approval:finops") @reason("the large model needs finops")
 forbid (principal in Team::"blue", action, resource == Model::"sandbox-large");
+
+@id("thinkers") @remedy("approval:finops")
+forbid (principal, action, resource == Model::"sandbox-reasoner");
+
+@id("public-thinkers") @remedy("approval:safety")
+forbid (principal in Team::"red", action, resource == Model::"sandbox-reasoner");
 """
 BLUE = ("agent/ant", "agent/bee", "agent/cat", "agent/dog", "agent/eel")
-IDENTITIES = {name: identity("blue") for name in BLUE} | {name: identity("red") for name in ("agent/fox", "agent/gnu")}
+IDENTITIES = {name: identity("blue") for name in BLUE} | {
+    name: identity("red") for name in ("agent/fox", "agent/gnu", "agent/hen")
+}
 BUDGETS = [
     budget("all", "50.00 USD"),
     budget("fox", "0.01 USD", scope={"identity": "agent/fox"}, owner_role="finops"),
     budget("gnu", "1000 calls", scope={"identity": "agent/gnu"}, soft=["0.1% approval:finops"]),
 ]
+MODELS = {"sandbox-*": model("sandbox"), "sandbox-reasoner": model("gone", "sandbox")}
 ROLES = {"finops": {"approvers": ["otto", "olga", "blue-lead@acme.example"], "four_eyes_above_usd": "5.00"}}
 ADMINS = {
     "ada": "admin",
@@ -79,8 +88,9 @@ def own(sandbox: SandboxProcess, tmp_path: Path) -> Iterator[GatewayProcess]:
 def _started(folder: Path, sandbox: SandboxProcess) -> "Opened":
     (folder / "policies").mkdir()
     (folder / "policies" / "one.cedar").write_text(POLICIES)
-    files = process(sandbox.url, limits={"early_headers_s": 0.05})
-    return Opened(folder, files, registry(BUDGETS, IDENTITIES) | {"approvals": ROLES})
+    providers = {"sandbox": provider(sandbox.url), "gone": provider("http://127.0.0.1:1")}
+    files = process(sandbox.url, limits={"early_headers_s": 0.05}, providers=providers)
+    return Opened(folder, files, registry(BUDGETS, IDENTITIES, MODELS) | {"approvals": ROLES})
 
 
 class Opened(GatewayProcess):
@@ -338,6 +348,26 @@ def test_a_use_that_cost_nothing_is_given_back(gateway: GatewayProcess, sandbox:
     sandbox.clear_faults()
     said = call(gateway, credential)
     assert said.status == 200
+
+
+def test_one_use_is_enough_for_a_call_that_another_provider_mends(gateway: GatewayProcess) -> None:
+    credential = mint(gateway, "agent/ant")["credential"]
+    thinker = partial(call, gateway, credential, model="sandbox-reasoner", max_tokens=2000)
+    approve(gateway, asked(thinker())["ticket"])
+    said = thinker()
+    assert (said.status, said.headers["x-comptroller-attempts"]) == (200, "2")
+    assert thinker().code == "approval_required"
+
+
+def test_each_role_that_has_a_say_is_asked(gateway: GatewayProcess) -> None:
+    credential = mint(gateway, "agent/hen")["credential"]
+    act(gateway, "otto", "/grants", role="finops", bound="identity", value="agent/hen", lasts_s=600, amount="1", uses=1)
+    thinker = partial(call, gateway, credential, model="sandbox-reasoner", max_tokens=2000)
+    said = thinker()
+    assert (said.code, asked(said)["role"]) == ("approval_required", "safety")
+    approve(gateway, asked(said)["ticket"], "zoe")  # no table says who answers for it: whoever may approve
+    said = thinker()
+    assert (said.status, said.headers["x-comptroller-effects"].count("lifted")) == (200, 2)
 
 
 def test_a_stream_goes_on_when_its_grant_ends(gateway: GatewayProcess) -> None:
