@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -191,6 +192,22 @@ def test_a_session_that_was_long_is_long_after_a_restart(gateway: GatewayProcess
     assert settled_row(gateway, first.call_id)["input_tokens"] > 200
     gateway.restart()
     assert ask(gateway, credential, chat("word " * 300, max_tokens=5)).error["comptroller"]["limit"] == "whole-run"
+
+
+def test_a_cap_that_comes_later_begins_with_what_was_sent_before(
+    sandbox_process: SandboxProcess, tmp_path: Path
+) -> None:
+    known = registry([budget("all", "100.00 USD")], {"agent/run": identity("red")})
+    with GatewayProcess(tmp_path, process(sandbox_process.url), known) as gateway:
+        credential = mint(gateway, "agent/run")["credential"]
+        for _ in range(2):
+            said = ask(gateway, credential, chat("word " * 250, max_tokens=5))
+            assert settled_row(gateway, said.call_id)["input_tokens"] > 200
+        gateway.write_registry(known | {"contexts": [cap("whole-run", of("run"), session_tokens=500)]})
+        gateway.command("apply", "--yes")
+        refused = ask(gateway, credential, chat("word " * 250, max_tokens=5))
+        assert refused.error["comptroller"]["limit"] == "whole-run"
+        assert int(refused.error["comptroller"]["needed"]) > 2 * 200 + 250
 
 
 def test_a_turn_that_adds_too_much_is_refused(gateway: GatewayProcess) -> None:

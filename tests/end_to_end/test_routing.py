@@ -194,6 +194,8 @@ def test_a_routed_call_says_what_it_would_have_cost_and_the_bill_of_an_unrouted_
     told = gateway.command("explain", routed).stdout
     assert "asked for the model sandbox-large" in told
     assert "The route simple-work routed it to sandbox-small" in told
+    assert "It was routed" not in told, "once is enough"
+    assert f"The same usage would have cost {row['counterfactual_usd']} USD" in told
 
 
 def test_a_background_response_has_its_counterfactual_when_its_end_is_seen(

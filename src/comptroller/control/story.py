@@ -146,7 +146,9 @@ def _decision(record: CallRecord) -> Iterator[str]:
     yield f"Version {version} of the registry allowed it and chose the provider {facts.provider}{of_class}."
     if facts.routed_by is not None:
         yield f"{_router(facts.routed_by)} routed it to {facts.model}."
-    yield from (f"It was {each}." for each in facts.effects)
+    led = (facts.routed_by or "").partition(":")  # said already
+    others = (each for each in facts.effects if each.kind != "routed" or each.rule not in {led[0], led[2]})
+    yield from (f"It was {each}." for each in others)
     yield from _policies(facts)
 
 
@@ -275,7 +277,15 @@ def _why_presumed(record: CallRecord) -> str:
     return f"no usage report came, so nobody knows what was billed, and {much} was posted."
 
 
+def _unrouted(record: CallRecord) -> Iterator[str]:
+    nanos = record.counterfactual_nanos
+    if nanos is not None:
+        rates = "at the rates of the model that it would have gone to unrouted"
+        yield f"The same usage would have cost {format_usd(nanos)} USD {rates}."
+
+
 def _afterwards(told: Told) -> Iterator[str]:
+    yield from _unrouted(told.record)
     for row in told.corrections:
         change = f"from {row.before_usd} to {row.after_usd} USD"
         yield f"At {row.at} {row.actor} corrected the charge {change}: {row.reason}."
