@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from comptroller.control import approvals, correct, grants, notices, notify
+from comptroller.control import correct, notices, notify
 from comptroller.core.budget.window import span_at
 from comptroller.core.instant import NANOS_PER_SECOND
 from comptroller.flow.findings import report
@@ -17,7 +17,7 @@ from comptroller.settings import KeySource, NotifySettings
 from comptroller.settings.schema import NotifyScope
 from comptroller.settings.values import Values, WebhookUrl
 from tests.control.house import House, opened
-from tests.control.test_approvals import ADA, EVE, ROLES, add_all, approve, asked
+from tests.control.test_approvals import ROLES
 from tests.harness.configuration import budget
 
 MILLI = 10**6
@@ -190,17 +190,3 @@ async def test_a_finding_that_comes_again_and_again_is_told_now_and_then(
     assert set(told(house)) == {"finding.usage_missing"}
     await house.store.fold()
     assert len(await house.store.findings(100)) == 11, "the books have every one"
-
-
-async def test_approvals_and_grants_are_told(house: House) -> None:
-    await add_all(house)
-    await approvals.deny(house.office, await asked(house), "too dear", EVE)
-    done = await approve(house, await asked(house), amount="9.50", bound="identity")
-    assert done.grant is not None
-    await grants.revoke(house.office, done.grant.id, "it is done", ADA)
-    assert told(house) == ["approval.decided", "grant.made", "approval.decided", "grant.revoked"]
-    denied, made, approved, revoked = (event["data"] for event in events(house))
-    assert (denied["state"], denied["by"], denied["reason"]) == ("denied", "eve", "too dear")
-    assert (made["amount"], made["unit"], made["about"]) == ("9.50", "usd", {"identity": "agent/ant"})
-    assert (approved["grant"], approved["estimate_usd"], approved["about"]["team"]) == (made["grant"], "2.00", "red")
-    assert (revoked["by"], revoked["spent"]) == ("ada", "0.00")

@@ -73,13 +73,13 @@ async def answer_overdue(office: Office) -> None:
     """Pass on what nobody has answered in time, and put on record which grants are used up or expired."""
     while True:
         await asyncio.sleep(_END_EVERY_S)
-        try:
-            await approvals.go_on_overdue(office)
-            await grants.end_past(office)
-        except ControlProblem:
-            continue  # the books cannot be written, which they say themselves
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with one ticket, this goes on
-            office.gate.warn("loop_fault", fault_facts(error))
+        for act in (approvals.go_on_overdue, grants.end_past):
+            try:
+                await act(office)
+            except ControlProblem:
+                continue  # the books cannot be written, which they say themselves
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with one ticket, this goes on
+                office.gate.warn("loop_fault", fault_facts(error))
 
 
 async def forget_past(office: Office) -> None:

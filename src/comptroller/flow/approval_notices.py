@@ -1,6 +1,8 @@
-"""What people are told of approvals: what is asked, what was decided, and the exceptions that came of it."""
+"""What people are told of tickets and grants, for whoever wants to be told (flow/notices.py)."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from comptroller.core.approval.grant import Grant
 from comptroller.core.approval.ticket import Ticket
@@ -12,54 +14,77 @@ from comptroller.flow.chain import known_identity
 from comptroller.flow.gate import Gate
 
 
-def tell_ticket(gate: Gate, name: str, ticket: Ticket, by: str = "", reason: str = "") -> None:
-    """Tell of a ticket as it stands. `by`: who decided, and `reason`: why."""
+def tell_of_ticket(gate: Gate, name: str, ticket: Ticket) -> None:
+    """`name`: approval.requested, approval.escalated or approval.decided."""
     if not gate.notices.heard:
         return
-    identity = known_identity(gate.registry, ticket.identity)
-    said = {
+    said: dict[str, object] = {
         "ticket": ticket.id,
         "state": ticket.state,
         "role": ticket.role,
+        "asked_role": ticket.asked_role,
         "identity": ticket.identity,
         "session": ticket.session,
         "task": ticket.task,
-        "model": ticket.model,
         "call": ticket.call_id,
-        "asked_for": ticket.reason,
-        "policies": list(ticket.policies),
-        "budgets": [*ticket.thresholds, *ticket.budgets],
+        "model": ticket.model,
         "estimate_usd": None if ticket.estimate_nanos is None else format_usd(ticket.estimate_nanos),
+        "input_tokens": ticket.input_tokens,
+        "amount": None if ticket.amount is None else format_amount(ticket.amount, ticket.unit),
+        "unit": ticket.unit,
+        "reason": ticket.reason,
+        "policies": ticket.policies,
+        "thresholds": ticket.thresholds,
+        "budgets": ticket.budgets,
+        "requested_by": ticket.requested_by,
+        "asked_at": format_instant(ticket.at_ns),
         "due_at": format_instant(ticket.due_at_ns),
-        "by": by or None,
-        "reason": reason or None,
+        "proposed_by": ticket.proposed_by,
+        "decided_by": ticket.decided_by,
+        "said": ticket.said,
         "grant": ticket.grant,
     }
-    about = {"identity": ticket.identity, "session": ticket.session, "model": ticket.model}
-    about |= {"team": identity.team, "owner": identity.owner, "environment": identity.environment}
-    subject = f"{ticket.id} for {ticket.role}"
-    gate.notices.emit(name, subject, said, {key: value for key, value in about.items() if value})
+    gate.notices.emit(
+        name, ticket.id, said, _about(gate, ticket.identity) | {"session": ticket.session, "model": ticket.model}
+    )
 
 
-def tell_grant(gate: Gate, name: str, grant: Grant, by: str, reason: str, spent: Amounts = NOTHING) -> None:
-    """Tell of a grant: that it was made, taken back, or is over. `spent`: by it so far."""
+def tell_of_grant(gate: Gate, name: str, grant: Grant, by: str, spent: Amounts = NOTHING) -> None:
+    """`name`: grant.made, grant.revoked or grant.ended; `by`: whose act it was."""
     if not gate.notices.heard:
         return
-    said = {
+    said: dict[str, object] = {
         "grant": grant.id,
         "ticket": grant.ticket,
-        "for": grant.name,
         "role": grant.role,
-        "approver": grant.approver,
-        "budgets": list(grant.budgets),
-        "unit": grant.unit,
+        "bound": grant.bound,
+        "value": grant.value,
+        "suspends": grant.suspends,
+        "budgets": grant.budgets,
         "amount": None if grant.amount is None else format_amount(grant.amount, grant.unit),
+        "unit": grant.unit,
         "spent": format_amount(spent.of(grant.unit), grant.unit),
         "uses": grant.uses,
         "used": spent.calls,
+        "given_at": format_instant(grant.given_at_ns),
         "expires_at": format_instant(grant.expires_at_ns),
-        "by": by,
-        "reason": reason,
+        "approver": grant.approver,
+        "second": grant.second,
+        "actor": by,
+        "reason": grant.reason,
     }
-    about = {grant.bound: grant.value} if grant.bound in {"session", "identity"} else {}
-    gate.notices.emit(name, f"{grant.id} for {grant.name}", said, about)
+    gate.notices.emit(name, grant.id, said, _of_grant(gate, grant))
+
+
+def _of_grant(gate: Gate, grant: Grant) -> Mapping[str, str]:
+    if grant.bound == "identity":
+        return _about(gate, grant.value)
+    session = gate.sessions.get(grant.value) if grant.bound == "session" else None
+    return {} if session is None else _about(gate, session.identity) | {"session": session.id}
+
+
+def _about(gate: Gate, identity: str) -> dict[str, str]:
+    """Whoever it is for, as filters look at them."""
+    known = known_identity(gate.registry, identity)
+    said = {"identity": known.id, "team": known.team, "owner": known.owner, "environment": known.environment}
+    return {name: value for name, value in said.items() if value}
