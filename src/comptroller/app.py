@@ -23,6 +23,7 @@ from comptroller import __version__
 from comptroller.control import admins, api, caller_api, notify, process_changes, registry, retention, timed
 from comptroller.control.admins import AdminMade
 from comptroller.control.balances import standing_balances
+from comptroller.control.chat import read_chat
 from comptroller.control.door import Door as AdminDoor
 from comptroller.control.door import Outside
 from comptroller.control.issuer_keys import IssuerKeys
@@ -96,7 +97,7 @@ class House:
     admin: Asgi
     outside: Outside
     sources: Sources
-    warnings: Sequence[str]  # about providers
+    warnings: Sequence[str]  # about providers and the chat tool
     lost: int = 0  # events that were not on disk when the store was closed
 
 
@@ -198,7 +199,8 @@ async def _join(
     outbox = office.notifying and office.notifying.outbox
     sources = Sources(gate, telemetry.tally, store.journal, egress, telemetry.log.counts, ready, __version__, outbox)
     door = Door(gate, ROUTES, ready, caller_api.CallerApi(office), settings.trusted_proxies)
-    warnings = providers.warnings
+    warnings = [*providers.warnings]
+    office.chat = read_chat(settings.chat.secret, environ, warnings)
     return House(settings, environ, telemetry, store, gate, office, door, admin, outside, sources, warnings)
 
 

@@ -1,6 +1,7 @@
 """Answering tickets: who may, how often, with what, and what a start, a full disk and time make of it."""
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from comptroller.core.budget.hold import Amounts
 from comptroller.core.budget.meter import ledger_key
 from comptroller.core.identity.admin import BOOTSTRAP, Actor
 from comptroller.core.instant import NANOS_PER_SECOND
+from comptroller.core.notice.event import kind_of
 from comptroller.flow.approvals import asked_by, put_ticket
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import TicketChanged
@@ -509,3 +511,54 @@ def test_rows_name_every_field_of_a_ticket() -> None:
     renamed = {"at_ns": "asked_at", "call_id": "call", "estimate_nanos": "estimate_usd"}
     shown = {renamed.get(name, name.removesuffix("_ns")) for name in Ticket.__struct_fields__ if name not in hidden}
     assert shown == set(TicketRow.__struct_fields__)
+
+
+class Told:
+    """Whoever wants to be told."""
+
+    heard = True
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, str, Any, Any]] = []
+
+    def emit(
+        self, name: str, subject: str, data: Any, about: Any = None, *, once: str = "", until_ns: int | None = None
+    ) -> None:
+        assert kind_of(name)
+        self.said.append((name, subject, json.loads(msgspec.json.encode(data)), about))
+
+
+async def test_whoever_wants_to_know_is_told(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without amounts as numbers, secrets or prompts; filters see whose it is."""
+    told = house.gate.notices = Told()
+    answered, late = await asked(house), await asked(house)
+    given = (await approve(house, answered)).grant
+    assert given is not None
+    await grants.revoke(house.office, given.id, WHY, EVE)
+    await grants.give(house.office, wanted(), WHY, ADA)
+    later(house, monkeypatch, 600)
+    await approvals.go_on_overdue(house.office)
+    await grants.end_past(house.office)
+    names = [name for name, *_ in told.said]
+    assert names == [
+        "grant.made",
+        "approval.decided",
+        "grant.revoked",
+        "grant.made",
+        "approval.escalated",
+        "grant.ended",
+    ]
+    (_, subject, made, about), (_, ticket, decided, _) = told.said[:2]
+    assert (subject, made["amount"], made["approver"], made["actor"]) == (given.id, "2.00", "ada", "ada")
+    assert about == {
+        "identity": "agent/ant", "team": "red", "owner": "red-lead@acme.example", "environment": "testing",
+        "session": given.value,
+    }  # fmt: skip
+    assert (ticket, decided["state"], decided["decided_by"], decided["grant"]) == (
+        answered,
+        "approved",
+        "ada",
+        given.id,
+    )
+    escalated = told.said[4][2]
+    assert (escalated["ticket"], escalated["role"], escalated["estimate_usd"]) == (late, "cfo", "2.00")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from comptroller.core.approval.approvals import OPEN_OF_ONE, Approvals, denial_ends_ns
+from comptroller.core.approval.approvals import OPEN_OF_ONE, Approvals, stands_until_ns
 from comptroller.core.approval.decide import (
     Approved,
     Decider,
@@ -286,18 +286,26 @@ def test_a_question_has_one_ticket_and_a_denial_stands_for_a_while() -> None:
     assert isinstance(denied, Ticket)
     held.put(denied)
     assert held.open_tickets == ()
-    assert held.find("q1", denial_ends_ns(denied) - 1) == denied
-    assert held.find("q1", denial_ends_ns(denied)) is None
-    held.forget(denial_ends_ns(denied))
+    assert held.find("q1", stands_until_ns(denied) - 1) == denied
+    assert held.find("q1", stands_until_ns(denied)) is None
+    held.forget(stands_until_ns(denied))
     assert held.ticket(asked.id) is None
 
 
 def test_an_answer_that_is_no_denial_lets_the_question_be_asked_again() -> None:
     held = Approvals()
-    for number, state in enumerate(("approved", "expired", "withdrawn")):
+    for number, state in enumerate(("approved", "withdrawn")):
         held.put(ticket(id=f"apr_{number}", state=state, decided_at_ns=AT_NS))
         assert held.find("q1", AT_NS) is None
         assert held.ticket(f"apr_{number}") is not None
+
+
+def test_what_nobody_answered_is_a_no_for_a_minute() -> None:
+    held = Approvals()
+    over = ticket(state="expired", decided_at_ns=AT_NS)
+    held.put(over)
+    assert held.find("q1", AT_NS + 59 * S) == over
+    assert held.find("q1", AT_NS + 60 * S) is None
 
 
 def test_one_identity_cannot_fill_the_desk() -> None:

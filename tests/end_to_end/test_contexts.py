@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -95,9 +96,9 @@ def test_too_much_is_refused_with_what_to_cut(gateway: GatewayProcess, sandbox: 
     assert said(gateway, "free", chat("word " * 2_000, max_tokens=5)).status == 200
 
 
-IMAGE = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{talks.PIXEL}"}}
-TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
-CALL = {"id": "c", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+IMAGE: Row = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{talks.PIXEL}"}}
+TOOL: Row = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+CALL: Row = {"id": "c", "type": "function", "function": {"name": "look", "arguments": "{}"}}
 
 
 @pytest.mark.parametrize(
@@ -171,8 +172,12 @@ def test_a_session_sends_no_more_than_it_may_however_many_calls_at_once(
 ) -> None:
     credential = mint(gateway, "agent/run")["credential"]
     sandbox.reset_bill()
+
+    def one(number: int) -> Said:
+        return ask(gateway, credential, chat(f"{number} word " * 60, max_tokens=5))
+
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda n: ask(gateway, credential, chat(f"{n} word " * 60, max_tokens=5)), range(16)))
+        answers = list(pool.map(one, range(16)))
     codes = {answer.code for answer in answers if answer.status != 200}
     assert codes == {"context_too_large"}
     assert any(answer.status == 200 for answer in answers)
@@ -191,6 +196,22 @@ def test_a_session_that_was_long_is_long_after_a_restart(gateway: GatewayProcess
     assert settled_row(gateway, first.call_id)["input_tokens"] > 200
     gateway.restart()
     assert ask(gateway, credential, chat("word " * 300, max_tokens=5)).error["comptroller"]["limit"] == "whole-run"
+
+
+def test_a_cap_that_comes_later_begins_with_what_was_sent_before(
+    sandbox_process: SandboxProcess, tmp_path: Path
+) -> None:
+    known = registry([budget("all", "100.00 USD")], {"agent/run": identity("red")})
+    with GatewayProcess(tmp_path, process(sandbox_process.url), known) as gateway:
+        credential = mint(gateway, "agent/run")["credential"]
+        for _ in range(2):
+            said = ask(gateway, credential, chat("word " * 250, max_tokens=5))
+            assert settled_row(gateway, said.call_id)["input_tokens"] > 200
+        gateway.write_registry(known | {"contexts": [cap("whole-run", of("run"), session_tokens=500)]})
+        gateway.command("apply", "--yes")
+        refused = ask(gateway, credential, chat("word " * 250, max_tokens=5))
+        assert refused.error["comptroller"]["limit"] == "whole-run"
+        assert int(refused.error["comptroller"]["needed"]) > 2 * 200 + 250
 
 
 def test_a_turn_that_adds_too_much_is_refused(gateway: GatewayProcess) -> None:
@@ -257,11 +278,12 @@ def test_messages_are_trimmed(gateway: GatewayProcess) -> None:
 
 def test_gemini_is_trimmed(gateway: GatewayProcess) -> None:
     request: Any = talks.gemini(talk())
+    contents = [types.Content.model_validate(each) for each in request["contents"]]
+    asked: dict[str, Any] = {"model": "sandbox-large", "contents": contents}
     options = types.HttpOptions(base_url=gateway.url, timeout=30_000)
     credential = mint(gateway, "agent/trimmed")["credential"]
     with genai.Client(api_key=credential, http_options=options, vertexai=False) as client:
-        contents = [types.Content.model_validate(each) for each in request["contents"]]
-        answer = client.models.generate_content(model="sandbox-large", contents=contents)
+        answer = client.models.generate_content(**asked)
     assert answer.sdk_http_response is not None
     trimmed(gateway, answer.sdk_http_response.headers)
 

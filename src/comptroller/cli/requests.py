@@ -82,7 +82,7 @@ def approve(
       comptroller requests approve req_01k... --name agent/scout --reason "agreed with its owner" >> registry.toml
     """
     from comptroller.cli.transport import connect
-    from comptroller.control.identity_requests import Approval
+    from comptroller.control.identity_requests import IdentityApproval
 
     sent = {"name": name, "team": team, "reason": reason}
     with connect(context, config) as api:
@@ -90,7 +90,7 @@ def approve(
     if as_json:
         write_json(answer.body)
         return
-    done = answer.read(Approval)
+    done = answer.read(IdentityApproval)
     row = done.request
     note(f"{row.issuer}:{row.subject} is {row.identity} from now on (version {done.version} of the registry).")
     for warning in done.warnings:

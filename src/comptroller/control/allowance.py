@@ -87,7 +87,7 @@ class PlannedRow(msgspec.Struct, frozen=True):
     refusal: Refusal | None
 
 
-class GrantRow(msgspec.Struct, frozen=True):
+class OwnGrantRow(msgspec.Struct, frozen=True):
     """An exception that somebody gave."""
 
     id: str
@@ -101,7 +101,7 @@ class GrantRow(msgspec.Struct, frozen=True):
     expires_at: str
 
 
-class TicketRow(msgspec.Struct, frozen=True):
+class OwnTicketRow(msgspec.Struct, frozen=True):
     """A question that nobody has answered yet."""
 
     id: str
@@ -121,8 +121,8 @@ class AllowanceRow(msgspec.Struct, frozen=True):
     limits: Sequence[Limit]  # the least share left first
     models: Sequence[ModelRow]
     tools: Sequence[str] | None  # None: no bound on them
-    grants: Sequence[GrantRow]  # exceptions in force for it
-    approvals: Sequence[TicketRow]  # what it waits for
+    grants: Sequence[OwnGrantRow]  # exceptions in force for it
+    approvals: Sequence[OwnTicketRow]  # what it waits for
     planned: PlannedRow | None
 
 
@@ -196,11 +196,11 @@ def _check(sent: PlanSent) -> None:
             raise invalid(f"{name} is {tokens}.", f"Write a number of tokens from 0 to {_MOST_TOKENS}.")
 
 
-def _grant(gate: Gate, grant: Grant) -> GrantRow:
+def _grant(gate: Gate, grant: Grant) -> OwnGrantRow:
     meter = gate.tree.meter(grant.id)
     left = {} if meter is None else {window.budget.unit: max(0, window.remaining) for window in meter.windows}
     amount = None if grant.amount is None else format_amount(left.get(grant.unit, 0), grant.unit)
-    return GrantRow(
+    return OwnGrantRow(
         id=grant.id,
         role=grant.role,
         bound=grant.bound,
@@ -213,8 +213,8 @@ def _grant(gate: Gate, grant: Grant) -> GrantRow:
     )
 
 
-def _ticket(ticket: Ticket) -> TicketRow:
-    return TicketRow(ticket.id, ticket.state, ticket.role, ticket.model, format_instant(ticket.due_at_ns))
+def _ticket(ticket: Ticket) -> OwnTicketRow:
+    return OwnTicketRow(ticket.id, ticket.state, ticket.role, ticket.model, format_instant(ticket.due_at_ns))
 
 
 def _apis(gate: Gate, name: str | None) -> Sequence[Planned]:

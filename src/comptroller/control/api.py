@@ -109,7 +109,7 @@ async def _requests(office: Office, asked: Asked[RequestsQuery, None]) -> Sequen
     return await identity_requests.list_requests(office, every=asked.query.all, limit=asked.query.limit)
 
 
-async def _approve(office: Office, asked: Asked[NoQuery, ApproveRequest]) -> identity_requests.Approval:
+async def _approve(office: Office, asked: Asked[NoQuery, ApproveRequest]) -> identity_requests.IdentityApproval:
     """Install the identity that somebody has asked for: from now on they are it."""
     sent, request = asked.body, asked.path["request"]
     return await identity_requests.approve(office, request, sent.name, sent.team, sent.reason, asked.actor)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from comptroller.control import approvals, grants
+from comptroller.control import approvals, chat_answers, grants
 from comptroller.control.approval_rows import Answered, GrantRow, TermsSent, TicketRow, read_amount
 from comptroller.control.approvals import TICKETS_SHOWN
 from comptroller.control.grants import GRANTS_SHOWN
@@ -50,6 +50,10 @@ class ApproveTicketRequest(Sent, frozen=True):
     bound: Bound | None = None
 
 
+class ChatAnswerRequest(Sent, frozen=True):
+    token: Annotated[str, Meta(description="A JWT (HS256) with the chat tool's secret: one ticket, one answer.")]
+
+
 class GrantRequest(Sent, frozen=True):
     """A grant that nobody has asked for."""
 
@@ -87,6 +91,11 @@ async def _deny_ticket(office: Office, asked: Asked[NoQuery, ReasonRequest]) -> 
     return await approvals.deny(office, asked.path["ticket"], asked.body.reason, asked.actor)
 
 
+async def _answer(office: Office, asked: Asked[NoQuery, ChatAnswerRequest]) -> Answered:
+    """Answer a ticket from a chat, by what its tool has signed."""
+    return await chat_answers.answer(office, asked.body.token)
+
+
 async def _grants(office: Office, asked: Asked[GrantsQuery, None]) -> Sequence[GrantRow]:
     """The exceptions in force, the oldest first, with what was spent by each."""
     return await grants.list_grants(office, every=asked.query.all, limit=asked.query.limit)
@@ -114,6 +123,7 @@ ROUTES: Sequence[Route] = (
     Route("GET", "/approvals/{ticket}", "viewer", _ticket, problems=(404,)),
     Route("POST", "/approvals/{ticket}/approve", "approver", _approve_ticket, problems=(404, 409, 422)),
     Route("POST", "/approvals/{ticket}/deny", "approver", _deny_ticket, problems=(404, 409, 422)),
+    Route("POST", "/chat-answers", None, _answer, problems=(404, 409, 422)),
     Route("GET", "/grants", "viewer", _grants),
     Route("POST", "/grants", "approver", _give, problems=(404, 422)),
     Route("POST", "/grants/{grant_id}/revoke", "approver", _revoke, "operator", problems=(404, 422)),

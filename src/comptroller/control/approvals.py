@@ -34,6 +34,7 @@ from comptroller.core.approval.ticket import Terms, Ticket, TicketState
 from comptroller.core.identity.admin import Actor
 from comptroller.core.instant import format_instant
 from comptroller.core.money import format_usd
+from comptroller.flow.approval_notices import tell_of_grant, tell_of_ticket
 from comptroller.flow.approvals import give_grant, put_ticket
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Change
@@ -242,11 +243,15 @@ async def _write(
     if grant is not None:
         give_grant(office.gate, grant)
     put_ticket(office.gate, ticket)
+    if grant is not None:
+        tell_of_grant(office.gate, "grant.made", grant, by)
     said = {"message": f"{ticket.id} of {ticket.identity} ({ticket.role}): {verb}, by {by}."}
     if ticket.state == "escalated" and terms is None:
         office.gate.warn("approval_escalated", said)
+        tell_of_ticket(office.gate, "approval.escalated", ticket)
     elif not ticket.open:
         office.gate.warn("approval_decided", said)
+        tell_of_ticket(office.gate, "approval.decided", ticket)
 
 
 def _facts(ticket: Ticket) -> dict[str, object]:

@@ -20,6 +20,7 @@ from comptroller.core.budget.hold import NOTHING, Amounts
 from comptroller.core.identity.admin import Actor
 from comptroller.core.instant import format_instant
 from comptroller.core.problem import did_you_mean
+from comptroller.flow.approval_notices import tell_of_grant
 from comptroller.flow.approvals import asked_by, end_grant, give_grant
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Change
@@ -53,6 +54,7 @@ async def give(office: Office, wanted: Wanted, reason: str, actor: Actor) -> Gra
             refuse(done)
         await _write(office, done, Change(now_ns, actor.name, "give", "grant", done.id, words, after=_facts(done)))
         give_grant(gate, done)
+        tell_of_grant(gate, "grant.made", done, actor.name)
         return grant_row(office, done)
 
 
@@ -80,6 +82,7 @@ async def revoke(office: Office, grant_id: str, reason: str, actor: Actor) -> Gr
             sentence = f"{grant_id} is over in this process, but {problem.message}"
             hint = f"After a restart it goes on until {until}: mend the store, then revoke it again."
             raise ControlProblem(problem.status, problem.code, sentence, hint) from problem
+        tell_of_grant(gate, "grant.revoked", revoked, actor.name, spent)
         return grant_row(office, revoked, spent)
 
 
@@ -109,6 +112,7 @@ async def end_past(office: Office) -> None:
             change = Change(now_ns, BY_ITSELF, "end", "grant", grant.id, state, _facts(grant), _facts(ended, spent))
             await _write(office, ended, change)
             end_grant(gate, grant.id)
+        tell_of_grant(gate, "grant.ended", ended, BY_ITSELF, spent)
         gate.warn("grant_ended", {"message": f"{grant.id} for {grant.name} is {state.replace('_', ' ')}."})
 
 

@@ -54,7 +54,7 @@ class RequestRow(msgspec.Struct, frozen=True):
     identity: str | None  # that it was approved as
 
 
-class Approval(msgspec.Struct, frozen=True):
+class IdentityApproval(msgspec.Struct, frozen=True):
     """What was approved, and what the file has to say so that it stays."""
 
     request: RequestRow
@@ -123,7 +123,7 @@ async def list_requests(office: Office, *, every: bool = False, limit: int = REQ
 
 async def approve(
     office: Office, request_id: str, name: str | None, team: str | None, reason: str, actor: Actor
-) -> Approval:
+) -> IdentityApproval:
     """Install the identity: from now on, whoever asked is it. `team`: left out, that of the owner."""
     words = read_reason(reason, "Say why, for whoever asks later.")
     async with office.deciding, office.changing:
@@ -145,7 +145,7 @@ async def approve(
         change = Change(at_ns, actor.name, "approve", "identity_request", request.id, words, after=_facts(request))
         done = await install_plan(office, lines, actor.name, state, agreed, (request, change))
     warnings = [" ".join(filter(None, (each.sentence, each.hint))) for each in done.warnings]
-    return Approval(row_of(request), done.version, lines, warnings)
+    return IdentityApproval(row_of(request), done.version, lines, warnings)
 
 
 async def deny(office: Office, request_id: str, reason: str, actor: Actor) -> RequestRow:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from comptroller.control.attempts import Attempts
+from comptroller.control.chat import Chat
 from comptroller.control.guesses import Guesses
 from comptroller.control.logins import Logins
 from comptroller.core.identity.admin import Admins
@@ -59,6 +60,7 @@ class Office:
     guesses: Guesses = field(default_factory=Guesses)
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
     deciding: asyncio.Lock = field(default_factory=asyncio.Lock)
+    chat: Chat = field(default_factory=Chat)
     notifying: Notifying | None = None  # None: comptroller.toml names nobody who is told
     unwritten_ends: dict[str, tuple[Session, Change]] = field(default_factory=dict)  # sessions, ended in memory so far
 

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from comptroller.control import opening
+from comptroller.control.inputs import count_inputs
 from comptroller.control.interfaces import Installation, RegistryState
 from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem, conflict, ledger_unavailable
@@ -225,7 +226,9 @@ async def install_plan(
         opening.abandon(office)
         raise
     opening.complete(office, wanted, opened)
-    gate.registry = wanted
+    before, gate.registry = gate.registry, wanted
+    if wanted.contexts and not before.contexts:
+        await count_inputs(gate, office.ledger)
     gate.pace.replace(wanted.rates)
     office.issuer.trust_domain = wanted.organization.trust_domain
     _stop_identities(office, wanted)

@@ -6,13 +6,12 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 
 from comptroller.control import approvals, break_glass, grants, sessions, stops
-from comptroller.control.interfaces import Ledger
+from comptroller.control.inputs import count_inputs
 from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem
 from comptroller.core.instant import NANOS_PER_SECOND
 from comptroller.core.work.session import Session
 from comptroller.flow.fault import fault_facts
-from comptroller.flow.gate import Gate
 
 _END_EVERY_S = 1.0
 _FORGET_EVERY_S = 600.0
@@ -21,17 +20,11 @@ _SLACK_NS = 3600 * NANOS_PER_SECOND
 
 async def go_on(office: Office) -> None:
     """After a start: what people gave and were asked for goes on, and sessions are as long as they were."""
-    await _count_inputs(office.gate, office.ledger)
+    if office.gate.registry.contexts:
+        await count_inputs(office.gate, office.ledger)
     await break_glass.go_on(office)
     await grants.go_on(office)
     await approvals.go_on(office)
-
-
-async def _count_inputs(gate: Gate, ledger: Ledger) -> None:
-    """What open sessions have sent, where a context cap wants to know."""
-    if any(cap.limits.session_tokens is not None for cap in gate.registry.contexts):
-        for session_id, tokens in (await ledger.sent_tokens(sorted(gate.sessions))).items():
-            gate.inputs.begin(session_id, tokens)
 
 
 def jobs(office: Office) -> Sequence[Coroutine[None, None, None]]:
@@ -80,13 +73,13 @@ async def answer_overdue(office: Office) -> None:
     """Pass on what nobody has answered in time, and put on record which grants are used up or expired."""
     while True:
         await asyncio.sleep(_END_EVERY_S)
-        try:
-            await approvals.go_on_overdue(office)
-            await grants.end_past(office)
-        except ControlProblem:
-            continue  # the books cannot be written, which they say themselves
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with one ticket, this goes on
-            office.gate.warn("loop_fault", fault_facts(error))
+        for act in (approvals.go_on_overdue, grants.end_past):
+            try:
+                await act(office)
+            except ControlProblem:
+                continue  # the books cannot be written, which they say themselves
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with one ticket, this goes on
+                office.gate.warn("loop_fault", fault_facts(error))
 
 
 async def forget_past(office: Office) -> None:

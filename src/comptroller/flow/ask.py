@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from comptroller.core.approval.approvals import OPEN_OF_ONE, denial_ends_ns
+from comptroller.core.approval.approvals import OPEN_OF_ONE, stands_until_ns
 from comptroller.core.approval.role import role_of
 from comptroller.core.approval.ticket import PREFIX, Ask, Ticket, question_of
 from comptroller.core.instant import NANOS_PER_SECOND, format_instant
 from comptroller.core.refusal import Approval, Refusal
+from comptroller.flow.approval_notices import tell_of_ticket
 from comptroller.flow.approvals import asked_by, put_ticket
 from comptroller.flow.gate import Gate
 from comptroller.flow.incoming import IncomingCall
@@ -16,6 +17,7 @@ from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.permit import Denied
 from comptroller.flow.records import TicketChanged
 
+ANSWERED_NO = frozenset({"denied", "expired"})
 POLL = "/comptroller/v1/approvals/"
 
 
@@ -38,10 +40,10 @@ async def ask_for(gate: Gate, call: IncomingCall, denied: Denied, ask: Ask) -> t
             f"{ticket.role} was asked and may answer until {due_at}: send the call again once {ticket.id} is approved, "
             "or let it wait with the header `Prefer: wait=300`."
         )
-    elif ticket.state == "denied":
+    elif ticket.state in ANSWERED_NO:
         why = f": {ticket.said}" if ticket.said else ""
-        again = format_instant(denial_ends_ns(ticket))
-        hint = f"{ticket.decided_by} has denied it{why}. It can be asked again at {again}."
+        no = f"{ticket.decided_by} has denied it{why}" if ticket.state == "denied" else f"Nobody answered {ticket.id}"
+        hint = f"{no}. It can be asked again at {format_instant(stands_until_ns(ticket))}."
     else:
         hint = f"{ticket.id} is {ticket.state}: send the call again."
     return ticket, _with(denied, hint, approval)
@@ -86,6 +88,7 @@ async def _ticket(gate: Gate, call: IncomingCall, denied: Denied, ask: Ask) -> T
         raise
     said = {"comptroller.approval.id": ticket.id, "comptroller.approval.role": ticket.role}
     gate.warn("approval_requested", said | {"comptroller.call.id": call.id, "message": ticket.reason})
+    tell_of_ticket(gate, "approval.requested", ticket)
     return gate.approvals.ticket(ticket.id) or ticket
 
 

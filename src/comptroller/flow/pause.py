@@ -13,7 +13,7 @@ import msgspec
 
 from comptroller.core.approval.ticket import Ticket
 from comptroller.flow.answer import kept_preferences
-from comptroller.flow.ask import ask_for
+from comptroller.flow.ask import ANSWERED_NO, ask_for
 from comptroller.flow.decide import standing
 from comptroller.flow.door import Reply
 from comptroller.flow.gate import Gate
@@ -41,7 +41,7 @@ class Pause:
         if denied.ask is None:
             return denied
         ticket, told = await ask_for(self._gate, self._call, denied, denied.ask)
-        if ticket is None or ticket.state == "denied" or not self.seconds:
+        if ticket is None or ticket.state in ANSWERED_NO or not self.seconds:
             return told
         return msgspec.structs.replace(told, wait=_Answer(self, ticket))
 

@@ -94,9 +94,14 @@ def reserve(
         _written(weighed, afforded.output_limit), hold, _shadowed(weighed.draw), weighed.now_ns, weighed.bounded, tried,
         afforded.whole_output, afforded.held_output, afforded.tail_tokens, leased,
         call.asked.text_tokens - asked.text_tokens,
-        0 if bound.free else gate.inputs.take(caller.session.id, call.asked), call.sender.prefers_full_hold,
+        _counted(gate, caller, call, bound), call.sender.prefers_full_hold,
         None if permit.instead_of is None else permit.instead_of.rates,
     )  # fmt: skip
+
+
+def _counted(gate: Gate, caller: Caller, call: IncomingCall, bound: Estimate) -> int:
+    """Tokens of input that context caps count for the session from now on; nobody counts where there are none."""
+    return gate.inputs.take(caller.session.id, call.asked) if caller.registry.contexts and not bound.free else 0
 
 
 def _written(weighed: Weighed, limit: int) -> int:

@@ -56,7 +56,8 @@ def settle(gate: Gate, reservation: Reservation, attempt: Attempt) -> Receipt:
     ran_ahead = _ran_ahead(attempt, done)
     gate.tree.settle(reservation.attempt_id, done.posted, void=done.end == "voided")
     _close(gate, reservation, attempt)
-    _count_input(gate, reservation, usage, done)
+    if reservation.input_taken:
+        _count_input(gate, reservation, usage, done)
     _remember(gate, reservation, attempt, usage if done.end == "posted" else None, overrun=overrun)
     events = (
         *_overrun_events(gate, reservation, done, overrun),

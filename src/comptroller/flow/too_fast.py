@@ -120,19 +120,14 @@ def _refusal(told: Blocked, bound: Estimate, now_ns: int, wall_ns: int, waited_n
 def _unsatisfiable(told: Blocked, bound: Estimate) -> Refusal:
     rate, name, visible = told.limiter.rate, told.limiter.label, told.limiter.rate.visible == "caller"
     fits = max(0, bound.affordable_by_tokens(rate.burst)) if visible and not bound.fixed else None
-    fewer = f"Ask for at most {fits} output tokens, or send" if fits else "Send"
-    much = f"{rate.burst:,} tokens" if visible else "less"
+    most = f"more than {rate.burst:,}" if visible else "so many"
+    less = f"Ask for at most {fits} output tokens" if fits else "Ask for less output"
     return Refusal(
         code="rate_unsatisfiable",
-        sentence=f"This call can come to {told.amount:,} tokens, and the rate {name} never lets more than "
-        f"{rate.burst:,} through at once."
-        if visible
-        else f"This call can come to {told.amount:,} tokens, and the rate {name} never lets so many through at once.",
-        hint=f"{fewer} a shorter request, or ask whoever runs the gateway for a burst of more than {much}."
-        if visible
-        else f"{fewer} a shorter request that asks for less, or ask whoever runs the gateway for a larger burst.",
+        sentence=f"This call can come to {told.amount:,} tokens, and the rate {name} never lets {most} through.",
+        hint=f"{less} or send a shorter request, or ask whoever runs the gateway for a larger burst.",
         limit=name,
-        unit=_unit(rate),
+        unit=rate.unit,
         remaining=str(rate.burst) if visible else None,
         needed=str(told.amount),
         largest_output_tokens=fits,

@@ -11,9 +11,6 @@ class Waiting:
     def __init__(self) -> None:
         self._calls: dict[str, set[asyncio.Event]] = {}  # by ticket
 
-    def __len__(self) -> int:
-        return sum(map(len, self._calls.values()))
-
     def join(self, ticket: str) -> asyncio.Event:
         """Wait for a ticket. Set once it is decided, or something else may have changed the answer."""
         woken = asyncio.Event()

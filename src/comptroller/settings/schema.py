@@ -68,6 +68,14 @@ class MetricsSettings(msgspec.Struct, frozen=True, kw_only=True):
     label_sets: Annotated[int, Meta(ge=10, le=10_000)] = 500
 
 
+class ChatSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """A chat tool by which people answer tickets."""
+
+    # It signs with this that an admin has answered: it is believed about who that was. At least 32 bytes. Left out:
+    # nobody answers from a chat.
+    secret: KeySource | None = None
+
+
 class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What one call may make the process hold in memory or wait for."""
 
@@ -244,6 +252,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log: LogSettings = field(default_factory=LogSettings)
     traces: TraceSettings = field(default_factory=TraceSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    chat: ChatSettings = field(default_factory=ChatSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     notify: tuple[NotifySettings, ...] = ()
     retention: RetentionSettings = field(default_factory=RetentionSettings)

@@ -9,7 +9,7 @@ from comptroller.core.approval.ticket import GrantBound, Ticket
 
 OPEN_MOST = 10_000  # tickets that wait for an answer, of everybody
 OPEN_OF_ONE = 20  # and of one identity
-_DENIAL_STANDS_NS = 3600 * 1_000_000_000
+_STANDS_NS = {"denied": 3600 * 1_000_000_000, "expired": 60 * 1_000_000_000}
 _ANSWERED_MOST = 10_000
 
 GrantKey = tuple[GrantBound, str]
@@ -50,11 +50,11 @@ class Approvals:
         return self._grants.get(grant_id)
 
     def find(self, question: str, now_ns: int) -> Ticket | None:
-        """The ticket of this question that whoever asks again is told of: one that is open, or a denial that stands."""
+        """The ticket of this question that whoever asks again is told of: one that is open, or a no that stands."""
         found = self.ticket(self._by_question.get(question, ""))
         if found is None or found.open:
             return found
-        return found if found.state == "denied" and now_ns < denial_ends_ns(found) else None
+        return found if now_ns < stands_until_ns(found) else None
 
     def has_room(self, identity: str) -> bool:
         """Whether one more ticket of this identity may be open."""
@@ -77,7 +77,7 @@ class Approvals:
 
     def forget(self, now_ns: int) -> None:
         """Let go of answers that do not stand any more."""
-        for ticket in [each for each in self._answered.values() if denial_ends_ns(each) <= now_ns]:
+        for ticket in [each for each in self._answered.values() if _kept_until_ns(each) <= now_ns]:
             self._forget(ticket.id)
 
     def add(self, grant: Grant) -> None:
@@ -126,6 +126,11 @@ class Approvals:
             del self._by_question[ticket.question]
 
 
-def denial_ends_ns(ticket: Ticket) -> int:
-    """Until then whoever asks the same again is told the same."""
-    return (ticket.decided_at_ns or 0) + _DENIAL_STANDS_NS
+def stands_until_ns(ticket: Ticket) -> int:
+    """Until then whoever asks the same again is told the same: for a while after a no, and after nothing else."""
+    return (ticket.decided_at_ns or 0) + _STANDS_NS.get(ticket.state, 0)
+
+
+def _kept_until_ns(ticket: Ticket) -> int:
+    """So long memory can say what became of it."""
+    return (ticket.decided_at_ns or 0) + max(_STANDS_NS.values())

@@ -43,8 +43,9 @@ class InputCounts:
         return self._of.get(session, NONE)
 
     def begin(self, session: str, total: int) -> None:
-        """A session goes on that has sent so many tokens before."""
-        self._of[session] = Count(total)
+        """A session goes on that has sent so many tokens before any were counted here."""
+        count = self.of(session)
+        self._of[session] = count._replace(total=count.total + total)
 
     def take(self, session: str, asked: Asked) -> int:
         """A request leaves: what it will come to, about, is counted at once. Returns that."""
