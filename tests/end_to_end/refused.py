@@ -37,6 +37,7 @@ IDENTITIES = {
     "agent/late": identity("red"),
     "agent/halted": identity("red"),
     "agent/stubborn": identity("red"),
+    "agent/circling": identity("red"),
     "agent/hasty": identity("red"),
     "agent/wordy": identity("red"),
     "agent/orphan": identity("blue"),
@@ -49,6 +50,7 @@ SILENT, FAILING = ("nowhere", "mute"), ("resting", "failing")  # models with pro
 PLAIN = ("forbidden", "asked-for", "short", "unbounded", "halted", *SILENT, *FAILING)
 
 A_PICTURE = "a picture"
+CIRCLES = 2
 
 
 class Way(NamedTuple):
@@ -133,11 +135,23 @@ def the_registry(*, later: bool = False) -> Table:
         "unbounded": {"providers": ["sandbox"]},
     }
     retries = [{"name": "never", "scope": {"identity": "agent/stubborn"}, "share": "0%", "per_minute": 0}]
+    loops = [
+        {
+            "name": "circles",
+            "scope": {"identity": "agent/circling"},
+            "same_step": CIRCLES,
+            "slow_after": "off",
+            "refuse_after": 0,
+            "quarantine_after": "off",
+        }
+    ]
     rates = [
         {"name": "hourly", "scope": {"identity": "agent/hasty"}, "limit": "1 calls/hour"},
         {"name": "tiny", "scope": {"identity": "agent/wordy"}, "limit": "10 tokens/hour"},
     ]
-    made = registry(BUDGETS, members, models, profiles={"brief": {"usd": "0.0001"}}, retries=retries, rates=rates)
+    made = registry(
+        BUDGETS, members, models, profiles={"brief": {"usd": "0.0001"}}, retries=retries, loops=loops, rates=rates
+    )
     first_day = made["prices"][0]["from"]
     made["prices"] += [{"model": name, "from": first_day, "input": "1.00", "output": "1.00"} for name in PLAIN]
     if later:
@@ -260,6 +274,16 @@ def _again_and_again(world: Refusing) -> Iterator[Way]:
 
 
 @contextmanager
+def _in_a_circle(world: Refusing) -> Iterator[Way]:
+    """What was asked and answered often enough, with nothing new in between."""
+    asked = {"role": "user", "content": "Is it done?"}
+    way = world.by("agent/circling", messages=[asked, {"role": "assistant", "content": "Not yet."}, asked])
+    for _ in range(CIRCLES):
+        ask(world.gateway, way.credential, chat(max_tokens=5) | dict(way.given))
+    yield way
+
+
+@contextmanager
 def _everything_stopped(world: Refusing) -> Iterator[Way]:
     asked = {"scope": "everything", "reason": "an incident"}
     world.gateway.admin("POST", "/stops", asked)
@@ -318,6 +342,7 @@ WAYS: Mapping[str, Making] = {
     "context_too_large": simply(lambda world: world.by(model="short")),
     "model_forbidden": simply(lambda world: Way(world.gateway.url, world.narrow, {})),
     "retry_limited": _again_and_again,
+    "loop_detected": _in_a_circle,
     "session_limit": simply(lambda world: world.by("agent/brief")),
     "budget_exhausted": simply(lambda world: world.by("agent/poor")),
     "rate_unsatisfiable": simply(lambda world: world.by("agent/wordy")),

@@ -96,9 +96,9 @@ def test_too_much_is_refused_with_what_to_cut(gateway: GatewayProcess, sandbox: 
     assert said(gateway, "free", chat("word " * 2_000, max_tokens=5)).status == 200
 
 
-IMAGE = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{talks.PIXEL}"}}
-TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
-CALL = {"id": "c", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+IMAGE: Row = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{talks.PIXEL}"}}
+TOOL: Row = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+CALL: Row = {"id": "c", "type": "function", "function": {"name": "look", "arguments": "{}"}}
 
 
 @pytest.mark.parametrize(
@@ -172,8 +172,12 @@ def test_a_session_sends_no_more_than_it_may_however_many_calls_at_once(
 ) -> None:
     credential = mint(gateway, "agent/run")["credential"]
     sandbox.reset_bill()
+
+    def one(number: int) -> Said:
+        return ask(gateway, credential, chat(f"{number} word " * 60, max_tokens=5))
+
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda n: ask(gateway, credential, chat(f"{n} word " * 60, max_tokens=5)), range(16)))
+        answers = list(pool.map(one, range(16)))
     codes = {answer.code for answer in answers if answer.status != 200}
     assert codes == {"context_too_large"}
     assert any(answer.status == 200 for answer in answers)
@@ -274,11 +278,12 @@ def test_messages_are_trimmed(gateway: GatewayProcess) -> None:
 
 def test_gemini_is_trimmed(gateway: GatewayProcess) -> None:
     request: Any = talks.gemini(talk())
+    contents = [types.Content.model_validate(each) for each in request["contents"]]
+    asked: dict[str, Any] = {"model": "sandbox-large", "contents": contents}
     options = types.HttpOptions(base_url=gateway.url, timeout=30_000)
     credential = mint(gateway, "agent/trimmed")["credential"]
     with genai.Client(api_key=credential, http_options=options, vertexai=False) as client:
-        contents = [types.Content.model_validate(each) for each in request["contents"]]
-        answer = client.models.generate_content(model="sandbox-large", contents=contents)
+        answer = client.models.generate_content(**asked)
     assert answer.sdk_http_response is not None
     trimmed(gateway, answer.sdk_http_response.headers)
 

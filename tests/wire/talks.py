@@ -121,7 +121,7 @@ def messages(talk: Talk) -> Row:
     image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PIXEL}}
     marked = {"cache_control": {"type": "ephemeral"}}
     for turn in talk.turns:
-        texts = [{"type": "text", "text": text} for text in turn.said]
+        texts: list[Row] = [{"type": "text", "text": text} for text in turn.said]
         if turn is talk.turns[-1]:
             texts[-1] |= marked
         found.append({"role": "user", "content": [*texts, *[image] * turn.images]})
@@ -190,7 +190,7 @@ def responses(talk: Talk) -> Row:
                     {"type": "reasoning", "id": f"rs_{group.number}", "summary": [], "encrypted_content": "x" * 80}
                 )
             if group.text:
-                content = [{"type": "output_text", "text": group.text, "annotations": []}]
+                content: list[Row] = [{"type": "output_text", "text": group.text, "annotations": []}]
                 items.append({"type": "message", "role": "assistant", "content": content})
             items += [
                 {"type": "function_call", "call_id": each, "name": "look", "arguments": '{"at": 1}'}
@@ -216,7 +216,8 @@ def judge_responses(request: Row) -> None:
     assert len({*calls}) == len(calls)
     assert sorted(calls) == sorted(outputs), "No tool output found for function call, or no call for an output"
     seen: set[str] = set()
-    for item, after in zip(items, [*items[1:], {}], strict=True):
+    nothing: Row = {}
+    for item, after in zip(items, [*items[1:], nothing], strict=True):
         if item.get("type") == "function_call":
             seen.add(item["call_id"])
         if item.get("type") == "function_call_output":

@@ -1,7 +1,7 @@
 """Trimmed conversations stay valid in their dialect, keep what must stay, and are as short as they have to be."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -154,21 +154,21 @@ def measured(name: str, request: Row, measure: str) -> int:
             return DIALECTS[name].read(body).asked.text_tokens
 
 
-KEYS = (
+KEYS: Sequence[str] = (
     "role type id call_id content tool_calls tool_call_id tool_use_id parts text functionCall functionResponse "
     "response name output arguments function function_call approval_request_id source is_error"
 ).split()
-TYPES = (
+TYPES: Sequence[str] = (
     "text tool_use tool_result thinking compaction function_call function_call_output reasoning item_reference message "
     "mcp_call mcp_approval_response shell_call shell_call_output image_url"
 ).split()
 ROLES = ("user", "assistant", "model", "tool", "system", "developer", "function", "ipython")
-ANYTHING = st.recursive(
+ANYTHING: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 5) | st.sampled_from(("", "a", "b", *TYPES)),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
     max_leaves=8,
 )
-MESSAGES = st.lists(
+MESSAGES: st.SearchStrategy[list[Row]] = st.lists(
     st.fixed_dictionaries(
         {},
         optional={
