@@ -15,6 +15,8 @@ ROLES: tuple[Role, ...] = ("viewer", "operator", "approver", "admin")
 OPEN = {"POST /login", "POST /chat-answers"}  # whoever comes to say who it is
 LEAST: dict[str, set[str]] = {
     "operator": {
+        "POST /notify/retry",
+        "POST /notify/{receiver}/test",
         "POST /calls/{call}/corrections",
         "POST /sessions",
         "POST /sessions/open",
