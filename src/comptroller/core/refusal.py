@@ -78,7 +78,7 @@ REFUSALS: Mapping[str, Kind] = {
 }
 
 
-class Approval(msgspec.Struct, frozen=True, gc=False):
+class ApprovalAsked(msgspec.Struct, frozen=True, gc=False):
     """Who could turn a no into a yes, and where to see what became of that."""
 
     ticket: str
@@ -103,7 +103,7 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
     largest_output_tokens: int | None = None  # what would fit now
     param: str | None = None  # the field of the request that is wrong
     policies: tuple[str, ...] | None = None  # the ids of the policies that say no
-    approval: Approval | None = None
+    approval: ApprovalAsked | None = None
     allowance: tuple[Limit, ...] | None = None  # what the caller may still do; in the answer, not on record
 
     @property

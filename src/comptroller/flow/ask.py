@@ -8,7 +8,7 @@ from comptroller.core.approval.approvals import OPEN_OF_ONE, stands_until_ns
 from comptroller.core.approval.role import role_of
 from comptroller.core.approval.ticket import PREFIX, Ask, Ticket, question_of
 from comptroller.core.instant import NANOS_PER_SECOND, format_instant
-from comptroller.core.refusal import Approval, Refusal
+from comptroller.core.refusal import ApprovalAsked, Refusal
 from comptroller.flow.approval_notices import tell_of_ticket
 from comptroller.flow.approvals import asked_by, put_ticket
 from comptroller.flow.gate import Gate
@@ -34,7 +34,7 @@ async def ask_for(gate: Gate, call: IncomingCall, denied: Denied, ask: Ask) -> t
         hint = f"{OPEN_OF_ONE} questions of {denied.caller.identity.id} wait for an answer: one more can be asked then."
         return None, _with(denied, hint, None)
     due_at = format_instant(ticket.due_at_ns)
-    approval = Approval(ticket.id, ticket.role, ticket.state, POLL + ticket.id, due_at)
+    approval = ApprovalAsked(ticket.id, ticket.role, ticket.state, POLL + ticket.id, due_at)
     if ticket.open:
         hint = (
             f"{ticket.role} was asked and may answer until {due_at}: send the call again once {ticket.id} is approved, "
@@ -92,7 +92,7 @@ async def _ticket(gate: Gate, call: IncomingCall, denied: Denied, ask: Ask) -> T
     return gate.approvals.ticket(ticket.id) or ticket
 
 
-def _with(denied: Denied, hint: str, approval: Approval | None) -> Denied:
+def _with(denied: Denied, hint: str, approval: ApprovalAsked | None) -> Denied:
     refusal: Refusal = denied.refusal
     way = f"{refusal.hint} {hint}".strip()
     return msgspec.structs.replace(denied, refusal=msgspec.structs.replace(refusal, hint=way, approval=approval))

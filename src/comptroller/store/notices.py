@@ -46,6 +46,7 @@ _TABLE = Table(
     Column("error", Text, nullable=False),  # of the last try
     Column("failed_at_ns", BigInteger),  # NULL: it waits
     Index("notices_failed", "failed_at_ns", "id", "receiver", sqlite_where=text("failed_at_ns IS NOT NULL")),
+    Index("notices_waiting", "failed_at_ns", "at_ns", "id"),
 )
 
 _TOLD = Table(

@@ -31,6 +31,7 @@ def upgrade() -> None:
     )
     failed = sa.text("failed_at_ns IS NOT NULL")
     op.create_index("notices_failed", "notices", ["failed_at_ns", "id", "receiver"], sqlite_where=failed)
+    op.create_index("notices_waiting", "notices", ["failed_at_ns", "at_ns", "id"])
     op.create_table(
         "notices_told",
         sa.Column("key", sa.Text(), primary_key=True),
