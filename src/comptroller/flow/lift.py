@@ -20,6 +20,7 @@ from comptroller.core.budget.soft import Soft
 from comptroller.core.effect import Effect
 from comptroller.core.policy.request import LARGEST_LONG
 from comptroller.core.refusal import Refusal
+from comptroller.flow.approvals import asked_by
 from comptroller.flow.caller import Caller
 from comptroller.flow.gate import Gate
 from comptroller.flow.slices import amounts
@@ -126,8 +127,14 @@ def step_refusal(step: Soft, window: Window) -> Refusal:
 
 def _candidates(gate: Gate, caller: Caller, used: Sequence[Grant], role: str) -> Sequence[Grant]:
     """Those that count the call already, then the others."""
-    others = gate.approvals.applying(keys_of(caller), role, gate.clock.expiry_ns())
-    return (*(each for each in used if each.role == role), *(each for each in others if each not in used))
+    found = gate.approvals.applying(keys_of(caller), role, gate.clock.expiry_ns())
+    others = usable(gate, caller, [each for each in found if each not in used])
+    return (*(each for each in used if each.role == role), *others)
+
+
+def usable(gate: Gate, caller: Caller, grants: Sequence[Grant]) -> Sequence[Grant]:
+    """Those of these that somebody else than whoever asks has given."""
+    return gate.approvals.by_others(grants, asked_by(gate, caller.session)) if grants else grants
 
 
 def keys_of(caller: Caller) -> tuple[GrantKey, ...]:
