@@ -108,6 +108,25 @@ def test_a_call_waits_only_where_every_limit_lets_it_through_in_time() -> None:
     assert wait_for(patient, SECOND, 0) is None  # it has waited: what is left of its time is too short
 
 
+def test_a_rate_that_comes_back_knows_who_is_still_in() -> None:
+    known = [rate("a", "2 calls at once"), rate("b", "2 calls at once")]
+    limits = RateLimits(known)
+    met = limits.met_by(facts(), lambda: 0)
+    first, second = take(met, 0, 0), take(met, 0, 0)
+    limits.replace(known[1:], 0)
+    assert [each.rate.name for each in limits.standing()] == ["b"]
+    limits.replace([], 0)
+    first.end(Came(1, 0))
+    limits.replace([rate("a", "1 calls at once")], 0)
+    met = limits.met_by(facts(), lambda: 0)
+    assert [each.limiter.rate.name for each in blocking(met, 0, 0)] == ["a"]
+    second.end(Came(1, 0))
+    assert not blocking(met, 0, 0)
+    limits.replace([], 0)
+    limits.replace(known, 0)
+    assert not limits.standing(), "what is empty is not kept"
+
+
 def test_a_change_takes_effect_at_once_and_keeps_the_count() -> None:
     limits = RateLimits([rate("a", "2 calls at once"), rate("b", "1 calls/second")])
     taken = take(limits.met_by(facts(), lambda: 0), 0, 0)

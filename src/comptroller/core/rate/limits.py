@@ -72,6 +72,7 @@ class RateLimits:
     def __init__(self, rates: Iterable[Rate] = ()) -> None:
         self._rates: tuple[tuple[Rate, str], ...] = tuple((rate, rate.key) for rate in rates)
         self._known: dict[tuple[str, str], Limiter] = {}
+        self._left: dict[tuple[str, str], Limiter] = {}  # in force no more, and calls are in
         self._met: dict[tuple[str, ...], Met] = {}  # by the key of facts
         self._sweep_over = _KNOWN_MOST
 
@@ -82,20 +83,24 @@ class RateLimits:
     def replace(self, rates: Iterable[Rate], now_ns: int) -> Sequence[Limiter]:
         """Other rates are in force for new calls. What is counted as before keeps its count.
 
+        So does what comes back while calls are in that took a slot of it.
+
         Returns those that are in force no more: whoever waits for them waits for nothing.
         """
         keyed = tuple((rate, rate.key) for rate in rates)
         if keyed == self._rates:
             return ()
-        before, self._rates = self._known, keyed
+        before, self._rates = {**self._left, **self._known}, keyed
         self._met.clear()
-        self._known = {}
+        self._known, self._left = {}, {}
         by_key = {key: rate for rate, key in keyed}
         gone: list[Limiter] = []
         for (key, instance), limiter in before.items():
             rate = by_key.get(key)
             if rate is None:
                 gone.append(limiter)
+                if isinstance(limiter, Slots) and limiter.taken:
+                    self._left[key, instance] = limiter
                 continue
             if rate != limiter.rate:
                 limiter.change(rate, now_ns)
