@@ -50,7 +50,7 @@ def eve_logs_in(house: House) -> None:
 
 def usable_by(house: House, credential: str) -> Sequence[str]:
     caller = identify(house.gate, [credential])
-    found = house.gate.approvals.held_by(keys_of(caller), house.gate.clock.expiry_ns())  # type: ignore[arg-type]
+    found = house.gate.approvals.held_by(keys_of(house.gate, caller), house.gate.clock.expiry_ns())  # type: ignore[arg-type]
     return [each.id for each in usable(house.gate, caller, found)]  # type: ignore[arg-type]
 
 
