@@ -45,7 +45,10 @@ def asked_by(gate: Gate, session: Session) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for each in gate.runs.lineage(session):
         identity = known_identity(gate.registry, each.identity)
-        for name in (each.name, identity.id, identity.owner, identity.deputy, each.subject, each.minted_by):
+        behind = gate.approvals.behind.get(each.minted_by)
+        for name in (
+            each.name, identity.id, identity.owner, identity.deputy, each.subject, each.minted_by, behind
+        ):  # fmt: skip
             if name:
                 found[name] = None
     return tuple(found)
