@@ -181,9 +181,8 @@ SAYS: st.SearchStrategy[Row] = st.fixed_dictionaries(  # calls and results, whoe
         ),
     }
 )
-MESSAGES: st.SearchStrategy[list[Row]] = st.lists(
-    SAYS
-    | st.fixed_dictionaries(
+MESSAGES: st.SearchStrategy[list[Row]] = st.lists(SAYS, min_size=1, max_size=6) | st.lists(
+    st.fixed_dictionaries(
         {},
         optional={
             "role": st.sampled_from(ROLES),
