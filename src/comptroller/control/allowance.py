@@ -34,7 +34,7 @@ from comptroller.flow.dialect import Planned
 from comptroller.flow.door import Answered
 from comptroller.flow.gate import Gate
 from comptroller.flow.identify import as_known
-from comptroller.flow.lift import keys_of
+from comptroller.flow.lift import keys_of, usable
 from comptroller.flow.models import reachable_by
 
 PATH = "/comptroller/v1/allowance"
@@ -163,6 +163,7 @@ def describe(gate: Gate, caller: Caller, sent: PlanSent) -> AllowanceRow:
         _check(sent)
         plan = Plan(sent.model, sent.input_tokens, sent.max_output_tokens, sent.stream)
         planned = _planned(sent.model, outlook(gate, apis, caller, plan))
+    grants = gate.approvals.held_by(keys_of(caller), gate.clock.expiry_ns())
     return AllowanceRow(
         at=format_instant(gate.clock.now_ns()),
         identity=caller.names[0],
@@ -171,7 +172,7 @@ def describe(gate: Gate, caller: Caller, sent: PlanSent) -> AllowanceRow:
         limits=limits_of(gate, caller, sent.model),
         models=_models(gate, caller, apis),
         tools=caller.session.tools,
-        grants=[_grant(gate, each) for each in gate.approvals.held_by(keys_of(caller), gate.clock.expiry_ns())],
+        grants=[_grant(gate, each) for each in usable(gate, caller, grants)],
         approvals=[_ticket(each) for each in gate.approvals.open_of((caller.session.id,))],
         planned=planned,
     )

@@ -166,7 +166,7 @@ def decider_of(office: Office, actor: Actor) -> Decider:
     if admin is None or admin.standing(office.gate.clock.expiry_ns()) != "active":  # since they have asked
         hint = "Ask another admin who may approve: `comptroller admins list`."
         raise ControlProblem(403, "not_approver", f"{actor.name} may not act any more.", hint)
-    return Decider(admin.name, admin.role, () if admin.subject is None else (admin.subject,))
+    return Decider(admin.name, admin.role, admin.also)
 
 
 def owners(office: Office) -> Owners:

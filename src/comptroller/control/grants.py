@@ -134,7 +134,7 @@ async def _whom(office: Office, bound: GrantBound, value: str) -> Sequence[str]:
         if identity is None:
             near = did_you_mean(value, gate.registry.identities)
             raise not_found(f"There is no identity {value!r}.", near or "`comptroller identities` lists them.")
-        return (identity.id, identity.owner)
+        return tuple(name for name in (identity.id, identity.owner, identity.deputy) if name)
     doing = [each for each in office.going_on().values() if each.task_key == value]
     if not doing:
         hint = "A task is TYPE:REFERENCE, as `comptroller sessions list --json` has it."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -63,6 +63,14 @@ class Office:
     chat: Chat = field(default_factory=Chat)
     notifying: Notifying | None = None  # None: comptroller.toml names nobody who is told
     unwritten_ends: dict[str, tuple[Session, Change]] = field(default_factory=dict)  # sessions, ended in memory so far
+
+    def __post_init__(self) -> None:
+        self.gate.approvals.known_as = self.known_as
+
+    def known_as(self, name: str) -> Sequence[str]:
+        """All names by which an admin is known."""
+        admin = self.admins.get(name)
+        return (name,) if admin is None else (name, *admin.also)
 
     def going_on(self) -> Mapping[str, Session]:
         """The sessions that can still spend, by id."""

@@ -35,7 +35,7 @@ def asked_by(gate: Gate, session: Session) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for each in gate.runs.lineage(session):
         identity = known_identity(gate.registry, each.identity)
-        for name in (each.name, identity.id, identity.owner, each.subject, each.minted_by):
+        for name in (each.name, identity.id, identity.owner, identity.deputy, each.subject, each.minted_by):
             if name:
                 found[name] = None
     return tuple(found)

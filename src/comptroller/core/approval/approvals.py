@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from comptroller.core.approval.grant import Grant
 from comptroller.core.approval.ticket import GrantBound, Ticket
@@ -18,7 +18,7 @@ GrantKey = tuple[GrantBound, str]
 class Approvals:
     """What memory holds. The store has all there ever were."""
 
-    __slots__ = ("_answered", "_by_key", "_by_question", "_grants", "_open", "_open_of")
+    __slots__ = ("_answered", "_by_key", "_by_question", "_grants", "_open", "_open_of", "known_as")
 
     def __init__(self) -> None:
         self._open: dict[str, Ticket] = {}
@@ -27,6 +27,7 @@ class Approvals:
         self._open_of: dict[str, int] = {}  # by identity
         self._grants: dict[str, Grant] = {}
         self._by_key: dict[GrantKey, tuple[Grant, ...]] = {}
+        self.known_as: Callable[[str], Sequence[str]] = lambda name: (name,)  # all names of an approver
 
     @property
     def open_tickets(self) -> Sequence[Ticket]:
@@ -105,6 +106,15 @@ class Approvals:
     def open_of(self, sessions: Collection[str]) -> Sequence[Ticket]:
         """What these sessions wait for."""
         return [ticket for ticket in self._open.values() if ticket.session in sessions]
+
+    def by_others(self, grants: Collection[Grant], asking: Collection[str]) -> Sequence[Grant]:
+        """Those that nobody gave who asks, by whatever name: nobody approves their own calls, however it came about."""
+        known = {each.casefold() for each in asking}
+        return [each for each in grants if known.isdisjoint(self._givers(each))]
+
+    def _givers(self, grant: Grant) -> Collection[str]:
+        people = (grant.approver,) if grant.second is None else (grant.approver, grant.second)
+        return {name.casefold() for each in people for name in self.known_as(each)}
 
     def _sort(self, key: GrantKey) -> None:
         found = tuple(each for each in self._grants.values() if each.key == key)

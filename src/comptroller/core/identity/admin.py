@@ -46,6 +46,11 @@ class Admin(msgspec.Struct, frozen=True, kw_only=True):
     disabled_by: str | None = None
     disabled_reason: str | None = None
 
+    @property
+    def also(self) -> tuple[str, ...]:
+        """Other names of the same person: its subject, alone and as sessions that its tokens opened have it."""
+        return () if self.subject is None else (self.subject, f"{self.issuer}:{self.subject}")
+
     def standing(self, now_ns: int) -> Standing:
         if self.disabled_at_ns is not None:
             return "disabled"
