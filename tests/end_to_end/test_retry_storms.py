@@ -151,6 +151,19 @@ def test_a_breaker_can_be_switched_off(gateway: GatewayProcess, two: Two) -> Non
     assert {each.status for each in said_by(gateway, credential, 2 * FAILURES_MOST, model="kept-trying")} == {500}
 
 
+def test_free_calls_close_no_model(gateway: GatewayProcess, two: Two) -> None:
+    first, _ = two
+    credential = mint(gateway)["credential"]
+    first.faults({"fault": "rate_limited", "retry_after_s": LONG_S})
+    for number in range(2 * FAILURES_MOST):
+        counted: Row = {"model": "sandbox-large", "messages": [{"role": "user", "content": f"{number}"}]}
+        said = ask(gateway, credential, counted, path="/v1/messages/count_tokens")
+        assert (said.status, said.headers["x-comptroller-error-source"]) == (429, "provider")
+    first.clear_faults()
+    assert refused_at(gateway, "first") == {}
+    assert ask(gateway, credential).status == 200, "counting tokens meets no rate, and others have to work"
+
+
 def test_the_same_request_after_an_error_is_paid_from_the_retry_budget(gateway: GatewayProcess, two: Two) -> None:
     first, _ = two
     first.faults({"fault": "rate_limited"})

@@ -165,8 +165,8 @@ class Ledger(ApprovalBooks, NoticeBooks, SavingsBooks, Protocol):
         """
         ...
 
-    async def sent_tokens(self, ids: Sequence[str]) -> Mapping[str, int]:
-        """Tokens of input that were billed in each of these sessions."""
+    async def sent_tokens(self, ids: Sequence[str], until_ns: int) -> Mapping[str, int]:
+        """Tokens of input that were billed in each of these sessions, for calls that had ended by then."""
         ...
 
     async def record(self, change: Change) -> None:

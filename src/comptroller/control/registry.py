@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from comptroller.control import opening
-from comptroller.control.inputs import count_inputs
+from comptroller.control.inputs import count_inputs_if_readable
 from comptroller.control.interfaces import Installation, RegistryState
 from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem, conflict, ledger_unavailable
@@ -227,11 +227,12 @@ async def install_plan(
         raise
     opening.complete(office, wanted, opened)
     before, gate.registry = gate.registry, wanted
-    if wanted.contexts and not before.contexts:
-        await count_inputs(gate, office.ledger)
     gate.pace.replace(wanted.rates)
     office.issuer.trust_domain = wanted.organization.trust_domain
     _stop_identities(office, wanted)
+    # Up to here nobody has waited: all of it is in force at once, whatever can be read now.
+    if wanted.contexts and not before.contexts:
+        await count_inputs_if_readable(gate, office.ledger)
     return await asyncio.to_thread(_row, prepared.version, agreed, applied=True, opened=_say_opened(opened))
 
 

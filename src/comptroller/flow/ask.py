@@ -33,6 +33,11 @@ async def ask_for(gate: Gate, call: IncomingCall, denied: Denied, ask: Ask) -> t
     if ticket is None:
         hint = f"{OPEN_OF_ONE} questions of {denied.caller.identity.id} wait for an answer: one more can be asked then."
         return None, _with(denied, hint, None)
+    return ticket, told_of(denied, ticket)
+
+
+def told_of(denied: Denied, ticket: Ticket) -> Denied:
+    """The denial with this ticket in its refusal."""
     due_at = format_instant(ticket.due_at_ns)
     approval = ApprovalAsked(ticket.id, ticket.role, ticket.state, POLL + ticket.id, due_at)
     if ticket.open:
@@ -46,7 +51,7 @@ async def ask_for(gate: Gate, call: IncomingCall, denied: Denied, ask: Ask) -> t
         hint = f"{no}. It can be asked again at {format_instant(stands_until_ns(ticket))}."
     else:
         hint = f"{ticket.id} is {ticket.state}: send the call again."
-    return ticket, _with(denied, hint, approval)
+    return _with(denied, hint, approval)
 
 
 async def _ticket(gate: Gate, call: IncomingCall, denied: Denied, ask: Ask) -> Ticket | None:

@@ -147,6 +147,7 @@ def defer(gate: Gate, attempt: Attempt, deferral: Deferral) -> None:
     if deferring is not None:
         work.next_ns = gate.clock.now_ns() + int(deferring.first_poll_s * NANOS_PER_SECOND)
     gate.live.defer(work)
+    gate.inputs.keep(caller.session.id, reservation.input_taken)
     if attempt.outcome == "stopped":
         work.stop(attempt.line.said)
     gate.wake_poller()

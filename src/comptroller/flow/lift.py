@@ -15,7 +15,7 @@ from comptroller.core.approval.grant import Grant
 from comptroller.core.approval.ticket import Ask, rounded_up
 from comptroller.core.budget.budget import label
 from comptroller.core.budget.draw import Lift, Window
-from comptroller.core.budget.meter import Meter, is_session_bound
+from comptroller.core.budget.meter import Meter, is_session_bound, ledger_key
 from comptroller.core.budget.soft import Soft
 from comptroller.core.effect import Effect
 from comptroller.core.policy.request import LARGEST_LONG
@@ -53,6 +53,8 @@ def lift(
         return None
     weighed, used = lifted
     without = weighed.draw.lift.budgets | budgets
+    counted = {ledger_key(each.id) for each in used}
+    broken = [meter for meter in weighed.draw.lift.meters if meter.key not in counted]  # break-glass counts it still
     for grant in _candidates(gate, caller, used, role):
         if not ((suspending and grant.suspends) or (naming and naming <= {*grant.budgets})):
             continue
@@ -60,7 +62,7 @@ def lift(
         meters = [meter for each in grants if (meter := gate.tree.meter(each.id)) is not None]
         if len(meters) < len(grants):
             continue
-        again = weigh(gate, caller, weighed.decision, weighed.asked, Lift(tuple(meters), without))
+        again = weigh(gate, caller, weighed.decision, weighed.asked, Lift((*broken, *meters), without))
         if isinstance(again, Weighed) and _has_enough(meters, again):
             return Lifted(again, grants)
     return None
@@ -112,13 +114,13 @@ def effects_of(weighed: Weighed, grants: Sequence[Grant]) -> tuple[Effect, ...]:
         return ()
     found = [Effect("lifted", each.id, _what(each, weighed)) for each in grants]
     shadow = [(s, w) for s, w in weighed.draw.passed() if s.act == "approval" and w.budget.mode == "shadow"]
-    return (*found, *(Effect("shadowed", w.budget.name, str(step)) for step, w in shadow))
+    return (*found, *(Effect("shadowed", w.budget.name, _shown(step, w)) for step, w in shadow))
 
 
 def step_refusal(step: Soft, window: Window) -> Refusal:
     """The no of a soft step that wants an approval."""
     name = label(window.budget.name, window.key.instance)
-    far = f"{step.share} of its limit" if window.budget.visible == "caller" else "a share of its limit"
+    far = f"{window.budget.share_of(step)} of its limit"
     sentence = f"The budget {name} has come to {far} from which on calls need the approval of {step.value}."
     return Refusal(code="approval_required", sentence=sentence, hint="", limit=name)
 
@@ -168,6 +170,10 @@ def _ask(weighed: Weighed, role: str, reason: str = "") -> Ask:
         input_tokens=input_tokens if input_tokens < LARGEST_LONG else None,
         amount=amount,
     )
+
+
+def _shown(step: Soft, window: Window) -> str:
+    return f"{window.budget.share_of(step)} {step.act}:{step.value}"
 
 
 def _what(grant: Grant, weighed: Weighed) -> str:

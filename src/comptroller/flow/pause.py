@@ -13,7 +13,7 @@ import msgspec
 
 from comptroller.core.approval.ticket import Ticket
 from comptroller.flow.answer import kept_preferences
-from comptroller.flow.ask import ANSWERED_NO, ask_for
+from comptroller.flow.ask import ANSWERED_NO, ask_for, told_of
 from comptroller.flow.decide import standing
 from comptroller.flow.door import Reply
 from comptroller.flow.gate import Gate
@@ -35,11 +35,15 @@ class Pause:
         self.seconds = int(min(call.sender.prefers_wait_s, gate.limits.approval_wait_s))
         self._began = asyncio.get_running_loop().time()
         self._said_at = self._began - _COMMENT_EVERY_S
+        self._waited_for = ""  # the last ticket
 
     async def asked(self, denied: Denied) -> Denied:
         """A denial that a person could turn into a yes: with its ticket, and a wait for it if that is wanted."""
         if denied.ask is None:
             return denied
+        last = self._gate.approvals.ticket(self._waited_for)
+        if last is not None and last.state == "withdrawn":
+            return told_of(denied, last)  # whoever takes a question back does not ask it again by waiting
         ticket, told = await ask_for(self._gate, self._call, denied, denied.ask)
         if ticket is None or ticket.state in ANSWERED_NO or not self.seconds:
             return told
@@ -56,10 +60,14 @@ class Pause:
     async def until(self, ticket: Ticket) -> bool:
         """Wait until the ticket is answered or something else changed. False: nobody answered, or the caller left."""
         gate, caller, sender = self._gate, renewed(self._gate, self._call.caller), self._call.sender
+        self._waited_for = ticket.id
         now = gate.approvals.ticket(ticket.id)
         if now is None or not now.open:
             return True
-        woken, registry = gate.waiting.join(ticket.id), gate.registry
+        woken, registry = gate.waiting.join(ticket.id, caller.identity.id), gate.registry
+        if woken is None:  # too many wait: it is told of its ticket at once
+            self.seconds = 0
+            return False
         gone = asyncio.Event()
         sender.watch(partial(_leave, gone, woken))
         caller.at_work(gate.clock.now_ns())  # a session that waits is not idle

@@ -145,17 +145,19 @@ class _Leading:
 
     def _down_the_steps(self) -> None:
         """Soft steps of the budgets that the call would draw on as it asks; they lead down only."""
-        for step, used in self._passed():
+        for step, shown, used in self._passed():
             if not self._down(step.to):
                 continue
             for found in choose(self._caller.registry.routing, (step,), self._asking(), self._down, self._attempt):
-                self._take(found, used, f"budget:{step.name}")
+                self._take(found, used, f"budget:{step.name}", shown)
                 if isinstance(found, Chosen):
                     return
 
-    def _passed(self) -> Sequence[tuple[Route, str]]:
-        """Every step that leads elsewhere and is passed, as a route, and why: the highest share first."""
-        found: list[tuple[int, Route, str]] = []
+    def _passed(self) -> Sequence[tuple[Route, str, str]]:
+        """Every step that leads elsewhere and is passed, as a route, and its name and why as its caller is told: the
+        highest share first.
+        """
+        found: list[tuple[int, Route, str, str]] = []
         for window in self._weighed.draw.soft:
             budget, limit = window.budget, window.budget.limit
             share = used_bp(limit - self._weighed.draw.left(window), limit)
@@ -167,9 +169,10 @@ class _Leading:
                 self._holds(rule, on)
                 if on:
                     route = Route(rule, step.value, {}, mode=budget.mode)  # a shadow budget's step leads nowhere, too
-                    found.append((step.at_bp, route, f"{step.share} of {budget.name} is used"))
+                    shown = rule if budget.visible == "caller" else budget.name
+                    found.append((step.at_bp, route, shown, f"{budget.share_of(step)} of {budget.name} is used"))
         found.sort(key=lambda each: (-each[0], each[1].name))
-        return [(route, why) for _, route, why in found]
+        return [(route, shown, why) for _, route, shown, why in found]
 
     def _down(self, target: str) -> Sequence[Member]:
         """The models behind a target that are not more able than the one that the call has come to."""
@@ -207,8 +210,8 @@ class _Leading:
         short = weighed.draw.binding(amounts(bound, bound.all_output(bound.least_output_tokens)))
         return weighed if short is None else f"the budget {short.budget.name} has too little left for {name}"
 
-    def _take(self, step: Chosen[Weighed] | Passed, why: str, rule: str) -> None:
-        here, name = self._weighed.decision.name, step.route.name
+    def _take(self, step: Chosen[Weighed] | Passed, why: str, rule: str, shown: str | None = None) -> None:
+        here, name = self._weighed.decision.name, shown or step.route.name
         if isinstance(step, Chosen):
             self._effects.append(Effect("routed", name, say(here, step.member.name, why)))
             self._weighed, self._routed_by = step.got, rule

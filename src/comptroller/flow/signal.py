@@ -10,6 +10,7 @@ from comptroller.core.instant import NANOS_PER_SECOND, format_instant, from_date
 from comptroller.core.routing.breaker import Sign
 from comptroller.core.routing.health import Health, Signal
 from comptroller.flow.attempt import Attempt
+from comptroller.flow.circuits import EVERY_MODEL
 from comptroller.flow.failover import MENDABLE_STATUSES
 from comptroller.flow.gate import Gate
 
@@ -30,14 +31,14 @@ def note_begin(gate: Gate, attempt: Attempt) -> None:
     """An attempt begins: perhaps it finds out for all others whether its provider is well again."""
     decision, now_ns = attempt.reservation.decision, gate.clock.expiry_ns()
     gate.health.begun(decision.provider.name, now_ns)
-    attempt.probe = gate.circuits.begun(decision.provider.name, decision.name, now_ns)
+    attempt.probe = gate.circuits.begun(decision.provider.name, _model(attempt), now_ns)
 
 
 def note_head(gate: Gate, attempt: Attempt) -> None:
     """The head of an answer has come: whoever begins to answer is in use, however long the answer takes."""
     decision = attempt.reservation.decision
     gate.health.heard(decision.provider.name)
-    gate.circuits.heard(decision.provider.name, decision.name)
+    gate.circuits.heard(decision.provider.name, _model(attempt))
 
 
 def note_end(gate: Gate, attempt: Attempt) -> None:
@@ -64,7 +65,7 @@ def _note_circuit(gate: Gate, attempt: Attempt, signal: Signal, wait_ns: int, no
     provider = decision.provider
     changed = gate.circuits.ended(
         provider.name,
-        decision.name,
+        _model(attempt),
         SIGNS[signal],
         now_ns,
         wait_ns,
@@ -81,6 +82,15 @@ def _note_circuit(gate: Gate, attempt: Attempt, signal: Signal, wait_ns: int, no
         gate.warn("circuit_open", {**said, "message": failed, "until": format_instant(after.until_ns)})
     elif before.times and not after.times:
         gate.warn("circuit_closed", said)
+
+
+def _model(attempt: Attempt) -> str:
+    """Whose circuit an attempt concerns beside its provider's. Free calls have limits of their own at providers.
+
+    They meet no rate here: whoever counts tokens in a loop would shut the model for everybody else.
+    """
+    reservation = attempt.reservation
+    return EVERY_MODEL if reservation.estimate.free else reservation.decision.name
 
 
 def _note_health(gate: Gate, attempt: Attempt, signal: Signal, wait_ns: int, now_ns: int) -> None:

@@ -132,13 +132,16 @@ def live_sessions(connection: sqlite3.Connection, now_ns: int) -> Sequence[Sessi
     return [_session(row) for row in run(connection, live)]
 
 
-def sent_tokens(connection: sqlite3.Connection, ids: Sequence[str]) -> Mapping[str, int]:
-    """Tokens of input that were billed in each of these sessions; where nobody said how many, a third of the bound."""
+def sent_tokens(connection: sqlite3.Connection, ids: Sequence[str], until_ns: int) -> Mapping[str, int]:
+    """Tokens of input that were billed in each of these sessions, for calls that had ended by then.
+
+    Where nobody said how many, a third of the bound.
+    """
     calls = schema.calls.c
     wanted = select(func.json_each(msgspec.json.encode(sorted(ids)).decode()).table_valued("value").c.value)
     tokens = func.coalesce(calls.input_tokens, calls.input_tokens_bound / 3, 0)
     billed = select(calls.session, func.sum(tokens)).where(
-        calls.session.in_(wanted), calls.state.in_(("posted", "presumed"))
+        calls.session.in_(wanted), calls.state.in_(("posted", "presumed")), calls.settled_at_ns <= until_ns
     )
     return {session: int(total) for session, total in run(connection, billed.group_by(calls.session))}
 

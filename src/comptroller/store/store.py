@@ -257,9 +257,9 @@ class Store(Ledger):
         """Those that are neither ended nor expired."""
         return await self._read(lambda connection: sessions.live_sessions(connection, now_ns))
 
-    async def sent_tokens(self, ids: Sequence[str]) -> Mapping[str, int]:
-        """Tokens of input that were billed in each of these sessions."""
-        return await self._read(lambda connection: sessions.sent_tokens(connection, ids))
+    async def sent_tokens(self, ids: Sequence[str], until_ns: int) -> Mapping[str, int]:
+        """Tokens of input that were billed in each of these sessions, for calls that had ended by then."""
+        return await self._read(lambda connection: sessions.sent_tokens(connection, ids, until_ns))
 
     async def last_at_work(self, roots: Sequence[str]) -> Mapping[str, int]:
         """When each session of these trees was last at work: itself, or one below it."""

@@ -48,6 +48,10 @@ EVENTS: Mapping[str, Event] = {
     "certificate_ends": Event("warning", "A certificate ends within 14 days; said once a day."),
     "traces": Event("warning", "Spans could not be delivered; they are lost, calls are not."),
     "books_behind": Event("warning", "The store cannot be written, so what an operator sees may be old."),
+    "inputs_uncounted": Event(
+        "warning",
+        "Context caps are in force, and what open sessions sent before cannot be read: it counts from now on.",
+    ),
     "admin_guessed": Event("warning", "Too many wrong admin credentials came from one address: it is told to wait."),
     "records_pruned": Event("info", "Records that were older than `[retention]` says were deleted."),
     "retention_waits": Event("warning", "The store cannot be written, so old records stay for another hour."),

@@ -41,6 +41,10 @@ class Budget(msgspec.Struct, frozen=True, gc=False):
         counted = (scope, self.unit, self.window, self.time_zone, self.per)
         return f"{self.name}#{blake2s(repr(counted).encode(), digest_size=6).hexdigest()}"
 
+    def share_of(self, step: Soft) -> str:
+        """Where a soft step stands, as a caller is told of it: how much is used is an amount, too."""
+        return step.share if self.visible == "caller" else "a share"
+
     @property
     def zone(self) -> ZoneInfo:
         return ZoneInfo(self.time_zone)

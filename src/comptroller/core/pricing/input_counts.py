@@ -7,6 +7,7 @@ bytes are a token. Nothing is held by these numbers.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from comptroller.core.pricing.estimate import Asked, ModelLimits
@@ -23,6 +24,7 @@ class Count(NamedTuple):
     total: int = 0
     most: int | None = None  # at once
     per_byte: int = _FIRST  # millionths of a token
+    under_way: int = 0  # part of total: of requests that have not ended
 
     def in_tokens(self) -> Count:
         """The same for a request whose text is counted in tokens already."""
@@ -42,16 +44,22 @@ class InputCounts:
         """The count of one session."""
         return self._of.get(session, NONE)
 
-    def begin(self, session: str, total: int) -> None:
-        """A session goes on that has sent so many tokens before any were counted here."""
-        count = self.of(session)
-        self._of[session] = count._replace(total=count.total + total)
+    def ended(self, sessions: Iterable[str]) -> Mapping[str, int]:
+        """What each of these sessions has sent with requests that have ended, as far as it was counted here."""
+        counts = {each: self._of.setdefault(each, NONE) for each in sessions}
+        return {each: count.total - count.under_way for each, count in counts.items()}
+
+    def begin(self, session: str, total: int, known: int = 0) -> None:
+        """A session goes on that had sent so many tokens when only `known` of them were counted here (`ended`)."""
+        count = self._of.get(session)
+        if count is not None:
+            self._of[session] = count._replace(total=count.total + total - known)
 
     def take(self, session: str, asked: Asked) -> int:
         """A request leaves: what it will come to, about, is counted at once. Returns that."""
         count = self.of(session)
         tokens = in_all(asked, count)
-        self._of[session] = count._replace(total=count.total + tokens)
+        self._of[session] = count._replace(total=count.total + tokens, under_way=count.under_way + tokens)
         return tokens
 
     def end(self, session: str, taken: int, billed: int, text: int = 0) -> None:
@@ -66,7 +74,13 @@ class InputCounts:
         if billed and text:
             per_byte = min(_ONE, max(_LEAST, -(-billed * _ONE // text)))
         most = max(billed, count.most or 0) if billed else count.most
-        self._of[session] = Count(count.total + billed - taken, most, per_byte)
+        self._of[session] = Count(count.total + billed - taken, most, per_byte, count.under_way - taken)
+
+    def keep(self, session: str, taken: int) -> None:
+        """It has ended here and goes on at its provider: what was counted for it stays."""
+        count = self._of.get(session)
+        if count is not None:
+            self._of[session] = count._replace(under_way=count.under_way - taken)
 
     def forget(self, session: str) -> None:
         """It is over."""
