@@ -372,8 +372,8 @@ async def test_a_grant_can_be_given_to_who_has_not_asked(house: House) -> None:
     task = Terms(amount=USD, lasts_s=60, bound="task")
     request = tokens.OpenRequest(identity="agent/bee", task_type="ticket", task="7")
     await tokens.open_session(house.office, request, "test")
-    row = await grants.give(house.office, wanted(value="ticket:7", terms=task, budgets=()), WHY, ADA)
-    assert (row.bound, row.value) == ("task", "ticket:7")
+    row = await grants.give(house.office, wanted(value="agent/bee:ticket:7", terms=task, budgets=()), WHY, ADA)
+    assert (row.bound, row.value) == ("task", "agent/bee:ticket:7")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Answers from a chat: what is signed for one ticket and one answer does that once, and nothing else does anything."""
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,7 +10,8 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import OctKey
 
-from comptroller.control import admins, api
+from comptroller.control import admins, api, approvals
+from comptroller.control.approval_rows import TermsSent
 from comptroller.control.chat import Chat, read_chat
 from comptroller.control.chat_answers import AUDIENCE
 from comptroller.control.door import Outside
@@ -17,7 +19,7 @@ from comptroller.core.instant import NANOS_PER_SECOND
 from comptroller.settings.values import KeySource
 from tests.control.asgi import Admin, Said, ask
 from tests.control.house import House, opened
-from tests.control.test_approvals import BUDGETS, ROLES, add_all, asked
+from tests.control.test_approvals import BUDGETS, EVE, ROLES, add_all, asked
 
 SECRET = secrets.token_bytes(32)
 PATH = "/api/v1/chat-answers"
@@ -115,11 +117,25 @@ async def test_the_rules_are_those_of_the_person_who_answers(house: House, who: 
     assert house.gate.approvals.grants == ()
 
 
-async def test_one_person_is_not_two_in_a_chat_either(house: House) -> None:
+async def test_a_chat_is_not_both_of_two(house: House) -> None:
+    """Whoever has its secret could sign for two people."""
     ticket = await asked(house, amount=50 * 10**9)
     assert (await send(house, token(house, ticket))).body["grant"] is None
     assert (await send(house, token(house, ticket))).code == "second_needed"
-    assert (await send(house, token(house, ticket, sub="eve"))).body["grant"]["second"] == "eve"
+    said = await send(house, token(house, ticket, sub="eve"))
+    assert (said.status, said.code) == (403, "second_needed")
+    assert said.body["hint"] == f"`comptroller approvals approve {ticket}`"
+    assert house.gate.approvals.grants == ()
+    done = await approvals.approve(house.office, ticket, TermsSent(), "INC-9", EVE)
+    assert done.grant is not None
+    assert (done.grant.approver, done.grant.second) == ("ada", "eve"), "with a credential of their own"
+
+
+async def test_two_answers_of_a_chat_at_once_are_not_both_of_two(house: House) -> None:
+    ticket = await asked(house, amount=50 * 10**9)
+    both = [send(house, token(house, ticket, sub=who)) for who in ("ada", "eve")]
+    assert sorted([each.status for each in await asyncio.gather(*both)]) == [200, 403]
+    assert house.gate.approvals.grants == ()
 
 
 async def test_without_a_secret_nobody_answers(house: House) -> None:

@@ -1,14 +1,18 @@
 """Nobody approves what they ask for themselves, by whatever way they came to ask."""
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
 import pytest
 
-from comptroller.control import admins, approvals, grants, tokens
+from comptroller.control import admins, approvals, bootstrap, grants, tokens
 from comptroller.control.approval_rows import TermsSent
+from comptroller.control.caller_api import CallerApi
+from comptroller.control.exchange import CLIENT_CREDENTIALS
 from comptroller.control.problem import ControlProblem
 from comptroller.core.approval.decide import Wanted
 from comptroller.core.approval.ticket import Terms
@@ -18,6 +22,7 @@ from comptroller.flow.identify import identify
 from comptroller.flow.lift import keys_of, usable
 from tests.control.house import House, opened
 from tests.control.test_approvals import ADA, BUDGETS, EVE, ROLES, USD, WHY, add_all, asked
+from tests.control.test_caller_api import FORM, Sent
 from tests.control.test_proof import TRUSTED, exchanged
 from tests.harness.configuration import identity
 from tests.harness.issuer import IssuerProcess
@@ -50,7 +55,7 @@ def eve_logs_in(house: House) -> None:
 
 def usable_by(house: House, credential: str) -> Sequence[str]:
     caller = identify(house.gate, [credential])
-    found = house.gate.approvals.held_by(keys_of(caller), house.gate.clock.expiry_ns())  # type: ignore[arg-type]
+    found = house.gate.approvals.held_by(keys_of(house.gate, caller), house.gate.clock.expiry_ns())  # type: ignore[arg-type]
     return [each.id for each in usable(house.gate, caller, found)]  # type: ignore[arg-type]
 
 
@@ -99,4 +104,23 @@ async def test_a_deputy_stands_for_the_owner_and_does_not_answer_either(tmp_path
         assert problem.value.code == "own_request"
         with pytest.raises(ControlProblem) as problem:
             await grants.give(house.office, FOR_ANT, WHY, deputy)
+        assert problem.value.code == "own_request"
+
+
+async def test_whoever_issued_the_secret_of_a_session_does_not_answer_for_it(tmp_path: Path) -> None:
+    """Nor after a start, when the secret is not shown again."""
+    async with wide_open(tmp_path) as house:
+        await add_all(house)
+        issued = await bootstrap.issue_secret(house.office, "agent/ant", 3600, "eve")
+        form = {"grant_type": CLIENT_CREDENTIALS, "client_id": "agent/ant", "client_secret": issued.secret}
+        said = await CallerApi(house.office)("POST", "/oauth/token", Sent([FORM], urlencode(form).encode()))
+        assert said.status == 200
+        opened_with = json.loads(said.body)["session"]
+        assert "eve" in asked_by(house.gate, house.gate.sessions[opened_with])
+        house.gate.approvals.behind.clear()  # as at a start
+        await bootstrap.go_on(house.office)
+        session = house.gate.sessions[opened_with]
+        ticket = await asked(house, session=session.id, requested_by=asked_by(house.gate, session))
+        with pytest.raises(ControlProblem) as problem:
+            await approvals.approve(house.office, ticket, TermsSent(), WHY, EVE)
         assert problem.value.code == "own_request"

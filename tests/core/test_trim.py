@@ -1,6 +1,8 @@
 """Which messages go together, and which stay whatever happens."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from comptroller.core.work.conversation import Call, Entry, Result
 from comptroller.core.work.trim import cut, pieces
@@ -22,10 +24,16 @@ def result(call: str) -> Entry:
     return Entry("tool", results=(Result(call, 1),))
 
 
+def system(call: str) -> Entry:
+    return Entry("system", results=(Result(call, 1),))
+
+
 SYSTEM = Entry("system")
 REASONING = Entry("model", starts=True)
 SUMMARY = Entry("model", kept=True)
 REFERENCE = Entry("model", reference=True)
+SYSTEM_CALL = Entry("system", calls=(Call("a", "look"),))
+SYSTEM_REFERENCE = Entry("system", reference=True)
 
 
 @pytest.mark.parametrize(
@@ -60,6 +68,11 @@ REFERENCE = Entry("model", reference=True)
         # A reference may be any call.
         ([user(), REFERENCE, result("?"), calls("b"), result("b"), said(), user()], 0, [(0, 1, 2, 3, 4, 5)]),
         ([user(), REFERENCE, said(), user(), result("?"), said(), user()], 0, [(0, 1, 2, 3, 4, 5)]),
+        # What a system says stays, and with it the turn of a call that it answers, or of a result of its call.
+        ([user(), calls("a"), system("a"), said(), user(), said(), user()], 0, [(4, 5)]),
+        ([user(), said(), system("?"), user(), said(), user()], 0, [(0, 1), (3, 4)]),
+        ([SYSTEM_CALL, user(), result("a"), said(), user(), said(), user()], 0, [(4, 5)]),
+        ([SYSTEM_REFERENCE, user(), result("a"), said(), user(), said(), user()], 0, [(4, 5)]),
     ],
 )  # fmt: skip
 def test_what_can_be_left_out(entries: list[Entry], keep_first: int, places: list[tuple[int, ...]]) -> None:
@@ -70,6 +83,32 @@ def test_what_can_be_left_out(entries: list[Entry], keep_first: int, places: lis
 
 def test_nothing_is_left_out_of_what_nobody_understands() -> None:
     assert pieces([user(), Entry("unknown"), user(), said(), user()], [1] * 5, 0) is None
+
+
+ENTRIES = st.builds(
+    Entry,
+    st.sampled_from(("system", "user", "model", "tool")),
+    calls=st.lists(st.builds(Call, st.sampled_from(("", "a", "b")), st.just("look")), max_size=2).map(tuple),
+    results=st.lists(st.builds(Result, st.sampled_from(("", "a", "b", "?")), st.just(1)), max_size=2).map(tuple),
+    kept=st.booleans(),
+    starts=st.booleans(),
+    reference=st.booleans(),
+)
+
+
+@given(entries=st.lists(ENTRIES, max_size=12), keep_first=st.integers(0, 3))
+def test_whatever_messages_are_what_is_left_out_are_pieces_of_them(entries: list[Entry], keep_first: int) -> None:
+    found = pieces(entries, [1] * len(entries), keep_first)
+    assert found is not None
+    places = [place for piece in found for place in piece.places]
+    assert len({*places}) == len(places)
+    assert all(entries[place].part != "system" for place in places)
+    for piece in found:
+        ids = {call.id for place in piece.places for call in entries[place].calls if call.id}
+        rest = [entry for place, entry in enumerate(entries) if place not in piece.places]
+        answered = {result.call for entry in rest for result in entry.results}
+        called = {call.id for entry in rest for call in entry.calls}
+        assert ids & answered <= called, "a result has lost its call"
 
 
 def test_a_growing_conversation_is_cut_at_the_same_place_for_some_turns() -> None:

@@ -2,12 +2,14 @@
 
 import urllib.error
 from collections.abc import Iterator
+from datetime import date
 from typing import Any
 
 import openai
 import pytest
 
 from comptroller.client import open_session
+from comptroller.wire.planned import PLANNED
 from tests.end_to_end.caller import allowance, mint
 from tests.harness.configuration import budget, model, process, registry
 from tests.harness.gateway import GatewayProcess
@@ -15,7 +17,8 @@ from tests.sandbox.process import SandboxProcess
 
 pytestmark = pytest.mark.processes
 
-SIZES = {f"sandbox-{size}": model("sandbox") for size in ("large", "small")}
+SIZES = {f"sandbox-{size}": model("sandbox") for size in ("large", "small", "listener")}
+HEARD = {"model": "sandbox-listener", "from": date(2026, 1, 1), "input": "0", "output": "0", "audio_hour": "0.36"}
 BUDGETS = [
     budget("ant-day", "0.05 USD", "day", scope={"identity": "agent/ant"}, visible="caller"),
     budget("pool", "50.00 USD", "day", visible="operator"),
@@ -25,7 +28,9 @@ BUDGETS = [
 @pytest.fixture
 def gateway(sandbox: SandboxProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
     folder = tmp_path_factory.mktemp("allowance")
-    with GatewayProcess(folder, process(sandbox.url), registry(BUDGETS, models=SIZES)) as running:
+    known = registry(BUDGETS, models=SIZES)
+    known["prices"] = [*known["prices"], HEARD]
+    with GatewayProcess(folder, process(sandbox.url), known) as running:
         yield running
 
 
@@ -71,6 +76,15 @@ def test_an_operator_asks_for_an_identity_that_has_no_session(gateway: GatewayPr
     shown = gateway.command("simulate", "agent/ant", "--model", "sandbox-large", "--input-tokens", "50000").stdout
     assert "would be refused (budget_exhausted)" in shown
     assert "sandbox-small" in shown
+
+
+@pytest.mark.parametrize("dialect", [api.dialect.name for api in PLANNED])
+def test_a_plan_without_an_output_limit_is_for_all_that_the_model_makes(gateway: GatewayProcess, dialect: str) -> None:
+    query = f"?model=sandbox-small&input_tokens=10&dialect={dialect}"
+    planned = allowance(gateway, mint(gateway)["credential"], query)["planned"]
+    assert planned["allowed"], planned
+    assert planned["output_limit"] == planned["largest_output_tokens"] == 4_096
+    assert planned["cheapest"]["model"] == "sandbox-small", "what listens answers no such call"
 
 
 def test_the_client_asks(gateway: GatewayProcess) -> None:

@@ -101,6 +101,7 @@ def test_a_person_finds_a_ticket_and_answers_it_from_the_command_line(gateway: G
     assert all(each in listed for each in (ticket, "requested", "finops", "agent/ant", "sandbox-large"))
     shown = act(gateway, "vera", "approvals", "show", ticket)
     assert all(each in shown for each in ("forbids: dear-models", "the large model needs finops", minted["session"]))
+    assert "suspends all that is marked approval:finops" in shown
     assert "vera is viewer" in act(gateway, "vera", "approvals", "approve", ticket, "--reason", "x", fails=True)
     said = act(gateway, "otto", "approvals", "approve", ticket, "--reason", "INC-9")
     assert f"is given to session {minted['session']}, 1 call, up to" in said

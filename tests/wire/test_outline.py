@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from comptroller.core.refusal import Refusal
-from comptroller.core.work.outline import MOST_CHARACTERS, Outline, ToolUse, says_error
+from comptroller.core.work import outline as outlines
+from comptroller.core.work.outline import MOST_CHARACTERS, MOST_USES, Outline, ToolUse, says_error
 from comptroller.wire.anthropic_messages import read_request as read_messages
 from comptroller.wire.gemini.request import read_request as read_gemini
 from comptroller.wire.head import Head
@@ -235,3 +236,20 @@ def test_what_reads_like_an_error(text: str) -> None:
 )
 def test_what_does_not(text: str) -> None:
     assert not says_error(text)
+
+
+def test_a_result_that_many_calls_share_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    judged: list[str] = []
+
+    def says(text: str) -> bool:
+        judged.append(text)
+        return says_error(text)
+
+    monkeypatch.setattr(outlines, "says_error", says)
+    calls = [{"id": "c", "type": "function", "function": {"name": f"f{n}", "arguments": "{}"}} for n in range(9_500)]
+    answer = json.dumps({"error": "x" * 1_000})
+    told = [{"role": "assistant", "tool_calls": calls}, {"role": "tool", "tool_call_id": "c", "content": answer}]
+    step = read("chat", {"model": "m", "messages": told}).step
+    assert judged == [answer]
+    assert step.uses == tuple(ToolUse(f"f{n}", "{}", True) for n in range(9_500 - MOST_USES, 9_500))
+    assert step.failed

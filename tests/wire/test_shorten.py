@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comptroller.flow.trim import Trimmed
+from comptroller.wire import shorten
 from comptroller.wire.parts import size
 from comptroller.wire.shorten import shorten_content, shortened
 from tests.wire import talks
@@ -58,6 +59,30 @@ def test_parts_stay_and_their_texts_get_shorter(parts: list[Any], most: int) -> 
 def test_an_image_is_never_cut() -> None:
     image = {"type": "image", "source": {"data": "x" * 5_000}}
     assert shorten_content([image, {"type": "text", "text": "y" * 100}], LEAST, "c")[0] == image  # type: ignore[index]
+
+
+@pytest.mark.parametrize(("length", "cut"), [(20, 0), (400, 2_000)])
+def test_many_texts_are_written_as_json_once_and_short_ones_are_not_tried(
+    length: int, cut: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request may have ten thousand parts: what is done for each of them may not be done to all of them."""
+    parts = [{"type": "text", "text": "y" * length} for _ in range(2_000)]
+    whole, written, tried = size(parts), list[int](), list[str]()
+
+    def measured(value: object) -> int:
+        written.append(size(value))
+        return written[-1]
+
+    def tries(text: str, most_bytes: int, by: str) -> str:
+        tried.append(text)
+        return shortened(text, most_bytes, by)
+
+    monkeypatch.setattr(shorten, "size", measured)
+    monkeypatch.setattr(shorten, "shortened", tries)
+    short = shorten_content(parts, LEAST, "c")
+    assert sum(written) <= 3 * whole
+    assert len(tried) == cut
+    assert (size(short) < whole) == bool(cut)
 
 
 def results(name: str, request: dict[str, Any]) -> list[Any]:

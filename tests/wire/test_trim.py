@@ -168,7 +168,20 @@ ANYTHING: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
     max_leaves=8,
 )
-MESSAGES: st.SearchStrategy[list[Row]] = st.lists(
+SAYS: st.SearchStrategy[Row] = st.fixed_dictionaries(  # calls and results, whoever says them
+    {
+        "role": st.sampled_from(("user", "assistant", "system")),
+        "content": st.lists(
+            st.fixed_dictionaries(
+                {"type": st.sampled_from(("tool_use", "tool_result")), "id": st.just("a"), "tool_use_id": st.just("a")},
+                optional={"content": ANYTHING},
+            ),
+            min_size=1,
+            max_size=2,
+        ),
+    }
+)
+MESSAGES: st.SearchStrategy[list[Row]] = st.lists(SAYS, min_size=1, max_size=6) | st.lists(
     st.fixed_dictionaries(
         {},
         optional={
@@ -196,3 +209,13 @@ def test_nothing_that_a_dialect_reads_breaks_it(name: str, messages: list[Any], 
         done = trim(read, wanted, dialect.read, lambda shorter, body: len(shorter.entries()) <= 1 or len(body) <= 100)
         assert isinstance(done, str | Trimmed)
     assert read.outline(1).messages <= max(1, len(messages))
+
+
+def test_a_system_that_brings_a_result_stays_with_its_call() -> None:
+    call = {"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "look"}]}
+    told = {"role": "system", "content": [{"type": "tool_result", "tool_use_id": "a", "content": "x"}]}
+    asks, says = {"role": "user", "content": "go"}, {"role": "assistant", "content": "ok"}
+    request = {"model": "m", "max_tokens": 9, "messages": [asks, call, asks, told, says, asks, says, asks]}
+    done = trimmed(DIALECTS["messages"], request, cap(0, messages=6))
+    assert isinstance(done, Trimmed)
+    assert json.loads(done.body)["messages"] == [asks, call, asks, told, says, asks]

@@ -245,6 +245,8 @@ def _story(answered: Answered) -> list[str]:
         if names:
             found.append(f"  {words}: {', '.join(names)}")
     if row.decided_at is None:
+        if row.policies or row.thresholds:
+            found.append(f"  a grant suspends all that is marked approval:{row.asked_role}, not only these")
         found.append(f"  {row.role} may answer until {say_instant(row.due_at)}; not {', '.join(row.requested_by)}")
     if row.proposed is not None and row.decided_at is None:
         amount = say_amount(row.proposed.amount, row.proposed.unit) or "no amount"

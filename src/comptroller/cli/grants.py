@@ -17,7 +17,7 @@ app = typer.Typer(rich_markup_mode=None)
 Every = Annotated[bool, typer.Option("--all", help="Those that are over, too, the newest first.")]
 GrantId = Annotated[str, typer.Argument(metavar="GRANT", help="Its id; `comptroller grants` lists them.")]
 Whose = Annotated[str, typer.Argument(metavar="WHOSE", help="session, identity or task.")]
-Which = Annotated[str, typer.Argument(metavar="VALUE", help="Its id; of a task TYPE:REFERENCE.")]
+Which = Annotated[str, typer.Argument(metavar="VALUE", help="Its id; of a task IDENTITY:TYPE:REFERENCE.")]
 RoleOf = Annotated[str, typer.Option("--role", metavar="ROLE", help="As who: its forbids and budgets are lifted.")]
 Lasts = Annotated[str, typer.Option("--for", metavar="DURATION", help="How long it lasts.")]
 Budgets = Annotated[

@@ -163,7 +163,7 @@ def describe(gate: Gate, caller: Caller, sent: PlanSent) -> AllowanceRow:
         _check(sent)
         plan = Plan(sent.model, sent.input_tokens, sent.max_output_tokens, sent.stream)
         planned = _planned(sent.model, outlook(gate, apis, caller, plan))
-    grants = gate.approvals.held_by(keys_of(caller), gate.clock.expiry_ns())
+    grants = gate.approvals.held_by(keys_of(gate, caller), gate.clock.expiry_ns())
     return AllowanceRow(
         at=format_instant(gate.clock.now_ns()),
         identity=caller.names[0],

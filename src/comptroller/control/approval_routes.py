@@ -59,7 +59,7 @@ class GrantRequest(Sent, frozen=True):
 
     role: Annotated[str, Meta(description="Whose forbids it suspends, and whose budgets it lifts.")]
     bound: Bound
-    value: Annotated[str, Meta(description="The id of the session or identity, or TYPE:REFERENCE of the task.")]
+    value: Annotated[str, Meta(description="The id of the session or identity; of a task IDENTITY:TYPE:REFERENCE.")]
     lasts_s: Lasts
     reason: Reason
     amount: Amount | None = None

@@ -41,6 +41,7 @@ from comptroller.flow.records import Change
 
 TICKETS_SHOWN = 200
 _STATUS = {"not_open": 409, "terms_invalid": 422}  # of a no; else 403: not by this person
+_NOT_BOTH = "The second of two does not answer in a chat: whoever has its secret could be both."
 _VERBS: dict[TicketState, str] = {
     "requested": "propose",  # one of two has approved it
     "escalated": "escalate",
@@ -65,10 +66,12 @@ async def show_ticket(office: Office, ticket_id: str) -> Answered:
     return Answered(ticket_row(ticket), await _given(office, ticket))
 
 
-async def approve(office: Office, ticket_id: str, sent: TermsSent, reason: str, actor: Actor) -> Answered:
+async def approve(
+    office: Office, ticket_id: str, sent: TermsSent, reason: str, actor: Actor, *, in_chat: bool = False
+) -> Answered:
     """Say yes. Where it takes two, the first one's terms stand until a second agrees to them.
 
-    Whoever has approved it and says so again is told what stands.
+    Whoever has approved it and says so again is told what stands. `in_chat`: a chat tool says that they do.
     """
     words = read_reason(reason, "Say why, for whoever asks later.")
     async with office.changing:
@@ -77,6 +80,8 @@ async def approve(office: Office, ticket_id: str, sent: TermsSent, reason: str, 
             return Answered(ticket_row(ticket), await _given(office, ticket))
         decider = decider_of(office, actor)
         _check_first(office, ticket)
+        if in_chat and ticket.open and ticket.proposed is not None:
+            raise ControlProblem(403, "second_needed", _NOT_BOTH, f"`comptroller approvals approve {ticket.id}`")
         gate = office.gate
         now_ns, registry = gate.clock.now_ns(), gate.registry
         terms = read_terms(sent, ticket, registry.approvals)

@@ -136,6 +136,20 @@ async def secret_that_holds(office: Office, identity: str, secret: str) -> Boots
     return found
 
 
+def remember_issuer(office: Office, secret: BootstrapSecret) -> None:
+    """Whoever issued a secret is among those who ask in the sessions that it opened."""
+    office.gate.approvals.behind[opened_by(secret.id)] = secret.created_by
+
+
+async def go_on(office: Office) -> None:
+    """After a start: who issued the secrets that the sessions which go on were opened with."""
+    prefix = opened_by("")
+    for opener in {each.minted_by for each in office.going_on().values() if each.minted_by.startswith(prefix)}:
+        secret = await office.ledger.secret(opener.removeprefix(prefix))
+        if secret is not None:
+            remember_issuer(office, secret)
+
+
 def _digest(office: Office, secret: str) -> str:
     return office.gate.credentials.digest(secret.encode())
 

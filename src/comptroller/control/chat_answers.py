@@ -54,7 +54,7 @@ async def answer(office: Office, token: str) -> Answered:
         raise conflict("This token was used already.", "Sign another one, with a `jti` of its own.")
     actor, reason = Actor(admin.name, admin.role, named=True), f"{said.reason} (in a chat)"
     if said.action == "approve":
-        return await approvals.approve(office, said.ticket, TermsSent(), reason, actor)
+        return await approvals.approve(office, said.ticket, TermsSent(), reason, actor, in_chat=True)
     return Answered(await approvals.deny(office, said.ticket, reason, actor), None)
 
 

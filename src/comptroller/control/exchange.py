@@ -11,7 +11,7 @@ from typing import NamedTuple, cast
 import msgspec
 
 from comptroller.control import tokens
-from comptroller.control.bootstrap import opened_by, secret_that_holds
+from comptroller.control.bootstrap import opened_by, remember_issuer, secret_that_holds
 from comptroller.control.caller_route import Asked, OAuthError, json_answer, read_client, read_form
 from comptroller.control.delegate import acting_identity
 from comptroller.control.guesses import GUESS_WINDOW_S, MOST_GUESSES
@@ -256,6 +256,7 @@ async def _by_secret(office: Office, request: CallerRequest, form: Mapping[str, 
     if isinstance(found, str):
         hint = "An operator issues one with `comptroller secrets issue IDENTITY`."
         raise OAuthError("invalid_client", found, hint, status=401, headers={"www-authenticate": "Basic"})
+    remember_issuer(office, found)
     return _Opener(found.identity, opened_by(found.id))
 
 

@@ -21,7 +21,7 @@ from comptroller.core.identity.admin import Actor
 from comptroller.core.instant import format_instant
 from comptroller.core.problem import did_you_mean
 from comptroller.flow.approval_notices import tell_of_grant
-from comptroller.flow.approvals import asked_by, end_grant, give_grant
+from comptroller.flow.approvals import asked_by, end_grant, give_grant, task_of
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Change
 
@@ -135,9 +135,9 @@ async def _whom(office: Office, bound: GrantBound, value: str) -> Sequence[str]:
             near = did_you_mean(value, gate.registry.identities)
             raise not_found(f"There is no identity {value!r}.", near or "`comptroller identities` lists them.")
         return tuple(name for name in (identity.id, identity.owner, identity.deputy) if name)
-    doing = [each for each in office.going_on().values() if each.task_key == value]
+    doing = [each for each in office.going_on().values() if task_of(gate, each) == value]
     if not doing:
-        hint = "A task is TYPE:REFERENCE, as `comptroller sessions list --json` has it."
+        hint = "A task is IDENTITY:TYPE:REFERENCE, of the identity that its first session is for: agent/scout:ticket:7."
         raise not_found(f"No open session serves the task {value!r}.", hint)
     return [name for each in doing for name in asked_by(gate, each)]
 

@@ -26,7 +26,7 @@ from comptroller.flow.gate import Gate
 _NEXT: Mapping[Kind, str] = {
     "cap_input": "It passes this with at most {} input tokens, and is refused with more.",
     "route": "It would be sent to {} instead, and decided anew there.",
-    "approval": "It needs the approval of {}, and is refused as long as approvals cannot be given.",
+    "approval": "It needs the approval of {}: a grant of that role lets it go on, and without one it makes a ticket.",
 }
 
 

@@ -25,6 +25,8 @@ from comptroller.core.work.session import Session
 from comptroller.flow.outcome import OUTCOMES
 from comptroller.flow.records import CallFacts
 
+_CAPS = frozenset({"context_too_large", "rate_unsatisfiable"})  # what these allow is no more after a while
+
 
 class Told(msgspec.Struct, frozen=True):
     """Everything that the story is told from."""
@@ -162,8 +164,8 @@ def _router(rule: str) -> str:
 
 def _policies(facts: CallFacts) -> Iterator[str]:
     if facts.policies:
-        which = "was the policy" if len(facts.policies) == 1 else "were the policies"
-        yield f"What decided {which} {_list(facts.policies)}, in version {facts.policy_version} of the set."
+        which = "the policy" if len(facts.policies) == 1 else "the policies"
+        yield f"Of the policies, {which} {_list(facts.policies)} decided, in version {facts.policy_version} of the set."
 
 
 def _hold(told: Told) -> Iterator[str]:
@@ -280,7 +282,7 @@ def _why_presumed(record: CallRecord) -> str:
 def _unrouted(record: CallRecord) -> Iterator[str]:
     nanos = record.counterfactual_nanos
     if nanos is not None:
-        rates = "at the rates of the model that it would have gone to unrouted"
+        rates = "at the prices of the model that it would have gone to unrouted"
         yield f"The same usage would have cost {format_usd(nanos)} USD {rates}."
 
 
@@ -316,7 +318,8 @@ def _refusal(told: Told, refusal: Refusal, when: str) -> Iterator[str]:
     yield from _policies(told.record.facts)
     if refusal.needed is not None and refusal.remaining is not None:
         unit = "USD" if refusal.unit == "usd" else refusal.unit
-        yield f"It needed {refusal.needed} {unit} and {refusal.limit} had {refusal.remaining} left."
+        had = f"allows {refusal.remaining}" if refusal.code in _CAPS else f"had {refusal.remaining} left"
+        yield f"It needed {refusal.needed} {unit} and {refusal.limit} {had}."
     if refusal.largest_output_tokens:
         yield f"With an output limit of {refusal.largest_output_tokens} tokens it would have fitted."
     for row in told.binding:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Sequence
 
-from comptroller.control import approvals, break_glass, grants, sessions, stops
+from comptroller.control import approvals, bootstrap, break_glass, grants, sessions, stops
 from comptroller.control.inputs import count_inputs
 from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem
@@ -23,6 +23,7 @@ async def go_on(office: Office) -> None:
     if office.gate.registry.contexts:
         await count_inputs(office.gate, office.ledger)
     await break_glass.go_on(office)
+    await bootstrap.go_on(office)
     await grants.go_on(office)
     await approvals.go_on(office)
 

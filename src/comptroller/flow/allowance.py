@@ -6,7 +6,7 @@ long as nothing else happens.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 
 import msgspec
@@ -18,6 +18,7 @@ from comptroller.core.budget.draw import Draw
 from comptroller.core.budget.meter import COUNTED, is_session_bound
 from comptroller.core.budget.scope import Facts
 from comptroller.core.instant import format_instant
+from comptroller.core.pricing.rates import Rates
 from comptroller.core.rate.limits import Limiter
 from comptroller.core.refusal import Refusal
 from comptroller.flow.admit import Offer, Question, offer_for
@@ -29,6 +30,7 @@ from comptroller.flow.permit import Denied
 
 MOST_LIMITS = 16  # in a refusal: the ones with the least left
 MOST_MODELS = 100  # that are looked at for a cheaper one
+_AS_MUCH_AS_IT_MAKES = 10**9  # tokens: no model makes so many, and some APIs want a limit to be said
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -89,7 +91,8 @@ def outlook(gate: Gate, apis: Iterable[Planned], caller: Caller, plan: Plan) -> 
 
 
 def _heard(gate: Gate, api: Planned, caller: Caller, plan: Plan) -> Offer | Denied:
-    asked = api.asked(plan.model, plan.input_tokens, plan.max_output_tokens, stream=plan.stream)
+    limit = _AS_MUCH_AS_IT_MAKES if plan.max_output_tokens is None else plan.max_output_tokens
+    asked = api.asked(plan.model, plan.input_tokens, limit, stream=plan.stream)
     if isinstance(asked, Refusal):
         return Denied(caller, asked)
     return offer_for(gate, Question(api.dialect, caller, asked))
@@ -125,9 +128,17 @@ def _cheapest(gate: Gate, api: Planned, caller: Caller, plan: Plan) -> Cheapest 
         if not isinstance(offer, Offer):
             continue
         weighed, limit = offer.permit.weighed, offer.afforded.output_limit
-        if weighed.rates and limit >= weighed.bound.wanted_output_tokens:
+        if _is_by_tokens(weighed.rates) and limit >= weighed.bound.wanted_output_tokens:
             found.append(Cheapest(weighed.decision.name, weighed.bound.amount_nanos(limit)))
     return min(found, key=lambda each: each.estimate_nanos, default=None)
+
+
+def _is_by_tokens(rates: Mapping[str, Rates]) -> bool:
+    """Whether a model is billed by tokens of text that it reads and writes: others do not answer such a call."""
+    return bool(rates) and all(
+        each.input and each.output and each.image is each.character is each.audio_hour is None
+        for each in rates.values()
+    )
 
 
 def _facts(caller: Caller, model: str | None) -> Facts:

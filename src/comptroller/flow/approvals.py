@@ -30,12 +30,25 @@ def end_grant(gate: Gate, grant_id: str) -> None:
     gate.tree.close_session(grant_id)
 
 
+def task_of(gate: Gate, session: Session) -> str | None:
+    """The task that a session serves, as a grant for it is bound: IDENTITY:TYPE:REFERENCE.
+
+    Whoever opens a session says what task it is for: it is a task of the identity at the top of its tree, and of
+    nobody else who says the same words.
+    """
+    task = session.task_key
+    return None if task is None else f"{gate.runs.lineage(session)[-1].identity}:{task}"
+
+
 def asked_by(gate: Gate, session: Session) -> tuple[str, ...]:
     """The names by which whoever asks in a session is known: none of them may answer."""
     found: dict[str, None] = {}
     for each in gate.runs.lineage(session):
         identity = known_identity(gate.registry, each.identity)
-        for name in (each.name, identity.id, identity.owner, identity.deputy, each.subject, each.minted_by):
+        behind = gate.approvals.behind.get(each.minted_by)
+        for name in (
+            each.name, identity.id, identity.owner, identity.deputy, each.subject, each.minted_by, behind
+        ):  # fmt: skip
             if name:
                 found[name] = None
     return tuple(found)

@@ -10,7 +10,7 @@ from comptroller.core.approval.ticket import PREFIX, Ask, Ticket, question_of
 from comptroller.core.instant import NANOS_PER_SECOND, format_instant
 from comptroller.core.refusal import ApprovalAsked, Refusal
 from comptroller.flow.approval_notices import tell_of_ticket
-from comptroller.flow.approvals import asked_by, put_ticket
+from comptroller.flow.approvals import asked_by, put_ticket, task_of
 from comptroller.flow.gate import Gate
 from comptroller.flow.incoming import IncomingCall
 from comptroller.flow.journal import LedgerUnavailableError
@@ -67,7 +67,7 @@ async def _ticket(gate: Gate, call: IncomingCall, denied: Denied, ask: Ask) -> T
         at_ns=now_ns,
         identity=caller.identity.id,
         session=session.id,
-        task=session.task_key,
+        task=task_of(gate, session),
         requested_by=asked_by(gate, session),
         asked_role=ask.role,
         role=ask.role,

@@ -20,7 +20,7 @@ from comptroller.core.budget.soft import Soft
 from comptroller.core.effect import Effect
 from comptroller.core.policy.request import LARGEST_LONG
 from comptroller.core.refusal import Refusal
-from comptroller.flow.approvals import asked_by
+from comptroller.flow.approvals import asked_by, task_of
 from comptroller.flow.caller import Caller
 from comptroller.flow.gate import Gate
 from comptroller.flow.slices import amounts
@@ -127,7 +127,7 @@ def step_refusal(step: Soft, window: Window) -> Refusal:
 
 def _candidates(gate: Gate, caller: Caller, used: Sequence[Grant], role: str) -> Sequence[Grant]:
     """Those that count the call already, then the others."""
-    found = gate.approvals.applying(keys_of(caller), role, gate.clock.expiry_ns())
+    found = gate.approvals.applying(keys_of(gate, caller), role, gate.clock.expiry_ns())
     others = usable(gate, caller, [each for each in found if each not in used])
     return (*(each for each in used if each.role == role), *others)
 
@@ -137,10 +137,10 @@ def usable(gate: Gate, caller: Caller, grants: Sequence[Grant]) -> Sequence[Gran
     return gate.approvals.by_others(grants, asked_by(gate, caller.session)) if grants else grants
 
 
-def keys_of(caller: Caller) -> tuple[GrantKey, ...]:
+def keys_of(gate: Gate, caller: Caller) -> tuple[GrantKey, ...]:
     """What a grant can be bound to for it to be this caller's."""
     own: tuple[GrantKey, ...] = (("session", caller.claims.session), ("identity", caller.identity.id))
-    task = caller.session.task_key
+    task = task_of(gate, caller.session)
     return own if task is None else (*own, ("task", task))
 
 

@@ -34,14 +34,15 @@ def shorten_content(content: object, most_bytes: int, by: str) -> object:
         return shortened(content, most_bytes, by)
     whole = [dict(part) if is_object(part) else part for part in content] if is_array(content) else content
     whole = dict(whole) if is_object(whole) else whole
+    over = size(whole) - most_bytes
     for length, part, key in sorted(_texts(whole), key=lambda found: -found[0]):
-        over = size(whole) - most_bytes
-        if over <= 0:
-            break
-        text = part[key]
         # Words about what is left out come on top, and JSON spells their line breaks with two bytes.
         least = len(_said(length, by).encode()) + 2
-        part[key] = shortened(str(text), max(least, length - over - 2), by)
+        if over <= 0 or length <= least:
+            break  # it fits, or this text and all that follow are too short to be cut
+        text = str(part[key])
+        part[key] = shortened(text, max(least, length - over - 2), by)
+        over -= size([text]) - size([part[key]])  # as JSON, in which they stand
     return whole
 
 

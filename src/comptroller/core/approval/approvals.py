@@ -18,7 +18,7 @@ GrantKey = tuple[GrantBound, str]
 class Approvals:
     """What memory holds. The store has all there ever were."""
 
-    __slots__ = ("_answered", "_by_key", "_by_question", "_grants", "_open", "_open_of", "known_as")
+    __slots__ = ("_answered", "_by_key", "_by_question", "_grants", "_open", "_open_of", "behind", "known_as")
 
     def __init__(self) -> None:
         self._open: dict[str, Ticket] = {}
@@ -27,6 +27,7 @@ class Approvals:
         self._open_of: dict[str, int] = {}  # by identity
         self._grants: dict[str, Grant] = {}
         self._by_key: dict[GrantKey, tuple[Grant, ...]] = {}
+        self.behind: dict[str, str] = {}  # who issued the secret by which sessions say that they were opened
         self.known_as: Callable[[str], Sequence[str]] = lambda name: (name,)  # all names of an approver
 
     @property

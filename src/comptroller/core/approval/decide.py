@@ -49,7 +49,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
     role: str
     terms: Terms
-    value: str  # the id of the session or of the identity, or TYPE:REFERENCE of the task
+    value: str  # the id of the session or of the identity, or IDENTITY:TYPE:REFERENCE of the task
     suspends: bool
     budgets: tuple[str, ...] = ()
     for_whom: tuple[str, ...] = ()  # the names of those it is for, as `requested_by` of a ticket of theirs would be

@@ -37,7 +37,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     approver: str
     second: str | None = None  # where it took two
     bound: GrantBound
-    value: str  # the id of the session or of the identity, or TYPE:REFERENCE of the task
+    value: str  # the id of the session or of the identity, or IDENTITY:TYPE:REFERENCE of the task
     suspends: bool = True  # all that is marked `approval:ROLE`
     budgets: tuple[str, ...] = ()  # that it lifts
     amount: int | None = None  # None: none bounds it

@@ -72,7 +72,7 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     at_ns: int
     identity: str
     session: str
-    task: str | None = None  # TYPE:REFERENCE
+    task: str | None = None  # whose and which: IDENTITY:TYPE:REFERENCE
     requested_by: tuple[str, ...]  # names by which whoever asks is known: none of them may answer
     asked_role: str  # whose forbids and budgets they are
     role: str  # that answers now: the same, or one that it was escalated to

@@ -14,7 +14,7 @@ Signal = Literal["same_step", "similar_step", "same_error", "error_replan", "pin
 SIGNALS: tuple[Signal, ...] = get_args(Signal)
 
 SCOPED_BY: tuple[Attribute, ...] = (
-    "organization", "environment", "kind", "team", "owner", "identity",
+    "organization", "environment", "kind", "team", "owner", "profile", "identity",
     "tenant", "workflow", "task_type", "subject", "task", "session",
 )  # fmt: skip
 """What a scope may name, the widest first: whoever acts. Which model would serve the call is not asked."""

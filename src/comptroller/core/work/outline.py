@@ -11,9 +11,10 @@ from typing import Literal, cast
 
 import msgspec
 
-from comptroller.core.work.conversation import Call, Entry, Result, last_of
+from comptroller.core.work.conversation import Entry, Result, last_of
 
 MOST_CHARACTERS = 16_384  # of a text or of arguments: the first, and as many of the last
+MOST_USES = 64  # tool calls of a step: the last ones
 _CUT = "\n...\n"
 _LOOKED_AT = 400  # characters of a result, where it says whether it is an error
 _READ_MOST = 131_072  # characters of a text that is read as JSON: a longer one is compared as it is
@@ -41,7 +42,7 @@ class Step(msgspec.Struct, frozen=True, gc=False):
 
     by: Literal["user", "tool", ""] = ""  # who spoke; '': nobody
     text: str = ""  # what was said: the results of tools, and what a user said beside or after them
-    uses: tuple[ToolUse, ...] = ()  # the tools that the model had called right before
+    uses: tuple[ToolUse, ...] = ()  # the tools that the model had called right before: the last of them
 
     @property
     def failed(self) -> bool:
@@ -117,14 +118,15 @@ def _last_step(entries: Sequence[Entry]) -> Step:
     results = [result for entry in told for result in entry.results]
     texts = [*_texts(results), *(text for entry in told if entry.part != "system" for text in entry.texts)]
     by: Literal["user", "tool", ""] = "tool" if results else "user" if any(each.part == "user" for each in told) else ""
-    return Step(by, bounded("\n".join(texts)), tuple(_uses(did, results)))
+    return Step(by, bounded("\n".join(texts)), _uses(did, results))
 
 
-def _uses(did: Sequence[Entry], results: Sequence[Result]) -> Iterable[ToolUse]:
-    by_call = {result.call: result for result in results}
-    for entry in did:
-        for call in entry.calls:
-            yield ToolUse(call.name, canonical(call.arguments), _failed(call, by_call))
+def _uses(did: Sequence[Entry], results: Sequence[Result]) -> tuple[ToolUse, ...]:
+    calls = [call for entry in did for call in entry.calls][-MOST_USES:]
+    asked = {call.id for call in calls}
+    # Many calls may share an id, and so a result: it is read once.
+    failed = {each.call: _failed(each) for each in {each.call: each for each in results}.values() if each.call in asked}
+    return tuple(ToolUse(call.name, canonical(call.arguments), failed.get(call.id)) for call in calls)
 
 
 def _named(entries: Sequence[Entry], call_id: str) -> str:
@@ -133,10 +135,7 @@ def _named(entries: Sequence[Entry], call_id: str) -> str:
     return next(names, "")[:64]
 
 
-def _failed(call: Call, results: Mapping[str, Result]) -> bool | None:
-    result = results.get(call.id)
-    if result is None:
-        return None
+def _failed(result: Result) -> bool:
     return says_error("\n".join(result.texts)) if result.failed is None else result.failed
 
 

@@ -50,8 +50,8 @@ def pieces(entries: Sequence[Entry], sizes: Sequence[int], keep_first: int) -> l
     """
     if any(entry.part == "unknown" for entry in entries):
         return None
-    bonds, orphans = _bonds(entries)
-    units = list(_units(_turns(entries, orphans), keep_first))
+    bonds, fixed = _bonds(entries)
+    units = list(_units(_turns(entries, fixed), keep_first))
     return [
         Piece(places, sum(sizes[place] for place in places))
         for places, stays in _bound_together(units, bonds)
@@ -70,7 +70,7 @@ def cut(found: Sequence[Piece], least: int, fitting_bytes: int) -> int:
     return next((count for count in range(least, len(found) + 1) if dropped[count] >= wanted), least)
 
 
-def _turns(entries: Sequence[Entry], orphans: frozenset[int]) -> list[_Turn]:
+def _turns(entries: Sequence[Entry], fixed: frozenset[int]) -> list[_Turn]:
     reasons = any(entry.starts for entry in entries)
     turns, before, spoken = [_Turn()], "", False
     for place, entry in enumerate(entries):
@@ -87,7 +87,7 @@ def _turns(entries: Sequence[Entry], orphans: frozenset[int]) -> list[_Turn]:
             if begins or not turn.groups:
                 turn.groups.append([])
             turn.groups[-1].append(place)
-        turn.stays = turn.stays or entry.kept or place in orphans
+        turn.stays = turn.stays or entry.kept or place in fixed
         spoken, before = spoken or entry.part == "user", entry.part
     return turns
 
@@ -105,25 +105,28 @@ def _units(turns: Sequence[_Turn], keep_first: int) -> Iterator[_Unit]:
 
 
 def _bonds(entries: Sequence[Entry]) -> tuple[list[tuple[int, int]], frozenset[int]]:
-    """The places of calls with those of their results; and the places of results whose calls nobody sees.
+    """The places of calls with those of their results; and the places that stay, for what they belong to does.
 
-    A reference may stand for any call.
+    Those are results whose calls nobody sees, and what has its call or its result in a message of a system, which is in
+    no unit. A reference may stand for any call.
     """
     calls: dict[str, int] = {}
     reference: int | None = None
     bonds: list[tuple[int, int]] = []
-    orphans: set[int] = set()
+    fixed: set[int] = set()
     for place, entry in enumerate(entries):
         for result in entry.results:
             made = calls.get(result.call, reference) if result.call else reference
-            if made is None:
-                orphans.add(place)
+            if made is None or entries[made].part == "system":
+                fixed.add(place)
+            elif entry.part == "system":
+                fixed.add(made)
             else:
                 bonds.append((made, place))
         calls.update((call.id, place) for call in entry.calls if call.id)
         if entry.reference and reference is None:
             reference = place
-    return bonds, frozenset(orphans)
+    return bonds, frozenset(fixed)
 
 
 def _bound_together(units: Sequence[_Unit], bonds: Sequence[tuple[int, int]]) -> Iterator[tuple[tuple[int, ...], bool]]:
