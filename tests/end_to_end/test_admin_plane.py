@@ -53,12 +53,13 @@ NEVER_DONE = {
     # No issuer is trusted, so nobody asks for anything; tests/end_to_end/test_identity_requests.py does.
     "POST /identity-requests/{request}/approve",
     "POST /identity-requests/{request}/deny",
-    # Nobody waits for an approval, and nobody is to be told of anything; tests/end_to_end/test_approvals.py and
-    # tests/end_to_end/test_notices.py do. A grant wants a role, a bound and whom it is for, which chance does not join.
+    # Nobody waits for an approval, no chat tool is trusted, and nobody is to be told of anything;
+    # tests/end_to_end/test_approvals.py, tests/control/test_chat_answers.py and tests/end_to_end/test_notices.py do. A grant wants a role, a bound and whom it is for, which chance does not join.
     "GET /approvals/{ticket}",
     "POST /approvals/{ticket}/approve",
     "POST /approvals/{ticket}/deny",
     "POST /grants",
+    "POST /chat-answers",
     "POST /notify/retry",
     "POST /notify/{receiver}/test",
     # Chance has ended every session before it hits on words that fit together; tests/control/test_openapi.py does them.
