@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import time
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -77,7 +78,7 @@ def test_every_kind_is_known_and_so_is_any_finding() -> None:
 @given(text=st.text(), at_s=st.integers(-200, 200))
 def test_what_is_signed_verifies_with_the_official_package(text: str, at_s: int) -> None:
     body = json.dumps({"text": text}).encode()
-    signed = headers(read_secret(SECRET), "ntc_1", NOW_NS // NANOS_PER_SECOND + at_s, body)
+    signed = headers(read_secret(SECRET), "ntc_1", int(time.time()) + at_s, body)  # it allows five minutes from now
     as_text = {name.decode(): value.decode() for name, value in signed}
     assert Webhook(SECRET.decode()).verify(body, as_text) == {"text": text}
 

@@ -54,7 +54,8 @@ NEVER_DONE = {
     "POST /identity-requests/{request}/approve",
     "POST /identity-requests/{request}/deny",
     # Nobody waits for an approval, no chat tool is trusted, and nobody is to be told of anything;
-    # tests/end_to_end/test_approvals.py, tests/control/test_chat_answers.py and tests/end_to_end/test_notices.py do. A grant wants a role, a bound and whom it is for, which chance does not join.
+    # tests/end_to_end/test_approvals.py, tests/control/test_chat_answers.py and tests/end_to_end/test_notices.py do. A
+    # grant wants a role, a bound and whom it is for, which chance does not join.
     "GET /approvals/{ticket}",
     "POST /approvals/{ticket}/approve",
     "POST /approvals/{ticket}/deny",

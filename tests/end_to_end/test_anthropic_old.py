@@ -26,6 +26,7 @@ RAISED = {
     404: "NotFoundError",
     408: "APIStatusError",
     413: "RequestTooLargeError",
+    429: "RateLimitError",
 } | dict.fromkeys((500, 502, 503, 504), "InternalServerError")
 PICTURE = {"type": "image", "source": {"type": "url", "url": "https://x.test/a.png"}}
 
