@@ -57,6 +57,15 @@ def test_who_is_named_most_narrowly_has_that_rule() -> None:
         assert rule_for(left, SCOUT) == rule_for(reversed(left), SCOUT) == rule
 
 
+def test_a_profile_is_narrower_than_a_team_and_wider_than_an_identity() -> None:
+    team, profile = LoopRule("team", {"team": ("search",)}), LoopRule("profile", {"profile": ("research",)})
+    scout = LoopRule("scout", {"identity": ("agent/scout",)})
+    in_it = Facts(({**SCOUT.chain[0], "profile": "research"},), {})
+    assert rule_for([team, profile], in_it) == profile
+    assert rule_for([team, profile, scout], in_it) == scout
+    assert rule_for([team, profile], SCOUT) == team
+
+
 def test_a_plan_says_what_changes() -> None:
     assert sentences(example(), with_loops(AGENTS)) == ["add loop agents: scope kind agent, mode hard"]
     assert sentences(with_loops(AGENTS), with_loops(AGENTS | {"same_step": "off"})) == [

@@ -76,7 +76,7 @@ def limits_of(gate: Gate, caller: Caller, model: str | None = None) -> Sequence[
 
 def with_allowance(gate: Gate, caller: Caller, refusal: Refusal, model: str | None) -> Refusal:
     """A refusal with what the caller may still do, as far as it concerns this model."""
-    if not gate.stops.applies(caller.stop_keys) and refusal.allowance is None:
+    if not gate.stops.applies(caller.stop_keys):
         limits = tuple(limits_of(gate, caller, model)[:MOST_LIMITS])
         return msgspec.structs.replace(refusal, allowance=limits)
     return refusal
