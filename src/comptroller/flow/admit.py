@@ -12,6 +12,7 @@ from collections.abc import Set as AbstractSet
 import msgspec
 
 from comptroller.core.pricing.estimate import Asked
+from comptroller.core.rate.limits import Came
 from comptroller.core.refusal import Refusal
 from comptroller.flow.again import look_at_retry, take_retry
 from comptroller.flow.attempt import Attempt
@@ -27,7 +28,7 @@ from comptroller.flow.lift import Lifted, lift_short
 from comptroller.flow.pace import UNPACED, Paced, Turn
 from comptroller.flow.permit import Denied, Permit, seek_provider
 from comptroller.flow.reservation import Reservation, Tried
-from comptroller.flow.reserve import Afforded, afford, reserve
+from comptroller.flow.reserve import Afforded, OverdrawnError, afford, reserve
 from comptroller.flow.settle import Receipt
 from comptroller.flow.too_fast import TooFast, pace
 
@@ -137,5 +138,10 @@ def _take(gate: Gate, call: IncomingCall, offer: Offer, tried: tuple[Tried, ...]
         return reserve(gate, call, offer.caller, offer.permit, offer.afforded, tried)
     if paced.effects:
         call = msgspec.structs.replace(call, effects=(*call.effects, *paced.effects))
-    reserved = reserve(gate, call, offer.caller, offer.permit, offer.afforded, tried)
-    return msgspec.structs.replace(reserved, share=gate.pace.take(paced))
+    share = gate.pace.take(paced)
+    try:  # the hold comes last: nothing can fail between it and the way out that settles it
+        reserved = reserve(gate, call, offer.caller, offer.permit, offer.afforded, tried)
+    except OverdrawnError:
+        gate.pace.end(share.taken, Came(0, 0))
+        raise
+    return msgspec.structs.replace(reserved, share=share)
