@@ -116,7 +116,7 @@ def mentioned(policy: pst.Template) -> frozenset[str]:
 
 
 def as_far_as(text: str, known: Set[str]) -> tuple[str, bool]:
-    """A policy with those of its conditions that rest on these values of the context, and whether that is all of them."""
+    """A policy with those of its conditions that rest on these values of the context; whether that is all of them."""
     written = PolicySet.from_str(text).to_pst()
     ((name, policy),) = written.static_policies.items()
     kept = tuple(clause for clause in policy.clauses if _rests_on(replace(policy, clauses=(clause,)), known))
