@@ -65,6 +65,7 @@ LIMITS = Limits(
     failover_attempts=2,
     failover_s=300.0,
     approval_wait_s=300.0,
+    approval_arguments_chars=4096,
     early_headers_s=15.0,
 )
 
