@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from comptroller.core.pricing.usage import Usage
 from comptroller.wire.event_stream import EventSplitter, EventTooLarge, event_data
 from comptroller.wire.mcp import elicitation
@@ -35,7 +33,7 @@ class RpcMeter:
         self._request = request
         self._splitter = EventSplitter()
         self._said = 0  # bytes beside the response
-        self._most = MOST_SAID_BYTES if request.asked.tool is not None else sys.maxsize
+        self._bounded = request.asked.tool is not None
 
     @property
     def usage(self) -> Usage | None:
@@ -79,7 +77,7 @@ class RpcMeter:
             if why is not None:
                 return self._withheld(why)
         self._said += len(raw)
-        return raw if self._said <= self._most else b""
+        return b"" if self._bounded and self._said > MOST_SAID_BYTES else raw
 
     def _withheld(self, why: str) -> bytes:
         """It waits for an answer that nobody will give: the call ends here, and where there is none it is left out."""
