@@ -16,6 +16,7 @@ from tests.clients.typed import Ran, type_in
 from tests.clients.world import ENOUGH, registry
 from tests.harness import configuration
 from tests.harness.gateway import GatewayProcess
+from tests.mcp.world import write_policy
 from tests.sandbox.process import SandboxProcess
 from tests.sandbox.raw import post
 
@@ -66,7 +67,9 @@ def run_recipe(recipe: Recipe, keep: Path | None = None) -> Row:
 def _world(folder: Path, limit: str) -> Iterator[tuple[SandboxProcess, GatewayProcess]]:
     """A gateway whose model calls the tool, and that may spend so much on tools."""
     with SandboxProcess() as sandbox:
-        process = configuration.process(sandbox.url, servers={"files": {"url": f"{sandbox.url}/mcp/files"}})
+        servers = {"files": {"url": f"{sandbox.url}/mcp/files"}}
+        process = configuration.process(sandbox.url, servers=servers, policies="policies")
+        write_policy(folder)
         books = registry(
             ENOUGH,
             configuration.budget("tools", limit, scope={"server": ["files"]}, visible="caller"),

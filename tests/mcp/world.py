@@ -10,6 +10,10 @@ from tests.harness.gateway import GatewayProcess
 
 IDENTITY = "agent/scout"
 ENOUGH = "50 USD"
+POLICY = """
+@id("models-allowed") permit (principal, action == Action::"model.call", resource);
+@id("tools-allowed") permit (principal, action == Action::"tool.call", resource);
+"""
 
 RISKS = {
     "echo": ["read"],
@@ -30,6 +34,12 @@ def tools(server: str, **changes: Any) -> configuration.Table:
     return {f"{server}/*": {"risk": ["read"], "pins": "first"} | changes}
 
 
+def write_policy(folder: Path, *more: str) -> None:
+    """Everybody may call everything, but for what else is written."""
+    (folder / "policies").mkdir(parents=True, exist_ok=True)
+    (folder / "policies" / "all.cedar").write_text("\n".join([POLICY, *more]))
+
+
 @contextmanager
 def gateway(
     folder: Path,
@@ -47,6 +57,7 @@ def gateway(
         {IDENTITY: configuration.identity("red")},
         **({"tools": entries} | (registry or {})),
     )
-    settings = configuration.process(provider, servers=dict(servers), **process)
+    write_policy(folder)
+    settings = configuration.process(provider, servers=dict(servers), **({"policies": "policies"} | process))
     with GatewayProcess(folder, settings, books, env=env) as running:
         yield running
