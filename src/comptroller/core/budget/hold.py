@@ -33,8 +33,8 @@ Not printable, so that nobody can be called so."""
 
 
 class Amounts(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """An amount in each unit, in the order of `Unit`: nano-USD, tokens, model calls, thinking tokens, tool calls, bytes of
-    their results.
+    """An amount in each unit: nano-USD, tokens, model calls, thinking tokens, tool calls, bytes of
+    their results, in the order of `Unit`.
     """
 
     usd: int = 0

@@ -1,4 +1,4 @@
-"""Tools: the upper bound of a call, and what of its result is billed.
+"""Tools: the upper bound of a call, and what it is billed by.
 
 A tool costs what its server's owner quotes, else what the price book says: a fee for each call and one for each unit
 of its result. One that has neither costs nothing, as most do; one that is said to spend money needs a price where a
@@ -14,13 +14,10 @@ Units are counted on what is handed on, so the most that a result may have bound
 
 from __future__ import annotations
 
-import msgspec
-
 from comptroller.core.money import UNITS_PER_PRICE
 from comptroller.core.pricing.estimate import FACTOR_ONE_BP, Estimate
 from comptroller.core.pricing.rates import DEFAULT_TIER, Rates
 from comptroller.core.pricing.tariff import Tariff
-from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
 from comptroller.core.work.tool_use import ToolUse
 
@@ -37,7 +34,10 @@ def tool_tariff(tool: ToolUse, listed: Tariff) -> Tariff:
 
 
 def tool_estimate(tool: ToolUse, listed: Tariff, factor_bp: int = FACTOR_ONE_BP, *, money: bool) -> Estimate | Refusal:
-    """The most that a call of a tool can come to. `money`: a budget in USD is drawn, so what spends money needs a price."""
+    """The most that a call of a tool can come to.
+
+    `money`: a budget in USD is drawn, so what spends money needs a price.
+    """
     if money and not listed and tool.quote_nanos is None and "spends_money" in tool.risks:
         return _unpriced(tool)
     rates = tool_tariff(tool, listed)[DEFAULT_TIER]
@@ -50,7 +50,7 @@ def tool_estimate(tool: ToolUse, listed: Tariff, factor_bp: int = FACTOR_ONE_BP,
         input_rate=0,
         output_rate=0,
         factor_bp=factor_bp,
-        fees=(rates.request or 0) + (rates.result_unit or 0) * _most_units(tool),
+        fees=(rates.request or 0) + (rates.result_unit or 0) * most_units(tool),
         calls=0,
         fixed=True,
         tool_calls=1,
@@ -58,12 +58,8 @@ def tool_estimate(tool: ToolUse, listed: Tariff, factor_bp: int = FACTOR_ONE_BP,
     )
 
 
-def billed(tool: ToolUse, usage: Usage) -> Usage:
-    """The usage of a call with the units that it is billed by. `usage.result_units`: the parts of its content."""
-    return usage if tool.unit == "item" else msgspec.structs.replace(usage, result_units=_kib(usage.result_bytes))
-
-
-def _most_units(tool: ToolUse) -> int:
+def most_units(tool: ToolUse) -> int:
+    """The most units that its result can be billed by."""
     return _kib(tool.result_bytes) if tool.unit == "kib" else -(-tool.result_bytes // _SMALLEST_ITEM_BYTES)
 
 

@@ -24,6 +24,7 @@ EntryKind = Literal[
     "identity",
     "federation",
     "model",
+    "tool",
     "price",
     "approval",
     "budget",
@@ -47,6 +48,7 @@ KINDS: tuple[EntryKind, ...] = (
     "identity",
     "federation",  # one way to be an identity: by a token of an issuer with certain claims
     "model",
+    "tool",  # one, or those of a pattern: what its calls can do
     "price",
     "approval",  # a role that answers tickets
     "budget",
@@ -64,7 +66,9 @@ KINDS: tuple[EntryKind, ...] = (
 Value = str | int | bool | list[str] | dict[str, list[str]]
 Entry = dict[str, Value]
 EntryKey = tuple[EntryKind, str]
-"""The kind, and what names one of it: a name, an id, a pattern; of a price `model|provider|tier|from[|size]`, or `tool NAME|from`."""
+"""The kind, and what names one of it: a name, an id, a pattern; of a price `model|provider|tier|from[|size]` or
+`tool NAME|from`.
+"""
 
 Entries = Mapping[EntryKey, Entry]
 """What a file asks for."""

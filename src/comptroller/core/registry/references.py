@@ -138,7 +138,7 @@ def _check_scope(place: str, entry: Mapping[str, Value], entries: Entries, left:
         if attribute == "model":
             yield from _check_scope_models(where, values, _keys(entries, "model"))
             continue
-        if attribute == "tool" or attribute == "server":
+        if attribute in {"tool", "server"}:
             yield from check_scope_tools(where, attribute, values, tool_patterns(entries))
             continue
         known = _known_values(attribute, entries)

@@ -41,7 +41,7 @@ def is_for_tools(kind: str, entry: Entry) -> bool:
 
 def tool_patterns(entries: Entries) -> Sequence[str]:
     """Every tool that an entry lists, by its full name or a pattern."""
-    return [key for kind, key in entries if str(kind) == "tool"]
+    return [key for kind, key in entries if kind == "tool"]
 
 
 def check_scope_tools(

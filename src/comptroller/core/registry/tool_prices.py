@@ -11,25 +11,14 @@ from datetime import date
 from comptroller.core.money import UNITS_PER_PRICE, parse_usd
 from comptroller.core.pricing.book import Price
 from comptroller.core.pricing.rates import Rates
-from comptroller.core.problem import Fault, Problem
+from comptroller.core.problem import Problem
 from comptroller.core.registry import fields
-from comptroller.core.registry.entries import Entry, Value, string
+from comptroller.core.registry.entries import Entry, string
 from comptroller.core.registry.fields import Field
-
-
-def _tool(raw: object) -> Value:
-    word = fields.text(raw)
-    try:
-        fields.pattern(word)
-    except Fault:
-        word = ""
-    if "/" not in word:
-        raise Fault(f"{raw!r} is not a tool.", "Write SERVER/TOOL, with * and ? as wildcards, such as 'search/*'.")
-    return word
-
+from comptroller.core.registry.tool_entries import tool_pattern
 
 TOOL_PRICE = (
-    Field("tool", _tool, mandatory=True),
+    Field("tool", tool_pattern, mandatory=True),
     Field("from", fields.day, mandatory=True),
     Field("request", fields.price),
     Field("result_unit", fields.price),
@@ -50,5 +39,7 @@ def check_tool_price(entry: Entry, place: str) -> Iterator[Problem]:
 
 def build_tool_price(entry: Entry) -> Price:
     """The line of the book. Its rates are in nano-USD per million, as all rates."""
-    given = {name: parse_usd(string(entry, name)) * UNITS_PER_PRICE for name in ("request", "result_unit") if name in entry}
+    given = {
+        name: parse_usd(string(entry, name)) * UNITS_PER_PRICE for name in ("request", "result_unit") if name in entry
+    }
     return Price(string(entry, "tool"), date.fromisoformat(string(entry, "from")), Rates(0, 0, **given))
