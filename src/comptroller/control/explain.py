@@ -51,6 +51,8 @@ class Explanation(msgspec.Struct, frozen=True):
     price_lines: Sequence[PriceLine]
     corrections: Sequence[CorrectionRow]
     findings: Sequence[FindingRow]
+    tools: Sequence[str] = ()  # the functions that the request offers to the model: the first of them
+    tools_offered: int = 0  # all of them
 
 
 async def explain(office: Office, call_id: str) -> Explanation:
@@ -63,6 +65,8 @@ async def explain(office: Office, call_id: str) -> Explanation:
     registry = office.gate.registry
     lines = price_lines(record, registry.prices)
     drawn = [_drawn_on(registry, key, rows) for key in record.windows]
+    digest = record.facts.tools_digest
+    tools = None if digest is None else await office.ledger.tool_set(digest)
     told = Told(
         record=record,
         session=session,
@@ -71,6 +75,7 @@ async def explain(office: Office, call_id: str) -> Explanation:
         lines=lines,
         corrections=corrections,
         findings=findings,
+        tools=tools,
     )
     return Explanation(
         id=call_id,
@@ -89,6 +94,8 @@ async def explain(office: Office, call_id: str) -> Explanation:
         price_lines=lines,
         corrections=corrections,
         findings=findings,
+        tools=() if tools is None else tools.names,
+        tools_offered=0 if tools is None else tools.count,
     )
 
 

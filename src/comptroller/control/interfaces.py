@@ -25,7 +25,7 @@ from comptroller.core.policy.break_glass import BreakGlass
 from comptroller.core.registry.entries import EntryKey, Installed, StoredEntry
 from comptroller.core.work.session import Session
 from comptroller.core.work.stop import Stop
-from comptroller.flow.records import Change, Finding
+from comptroller.flow.records import Change, Finding, ToolsOffered
 
 
 class CallFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -110,7 +110,7 @@ class Gap(msgspec.Struct, frozen=True):
     until_ns: int
 
 
-Prunable = Literal["calls", "presumed", "findings", "sessions", "objects", "spend_recent", "tickets", "grants"]
+Prunable = Literal["calls", "presumed", "findings", "sessions", "objects", "spend_recent", "tickets", "grants", "tool_sets"]
 """Records that are kept for a while only. `calls`: all but those whose charge was presumed."""
 
 
@@ -274,6 +274,7 @@ class Ledger(ApprovalBooks, NoticeBooks, SavingsBooks, Protocol):
         ...
 
     async def call(self, call_id: str) -> CallRecord | None: ...
+    async def tool_set(self, digest: str) -> ToolsOffered | None: ...
 
     async def calls(self, wanted: CallFilter) -> Sequence[CallRecord]:
         """Newest first."""

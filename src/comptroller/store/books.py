@@ -16,6 +16,7 @@ from comptroller.core.refusal import Refusal
 from comptroller.flow.records import CallFacts, Change, Finding, Held
 from comptroller.store import attempts, rows, schema, tables
 from comptroller.store.attempts import Attempt
+from comptroller.store.called import unpack_called
 from comptroller.store.rows import CallRow, unpack_meters, unpack_names
 from comptroller.store.sql import run
 
@@ -186,6 +187,7 @@ def record_of(row: CallRow, held_in: tuple[WindowKey, ...] | None = None) -> Cal
         corrected=row.corrected,
         original_charge_nanos=row.original_charge_nanos,
         counterfactual_nanos=row.counterfactual_nanos,
+        called=unpack_called(row.called),
         tried=tuple(map(_attempt, attempts.unpack(row.tried))),
     )
 
@@ -239,6 +241,7 @@ def _facts(row: CallRow) -> CallFacts:
         above=rows.unpack_above(row.above),
         billed_team=row.billed_team,
         effects=rows.unpack_effects(row.effects),
+        tools_digest=row.tools_digest,
     )
 
 

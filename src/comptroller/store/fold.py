@@ -31,6 +31,7 @@ from comptroller.flow.records import (
     Refused,
     Settled,
     TicketChanged,
+    ToolsOffered,
 )
 from comptroller.store import change_rows, rows
 from comptroller.store.rollups import Place, Rollup, Sums, contribution
@@ -70,6 +71,7 @@ class Outcome(msgspec.Struct, frozen=True):
     objects: list[StoredObject]  # each as it was last known
     tickets: list[Ticket]  # the same
     notices: list[Noticed | NoticeTried]  # in their order
+    tool_sets: list[ToolsOffered]  # each as it was said last
     last_ns: int
 
 
@@ -100,7 +102,7 @@ def touched(events: Iterable[Event]) -> Touched:
                 found.calls.add(event.call_id)
             case BoundChanged():
                 found.bounds.add((event.provider, event.model, event.dialect))
-            case Finding() | Change() | ObjectChanged() | TicketChanged() | Noticed() | NoticeTried():
+            case _:
                 pass
     return found
 
@@ -128,6 +130,7 @@ class _Folding:
         self._objects: dict[str, StoredObject] = {}
         self._tickets: dict[str, Ticket] = {}
         self._notices: list[Noticed | NoticeTried] = []
+        self._tool_sets: dict[str, ToolsOffered] = {}
         self._last_ns = 0
 
     def take(self, event: Event) -> None:
@@ -149,10 +152,12 @@ class _Folding:
                 self._corrected(event)
             case BoundChanged():
                 self._bound_changed(event)
-            case Finding() | Change() | ObjectChanged() | TicketChanged() | Noticed() | NoticeTried():
+            case _:
                 self._note(event)
 
-    def _note(self, event: Finding | Change | ObjectChanged | TicketChanged | Noticed | NoticeTried) -> None:
+    def _note(
+        self, event: Finding | Change | ObjectChanged | TicketChanged | Noticed | NoticeTried | ToolsOffered
+    ) -> None:
         """What changes no money: it stands as it is said last."""
         match event:
             case Finding():
@@ -164,6 +169,8 @@ class _Folding:
             case TicketChanged():
                 self._tickets[event.ticket.id] = event.ticket
                 self._changes.append(change_rows.ticket_change(event))
+            case ToolsOffered():
+                self._tool_sets[event.digest] = event
             case _:
                 self._notices.append(event)
 
@@ -182,6 +189,7 @@ class _Folding:
             objects=list(self._objects.values()),
             tickets=list(self._tickets.values()),
             notices=self._notices,
+            tool_sets=list(self._tool_sets.values()),
             last_ns=self._last_ns,
         )
 

@@ -37,6 +37,7 @@ from comptroller.store import schema, tables
 from comptroller.store.folder import get_meta, raise_meta
 from comptroller.store.sql import run, text_of
 from comptroller.store.tickets import GRANTS, TICKETS
+from comptroller.store.tool_sets import TOOL_SETS
 
 _CALLS = schema.calls
 _OBJECTS = schema.objects
@@ -72,6 +73,7 @@ _KINDS: Mapping[Prunable, _Kind] = {
     "objects": _Kind(_OBJECTS, _OBJECTS.c.created_at_ns, only=or_(_OBJECTS.c.kind == RESPONSE, _DELETED)),
     "tickets": _Kind(TICKETS, TICKETS.c.at_ns, stays=TICKETS.c.open == 1),
     "grants": _Kind(GRANTS, GRANTS.c.given_at_ns, stays=GRANTS.c.over == 0, with_it=_LEDGER_ROW),
+    "tool_sets": _Kind(TOOL_SETS, TOOL_SETS.c.at_ns),
     "spend_recent": _Kind(schema.spend_recent, schema.spend_recent.c.start_ns),
 }
 

@@ -127,6 +127,8 @@ calls = Table(
     Column("tried", LargeBinary),  # MessagePack of all attempts, where there were several (attempts.py)
     Column("effects", Text),  # JSON list of [kind, rule, detail]; NULL: none
     Column("counterfactual_nanos", BigInteger),  # of a routed call: its usage on the model it would have gone to
+    Column("tools_digest", Text),  # of the definitions of tools in a model request: see `tool_sets`; NULL: none
+    Column("called", Text),  # JSON list of [name, arguments digest]: the tools that the answer calls; NULL: none
     Index("calls_at", "at_ns"),
     Index("calls_identity_at", "identity", "at_ns"),
     Index("calls_session", "session"),

@@ -53,7 +53,7 @@ from comptroller.core.work.session import Session
 from comptroller.core.work.stop import Stop
 from comptroller.core.work.stored import StoredObject
 from comptroller.flow.journal import LedgerUnavailableError
-from comptroller.flow.records import Change, Finding, Held
+from comptroller.flow.records import Change, Finding, Held, ToolsOffered
 from comptroller.store import (
     admins,
     approvals,
@@ -292,6 +292,9 @@ class Store(Ledger):
 
     async def call(self, call_id: str) -> CallRecord | None:
         return await self._read(lambda connection: books.call(connection, call_id))
+
+    async def tool_set(self, digest: str) -> ToolsOffered | None:
+        return await self._read(lambda connection: tool_sets.find(connection, digest))
 
     async def calls(self, wanted: CallFilter) -> Sequence[CallRecord]:
         return await self._read(lambda connection: books.calls(connection, wanted))
