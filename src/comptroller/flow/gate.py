@@ -39,6 +39,7 @@ from comptroller.flow.journal import Journal
 from comptroller.flow.kept import Kept
 from comptroller.flow.key_mask import KeyMask
 from comptroller.flow.live import LiveCalls
+from comptroller.flow.mcp.pins import Pins
 from comptroller.flow.notices import Notices, Unheard
 from comptroller.flow.observer import Observer
 from comptroller.flow.pace import Pacer
@@ -99,6 +100,11 @@ class Provider:
     omit_fields: frozenset[str] = frozenset()  # of a JSON body, that it refuses
     keys_beside: tuple[bytes, ...] = field(default=(), repr=False)  # of other entries at its host
     breaker_failures: int = FAILURES_MOST  # in a row, after which calls are refused for a while; 0: never
+
+    @property
+    def is_server(self) -> bool:
+        """Whether it has tools and no models: it is an MCP server (gateway/servers.py)."""
+        return self.dialects == ("mcp",)
 
     @property
     def key(self) -> bytes | None:
@@ -165,6 +171,7 @@ class Gate:
     retries: Retries = field(default_factory=Retries)  # of identities that have lately met errors
     affinity: Affinity = field(default_factory=Affinity)  # what routes hold which sessions
     objects: Kept = field(default_factory=Kept)  # what they keep for us, and whose it is
+    pins: Pins = field(default_factory=Pins)  # of the tools of MCP servers
     deferring: Mapping[str, Deferring] = field(default_factory=dict[str, Deferring])  # by the name of the dialect
     planned: Sequence[Planned] = ()  # the APIs in which a call may be planned (flow/allowance.py)
     tool_sets: ToolSets = field(default_factory=ToolSets)  # that were offered to models lately
@@ -178,6 +185,11 @@ class Gate:
     def __post_init__(self) -> None:
         self.runs = Runs(self.sessions)
         self.pace = Pacer(self.clock, self.registry.rates)
+
+    @property
+    def model_providers(self) -> tuple[str, ...]:
+        """The providers that a model may name: MCP servers are none of them."""
+        return tuple(name for name, each in self.providers.items() if not each.is_server)
 
     def open_session(self, session: Session, posted: Amounts = NOTHING, at_work_ns: int | None = None) -> None:
         """A session may spend from now on; those above it are open. `posted`: what it has spent already.
