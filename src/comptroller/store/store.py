@@ -72,6 +72,7 @@ from comptroller.store import (
     stops,
     tables,
     tickets,
+    tool_sets,
 )
 from comptroller.store.database import Database
 from comptroller.store.folder import Folder

@@ -1,4 +1,4 @@
-"""The tools that model requests offered, by the digest of their definitions: said once for all calls that offer them."""
+"""The tools that model requests offer, by the digest of their definitions: said once for all calls that offer them."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import msgspec
 
 from comptroller.core.pricing.usage import Usage
 from comptroller.core.work.conversation import Call
-from comptroller.wire.anthropic_messages.tools import calls_in
+from comptroller.wire.anthropic_messages.functions import calls_in
 from comptroller.wire.anthropic_messages.usage import Reported, read_usage
 from comptroller.wire.reported import read_name
 

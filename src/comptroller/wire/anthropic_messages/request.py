@@ -21,10 +21,10 @@ from comptroller.wire.anthropic_messages.fields import (
     check_who_pays,
     compacts,
 )
+from comptroller.wire.anthropic_messages.functions import definitions, functions, without
 from comptroller.wire.anthropic_messages.stored import refused_use, stored_use
 from comptroller.wire.anthropic_messages.tiers import asked_tier, possible_tiers
 from comptroller.wire.anthropic_messages.tool_kinds import read_tools
-from comptroller.wire.anthropic_messages.tools import definitions, functions, without
 from comptroller.wire.anthropic_messages.trim import shorten
 from comptroller.wire.body import is_array, is_object, read_object, shown
 from comptroller.wire.checks import (

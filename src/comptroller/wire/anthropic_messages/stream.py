@@ -9,7 +9,7 @@ import msgspec
 from comptroller.core.pricing.usage import Usage
 from comptroller.core.work.conversation import Call
 from comptroller.wire.anthropic_messages.ending import cut_short
-from comptroller.wire.anthropic_messages.tools import called
+from comptroller.wire.anthropic_messages.functions import called
 from comptroller.wire.anthropic_messages.usage import Reported, merge, read_input, read_usage, says_zero
 from comptroller.wire.body import is_array, is_object
 from comptroller.wire.called import CallsInPieces

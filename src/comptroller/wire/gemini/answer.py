@@ -8,7 +8,7 @@ import msgspec
 
 from comptroller.core.pricing.usage import Usage
 from comptroller.core.work.conversation import Call
-from comptroller.wire.gemini.tools import calls_in
+from comptroller.wire.gemini.functions import calls_in
 from comptroller.wire.gemini.usage import read_usage
 from comptroller.wire.reported import read_name
 

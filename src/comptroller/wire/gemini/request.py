@@ -34,8 +34,8 @@ from comptroller.wire.gemini.fields import (
     THINKING,
     TOOLS,
 )
+from comptroller.wire.gemini.functions import definitions, functions, without
 from comptroller.wire.gemini.stored import stored_use
-from comptroller.wire.gemini.tools import definitions, functions, without
 from comptroller.wire.gemini.trim import shorten
 from comptroller.wire.head import Head
 from comptroller.wire.parts import array_of, bytes_of, raws_of

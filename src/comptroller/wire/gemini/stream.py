@@ -16,7 +16,7 @@ from comptroller.wire.body import is_array, is_object
 from comptroller.wire.called import MOST_CALLS
 from comptroller.wire.event_meter import EventMeter
 from comptroller.wire.event_stream import event_data, event_name
-from comptroller.wire.gemini.tools import call_of
+from comptroller.wire.gemini.functions import call_of
 from comptroller.wire.gemini.usage import read_usage
 from comptroller.wire.reported import MOST_TOKENS, read_name
 

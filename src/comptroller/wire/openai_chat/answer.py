@@ -8,7 +8,7 @@ import msgspec
 
 from comptroller.core.pricing.usage import Usage
 from comptroller.core.work.conversation import Call
-from comptroller.wire.openai_chat.tools import calls_in
+from comptroller.wire.openai_chat.functions import calls_in
 from comptroller.wire.openai_chat.usage import read_usage
 from comptroller.wire.reported import read_name
 

@@ -34,7 +34,7 @@ from comptroller.wire.head import PLAIN, Head
 from comptroller.wire.openai_chat.contents import Contents, names_in, read_tools
 from comptroller.wire.openai_chat.conversation import read_entries
 from comptroller.wire.openai_chat.fields import FIELDS, SEARCH, searches
-from comptroller.wire.openai_chat.tools import definitions, functions, without
+from comptroller.wire.openai_chat.functions import definitions, functions, without
 from comptroller.wire.openai_chat.trim import shorten
 from comptroller.wire.parts import array_of, bytes_of, raws_of
 from comptroller.wire.prompt import with_prompt

@@ -10,7 +10,7 @@ from comptroller.core.pricing.usage import Usage
 from comptroller.core.work.conversation import Call
 from comptroller.core.work.stored import is_id
 from comptroller.wire.body import is_array
-from comptroller.wire.openai_responses.tools import calls_in
+from comptroller.wire.openai_responses.functions import calls_in
 from comptroller.wire.openai_responses.usage import NO_SEARCHES, Searches, read_searches, read_usage
 from comptroller.wire.reported import read_name
 

@@ -30,10 +30,10 @@ from comptroller.wire.field_names import CASE
 from comptroller.wire.openai_chat.fields import SEARCH, searches
 from comptroller.wire.openai_responses.conversation import input_items, read_entries
 from comptroller.wire.openai_responses.fields import COMPACTION, FIELDS, PRO, compacts, is_pro
+from comptroller.wire.openai_responses.functions import definitions, functions, without
 from comptroller.wire.openai_responses.items import Items
 from comptroller.wire.openai_responses.stored import refused_use, stored_use
 from comptroller.wire.openai_responses.tool_kinds import MOST_TOOL_CALLS, Offered, read_tools
-from comptroller.wire.openai_responses.tools import definitions, functions, without
 from comptroller.wire.openai_responses.trim import shorten
 from comptroller.wire.parts import array_of, bytes_of, raws_of
 

@@ -12,8 +12,8 @@ from comptroller.wire.called import MOST_CALLS
 from comptroller.wire.event_meter import EventMeter
 from comptroller.wire.event_stream import event_data, event_name
 from comptroller.wire.openai_responses.answer import read_answer
+from comptroller.wire.openai_responses.functions import call_of
 from comptroller.wire.openai_responses.outline import Outline
-from comptroller.wire.openai_responses.tools import call_of
 
 # Billed and never shown: the frame of an item (recorded in Chat Completions: 33 tokens for the calls of two functions),
 # and the end mark.

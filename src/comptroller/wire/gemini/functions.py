@@ -65,7 +65,8 @@ def call_of(part: object) -> Call | None:
         return None
     call, code = part.get("functionCall"), part.get("executableCode")
     if is_object(call):
-        return Call("", text_of(call.get("name")), call.get("args") or "")
+        args = call.get("args")
+        return Call("", text_of(call.get("name")), {} if args is None else args)
     return Call("", "gemini/code_execution", code) if is_object(code) else None
 
 

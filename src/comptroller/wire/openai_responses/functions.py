@@ -84,8 +84,11 @@ def _called(kind: str, item: Mapping[str, Any]) -> str:
 
 
 def qualified(namespace: str, name: str) -> str:
-    """A function of a namespace, as other APIs would name it. Clients write `mcp__SERVER` or `mcp__SERVER__`."""
-    return f"{namespace.rstrip('_')}__{name}" if namespace else name
+    """A function of a namespace, as other APIs would name it. Clients write `mcp__SERVER` or `mcp__SERVER__`.
+
+    A function that was found by a search of tools comes with its own name for a namespace (recorded).
+    """
+    return f"{namespace.rstrip('_')}__{name}" if namespace not in {"", name} else name
 
 
 def _names(tool: Mapping[str, object]) -> Iterator[str]:
