@@ -65,8 +65,6 @@ async def explain(office: Office, call_id: str) -> Explanation:
     registry = office.gate.registry
     lines = price_lines(record, registry.prices)
     drawn = [_drawn_on(registry, key, rows) for key in record.windows]
-    digest = record.facts.tools_digest
-    tools = None if digest is None else await office.ledger.tool_set(digest)
     told = Told(
         record=record,
         session=session,
@@ -75,7 +73,6 @@ async def explain(office: Office, call_id: str) -> Explanation:
         lines=lines,
         corrections=corrections,
         findings=findings,
-        tools=tools,
     )
     return Explanation(
         id=call_id,
@@ -94,8 +91,8 @@ async def explain(office: Office, call_id: str) -> Explanation:
         price_lines=lines,
         corrections=corrections,
         findings=findings,
-        tools=() if tools is None else tools.names,
-        tools_offered=0 if tools is None else tools.count,
+        tools=() if record.tools is None else record.tools.names,
+        tools_offered=0 if record.tools is None else record.tools.count,
     )
 
 

@@ -15,6 +15,7 @@ from comptroller.control.approval_books import ApprovalBooks
 from comptroller.control.call_record import CallRecord
 from comptroller.control.notice_books import NoticeBooks
 from comptroller.control.savings_books import SavingsBooks
+from comptroller.control.tool_books import ToolBooks
 from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.core.budget.scope import Attribute, Scope
 from comptroller.core.identity.admin import Admin
@@ -25,7 +26,7 @@ from comptroller.core.policy.break_glass import BreakGlass
 from comptroller.core.registry.entries import EntryKey, Installed, StoredEntry
 from comptroller.core.work.session import Session
 from comptroller.core.work.stop import Stop
-from comptroller.flow.records import Change, Finding, ToolsOffered
+from comptroller.flow.records import Change, Finding
 
 
 class CallFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -149,7 +150,7 @@ class Installation(msgspec.Struct, frozen=True, kw_only=True):
     decided: IdentityRequest | None = None  # that this version approves; the event of that is among the changes
 
 
-class Ledger(ApprovalBooks, NoticeBooks, SavingsBooks, Protocol):
+class Ledger(ApprovalBooks, NoticeBooks, SavingsBooks, ToolBooks, Protocol):
     """The books. Writes are durable when they return, or raise LedgerUnavailableError (flow/journal.py)."""
 
     async def fold(self) -> None:
@@ -276,7 +277,6 @@ class Ledger(ApprovalBooks, NoticeBooks, SavingsBooks, Protocol):
         ...
 
     async def call(self, call_id: str) -> CallRecord | None: ...
-    async def tool_set(self, digest: str) -> ToolsOffered | None: ...
 
     async def calls(self, wanted: CallFilter) -> Sequence[CallRecord]:
         """Newest first."""

@@ -41,14 +41,13 @@ class Told(msgspec.Struct, frozen=True):
     lines: Sequence[PriceLine]
     corrections: Sequence[CorrectionRow]  # oldest first
     findings: Sequence[FindingRow]
-    tools: ToolsOffered | None = None  # what the request offers to the model
 
 
 def tell(told: Told) -> list[str]:
     """One call from beginning to end."""
     if not told.record.facts.identity:
         return [*_nobody(told.record), *_charge(told), *_afterwards(told)]
-    sentences = [*_who(told), *_what(told.record), *_offered(told.tools)]
+    sentences = [*_who(told), *_what(told.record), *_offered(told.record.tools)]
     refusal = told.record.refusal
     if refusal is not None and not told.record.attempts:
         return [*sentences, *_refusal(told, refusal, "before anything was sent, and cost nothing")]

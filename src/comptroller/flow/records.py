@@ -19,6 +19,7 @@ from comptroller.core.pricing.deferral import Deferral
 from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
 from comptroller.core.tool.called import CalledTool
+from comptroller.core.tool.pin import Pin
 from comptroller.core.work.stored import StoredObject
 
 
@@ -251,6 +252,15 @@ class ToolsOffered(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="
     count: int  # of all
 
 
+class PinChanged(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="pin"):
+    """How a tool of an MCP server stands from here on: it was described otherwise, or somebody decided about that."""
+
+    at_ns: int
+    actor: str  # "gateway", or who decided
+    pin: Pin
+    text: str = ""  # of the definition that its server shows; '': it has a fault, or is on record
+
+
 Event = (
     Held
     | Settled
@@ -267,4 +277,5 @@ Event = (
     | NoticeTried
     | TicketChanged
     | ToolsOffered
+    | PinChanged
 )

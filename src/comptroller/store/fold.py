@@ -28,6 +28,7 @@ from comptroller.flow.records import (
     Noticed,
     NoticeTried,
     ObjectChanged,
+    PinChanged,
     Refused,
     Settled,
     TicketChanged,
@@ -70,6 +71,7 @@ class Outcome(msgspec.Struct, frozen=True):
     changes: list[Change]
     objects: list[StoredObject]  # each as it was last known
     tickets: list[Ticket]  # the same
+    pins: list[PinChanged]  # in their order
     notices: list[Noticed | NoticeTried]  # in their order
     tool_sets: list[ToolsOffered]  # each as it was said last
     last_ns: int
@@ -129,6 +131,7 @@ class _Folding:
         self._changes: list[Change] = []
         self._objects: dict[str, StoredObject] = {}
         self._tickets: dict[str, Ticket] = {}
+        self._pins: list[PinChanged] = []
         self._notices: list[Noticed | NoticeTried] = []
         self._tool_sets: dict[str, ToolsOffered] = {}
         self._last_ns = 0
@@ -156,7 +159,8 @@ class _Folding:
                 self._note(event)
 
     def _note(
-        self, event: Finding | Change | ObjectChanged | TicketChanged | Noticed | NoticeTried | ToolsOffered
+        self,
+        event: Finding | Change | ObjectChanged | TicketChanged | PinChanged | Noticed | NoticeTried | ToolsOffered,
     ) -> None:
         """What changes no money: it stands as it is said last."""
         match event:
@@ -171,6 +175,9 @@ class _Folding:
                 self._changes.append(change_rows.ticket_change(event))
             case ToolsOffered():
                 self._tool_sets[event.digest] = event
+            case PinChanged():
+                self._pins.append(event)
+                self._changes.append(change_rows.pin_change(event))
             case _:
                 self._notices.append(event)
 
@@ -188,6 +195,7 @@ class _Folding:
             changes=self._changes,
             objects=list(self._objects.values()),
             tickets=list(self._tickets.values()),
+            pins=self._pins,
             notices=self._notices,
             tool_sets=list(self._tool_sets.values()),
             last_ns=self._last_ns,

@@ -49,11 +49,12 @@ from comptroller.core.identity.admin import Admin
 from comptroller.core.identity.request import IdentityRequest, Principal
 from comptroller.core.identity.secret import BootstrapSecret
 from comptroller.core.policy.break_glass import BreakGlass
+from comptroller.core.tool.pin import Pin
 from comptroller.core.work.session import Session
 from comptroller.core.work.stop import Stop
 from comptroller.core.work.stored import StoredObject
 from comptroller.flow.journal import LedgerUnavailableError
-from comptroller.flow.records import Change, Finding, Held, ToolsOffered
+from comptroller.flow.records import Change, Finding, Held
 from comptroller.store import (
     admins,
     approvals,
@@ -62,6 +63,7 @@ from comptroller.store import (
     identity_requests,
     notices,
     objects,
+    pins,
     registry,
     retention,
     savings,
@@ -72,7 +74,6 @@ from comptroller.store import (
     stops,
     tables,
     tickets,
-    tool_sets,
 )
 from comptroller.store.database import Database
 from comptroller.store.folder import Folder
@@ -281,6 +282,12 @@ class Store(Ledger):
         """The open holds of deferred work, in the order in which they were taken."""
         return await self._read(lambda connection: [h for h in tables.open_holds(connection) if h.deferral is not None])
 
+    async def pins(self) -> Sequence[Pin]:
+        return await self._read(pins.all_pins)
+
+    async def tool_definitions(self, server: str, tool: str) -> Mapping[str, str]:
+        return await self._read(lambda connection: pins.definitions(connection, server, tool))
+
     async def admins(self) -> Sequence[Admin]:
         return await self._read(admins.list_admins)
 
@@ -293,9 +300,6 @@ class Store(Ledger):
 
     async def call(self, call_id: str) -> CallRecord | None:
         return await self._read(lambda connection: books.call(connection, call_id))
-
-    async def tool_set(self, digest: str) -> ToolsOffered | None:
-        return await self._read(lambda connection: tool_sets.find(connection, digest))
 
     async def calls(self, wanted: CallFilter) -> Sequence[CallRecord]:
         return await self._read(lambda connection: books.calls(connection, wanted))

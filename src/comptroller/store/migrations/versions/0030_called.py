@@ -1,6 +1,6 @@
 """Tools inside model calls: which a request offers, by the digest of their definitions, and which its answer calls.
 
-Revision ID: 0029
+Revision ID: 0030
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0029"
-down_revision = "0028"
+revision = "0030"
+down_revision = "0029"
 branch_labels = None
 depends_on = None
 
