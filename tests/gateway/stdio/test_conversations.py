@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 
@@ -127,7 +128,7 @@ async def test_a_subscription_is_known_by_its_caller_s_id() -> None:
         timeouts = Timeouts(idle_s=0.05)
         listening = client.open(request("subscriptions/listen", "sub-1", _meta=MODERN_META), timeouts=timeouts)
         await within(listening.start())
-        said: list[object] = []
+        said: list[Any] = []
         chunks = listening.chunks()
         while len(said) < 2:
             said += events(await within(anext(chunks)))

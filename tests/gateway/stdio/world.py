@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import json
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -119,9 +119,7 @@ def words(answer: Any) -> Any:
 
 
 def events(body: bytes) -> list[Any]:
-    return [
-        json.loads(line.removeprefix("data: ")) for line in body.decode().splitlines() if line.startswith("data: ")
-    ]
+    return [json.loads(line.removeprefix("data: ")) for line in body.decode().splitlines() if line.startswith("data: ")]
 
 
 async def within(what: Any) -> Any:
@@ -132,12 +130,12 @@ async def within(what: Any) -> Any:
 async def until(fact: Callable[[], object]) -> None:
     """Wait for what must become true."""
     async with asyncio.timeout(PATIENCE_S):
-        while not fact():
+        while not fact():  # noqa: ASYNC110 - another process, whose events nobody hears
             await asyncio.sleep(0.01)  # sleep: polling another process
 
 
 @asynccontextmanager
-async def client_of(small: Program | None = None, line_bytes: int = 1 << 22) -> AsyncIterator[Client]:
+async def client_of(small: Program | None = None, line_bytes: int = 1 << 22) -> AsyncGenerator[Client]:
     log = Log()
     servers = StdioServers({"small": small or program()}, line_bytes, log)
     try:
