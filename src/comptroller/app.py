@@ -44,6 +44,7 @@ from comptroller.flow.drain import drain
 from comptroller.flow.gate import Gate, Limits
 from comptroller.flow.kept import MOST, Kept
 from comptroller.flow.live import LiveCalls
+from comptroller.flow.mcp.pins import Pins
 from comptroller.flow.poller import Poller
 from comptroller.gateway import collector
 from comptroller.gateway.certificates import Certificate, read_certificates, renew_forever
@@ -170,6 +171,7 @@ async def _join(
         stops=stops,
         deferring=DEFERRING,
         planned=PLANNED,
+        pins=Pins(await store.pins()),
         objects=Kept(await store.live_objects(clock.now_ns() - LASTS_DAYS * DAY_NS, MOST)),
     )
     spent = await store.instance_balances([LEDGER_KEY], sorted(live))

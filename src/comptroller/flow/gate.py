@@ -39,11 +39,13 @@ from comptroller.flow.journal import Journal
 from comptroller.flow.kept import Kept
 from comptroller.flow.key_mask import KeyMask
 from comptroller.flow.live import LiveCalls
+from comptroller.flow.mcp.pins import Pins
 from comptroller.flow.notices import Notices, Unheard
 from comptroller.flow.observer import Observer
 from comptroller.flow.pace import Pacer
 from comptroller.flow.retries import Retries
 from comptroller.flow.runs import Runs
+from comptroller.flow.tool_sets import ToolSets
 from comptroller.flow.trails import Trails
 from comptroller.flow.upstream import Origin, Timeouts, Upstream
 from comptroller.flow.waiting import Waiting
@@ -136,6 +138,7 @@ class Limits(msgspec.Struct, frozen=True):
     failover_attempts: int
     failover_s: float
     approval_wait_s: float
+    approval_arguments_chars: int
     early_headers_s: float
 
 
@@ -169,8 +172,10 @@ class Gate:
     retries: Retries = field(default_factory=Retries)  # of identities that have lately met errors
     affinity: Affinity = field(default_factory=Affinity)  # what routes hold which sessions
     objects: Kept = field(default_factory=Kept)  # what they keep for us, and whose it is
+    pins: Pins = field(default_factory=Pins)  # of the tools of MCP servers
     deferring: Mapping[str, Deferring] = field(default_factory=dict[str, Deferring])  # by the name of the dialect
     planned: Sequence[Planned] = ()  # the APIs in which a call may be planned (flow/allowance.py)
+    tool_sets: ToolSets = field(default_factory=ToolSets)  # that were offered to models lately
     notices: Notices = field(default_factory=Unheard)  # who is told of what people should know
     wake_poller: Callable[[], None] = lambda: None  # something is to be asked of a provider sooner than was planned
     waiting: Waiting = field(default_factory=Waiting)  # calls that wait for an answer

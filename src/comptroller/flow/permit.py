@@ -230,6 +230,7 @@ def policy_request(gate: Gate, caller: Caller, weighed: Weighed) -> PolicyReques
         session_age_s=max(0, weighed.now_ns - caller.session.opened_at_ns) // NANOS_PER_SECOND,
         budget_left_bp=weighed.draw.left_bp(),
         task_type=caller.session.task_type or "",
+        profile=caller.session.profile or "",
         depth=caller.session.depth,
     )
     # Where no model is named, the dialect stands for one.

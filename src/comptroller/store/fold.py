@@ -28,9 +28,11 @@ from comptroller.flow.records import (
     Noticed,
     NoticeTried,
     ObjectChanged,
+    PinChanged,
     Refused,
     Settled,
     TicketChanged,
+    ToolsOffered,
 )
 from comptroller.store import change_rows, rows
 from comptroller.store.rollups import Place, Rollup, Sums, contribution
@@ -69,7 +71,9 @@ class Outcome(msgspec.Struct, frozen=True):
     changes: list[Change]
     objects: list[StoredObject]  # each as it was last known
     tickets: list[Ticket]  # the same
+    pins: list[PinChanged]  # in their order
     notices: list[Noticed | NoticeTried]  # in their order
+    tool_sets: list[ToolsOffered]  # each as it was said last
     last_ns: int
 
 
@@ -100,7 +104,7 @@ def touched(events: Iterable[Event]) -> Touched:
                 found.calls.add(event.call_id)
             case BoundChanged():
                 found.bounds.add((event.provider, event.model, event.dialect))
-            case Finding() | Change() | ObjectChanged() | TicketChanged() | Noticed() | NoticeTried():
+            case _:
                 pass
     return found
 
@@ -127,7 +131,9 @@ class _Folding:
         self._changes: list[Change] = []
         self._objects: dict[str, StoredObject] = {}
         self._tickets: dict[str, Ticket] = {}
+        self._pins: list[PinChanged] = []
         self._notices: list[Noticed | NoticeTried] = []
+        self._tool_sets: dict[str, ToolsOffered] = {}
         self._last_ns = 0
 
     def take(self, event: Event) -> None:
@@ -149,10 +155,13 @@ class _Folding:
                 self._corrected(event)
             case BoundChanged():
                 self._bound_changed(event)
-            case Finding() | Change() | ObjectChanged() | TicketChanged() | Noticed() | NoticeTried():
+            case _:
                 self._note(event)
 
-    def _note(self, event: Finding | Change | ObjectChanged | TicketChanged | Noticed | NoticeTried) -> None:
+    def _note(
+        self,
+        event: Finding | Change | ObjectChanged | TicketChanged | PinChanged | Noticed | NoticeTried | ToolsOffered,
+    ) -> None:
         """What changes no money: it stands as it is said last."""
         match event:
             case Finding():
@@ -164,6 +173,11 @@ class _Folding:
             case TicketChanged():
                 self._tickets[event.ticket.id] = event.ticket
                 self._changes.append(change_rows.ticket_change(event))
+            case ToolsOffered():
+                self._tool_sets[event.digest] = event
+            case PinChanged():
+                self._pins.append(event)
+                self._changes.append(change_rows.pin_change(event))
             case _:
                 self._notices.append(event)
 
@@ -181,7 +195,9 @@ class _Folding:
             changes=self._changes,
             objects=list(self._objects.values()),
             tickets=list(self._tickets.values()),
+            pins=self._pins,
             notices=self._notices,
+            tool_sets=list(self._tool_sets.values()),
             last_ns=self._last_ns,
         )
 
