@@ -6,7 +6,7 @@ than to another, the tool has changed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Protocol
@@ -72,6 +72,7 @@ class _Look:
     first: bool
     mode_of: Callable[[str], PinMode | None]
     now_ns: int
+    elsewhere: frozenset[str]  # names of tools of other servers, which these have no reason to speak of
     room: int = LOOK_BYTES
     hidden: dict[str, Refusal] = field(default_factory=dict[str, Refusal])
     written: list[Seen] = field(default_factory=list[Seen])
@@ -134,8 +135,9 @@ class Pins:
         `more`, the answer says that another one follows.
         """
         first = self._is_first(server, now_ns, continued=continued, more=more)
-        look = _Look(first, mode_of, now_ns)
-        for each in definitions:
+        shown = list(definitions)
+        look = _Look(first, mode_of, now_ns, self._elsewhere(server, {each.name for each in shown}))
+        for each in shown:
             refusal = self._see(server, each, look)
             if refusal is not None:
                 look.hidden[each.name] = refusal
@@ -167,7 +169,7 @@ class Pins:
         """The pin by what is shown now."""
         if was is not None and was.shown == definition.digest:
             return was
-        remarks = () if definition.fault else tuple(map(str, lint(definition.fields, self._elsewhere(server))))
+        remarks = () if definition.fault else tuple(map(str, lint(definition.fields, look.elsewhere)))
         if was is None:
             return begun(server, definition, remarks, look.now_ns, first=look.first)
         return showing(was, definition, remarks, look.now_ns)
@@ -203,5 +205,7 @@ class Pins:
             return False
         return now_ns - at_ns >= AGAIN_NS or (was.state == "pinned" and pin.state != "pinned")
 
-    def _elsewhere(self, server: str) -> frozenset[str]:
-        return frozenset[str]().union(*(names for other, names in self._names.items() if other != server))
+    def _elsewhere(self, server: str, shown: Collection[str]) -> frozenset[str]:
+        """Names of other servers' tools. One that this server has too is its own: two may be of one kind."""
+        own = self._names.get(server, set[str]()).union(shown)
+        return frozenset[str]().union(*(names for other, names in self._names.items() if other != server)) - own
