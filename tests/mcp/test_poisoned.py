@@ -13,7 +13,7 @@ from tests.sandbox.process import SandboxProcess
 
 pytestmark = pytest.mark.processes
 
-SERVERS = [f"s{number}" for number in range(24)]
+SERVERS = [f"s{number}" for number in range(40)]
 _unused = iter(SERVERS)
 
 
@@ -27,6 +27,11 @@ def governed(sandbox_process: SandboxProcess, tmp_path_factory: pytest.TempPathF
         assert "Traceback" not in running.log()
 
 
+@pytest.fixture(scope="module")
+def credential(governed: GatewayProcess) -> str:
+    return governed.token(IDENTITY)
+
+
 @pytest.fixture
 def upstream(sandbox_process: SandboxProcess) -> Upstream:
     """A server that nobody has listed yet."""
@@ -34,8 +39,8 @@ def upstream(sandbox_process: SandboxProcess) -> Upstream:
 
 
 @pytest.fixture
-def client(governed: GatewayProcess, upstream: Upstream) -> McpClient:
-    caller = McpClient(governed.url, upstream.name, governed.token(IDENTITY))
+def client(governed: GatewayProcess, upstream: Upstream, credential: str) -> McpClient:
+    caller = McpClient(governed.url, upstream.name, credential)
     assert "echo" in caller.tools()
     return caller
 
@@ -82,13 +87,15 @@ def test_a_server_that_suddenly_has_many_more_tools_is_found(
 ) -> None:
     upstream.bend("tools_grew", count=50)
     assert len(client.tools()) == 9
-    kinds = {finding["kind"] for finding in governed.cli("findings") if upstream.name in str(finding)}
+    kinds = {finding["code"] for finding in governed.cli("findings") if upstream.name in str(finding)}
     assert "tools_grew" in kinds
 
 
-def test_a_tool_that_is_poisoned_from_the_first_is_never_shown(governed: GatewayProcess, upstream: Upstream) -> None:
+def test_a_tool_that_is_poisoned_from_the_first_is_never_shown(
+    governed: GatewayProcess, upstream: Upstream, credential: str
+) -> None:
     upstream.bend("description_changed", tool="echo")
-    caller = McpClient(governed.url, upstream.name, governed.token(IDENTITY))
+    caller = McpClient(governed.url, upstream.name, credential)
     assert "echo" not in caller.tools()
     assert "search" in caller.tools()
     assert caller.call("echo", text="hi").refusal == "tool_changed"
@@ -161,15 +168,17 @@ def test_where_they_may_go_they_are_sent(client: McpClient, upstream: Upstream) 
     assert said.result["inputRequests"]["answer"]["params"]["url"] == "https://idp.example/sign-in"
 
 
-@pytest.mark.parametrize(
-    ("fault", "code"),
-    [("unauthorized", "provider_credential_rejected"), ("server_error", "upstream_failed")],
-)
-def test_its_own_refusals_are_not_the_callers(client: McpClient, upstream: Upstream, fault: str, code: str) -> None:
-    upstream.bend(fault, tool="echo")
+def test_a_no_to_the_gateways_own_key_is_not_the_callers_fault(client: McpClient, upstream: Upstream) -> None:
+    upstream.bend("unauthorized", tool="echo")
     said = client.call("echo", text="hi")
-    assert said.status == 200
-    assert said.refusal in {code, "upstream_failed"}
+    assert (said.status, said.refusal) == (200, "provider_credential_rejected")
+    assert upstream.calls() == []
+
+
+def test_its_other_errors_are_passed_on_and_marked_as_its_own(client: McpClient, upstream: Upstream) -> None:
+    upstream.bend("server_error", tool="echo")
+    said = client.call("echo", text="hi")
+    assert (said.status, said.headers["x-comptroller-error-source"]) == (500, "provider")
     assert upstream.calls() == []
 
 
