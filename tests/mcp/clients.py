@@ -22,6 +22,8 @@ from tests.sandbox.raw import post
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "mcp-clients.md"
 SEARCH = {"tool": "search", "arguments": {"query": "cats"}}
+# What a model asks for first, where a client keeps the definitions of tools back until one is wanted.
+BEFORE = {"claude-code": [{"tool": "ToolSearch", "arguments": {"query": "select:mcp__files__search", "max_results": 5}}]}
 TOO_LITTLE = "0.005 USD"  # of 0.01 that a search costs
 
 
@@ -57,14 +59,14 @@ def run_recipe(recipe: Recipe, keep: Path | None = None) -> Row:
         return Row(recipe.name, "", missing=str(reason))
     with tempfile.TemporaryDirectory(prefix="comptroller-mcp-") as name:
         folder = Path(name) if keep is None else keep / recipe.name
-        with _world(folder / "served" / "gateway", ENOUGH) as (sandbox, gateway):
+        with _world(recipe, folder / "served" / "gateway", ENOUGH) as (sandbox, gateway):
             row = _served(row, type_in(recipe, gateway, folder / "served"), sandbox, gateway)
-        with _world(folder / "refused" / "gateway", TOO_LITTLE) as (sandbox, gateway):
+        with _world(recipe, folder / "refused" / "gateway", TOO_LITTLE) as (sandbox, gateway):
             return _refused(row, type_in(recipe, gateway, folder / "refused"), sandbox, gateway)
 
 
 @contextmanager
-def _world(folder: Path, limit: str) -> Iterator[tuple[SandboxProcess, GatewayProcess]]:
+def _world(recipe: Recipe, folder: Path, limit: str) -> Iterator[tuple[SandboxProcess, GatewayProcess]]:
     """A gateway whose model calls the tool, and that may spend so much on tools."""
     with SandboxProcess() as sandbox:
         servers = {"files": {"url": f"{sandbox.url}/mcp/files"}}
@@ -76,7 +78,7 @@ def _world(folder: Path, limit: str) -> Iterator[tuple[SandboxProcess, GatewayPr
             tools={"files/*": {"risk": ["read"]}},
             prices=[{"tool": "files/search", "from": date(2026, 1, 1), "request": "0.01"}],
         )
-        assert post(sandbox, {"calls": [SEARCH]}, path="/sandbox/script").status == 200
+        assert post(sandbox, {"calls": [*BEFORE.get(recipe.name, []), SEARCH]}, path="/sandbox/script").status == 200
         with GatewayProcess(folder, process, books) as gateway:
             yield sandbox, gateway
 
