@@ -12,6 +12,7 @@ from comptroller.core.pricing.deferral import Doubt
 from comptroller.core.pricing.input_counts import is_text
 from comptroller.core.pricing.rates import Rates
 from comptroller.core.pricing.terms import Terms
+from comptroller.core.pricing.tool_estimate import tool_charge
 from comptroller.core.pricing.usage import Usage
 from comptroller.flow.attempt import Attempt
 from comptroller.flow.gate import Gate
@@ -65,7 +66,7 @@ def settle(gate: Gate, reservation: Reservation, attempt: Attempt) -> Receipt:
         *_doubts(gate, reservation, attempt, done, terms),
     )
     asked = reservation.asked
-    priced = reservation.estimate.free or (bool(reservation.rates) and not asked.fees)
+    priced = reservation.estimate.free or asked.tool is not None or (bool(reservation.rates) and not asked.fees)
     instead = reservation.terms_instead
     unrouted = None if instead is None else counterfactual(instead, usage, done.end)
     return Receipt(done, usage, tier, priced, overrun or ran_ahead, events, unrouted)
@@ -85,6 +86,8 @@ def _exact(reservation: Reservation, terms: Terms, usage: Usage | None, rates: R
         return NOTHING
     if usage is None:
         return None
+    if reservation.asked.tool is not None:
+        return tool_charge(reservation.asked.tool, rates, usage)
     if not terms.rates:
         return Amounts(0, usage.total_tokens, 1, usage.reasoning_tokens)
     if rates is None or terms.unpriced(usage, rates):
