@@ -52,6 +52,7 @@ from comptroller.gateway.egress import Egress
 from comptroller.gateway.providers import build_providers
 from comptroller.gateway.proxies import client_address
 from comptroller.gateway.routes import Routes
+from comptroller.gateway.servers import build_servers
 from comptroller.gateway.serving import Listener
 from comptroller.gateway.supervisor import Supervisor
 from comptroller.gateway.surfaces import APIS, CALLS, DEFERRING, LISTS, SHARED
@@ -97,7 +98,7 @@ class House:
     admin: Asgi
     outside: Outside
     sources: Sources
-    warnings: Sequence[str]  # about providers and the chat tool
+    warnings: Sequence[str]  # about providers, servers and the chat tool
     lost: int = 0  # events that were not on disk when the store was closed
 
 
@@ -145,14 +146,14 @@ async def _join(
     current = build(installed.entries, installed.version, shipped) if installed.version else nothing_installed(shipped)
     clock = SystemClock(store.last_journalled_ns)
     keyring = open_keyring(settings.state, current.organization.trust_domain, clock.now_ns())
-    providers = build_providers(settings.providers, environ)
+    providers, servers = build_providers(settings.providers, environ), build_servers(settings.servers, environ)
     live = {session.id: session for session in await store.live_sessions(clock.now_ns())}
     stops = Stops(await store.stops_in_force())
     egress = Egress()
     gate = Gate(
         clock=clock,
         registry=current,
-        providers=providers.by_name,
+        providers={**providers.by_name, **servers.by_name},
         sessions={},
         credentials=keyring,
         tree=BudgetTree(current.budgets, await _posted(current, store, live, clock.now_ns())),
@@ -199,7 +200,7 @@ async def _join(
     outbox = office.notifying and office.notifying.outbox
     sources = Sources(gate, telemetry.tally, store.journal, egress, telemetry.log.counts, ready, __version__, outbox)
     door = Door(gate, ROUTES, ready, caller_api.CallerApi(office), settings.trusted_proxies)
-    warnings = [*providers.warnings]
+    warnings = [*providers.warnings, *servers.warnings]
     office.chat = read_chat(settings.chat.secret, environ, warnings)
     return House(settings, environ, telemetry, store, gate, office, door, admin, outside, sources, warnings)
 

@@ -56,12 +56,13 @@ def _lines(found: Status) -> Iterator[tuple[str, str]]:
         yield "stopped", f"{found.stops}: `comptroller stops` lists them"
     for name in found.quarantined:
         yield "quarantined", f"{name}: see `comptroller bounds`"
-    for provider in found.providers:
+    for provider in (*found.providers, *found.servers):
+        kind = "server" if provider.name.startswith("mcp/") else "provider"
         seen = "" if found.serving else ", as this shell sees it"  # the gateway will have variables of its own
         state = f"cannot be used{seen}: {provider.missing}" if provider.missing else f"ready{seen}"
         if provider.aside_until is not None:
             state = f"aside until {say_instant(provider.aside_until)} ({provider.aside_why}): calls go to others first"
-        yield "provider", f"{provider.name}, {provider.base_url}: {state}"
+        yield kind, f"{provider.name}, {provider.base_url}: {state}"
         for model, until in provider.refused.items():
             yield (
                 "refused",

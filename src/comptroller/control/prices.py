@@ -61,7 +61,7 @@ def show_prices(office: Office, model: str, provider: str | None, day: date | No
 
 def _providers(office: Office, model: str, provider: str | None) -> Sequence[str]:
     """The one that was named; else those that serve the model; else all."""
-    known = office.gate.providers
+    known = office.gate.model_providers
     if provider is not None:
         if provider not in known:
             raise not_found(f"There is no provider {provider!r} in comptroller.toml.", did_you_mean(provider, known))

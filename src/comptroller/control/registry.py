@@ -88,7 +88,7 @@ async def apply(
 async def _agreed(office: Office, state: RegistryState, text: str, policies: Mapping[str, str] | None) -> Plan:
     """What a document would change. On a thread: calls go on while a hundred thousand identities are read."""
     gate, shipped = office.gate, _shipped(office)
-    providers, in_force, now_ns = gate.providers, gate.registry.budgets, gate.clock.now_ns()
+    providers, in_force, now_ns = gate.model_providers, gate.registry.budgets, gate.clock.now_ns()
 
     def compare() -> Plan:
         found = plan_document(state, read(text, providers, _in_force(state, policies), state.entries, shipped))

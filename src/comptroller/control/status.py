@@ -53,6 +53,7 @@ class Status(msgspec.Struct, frozen=True):
     key_ids: Sequence[str]  # of the keys that verify credentials; the last one signs
     warnings: Sequence[str]
     providers: Sequence[ProviderRow]
+    servers: Sequence[ProviderRow] = ()  # of MCP; each is called mcp/NAME
 
 
 async def show_status(office: Office) -> Status:
@@ -88,7 +89,8 @@ async def show_status(office: Office) -> Status:
         quarantined=[bound.name for _, bound in sorted(gate.bounds.items()) if bound.quarantined],
         key_ids=office.issuer.key_ids,
         warnings=[f"{row.id}: {warning}" for row in list_identities(office) for warning in row.warnings],
-        providers=_providers(office),
+        providers=_providers(office, servers=False),
+        servers=_providers(office, servers=True),
     )
 
 
@@ -108,13 +110,16 @@ async def _open_requests(office: Office) -> int:
 
 
 def _say_origin(origin: Origin) -> str:
+    if origin.scheme == "stdio":
+        return "stdio"  # a process of ours
     host = f"[{origin.host}]" if ":" in origin.host else origin.host
     port = "" if (origin.scheme, origin.port) in {("http", 80), ("https", 443)} else f":{origin.port}"
     return f"{origin.scheme}://{host}{port}{origin.path_prefix}"
 
 
-def _providers(office: Office) -> Sequence[ProviderRow]:
-    return [_provider(office.gate, each) for _, each in sorted(office.gate.providers.items())]
+def _providers(office: Office, *, servers: bool) -> Sequence[ProviderRow]:
+    found = sorted(office.gate.providers.items())
+    return [_provider(office.gate, each) for _, each in found if each.is_server == servers]
 
 
 def _provider(gate: Gate, provider: Provider) -> ProviderRow:

@@ -117,7 +117,7 @@ def places(gate: Gate, dialect: Dialect, caller: Caller) -> tuple[str, ...]:
 
 
 def _without_model(gate: Gate, dialect: Dialect, caller: Caller, besides: AbstractSet[str]) -> Decision | Refusal:
-    entry = _anywhere(dialect, tuple(gate.providers))
+    entry = _anywhere(dialect, gate.model_providers)
     provider = provider_for(gate, dialect.family, caller, entry, besides, EVERY_MODEL)
     if isinstance(provider, Refusal):
         return provider

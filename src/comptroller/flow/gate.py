@@ -104,6 +104,11 @@ class Provider:
     breaker_failures: int = FAILURES_MOST  # in a row, after which calls are refused for a while; 0: never
 
     @property
+    def is_server(self) -> bool:
+        """Whether it has tools and no models: it is an MCP server (gateway/servers.py)."""
+        return self.dialects == ("mcp",)
+
+    @property
     def key(self) -> bytes | None:
         """The key alone, out of any header that holds it: the same in whatever dialects the provider is spoken to."""
         value = next((value for _, value in self.credentials.values()), None)
@@ -182,6 +187,11 @@ class Gate:
     def __post_init__(self) -> None:
         self.runs = Runs(self.sessions)
         self.pace = Pacer(self.clock, self.registry.rates)
+
+    @property
+    def model_providers(self) -> tuple[str, ...]:
+        """The providers that a model may name: MCP servers are none of them."""
+        return tuple(name for name, each in self.providers.items() if not each.is_server)
 
     def open_session(self, session: Session, posted: Amounts = NOTHING, at_work_ns: int | None = None) -> None:
         """A session may spend from now on; those above it are open. `posted`: what it has spent already.

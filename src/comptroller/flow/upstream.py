@@ -31,9 +31,12 @@ class Timeouts(msgspec.Struct, frozen=True):
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """Where a provider lives. `private` says whether loopback and private addresses were named on purpose."""
+    """Where a provider lives. `allow_private`: loopback and private addresses were named on purpose.
 
-    scheme: Literal["http", "https"]
+    "stdio": a process that the gateway runs itself; `host` is the name of the MCP server.
+    """
+
+    scheme: Literal["http", "https", "stdio"]
     host: str
     port: int
     path_prefix: str = ""

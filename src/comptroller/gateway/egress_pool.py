@@ -148,6 +148,8 @@ class Site:
 
 
 def _host_line(origin: Origin) -> bytes:
+    if origin.scheme not in _DEFAULT_PORTS:
+        raise ValueError("an origin that is not reached over HTTP")
     host = origin.host.strip("[]")
     if not host or not host.isascii() or not host.isprintable() or any(bad in host for bad in " /@?#\\[]"):
         raise ValueError("an origin's host must be a plain ASCII host name or address")

@@ -95,7 +95,7 @@ def _embedded(address: IPv6Address) -> IPv4Address | None:
     return None
 
 
-def refusal(scheme: Literal["http", "https"], address: str, *, allow_private: bool) -> str | None:
+def refusal(scheme: Literal["http", "https", "stdio"], address: str, *, allow_private: bool) -> str | None:
     """Why no request may go to this literal address; None when it may. Raises ValueError if it is no address."""
     found, reason = classify(ip_address(address))
     if found == "never":

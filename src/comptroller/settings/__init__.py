@@ -1,6 +1,6 @@
 """comptroller.toml: every setting of the process. What they are is in `schema`, how they are read in `load`."""
 
-from comptroller.settings.keys import UnusableKey, read_key
+from comptroller.settings.keys import UnusableKey, read_key, read_variable
 from comptroller.settings.load import SettingsError, load_settings, read_text, read_toml
 from comptroller.settings.policies import read_policies
 from comptroller.settings.schema import (
@@ -12,6 +12,7 @@ from comptroller.settings.schema import (
     Settings,
     TraceSettings,
 )
+from comptroller.settings.servers import ServerSettings
 from comptroller.settings.values import Address, BaseUrl, KeySource, Networks, read_base_url
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "NotifySettings",
     "ProviderSettings",
     "RetentionSettings",
+    "ServerSettings",
     "Settings",
     "SettingsError",
     "TraceSettings",
@@ -34,4 +36,5 @@ __all__ = [
     "read_policies",
     "read_text",
     "read_toml",
+    "read_variable",
 ]

@@ -14,6 +14,17 @@ from comptroller.core.ids import is_name
 from comptroller.core.notice.filter import check_pattern
 from comptroller.core.problem import Fault, Problem, did_you_mean, join
 from comptroller.settings.schema import NotifySettings, ProviderSettings, Settings
+from comptroller.settings.servers import (
+    Command,
+    ServerSettings,
+    ServerUrl,
+    Variables,
+    is_server_name,
+    read_command,
+    read_server_url,
+    read_variables,
+    server_contradictions,
+)
 from comptroller.settings.values import (
     Address,
     BaseUrl,
@@ -95,10 +106,13 @@ _NEEDED = frozenset(
 _READERS: Mapping[Any, Callable[[object, Path], object]] = {
     Address: read_address,
     BaseUrl: read_base_url,
+    Command: read_command,
     KeySource: read_key_source,
     Networks: read_networks,
     Path: read_path,
+    ServerUrl: read_server_url,
     Values: read_values,
+    Variables: read_variables,
     WebhookUrl: read_webhook_url,
 }
 
@@ -139,7 +153,7 @@ def _value(kind: Any, raw: object, where: str, folder: Path, problems: list[Prob
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return _table(kind, raw, where, folder, problems)
     if get_origin(kind) is dict:
-        return _providers(raw, where, folder, problems)
+        return _named(get_args(kind)[1], raw, where, folder, problems)
     if kind == tuple[NotifySettings, ...]:
         return _receivers(raw, where, folder, problems)
     return _plain(kind, raw)
@@ -158,15 +172,17 @@ def _table(kind: type[msgspec.Struct], raw: object, where: str, folder: Path, pr
     return kind(**values) if len(problems) == before else None
 
 
-def _providers(raw: object, where: str, folder: Path, problems: list[Problem]) -> object:
+def _named(kind: type[msgspec.Struct], raw: object, where: str, folder: Path, problems: list[Problem]) -> object:
+    """Tables by their names: those of providers and of servers."""
     if not isinstance(raw, dict):
-        raise Fault("This must be tables such as [providers.NAME].")
+        raise Fault(f"This must be tables such as [{where}.NAME].")
     tables = cast("dict[str, object]", raw)
-    strange = [name for name in tables if not is_name(name)]
-    problems.extend(Problem(join(where, name), "This is not a name for a provider.") for name in strange)
-    return {
-        name: _table(ProviderSettings, table, join(where, name), folder, problems) for name, table in tables.items()
-    }
+    may_be_called = is_server_name if kind is ServerSettings else is_name
+    strange = [name for name in tables if not may_be_called(name)]
+    problems.extend(
+        Problem(join(where, name), f"This is not a name for a {where.removesuffix('s')}.") for name in strange
+    )
+    return {name: _table(kind, table, join(where, name), folder, problems) for name, table in tables.items()}
 
 
 def _receivers(raw: object, where: str, folder: Path, problems: list[Problem]) -> object:
@@ -217,6 +233,7 @@ def _contradictions(settings: Settings) -> list[Problem]:
         found.append(Problem("public_url", sentence, "Write it as 'https://HOST'."))
     for name, provider in settings.providers.items():
         found.extend(_provider_contradictions(join("providers", name), provider))
+    found.extend(server_contradictions(settings.servers))
     for number, receiver in enumerate(settings.notify):
         others = [each.name for each in settings.notify[:number]]
         found.extend(_receiver_contradictions(join("notify", receiver.name), receiver, others))

@@ -14,6 +14,7 @@ from msgspec import Meta, field
 from comptroller.core.identity.identity import Environment
 from comptroller.core.notice.event import Severity
 from comptroller.core.notice.filter import Wanted
+from comptroller.settings.servers import ServerSettings
 from comptroller.settings.values import NO_NETWORKS, Address, BaseUrl, KeySource, Networks, Values, WebhookUrl
 
 KIB = 1024
@@ -257,6 +258,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     notify: tuple[NotifySettings, ...] = ()
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     providers: dict[str, ProviderSettings] = field(default_factory=dict[str, ProviderSettings])
+    servers: dict[str, ServerSettings] = field(default_factory=dict[str, ServerSettings])
 
     @property
     def shared(self) -> bool:

@@ -15,6 +15,7 @@ from comptroller.core.pricing.rates import DEFAULT_TIER, tier_name
 from comptroller.core.pricing.tariff import Reach, Tariff
 from comptroller.core.refusal import Refusal
 from comptroller.core.work.stored import Earlier, StoredUse
+from comptroller.core.work.tool_use import ToolUse
 
 FACTOR_ONE_BP = 10_000
 MIN_OUTPUT_TOKENS = 1_024
@@ -61,6 +62,7 @@ class Asked(msgspec.Struct, frozen=True, omit_defaults=True):
     deferred: bool = False  # the provider goes on with it after its answer, whoever hangs up
     model_fixed: bool = False  # the model stands where it cannot be changed any more
     lines: tuple[Lines, ...] = ()  # it is many requests in one, each billed by itself; then the above is theirs to say
+    tool: ToolUse | None = None  # it is a call of this tool, and of no model
 
     @property
     def may_hold_images(self) -> bool:

@@ -30,6 +30,8 @@ class Usage(msgspec.Struct, frozen=True):
     images: int = 0  # that were made, where each of them may be billed
     characters: int = 0  # that were spoken
     audio_ms: int = 0  # of audio that was heard, where its length may be billed
+    result_bytes: int = 0  # of the result of a tool, as it was handed on
+    result_units: int = 0  # that it is billed by (tool_estimate.py)
 
     @property
     def total_tokens(self) -> int:

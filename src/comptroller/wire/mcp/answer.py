@@ -1,0 +1,137 @@
+"""What a server answered: whose answer it is, how large, and what of it may go on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from comptroller.core.pricing.usage import Usage
+from comptroller.core.refusal import Refusal
+from comptroller.core.work.tool_use import ToolUse
+from comptroller.wire.mcp.message import TOOL_CALL
+from comptroller.wire.mcp.refusals import META_REFUSAL, details, error_result
+from comptroller.wire.mcp.request import McpRequest
+from comptroller.wire.mcp.rpc import NO_ID, REFUSED, error_body, result_body
+
+_NOTHING = msgspec.Raw(b"")
+_ITEMS = ("content", "contents", "messages")
+
+
+class Said(msgspec.Struct):
+    """One message of a server, read no further than it has to be."""
+
+    jsonrpc: str = ""
+    id: msgspec.Raw = NO_ID
+    method: str = ""
+    params: msgspec.Raw = _NOTHING
+    result: msgspec.Raw = _NOTHING
+    error: msgspec.Raw = _NOTHING
+
+    @property
+    def answers(self) -> bool:
+        """It is a response, and a whole one."""
+        return not self.method and (len(bytes(self.result)) > 0) != (len(bytes(self.error)) > 0)
+
+
+class RpcAnswer(msgspec.Struct, frozen=True, gc=False):
+    """A response. `passed` is what its client gets instead of it; None: all of it as it came."""
+
+    usage: Usage | None = None
+    malformed: bool = False
+    passed: bytes | None = None
+    failed: bool = False  # it is an error, or a result that says that the tool failed
+    input_required: bool = False  # the tool has not run: it asks for something first
+    served_model: str | None = None
+
+
+class _Result(msgspec.Struct):
+    resultType: str = ""  # noqa: N815 - as the protocol writes it
+    isError: bool | None = None  # noqa: N815
+
+
+SAID = msgspec.json.Decoder(Said)
+_RESULT = msgspec.json.Decoder(_Result)
+_ANY = msgspec.json.Decoder()
+MALFORMED = RpcAnswer(malformed=True)
+
+
+def read_answer(request: McpRequest, body: bytes) -> RpcAnswer:
+    """A whole answer. Malformed: no JSON-RPC response, or not to this request."""
+    try:
+        said = SAID.decode(body)
+    except (ValueError, RecursionError):
+        return MALFORMED
+    return judged(request, said)
+
+
+def judged(request: McpRequest, said: Said) -> RpcAnswer:
+    """What becomes of a response."""
+    rpc_id = request.message.id
+    if not said.answers or said.jsonrpc != "2.0" or rpc_id is None or not same_id(rpc_id, said.id):
+        return MALFORMED
+    error, result = bytes(said.error), bytes(said.result)
+    if error:
+        return _with_usage(request, error, failed=True)
+    if not result.startswith(b"{"):
+        return MALFORMED
+    try:
+        head = _RESULT.decode(result)
+    except ValueError:
+        return MALFORMED
+    return _with_usage(request, result, failed=bool(head.isError), input_required=head.resultType == "input_required")
+
+
+def same_id(asked: msgspec.Raw, said: msgspec.Raw) -> bool:
+    """Whether two ids are one: "1" is not 1."""
+    if bytes(asked) == bytes(said):
+        return True
+    left, right = _ANY.decode(asked), _ANY.decode(said)
+    return type(left) is type(right) and left == right
+
+
+def _with_usage(request: McpRequest, result: bytes, *, failed: bool, input_required: bool = False) -> RpcAnswer:
+    tool = request.asked.tool
+    if tool is None:
+        return RpcAnswer(Usage(0, 0), failed=failed, input_required=input_required)
+    if tool.result_bytes and len(result) > tool.result_bytes:
+        return _too_large(request, tool, len(result))
+    usage = Usage(0, 0, result_bytes=len(result), result_units=_units(tool, result))
+    return RpcAnswer(usage, failed=failed, input_required=input_required)
+
+
+def _too_large(request: McpRequest, tool: ToolUse, size: int) -> RpcAnswer:
+    passed = too_large_body(request, tool, size)
+    usage = Usage(0, 0, result_bytes=min(len(passed), tool.result_bytes), result_units=0)
+    return RpcAnswer(usage, passed=passed, failed=True)
+
+
+def too_large_body(request: McpRequest, tool: ToolUse, size: int) -> bytes:
+    """What is said in the place of a result that is too large. `size`: bytes, as far as they were read."""
+    message = request.message
+    refusal = Refusal(
+        code="result_too_large",
+        sentence=f"{tool.name} has run, but its result of {size:,} bytes is larger than the {tool.result_bytes:,} "
+        "that may be handed on.",
+        hint="Ask it for less at a time: a smaller range, a filter, a page.",
+        limit=tool.name,
+        unit="result_bytes",
+        needed=str(size),
+    )
+    said = details(refusal, "")
+    del said["call_id"]
+    rpc_id = message.id or NO_ID
+    if message.method != TOOL_CALL:
+        return error_body(rpc_id, REFUSED, refusal.message, {"comptroller": said})
+    return result_body(rpc_id, error_result(refusal.message, {META_REFUSAL: said}, modern=message.modern))
+
+
+def _units(tool: ToolUse, result: bytes) -> int:
+    """What a result is billed by: begun kibibytes, or its items."""
+    if tool.unit == "kib":
+        return -(-len(result) // 1024)
+    value: Any = _ANY.decode(result)
+    for name in _ITEMS:
+        if isinstance(value.get(name), list):
+            return len(value[name])
+    return 0
