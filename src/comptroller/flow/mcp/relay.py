@@ -19,6 +19,9 @@ from comptroller.flow.tools import SERVER_PREFIX, server_for, why_hidden
 from comptroller.flow.upstream import Exchange, UpstreamFailure, UpstreamRequest
 from comptroller.wire.mcp import lists
 from comptroller.wire.mcp.dialect import McpCall
+from comptroller.wire.mcp.message import Message
+from comptroller.wire.mcp.request import read_request
+from comptroller.wire.mcp.stream import RpcMeter
 
 _SESSION = b"mcp-session-id"
 _PSEUDO: Mapping[str, str] = {
@@ -27,6 +30,7 @@ _PSEUDO: Mapping[str, str] = {
     "resources/templates/list": "@resources/read",
 }
 """What a list is of, as it would be called."""
+_NONE = Message("notification")  # what a stream answers that nobody asked anything for
 _LISTS = frozenset({"tools/list", *_PSEUDO})
 
 
@@ -81,7 +85,10 @@ async def _exchange(
     kind = dict(exchange.headers).get(b"content-type", b"").strip().lower()
     if _method(dialect) in _LISTS and exchange.status == 200:
         body = await exchange.read(gate.limits.answer_bytes)
-        listed = _listed(gate, dialect, caller, body)
+        try:
+            listed = _listed(gate, dialect, caller, body)
+        except lists.Malformed:
+            listed = _malformed(provider.name)
         if isinstance(listed, Refusal):
             return await refuse(dialect, reply, call_id, listed)
         return await _whole(reply, exchange.status, headers, mask.plain(listed))
@@ -100,7 +107,7 @@ async def _stream(
     exchange: Exchange,
     masked: Callable[[bytes], bytes],
 ) -> None:
-    meter = dialect.stream_meter(dialect.read_free())
+    meter = RpcMeter(read_request(dialect.server, dialect.message or _NONE))
     exchange.tap(lambda chunk: masked(meter.feed(chunk)))
     await reply.start(200, headers)
     async for passed in exchange.chunks():
@@ -114,8 +121,8 @@ def _listed(gate: Gate, dialect: McpCall, caller: Caller, body: bytes) -> bytes 
     server, pseudo = dialect.server, _PSEUDO.get(_method(dialect))
     if pseudo is not None:
         hidden = why_hidden(gate, caller, f"{server}/{pseudo}")
-        return body if hidden is None else lists.emptied(body, dialect.message, f"{hidden.code}: {hidden.sentence}")
-    definitions = lists.definitions(body, dialect.message)
+        return body if hidden is None else lists.rewritten(body, lambda _: f"{hidden.code}: {hidden.sentence}")
+    definitions = lists.definitions(body)
     sighting = gate.pins.seen(gate, server, definitions)
     noes: dict[str, Refusal] = {}
     for each in definitions:
@@ -125,7 +132,7 @@ def _listed(gate: Gate, dialect: McpCall, caller: Caller, body: bytes) -> bytes 
     if definitions and len(noes) == len(definitions):
         return _nothing(server, caller, noes)
     reasons = {name: f"{why.code}: {why.sentence}" for name, why in noes.items()}
-    return lists.filtered(body, dialect.message, reasons)
+    return lists.filtered(body, reasons)
 
 
 def _nothing(server: str, caller: Caller, noes: Mapping[str, Refusal]) -> Refusal:
@@ -139,9 +146,7 @@ def _nothing(server: str, caller: Caller, noes: Mapping[str, Refusal]) -> Refusa
     )
 
 
-def _note_session(
-    gate: Gate, dialect: McpCall, caller: Caller, request: CallerRequest, exchange: Exchange
-) -> None:
+def _note_session(gate: Gate, dialect: McpCall, caller: Caller, request: CallerRequest, exchange: Exchange) -> None:
     """The id that a server gives to a session is the caller's from now on, and nobody's when it is ended."""
     given = next((value for name, value in exchange.headers if name == _SESSION), None)
     if given is not None and dialect.message is not None and dialect.message.method == "initialize":
@@ -194,6 +199,14 @@ def _failed(name: str, failure: UpstreamFailure) -> Refusal:
         sentence=f"The server {name.removeprefix(SERVER_PREFIX)} "
         f"{'did not answer in time' if late else 'could not be reached or broke off'}.",
         hint="Nothing was charged. Send it again in a moment.",
+    )
+
+
+def _malformed(name: str) -> Refusal:
+    return Refusal(
+        code="upstream_failed",
+        sentence=f"The server {name.removeprefix(SERVER_PREFIX)} sent a list that is none.",
+        hint="Nothing was charged. Ask whoever runs the server.",
     )
 
 

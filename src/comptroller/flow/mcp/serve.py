@@ -18,8 +18,8 @@ from comptroller.flow.gate import Gate
 from comptroller.flow.identify import identify
 from comptroller.flow.incoming import IncomingCall
 from comptroller.flow.mcp.relay import relay
-from comptroller.flow.tools import SERVER_PREFIX, tool_entry
 from comptroller.flow.record import record_refusal
+from comptroller.flow.tools import SERVER_PREFIX, tool_entry
 from comptroller.wire.mcp.dialect import McpCall
 from comptroller.wire.mcp.message import Message, read_message
 from comptroller.wire.mcp.rpc import Fault
@@ -39,16 +39,22 @@ async def serve_mcp(gate: Gate, server: str, call_id: str, request: CallerReques
     if refused is not None:
         return await _refuse(gate, dialect, request, reply, call_id, caller, refused)
     if not _is_own_session(gate, server, caller, request):
-        return await reply.respond(404, [(b"content-type", b"application/json"), _length(_LOST)], _LOST)
+        return await _say(reply, 404, _LOST)
     if request.method != "POST":
         return await relay(gate, dialect, caller, request, reply, call_id, b"")
+    return await _serve_message(gate, server, call_id, caller, request, reply)
+
+
+async def _serve_message(
+    gate: Gate, server: str, call_id: str, caller: Caller, request: CallerRequest, reply: Reply
+) -> None:
     body = await request.body()
     if isinstance(body, Refusal):
-        return await _refuse(gate, dialect, request, reply, call_id, caller, body)
+        nothing = McpCall(server, None, request.headers)
+        return await _refuse(gate, nothing, request, reply, call_id, caller, body)
     message = read_message(body, request.headers)
     if isinstance(message, Fault):
-        said = message.body()
-        return await reply.respond(message.status, [(b"content-type", b"application/json"), _length(said)], said)
+        return await _say(reply, message.status, message.body())
     dialect = McpCall(server, message, request.headers)
     if not message.governed:
         return await relay(gate, dialect, caller, request, reply, call_id, body)
@@ -116,5 +122,6 @@ def _is_own_session(gate: Gate, server: str, caller: Caller, request: CallerRequ
     return len(said) == 1 and gate.mcp_sessions.find(mcp_session, server, caller.session.id) is not None
 
 
-def _length(body: bytes) -> tuple[bytes, bytes]:
-    return b"content-length", str(len(body)).encode()
+async def _say(reply: Reply, status: int, body: bytes) -> None:
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await reply.respond(status, headers, body)

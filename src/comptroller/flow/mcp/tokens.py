@@ -1,8 +1,8 @@
-"""Tokens that the gateway issues to MCP servers: who acts, on whose behalf and for which server. Never the caller's own.
+"""Tokens that the gateway issues to MCP servers: who acts, on whose behalf and for which server.
 
 A token is a JWT access token (RFC 9068) with the server as its audience (RFC 8707) and the chain of actors in it
-(RFC 8693 section 4.1), good for a few minutes. Its server can verify it by our public keys, and be no part of ours with
-it: as a credential of this gateway it is worth nothing.
+(RFC 8693 section 4.1), good for a few minutes. Its server can verify it by our public keys;
+as a credential of this gateway it is worth nothing.
 """
 
 from __future__ import annotations
