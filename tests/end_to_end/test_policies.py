@@ -27,7 +27,7 @@ forbid (principal in Team::"red", action, resource in ModelClass::"frontier");
 forbid (principal in Team::"green", action, resource in ModelClass::"frontier");
 
 @id("short-prompts") @remedy("cap_input:2000") @reason("ask shorter questions")
-forbid (principal, action, resource) when { context.input_tokens > 1000 };
+forbid (principal, action == Action::"model.call", resource) when { context.input_tokens > 1000 };
 
 @id("dear") @remedy("approval:finops") @reason("a call over ten cents needs finops")
 forbid (principal, action, resource) when { context.estimate_nanos > 100000000 };

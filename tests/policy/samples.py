@@ -12,6 +12,8 @@ TARGETS = Targets(
     teams=frozenset({"search", "support"}),
     owners=frozenset({"ann@acme.example"}),
     identities=frozenset({"agent/scout", "human/dana"}),
+    tools=frozenset({"files/*", "search/web"}),
+    risks=frozenset({"read", "write", "open_world"}),
     models={"big": "frontier", "small-1": "small", "small-2": "small", "mid-*": "standard", "free": ""},
 )
 
@@ -49,3 +51,12 @@ def request(
     return PolicyRequest(
         Principal(identity, kind, team, owner, "acme"), Resource(model, model_class), Context(**(known | context))
     )
+
+
+def tool_request(tool: str = "files/write_file", risks: tuple[str, ...] = ("write",), **changes: Any) -> PolicyRequest:
+    """The same caller, about a tool."""
+    caller = {name: changes.pop(name) for name in ("identity", "kind", "team", "owner") if name in changes}
+    server = tool.partition("/")[0]
+    known: dict[str, Any] = {"environment": "production", "risk_tier": "low", "data_classes": ()}
+    context = Context(**(known | {"server": server, "risks": risks} | changes))
+    return PolicyRequest(request(**caller).principal, Resource(tool, server=server, risks=risks), context, "tool.call")

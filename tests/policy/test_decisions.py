@@ -7,8 +7,19 @@ import pytest
 
 from comptroller.core.policy.cedar import SCHEMA_TEXT, UNFILLED
 from comptroller.core.policy.load import DEFAULT_PERMIT, built_in
-from comptroller.core.policy.request import LARGEST_LONG, LONGS, Context, Principal, Resource, cedar_request, long
-from tests.policy.samples import policies, request
+from comptroller.core.policy.request import (
+    LARGEST_LONG,
+    LONGS,
+    OF_MODELS,
+    OF_TOOLS,
+    STEADY,
+    Context,
+    Principal,
+    Resource,
+    cedar_request,
+    long,
+)
+from tests.policy.samples import policies, request, tool_request
 
 PERMIT = '@id("all") permit (principal, action, resource);\n'
 SET = """
@@ -16,7 +27,7 @@ SET = """
 @id("humans-may-call") permit (principal, action, resource) when { principal.kind == "human" };
 @id("dear") @remedy("approval:finops") @reason("over a dollar")
 forbid (principal, action, resource in ModelClass::"frontier") when { context.estimate_nanos > 1000000000 };
-@id("private") forbid (principal, action, resource) when {
+@id("private") forbid (principal, action == Action::"model.call", resource) when {
   context.data_classes.contains("pii") && context.provider != "own"
 };
 @id("tests-stay-small") @remedy("route:small")
@@ -56,7 +67,8 @@ def test_a_table_of_decisions(changes: dict[str, Any], allowed: bool, by: tuple[
 
 
 EVER = """
-@id("team") permit (principal in Team::"search", action, resource) when { context.input_tokens < 10 };
+@id("team") permit (principal in Team::"search", action == Action::"model.call", resource)
+when { context.input_tokens < 10 };
 @id("own") permit (principal == Identity::"agent/poet", action, resource == Model::"small-1");
 @id("never") forbid (principal, action, resource == Model::"big");
 @id("small") @remedy("route:small") forbid (principal, action, resource in ModelClass::"mid");
@@ -83,6 +95,66 @@ def test_what_can_ever_be_permitted(changes: dict[str, Any], ever: bool) -> None
     found = policies(EVER, None)
     assert found.may_ever(asked.principal, asked.resource) is ever
     assert not (found.decide(asked).allowed and not ever)
+
+
+TOOLS = """
+@id("readers") permit (principal in Team::"search", action == Action::"tool.call", resource in RiskClass::"read");
+@id("nightly-writes") permit (principal, action == Action::"tool.call", resource in Server::"files")
+when { context.profile == "nightly" };
+@id("no-secrets-outside") forbid (principal, action == Action::"tool.call", resource in RiskClass::"open_world")
+when { context.arguments.contains("secret") };
+@id("never") forbid (principal, action == Action::"tool.call", resource == Tool::"files/format_disk");
+@id("models") permit (principal, action == Action::"model.call", resource);
+"""
+
+
+@pytest.mark.parametrize(
+    ("changes", "by"),
+    [
+        ({"tool": "files/read_file", "risks": ("read",)}, ("readers",)),
+        ({"tool": "files/write_file"}, ()),
+        ({"tool": "files/write_file", "profile": "nightly"}, ("nightly-writes",)),
+        ({"tool": "files/format_disk", "profile": "nightly"}, ("never",)),
+        ({"tool": "search/web", "risks": ("read", "open_world")}, ("readers",)),
+        ({"tool": "search/web", "risks": ("read", "open_world"), "arguments": ("secret",)}, ("no-secrets-outside",)),
+        ({"tool": "files/read_file", "risks": ("read",), "team": "support"}, ()),
+    ],
+)
+def test_a_table_of_decisions_about_tools(changes: dict[str, Any], by: tuple[str, ...]) -> None:
+    verdict = policies(TOOLS).decide(tool_request(**changes))
+    assert verdict.ids == by
+    assert verdict.allowed == (verdict.determining != () and verdict.determining[0].effect == "permit")
+
+
+def test_the_built_in_set_permits_no_tool() -> None:
+    assert built_in().decide(tool_request(risks=("read",))).default_deny
+
+
+def test_a_set_for_another_schema_denies_what_it_cannot_evaluate_and_nothing_else() -> None:
+    """It was installed when tools were unknown: the gateway starts, and models are called as before."""
+    text = PERMIT + '@id("long") forbid (principal, action, resource) when { context.input_tokens > 10 };'
+    found = policies(text, None)
+    assert found.decide(request()).allowed
+    assert not found.decide(request(input_tokens=11)).allowed
+    verdict = found.decide(tool_request())
+    assert (verdict.allowed, "input_tokens" in verdict.errors[0]) == (False, True)
+
+
+def test_a_list_of_tools_knows_what_stays_through_a_session() -> None:
+    found = policies(TOOLS)
+
+    def ever(changes: dict[str, Any]) -> tuple[bool, bool]:
+        asked = tool_request(**changes)
+        return (
+            found.may_ever(asked.principal, asked.resource),
+            found.may_ever(asked.principal, asked.resource, asked.context),
+        )
+
+    assert ever({"tool": "files/write_file"}) == (True, False)  # in no call of this session, which has no such profile
+    assert ever({"tool": "files/write_file", "profile": "nightly"}) == (True, True)
+    assert ever({"tool": "files/format_disk", "profile": "nightly"}) == (False, False)
+    assert ever({"tool": "search/web", "risks": ("read", "open_world"), "arguments": ("secret",)}) == (True, True)
+    assert ever({"tool": "search/web", "risks": ("open_world",)}) == (False, False)
 
 
 def test_what_a_forbid_says_comes_along() -> None:
@@ -162,22 +234,33 @@ def test_without_a_file_the_built_in_set_permits() -> None:
 
 def test_the_context_is_what_the_schema_says() -> None:
     """Field by field, with its type, in its order."""
-    body = SCHEMA_TEXT.partition("type Call = {")[2].partition("};")[0]
-    written = [line.split("//")[0].strip().rstrip(",") for line in body.splitlines()]
-    schema = dict(line.split(": ") for line in written if line)
-    fields = msgspec.structs.fields(Context)
     types = {str: "String", int: "Long", tuple[str, ...]: "Set<String>"}
-    assert {field.name: types[field.type] for field in fields} == schema
-    assert {name for name, kind in schema.items() if kind == "Long"} == LONGS
-    assert schema.keys() >= UNFILLED
+    fields = {field.name: types[field.type] for field in msgspec.structs.fields(Context)}
+    model, tool = type_of("Call"), type_of("ToolCall")
+    assert model == {name: kind for name, kind in fields.items() if name not in OF_TOOLS}
+    assert tool == {name: kind for name, kind in fields.items() if name not in OF_MODELS}
+    assert {name for name, kind in fields.items() if kind == "Long"} == LONGS
+    assert model.keys() & tool.keys() >= UNFILLED
+    assert fields.keys() >= STEADY
+
+
+def type_of(name: str) -> dict[str, str]:
+    body = SCHEMA_TEXT.partition(f"type {name} = {{")[2].partition("};")[0]
+    written = [line.split("//")[0].strip().rstrip(",") for line in body.splitlines()]
+    return dict(line.split(": ") for line in written if line)
 
 
 def test_the_request_has_every_field() -> None:
     sent = cedar_request(request(estimate_nanos=7, data_classes=("pii",)))
     context = msgspec.json.decode(str(sent["context"]))
-    assert context.keys() == set(Context.__struct_fields__)
+    assert context.keys() == set(Context.__struct_fields__) - OF_TOOLS
     assert (context["estimate_nanos"], context["data_classes"]) == (7, ["pii"])
     assert sent["principal"] == {"type": "Identity", "id": "agent/scout"}
+    sent = cedar_request(tool_request(arguments=("secret",)))
+    context = msgspec.json.decode(str(sent["context"]))
+    assert context.keys() == set(Context.__struct_fields__) - OF_MODELS
+    assert (context["server"], context["risks"], context["arguments"]) == ("files", ["write"], ["secret"])
+    assert sent["resource"] == {"type": "Tool", "id": "files/write_file"}
 
 
 def test_a_number_that_cedar_cannot_hold_is_the_nearest_that_it_can() -> None:

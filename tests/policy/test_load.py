@@ -59,8 +59,15 @@ FAULTY = [
     ('@id("a") permit (principal, action, resource == Model::"large");', "There is no model 'large'"),
     ('@id("a") permit (principal, action, resource) when { principal in [Team::"x"] };', "There is no team 'x'"),
     (
-        '@id("a") permit (principal, action == Action::"tool.call", resource);',
+        '@id("a") permit (principal, action == Action::"file.call", resource);',
         "unrecognized action",
+    ),
+    ('@id("a") permit (principal, action, resource == Tool::"mail/send");', "There is no tool 'mail/send'"),
+    ('@id("a") permit (principal, action, resource in Server::"file");', "There is no server 'file' in the registry"),
+    ('@id("a") permit (principal, action, resource in RiskClass::"wirte");', "There is no risk class 'wirte'"),
+    (
+        '@id("a") forbid (principal, action, resource) when { context.input_tokens > 5 };',
+        'If it is not about those calls, write `action == Action::"model.call"`.',
     ),
     ('@id("a") permit (principal in Group::"x", action, resource);', "unrecognized entity type `Group`"),
     ('@id("a") permit (principal == Team::"search", action, resource);', "The schema does not allow this"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from comptroller.core.budget.scope import ATTRIBUTES
-from comptroller.core.registry import approval_roles, document, issuers, loops, routes
+from comptroller.core.registry import approval_roles, document, issuers, loops, routes, tool_entries
 from comptroller.core.registry.fields import Field
 from tests.registry.documents import read
 
@@ -20,6 +20,7 @@ SECTIONS = {
     '`[identities."KIND/NAME"]`': (*document._IDENTITY, Field(issuers.FEDERATED, str)),
     "`[bounds.KIND]`, `[profiles.NAME]`": document._BOUNDS,
     '`[models."PATTERN"]`': document._MODEL,
+    '`[tools."SERVER/TOOL"]`': tool_entries.TOOL,
     "`[[prices]]`": document._PRICE,
     "`[approvals.ROLE]`": approval_roles.APPROVAL,
     "`[[budgets]]`": document._BUDGET,

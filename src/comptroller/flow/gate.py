@@ -39,6 +39,7 @@ from comptroller.flow.journal import Journal
 from comptroller.flow.kept import Kept
 from comptroller.flow.key_mask import KeyMask
 from comptroller.flow.live import LiveCalls
+from comptroller.flow.mcp.pins import Pins
 from comptroller.flow.mcp.sessions import McpSessions
 from comptroller.flow.mcp.tokens import ServerTokens
 from comptroller.flow.notices import Notices, Unheard
@@ -175,6 +176,7 @@ class Gate:
     retries: Retries = field(default_factory=Retries)  # of identities that have lately met errors
     affinity: Affinity = field(default_factory=Affinity)  # what routes hold which sessions
     objects: Kept = field(default_factory=Kept)  # what they keep for us, and whose it is
+    pins: Pins = field(default_factory=Pins)  # of the tools of MCP servers
     deferring: Mapping[str, Deferring] = field(default_factory=dict[str, Deferring])  # by the name of the dialect
     planned: Sequence[Planned] = ()  # the APIs in which a call may be planned (flow/allowance.py)
     notices: Notices = field(default_factory=Unheard)  # who is told of what people should know

@@ -31,7 +31,7 @@ from comptroller.flow.gate import Gate
 from comptroller.flow.lift import Lifted, ask_about, lift, pass_steps, step_refusal
 from comptroller.flow.records import Ruling
 from comptroller.flow.route import Way, behind, lead, lead_by_remedy, say
-from comptroller.flow.tools import decide_tool, resource_of
+from comptroller.flow.tools import decide_tool, resource_of, standing_context
 from comptroller.flow.weigh import Weighed, known_bounds, weigh
 from comptroller.wire.rate_headers import Headers
 
@@ -238,6 +238,7 @@ def policy_request(gate: Gate, caller: Caller, weighed: Weighed) -> PolicyReques
         session_age_s=max(0, weighed.now_ns - caller.session.opened_at_ns) // NANOS_PER_SECOND,
         budget_left_bp=weighed.draw.left_bp(),
         task_type=caller.session.task_type or "",
+        profile=caller.session.profile or "",
         depth=caller.session.depth,
     )
     # Where no model is named, the dialect stands for one.
@@ -245,21 +246,12 @@ def policy_request(gate: Gate, caller: Caller, weighed: Weighed) -> PolicyReques
 
 
 def _tool_request(caller: Caller, weighed: Weighed, tool: ToolUse) -> PolicyRequest:
-    identity, usd = caller.identity, "usd" in weighed.draw.units
-    context = Context(
-        environment=identity.environment,
-        risk_tier=identity.risk_tier,
-        data_classes=identity.data_classes,
-        model_class="",
-        provider=weighed.decision.provider.name,
-        server=tool.server,
-        risks=tool.risks,
+    context = msgspec.structs.replace(
+        standing_context(caller, tool.risks, tool.name),
         arguments=tool.classes,
-        estimate_nanos=long(weighed.bound.amount_nanos(0)) if usd or weighed.bounded else LARGEST_LONG,
+        estimate_nanos=known_bounds(weighed)[0],
         session_age_s=max(0, weighed.now_ns - caller.session.opened_at_ns) // NANOS_PER_SECOND,
         budget_left_bp=weighed.draw.left_bp(),
-        task_type=caller.session.task_type or "",
-        depth=caller.session.depth,
     )
     return PolicyRequest(caller.principal, resource_of(tool.name, tool.risks), context, "tool.call")
 

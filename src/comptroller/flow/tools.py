@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 
 from comptroller.core.budget.bounds import Bound
-from comptroller.core.policy.request import Resource
+from comptroller.core.policy.request import Context, Resource
 from comptroller.core.refusal import Refusal
 from comptroller.core.registry.registry import Model
 from comptroller.core.tool.entry import ToolEntry
@@ -31,7 +31,11 @@ def decide_tool(gate: Gate, caller: Caller, tool: str, besides: AbstractSet[str]
     stop = gate.stops.applies_to_model(tool)
     if stop is not None:
         return refusal_of(stop)
-    provider = server_for(gate, caller, tool.partition("/")[0], besides, tool)
+    server, _, name = tool.partition("/")
+    changed = gate.pins.refusal(server, name)
+    if changed is not None:
+        return changed
+    provider = server_for(gate, caller, server, besides, tool)
     if isinstance(provider, Refusal):
         return provider
     key = (provider.name, tool, MCP)
@@ -76,12 +80,27 @@ def why_hidden(gate: Gate, caller: Caller, tool: str) -> Refusal | None:
     if stop is not None:
         return refusal_of(stop)
     resource = resource_of(tool, entry.risks)
-    if caller.registry.policies.may_ever(caller.principal, resource, "tool.call"):
+    if caller.registry.policies.may_ever(caller.principal, resource, standing_context(caller, entry.risks, tool)):
         return None
     return Refusal(
         code="no_permit",
         sentence=f"No policy permits {caller.identity.id} to call the tool {tool!r}.",
         hint=f"Ask whoever writes the policies; `comptroller policy explain {caller.identity.id} {tool}` says more.",
+    )
+
+
+def standing_context(caller: Caller, risks: tuple[str, ...], tool: str) -> Context:
+    """What is the same for every call of a tool in a session."""
+    identity, session = caller.identity, caller.session
+    return Context(
+        environment=identity.environment,
+        risk_tier=identity.risk_tier,
+        data_classes=identity.data_classes,
+        task_type=session.task_type or "",
+        profile=session.profile or "",
+        depth=session.depth,
+        server=tool.partition("/")[0],
+        risks=risks,
     )
 
 

@@ -23,10 +23,12 @@ _BUILT_IN = {
     "(built in)": f"""@id("{DEFAULT_PERMIT}")
 @reason("no policy is installed, so budgets alone decide")
 permit (principal is Identity, action == Action::"model.call", resource);
-"""
+"""  # of tools it says nothing: what no policy permits is refused
 }
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.cedar", re.ASCII)
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
+_LACKING = re.compile(r'in context for Action::"(model\.call|tool\.call)" not found')
+_OTHER = {"model.call": "tool.call", "tool.call": "model.call"}
 _OF_POLICY = re.compile(r"^for policy `policy0`,? ")
 _REASON_LENGTH = 300
 
@@ -34,8 +36,9 @@ _REASON_LENGTH = 300
 def load_policies(files: Mapping[str, str], targets: Targets | None) -> Policies | list[Problem]:
     """The policies of these files (name -> text), or everything that is wrong with them.
 
-    Without a file the built-in set is in force: every registered identity may call, as far as budgets go.
-    `targets`: what the policies may name; None leaves names unchecked.
+    Without a file the built-in set is in force: every registered identity may call every model, as far as budgets go,
+    and no tool. `targets`: what the policies may name. None: these were installed, so neither names nor the schema is
+    looked at again: where a newer schema has no such value any more, the call that asks for it is denied.
     """
     if not files:
         return built_in()
@@ -67,7 +70,7 @@ def warnings(policies: Policies) -> Iterator[Problem]:
     """What is right, and probably not what was meant."""
     if policies.built_in:
         sentence = f"No policy is installed: the built-in `{DEFAULT_PERMIT}` lets every identity call every model."
-        yield Problem("policies", sentence, "Budgets still hold.")
+        yield Problem("policies", sentence, "Budgets still hold. No tool may be called.")
     elif not any(policy.effect == "permit" for policy in policies.policies):
         yield Problem("policies", "No policy permits anything: every call will be refused (`no_permit`).")
 
@@ -101,8 +104,8 @@ def _policy(statement: Statement, targets: Targets | None, problems: list[Proble
         problems.append(Problem(where, "This is a template (`?principal`, `?resource`): it decides nothing.", hint))
         return None
     (policy,) = written.static_policies.values()
-    problems.extend(_invalid(statement, policy))
     if targets is not None:
+        problems.extend(_invalid(statement, policy))
         problems.extend(unknown_names(where, policy, targets))
     return _annotated(statement, policy, targets, problems)
 
@@ -149,7 +152,9 @@ def _remedy(where: str, policy: pst.Template, targets: Targets | None, problems:
 def _invalid(statement: Statement, policy: pst.Template) -> Iterator[Problem]:
     """What the schema does not allow, and values that nothing fills yet."""
     for fault in faults_of(statement.text):
-        yield Problem(statement.where, f"The schema does not allow this: {_OF_POLICY.sub('', fault)}.")
+        lacking = _LACKING.search(fault)
+        hint = f'If it is not about those calls, write `action == Action::"{_OTHER[lacking[1]]}"`.' if lacking else ""
+        yield Problem(statement.where, f"The schema does not allow this: {_OF_POLICY.sub('', fault)}.", hint)
     for name in sorted(mentioned(policy) & UNFILLED):
         sentence = f"`context.{name}` is not filled yet: this policy would never bind as it is meant."
         yield Problem(statement.where, sentence, "Leave it out for now.")

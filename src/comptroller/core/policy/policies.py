@@ -14,9 +14,11 @@ from functools import cached_property
 import msgspec
 from cedarpy import Decision, Entities, PolicySet
 
-from comptroller.core.policy.cedar import authorize, without_conditions
-from comptroller.core.policy.relevance import Relevance, UnknownConstructError
+from comptroller.core.policy.cedar import authorize
+from comptroller.core.policy.relevance import Relevance, UnknownConstructError, as_far_as
 from comptroller.core.policy.request import (
+    STEADY,
+    Action,
     Context,
     PolicyRequest,
     Principal,
@@ -33,7 +35,7 @@ _SETS_KEPT = 64
 _POLICY = re.compile(r"`(policy\d+)`")
 
 NOTHING: frozenset[str] = frozenset()
-_SOME_CALL = Context(environment="", risk_tier="", data_classes=(), model_class="", provider="")
+_SOME_CALL = Context(environment="", risk_tier="", data_classes=())
 
 
 class Policies:
@@ -95,20 +97,36 @@ class Policies:
             version=self.version,
         )
 
-    def may_ever(self, principal: Principal, resource: Resource) -> bool:
-        """Whether some call to this model can be permitted, whatever it asks, costs and when.
+    def may_ever(self, principal: Principal, resource: Resource, context: Context | None = None) -> bool:
+        """Whether some call to this model or tool can be permitted, whatever it asks, costs and when.
 
-        False only where no condition can change it: no permit is about this caller and model, or a forbid is that has
-        neither a condition nor a remedy.
+        False only where nothing about the call can change it: no permit is about this caller and resource, or a forbid
+        is that nothing lifts. `context`: where it is given, conditions that look only at what stays as it is through a
+        session (STEADY) are held against it.
         """
-        return self._scopes.decide(PolicyRequest(principal, resource, _SOME_CALL)).allowed
+        action: Action = "tool.call" if resource.server else "model.call"
+        part = self._whoever if context is None else self._in_session
+        verdict = part.decide(PolicyRequest(principal, resource, context or _SOME_CALL, action))
+        return verdict.allowed or bool(verdict.errors)  # a condition that was left out may keep it from being evaluated
 
     @cached_property
-    def _scopes(self) -> Policies:
-        """The permits without their conditions, and the forbids that have none and that nothing lifts."""
-        permits = [_bare(policy) for policy in self.policies if policy.effect == "permit"]
-        forbids = [policy for policy in self.policies if policy.effect == "forbid" and policy.remedy is None]
-        return Policies([*permits, *(each for each in forbids if not _is_conditional(each.text))], self.version)
+    def _whoever(self) -> Policies:
+        return self._as_far_as(NOTHING)
+
+    @cached_property
+    def _in_session(self) -> Policies:
+        return self._as_far_as(STEADY)
+
+    def _as_far_as(self, known: frozenset[str]) -> Policies:
+        """The permits with those of their conditions that rest on what is known, and the forbids with no others that
+        nothing lifts.
+        """
+        found: list[Policy] = []
+        for policy in self.policies:
+            text, whole = as_far_as(policy.text, known)
+            if policy.effect == "permit" or (whole and policy.remedy is None):
+                found.append(msgspec.structs.replace(policy, text=text))
+        return Policies(found, self.version)
 
     def _entities_of(self, principal: Principal, resource: Resource) -> Entities:
         key = (principal, resource)
@@ -140,11 +158,3 @@ class _Parsed:
             self.relevance: Relevance | None = Relevance(written.values())
         except UnknownConstructError:
             self.relevance = None
-
-
-def _is_conditional(text: str) -> bool:
-    return any(policy.clauses for policy in PolicySet.from_str(text).to_pst().static_policies.values())
-
-
-def _bare(policy: Policy) -> Policy:
-    return msgspec.structs.replace(policy, text=str(without_conditions(PolicySet.from_str(policy.text))))

@@ -9,11 +9,12 @@ A property test holds cached decisions against evaluated ones.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Set
+from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
-from cedarpy import pst
+from cedarpy import PolicySet, pst
 
 from comptroller.core.policy.request import LONGS, Context, PolicyRequest, Principal, Resource
 
@@ -48,6 +49,9 @@ class Relevance:
         self._identities = named.get("Identity", frozenset[str]())
         self._models = named.get("Model", frozenset[str]())
         self._classes = named.get("ModelClass", frozenset[str]())
+        self._tools = named.get("Tool", frozenset[str]())
+        self._servers = named.get("Server", frozenset[str]())
+        self._risks = named.get("RiskClass", frozenset[str]())
         self._whole = reading.whole
         self._attributes = reading.attributes
         exact = reading.exact
@@ -79,9 +83,20 @@ class Relevance:
         )
 
     def _resource(self, resource: Resource) -> Hashable:
+        if resource.server:
+            return self._tool(resource)
         return (
             resource.model_class if resource.model_class in self._classes else None,
             resource.name if ("resource", "name") in self._attributes or resource.name in self._models else None,
+        )
+
+    def _tool(self, tool: Resource) -> Hashable:
+        attributes = self._attributes
+        return (
+            "tool",
+            tool.server if ("resource", "server") in attributes or tool.server in self._servers else None,
+            tool.name if ("resource", "name") in attributes or tool.name in self._tools else None,
+            tuple(risk for risk in tool.risks if risk in self._risks),
         )
 
 
@@ -98,6 +113,24 @@ def mentioned(policy: pst.Template) -> frozenset[str]:
     reading = _Reading()
     reading.read(policy)
     return frozenset(reading.exact | reading.cuts.keys() | reading.tested)
+
+
+def as_far_as(text: str, known: Set[str]) -> tuple[str, bool]:
+    """A policy with those of its conditions that rest on these values of the context; whether that is all of them."""
+    written = PolicySet.from_str(text).to_pst()
+    ((name, policy),) = written.static_policies.items()
+    kept = tuple(clause for clause in policy.clauses if _rests_on(replace(policy, clauses=(clause,)), known))
+    part = replace(written, static_policies={name: replace(policy, clauses=kept)})
+    return str(PolicySet.from_pst(part)), len(kept) == len(policy.clauses)
+
+
+def _rests_on(policy: pst.Template, known: Set[str]) -> bool:
+    reading = _Reading()
+    try:
+        reading.read(policy)
+    except UnknownConstructError:
+        return False
+    return "context" not in reading.whole and reading.exact | reading.cuts.keys() <= known
 
 
 class _Reading:
@@ -129,7 +162,7 @@ class _Reading:
             case pst.BinaryOp() if self._comparison(expr) or self._membership(expr):
                 pass
             case pst.Is(base=pst.Var(), in_expr=None):
-                pass  # the type of a principal or resource is always the same
+                pass  # a principal has one type, and a resource the one of its action, which is in the key
             case pst.GetAttr(base=pst.Var(name="context"), attr=attr):
                 self.exact.add(attr)
             case pst.HasAttr(base=pst.Var(name="context"), attrs=attrs):

@@ -12,7 +12,7 @@ from comptroller.core.policy.remedy import Remedy
 from comptroller.core.problem import Problem, did_you_mean
 from comptroller.core.work.stored import WITHOUT_MODEL
 
-_WORDS = {"ModelClass": "model class"}
+_WORDS = {"ModelClass": "model class", "RiskClass": "risk class"}
 
 
 class Targets(msgspec.Struct, frozen=True):
@@ -23,6 +23,8 @@ class Targets(msgspec.Struct, frozen=True):
     owners: frozenset[str]
     identities: frozenset[str]
     models: Mapping[str, str]  # pattern -> class, "" where it has none
+    tools: frozenset[str] = frozenset()  # patterns of SERVER/TOOL
+    risks: frozenset[str] = frozenset()
 
     @property
     def classes(self) -> frozenset[str]:
@@ -31,6 +33,14 @@ class Targets(msgspec.Struct, frozen=True):
     def serves(self, model: str) -> bool:
         """Whether some entry is for a model of this name."""
         return any(fnmatchcase(model, pattern) for pattern in self.models)
+
+    def has_tool(self, tool: str) -> bool:
+        """Whether some entry is for a tool of this full name."""
+        return any(fnmatchcase(tool, pattern) for pattern in self.tools)
+
+    def has_server(self, server: str) -> bool:
+        """Whether some entry can be for tools of this server."""
+        return any(fnmatchcase(server, pattern.partition("/")[0]) for pattern in self.tools)
 
     def members(self, model_class: str) -> list[str]:
         """The models of a class that have a name of their own, and not only a pattern."""
@@ -49,6 +59,14 @@ def unknown_names(where: str, policy: pst.Template, targets: Targets) -> Iterato
         if kind == "Model":
             if not targets.serves(uid.id) and uid.id not in WITHOUT_MODEL:
                 yield _unknown(where, kind, uid.id, targets.models)
+            continue
+        if kind == "Tool":
+            if not targets.has_tool(uid.id):
+                yield _unknown(where, kind, uid.id, targets.tools)
+            continue
+        if kind == "Server":
+            if not targets.has_server(uid.id):
+                yield _unknown(where, kind, uid.id, {pattern.partition("/")[0] for pattern in targets.tools})
             continue
         known = _known(kind, targets)
         if known is not None and uid.id not in known:
@@ -81,6 +99,8 @@ def _known(kind: str, targets: Targets) -> Collection[str] | None:
             return targets.identities
         case "ModelClass":
             return targets.classes
+        case "RiskClass":
+            return targets.risks
         case _:
             return None
 

@@ -40,6 +40,7 @@ from comptroller.core.registry.rates import build_rate
 from comptroller.core.registry.registry import Model, Registry
 from comptroller.core.registry.retries import build_retry
 from comptroller.core.registry.routes import build_routing
+from comptroller.core.registry.tool_entries import build_tool
 from comptroller.core.work.bounds import SHIPPED, SHIPPED_SESSIONS, Bounds
 
 _NOBODY = Organization("unnamed", "unnamed.invalid")
@@ -49,7 +50,7 @@ _LIMITS = tuple(field.name for field in msgspec.structs.fields(ModelLimits))
 def build(installed: Installed, version: int, shipped: Shipped | None = None) -> Registry:
     """The registry of one version, its prices over the shipped ones.
 
-    Disabled teams, budgets and prices are out of force; disabled identities, owners and models stay known, and
+    Disabled teams, budgets and prices are out of force; disabled identities, owners, models and tools stay known, and
     are refused by name.
 
     Raises KeyError, ValueError or msgspec.ValidationError for entries that `read_document` did not make.
@@ -62,6 +63,7 @@ def build(installed: Installed, version: int, shipped: Shipped | None = None) ->
         owners={key: _owner(key, stored) for key, stored in of["owner"]},
         identities={key: _identity(key, stored) for key, stored in of["identity"]},
         models={key: _model(key, stored) for key, stored in of["model"]},
+        tools={key: build_tool(key, stored.value, disabled=stored.disabled) for key, stored in of["tool"]},
         prices=_price_book([stored.value for _, stored in of["price"] if not stored.disabled], _names(of), shipped),
         budgets=tuple(_budget(key, stored.value) for key, stored in of["budget"] if not stored.disabled),
         contexts=tuple(build_cap(key, stored.value) for key, stored in of["context"] if not stored.disabled),

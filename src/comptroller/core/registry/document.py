@@ -39,6 +39,7 @@ from comptroller.core.registry.fields import Field, Reader, read_table
 from comptroller.core.registry.loops import LOOP
 from comptroller.core.registry.references import check_references, find_warnings
 from comptroller.core.registry.registry import OutputLimitField
+from comptroller.core.registry.tool_entries import TOOL, tool_pattern
 from comptroller.core.registry.unregistered import check_unregistered
 from comptroller.core.work.bounds import DEEPEST, LONGEST_SESSION_S
 
@@ -206,6 +207,7 @@ _TABLES: tuple[tuple[str, EntryKind, Reader, tuple[Field, ...]], ...] = (
     ("profiles", "profile", fields.name, _BOUNDS),
     ("identities", "identity", _identity_id, _IDENTITY),
     ("models", "model", fields.pattern, _MODEL),
+    ("tools", "tool", tool_pattern, TOOL),
     ("task_types", "task_type", fields.name, routes.TASK_TYPE),
     ("approvals", "approval", fields.name, APPROVAL),
 )
@@ -218,8 +220,8 @@ _LIMITS: tuple[tuple[str, EntryKind, tuple[Field, ...]], ...] = (
     ("loops", "loop", LOOP),
 )
 SECTIONS = (
-    "organization", "teams", "owners", "issuers", "bounds", "profiles", "identities", "models", "prices", "approvals",
-    "budgets", "rates", "contexts", "retries", "loops", "aliases", "classes", "task_types", "routes",
+    "organization", "teams", "owners", "issuers", "bounds", "profiles", "identities", "models", "tools", "prices",
+    "approvals", "budgets", "rates", "contexts", "retries", "loops", "aliases", "classes", "task_types", "routes",
 )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ EntryKind = Literal[
     "identity",
     "federation",
     "model",
+    "tool",
     "price",
     "approval",
     "budget",
@@ -47,6 +48,7 @@ KINDS: tuple[EntryKind, ...] = (
     "identity",
     "federation",  # one way to be an identity: by a token of an issuer with certain claims
     "model",
+    "tool",  # one, or those of a pattern: what its calls can do
     "price",
     "approval",  # a role that answers tickets
     "budget",

@@ -18,6 +18,7 @@ from comptroller.core.registry.entries import (
     Installed,
     string,
 )
+from comptroller.core.tool.entry import RISKS
 
 _TEXT = "text"
 
@@ -43,6 +44,8 @@ def targets_of(entries: Entries) -> Targets:
         owners=keys("owner"),
         identities=keys("identity"),
         models={key: string(entry, "class") for (kind, key), entry in entries.items() if kind == "model"},
+        tools=keys("tool"),
+        risks=frozenset(RISKS),
     )
 
 

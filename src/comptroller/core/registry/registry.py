@@ -1,11 +1,13 @@
-"""The registry as one immutable version: who exists, what they may spend, which models there are, what is allowed."""
+"""The registry as one immutable version: who exists, what they may spend, which models and tools there are, what is
+allowed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -23,6 +25,7 @@ from comptroller.core.pricing.estimate import ModelLimits
 from comptroller.core.rate.rate import Rate
 from comptroller.core.registry.contexts import Cap
 from comptroller.core.routing.routing import Routing
+from comptroller.core.tool.entry import ToolEntry
 from comptroller.core.work.bounds import SHIPPED, SHIPPED_SESSIONS, Bounds
 from comptroller.core.work.context import needs_outline
 
@@ -30,6 +33,7 @@ OutputLimitField = Literal["max_completion_tokens", "max_tokens"]
 
 NO_SESSIONS: Mapping[str, int | None] = MappingProxyType({})
 NO_ROLES: Mapping[str, ApprovalRole] = MappingProxyType({})
+NO_TOOLS: Mapping[str, ToolEntry] = MappingProxyType({})
 NO_PROFILES: Mapping[str, Mapping[str, int | None]] = MappingProxyType({})
 
 
@@ -79,6 +83,7 @@ class Registry:
         approvals: Mapping[str, ApprovalRole] = NO_ROLES,  # the roles that have a table
         routing: Routing | None = None,  # None: every call goes to the model that it asks for
         loops: tuple[LoopRule, ...] = (),
+        tools: Mapping[str, ToolEntry] = NO_TOOLS,  # by their pattern; what none of them matches is refused
     ) -> None:
         self.version = version
         self.organization = organization
@@ -101,7 +106,9 @@ class Registry:
         self.profile_sessions = profile_sessions
         self.approvals = approvals
         self.routing = Routing() if routing is None else routing
+        self.tools = tools
         self._matched: dict[str, Model | None] = {}
+        self._matched_tools: dict[str, ToolEntry | None] = {}
         self._members: dict[str, tuple[str, ...]] = {}
 
     def answerable_until(self, identity: Identity) -> int:
@@ -127,8 +134,16 @@ class Registry:
         if name not in self._matched:
             if len(self._matched) > 10_000:  # names come from callers
                 self._matched.clear()
-            self._matched[name] = self._match(name)
+            self._matched[name] = _match(self.models, name)
         return self._matched[name]
+
+    def tool(self, name: str) -> ToolEntry | None:
+        """The entry of a tool by its full name, SERVER/TOOL; found as a model's is."""
+        if name not in self._matched_tools:
+            if len(self._matched_tools) > 10_000:
+                self._matched_tools.clear()
+            self._matched_tools[name] = _match(self.tools, name)
+        return self._matched_tools[name]
 
     def members(self, model_class: str) -> tuple[str, ...]:
         """The models of a class that have a name of their own, and not only a pattern. Not for what callers say."""
@@ -139,12 +154,23 @@ class Registry:
             self._members[model_class] = found
         return found
 
-    def _match(self, name: str) -> Model | None:
-        exact = self.models.get(name)
-        if exact is not None and not exact.disabled:
-            return exact
-        matching = [m for m in self.models.values() if not m.disabled and fnmatchcase(name, m.pattern)]
-        return max(matching, key=lambda m: len(m.pattern), default=None)
+
+class _Entry(Protocol):
+    @property
+    def pattern(self) -> str: ...
+    @property
+    def disabled(self) -> bool: ...
+
+
+_E = TypeVar("_E", bound=_Entry)
+
+
+def _match(entries: Mapping[str, _E], name: str) -> _E | None:
+    exact = entries.get(name)
+    if exact is not None and not exact.disabled:
+        return exact
+    matching = [entry for entry in entries.values() if not entry.disabled and fnmatchcase(name, entry.pattern)]
+    return max(matching, key=lambda entry: len(entry.pattern), default=None)
 
 
 def _until_ns(owner: Owner) -> int:

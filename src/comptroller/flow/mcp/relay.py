@@ -5,7 +5,7 @@ Nothing is held and nothing is journalled. Whoever is stopped loses what still f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from comptroller.core.refusal import Refusal
 from comptroller.flow.answer import passed_headers, refuse
@@ -14,8 +14,9 @@ from comptroller.flow.door import CallerRequest, Reply
 from comptroller.flow.forward import credential_for, passed_request_headers
 from comptroller.flow.gate import Gate, Provider
 from comptroller.flow.live import Line, LiveCall
+from comptroller.flow.mcp.listing import LISTS, list_for
 from comptroller.flow.mcp.sessions import Bound
-from comptroller.flow.tools import SERVER_PREFIX, server_for, why_hidden
+from comptroller.flow.tools import SERVER_PREFIX, server_for
 from comptroller.flow.upstream import Exchange, UpstreamFailure, UpstreamRequest
 from comptroller.wire.mcp import lists
 from comptroller.wire.mcp.dialect import McpCall
@@ -24,14 +25,7 @@ from comptroller.wire.mcp.request import read_request
 from comptroller.wire.mcp.stream import RpcMeter
 
 _SESSION = b"mcp-session-id"
-_PSEUDO: Mapping[str, str] = {
-    "prompts/list": "@prompts/get",
-    "resources/list": "@resources/read",
-    "resources/templates/list": "@resources/read",
-}
-"""What a list is of, as it would be called."""
 _NONE = Message("notification")  # what a stream answers that nobody asked anything for
-_LISTS = frozenset({"tools/list", *_PSEUDO})
 
 
 async def relay(
@@ -83,10 +77,11 @@ async def _exchange(
     headers = [*passed_headers(dialect, exchange, mask.plain), (b"x-comptroller-call-id", call_id.encode())]
     _note_session(gate, dialect, caller, request, exchange)
     kind = dict(exchange.headers).get(b"content-type", b"").strip().lower()
-    if _method(dialect) in _LISTS and exchange.status == 200:
+    message = dialect.message
+    if message is not None and message.method in LISTS and exchange.status == 200:
         body = await exchange.read(gate.limits.answer_bytes)
         try:
-            listed = _listed(gate, dialect, caller, body)
+            listed = list_for(gate, dialect.server, message, caller, body)
         except lists.Malformed:
             listed = _malformed(provider.name)
         if isinstance(listed, Refusal):
@@ -116,36 +111,6 @@ async def _stream(
     await reply.finish(masked(meter.finish()))
 
 
-def _listed(gate: Gate, dialect: McpCall, caller: Caller, body: bytes) -> bytes | Refusal:
-    """A list with what the caller could call of it; or why that is nothing."""
-    server, pseudo = dialect.server, _PSEUDO.get(_method(dialect))
-    if pseudo is not None:
-        hidden = why_hidden(gate, caller, f"{server}/{pseudo}")
-        return body if hidden is None else lists.rewritten(body, lambda _: f"{hidden.code}: {hidden.sentence}")
-    definitions = lists.definitions(body)
-    sighting = gate.pins.seen(gate, server, definitions)
-    noes: dict[str, Refusal] = {}
-    for each in definitions:
-        why = why_hidden(gate, caller, f"{server}/{each.name}") or sighting.hidden.get(each.name)
-        if why is not None:
-            noes[each.name] = why
-    if definitions and len(noes) == len(definitions):
-        return _nothing(server, caller, noes)
-    reasons = {name: f"{why.code}: {why.sentence}" for name, why in noes.items()}
-    return lists.filtered(body, reasons)
-
-
-def _nothing(server: str, caller: Caller, noes: Mapping[str, Refusal]) -> Refusal:
-    first = next(iter(noes.values()))
-    several = len(noes) > 1
-    return Refusal(
-        code=first.code,
-        sentence=f"{caller.identity.id} may call none of the {len(noes)} tools of the server {server}"
-        f"{', for one' if several else ''}: {first.sentence}",
-        hint=first.hint,
-    )
-
-
 def _note_session(gate: Gate, dialect: McpCall, caller: Caller, request: CallerRequest, exchange: Exchange) -> None:
     """The id that a server gives to a session is the caller's from now on, and nobody's when it is ended."""
     given = next((value for name, value in exchange.headers if name == _SESSION), None)
@@ -171,10 +136,6 @@ def _request(
         headers.append(credential)
     path = provider.path(dialect.family, "", "")
     return UpstreamRequest(provider.origin, path, headers, body, provider.timeouts, request.method)
-
-
-def _method(dialect: McpCall) -> str:
-    return "" if dialect.message is None else dialect.message.method
 
 
 async def _cut(dialect: McpCall, reply: Reply, call_id: str, line: Line) -> None:
