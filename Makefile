@@ -82,6 +82,10 @@ clients-real: $(VENV)/dev.stamp $(CLIENTS) .venv-real/stamp ## some of them on a
 suites: $(VENV)/dev.stamp .venv-suites/sources.stamp .venv-node/suites/stamp ## the SDKs' own API tests, direct and through the gateway
 	@$(BIN)/python -m tests.suites $(ARGS)
 
+.PHONY: mcp
+mcp: $(VENV)/dev.stamp .venv-mcp/sources.stamp .venv-node/mcp/stamp ## MCP servers, clients and conformance suites that others wrote, direct and through the gateway
+	@$(BIN)/python -m tests.mcp $(ARGS)
+
 ##@ Keep
 .PHONY: lock
 lock: $(VENV)/dev.locked ## write the hash-pinned locks anew; ARGS=--upgrade takes new versions
@@ -96,6 +100,7 @@ lock: $(VENV)/dev.locked ## write the hash-pinned locks anew; ARGS=--upgrade tak
 	@$(BIN)/uv pip compile --group pyproject.toml:llm $(LOCKED) --output-file requirements/llm.txt $(ARGS)
 	@$(BIN)/uv pip compile --group pyproject.toml:node $(LOCKED) --output-file requirements/node.txt $(ARGS)
 	@$(BIN)/uv pip compile --group pyproject.toml:suites $(LOCKED) --output-file requirements/suites.txt $(ARGS)
+	@$(BIN)/uv pip compile --group pyproject.toml:mcp $(LOCKED) --output-file requirements/mcp.txt $(ARGS)
 	@echo "requirements/*.txt are up to date"
 
 .PHONY: clean
@@ -173,6 +178,21 @@ $(VENV)/dev.stamp: $(VENV)/dev.locked pyproject.toml
 	@.venv-suites/bin/python -m pip --disable-pip-version-check --no-input download -qq --require-hashes --no-deps --no-build-isolation --no-binary :all: \
 	  -d .venv-suites/sources -r tests/suites/sources.txt
 	@for archive in .venv-suites/sources/*.tar.gz; do tar -xzf "$$archive" -C .venv-suites/sources; done
+	@touch $@
+
+# The server that the MCP SDK's makers try their conformance suite on, likewise.
+.venv-mcp/sources.stamp: .venv-mcp/stamp tests/mcp/sources.txt
+	@echo "fetching the sources of tests/mcp/sources.txt into .venv-mcp; this happens once"
+	@rm -rf .venv-mcp/sources
+	@.venv-mcp/bin/python -m pip --disable-pip-version-check --no-input download -qq --require-hashes --no-deps --no-build-isolation --no-binary :all: \
+	  -d .venv-mcp/sources -r tests/mcp/sources.txt
+	@for archive in .venv-mcp/sources/*.tar.gz; do tar -xzf "$$archive" -C .venv-mcp/sources; done
+	@touch $@
+
+.venv-node/mcp/stamp: .venv-node/stamp tests/mcp/node/package.json tests/mcp/node/package-lock.json
+	@echo "installing what tests/mcp/node names into .venv-node/mcp (150 MB, this happens once)"
+	@mkdir -p .venv-node/mcp && cp tests/mcp/node/package.json tests/mcp/node/package-lock.json .venv-node/mcp/
+	@PATH="$(CURDIR)/.venv-node/bin:$$PATH" npm install --prefix .venv-node/mcp --no-save --no-fund --no-audit --loglevel=error
 	@touch $@
 
 .venv-node/suites/stamp: .venv-node/stamp tests/suites/node/package.json tests/suites/node/package-lock.json

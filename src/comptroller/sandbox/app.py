@@ -27,6 +27,8 @@ from comptroller.sandbox.gemini import batches as gemini_batches
 from comptroller.sandbox.gemini import count as gemini_count
 from comptroller.sandbox.gemini.embeddings import EmbedSurface
 from comptroller.sandbox.gemini.surface import GeminiSurface
+from comptroller.sandbox.mcp.control import mcp_methods
+from comptroller.sandbox.mcp.face import McpFace
 from comptroller.sandbox.media.hearing import HearingSurface
 from comptroller.sandbox.media.images import ImagesSurface
 from comptroller.sandbox.media.speech import SpeechSurface
@@ -84,6 +86,7 @@ class SandboxApp:
         self._batching = (self._batches, self._cache, config.answer_tokens)
         self._files = Files()
         self._conversations: Conversations = {}
+        self._mcp = McpFace(config)
         self._routes: dict[str, dict[str, Handler]] = {
             "/chat/completions": {"POST": self._story(ChatSurface()).serve},
             "/completions": {"POST": self._story(CompletionsSurface()).serve},
@@ -140,7 +143,11 @@ class SandboxApp:
         elif path.startswith(_MODELS_PATH):
             methods = {"GET": self._show_model}
         else:
-            methods = self._routes.get(path) or self._batch_methods(path, gemini=_api_of(exchange) is _GEMINI)
+            methods = (
+                self._routes.get(path)
+                or mcp_methods(self._mcp, path)
+                or self._batch_methods(path, gemini=_api_of(exchange) is _GEMINI)
+            )
             methods = methods or self._stored_methods(path) or self._kept_methods(path, exchange)
         if not methods:
             raise not_found("Invalid URL: there is nothing at this path.")

@@ -1,0 +1,1 @@
+"""The gateway between MCP servers and clients that others wrote."""
