@@ -67,7 +67,6 @@ def call_facts(  # noqa: PLR0913, PLR0917 - a call has many facts
         effects=effects,
         tool=tool.name if tool else None,
         arguments_digest=tool.arguments_digest if tool else None,
-        cause=tool.cause if tool else None,
     )
 
 

@@ -12,7 +12,6 @@ from comptroller.core.pricing.deferral import Doubt
 from comptroller.core.pricing.input_counts import is_text
 from comptroller.core.pricing.rates import Rates
 from comptroller.core.pricing.terms import Terms
-from comptroller.core.pricing.tool_estimate import tool_charge
 from comptroller.core.pricing.usage import Usage
 from comptroller.flow.attempt import Attempt
 from comptroller.flow.gate import Gate
@@ -87,7 +86,8 @@ def _exact(reservation: Reservation, terms: Terms, usage: Usage | None, rates: R
     if usage is None:
         return None
     if reservation.asked.tool is not None:
-        return tool_charge(reservation.asked.tool, rates, usage)
+        charged = 0 if rates is None else charge_nanos(usage, rates)
+        return Amounts(charged, tool_calls=1, result_bytes=usage.result_bytes)
     if not terms.rates:
         return Amounts(0, usage.total_tokens, 1, usage.reasoning_tokens)
     if rates is None or terms.unpriced(usage, rates):

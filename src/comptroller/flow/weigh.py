@@ -10,7 +10,7 @@ from comptroller.core.instant import to_datetime
 from comptroller.core.policy.request import LARGEST_LONG, long
 from comptroller.core.pricing.estimate import FREE, Asked, Estimate, estimate
 from comptroller.core.pricing.tariff import Tariff
-from comptroller.core.pricing.tool_estimate import tool_estimate
+from comptroller.core.pricing.tool_estimate import tool_estimate, tool_tariff
 from comptroller.core.rate.limits import NONE, Met
 from comptroller.core.refusal import Refusal
 from comptroller.core.work.tool_use import ToolUse
@@ -71,15 +71,15 @@ def _weigh_tool(
 ) -> Weighed | Refusal:
     now_ns, provider = gate.clock.now_ns(), decision.provider.name
     scope_facts = caller.facts_of_tool(provider, tool.server, tool.name)
-    rates = caller.registry.prices.rates(provider, tool.name, to_datetime(now_ns).date())
+    listed = caller.registry.prices.rates(provider, tool.name, to_datetime(now_ns).date())
     draw = gate.tree.drawn_by(scope_facts, now_ns)
     if lift is not NO_LIFT:
         draw = draw.lifted(lift)
     met = gate.pace.limits.met_by(scope_facts, gate.pace.steady_ns)
-    bound = tool_estimate(asked, rates, decision.bound.factor_bp, money="usd" in draw.units)
+    bound = tool_estimate(tool, listed, decision.bound.factor_bp, money="usd" in draw.units)
     if isinstance(bound, Refusal):
         return bound
-    return Weighed(decision, asked, now_ns, scope_facts, draw, rates, bound, True, met)
+    return Weighed(decision, asked, now_ns, scope_facts, draw, tool_tariff(tool, listed), bound, True, met)
 
 
 def known_bounds(weighed: Weighed) -> tuple[int, int]:
