@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
-import httpx
 import pytest
 
 from tests.end_to_end.caller import Row
@@ -95,7 +95,8 @@ def test_the_callers_credential_stays_here(
 ) -> None:
     ant.tools()
     ant.call("echo", text="hello")
-    lines = httpx.get(f"{sandbox_process.url}/sandbox/mcp/bill/calls?after=0").text
+    with urlopen(f"{sandbox_process.url}/sandbox/mcp/bill/calls?after=0") as answer:
+        lines = answer.read().decode()
     assert "cptr_" not in lines
     assert "echo" in lines
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-
-import httpx
+from urllib.parse import urlsplit
 
 Row = dict[str, Any]
 
@@ -24,7 +25,7 @@ class Said:
     """What came back."""
 
     status: int
-    headers: httpx.Headers
+    headers: Mapping[str, str]  # lower-case names
     message: Row  # the response; {} where there is none
 
     @property
@@ -80,14 +81,25 @@ class McpClient:
 
     def send(self, body: Row, **headers: str) -> Said:
         accept = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
-        sent = httpx.post(self.url, json=body, headers={**accept, **self.headers, **headers}, timeout=60)
-        return Said(sent.status_code, sent.headers, _message(sent))
+        return self.http("POST", json.dumps(body).encode(), **accept, **headers)
+
+    def http(self, method: str, body: bytes | None = None, **headers: str) -> Said:
+        """Any request, read to its end."""
+        where = urlsplit(self.url)
+        connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=60)
+        try:
+            connection.request(method, where.path, body, {**self.headers, **headers})
+            answer = connection.getresponse()
+            content, named = answer.read(), {name.lower(): value for name, value in answer.getheaders()}
+        finally:
+            connection.close()
+        return Said(answer.status, named, _message(content, named))
 
 
-def _message(response: httpx.Response) -> Row:
+def _message(content: bytes, headers: Mapping[str, str]) -> Row:
     """The JSON, or the last message of the stream that is a response."""
-    if response.headers.get("content-type", "").startswith("text/event-stream"):
-        data = [line[5:].strip() for line in response.text.splitlines() if line.startswith("data:")]
+    if headers.get("content-type", "").startswith("text/event-stream"):
+        data = [line[5:].strip() for line in content.decode().splitlines() if line.startswith("data:")]
         messages = [json.loads(each) for each in data if each]
         return next((each for each in reversed(messages) if "method" not in each), {})
-    return json.loads(response.content) if response.content else {}
+    return json.loads(content) if content else {}

@@ -105,7 +105,7 @@ class Caller:
         return all(uses(patterns, model) for patterns in self.models)
 
     def may_use_tool(self, tool: str) -> bool:
-        """The same for a tool, as `SERVER/TOOL`."""
+        """The same for a tool, by its full name."""
         return all(uses(patterns, tool) for patterns in self.tools)
 
     def at_work(self, now_ns: int) -> None:
@@ -134,13 +134,13 @@ class Caller:
         return found
 
     def facts_of_tool(self, provider: str, server: str, tool: str) -> Facts:
-        """The same for a call of a tool, as `SERVER/TOOL`."""
+        """The same of a call to a tool, by its full name."""
         found = self._facts.get((provider, tool))
         if found is None:
-            call: dict[Attribute, str] = {"provider": provider, "server": server, "tool": tool}
             if len(self._facts) >= _FACTS_KEPT:
                 self._facts.clear()
             key = (self.identity.id, self.claims.session, provider, tool)
+            call: dict[Attribute, str] = {"provider": provider, "server": server, "tool": tool}
             found = self._facts[provider, tool] = Facts(self.chain, call, key)
         return found
 

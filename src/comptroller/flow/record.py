@@ -35,7 +35,8 @@ def call_facts(  # noqa: PLR0913, PLR0917 - a call has many facts
     effects: tuple[Effect, ...] = (),
 ) -> CallFacts:
     """Who called for what. Attribution comes from the credential and the registry alone."""
-    identity, registry, tool = caller.identity, caller.registry, asked.tool if asked else None
+    identity, registry = caller.identity, caller.registry
+    tool = asked.tool if asked else None
     return CallFacts(
         call_id=call_id,
         at_ns=at_ns,
@@ -66,7 +67,7 @@ def call_facts(  # noqa: PLR0913, PLR0917 - a call has many facts
         billed_team=caller.billed_team,
         effects=effects,
         tool=tool.name if tool else None,
-        arguments_digest=tool.arguments_digest if tool else None,
+        arguments_digest=(tool.arguments_digest or None) if tool else None,
     )
 
 

@@ -62,6 +62,9 @@ class CallFacts(msgspec.Struct, frozen=True, gc=False, array_like=True):
     above: tuple[Registered, ...] = ()  # the other identities of the chain, each once
     billed_team: str | None = None  # who pays, where that is not `team`
     effects: tuple[Effect, ...] = ()  # what controls did to it short of refusing it
+    tool: str | None = None  # that is called, by its full name; then there is no model
+    arguments_digest: str | None = None  # keyed digest of what it is called with
+    cause: str | None = None  # the call to a model whose answer asked for it
 
 
 class Ruling(msgspec.Struct, frozen=True, gc=False):

@@ -239,6 +239,9 @@ def _facts(row: CallRow) -> CallFacts:
         above=rows.unpack_above(row.above),
         billed_team=row.billed_team,
         effects=rows.unpack_effects(row.effects),
+        tool=row.tool,
+        arguments_digest=row.arguments_digest,
+        cause=row.cause,
     )
 
 

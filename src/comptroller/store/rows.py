@@ -102,6 +102,9 @@ class CallRow(msgspec.Struct, gc=False):
     tried: bytes | None = None
     effects: str | None = None
     counterfactual_nanos: int | None = None
+    tool: str | None = None
+    arguments_digest: str | None = None
+    cause: str | None = None
 
 
 # Rare ones share a column.
@@ -165,7 +168,7 @@ def fit_held(event: Held) -> Held:
     """The event with numbers that the tables can keep: nearly always itself."""
     amounts, asked = event.amounts, event.asked_output_limit
     bounds = (event.input_tokens_bound, event.output_limit, asked or 0, event.choices, event.factor_bp)
-    if max(amounts.usd, amounts.tokens, amounts.calls, amounts.thinking_tokens, *bounds) <= NUMBER_MOST:
+    if max(*astuple(amounts), *bounds) <= NUMBER_MOST:
         return event
     return msgspec.structs.replace(
         event,
@@ -184,7 +187,7 @@ def fit_settled(event: Settled) -> Settled:
     counted = (0,) if usage is None else _counts(usage)
     instead = event.counterfactual_nanos
     numbers = (
-        posted.usd, posted.tokens, posted.calls, posted.thinking_tokens, event.status or 0, instead or 0, *counted
+        *astuple(posted), event.status or 0, instead or 0, *counted
     )  # fmt: skip
     if max(numbers) <= NUMBER_MOST and min(numbers) >= -NUMBER_MOST:
         return event
@@ -229,6 +232,9 @@ def called(facts: CallFacts, state: CallState) -> CallRow:
         above=pack_above(facts.above),
         billed_team=facts.billed_team,
         effects=pack_effects(facts.effects),
+        tool=facts.tool,
+        arguments_digest=facts.arguments_digest,
+        cause=facts.cause,
     )
 
 
@@ -306,6 +312,7 @@ def ended(held: Held, event: Settled, windows: bytes) -> CallRow:
         asked_model=facts.asked_model, routed_by=facts.routed_by, client_address=facts.client_address,
         client_session=facts.client_session, above=pack_above(facts.above), billed_team=facts.billed_team,
         effects=pack_effects(facts.effects), counterfactual_nanos=event.counterfactual_nanos,
+        tool=facts.tool, arguments_digest=facts.arguments_digest, cause=facts.cause,
     )  # fmt: skip
     if usage is not None:
         row.input_tokens, row.output_tokens = usage.input_tokens, usage.output_tokens

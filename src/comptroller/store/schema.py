@@ -127,6 +127,9 @@ calls = Table(
     Column("tried", LargeBinary),  # MessagePack of all attempts, where there were several (attempts.py)
     Column("effects", Text),  # JSON list of [kind, rule, detail]; NULL: none
     Column("counterfactual_nanos", BigInteger),  # of a routed call: its usage on the model it would have gone to
+    Column("tool", Text),  # by its full name; NULL: a call to a model
+    Column("arguments_digest", Text),  # keyed
+    Column("cause", Text),  # the call to a model whose answer asked for it
     Index("calls_at", "at_ns"),
     Index("calls_identity_at", "identity", "at_ns"),
     Index("calls_session", "session"),
@@ -134,6 +137,7 @@ calls = Table(
     Index("calls_refused", "at_ns", sqlite_where=REFUSED),
     Index("calls_presumed", "at_ns", sqlite_where=PRESUMED),
     Index("calls_routed", "at_ns", sqlite_where=text("routed_by IS NOT NULL")),
+    Index("calls_tool", "tool", "at_ns", sqlite_where=text("tool IS NOT NULL")),
 )
 
 holds = Table(
@@ -156,6 +160,7 @@ balances = Table(
     Column("calls", BigInteger, nullable=False),
     Column("thinking_tokens", BigInteger, nullable=False, server_default=text("0")),
     Column("tool_calls", BigInteger, nullable=False, server_default=text("0")),
+    Column("result_bytes", BigInteger, nullable=False, server_default=text("0")),
     Index("balances_budget_start", "budget", "start_ns"),  # the current windows, however many came before
     sqlite_with_rowid=False,
 )

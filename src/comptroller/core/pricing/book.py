@@ -17,6 +17,9 @@ __all__ = ["ALWAYS", "DEFAULT_TIER", "REGISTRY", "Price", "PriceBook", "Rates", 
 
 ALWAYS = date.min
 REGISTRY = "registry"
+TOOL = "tool"
+"""The service tier of what tools cost, which are in no provider's list."""
+NO_TARIFF = Tariff({})
 _MOST_KEPT = 10_000  # answers; model names come from callers
 
 
@@ -74,12 +77,17 @@ class PriceBook:
         version: str,
         shipped: Shipped | None = None,
         names: Mapping[tuple[str, str], str] = NO_NAMES,
+        tools: Iterable[Price] = (),
     ) -> None:
-        """`names`: what providers call our models, by provider and model, where it is another name."""
+        """`names`: what providers call our models, by provider and model, where it is another name.
+
+        `tools`: the lines for tools; their `model` is the full name of one, or a pattern.
+        """
         self.version = version
         self._names = names
         self.shipped = shipped
         self._prices = tuple(prices)
+        self.tools = tuple(tools)
         self._found: dict[tuple[str, str, date], Tariff] = {}
 
     def rates(self, provider: str, model: str, day: date) -> Tariff:
@@ -90,6 +98,19 @@ class PriceBook:
             if len(self._found) > _MOST_KEPT:
                 self._found.clear()
             lines = self.lines(provider, model, day)
+            found = self._found[key] = Tariff({tier: _joined(some) for tier, some in lines.items()})
+        return found
+
+    def of_tool(self, tool: str, day: date) -> Tariff:
+        """The rates of a tool on a day, by its full name; empty where the book knows no price."""
+        if not self.tools:
+            return NO_TARIFF
+        key = (TOOL, tool, day)
+        found = self._found.get(key)
+        if found is None:
+            if len(self._found) > _MOST_KEPT:
+                self._found.clear()
+            lines = _closest(self.tools, TOOL, tool, day)
             found = self._found[key] = Tariff({tier: _joined(some) for tier, some in lines.items()})
         return found
 
