@@ -1,6 +1,7 @@
 """Tool calls through a running gateway: decided, held, carried out once, settled, and on record like any call."""
 
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -27,7 +28,7 @@ TOOLS = {
     "desk/delete_thing": {"risk": ["destructive"]},
     "desk/big": {"risk": ["read"], "result_bytes": 4096},
 }
-PRICES = [{"tool": "desk/search", "from": "2026-01-01", "request": "0.01"}]
+PRICES = [{"tool": "desk/search", "from": date(2026, 1, 1), "request": "0.01"}]
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +64,9 @@ def test_a_call_is_carried_out_and_on_record(gateway: GatewayProcess, ant: McpCl
     assert said.status == 200
     assert not said.result.get("isError")
     assert said.headers["x-comptroller-charge-usd"] == "0.01"
-    row: Row = gateway.cli("explain", said.headers["x-comptroller-call-id"])
-    assert row["outcome"] == "completed"
-    listed = next(each for each in gateway.calls() if each["id"] == said.headers["x-comptroller-call-id"])
-    assert (listed["tool"], listed["model"], listed["charge_usd"]) == ("desk/search", None, "0.01")
+    row: Row = next(each for each in gateway.calls() if each["id"] == said.headers["x-comptroller-call-id"])
+    assert (row["outcome"], row["provider"], row["model"], row["charge_usd"]) == ("completed", "mcp/desk", None, "0.01")
+    assert (row["dialect"], row["policies"]) == ("mcp", ["reds-use-desk"])
 
 
 def test_a_policy_says_no_to_the_model_in_words(ant: McpClient) -> None:
