@@ -40,9 +40,11 @@ from comptroller.core.registry.registry import Registry
 from comptroller.core.work.stop import Stops
 from comptroller.core.work.stored import LASTS_DAYS
 from comptroller.flow import deferred
+from comptroller.flow.drain import drain
 from comptroller.flow.gate import Gate, Limits
 from comptroller.flow.kept import MOST, Kept
 from comptroller.flow.live import LiveCalls
+from comptroller.flow.mcp.pins import Pins
 from comptroller.flow.mcp.tokens import ServerTokens
 from comptroller.flow.poller import Poller
 from comptroller.gateway import collector
@@ -76,7 +78,6 @@ ROUTES = Routes(CALLS, APIS, [(route.method, route.path) for route in caller_api
 _HEALTH = frozenset({"/healthz", "/readyz"})
 _METRICS = "/metrics"
 _FLUSH_MOST_S = 10.0
-_CUT_MOST_S = 10.0  # a cut call settles at once; more means a fault
 
 Asgi = Callable[..., Any]
 
@@ -168,6 +169,7 @@ async def _join(
         stops=stops,
         deferring=DEFERRING,
         planned=PLANNED,
+        pins=Pins(await store.pins()),
         server_tokens=ServerTokens(keyring, settings.known_as),
         objects=Kept(await store.live_objects(clock.now_ns() - LASTS_DAYS * DAY_NS, MOST)),
     )
@@ -311,7 +313,7 @@ async def _serve(settings: Settings, on_ready: OnReady | None) -> int:
             await on_ready(house)
         await stop.wait()
         supervisor.say("STOPPING=1")
-        await _drain(house.gate, settings.drain_s, hurry)
+        await drain(house.gate, settings.drain_s, hurry)
         for task in beside:
             task.cancel()
         await asyncio.gather(*(listener.stop() for listener in listeners))
@@ -375,22 +377,6 @@ def _metrics(house: House) -> Asgi:
     settings, page = house.settings, Page(house.sources)
     admin_door = AdminDoor(house.office, house.outside, page)
     return ScrapeDoor(page, admin_door, scrape_token(settings.metrics.token, house.environ, house.telemetry.log))
-
-
-async def _drain(gate: Gate, drain_s: float, hurry: asyncio.Event) -> None:
-    """Take no new calls; let those in flight finish for a while; cut and charge the rest."""
-    gate.draining = True
-    gate.waiting.wake_all()
-    gate.pace.look_again()
-    gate.live.end_relays()
-    quiet, hurried = asyncio.create_task(gate.live.quiet()), asyncio.create_task(hurry.wait())
-    await asyncio.wait({quiet, hurried}, timeout=drain_s, return_when=asyncio.FIRST_COMPLETED)
-    hurried.cancel()
-    cut = gate.live.cut(lambda _: True, "drained")
-    if cut:
-        gate.warn("drained", {"comptroller.calls": str(cut)})
-    await asyncio.wait({quiet}, timeout=_CUT_MOST_S)
-    quiet.cancel()
 
 
 def _shipped(settings: Settings) -> ShippedBook:

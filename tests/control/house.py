@@ -29,6 +29,7 @@ from comptroller.flow.caller import Caller
 from comptroller.flow.gate import Gate, Limits, Provider
 from comptroller.flow.journal import Journal, LedgerUnavailableError
 from comptroller.flow.live import Line, LiveCall, LiveCalls
+from comptroller.flow.mcp.pins import Pins
 from comptroller.flow.records import CallFacts, Event, Held, Refused, Settled
 from comptroller.flow.upstream import Origin, Timeouts
 from comptroller.gateway.clock import SystemClock
@@ -64,6 +65,7 @@ LIMITS = Limits(
     failover_attempts=2,
     failover_s=300.0,
     approval_wait_s=300.0,
+    approval_arguments_chars=4096,
     early_headers_s=15.0,
 )
 
@@ -264,6 +266,7 @@ async def _joined(store: Store, journal: Journal, clock: SystemClock, keyring: K
         stops=Stops(await store.stops_in_force()),
         warn=lambda event, fields: warnings.append((event, dict(fields))),
         planned=PLANNED,
+        pins=Pins(await store.pins()),
     )
     live = await store.live_sessions(clock.now_ns())
     spent = await store.instance_balances([LEDGER_KEY], [session.id for session in live])

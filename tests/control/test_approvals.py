@@ -505,6 +505,28 @@ async def test_roles_and_what_is_not_understood(house: House) -> None:
     assert (said.status, said.code) == (422, "invalid")
 
 
+OF_TOOL: dict[str, Any] = {
+    "model": "", "tool": "files/delete", "arguments_digest": "d1", "arguments": '{"path": "/srv/a"}',
+    "arguments_bytes": 18, "classes": ("path",), "risks": ("destructive",), "amount": None, "estimate_nanos": 0,
+}  # fmt: skip
+
+
+async def test_of_a_tool_the_arguments_are_seen_until_somebody_answers(house: House) -> None:
+    ticket = await asked(house, **OF_TOOL)
+    [row] = await approvals.list_tickets(house.office)
+    assert (row.tool, row.arguments, row.arguments_bytes) == ("files/delete", '{"path": "/srv/a"}', 18)
+    assert (row.classes, row.risks) == (("path",), ("destructive",))
+    with pytest.raises(ControlProblem) as problem:
+        await approve(house, ticket, uses=2)
+    assert no(problem) == (422, "terms_invalid")
+    done = await approve(house, ticket, amount="0.50")
+    assert done.grant is not None
+    assert (done.grant.tool, done.grant.arguments_digest, done.grant.uses) == ("files/delete", "d1", 1)
+    await house.store.fold()
+    [kept] = await approvals.list_tickets(house.office, every=True)
+    assert (kept.arguments, kept.arguments_digest) == ("", "d1")
+
+
 def test_rows_name_every_field_of_a_ticket() -> None:
     """What a field is for is decided when it comes."""
     hidden = {"dialect", "question"}

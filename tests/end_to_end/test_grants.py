@@ -85,6 +85,29 @@ def test_a_grant_is_made_listed_and_taken_back(gateway: GatewayProcess) -> None:
     assert told == [("revoke", "olga"), ("give", "eve")]
 
 
+def test_a_grant_by_hand_is_for_tools_that_it_names(gateway: GatewayProcess) -> None:
+    said = act(
+        gateway,
+        "eve",
+        "grants",
+        "make",
+        "identity",
+        "agent/ant",
+        *GIVEN,
+        "--tool",
+        "files/*",
+        "--uses",
+        "3",
+        "--amount",
+        "1 USD",
+    )
+    grant_id = said.split()[0]
+    assert "is given to identity agent/ant, 3 calls of files/*, up to 1.00 USD, until" in said
+    assert "identity agent/ant: files/*" in act(gateway, "olga", "grants")
+    assert (the(gateway, grant_id)["tool"], the(gateway, grant_id)["arguments_digest"]) == ("files/*", "")
+    act(gateway, "eve", "grants", "revoke", grant_id, "--reason", "it is over")
+
+
 @pytest.mark.parametrize(
     ("who", "more", "words"),
     [

@@ -14,6 +14,7 @@ from comptroller.core.instant import NANOS_PER_SECOND
 from comptroller.core.policy.break_glass import BreakGlass, Broken
 from comptroller.core.refusal import Refusal
 from comptroller.core.work.bounds import Bounds
+from comptroller.core.work.tool_use import ToolUse
 from comptroller.flow import waiting
 from comptroller.flow.admit import admit
 from comptroller.flow.approvals import give_grant, put_ticket
@@ -136,6 +137,50 @@ async def test_a_question_that_is_taken_back_is_not_asked_again_by_whoever_waits
         _, told = await waits(house, call)
         assert told.refusal.approval is not None
         assert told.refusal.approval.state == "requested", "another call may ask"
+
+
+async def of_tool(house: House, name: str, arguments: bytes) -> IncomingCall:
+    call = await called(house)
+    digest = house.gate.credentials.digest(arguments)
+    use = ToolUse("files", name, arguments, digest, ("destructive",), ("path",))
+    return msgspec.structs.replace(call, asked=msgspec.structs.replace(call.asked, tool=use))
+
+
+async def test_a_tool_asks_with_what_it_would_be_called_with_and_a_grant_is_for_that(tmp_path: Path) -> None:
+    async with opened(tmp_path) as house:
+        await policies(house, ASKS)
+        gate = house.gate
+        delete = await of_tool(house, "files/delete", b'{"path":"/srv/a","token":"hunter2"}')
+        _, denied = await waits(house, delete)
+        approval = denied.refusal.approval
+        assert approval is not None
+        assert "call files/delete again with the same arguments" in denied.refusal.hint
+        ticket = gate.approvals.ticket(approval.ticket)
+        assert ticket is not None
+        assert (ticket.tool, ticket.model, ticket.risks, ticket.classes) == (
+            "files/delete", "", ("destructive",), ("path",),
+        )  # fmt: skip
+        assert ticket.arguments == '{"path": "/srv/a", "token": "[masked]"}'
+        _, again = await waits(house, delete)
+        assert again.refusal.approval == approval, "the same question has one ticket"
+        use = delete.asked.tool
+        assert use is not None
+        other_arguments = msgspec.structs.replace(use, arguments_digest="another")
+        other_tool = msgspec.structs.replace(use, name="files/move")
+        others = [
+            msgspec.structs.replace(delete, asked=msgspec.structs.replace(delete.asked, tool=each))
+            for each in (other_arguments, other_tool, None)
+        ]
+        for other in others:
+            _, asked = await waits(house, other)
+            assert asked.refusal.approval is not None
+            assert asked.refusal.approval.ticket != approval.ticket, "another question"
+        bound = {"ticket": approval.ticket, "tool": "files/delete", "arguments_digest": use.arguments_digest, "uses": 1}
+        give_grant(gate, grant(house, delete, **bound))
+        assert all(isinstance(admit(gate, other), Denied) for other in others)
+        reserved = admit(gate, delete)
+        assert isinstance(reserved, Reservation), reserved
+        assert "lifted" in [each.kind for each in reserved.facts.effects]
 
 
 async def test_where_too_many_wait_a_call_is_told_at_once(tmp_path: Path, monkeypatch: Any) -> None:

@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 
 from comptroller.core.budget.hold import NOTHING, Amounts, WindowKey
 from comptroller.core.instant import DAY_NS, QUARTER_HOUR_NS
-from comptroller.flow.records import BoundChanged, Event, Extended, Finding, Joined, Noticed, NoticeTried, TicketChanged
+from comptroller.core.tool.pin import Pin
+from comptroller.flow.records import (
+    BoundChanged,
+    Event,
+    Extended,
+    Finding,
+    Joined,
+    Noticed,
+    NoticeTried,
+    PinChanged,
+    TicketChanged,
+)
 from comptroller.store.database import Database
 from comptroller.store.migrate import migrate
 from tests.store.samples import MONTH, NOW_NS, SCOUT, change, corrected, held, refused, settled, stored, ticket
@@ -94,11 +105,22 @@ any_event: st.SearchStrategy[Event] = st.one_of(
     st.builds(change, numbers),
     st.builds(lambda n, at: stored(n, tokens=at), numbers, st.none() | st.integers(0, 10**6)),
     st.builds(
+        lambda n, tool, accepted, shown: PinChanged(NOW_NS + n, "gateway", pin(tool, accepted, shown), f"text {shown}"),
+        numbers,
+        st.sampled_from(["read", "write"]),
+        st.sampled_from(["", "a", "b"]),
+        st.sampled_from(["a", "b"]),
+    ),
+    st.builds(
         lambda n, state: TicketChanged(NOW_NS + n, ticket(n, state=state)),
         numbers,
         st.sampled_from(["requested", "withdrawn"]),
     ),
 )
+
+
+def pin(tool: str, accepted: str, shown: str) -> Pin:
+    return Pin(server="files", tool=tool, digest=accepted, shown=shown, shown_at_ns=NOW_NS)
 
 
 class Fresh:

@@ -16,7 +16,19 @@ from comptroller.store.folder import Folder, StoreDamagedError, get_meta
 from tests.store.folding import WINDOWS, Fresh, any_event, write
 from tests.store.samples import HOLD, MONTH, SCOUT, corrected, held, open_at, rows_of, settled
 
-TABLES = ("calls", "holds", "balances", "bounds", "findings", "events", "objects", "notices", "notices_told")
+TABLES = (
+    "calls",
+    "holds",
+    "balances",
+    "bounds",
+    "findings",
+    "events",
+    "objects",
+    "notices",
+    "notices_told",
+    "tool_pins",
+    "tool_definitions",
+)
 SPEND = ("spend_recent", "spend_daily")
 
 

@@ -39,7 +39,7 @@ _COLUMNS = (
     Column("role"),
     Column("due"),
     Column("who"),
-    Column("model"),
+    Column("for"),
     Column("estimate"),
     Column("why"),
 )
@@ -167,7 +167,7 @@ def read_amount(text: str) -> tuple[str, str]:
     """An amount as the API takes it, and its unit: `50 USD`, `10_000 tokens`, `5 calls`; USD if nothing is said."""
     number, _, unit = text.strip().partition(" ")
     unit = unit.strip().lower() or "usd"
-    if unit not in {"usd", "tokens", "calls"}:
+    if unit not in {"usd", "tokens", "calls", "tool_calls"}:
         raise typer.BadParameter(f'{text!r} is no amount; write "50 USD", "10_000 tokens" or "5 calls".')
     return number.replace("_", ""), unit
 
@@ -195,7 +195,9 @@ def say_grant(row: GrantRow) -> str:
     """Whom a grant is for, and what it allows, in words."""
     times = "" if row.uses is None else f", {row.uses} call{'s' if row.uses != 1 else ''}"
     most = "" if row.amount is None else f", up to {say_amount(row.amount, row.unit)}"
-    return f"{row.bound} {row.value}{times}{most}, until {say_instant(row.expires_at)}"
+    just = " with the arguments that were asked for" if row.arguments_digest else ""
+    what = f"{' of' if times else ', calls of'} {row.tool}{just}" if row.tool else ""
+    return f"{row.bound} {row.value}{times}{what}{most}, until {say_instant(row.expires_at)}"
 
 
 def say_amount(amount: str | int | None, unit: str) -> str:
@@ -218,7 +220,7 @@ def _list(context: typer.Context, *, every: bool, as_json: bool, config: Path | 
             row.role,
             say_relative(row.due_at) if row.decided_at is None else "",
             row.identity,
-            row.model,
+            row.tool or row.model,
             row.estimate_usd or "?",
             row.reason,
         )
@@ -233,19 +235,34 @@ def _state(row: TicketRow) -> str:
     return row.state if row.proposed_by is None else f"{row.state}, {row.proposed_by} agrees"
 
 
+def _arguments(row: TicketRow) -> list[str]:
+    """What a tool would be called with, as far as it may be seen."""
+    known = f"digest {row.arguments_digest}, {row.arguments_bytes} bytes"
+    kinds = [f"{words} {', '.join(each)}" for words, each in (("risks", row.risks), ("holds", row.classes)) if each]
+    found = [f"  arguments: {'; '.join([known, *kinds])}"]
+    if row.arguments:
+        found.append(f"    {row.arguments}")
+    if row.decided_at is None:
+        found.append("  a yes is for one call with these arguments; another, or the same again, asks anew")
+    return found
+
+
 def _story(answered: Answered) -> list[str]:
     row, grant = answered.ticket, answered.grant
     most = f"at most {row.estimate_usd} USD" if row.estimate_usd is not None else "nobody knows how much"
+    what = row.tool or row.model
     found = [
         f"{row.id}: {_state(row)}",
-        f"  {row.identity} asks {row.asked_role} for {row.model} ({most}), session {row.session}, call {row.call}",
+        f"  {row.identity} asks {row.asked_role} for {what} ({most}), session {row.session}, call {row.call}",
         f"  why: {row.reason}",
     ]
+    if row.tool:
+        found += _arguments(row)
     for words, names in (("forbids", row.policies), ("thresholds", row.thresholds), ("budgets", row.budgets)):
         if names:
             found.append(f"  {words}: {', '.join(names)}")
     if row.decided_at is None:
-        if row.policies or row.thresholds:
+        if (row.policies or row.thresholds) and not row.tool:
             found.append(f"  a grant suspends all that is marked approval:{row.asked_role}, not only these")
         found.append(f"  {row.role} may answer until {say_instant(row.due_at)}; not {', '.join(row.requested_by)}")
     if row.proposed is not None and row.decided_at is None:

@@ -23,6 +23,10 @@ Lasts = Annotated[str, typer.Option("--for", metavar="DURATION", help="How long 
 Budgets = Annotated[
     list[str] | None, typer.Option("--budget", metavar="NAME", help="A budget that it lifts; several: again.")
 ]
+ToolOf = Annotated[
+    str,
+    typer.Option("--tool", metavar="NAME", help="For calls of this tool, SERVER/TOOL or a pattern; else of models."),
+]
 BudgetsAlone = Annotated[bool, typer.Option("--budgets-only", help="Suspend no forbid that is marked approval:ROLE.")]
 
 _COLUMNS = (
@@ -82,6 +86,7 @@ def make(
     uses: UsesOf = None,
     budget: Budgets = None,
     budgets_only: BudgetsAlone = False,
+    tool: ToolOf = "",
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
@@ -93,6 +98,7 @@ def make(
     \b
     Example:
       comptroller grants make identity agent/scout --role finops --amount "50 USD" --for 8h --reason "INC-9"
+      comptroller grants make identity agent/scout --role ops --tool "files/*" --uses 5 --for 1h --reason "INC-9"
       comptroller grants make session ses_01k... --role finops --budget team --amount "5 USD" --for 1h --reason "INC-9"
     """
     from comptroller.cli.transport import connect
@@ -110,6 +116,7 @@ def make(
         "uses": None if uses is None else read_uses(uses),
         "suspends": not budgets_only,
         "budgets": budget or [],
+        "tool": tool,
     }
     with connect(context, config) as api:
         answer = api.post("grants", sent={name: each for name, each in sent.items() if each is not None})
@@ -156,7 +163,7 @@ def _list(context: typer.Context, *, every: bool, as_json: bool, config: Path | 
         (
             row.id,
             row.state.replace("_", " "),
-            f"{row.bound} {row.value}",
+            f"{row.bound} {row.value}{f': {row.tool}' if row.tool else ''}",
             row.role,
             str(row.spent),
             say_amount(row.amount, row.unit) or "-",

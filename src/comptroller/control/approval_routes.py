@@ -17,7 +17,7 @@ from comptroller.control.route import Asked, NoQuery, Plain, Route, Sent
 from comptroller.core.approval.decide import SHORTEST_S, Wanted
 from comptroller.core.approval.ticket import GrantBound, Terms
 
-UnitWord = Literal["usd", "tokens", "calls"]
+UnitWord = Literal["usd", "tokens", "calls", "tool_calls"]
 Amount = Annotated[
     str, Meta(description="In the unit: a decimal amount of USD, or a whole number.", examples=["50.00"])
 ]
@@ -67,6 +67,10 @@ class GrantRequest(Sent, frozen=True):
     uses: Uses | None = None
     suspends: Annotated[bool, Meta(description="All that is marked `approval:ROLE`.")] = True
     budgets: Annotated[tuple[str, ...], Meta(description="That it lifts, by the amount. Its role must own them.")] = ()
+    tool: Annotated[
+        str,
+        Meta(description="Whose calls it is for: `SERVER/TOOL`, or a pattern with `*`. Left out: calls to models."),
+    ] = ""
 
 
 async def _tickets(office: Office, asked: Asked[TicketsQuery, None]) -> Sequence[TicketRow]:
@@ -109,7 +113,9 @@ async def _give(office: Office, asked: Asked[NoQuery, GrantRequest]) -> GrantRow
     uses = once if sent.uses is None else (None if isinstance(sent.uses, str) else sent.uses)
     terms = Terms(amount=amount, unit=sent.unit, uses=uses, lasts_s=sent.lasts_s, bound=sent.bound)
     budgets = tuple(dict.fromkeys(sent.budgets))
-    wanted = Wanted(role=sent.role, terms=terms, value=sent.value, suspends=sent.suspends, budgets=budgets)
+    wanted = Wanted(
+        role=sent.role, terms=terms, value=sent.value, suspends=sent.suspends, budgets=budgets, tool=sent.tool
+    )
     return await grants.give(office, wanted, sent.reason, asked.actor)
 
 

@@ -54,6 +54,12 @@ class TicketRow(msgspec.Struct, frozen=True):
     budgets: Sequence[str]  # that are exhausted
     amount: Amount | None  # that an approval gives if nothing else is said
     unit: Unit
+    tool: str  # that is called, by its full name; "": the call is one to a model
+    risks: Sequence[str]  # of the tool
+    arguments: str  # as JSON, masked and cut; "" once somebody has answered
+    arguments_digest: str
+    arguments_bytes: int
+    classes: Sequence[str]  # of the arguments
     call: str  # the first that asked
     requested_by: Sequence[str]  # none of them may answer
     asked_at: str
@@ -77,6 +83,8 @@ class GrantRow(msgspec.Struct, frozen=True):
     value: str
     suspends: bool  # all that is marked `approval:ROLE`
     budgets: Sequence[str]  # that it lifts
+    tool: str  # whose calls it is for; "": calls to models
+    arguments_digest: str  # only with these arguments; "": with any
     amount: Amount | None  # None: none bounds it
     unit: Unit
     spent: Amount
@@ -117,7 +125,7 @@ class TermsSent(msgspec.Struct, frozen=True):
 def read_terms(sent: TermsSent, ticket: Ticket, roles: Roles) -> Terms | None:
     """The terms that stand for a ticket, with what is said; None: nothing is. Raises ControlProblem.
 
-    An amount without a number of uses is for any number of them.
+    An amount without a number of uses is for any number of them; what a tool asks for stays one call.
     """
     if not sent.given:
         return None
@@ -125,7 +133,7 @@ def read_terms(sent: TermsSent, ticket: Ticket, roles: Roles) -> Terms | None:
     unit, uses = (terms.unit if sent.amount is None else sent.unit or terms.unit), terms.uses
     if sent.uses is not None:
         uses = None if isinstance(sent.uses, str) else sent.uses
-    elif sent.amount is not None:
+    elif sent.amount is not None and not ticket.tool:
         uses = None
     return Terms(
         amount=terms.amount if sent.amount is None else read_amount(sent.amount, unit),
@@ -178,6 +186,12 @@ def ticket_row(ticket: Ticket) -> TicketRow:
         budgets=ticket.budgets,
         amount=say_amount(ticket.amount, ticket.unit),
         unit=ticket.unit,
+        tool=ticket.tool,
+        risks=ticket.risks,
+        arguments=ticket.arguments,
+        arguments_digest=ticket.arguments_digest,
+        arguments_bytes=ticket.arguments_bytes,
+        classes=ticket.classes,
         call=ticket.call_id,
         requested_by=ticket.requested_by,
         asked_at=format_instant(ticket.at_ns),
@@ -205,12 +219,14 @@ def grant_row(office: Office, grant: Grant, posted: Amounts = NOTHING) -> GrantR
         value=grant.value,
         suspends=grant.suspends,
         budgets=grant.budgets,
+        tool=grant.tool,
+        arguments_digest=grant.arguments_digest,
         amount=say_amount(grant.amount, grant.unit),
         unit=grant.unit,
         spent=_say(spent.of(grant.unit), grant.unit),
         held=_say(held.get(grant.unit, 0), grant.unit),
         uses=grant.uses,
-        used=spent.calls,
+        used=used(spent),
         given_at=format_instant(grant.given_at_ns),
         expires_at=format_instant(grant.expires_at_ns),
         approver=grant.approver,
@@ -228,6 +244,11 @@ async def posted_by(office: Office, grants: Sequence[Grant]) -> Mapping[str, Amo
         return {}
     found = await office.ledger.instance_balances([LEDGER_KEY], [each.id for each in grants])
     return {each.id: found.get(ledger_key(each.id), NOTHING) for each in grants}
+
+
+def used(spent: Amounts) -> int:
+    """Of a grant's uses, those that were taken: it is for calls to models or for those of a tool."""
+    return spent.calls + spent.tool_calls
 
 
 def lasted_s(grant: Grant) -> int:

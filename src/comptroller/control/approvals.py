@@ -271,6 +271,8 @@ def _facts(ticket: Ticket) -> dict[str, object]:
         "estimate_usd": estimate,
         "due_at": format_instant(ticket.due_at_ns),
     }
+    if ticket.tool:
+        facts |= {"tool": ticket.tool, "arguments_digest": ticket.arguments_digest}
     return facts if ticket.grant is None else facts | {"grant": ticket.grant}
 
 

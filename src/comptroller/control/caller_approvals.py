@@ -42,6 +42,8 @@ class OwnTicket(msgspec.Struct, frozen=True):
     role: str
     reason: str
     model: str
+    tool: str  # that is called; "": the call is one to a model
+    arguments_digest: str
     estimate_usd: str | None
     amount: Amount | None
     unit: Unit
@@ -99,6 +101,8 @@ def _row(answered: Answered) -> OwnTicket:
         role=ticket.role,
         reason=ticket.reason,
         model=ticket.model,
+        tool=ticket.tool,
+        arguments_digest=ticket.arguments_digest,
         estimate_usd=ticket.estimate_usd,
         amount=ticket.amount,
         unit=ticket.unit,

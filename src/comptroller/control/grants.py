@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from comptroller.control.approval_rows import GrantRow, TermsRow, grant_row, lasted_s, posted_by, say_amount
+from comptroller.control.approval_rows import GrantRow, TermsRow, grant_row, lasted_s, posted_by, say_amount, used
 from comptroller.control.approvals import decider_of, owners, refuse
 from comptroller.control.office import Office
 from comptroller.control.problem import ControlProblem, ledger_unavailable, not_found
@@ -166,9 +166,10 @@ def _facts(grant: Grant, spent: Amounts = NOTHING) -> str:
         "role": grant.role,
         "suspends": grant.suspends,
         "budgets": grant.budgets,
+        **({"tool": grant.tool, "arguments_digest": grant.arguments_digest} if grant.tool else {}),
         **msgspec.structs.asdict(terms),
         "expires_at": format_instant(grant.expires_at_ns),
     }
     if spent != NOTHING:
-        facts |= {"spent": say_amount(spent.of(grant.unit), grant.unit), "used": spent.calls}
+        facts |= {"spent": say_amount(spent.of(grant.unit), grant.unit), "used": used(spent)}
     return msgspec.json.encode(facts).decode()

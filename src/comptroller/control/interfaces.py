@@ -15,6 +15,7 @@ from comptroller.control.approval_books import ApprovalBooks
 from comptroller.control.call_record import CallRecord
 from comptroller.control.notice_books import NoticeBooks
 from comptroller.control.savings_books import SavingsBooks
+from comptroller.control.tool_books import ToolBooks
 from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.core.budget.scope import Attribute, Scope
 from comptroller.core.identity.admin import Admin
@@ -147,7 +148,7 @@ class Installation(msgspec.Struct, frozen=True, kw_only=True):
     decided: IdentityRequest | None = None  # that this version approves; the event of that is among the changes
 
 
-class Ledger(ApprovalBooks, NoticeBooks, SavingsBooks, Protocol):
+class Ledger(ApprovalBooks, NoticeBooks, SavingsBooks, ToolBooks, Protocol):
     """The books. Writes are durable when they return, or raise LedgerUnavailableError (flow/journal.py)."""
 
     async def fold(self) -> None:

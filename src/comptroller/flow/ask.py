@@ -5,7 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from comptroller.core.approval.approvals import OPEN_OF_ONE, stands_until_ns
+from comptroller.core.approval.decide import BY_ITSELF
 from comptroller.core.approval.role import role_of
+from comptroller.core.approval.shown import shown
 from comptroller.core.approval.ticket import PREFIX, Ask, Ticket, question_of
 from comptroller.core.instant import NANOS_PER_SECOND, format_instant
 from comptroller.core.refusal import ApprovalAsked, Refusal
@@ -41,8 +43,11 @@ def told_of(denied: Denied, ticket: Ticket) -> Denied:
     due_at = format_instant(ticket.due_at_ns)
     approval = ApprovalAsked(ticket.id, ticket.role, ticket.state, POLL + ticket.id, due_at)
     if ticket.open:
+        again = "send the call again"
+        if ticket.tool:
+            again = f"call {ticket.tool} again with the same arguments"
         hint = (
-            f"{ticket.role} was asked and may answer until {due_at}: send the call again once {ticket.id} is approved, "
+            f"{ticket.role} was asked and may answer until {due_at}: {again} once {ticket.id} is approved, "
             "or let it wait with the header `Prefer: wait=300`."
         )
     elif ticket.state in ANSWERED_NO:
@@ -57,8 +62,10 @@ def told_of(denied: Denied, ticket: Ticket) -> Denied:
 async def _ticket(gate: Gate, call: IncomingCall, denied: Denied, ask: Ask) -> Ticket | None:
     caller, now_ns = denied.caller, gate.clock.expiry_ns()
     session = caller.session
+    use = call.asked.tool
     asked_for = (ask.policies, ask.thresholds, ask.budgets, ask.model, ask.amount, ask.unit)
-    question = question_of(session.id, ask.role, *asked_for)
+    just = () if use is None else (use.name, use.arguments_digest)
+    question = question_of(session.id, ask.role, *asked_for, *just)
     found = gate.approvals.find(question, now_ns)
     if found is not None or not gate.approvals.has_room(caller.identity.id):
         return found
@@ -85,11 +92,22 @@ async def _ticket(gate: Gate, call: IncomingCall, denied: Denied, ask: Ask) -> T
         question=question,
         due_at_ns=now_ns + role_of(caller.registry.approvals, ask.role).answer_within_s * NANOS_PER_SECOND,
     )
+    if use is not None:
+        ticket = msgspec.structs.replace(
+            ticket,
+            model="",
+            tool=use.name,
+            arguments_digest=use.arguments_digest,
+            arguments_bytes=len(use.arguments),
+            arguments=shown(use.arguments, gate.limits.approval_arguments_chars),
+            classes=use.classes,
+            risks=use.risks,
+        )
     put_ticket(gate, ticket)
     try:
         await gate.journal.commit(TicketChanged(now_ns, ticket))
     except LedgerUnavailableError:
-        put_ticket(gate, msgspec.structs.replace(ticket, state="withdrawn", decided_at_ns=now_ns, decided_by="gateway"))
+        put_ticket(gate, ticket.closed("withdrawn", BY_ITSELF, now_ns))
         raise
     said = {"comptroller.approval.id": ticket.id, "comptroller.approval.role": ticket.role}
     gate.warn("approval_requested", said | {"comptroller.call.id": call.id, "message": ticket.reason})

@@ -19,15 +19,26 @@ def report(gate: Gate, event: BoundChanged | Finding, facts: CallFacts) -> None:
     if not gate.notices.heard:
         return
     if isinstance(event, Finding):
-        said = {"code": event.code, "call": event.call_id, "sentence": event.sentence}
-        part = event.at_ns // _ONCE_IN_NS
-        key = f"{FINDING}{event.code}|{event.subject}|{part}"
-        until_ns = (part + 1) * _ONCE_IN_NS
-        gate.notices.emit(FINDING + event.code, event.subject, said, about_call(facts), once=key, until_ns=until_ns)
+        _tell(gate, event, about_call(facts))
     elif event.quarantined and event.reason == "overrun":
         bound = Bound(event.provider, event.model, event.dialect)
         said = {"scope": "bound", "value": bound.name, "reason": f"billed above its hold {event.overruns} times"}
         gate.notices.emit("stop.quarantined", f"bound {bound.name}", said, about_call(facts))
+
+
+def report_of_provider(gate: Gate, event: Finding, provider: str) -> None:
+    """The same of what no call has shown."""
+    gate.journal.append(event)
+    if gate.notices.heard:
+        _tell(gate, event, {"provider": provider})
+
+
+def _tell(gate: Gate, event: Finding, about: Mapping[str, str]) -> None:
+    said = {"code": event.code, "call": event.call_id, "sentence": event.sentence}
+    part = event.at_ns // _ONCE_IN_NS
+    key = f"{FINDING}{event.code}|{event.subject}|{part}"
+    until_ns = (part + 1) * _ONCE_IN_NS
+    gate.notices.emit(FINDING + event.code, event.subject, said, about, once=key, until_ns=until_ns)
 
 
 def about_call(facts: CallFacts) -> Mapping[str, str]:

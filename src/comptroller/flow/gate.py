@@ -141,6 +141,7 @@ class Limits(msgspec.Struct, frozen=True):
     failover_attempts: int
     failover_s: float
     approval_wait_s: float
+    approval_arguments_chars: int
     early_headers_s: float
 
 

@@ -19,6 +19,7 @@ from comptroller.core.budget.meter import Meter, is_session_bound, ledger_key
 from comptroller.core.budget.soft import Soft
 from comptroller.core.effect import Effect
 from comptroller.core.policy.request import LARGEST_LONG
+from comptroller.core.pricing.estimate import Asked
 from comptroller.core.refusal import Refusal
 from comptroller.flow.approvals import asked_by, task_of
 from comptroller.flow.caller import Caller
@@ -55,7 +56,7 @@ def lift(
     without = weighed.draw.lift.budgets | budgets
     counted = {ledger_key(each.id) for each in used}
     broken = [meter for meter in weighed.draw.lift.meters if meter.key not in counted]  # break-glass counts it still
-    for grant in _candidates(gate, caller, used, role):
+    for grant in _candidates(gate, caller, used, role, weighed.asked):
         if not ((suspending and grant.suspends) or (naming and naming <= {*grant.budgets})):
             continue
         grants = used if grant in used else (*used, grant)
@@ -125,9 +126,14 @@ def step_refusal(step: Soft, window: Window) -> Refusal:
     return Refusal(code="approval_required", sentence=sentence, hint="", limit=name)
 
 
-def _candidates(gate: Gate, caller: Caller, used: Sequence[Grant], role: str) -> Sequence[Grant]:
+def _tool(asked: Asked) -> tuple[str, str]:
+    """The tool that is called and the digest of what it is called with; nothing for a model."""
+    return ("", "") if asked.tool is None else (asked.tool.name, asked.tool.arguments_digest)
+
+
+def _candidates(gate: Gate, caller: Caller, used: Sequence[Grant], role: str, asked: Asked) -> Sequence[Grant]:
     """Those that count the call already, then the others."""
-    found = gate.approvals.applying(keys_of(gate, caller), role, gate.clock.expiry_ns())
+    found = gate.approvals.applying(keys_of(gate, caller), role, gate.clock.expiry_ns(), *_tool(asked))
     others = usable(gate, caller, [each for each in found if each not in used])
     return (*(each for each in used if each.role == role), *others)
 

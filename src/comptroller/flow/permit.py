@@ -31,7 +31,7 @@ from comptroller.flow.gate import Gate
 from comptroller.flow.lift import Lifted, ask_about, lift, pass_steps, step_refusal
 from comptroller.flow.records import Ruling
 from comptroller.flow.route import Way, behind, lead, lead_by_remedy, say
-from comptroller.flow.tools import decide_tool, resource_of, standing_context
+from comptroller.flow.tool_scope import decide_tool, resource_of, standing_context
 from comptroller.flow.weigh import Weighed, known_bounds, weigh
 from comptroller.wire.rate_headers import Headers
 

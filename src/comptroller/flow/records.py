@@ -18,6 +18,7 @@ from comptroller.core.effect import Effect
 from comptroller.core.pricing.deferral import Deferral
 from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
+from comptroller.core.tool.pin import Pin
 from comptroller.core.work.stored import StoredObject
 
 
@@ -242,6 +243,15 @@ class TicketChanged(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=
     ticket: Ticket
 
 
+class PinChanged(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="pin"):
+    """How a tool of an MCP server stands from here on: it was described otherwise, or somebody decided about that."""
+
+    at_ns: int
+    actor: str  # "gateway", or who decided
+    pin: Pin
+    text: str = ""  # of the definition that its server shows; '': it has a fault, or is on record
+
+
 Event = (
     Held
     | Settled
@@ -257,4 +267,5 @@ Event = (
     | Noticed
     | NoticeTried
     | TicketChanged
+    | PinChanged
 )

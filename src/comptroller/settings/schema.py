@@ -101,6 +101,8 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):
     failover_s: Annotated[float, Meta(ge=0, le=86_400)] = 300.0
     # The longest `Prefer: wait=N` that is kept: a person needs minutes, and clients themselves give up after 600.
     approval_wait_s: Annotated[float, Meta(ge=0, le=86_400)] = 300.0
+    # Of a tool's arguments, what whoever answers is shown, kept while the question is open: a screen; 0 keeps nothing.
+    approval_arguments_chars: Annotated[int, Meta(ge=0, le=64 * KIB)] = 4 * KIB
     # How long a stream that waits for an approval is silent before its headers go out: proxies cut silence after 60.
     early_headers_s: Annotated[float, Meta(gt=0, le=86_400)] = 30.0
     # After the caller is gone, where stopping would not stop the bill: read on this long for the exact usage.

@@ -30,7 +30,7 @@ def write_grant(connection: sqlite3.Connection, grant: Grant, change: Change) ->
 def end_all(connection: sqlite3.Connection, at_ns: int, by: str, reason: str) -> None:
     """Whatever is asked for is denied, and every grant is taken back."""
     for ticket in tickets.open_tickets(connection):
-        denied = msgspec.structs.replace(ticket, state="denied", decided_at_ns=at_ns, decided_by=by, said=reason)
+        denied = ticket.closed("denied", by, at_ns, said=reason)
         write_ticket(connection, denied, Change(at_ns, by, "deny", "approval", ticket.id, reason), None)
     for grant in tickets.grants_going_on(connection):
         revoked = msgspec.structs.replace(grant, revoked_at_ns=at_ns, revoked_by=by)

@@ -9,9 +9,17 @@ import msgspec
 from comptroller.core.approval.ticket import TicketState
 from comptroller.core.budget.bounds import Bound
 from comptroller.core.money import format_usd
-from comptroller.flow.records import BoundChanged, Change, Corrected, TicketChanged
+from comptroller.core.tool.pin import BY_ITSELF, PinState
+from comptroller.flow.records import BoundChanged, Change, Corrected, PinChanged, TicketChanged
 
 _VERBS: Mapping[TicketState, str] = {"requested": "ask", "withdrawn": "withdraw"}
+
+_PINNED: Mapping[PinState, str] = {
+    "pinned": "pin",
+    "waiting": "hold back",
+    "changed": "hold back",
+    "rejected": "hold back",
+}
 
 
 def correction(event: Corrected) -> Change:
@@ -57,6 +65,22 @@ def ticket_change(event: TicketChanged) -> Change:
         key=ticket.id,
         reason=ticket.reason,
         after=msgspec.json.encode(after | {"session": ticket.session, "call": ticket.call_id}).decode(),
+    )
+
+
+def pin_change(event: PinChanged) -> Change:
+    """The event row of a tool that is described otherwise, or about which somebody has decided."""
+    pin = event.pin
+    decided = "reject" if pin.state == "rejected" else "accept"
+    after = {"state": pin.state, "accepted": pin.digest, "shown": pin.shown}
+    return Change(
+        at_ns=event.at_ns,
+        actor=event.actor,
+        verb=_PINNED[pin.state] if event.actor == BY_ITSELF else decided,
+        noun="tool",
+        key=pin.name,
+        reason=pin.reason if pin.decided_at_ns == event.at_ns else "",
+        after=msgspec.json.encode(after).decode(),
     )
 
 

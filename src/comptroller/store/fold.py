@@ -28,6 +28,7 @@ from comptroller.flow.records import (
     Noticed,
     NoticeTried,
     ObjectChanged,
+    PinChanged,
     Refused,
     Settled,
     TicketChanged,
@@ -69,6 +70,7 @@ class Outcome(msgspec.Struct, frozen=True):
     changes: list[Change]
     objects: list[StoredObject]  # each as it was last known
     tickets: list[Ticket]  # the same
+    pins: list[PinChanged]  # in their order
     notices: list[Noticed | NoticeTried]  # in their order
     last_ns: int
 
@@ -100,7 +102,7 @@ def touched(events: Iterable[Event]) -> Touched:
                 found.calls.add(event.call_id)
             case BoundChanged():
                 found.bounds.add((event.provider, event.model, event.dialect))
-            case Finding() | Change() | ObjectChanged() | TicketChanged() | Noticed() | NoticeTried():
+            case Finding() | Change() | ObjectChanged() | TicketChanged() | PinChanged() | Noticed() | NoticeTried():
                 pass
     return found
 
@@ -127,6 +129,7 @@ class _Folding:
         self._changes: list[Change] = []
         self._objects: dict[str, StoredObject] = {}
         self._tickets: dict[str, Ticket] = {}
+        self._pins: list[PinChanged] = []
         self._notices: list[Noticed | NoticeTried] = []
         self._last_ns = 0
 
@@ -149,10 +152,12 @@ class _Folding:
                 self._corrected(event)
             case BoundChanged():
                 self._bound_changed(event)
-            case Finding() | Change() | ObjectChanged() | TicketChanged() | Noticed() | NoticeTried():
+            case Finding() | Change() | ObjectChanged() | TicketChanged() | PinChanged() | Noticed() | NoticeTried():
                 self._note(event)
 
-    def _note(self, event: Finding | Change | ObjectChanged | TicketChanged | Noticed | NoticeTried) -> None:
+    def _note(
+        self, event: Finding | Change | ObjectChanged | TicketChanged | PinChanged | Noticed | NoticeTried
+    ) -> None:
         """What changes no money: it stands as it is said last."""
         match event:
             case Finding():
@@ -164,6 +169,9 @@ class _Folding:
             case TicketChanged():
                 self._tickets[event.ticket.id] = event.ticket
                 self._changes.append(change_rows.ticket_change(event))
+            case PinChanged():
+                self._pins.append(event)
+                self._changes.append(change_rows.pin_change(event))
             case _:
                 self._notices.append(event)
 
@@ -181,6 +189,7 @@ class _Folding:
             changes=self._changes,
             objects=list(self._objects.values()),
             tickets=list(self._tickets.values()),
+            pins=self._pins,
             notices=self._notices,
             last_ns=self._last_ns,
         )

@@ -49,6 +49,7 @@ from comptroller.core.identity.admin import Admin
 from comptroller.core.identity.request import IdentityRequest, Principal
 from comptroller.core.identity.secret import BootstrapSecret
 from comptroller.core.policy.break_glass import BreakGlass
+from comptroller.core.tool.pin import Pin
 from comptroller.core.work.session import Session
 from comptroller.core.work.stop import Stop
 from comptroller.core.work.stored import StoredObject
@@ -62,6 +63,7 @@ from comptroller.store import (
     identity_requests,
     notices,
     objects,
+    pins,
     registry,
     retention,
     savings,
@@ -279,6 +281,12 @@ class Store(Ledger):
     async def deferred_holds(self) -> Sequence[Held]:
         """The open holds of deferred work, in the order in which they were taken."""
         return await self._read(lambda connection: [h for h in tables.open_holds(connection) if h.deferral is not None])
+
+    async def pins(self) -> Sequence[Pin]:
+        return await self._read(pins.all_pins)
+
+    async def tool_definitions(self, server: str, tool: str) -> Mapping[str, str]:
+        return await self._read(lambda connection: pins.definitions(connection, server, tool))
 
     async def admins(self) -> Sequence[Admin]:
         return await self._read(admins.list_admins)

@@ -94,10 +94,14 @@ class Approvals:
             self._sort(grant.key)
         return grant
 
-    def applying(self, keys: Collection[GrantKey], role: str, now_ns: int) -> Sequence[Grant]:
-        """Grants of a role for whoever has these keys, the one that ends first coming first."""
+    def applying(
+        self, keys: Collection[GrantKey], role: str, now_ns: int, tool: str = "", arguments_digest: str = ""
+    ) -> Sequence[Grant]:
+        """Grants of a role for whoever has these keys, the one that ends first coming first: for a call of a tool with
+        these arguments, or for one to a model.
+        """
         found = [each for key in keys for each in self._by_key.get(key, ()) if each.role == role]
-        in_time = [each for each in found if now_ns < each.expires_at_ns]
+        in_time = [each for each in found if now_ns < each.expires_at_ns and each.is_for(tool, arguments_digest)]
         return sorted(in_time, key=lambda each: (each.expires_at_ns, each.id)) if len(in_time) > 1 else in_time
 
     def held_by(self, keys: Collection[GrantKey], now_ns: int) -> Sequence[Grant]:

@@ -13,6 +13,7 @@ import msgspec
 from comptroller.core.approval.grant import Grant
 from comptroller.core.approval.role import ApprovalRole, Roles, role_of, way_up
 from comptroller.core.approval.ticket import GrantBound, Terms, Ticket
+from comptroller.core.budget.budget import Unit
 from comptroller.core.identity.admin import Role
 from comptroller.core.instant import NANOS_PER_SECOND, format_instant
 
@@ -20,6 +21,9 @@ SHORTEST_S = 60
 BY_ITSELF = "gateway"  # who ends what nobody answered
 
 NoCode = Literal["not_open", "not_approver", "own_request", "second_needed", "terms_invalid"]
+_OF_MODELS: frozenset[Unit] = frozenset({"usd", "tokens", "calls"})
+_OF_TOOLS: frozenset[Unit] = frozenset({"usd", "tool_calls"})
+
 Owners = Mapping[str, str | None]
 """Which role owns a budget, by the budget's name."""
 
@@ -52,6 +56,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     value: str  # the id of the session or of the identity, or IDENTITY:TYPE:REFERENCE of the task
     suspends: bool
     budgets: tuple[str, ...] = ()
+    tool: str = ""  # whose calls it is for: a name or a pattern; "": calls to models
     for_whom: tuple[str, ...] = ()  # the names of those it is for, as `requested_by` of a ticket of theirs would be
     reason: str = ""
 
@@ -84,10 +89,10 @@ def approve(
     first = ticket.proposed
     terms = terms or first or own_terms(ticket, roles)
     asked = role_of(roles, ticket.asked_role)
-    no = _fit(terms, asked, lifts=bool(ticket.budgets)) or _fits_ticket(terms, ticket)
+    no = _fit(terms, asked, lifts=bool(ticket.budgets), tool=ticket.tool) or _fits_ticket(terms, ticket)
     if no is not None:
         return no
-    if asked.takes_two(_usd(terms)) or first is not None:
+    if asked.takes_two(_usd(terms, ticket)) or first is not None:
         if first is None:
             return msgspec.structs.replace(ticket, proposed=terms, proposed_by=decider.name)
         no = _second(ticket, first, terms, decider)
@@ -103,6 +108,8 @@ def approve(
         value=_value(ticket, terms.bound),
         suspends=ticket.suspends,
         budgets=ticket.budgets,
+        tool=ticket.tool,
+        arguments_digest=ticket.arguments_digest,
         amount=terms.amount,
         unit=terms.unit,
         uses=terms.uses,
@@ -110,10 +117,7 @@ def approve(
         expires_at_ns=now_ns + terms.lasts_s * NANOS_PER_SECOND,
         reason=reason,
     )
-    decided = msgspec.structs.replace(
-        ticket, state="approved", decided_at_ns=now_ns, decided_by=decider.name, said=reason, grant=grant.id
-    )
-    return Approved(decided, grant)
+    return Approved(ticket.closed("approved", decider.name, now_ns, said=reason, grant=grant.id), grant)
 
 
 def deny(ticket: Ticket, decider: Decider, roles: Roles, *, now_ns: int, reason: str) -> Ticket | No:
@@ -121,14 +125,14 @@ def deny(ticket: Ticket, decider: Decider, roles: Roles, *, now_ns: int, reason:
     no = _may_answer(ticket, decider, roles, now_ns)
     if no is not None:
         return no
-    return msgspec.structs.replace(ticket, state="denied", decided_at_ns=now_ns, decided_by=decider.name, said=reason)
+    return ticket.closed("denied", decider.name, now_ns, said=reason)
 
 
 def withdraw(ticket: Ticket, by: str, *, now_ns: int) -> Ticket | No:
     """Take the question back."""
     if not ticket.open:
         return _closed(ticket)
-    return msgspec.structs.replace(ticket, state="withdrawn", decided_at_ns=now_ns, decided_by=by)
+    return ticket.closed("withdrawn", by, now_ns)
 
 
 def overdue(ticket: Ticket, roles: Roles, now_ns: int) -> Ticket | None:
@@ -138,7 +142,7 @@ def overdue(ticket: Ticket, roles: Roles, now_ns: int) -> Ticket | None:
     way = way_up(roles, ticket.asked_role)
     following = way[way.index(ticket.role) + 1 :] if ticket.role in way else ()
     if not following:
-        return msgspec.structs.replace(ticket, state="expired", decided_at_ns=now_ns, decided_by=BY_ITSELF)
+        return ticket.closed("expired", BY_ITSELF, now_ns)
     due_at_ns = now_ns + role_of(roles, following[0]).answer_within_s * NANOS_PER_SECOND
     return msgspec.structs.replace(ticket, state="escalated", role=following[0], due_at_ns=due_at_ns)
 
@@ -150,7 +154,7 @@ def give(wanted: Wanted, decider: Decider, roles: Roles, owners: Owners, *, now_
         return _not_approver(decider, role)
     if decider.is_one_of(wanted.for_whom):
         return _own(decider)
-    no = _owned(role.name, wanted.budgets, owners) or _fit(terms, role, lifts=bool(wanted.budgets))
+    no = _owned(role.name, wanted.budgets, owners) or _fit(terms, role, lifts=bool(wanted.budgets), tool=wanted.tool)
     if no is not None:
         return no
     if not (wanted.suspends or wanted.budgets):
@@ -166,6 +170,7 @@ def give(wanted: Wanted, decider: Decider, roles: Roles, owners: Owners, *, now_
         value=wanted.value,
         suspends=wanted.suspends,
         budgets=wanted.budgets,
+        tool=wanted.tool,
         amount=terms.amount,
         unit=terms.unit,
         uses=terms.uses,
@@ -222,8 +227,8 @@ def _owned(role: str, budgets: tuple[str, ...], owners: Owners) -> No | None:
     return None
 
 
-def _fit(terms: Terms, role: ApprovalRole, *, lifts: bool) -> No | None:
-    """Whether the role may give such terms at all."""
+def _fit(terms: Terms, role: ApprovalRole, *, lifts: bool, tool: str) -> No | None:
+    """Whether the role may give such terms at all, for calls to models or of a tool."""
     if not SHORTEST_S <= terms.lasts_s <= role.longest_s:
         hint = f"{SHORTEST_S} to {role.longest_s} seconds: [approvals.{role.name}] longest_s."
         return No("terms_invalid", f"A grant of {role.name} cannot last {terms.lasts_s} s.", hint)
@@ -235,10 +240,21 @@ def _fit(terms: Terms, role: ApprovalRole, *, lifts: bool) -> No | None:
     if terms.amount is None and (lifts or terms.uses is None):
         why = "A budget is lifted by an amount." if lifts else "Something has to bound it."
         return No("terms_invalid", why, "Give an amount, and uses if you like.")
+    if terms.amount is not None and terms.uses is None and terms.unit not in (_OF_TOOLS if tool else _OF_MODELS):
+        whose = f"calls of {tool}" if tool else "calls to models"
+        return No(
+            "terms_invalid", f"No amount of {terms.unit} bounds {whose}.", "Give one in USD, or a number of uses."
+        )
     return None
 
 
 def _fits_ticket(terms: Terms, ticket: Ticket) -> No | None:
+    if ticket.tool and terms.uses != 1:
+        sentence = f"{ticket.id} asks for one call of {ticket.tool}, with just these arguments."
+        hint = (
+            f"Approve it as it is. More calls, with any arguments: `comptroller grants make ... --tool {ticket.tool}`."
+        )
+        return No("terms_invalid", sentence, hint)
     if ticket.budgets and terms.unit != ticket.unit:
         return No("terms_invalid", f"These budgets are in {ticket.unit}.", f"Give an amount in {ticket.unit}.")
     if terms.bound == "task" and ticket.task is None:
@@ -267,8 +283,10 @@ def _is_more(amount: int | None, than: int | None) -> bool:
     return than is not None and (amount is None or amount > than)
 
 
-def _usd(terms: Terms) -> int | None:
-    """What the terms come to in nano-USD; None: nothing in USD bounds them."""
+def _usd(terms: Terms, ticket: Ticket | None = None) -> int | None:
+    """What the terms come to in nano-USD; None: nothing in USD bounds them. The one call of a tool has an estimate."""
+    if terms.amount is None and ticket is not None and ticket.tool:
+        return ticket.estimate_nanos
     return terms.amount if terms.unit == "usd" else None
 
 

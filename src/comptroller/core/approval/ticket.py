@@ -87,6 +87,12 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     input_tokens: int | None = None
     amount: int | None = None  # what approving allows if nothing else is said, in `unit`; None: no amount
     unit: Unit = "usd"
+    tool: str = ""  # that is called, by its full name; "": the call is one to a model
+    arguments_digest: str = ""  # keyed, of what it is called with: an approval is for these arguments alone
+    arguments_bytes: int = 0
+    arguments: str = ""  # as whoever answers may see them (core/approval/shown.py), while it is open and no longer
+    classes: tuple[str, ...] = ()  # of the arguments: url, path, email, ...
+    risks: tuple[str, ...] = ()  # of the tool
     question: str  # a digest: equal ones are the same question
     due_at_ns: int  # until then `role` may answer
     state: TicketState = "requested"
@@ -105,6 +111,20 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     def suspends(self) -> bool:
         """Whether it asks for something that is marked `approval:ROLE`, and not for more of a budget alone."""
         return bool(self.policies or self.thresholds)
+
+    def closed(
+        self, state: TicketState, by: str, now_ns: int, *, said: str | None = None, grant: str | None = None
+    ) -> Ticket:
+        """As it is once nobody may answer it any more: what a tool would have been called with is let go of."""
+        return msgspec.structs.replace(
+            self,
+            state=state,
+            decided_at_ns=now_ns,
+            decided_by=by,
+            said=self.said if said is None else said,
+            grant=grant,
+            arguments="",
+        )
 
 
 def question_of(*asked: object) -> str:

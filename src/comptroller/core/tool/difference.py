@@ -54,8 +54,8 @@ def _lines(text: str | None) -> list[str]:
 def _between(path: str, old: object, new: object) -> Iterator[Difference]:
     if old is new or (type(old) is type(new) and old == new and _said(old) == _said(new)):
         return
-    if isinstance(old, dict) and isinstance(new, dict):
-        before, after = cast("dict[str, object]", old), cast("dict[str, object]", new)
+    before, after = _members(old), _members(new)
+    if before is not None and after is not None:
         for key in [*before, *(each for each in after if each not in before)]:
             yield from _between(f"{path}.{key}", before.get(key, _ABSENT), after.get(key, _ABSENT))
     elif _has_objects(old) and _has_objects(new):
@@ -65,6 +65,10 @@ def _between(path: str, old: object, new: object) -> Iterator[Difference]:
     else:
         as_json = old is not _ABSENT and new is not _ABSENT and type(old) is not type(new)  # "1" is not 1
         yield Difference(one_line(path), _said(old, as_json=as_json), _said(new, as_json=as_json))
+
+
+def _members(value: object) -> dict[str, object] | None:
+    return cast("dict[str, object]", value) if isinstance(value, dict) else None
 
 
 def _has_objects(value: object) -> bool:

@@ -13,6 +13,7 @@ import msgspec
 
 from comptroller.core.refusal import Refusal
 from comptroller.core.tool.definition import Definition
+from comptroller.core.tool.lint import one_line
 
 BY_ITSELF = "gateway"
 
@@ -57,7 +58,8 @@ class Pin(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        return f"{self.server}/{self.tool}"
+        """SERVER/TOOL, as a person reads it."""
+        return one_line(f"{self.server}/{self.tool}")
 
     @property
     def state(self) -> PinState:

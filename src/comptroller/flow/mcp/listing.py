@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from comptroller.core.refusal import Refusal
-from comptroller.core.tool.pin import PinMode
 from comptroller.flow.caller import Caller
 from comptroller.flow.gate import Gate
-from comptroller.flow.tools import why_hidden
+from comptroller.flow.mcp.sight import sight
+from comptroller.flow.tool_scope import why_hidden
 from comptroller.wire.mcp import lists
 from comptroller.wire.mcp.message import Message
 
@@ -28,7 +28,8 @@ def list_for(gate: Gate, server: str, message: Message, caller: Caller, body: by
         hidden = why_hidden(gate, caller, f"{server}/{pseudo}")
         return body if hidden is None else lists.rewritten(body, lambda _: _reason(hidden))
     definitions = lists.definitions(body)
-    noes = dict(_held_back(gate, server, definitions))
+    continued, more = lists.pages(message, body)
+    noes = dict(sight(gate, server, definitions, continued=continued, more=more))
     for each in definitions:
         why = why_hidden(gate, caller, f"{server}/{each.name}")
         if why is not None:
@@ -36,16 +37,6 @@ def list_for(gate: Gate, server: str, message: Message, caller: Caller, body: by
     if definitions and len(noes) == len({each.name for each in definitions}):
         return _nothing(server, caller, noes)
     return lists.filtered(body, {name: _reason(why) for name, why in noes.items()})
-
-
-def _held_back(gate: Gate, server: str, definitions: Sequence[lists.ToolDefinition]) -> Mapping[str, Refusal]:
-    """What the pins hold back of a list, for everybody."""
-
-    def mode_of(tool: str) -> PinMode | None:
-        entry = gate.registry.tool(f"{server}/{tool}")
-        return None if entry is None else entry.pins
-
-    return gate.pins.seen(server, definitions, mode_of, gate.clock.now_ns()).hidden
 
 
 def _nothing(server: str, caller: Caller, noes: Mapping[str, Refusal]) -> Refusal:

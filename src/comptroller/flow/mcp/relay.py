@@ -16,7 +16,7 @@ from comptroller.flow.gate import Gate, Provider
 from comptroller.flow.live import Line, LiveCall
 from comptroller.flow.mcp.listing import LISTS, list_for
 from comptroller.flow.mcp.sessions import Bound
-from comptroller.flow.tools import SERVER_PREFIX, server_for
+from comptroller.flow.tool_scope import SERVER_PREFIX, server_for
 from comptroller.flow.upstream import Exchange, UpstreamFailure, UpstreamRequest
 from comptroller.wire.mcp import lists
 from comptroller.wire.mcp.dialect import McpCall

@@ -19,7 +19,7 @@ from comptroller.flow.identify import identify
 from comptroller.flow.incoming import IncomingCall
 from comptroller.flow.mcp.relay import relay
 from comptroller.flow.record import record_refusal
-from comptroller.flow.tools import SERVER_PREFIX, tool_entry
+from comptroller.flow.tool_scope import SERVER_PREFIX, tool_entry
 from comptroller.wire.mcp.dialect import McpCall
 from comptroller.wire.mcp.message import Message, read_message
 from comptroller.wire.mcp.rpc import Fault

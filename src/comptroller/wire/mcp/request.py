@@ -21,6 +21,7 @@ class McpRequest(msgspec.Struct, frozen=True):
 
     asked: Asked
     message: Message
+    loopback: bool = False  # its server is on this machine, and may send a person to an address there
 
 
 def full_name(server: str, message: Message) -> str:
@@ -30,11 +31,11 @@ def full_name(server: str, message: Message) -> str:
     return f"{server}/{message.name if message.method == TOOL_CALL else _STANDS_FOR[message.method]}"
 
 
-def read_request(server: str, message: Message) -> McpRequest:
+def read_request(server: str, message: Message, *, loopback: bool = False) -> McpRequest:
     """What a message asks for. It uses no tokens, and no budget counts what is free."""
     name = full_name(server, message)
     if not name:
-        return McpRequest(Asked(model="", stream=False, text_tokens=0, free=True), message)
+        return McpRequest(Asked(model="", stream=False, text_tokens=0, free=True), message, loopback)
     arguments = message.arguments if message.method == TOOL_CALL else message.params
     use = ToolUse(server=server, name=name, arguments=arguments)
-    return McpRequest(Asked(model=name, stream=False, text_tokens=0, tool=use), message)
+    return McpRequest(Asked(model=name, stream=False, text_tokens=0, tool=use), message, loopback)
