@@ -1,5 +1,6 @@
 """What calls to tools come to: held at the most, counted in their own units, charged exactly."""
 
+from datetime import date
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from comptroller.core.budget.hold import Amounts
 from comptroller.core.budget.scope import Facts
 from comptroller.core.budget.settlement import Phase, settlement
 from comptroller.core.budget.tree import BudgetTree, Hold
+from comptroller.core.pricing.book import Price, PriceBook
 from comptroller.core.pricing.charge import charge_nanos
 from comptroller.core.pricing.estimate import Estimate
 from comptroller.core.pricing.rates import DEFAULT_TIER, Rates
@@ -22,6 +24,7 @@ from comptroller.core.work.tool_use import ToolUse
 NODE: Any = {"organization": "acme", "team": "search"}
 MODEL = Facts((NODE,), {"provider": "openai", "model": "gpt"})
 TOOL = Facts((NODE,), {"provider": "mcp/files", "server": "files", "tool": "files/read"})
+DAY = date(2026, 1, 1)
 CENT = 10_000_000
 UNPRICED = Tariff({})
 
@@ -127,3 +130,16 @@ def test_money_is_one_pool_for_models_and_tools() -> None:
     short = tree.hold("again", tree.drawn_by(TOOL, 1), Amounts(tool_calls=1))
     assert isinstance(short, Window)
     assert short.budget.unit == "tool_calls"
+
+
+def test_the_closest_line_of_the_book_wins_and_no_line_of_a_model_is_for_a_tool() -> None:
+    def line(pattern: str, first_day: date, request: int) -> Price:
+        return Price(pattern, first_day, Rates(0, 0, request=request))
+
+    tools = [line("search/*", DAY, 1), line("search/web", DAY, 2), line("search/web", date(2026, 6, 1), 3)]
+    book = PriceBook([Price("*", DAY, Rates(5, 5))], "1", tools=tools)
+    assert book.rates("mcp/search", "search/news", DAY)[DEFAULT_TIER].request == 1
+    assert book.rates("mcp/search", "search/web", DAY)[DEFAULT_TIER].request == 2
+    assert book.rates("mcp/search", "search/web", date(2026, 7, 1))[DEFAULT_TIER].request == 3
+    assert not book.rates("mcp/files", "files/read", DAY)
+    assert book.rates("openai", "search/web", DAY)[DEFAULT_TIER].input == 5, "a model of that name is a model"

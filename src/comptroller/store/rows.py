@@ -186,9 +186,7 @@ def fit_settled(event: Settled) -> Settled:
     posted, usage = event.posted, event.usage
     counted = (0,) if usage is None else _counts(usage)
     instead = event.counterfactual_nanos
-    numbers = (
-        *astuple(posted), event.status or 0, instead or 0, *counted
-    )  # fmt: skip
+    numbers = (*astuple(posted), event.status or 0, instead or 0, *counted)
     if max(numbers) <= NUMBER_MOST and min(numbers) >= -NUMBER_MOST:
         return event
     return msgspec.structs.replace(

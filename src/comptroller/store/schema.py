@@ -56,19 +56,18 @@ SPEND_SUMS = (
     "posted_calls",
 )
 
+CALLED_BY = ("dialect", "identity", "kind", "owner", "team", "environment", "organization", "session")
+METERS = (
+    "input_tokens", "cached_tokens", "cache_write_tokens", "audio_input_tokens", "output_tokens", "reasoning_tokens",
+    "audio_output_tokens",
+)  # fmt: skip
+
 calls = Table(
     "calls",  # what has ended: settled or refused. An open call stands in `holds` alone.
     metadata,
     Column("id", Text, primary_key=True),
     Column("at_ns", BigInteger, nullable=False),
-    Column("dialect", Text, nullable=False),
-    Column("identity", Text, nullable=False),
-    Column("kind", Text, nullable=False),
-    Column("owner", Text, nullable=False),
-    Column("team", Text, nullable=False),
-    Column("environment", Text, nullable=False),
-    Column("organization", Text, nullable=False),
-    Column("session", Text, nullable=False),
+    *(Column(name, Text, nullable=False) for name in CALLED_BY),
     Column("chain", Text, nullable=False),  # JSON list
     Column("registry_version", BigInteger, nullable=False),
     Column("model", Text),
@@ -99,13 +98,7 @@ calls = Table(
     Column("charge_nanos", BigInteger),
     Column("charge_tokens", BigInteger),
     Column("charge_calls", BigInteger),
-    Column("input_tokens", BigInteger),
-    Column("cached_tokens", BigInteger),
-    Column("cache_write_tokens", BigInteger),
-    Column("audio_input_tokens", BigInteger),
-    Column("output_tokens", BigInteger),
-    Column("reasoning_tokens", BigInteger),
-    Column("audio_output_tokens", BigInteger),
+    *(Column(name, BigInteger) for name in METERS),
     Column("served_model", Text),
     Column("service_tier", Text),
     Column("priced", Integer),

@@ -14,7 +14,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from comptroller.core.budget.budget import MODEL_UNITS, TOOL_UNITS, Budget, Unit
-from comptroller.core.budget.draw import Draw, Window
+from comptroller.core.budget.draw import ALL_UNITS, Draw, Window
 from comptroller.core.budget.escrow import Escrow, pay_from, shift
 from comptroller.core.budget.hold import EVERY, NOTHING, Amounts, WindowKey
 from comptroller.core.budget.meter import LEDGER_KEY, Meter, is_session_bound, ledger_key
@@ -364,7 +364,9 @@ class BudgetTree:
 
 
 def _counted_in(facts: Facts) -> frozenset[Unit]:
-    return TOOL_UNITS if "tool" in facts.call else MODEL_UNITS
+    if "tool" in facts.call:
+        return TOOL_UNITS
+    return MODEL_UNITS if "model" in facts.call else ALL_UNITS
 
 
 def _row_of(window: Window) -> WindowKey:

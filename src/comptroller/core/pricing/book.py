@@ -17,9 +17,8 @@ __all__ = ["ALWAYS", "DEFAULT_TIER", "REGISTRY", "Price", "PriceBook", "Rates", 
 
 ALWAYS = date.min
 REGISTRY = "registry"
-TOOL = "tool"
-"""The service tier of what tools cost, which are in no provider's list."""
-NO_TARIFF = Tariff({})
+SERVER = "mcp/"
+"""Names of providers that are MCP servers begin so: what they have is tools, by full names."""
 _MOST_KEPT = 10_000  # answers; model names come from callers
 
 
@@ -87,7 +86,7 @@ class PriceBook:
         self._names = names
         self.shipped = shipped
         self._prices = tuple(prices)
-        self.tools = tuple(tools)
+        self._tools = tuple(tools)
         self._found: dict[tuple[str, str, date], Tariff] = {}
 
     def rates(self, provider: str, model: str, day: date) -> Tariff:
@@ -101,25 +100,14 @@ class PriceBook:
             found = self._found[key] = Tariff({tier: _joined(some) for tier, some in lines.items()})
         return found
 
-    def of_tool(self, tool: str, day: date) -> Tariff:
-        """The rates of a tool on a day, by its full name; empty where the book knows no price."""
-        if not self.tools:
-            return NO_TARIFF
-        key = (TOOL, tool, day)
-        found = self._found.get(key)
-        if found is None:
-            if len(self._found) > _MOST_KEPT:
-                self._found.clear()
-            lines = _closest(self.tools, TOOL, tool, day)
-            found = self._found[key] = Tariff({tier: _joined(some) for tier, some in lines.items()})
-        return found
-
     def lines(self, provider: str, model: str, day: date) -> Mapping[str, Sequence[Price]]:
         """The lines behind `rates`, by tier: the one of any prompt first, then those of longer ones.
 
         A tier that the registry prices is the registry's alone; the closest line wins there: one that names
         the provider, then an exact or longer model, then the latest first day.
         """
+        if provider.startswith(SERVER):
+            return _closest(self._tools, provider, model, day)
         shipped, named = () if self.shipped is None else self.shipped.prices(provider, model), model
         other = self._names.get((provider, model))
         if not shipped and other is not None and self.shipped is not None:
