@@ -71,7 +71,7 @@ def _weigh_tool(
 ) -> Weighed | Refusal:
     now_ns, provider = gate.clock.now_ns(), decision.provider.name
     scope_facts = caller.facts_of_tool(provider, tool.server, tool.name)
-    listed = caller.registry.prices.of_tool(tool.name, to_datetime(now_ns).date())
+    listed = caller.registry.prices.rates(provider, tool.name, to_datetime(now_ns).date())
     draw = gate.tree.drawn_by(scope_facts, now_ns)
     if lift is not NO_LIFT:
         draw = draw.lifted(lift)

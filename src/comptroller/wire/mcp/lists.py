@@ -115,7 +115,7 @@ def names(body: bytes, member: str) -> list[str]:
 
 
 def pages(message: Message, body: bytes) -> tuple[bool, bool]:
-    """Whether a page of a list was asked for that is not the first, and whether it is not the last. Raises Malformed."""
+    """Whether a list goes on with what was asked for, and whether it goes on after it. Raises Malformed."""
     asked = _PAGE.decode(message.params).cursor if message.params else _NOTHING
     answered = (_members(said).get("nextCursor", _NOTHING) for said in _responses(body))
     return _is_said(asked), any(map(_is_said, answered))
