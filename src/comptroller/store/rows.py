@@ -14,12 +14,13 @@ import msgspec
 from msgspec.structs import astuple
 
 from comptroller.core.budget.hold import Amounts, HoldEnd, WindowKey
-from comptroller.core.effect import Effect
 from comptroller.core.pricing.usage import COUNTS, Usage
 from comptroller.core.refusal import Refusal
-from comptroller.flow.records import CallFacts, Corrected, Held, Registered, Settled
+from comptroller.flow.records import CallFacts, Corrected, Held, Settled
 from comptroller.store import attempts
 from comptroller.store.attempts import Attempt
+from comptroller.store.called import pack_called
+from comptroller.store.packed import pack_above, pack_effects
 
 CallState = Literal["open", "posted", "presumed", "voided", "refused"]
 """`open` is never stored: it is how a call reads while a hold of it stands in `holds`."""
@@ -102,6 +103,8 @@ class CallRow(msgspec.Struct, gc=False):
     tried: bytes | None = None
     effects: str | None = None
     counterfactual_nanos: int | None = None
+    tools_digest: str | None = None
+    called: str | None = None
     tool: str | None = None
     arguments_digest: str | None = None
     cause: str | None = None
@@ -115,8 +118,6 @@ _other_counts: Callable[[Usage], tuple[int, ...]] = attrgetter(*_OTHER_METERS)
 _windows = msgspec.msgpack.Decoder(tuple[WindowKey, ...])
 _names = msgspec.json.Decoder(tuple[str, ...])
 _meters = msgspec.json.Decoder(dict[str, int])
-_above = msgspec.json.Decoder(tuple[Registered, ...])
-_effects = msgspec.json.Decoder(tuple[Effect, ...])
 
 
 def pack_windows(windows: tuple[WindowKey, ...]) -> bytes:
@@ -127,28 +128,12 @@ def unpack_windows(packed: bytes | None) -> tuple[WindowKey, ...]:
     return () if packed is None else _windows.decode(packed)
 
 
-def pack_effects(effects: tuple[Effect, ...]) -> str | None:
-    return msgspec.json.encode(effects).decode() if effects else None
-
-
-def unpack_effects(packed: str | None) -> tuple[Effect, ...]:
-    return () if packed is None else _effects.decode(packed)
-
-
 def pack_names(names: tuple[str, ...]) -> str:
     return msgspec.json.encode(names).decode()
 
 
 def unpack_names(packed: str | None) -> tuple[str, ...]:
     return () if packed is None else _names.decode(packed)
-
-
-def pack_above(above: tuple[Registered, ...]) -> str | None:
-    return msgspec.json.encode(above).decode() if above else None
-
-
-def unpack_above(packed: str | None) -> tuple[Registered, ...]:
-    return _above.decode(packed) if packed else ()
 
 
 def unpack_meters(packed: str | None) -> dict[str, int]:
@@ -230,6 +215,7 @@ def called(facts: CallFacts, state: CallState) -> CallRow:
         above=pack_above(facts.above),
         billed_team=facts.billed_team,
         effects=pack_effects(facts.effects),
+        tools_digest=facts.tools_digest,
         tool=facts.tool,
         arguments_digest=facts.arguments_digest,
         cause=facts.cause,
@@ -248,7 +234,7 @@ def hold(row: CallRow, event: Held) -> None:
     row.price_version = facts.price_version
     row.policy_version, row.asked_model, row.routed_by = facts.policy_version, facts.asked_model, facts.routed_by
     row.policies = pack_names(facts.policies) if facts.policies else None
-    row.effects = pack_effects(facts.effects)
+    row.effects, row.tools_digest = pack_effects(facts.effects), facts.tools_digest
     row.held_nanos, row.held_tokens, row.held_calls = amounts.usd, amounts.tokens, amounts.calls
     row.input_tokens_bound = event.input_tokens_bound
     row.output_limit = event.output_limit
@@ -282,6 +268,7 @@ def settle(row: CallRow, event: Settled, windows: bytes) -> None:
     row.overrun = event.overrun or bool(row.overrun)
     row.first_byte_ns = event.first_byte_ns
     row.duration_ns = event.duration_ns
+    row.called = pack_called(event.called)
     if event.counterfactual_nanos is not None:
         row.counterfactual_nanos = _plus(row.counterfactual_nanos, event.counterfactual_nanos)
     _count_usage(row, event)
@@ -310,6 +297,7 @@ def ended(held: Held, event: Settled, windows: bytes) -> CallRow:
         asked_model=facts.asked_model, routed_by=facts.routed_by, client_address=facts.client_address,
         client_session=facts.client_session, above=pack_above(facts.above), billed_team=facts.billed_team,
         effects=pack_effects(facts.effects), counterfactual_nanos=event.counterfactual_nanos,
+        tools_digest=facts.tools_digest, called=pack_called(event.called),
         tool=facts.tool, arguments_digest=facts.arguments_digest, cause=facts.cause,
     )  # fmt: skip
     if usage is not None:

@@ -1,6 +1,6 @@
 """Calls to tools: which one, what asked for it; and the bytes of their results in balances.
 
-Revision ID: 0030
+Revision ID: 0031
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0030"
-down_revision = "0029"
+revision = "0031"
+down_revision = "0030"
 branch_labels = None
 depends_on = None
 
