@@ -52,14 +52,17 @@ from comptroller.gateway.certificates import Certificate, read_certificates, ren
 from comptroller.gateway.clock import SystemClock
 from comptroller.gateway.door import Door
 from comptroller.gateway.egress import Egress
+from comptroller.gateway.hardening import drop_variables, refuse_dumps
 from comptroller.gateway.providers import build_providers
 from comptroller.gateway.proxies import client_address
 from comptroller.gateway.routes import Routes
 from comptroller.gateway.servers import build_servers
 from comptroller.gateway.serving import Listener
+from comptroller.gateway.stdio.host import StdioServers
 from comptroller.gateway.supervisor import Supervisor
 from comptroller.gateway.surfaces import APIS, CALLS, DEFERRING, LISTS, SHARED
-from comptroller.settings import Address, Settings, SettingsError, load_settings, read_policies, read_text
+from comptroller.gateway.upstreams import Upstreams
+from comptroller.settings import Address, Settings, SettingsError, load_settings, read_policies, read_text, variables_of
 from comptroller.shipped import ShippedBook
 from comptroller.store.admin_token import open_admin_token
 from comptroller.store.backup import DATABASE
@@ -161,7 +164,7 @@ async def _join(
         tree=BudgetTree(current.budgets, await _posted(current, store, live, clock.now_ns())),
         bounds={(b.provider, b.model, b.dialect): b for b in await store.bounds()},
         journal=store.journal,
-        upstream=egress,
+        upstream=Upstreams(egress, StdioServers(servers.programs, settings.limits.answer_bytes, telemetry.log.say)),
         live=LiveCalls(),
         limits=msgspec.convert(settings.limits, Limits, from_attributes=True),
         observer=telemetry.observer(egress, environ, __version__, clock.now_ns),
@@ -290,7 +293,9 @@ async def _serve(settings: Settings, on_ready: OnReady | None) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: hurry.set() if stop.is_set() else stop.set())
-    async with open_house(settings, os.environ, listening=True) as house:
+    refuse_dumps()
+    async with open_house(settings, dict(os.environ), listening=True) as house:
+        drop_variables(os.environ, variables_of(settings))
         listeners = _listeners(house, certificates)
         for listener in listeners:
             await listener.start()

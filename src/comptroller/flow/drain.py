@@ -1,4 +1,4 @@
-"""Drain: the process ends, and leaves no call without its end."""
+"""Drain: the gateway stops, and whoever is under way may finish for a while."""
 
 from __future__ import annotations
 
