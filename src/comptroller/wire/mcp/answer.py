@@ -9,6 +9,8 @@ import msgspec
 from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
 from comptroller.core.work.tool_use import ToolUse
+from comptroller.wire.mcp import elicitation
+from comptroller.wire.mcp.cut import cut
 from comptroller.wire.mcp.message import TOOL_CALL
 from comptroller.wire.mcp.refusals import META_REFUSAL, details, error_result
 from comptroller.wire.mcp.request import McpRequest
@@ -16,6 +18,8 @@ from comptroller.wire.mcp.rpc import NO_ID, REFUSED, error_body, result_body
 
 _NOTHING = msgspec.Raw(b"")
 _ITEMS = ("content", "contents", "messages")
+_CAN_BE_CUT = {TOOL_CALL: "content", "resources/read": "contents"}  # a prompt that is cut says something else
+META_WITHHELD = "comptroller/withheld"
 
 
 class Said(msgspec.Struct):
@@ -48,6 +52,7 @@ class RpcAnswer(msgspec.Struct, frozen=True, gc=False):
 class _Result(msgspec.Struct):
     resultType: str = ""  # noqa: N815 - as the protocol writes it
     isError: bool | None = None  # noqa: N815
+    inputRequests: msgspec.Raw = _NOTHING  # noqa: N815
 
 
 SAID = msgspec.json.Decoder(Said)
@@ -72,14 +77,19 @@ def judged(request: McpRequest, said: Said) -> RpcAnswer:
         return MALFORMED
     error, result = bytes(said.error), bytes(said.result)
     if error:
-        return _with_usage(request, error, failed=True)
+        why = elicitation.in_error(error, loopback=request.loopback)
+        return _with_usage(request, error, failed=True) if why is None else withheld(request, why)
     if not result.startswith(b"{"):
         return MALFORMED
     try:
         head = _RESULT.decode(result)
     except ValueError:
         return MALFORMED
-    return _with_usage(request, result, failed=bool(head.isError), input_required=head.resultType == "input_required")
+    asks = head.resultType == "input_required"
+    why = elicitation.in_requests(head.inputRequests, loopback=request.loopback) if asks else None
+    if why is not None:
+        return withheld(request, why)
+    return _with_usage(request, result, failed=bool(head.isError), input_required=asks)
 
 
 def same_id(asked: msgspec.Raw, said: msgspec.Raw) -> bool:
@@ -95,14 +105,37 @@ def _with_usage(request: McpRequest, result: bytes, *, failed: bool, input_requi
     if tool is None:
         return RpcAnswer(Usage(0, 0), failed=failed, input_required=input_required)
     if tool.result_bytes and len(result) > tool.result_bytes:
-        return _too_large(request, tool, len(result))
-    usage = Usage(0, 0, result_bytes=len(result), result_units=_units(tool, result))
-    return RpcAnswer(usage, failed=failed, input_required=input_required)
+        return _too_large(request, tool, result, failed=failed)
+    return RpcAnswer(_usage(tool, result), failed=failed, input_required=input_required)
 
 
-def _too_large(request: McpRequest, tool: ToolUse, size: int) -> RpcAnswer:
-    passed = too_large_body(request, tool, size)
-    usage = Usage(0, 0, result_bytes=min(len(passed), tool.result_bytes), result_units=0)
+def _usage(tool: ToolUse, result: bytes) -> Usage:
+    return Usage(0, 0, result_bytes=len(result), result_units=_units(tool, result))
+
+
+def _too_large(request: McpRequest, tool: ToolUse, result: bytes, *, failed: bool) -> RpcAnswer:
+    member = _CAN_BE_CUT.get(request.message.method)
+    if tool.on_large == "truncate" and member is not None:
+        less = cut(tool, result, member=member)
+        if less is not None:
+            passed = result_body(request.message.id or NO_ID, msgspec.Raw(less))
+            return RpcAnswer(_usage(tool, less), passed=passed, failed=failed)
+    passed = too_large_body(request, tool, len(result))
+    return RpcAnswer(Usage(0, 0, result_bytes=min(len(passed), tool.result_bytes)), passed=passed, failed=True)
+
+
+def withheld(request: McpRequest, why: str) -> RpcAnswer:
+    """What is said in the place of an answer that would send a person to an address that nobody should open."""
+    message, tool = request.message, request.asked.tool
+    asker = tool.name if tool is not None else "The server"
+    text = f"{asker} wants a person to open an address, and the gateway does not pass it on: {why}."
+    meta: dict[str, object] = {"what": "elicitation", "why": why}
+    rpc_id = message.id or NO_ID
+    if message.method == TOOL_CALL:
+        passed = result_body(rpc_id, error_result(text, {META_WITHHELD: meta}, modern=message.modern))
+    else:
+        passed = error_body(rpc_id, REFUSED, text, {META_WITHHELD: meta})
+    usage = Usage(0, 0, result_bytes=0 if tool is None else min(len(passed), tool.result_bytes))
     return RpcAnswer(usage, passed=passed, failed=True)
 
 

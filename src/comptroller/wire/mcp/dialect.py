@@ -52,16 +52,17 @@ class McpCall:
     response_headers = RESPONSE_HEADERS
     request_id_header: bytes | None = None
 
-    def __init__(self, server: str, message: Message | None, headers: Headers) -> None:
+    def __init__(self, server: str, message: Message | None, headers: Headers, *, loopback: bool = False) -> None:
         self.server = server
         self.message = message
+        self.loopback = loopback  # see McpRequest
         self.request_headers = _with_parameters(headers)
 
     def read_request(self, body: bytes = b"", head: Head = PLAIN) -> McpRequest | Refusal:
         """What its message asks for; it was read before."""
         if self.message is None:
             raise TypeError("no message was read")
-        return read_request(self.server, self.message)
+        return read_request(self.server, self.message, loopback=self.loopback)
 
     def upstream_path(self, request: AskedRequest, model: str | None) -> str:
         """All messages go to the address of the server itself."""

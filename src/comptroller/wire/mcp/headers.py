@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Sequence
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -17,6 +18,7 @@ METHOD = b"mcp-method"
 NAME = b"mcp-name"
 PARAMETER = b"mcp-param-"  # what its name begins with
 _ROUTING = frozenset({VERSION, METHOD, NAME})
+_LOCAL = re.compile(rb"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?")
 _BEGIN, _END = b"=?base64?", b"?="
 
 
@@ -35,6 +37,15 @@ def routing(headers: Headers) -> Routing:
                 found.twice = name
             found[name] = value
     return found
+
+
+def foreign_origin(headers: Headers) -> bool:
+    """Whether a page of somebody else's sends this (MCP, "Security warning": DNS rebinding).
+
+    Programs send no Origin. A browser does, and a page that reaches us under a name of its own shows that name there.
+    Only pages of the same machine, such as an inspector's, may ask.
+    """
+    return any(name == b"origin" and not _LOCAL.fullmatch(value) for name, value in headers)
 
 
 def decoded(value: bytes) -> str | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
+from comptroller.wire.body import is_object
 from comptroller.wire.event_stream import EventSplitter, EventTooLarge, event_data
+from comptroller.wire.mcp.addresses import outside_reference
 from comptroller.wire.mcp.answer import SAID, Said
 from comptroller.wire.mcp.rpc import event, result_body
 
@@ -77,6 +79,26 @@ def definitions(body: bytes) -> list[ToolDefinition]:
     return found
 
 
+def leaving(definitions: Iterable[ToolDefinition]) -> dict[str, str]:
+    """The tools whose schemas refer to something outside of them, with the reference: whoever follows it asks there."""
+    found: dict[str, str] = {}
+    for each in definitions:
+        for schema in (each.input_schema, each.output_schema):
+            if b"ef" not in schema and b"\\u" not in schema:
+                continue  # no reference is written without these
+            reference = _outside(schema)
+            if reference is not None:
+                found.setdefault(each.name, reference)
+    return found
+
+
+def _outside(schema: bytes) -> str | None:
+    try:
+        return outside_reference(_ANY.decode(schema))
+    except (ValueError, RecursionError):
+        return "what cannot be read"
+
+
 def names(body: bytes, member: str) -> list[str]:
     """What its items are named by. `member`: tools, prompts, resources or resourceTemplates. Raises Malformed."""
     found: list[str] = []
@@ -114,7 +136,8 @@ def _rewritten(data: bytes, why_not: Callable[[str], str | None]) -> bytes | Non
 
 def _without(said: Said, why_not: Callable[[str], str | None]) -> dict[str, object] | None:
     """None: nothing of it changes."""
-    result: dict[str, object] = dict(_members(said))
+    members = _members(said)
+    result: dict[str, object] = dict(members)
     why: dict[str, int] = {}
     for member, key in _MEMBERS.items():
         if member not in result:
@@ -132,9 +155,10 @@ def _without(said: Said, why_not: Callable[[str], str | None]) -> dict[str, obje
     if "cacheScope" in result:
         result["cacheScope"] = "private"
     if why:
-        meta: object = _ANY.decode(result["_meta"]) if isinstance(result.get("_meta"), msgspec.Raw) else {}
+        written = members.get("_meta")
+        meta: object = _ANY.decode(written) if written is not None else {}
         hidden = {"count": sum(why.values()), "reasons": why}
-        result["_meta"] = {**(meta if isinstance(meta, dict) else {}), META_HIDDEN: hidden}
+        result["_meta"] = {**(meta if is_object(meta) else {}), META_HIDDEN: hidden}
     return result
 
 

@@ -71,7 +71,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     arguments: bytes = b"{}"
     version: str = _UNSAID_VERSION
     modern: bool = False  # it says all of itself: there is no session
-    elicits: bool = False  # its client can ask a person to open an address; of the legacy era only the handshake knows
+    elicits: bool = False  # its client can ask a person to open an address; a legacy one says so in its handshake
     input_responses: bytes = b""  # what a person or model said to what an earlier round asked for
     request_state: bytes = b""  # a JSON string that an earlier round gave out
     params: bytes = b""
@@ -198,20 +198,20 @@ def _asked(value: dict[str, object], written: _Body, said: Routing, body: bytes)
     fault = _header_fault(method, name, said, rpc_id or NO_ID, needed=modern and rpc_id is not None)
     if fault is not None:
         return fault
-    if not is_object(params.get("arguments", {})) and method == TOOL_CALL:
-        return Fault(
-            INVALID_PARAMS, "The `arguments` of a tool are a JSON object.", 400 if modern else 200, rpc_id or NO_ID
-        )
+    given = params.get("arguments")
+    if given is not None and not is_object(given) and method in GOVERNED:
+        status = 400 if modern else 200
+        return Fault(INVALID_PARAMS, f"The `arguments` of {method} are a JSON object.", status, rpc_id or NO_ID)
     raw = _PARAMS.decode(written.params)
     message = Message(
         kind="notification" if rpc_id is None else "request",
         method=method,
         id=rpc_id,
         name=name,
-        arguments=bytes(raw.arguments) or b"{}",
+        arguments=b"{}" if given is None else bytes(raw.arguments),
         version=str(declared) if declared is not None else _legacy_version(method, params, version),
         modern=modern,
-        elicits=modern and is_object(meta) and _elicits(meta.get(META_CAPABILITIES)),
+        elicits=_elicits(method, meta, params),
         input_responses=bytes(raw.inputResponses),
         request_state=bytes(raw.requestState),
         params=bytes(written.params),
@@ -268,6 +268,10 @@ def _legacy_version(method: str, params: dict[str, object], version: str) -> str
     return version or _UNSAID_VERSION
 
 
-def _elicits(capabilities: object) -> bool:
+def _elicits(method: str, meta: object, params: dict[str, object]) -> bool:
+    """Whether its client says that it can: a modern one with every request, a legacy one in its handshake."""
+    capabilities = params.get("capabilities") if method == "initialize" else None
+    if is_object(meta) and META_CAPABILITIES in meta:
+        capabilities = meta[META_CAPABILITIES]
     elicitation = capabilities.get("elicitation") if is_object(capabilities) else None
     return is_object(elicitation) and is_object(elicitation.get("url"))

@@ -14,6 +14,9 @@ _STANDS_FOR = {
     "prompts/get": "@prompts/get",
     "completion/complete": "@completion/complete",
 }
+_ABOUT_ITSELF = frozenset({"_meta", "inputResponses", "requestState"})
+_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ENCODER = msgspec.json.Encoder()
 
 
 class McpRequest(msgspec.Struct, frozen=True):
@@ -21,6 +24,7 @@ class McpRequest(msgspec.Struct, frozen=True):
 
     asked: Asked
     message: Message
+    loopback: bool = False  # its server is on this machine, and may send a person to an address there
 
 
 def full_name(server: str, message: Message) -> str:
@@ -30,11 +34,17 @@ def full_name(server: str, message: Message) -> str:
     return f"{server}/{message.name if message.method == TOOL_CALL else _STANDS_FOR[message.method]}"
 
 
-def read_request(server: str, message: Message) -> McpRequest:
+def read_request(server: str, message: Message, *, loopback: bool = False) -> McpRequest:
     """What a message asks for. It uses no tokens, and no budget counts what is free."""
     name = full_name(server, message)
     if not name:
-        return McpRequest(Asked(model="", stream=False, text_tokens=0, free=True), message)
-    arguments = message.arguments if message.method == TOOL_CALL else message.params
+        return McpRequest(Asked(model="", stream=False, text_tokens=0, free=True), message, loopback)
+    arguments = message.arguments if message.method == TOOL_CALL else _plain(message.params)
     use = ToolUse(server=server, name=name, arguments=arguments)
-    return McpRequest(Asked(model=name, stream=False, text_tokens=0, tool=use), message)
+    return McpRequest(Asked(model=name, stream=False, text_tokens=0, tool=use), message, loopback)
+
+
+def _plain(params: bytes) -> bytes:
+    """What a message asks for, without what it says about itself: that is another one each time it is sent."""
+    said = _OBJECT.decode(params)
+    return _ENCODER.encode({name: value for name, value in said.items() if name not in _ABOUT_ITSELF})

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from comptroller.core.pricing.usage import Usage
 from comptroller.wire.event_stream import EventSplitter, EventTooLarge, event_data
-from comptroller.wire.mcp.answer import SAID, RpcAnswer, Said, judged, same_id, too_large_body
+from comptroller.wire.mcp import elicitation
+from comptroller.wire.mcp.answer import SAID, RpcAnswer, Said, judged, same_id, too_large_body, withheld
 from comptroller.wire.mcp.request import McpRequest
 from comptroller.wire.mcp.rpc import event
+
+MOST_SAID_BYTES = 4 * 1024 * 1024  # notifications and the like on the way to one response; what is more is left out
 
 
 class RpcMeter:
@@ -29,6 +32,8 @@ class RpcMeter:
         self.answer: RpcAnswer | None = None
         self._request = request
         self._splitter = EventSplitter()
+        self._said = 0  # bytes beside the response
+        self._bounded = request.asked.tool is not None
 
     @property
     def usage(self) -> Usage | None:
@@ -63,9 +68,22 @@ class RpcMeter:
         except (ValueError, RecursionError):
             self.malformed = True
             return b""
-        if said.method:
-            return raw
-        return self._response(raw, said)
+        return self._beside(raw, said) if said.method else self._response(raw, said)
+
+    def _beside(self, raw: bytes, said: Said) -> bytes:
+        """A notification, or a request of the server's own."""
+        if said.method == elicitation.METHOD:
+            why = elicitation.in_request(said.params, loopback=self._request.loopback)
+            if why is not None:
+                return self._withheld(why)
+        self._said += len(raw)
+        return b"" if self._bounded and self._said > MOST_SAID_BYTES else raw
+
+    def _withheld(self, why: str) -> bytes:
+        """It waits for an answer that nobody will give: the call ends here, and where there is none it is left out."""
+        if self._request.message.id is None:
+            return b""
+        return self._ended(withheld(self._request, why))
 
     def _response(self, raw: bytes, said: Said) -> bytes:
         rpc_id = self._request.message.id
@@ -75,9 +93,9 @@ class RpcMeter:
         if answer.malformed:
             self.malformed = True
             return b""
-        self.answer, self.done, self.started = answer, True, True
         if answer.passed is not None:
-            return event(answer.passed)
+            return self._ended(answer)
+        self.answer, self.done, self.started = answer, True, True
         return raw + b"\n" if raw.endswith(b"\r") else raw  # the other half of its end comes when nothing goes on
 
     def _give_up(self) -> bytes:
@@ -89,5 +107,9 @@ class RpcMeter:
             return b""
         passed = too_large_body(self._request, tool, size)
         usage = Usage(0, 0, result_bytes=min(len(passed), tool.result_bytes))
-        self.answer, self.done, self.started = RpcAnswer(usage, passed=passed, failed=True), True, True
-        return event(passed)
+        return self._ended(RpcAnswer(usage, passed=passed, failed=True))
+
+    def _ended(self, answer: RpcAnswer) -> bytes:
+        """The stream ends with an answer of ours."""
+        self.answer, self.done, self.started = answer, True, True
+        return event(answer.passed or b"")
