@@ -23,7 +23,9 @@ from tests.sandbox.raw import post
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "mcp-clients.md"
 SEARCH = {"tool": "search", "arguments": {"query": "cats"}}
 # What a model asks for first, where a client keeps the definitions of tools back until one is wanted.
-BEFORE = {"claude-code": [{"tool": "ToolSearch", "arguments": {"query": "select:mcp__files__search", "max_results": 5}}]}
+BEFORE = {
+    "claude-code": [{"tool": "ToolSearch", "arguments": {"query": "select:mcp__files__search", "max_results": 5}}]
+}
 TOO_LITTLE = "0.005 USD"  # of 0.01 that a search costs
 
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.harness.mcp import McpClient, Said
 
 from tests.harness.gateway import GatewayProcess
+from tests.harness.mcp import McpClient, Said
 from tests.mcp.poison import Upstream
 from tests.mcp.world import IDENTITY, gateway
 from tests.sandbox.process import SandboxProcess
