@@ -48,6 +48,7 @@ def gateway(
     provider: str = "http://127.0.0.1:9",
     registry: configuration.Table | None = None,
     env: Mapping[str, str] | None = None,
+    policy: str = "",
     **process: Any,
 ) -> Iterator[GatewayProcess]:
     """The gateway with these servers. `registry` is put over one that lets `agent/scout` call every tool of them."""
@@ -55,9 +56,9 @@ def gateway(
     books = configuration.registry(
         [configuration.budget("all", ENOUGH, visible="caller")],
         {IDENTITY: configuration.identity("red")},
-        **({"tools": entries} | (registry or {})),
-    )
-    write_policy(folder)
+        tools=entries,
+    ) | (registry or {})
+    write_policy(folder, policy)
     settings = configuration.process(provider, servers=dict(servers), **({"policies": "policies"} | process))
     with GatewayProcess(folder, settings, books, env=env) as running:
         yield running

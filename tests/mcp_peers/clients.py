@@ -16,7 +16,7 @@ from tests.clients.typed import Ran, type_in
 from tests.clients.world import ENOUGH, registry
 from tests.harness import configuration
 from tests.harness.gateway import GatewayProcess
-from tests.mcp.world import write_policy
+from tests.mcp_peers.world import write_policy
 from tests.sandbox.process import SandboxProcess
 from tests.sandbox.raw import post
 

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.harness.gateway import free_ports
-from tests.mcp.places import PYTHON, conformance_server, environment
+from tests.mcp_peers.places import PYTHON, conformance_server, environment
 from tests.sandbox.raw import TIMEOUT_S
 
 START_S = 60.0

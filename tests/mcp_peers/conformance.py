@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.mcp.places import node, run, script, version
+from tests.mcp_peers.places import node, run, script, version
 
 _STAMPED = re.compile(r"-\d{4}-\d\d-\d\dT.*$")
 

@@ -7,8 +7,8 @@ import pytest
 
 from tests.harness.gateway import GatewayProcess
 from tests.harness.mcp import McpClient, Said
-from tests.mcp.poison import Upstream
-from tests.mcp.world import IDENTITY, gateway
+from tests.mcp_peers.poison import Upstream
+from tests.mcp_peers.world import IDENTITY, gateway
 from tests.sandbox.process import SandboxProcess
 
 pytestmark = pytest.mark.processes

@@ -1,4 +1,4 @@
-"""`python -m tests.mcp`: the conformance suite, servers and clients that others wrote; exit 1 where something differs.
+"""`python -m tests.mcp_peers`: what others wrote for MCP, around the gateway; exit 1 where something differs.
 
 The suite is run direct and through the gateway: what passes direct passes through it, check by check.
 """
@@ -14,11 +14,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.mcp.clients import Row, recipes, run_recipe
-from tests.mcp.conformance import SUITES, Suite, judge
-from tests.mcp.front import adding
-from tests.mcp.upstream import ConformanceServer
-from tests.mcp.world import IDENTITY, gateway
+from tests.mcp_peers.clients import Row, recipes, run_recipe
+from tests.mcp_peers.conformance import SUITES, Suite, judge
+from tests.mcp_peers.front import adding
+from tests.mcp_peers.upstream import ConformanceServer
+from tests.mcp_peers.world import IDENTITY, gateway
 
 _WIDTH = 160  # where nobody looks at a terminal
 _SHOWN = 40
