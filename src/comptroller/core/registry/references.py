@@ -28,9 +28,17 @@ from comptroller.core.registry.entries import (
 )
 from comptroller.core.registry.policy_files import targets_of
 
-_LIMITS: tuple[EntryKind, ...] = ("budget", "rate", "context", "retry", "loop", "route")  # what is for a scope
+_LIMITS: tuple[EntryKind, ...] = (
+    "budget",
+    "rate",
+    "context",
+    "retry",
+    "loop",
+    "route",
+    "argument",
+)  # what is for a scope
 # Section and word, where they are not as the kind says.
-_CALLED = {"retry": ("retries", "limit"), "context": ("contexts", "context cap")}
+_CALLED = {"argument": ("arguments", "rule"), "retry": ("retries", "limit"), "context": ("contexts", "context cap")}
 
 # Field of an entry that holds the key of another entry.
 _REFERENCES: tuple[tuple[EntryKind, str, EntryKind], ...] = (
@@ -209,10 +217,10 @@ def _idle_limits(entries: Entries) -> Iterator[Problem]:
     limits = [(kind, name, entry) for kind in _LIMITS for name, entry in _of(entries, kind)]
     for kind, name, entry in limits:
         section, word = _CALLED.get(kind, (f"{kind}s", kind))
-        scope, where = scope_of(entry), join(section, name)
+        scope, where = {key: values for key, values in scope_of(entry).items() if key != "tool"}, join(section, name)
         if not any(_matches_node(scope, node, "profile", *DECLARED_ATTRIBUTES) for node in nodes):
             yield Problem(where, f"No identity is in the scope of this {word} yet.")
-        elif not any(_matches_model(scope, pattern, model) for pattern, model in models):
+        elif kind != "argument" and not any(_matches_model(scope, pattern, model) for pattern, model in models):
             yield Problem(where, f"No model is in the scope of this {word} yet.")
 
 
