@@ -56,7 +56,7 @@ async def test_nothing_that_counts_changes(tmp_path: Path) -> None:
         await house.spend(5)
         before = await reports(house), await list_budgets(house.office)
         deleted = await prune(house)
-        others = dict.fromkeys(("presumed", "findings", "sessions", "objects", "tickets", "grants"), 0)
+        others = dict.fromkeys(("presumed", "findings", "sessions", "objects", "tickets", "grants", "tool_sets"), 0)
         assert deleted == {"calls": 5, "spend_recent": 3} | others
         assert (await reports(house), await list_budgets(house.office)) == before
         left = {record.facts.call_id for record in await house.store.calls(CallFilter())}
@@ -242,9 +242,19 @@ async def test_every_kind_has_its_turn(tmp_path: Path, monkeypatch: pytest.Monke
 
         house.office.ledger = Watched()  # type: ignore[assignment]
         await prune(house)
-        kinds = ["calls", "presumed", "findings", "sessions", "objects", "spend_recent", "tickets", "grants"]
-        assert turns[:8] == kinds
-        assert turns[8:] == ["calls", "spend_recent"] * 5 + turns[18:], "those that are over are not asked again"
+        kinds = [
+            "calls",
+            "presumed",
+            "findings",
+            "sessions",
+            "objects",
+            "spend_recent",
+            "tickets",
+            "grants",
+            "tool_sets",
+        ]
+        assert turns[:9] == kinds
+        assert turns[9:] == ["calls", "spend_recent"] * 5 + turns[19:], "those that are over are not asked again"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from comptroller.core.budget.meter import LEDGER_KEY, ledger_key
 from comptroller.core.instant import DAY_NS, QUARTER_HOUR_NS
 from comptroller.core.work.session import Session
 from comptroller.core.work.stored import StoredObject
-from comptroller.flow.records import Change, Finding, ObjectChanged, TicketChanged
+from comptroller.flow.records import Change, Finding, ObjectChanged, TicketChanged, ToolsOffered
 from comptroller.store import books, retention, spend, spent_before
 from comptroller.store.folder import Folder
 from comptroller.store.store import Store
@@ -130,6 +130,7 @@ async def test_what_is_old_goes_and_what_is_not_stays(store: Store) -> None:
         await store.open_session(session, change(number))
         store.journal.append(TicketChanged(at_ns, ticket(number, at_ns=at_ns, state="denied")))
         await store.write_grant(grant(number, given_at_ns=at_ns, ended_at_ns=at_ns), change(number))
+        store.journal.append(ToolsOffered(at_ns, f"digest-{number}", ("read",), 1))
     await store.fold()
     assert await store.kept_since() == dict.fromkeys(get_args(Prunable), 0)
     for what in get_args(Prunable):

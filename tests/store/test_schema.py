@@ -17,6 +17,7 @@ from comptroller.core.work.stop import Stop
 from comptroller.core.work.stored import StoredObject
 from comptroller.flow.records import Change, Finding
 from comptroller.store import schema
+from comptroller.store.objects import OBJECTS
 from comptroller.store.rows import CallRow
 from tests.store.folding import SHIPPED
 from tests.store.samples import NOW_NS, open_at, rows_of
@@ -51,7 +52,7 @@ def test_the_migrations_are_one_chain() -> None:
 def test_rows_have_the_columns_of_their_table() -> None:
     assert list(CallRow.__struct_fields__) == [column.name for column in schema.calls.columns]
     assert list(Session.__struct_fields__) == [column.name for column in schema.sessions.columns]
-    assert list(StoredObject.__struct_fields__) == [column.name for column in schema.objects.columns]
+    assert list(StoredObject.__struct_fields__) == [column.name for column in OBJECTS.columns]
     assert list(Stop.__struct_fields__) == [column.name for column in schema.stops.columns]
     assert list(BootstrapSecret.__struct_fields__) == [column.name for column in schema.secrets.columns]
     assert list(Change.__struct_fields__) == [c.name for c in schema.events.columns if c.name != "id"]

@@ -10,7 +10,8 @@ from comptroller.core.budget.hold import Amounts, HoldEnd, WindowKey
 from comptroller.core.pricing.deferral import Deferral
 from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
-from comptroller.flow.records import CallFacts
+from comptroller.core.tool.called import CalledTool
+from comptroller.flow.records import CallFacts, ToolsOffered
 
 CallState = Literal["open", "posted", "presumed", "voided", "refused"]
 
@@ -72,5 +73,7 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     corrected: int = 0  # how many times
     original_charge_nanos: int | None = None  # before the first correction
     counterfactual_nanos: int | None = None  # of a routed one: its usage on the model it would have gone to unrouted
+    tools: ToolsOffered | None = None  # what its request offers the model; read for one call alone, and not for lists
+    called: tuple[CalledTool, ...] = ()  # the tools that the answer calls
     tried: tuple[AttemptRecord, ...] = ()  # all that are settled, in order, of a call that had several
     deferral: Deferral | None = None  # of an open one: what its charge waits for

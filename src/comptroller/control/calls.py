@@ -44,6 +44,13 @@ class EffectRow(msgspec.Struct, frozen=True):
     detail: str
 
 
+class CalledRow(msgspec.Struct, frozen=True):
+    """A tool that the answer of a model calls (core/tool/called.py)."""
+
+    name: str
+    arguments_digest: str  # '' where they were too long to be kept
+
+
 class CallRow(msgspec.Struct, frozen=True):
     """Money in decimal strings of USD; what a call does not have (yet) is null."""
 
@@ -82,6 +89,8 @@ class CallRow(msgspec.Struct, frozen=True):
     tried: Sequence[AttemptRow] = ()  # each attempt that has ended, in order, where there were several
     effects: Sequence[EffectRow] = ()  # what controls did to it short of refusing it
     counterfactual_usd: str | None = None  # of a routed call: the same usage on the model that it would have gone to
+    called: Sequence[CalledRow] = ()  # the tools that the model's answer calls
+    tools_digest: str | None = None  # of the definitions of tools that the request offers to the model
     deferred: bool = False  # it is open because its provider goes on after its answer
 
 
@@ -143,6 +152,8 @@ def call_row(record: CallRecord, session: Session | None) -> CallRow:
         billed_team=facts.billed_team or facts.team,
         counterfactual_usd=None if unrouted is None else format_usd(unrouted),
         effects=[EffectRow(each.kind, each.rule, each.detail) for each in facts.effects],
+        called=[CalledRow(each.name, each.arguments_digest) for each in record.called],
+        tools_digest=facts.tools_digest,
         deferred=record.deferral is not None,
         tried=[_attempt_row(facts.call_id, number, each) for number, each in enumerate(record.tried, 1)],
     )

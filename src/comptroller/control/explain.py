@@ -51,6 +51,8 @@ class Explanation(msgspec.Struct, frozen=True):
     price_lines: Sequence[PriceLine]
     corrections: Sequence[CorrectionRow]
     findings: Sequence[FindingRow]
+    tools: Sequence[str] = ()  # the functions that the request offers to the model: the first of them
+    tools_offered: int = 0  # all of them
 
 
 async def explain(office: Office, call_id: str) -> Explanation:
@@ -89,6 +91,8 @@ async def explain(office: Office, call_id: str) -> Explanation:
         price_lines=lines,
         corrections=corrections,
         findings=findings,
+        tools=() if record.tools is None else record.tools.names,
+        tools_offered=0 if record.tools is None else record.tools.count,
     )
 
 

@@ -111,7 +111,9 @@ class Gap(msgspec.Struct, frozen=True):
     until_ns: int
 
 
-Prunable = Literal["calls", "presumed", "findings", "sessions", "objects", "spend_recent", "tickets", "grants"]
+Prunable = Literal[
+    "calls", "presumed", "findings", "sessions", "objects", "spend_recent", "tickets", "grants", "tool_sets"
+]
 """Records that are kept for a while only. `calls`: all but those whose charge was presumed."""
 
 

@@ -101,6 +101,7 @@ async def prune(office: Office, settings: RetentionSettings) -> Mapping[Prunable
         "spend_recent": (settings.spend_recent_days, f"retention.spend_recent_days = {settings.spend_recent_days}"),
         "tickets": (settings.approvals_days, f"retention.approvals_days = {settings.approvals_days}"),
         "grants": (settings.approvals_days, f"retention.approvals_days = {settings.approvals_days}"),
+        "tool_sets": _tool_sets(settings),
     }
     for what, (kept_days, reason) in days.items():
         await _move(office, what, kept_days, reason)
@@ -131,6 +132,12 @@ def _presumed(settings: RetentionSettings) -> tuple[int, str]:
     if settings.presumed_days >= settings.calls_days:
         return settings.presumed_days, f"retention.presumed_days = {settings.presumed_days}"
     return settings.calls_days, f"retention.calls_days = {settings.calls_days}"
+
+
+def _tool_sets(settings: RetentionSettings) -> tuple[int, str]:
+    """As long as any call that may name one: in use, it is said once a day."""
+    days, reason = _presumed(settings)
+    return days + 2, f"two days more than {reason}"
 
 
 async def _move(office: Office, what: Prunable, kept_days: int, reason: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -20,11 +21,13 @@ from comptroller.core.money import format_usd
 from comptroller.core.pricing.deferral import Deferral
 from comptroller.core.pricing.estimate import FACTOR_ONE_BP
 from comptroller.core.refusal import REFUSALS, Refusal
+from comptroller.core.tool.called import CalledTool
 from comptroller.core.work.delegation import say_chain
 from comptroller.core.work.session import Session
 from comptroller.flow.outcome import OUTCOMES
-from comptroller.flow.records import CallFacts
+from comptroller.flow.records import CallFacts, ToolsOffered
 
+_TOOLS_SAID = 12  # more than that nobody reads in a sentence
 _CAPS = frozenset({"context_too_large", "rate_unsatisfiable"})  # what these allow is no more after a while
 
 
@@ -44,7 +47,7 @@ def tell(told: Told) -> list[str]:
     """One call from beginning to end."""
     if not told.record.facts.identity:
         return [*_nobody(told.record), *_charge(told), *_afterwards(told)]
-    sentences = [*_who(told), *_what(told.record)]
+    sentences = [*_who(told), *_what(told.record), *_offered(told.record.tools)]
     refusal = told.record.refusal
     if refusal is not None and not told.record.attempts:
         return [*sentences, *_refusal(told, refusal, "before anything was sent, and cost nothing")]
@@ -56,7 +59,7 @@ def tell(told: Told) -> list[str]:
     if refusal is not None:
         more = _refusal(told, refusal, "when it was to be tried elsewhere")
         return [*sentences, *_answer(told.record), *_charge(told), *more, *_afterwards(told)]
-    return [*sentences, *_answer(told.record), *_charge(told), *_afterwards(told)]
+    return [*sentences, *_answer(told.record), *_called(told.record), *_charge(told), *_afterwards(told)]
 
 
 def _goes_on(deferral: Deferral) -> str:
@@ -109,6 +112,25 @@ def _what(record: CallRecord) -> Iterator[str]:
     how = f"as {_batch(record)}" if _is_batch(facts) else "as a stream" if facts.stream else "as one answer"
     model = facts.asked_model or facts.model
     yield f"It asked for the model {model} {how} ({facts.dialect}), in a body of {facts.body_bytes} bytes."
+
+
+def _offered(tools: ToolsOffered | None) -> Iterator[str]:
+    if tools is not None and tools.count:
+        shown = tools.names[:_TOOLS_SAID]
+        more = f" and {tools.count - len(shown)} more" if tools.count > len(shown) else ""
+        number = "a function" if tools.count == 1 else f"{tools.count} functions"
+        yield f"It offered the model {number}: {_list(shown) if not more else ', '.join(shown)}{more}."
+
+
+def _called(record: CallRecord) -> Iterator[str]:
+    if record.called:
+        names = [f"{name} ({count} times)" if count > 1 else name for name, count in _counted(record.called)]
+        yield f"The model called {_list(names)}."
+
+
+def _counted(called: Sequence[CalledTool]) -> Iterator[tuple[str, int]]:
+    """Each name once, and how often it stands there."""
+    yield from Counter(each.name or "a tool without a name" for each in called).items()
 
 
 def _is_batch(facts: CallFacts) -> bool:

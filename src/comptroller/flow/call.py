@@ -25,6 +25,7 @@ from comptroller.flow.identify import identify
 from comptroller.flow.incoming import IncomingCall, understood
 from comptroller.flow.look import begin_step, end_step, look_for_loops
 from comptroller.flow.objects import settle_object
+from comptroller.flow.offered import offered
 from comptroller.flow.pause import Pause
 from comptroller.flow.permit import Denied
 from comptroller.flow.place import find_place
@@ -78,7 +79,8 @@ async def _read(
     place = find_place(gate, dialect, caller, request, read.asked)
     if isinstance(place, Refusal):
         return record_refusal(gate, request, dialect, call_id, caller, place, body=body, asked=read.asked)
-    return IncomingCall(call_id, dialect, request, caller, read, body, place.asked, place.provider)
+    tools = offered(gate, read)
+    return IncomingCall(call_id, dialect, request, caller, read, body, place.asked, place.provider, tools=tools)
 
 
 async def _looked_at(gate: Gate, call: IncomingCall) -> IncomingCall | Denied:
@@ -106,7 +108,7 @@ def _denied(gate: Gate, call: IncomingCall, denied: Denied) -> Refusal:
     """The final no, which is on record once, and what its caller may still do."""
     refusal = record_refusal(
         gate, call.sender, call.dialect, call.id, denied.caller, denied.refusal,
-        body=call.body, asked=call.asked, ruling=denied.ruling, effects=call.effects,
+        body=call.body, asked=call.asked, ruling=denied.ruling, effects=call.effects, tools=call.tools,
     )  # fmt: skip
     return with_allowance(gate, denied.caller, refusal, call.asked.model)
 

@@ -45,6 +45,7 @@ from comptroller.flow.observer import Observer
 from comptroller.flow.pace import Pacer
 from comptroller.flow.retries import Retries
 from comptroller.flow.runs import Runs
+from comptroller.flow.tool_sets import ToolSets
 from comptroller.flow.trails import Trails
 from comptroller.flow.upstream import Origin, Timeouts, Upstream
 from comptroller.flow.waiting import Waiting
@@ -174,6 +175,7 @@ class Gate:
     pins: Pins = field(default_factory=Pins)  # of the tools of MCP servers
     deferring: Mapping[str, Deferring] = field(default_factory=dict[str, Deferring])  # by the name of the dialect
     planned: Sequence[Planned] = ()  # the APIs in which a call may be planned (flow/allowance.py)
+    tool_sets: ToolSets = field(default_factory=ToolSets)  # that were offered to models lately
     notices: Notices = field(default_factory=Unheard)  # who is told of what people should know
     wake_poller: Callable[[], None] = lambda: None  # something is to be asked of a provider sooner than was planned
     waiting: Waiting = field(default_factory=Waiting)  # calls that wait for an answer

@@ -16,6 +16,7 @@ from comptroller.core.work.outline import Outline
 from comptroller.flow.caller import Caller
 from comptroller.flow.dialect import Dialect, DialectRequest, Outlined
 from comptroller.flow.door import CallerRequest
+from comptroller.flow.tool_sets import ToolSet
 from comptroller.flow.trails import Taken
 from comptroller.wire.head import Head
 
@@ -36,6 +37,7 @@ class IncomingCall(msgspec.Struct, frozen=True, dict=True):
     asked: Asked  # as its dialect read it, with what our records say of the objects that it names
     provider: str | None = None  # it can go to no other: this one has what it names, or shall keep what it makes
     effects: tuple[Effect, ...] = ()  # what was done to it so far
+    tools: ToolSet | None = None  # functions that it offers to the model
     step: Taken | None = None  # that it takes in its session, where loops are looked for
 
     @cached_property

@@ -8,6 +8,7 @@ from comptroller.core.pricing.estimate import Asked
 from comptroller.core.refusal import Refusal
 from comptroller.flow.answer import failure
 from comptroller.flow.attempt import Attempt
+from comptroller.flow.called import called_by
 from comptroller.flow.caller import Caller
 from comptroller.flow.decide import Decision
 from comptroller.flow.dialect import Dialect
@@ -17,6 +18,7 @@ from comptroller.flow.gate import Gate
 from comptroller.flow.records import CallFacts, Held, Refused, Ruling, Settled
 from comptroller.flow.reservation import Reservation
 from comptroller.flow.settle import Receipt
+from comptroller.flow.tool_sets import ToolSet
 
 _LARGEST_NUMBER = 2**63 - 1  # that a journal and a table take; whoever asks for more tokens means "any number"
 
@@ -33,6 +35,7 @@ def call_facts(  # noqa: PLR0913, PLR0917 - a call has many facts
     sender: CallerRequest,
     ruling: Ruling | None = None,
     effects: tuple[Effect, ...] = (),
+    tools: ToolSet | None = None,
 ) -> CallFacts:
     """Who called for what. Attribution comes from the credential and the registry alone."""
     identity, registry = caller.identity, caller.registry
@@ -65,6 +68,7 @@ def call_facts(  # noqa: PLR0913, PLR0917 - a call has many facts
         above=caller.above,
         billed_team=caller.billed_team,
         effects=effects,
+        tools_digest=None if tools is None else tools.digest,
     )
 
 
@@ -98,11 +102,12 @@ def record_refusal(  # noqa: PLR0913 - a refusal has many facts
     asked: Asked | None = None,
     ruling: Ruling | None = None,
     effects: tuple[Effect, ...] = (),
+    tools: ToolSet | None = None,
 ) -> Refusal:
     """Write down that a known identity was refused; returns the refusal."""
     digest = gate.credentials.digest(body) if body else None
     now_ns = gate.clock.now_ns()
-    facts = call_facts(dialect, call_id, caller, now_ns, asked, None, body, digest, request, ruling, effects)
+    facts = call_facts(dialect, call_id, caller, now_ns, asked, None, body, digest, request, ruling, effects, tools)
     gate.journal.offer(Refused(facts, refusal))
     gate.observer.refused(request, dialect.name, call_id, refusal, facts)
     return refusal
@@ -150,4 +155,5 @@ def _settled(gate: Gate, reservation: Reservation, attempt: Attempt, receipt: Re
         first_byte_ns=attempt.first_byte_ns,
         duration_ns=now_ns - reservation.taken_at_ns,
         counterfactual_nanos=receipt.counterfactual_nanos,
+        called=called_by(gate, attempt),
     )

@@ -18,6 +18,7 @@ from comptroller.core.effect import Effect
 from comptroller.core.pricing.deferral import Deferral
 from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
+from comptroller.core.tool.called import CalledTool
 from comptroller.core.tool.pin import Pin
 from comptroller.core.work.stored import StoredObject
 
@@ -63,6 +64,7 @@ class CallFacts(msgspec.Struct, frozen=True, gc=False, array_like=True):
     above: tuple[Registered, ...] = ()  # the other identities of the chain, each once
     billed_team: str | None = None  # who pays, where that is not `team`
     effects: tuple[Effect, ...] = ()  # what controls did to it short of refusing it
+    tools_digest: str | None = None  # keyed, of the definitions of tools in a model request; see ToolsOffered
 
 
 class Ruling(msgspec.Struct, frozen=True, gc=False):
@@ -111,6 +113,7 @@ class Settled(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="settl
     counterfactual_nanos: int | None = (
         None  # the same usage on the model that it would have gone to, had no rule led it
     )
+    called: tuple[CalledTool, ...] = ()  # the tools that the model's answer calls
 
 
 class Joined(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="joined"):
@@ -240,6 +243,15 @@ class TicketChanged(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=
     ticket: Ticket
 
 
+class ToolsOffered(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="tools"):
+    """The tools that requests offer under this digest of their definitions; said once, and then once a day."""
+
+    at_ns: int
+    digest: str
+    names: tuple[str, ...]  # the first of them
+    count: int  # of all
+
+
 class PinChanged(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="pin"):
     """How a tool of an MCP server stands from here on: it was described otherwise, or somebody decided about that."""
 
@@ -264,5 +276,6 @@ Event = (
     | Noticed
     | NoticeTried
     | TicketChanged
+    | ToolsOffered
     | PinChanged
 )

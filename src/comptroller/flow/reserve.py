@@ -80,7 +80,7 @@ def reserve(
     effects = (*call.effects, *permit.effects, *effects_of(weighed, permit.grants))
     facts = call_facts(
         call.dialect, call.id, caller, weighed.now_ns, call.asked, decision, call.body, digest, call.sender,
-        permit.ruling, effects,
+        permit.ruling, effects, call.tools,
     )  # fmt: skip
     hold = gate.tree.hold(number, weighed.draw, afforded.amounts)
     if isinstance(hold, Window):

@@ -14,8 +14,9 @@ from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
 from comptroller.flow.records import CallFacts, Change, Finding, Held
-from comptroller.store import attempts, rows, schema, tables
+from comptroller.store import attempts, rows, schema, tables, tool_sets
 from comptroller.store.attempts import Attempt
+from comptroller.store.called import unpack_called
 from comptroller.store.rows import CallRow, unpack_meters, unpack_names
 from comptroller.store.sql import run
 
@@ -31,9 +32,16 @@ _refusal = msgspec.json.Decoder(Refusal)
 def call(connection: sqlite3.Connection, call_id: str) -> CallRecord | None:
     is_open = _open_calls(connection, tables.open_holds(connection, call_id))
     if is_open:
-        return is_open[0]
+        return _with_tools(connection, is_open[0])
     row = tables.load_calls(connection, [call_id]).get(call_id)
-    return None if row is None else record_of(row)
+    return None if row is None else _with_tools(connection, record_of(row))
+
+
+def _with_tools(connection: sqlite3.Connection, record: CallRecord) -> CallRecord:
+    digest = record.facts.tools_digest
+    if digest is None:
+        return record
+    return msgspec.structs.replace(record, tools=tool_sets.find(connection, digest))
 
 
 def calls(connection: sqlite3.Connection, wanted: CallFilter) -> Sequence[CallRecord]:
@@ -186,6 +194,7 @@ def record_of(row: CallRow, held_in: tuple[WindowKey, ...] | None = None) -> Cal
         corrected=row.corrected,
         original_charge_nanos=row.original_charge_nanos,
         counterfactual_nanos=row.counterfactual_nanos,
+        called=unpack_called(row.called),
         tried=tuple(map(_attempt, attempts.unpack(row.tried))),
     )
 
@@ -239,6 +248,7 @@ def _facts(row: CallRow) -> CallFacts:
         above=rows.unpack_above(row.above),
         billed_team=row.billed_team,
         effects=rows.unpack_effects(row.effects),
+        tools_digest=row.tools_digest,
     )
 
 

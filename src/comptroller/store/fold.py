@@ -32,6 +32,7 @@ from comptroller.flow.records import (
     Refused,
     Settled,
     TicketChanged,
+    ToolsOffered,
 )
 from comptroller.store import change_rows, rows
 from comptroller.store.rollups import Place, Rollup, Sums, contribution
@@ -72,6 +73,7 @@ class Outcome(msgspec.Struct, frozen=True):
     tickets: list[Ticket]  # the same
     pins: list[PinChanged]  # in their order
     notices: list[Noticed | NoticeTried]  # in their order
+    tool_sets: list[ToolsOffered]  # each as it was said last
     last_ns: int
 
 
@@ -102,7 +104,7 @@ def touched(events: Iterable[Event]) -> Touched:
                 found.calls.add(event.call_id)
             case BoundChanged():
                 found.bounds.add((event.provider, event.model, event.dialect))
-            case Finding() | Change() | ObjectChanged() | TicketChanged() | PinChanged() | Noticed() | NoticeTried():
+            case _:
                 pass
     return found
 
@@ -131,6 +133,7 @@ class _Folding:
         self._tickets: dict[str, Ticket] = {}
         self._pins: list[PinChanged] = []
         self._notices: list[Noticed | NoticeTried] = []
+        self._tool_sets: dict[str, ToolsOffered] = {}
         self._last_ns = 0
 
     def take(self, event: Event) -> None:
@@ -152,11 +155,12 @@ class _Folding:
                 self._corrected(event)
             case BoundChanged():
                 self._bound_changed(event)
-            case Finding() | Change() | ObjectChanged() | TicketChanged() | PinChanged() | Noticed() | NoticeTried():
+            case _:
                 self._note(event)
 
     def _note(
-        self, event: Finding | Change | ObjectChanged | TicketChanged | PinChanged | Noticed | NoticeTried
+        self,
+        event: Finding | Change | ObjectChanged | TicketChanged | PinChanged | Noticed | NoticeTried | ToolsOffered,
     ) -> None:
         """What changes no money: it stands as it is said last."""
         match event:
@@ -169,6 +173,8 @@ class _Folding:
             case TicketChanged():
                 self._tickets[event.ticket.id] = event.ticket
                 self._changes.append(change_rows.ticket_change(event))
+            case ToolsOffered():
+                self._tool_sets[event.digest] = event
             case PinChanged():
                 self._pins.append(event)
                 self._changes.append(change_rows.pin_change(event))
@@ -191,6 +197,7 @@ class _Folding:
             tickets=list(self._tickets.values()),
             pins=self._pins,
             notices=self._notices,
+            tool_sets=list(self._tool_sets.values()),
             last_ns=self._last_ns,
         )
 

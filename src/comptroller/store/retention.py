@@ -35,12 +35,13 @@ from comptroller.core.work.stored import RESPONSE
 from comptroller.flow.records import Change
 from comptroller.store import schema, tables
 from comptroller.store.folder import get_meta, raise_meta
+from comptroller.store.objects import OBJECTS
 from comptroller.store.sql import run, text_of
 from comptroller.store.tickets import GRANTS, TICKETS
+from comptroller.store.tool_sets import TOOL_SETS
 
 _CALLS = schema.calls
-_OBJECTS = schema.objects
-_DELETED = _OBJECTS.c.deleted_at_ns.is_not(None)
+_DELETED = OBJECTS.c.deleted_at_ns.is_not(None)
 _LEDGER_ROW = delete(schema.balances).where(
     literal_column("budget") == literal_column(f"'{LEDGER_KEY}'"), schema.balances.c.instance == ""
 )
@@ -69,9 +70,10 @@ _KINDS: Mapping[Prunable, _Kind] = {
     # Nothing can come of a session after its expiry, and nobody asks what it had spent.
     "sessions": _Kind(schema.sessions, schema.sessions.c.expires_at_ns, with_it=_LEDGER_ROW),
     # A response is nobody's once its provider has let go of it; a file lasts until it is deleted.
-    "objects": _Kind(_OBJECTS, _OBJECTS.c.created_at_ns, only=or_(_OBJECTS.c.kind == RESPONSE, _DELETED)),
+    "objects": _Kind(OBJECTS, OBJECTS.c.created_at_ns, only=or_(OBJECTS.c.kind == RESPONSE, _DELETED)),
     "tickets": _Kind(TICKETS, TICKETS.c.at_ns, stays=TICKETS.c.open == 1),
     "grants": _Kind(GRANTS, GRANTS.c.given_at_ns, stays=GRANTS.c.over == 0, with_it=_LEDGER_ROW),
+    "tool_sets": _Kind(TOOL_SETS, TOOL_SETS.c.at_ns),
     "spend_recent": _Kind(schema.spend_recent, schema.spend_recent.c.start_ns),
 }
 

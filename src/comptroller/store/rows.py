@@ -20,6 +20,7 @@ from comptroller.core.refusal import Refusal
 from comptroller.flow.records import CallFacts, Corrected, Held, Registered, Settled
 from comptroller.store import attempts
 from comptroller.store.attempts import Attempt
+from comptroller.store.called import pack_called
 
 CallState = Literal["open", "posted", "presumed", "voided", "refused"]
 """`open` is never stored: it is how a call reads while a hold of it stands in `holds`."""
@@ -102,6 +103,8 @@ class CallRow(msgspec.Struct, gc=False):
     tried: bytes | None = None
     effects: str | None = None
     counterfactual_nanos: int | None = None
+    tools_digest: str | None = None
+    called: str | None = None
 
 
 # Rare ones share a column.
@@ -229,6 +232,7 @@ def called(facts: CallFacts, state: CallState) -> CallRow:
         above=pack_above(facts.above),
         billed_team=facts.billed_team,
         effects=pack_effects(facts.effects),
+        tools_digest=facts.tools_digest,
     )
 
 
@@ -244,7 +248,7 @@ def hold(row: CallRow, event: Held) -> None:
     row.price_version = facts.price_version
     row.policy_version, row.asked_model, row.routed_by = facts.policy_version, facts.asked_model, facts.routed_by
     row.policies = pack_names(facts.policies) if facts.policies else None
-    row.effects = pack_effects(facts.effects)
+    row.effects, row.tools_digest = pack_effects(facts.effects), facts.tools_digest
     row.held_nanos, row.held_tokens, row.held_calls = amounts.usd, amounts.tokens, amounts.calls
     row.input_tokens_bound = event.input_tokens_bound
     row.output_limit = event.output_limit
@@ -278,6 +282,7 @@ def settle(row: CallRow, event: Settled, windows: bytes) -> None:
     row.overrun = event.overrun or bool(row.overrun)
     row.first_byte_ns = event.first_byte_ns
     row.duration_ns = event.duration_ns
+    row.called = pack_called(event.called)
     if event.counterfactual_nanos is not None:
         row.counterfactual_nanos = _plus(row.counterfactual_nanos, event.counterfactual_nanos)
     _count_usage(row, event)
@@ -306,6 +311,7 @@ def ended(held: Held, event: Settled, windows: bytes) -> CallRow:
         asked_model=facts.asked_model, routed_by=facts.routed_by, client_address=facts.client_address,
         client_session=facts.client_session, above=pack_above(facts.above), billed_team=facts.billed_team,
         effects=pack_effects(facts.effects), counterfactual_nanos=event.counterfactual_nanos,
+        tools_digest=facts.tools_digest, called=pack_called(event.called),
     )  # fmt: skip
     if usage is not None:
         row.input_tokens, row.output_tokens = usage.input_tokens, usage.output_tokens

@@ -127,6 +127,8 @@ calls = Table(
     Column("tried", LargeBinary),  # MessagePack of all attempts, where there were several (attempts.py)
     Column("effects", Text),  # JSON list of [kind, rule, detail]; NULL: none
     Column("counterfactual_nanos", BigInteger),  # of a routed call: its usage on the model it would have gone to
+    Column("tools_digest", Text),  # of the definitions of tools in a model request: see `tool_sets`; NULL: none
+    Column("called", Text),  # JSON list of [name, arguments digest]: the tools that the answer calls; NULL: none
     Index("calls_at", "at_ns"),
     Index("calls_identity_at", "identity", "at_ns"),
     Index("calls_session", "session"),
@@ -330,31 +332,6 @@ break_glass = Table(
     Column("ends_at_ns", BigInteger),
     Column("ended_at_ns", BigInteger),  # on record: by somebody before its time, or by itself
     Column("ended_by", Text),
-)
-
-objects = Table(
-    "objects",  # what providers keep for us, and whose it is
-    metadata,
-    Column("id", Text, primary_key=True),  # the provider's
-    Column("kind", Text, nullable=False),
-    Column("provider", Text, nullable=False),
-    Column("model", Text, nullable=False),
-    Column("identity", Text, nullable=False),  # '' for nobody's
-    Column("session", Text, nullable=False),
-    Column("root", Text, nullable=False),
-    Column("tenant", Text, nullable=False),  # '' for none
-    Column("call_id", Text, nullable=False),
-    Column("created_at_ns", BigInteger, nullable=False),
-    Column("tokens", BigInteger),  # NULL: nobody knows
-    Column("deleted_at_ns", BigInteger),
-    Column("api", Text, nullable=False, server_default=text("'openai'")),  # the family of APIs that it was made through
-    Column("size_bytes", BigInteger),  # of a file
-    Column("expires_at_ns", BigInteger),  # NULL: the provider has not said so
-    Column("told", Text, nullable=False, server_default=text("''")),  # JSON: what the provider said of it, for lists
-    Column("bounds", Text, nullable=False, server_default=text("''")),  # JSON: what a batch of this file can come to
-    Column("items", Text, nullable=False, server_default=text("''")),  # ids of what a response came to, with spaces
-    Index("objects_age", "created_at_ns", "id"),
-    Index("objects_kind", "kind", "created_at_ns", "id"),
 )
 
 identity_requests = Table(

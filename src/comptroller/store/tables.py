@@ -29,7 +29,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from comptroller.core.budget.bounds import Bound
 from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.flow.records import Change, Finding, Held
-from comptroller.store import notices, objects, pins, schema, tickets
+from comptroller.store import notices, objects, pins, schema, tickets, tool_sets
 from comptroller.store.fold import BoundKey, Outcome, Standing, Touched
 from comptroller.store.rollups import Place, Sums, by_day, key_of
 from comptroller.store.rows import NUMBER_MOST, CallRow, fit
@@ -157,6 +157,7 @@ def save(connection: sqlite3.Connection, outcome: Outcome) -> None:
     tickets.write_tickets(connection, outcome.tickets)
     pins.write(connection, outcome.pins)
     notices.write(connection, outcome.notices)
+    tool_sets.write(connection, outcome.tool_sets)
     add_findings(connection, outcome.findings)
     add_changes(connection, outcome.changes)
 

@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 
 from comptroller.core.pricing.usage import Usage
+from comptroller.core.work.conversation import Call
+from comptroller.wire.anthropic_messages.functions import calls_in
 from comptroller.wire.anthropic_messages.usage import Reported, read_usage
 from comptroller.wire.reported import read_name
 
@@ -21,6 +23,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     served_model: str | None = None
     malformed: bool = False
     usage_malformed: bool = False
+    called: tuple[Call, ...] = ()  # the tools that it calls
 
     @property
     def usage(self) -> Usage | None:
@@ -30,6 +33,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
 class _Body(msgspec.Struct, gc=False):
     model: Any = None
     usage: Any = None
+    content: msgspec.Raw = msgspec.Raw(b"null")
 
 
 _DECODER = msgspec.json.Decoder(_Body)
@@ -42,4 +46,5 @@ def read_answer(body: bytes, hour_cache: bool = False) -> Answer:
     except (ValueError, RecursionError):
         return Answer(malformed=True)
     reported = read_usage(answer.usage, hour_cache) if answer.usage else None
-    return Answer(reported, read_name(answer.model), usage_malformed=bool(answer.usage) and reported is None)
+    malformed = bool(answer.usage) and reported is None
+    return Answer(reported, read_name(answer.model), False, malformed, calls_in(answer.content))

@@ -5,7 +5,7 @@ Field meanings: the Anthropic API reference; the anthropic SDK's types, stable a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import msgspec
 
@@ -21,6 +21,7 @@ from comptroller.wire.anthropic_messages.fields import (
     check_who_pays,
     compacts,
 )
+from comptroller.wire.anthropic_messages.functions import definitions, functions, without
 from comptroller.wire.anthropic_messages.stored import refused_use, stored_use
 from comptroller.wire.anthropic_messages.tiers import asked_tier, possible_tiers
 from comptroller.wire.anthropic_messages.tool_kinds import read_tools
@@ -74,6 +75,18 @@ class MessagesRequest(msgspec.Struct, frozen=True, gc=False):
     def shortened(self, message: msgspec.Raw, most_bytes: int, by: str) -> object:
         """One of its messages, with the results of tools in it made shorter where they are longer. See trim.py."""
         return shorten(msgspec.json.decode(message, type=dict[str, object]), most_bytes, by)
+
+    def definitions(self) -> bytes:
+        """What it says of its tools, as it came."""
+        return definitions(self.fields)
+
+    def functions(self) -> tuple[str, ...]:
+        """The names of the functions that it offers."""
+        return functions(self.fields)
+
+    def without(self, names: Set[str]) -> bytes:
+        """The body without these functions."""
+        return _ENCODER.encode(without(self.fields, names))
 
     def outline(self, body_bytes: int) -> Outline:
         """How much of what it carries, and its last step. Reads all of it anew."""

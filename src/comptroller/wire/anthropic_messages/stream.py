@@ -7,9 +7,12 @@ from typing import Any
 import msgspec
 
 from comptroller.core.pricing.usage import Usage
+from comptroller.core.work.conversation import Call
 from comptroller.wire.anthropic_messages.ending import cut_short
+from comptroller.wire.anthropic_messages.functions import called
 from comptroller.wire.anthropic_messages.usage import Reported, merge, read_input, read_usage, says_zero
 from comptroller.wire.body import is_array, is_object
+from comptroller.wire.called import CallsInPieces
 from comptroller.wire.event_meter import EventMeter
 from comptroller.wire.event_stream import event_data, event_name
 from comptroller.wire.reported import read_name
@@ -56,6 +59,12 @@ class StreamMeter(EventMeter[_Event]):
         self._begun = False  # the head of the message came
         self._told = False  # why the message stopped
         self._open: list[int] = []  # blocks that began and have not ended, by index
+        self._pieces: CallsInPieces | None = None
+
+    @property
+    def called(self) -> tuple[Call, ...]:
+        """The tools that were called so far."""
+        return () if self._pieces is None else self._pieces.whole()
 
     @property
     def usage(self) -> Usage | None:
@@ -115,9 +124,12 @@ class StreamMeter(EventMeter[_Event]):
         match event.type:
             case "content_block_delta":
                 self._count(event.delta)
+                if self._pieces is not None and is_object(event.delta) and type(event.index) is int:
+                    self._pieces.more(event.index, event.delta.get("partial_json"))
             case "content_block_start":
                 if type(event.index) is int:
                     self._open.append(event.index)
+                    self._begin_call(event.index, event.content_block)
                 self._count_block(event.content_block)
             case "message_start":
                 self._start(event.message)
@@ -175,6 +187,17 @@ class StreamMeter(EventMeter[_Event]):
             elif isinstance(value, str) and value and key not in _NOT_TEXT:
                 self.started = self._stale = True
                 self._seen += len(value) if value.isascii() else len(value.encode())
+
+    def _begin_call(self, index: int, block: Any) -> None:
+        name = called(block) if is_object(block) else ""
+        if not name:
+            return
+        if self._pieces is None:
+            self._pieces = CallsInPieces()
+        self._pieces.begin(index, name)
+        given = block.get("input")
+        if given:  # servers that do not send it in pieces
+            self._pieces.more(index, _ENCODER.encode(given).decode())
 
     def _count_any(self, raw: bytes) -> None:
         """Count every text of an event of an unknown kind: a header can turn one on, and it may be billed."""

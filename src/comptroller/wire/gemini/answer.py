@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 
 from comptroller.core.pricing.usage import Usage
+from comptroller.core.work.conversation import Call
+from comptroller.wire.gemini.functions import calls_in
 from comptroller.wire.gemini.usage import read_usage
 from comptroller.wire.reported import read_name
 
@@ -21,11 +23,13 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     served_model: str | None = None
     malformed: bool = False
     usage_malformed: bool = False
+    called: tuple[Call, ...] = ()  # the tools that it calls
 
 
 class _Body(msgspec.Struct, rename="camel", gc=False):
     usage_metadata: Any = None
     model_version: Any = None
+    candidates: msgspec.Raw = msgspec.Raw(b"null")
 
 
 _DECODER = msgspec.json.Decoder(_Body)
@@ -39,4 +43,5 @@ def read_answer(body: bytes) -> Answer:
         return Answer(malformed=True)
     reported = answer.usage_metadata
     usage = read_usage(reported) if reported else None
-    return Answer(usage, read_name(answer.model_version), usage_malformed=bool(reported) and usage is None)
+    malformed = bool(reported) and usage is None
+    return Answer(usage, read_name(answer.model_version), False, malformed, calls_in(answer.candidates))

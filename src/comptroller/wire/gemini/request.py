@@ -5,7 +5,7 @@ Field meanings: the Gemini API reference; the google-genai SDK's types. The mode
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import msgspec
 
@@ -34,6 +34,7 @@ from comptroller.wire.gemini.fields import (
     THINKING,
     TOOLS,
 )
+from comptroller.wire.gemini.functions import definitions, functions, without
 from comptroller.wire.gemini.stored import stored_use
 from comptroller.wire.gemini.trim import shorten
 from comptroller.wire.head import Head
@@ -73,6 +74,18 @@ class GenerateRequest(msgspec.Struct, frozen=True, gc=False):
     def shortened(self, message: msgspec.Raw, most_bytes: int, by: str) -> object:
         """One of its messages, with the results of tools in it made shorter where they are longer. See trim.py."""
         return shorten(msgspec.json.decode(message, type=dict[str, object]), most_bytes, by)
+
+    def definitions(self) -> bytes:
+        """What it says of its tools, as it came."""
+        return definitions(self.fields)
+
+    def functions(self) -> tuple[str, ...]:
+        """The names of the functions that it offers."""
+        return functions(self.fields)
+
+    def without(self, names: Set[str]) -> bytes:
+        """The body without these functions."""
+        return _ENCODER.encode(without(self.fields, names))
 
     def outline(self, body_bytes: int) -> Outline:
         """How much of what it carries, and its last step. Reads all of it anew."""

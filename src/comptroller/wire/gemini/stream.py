@@ -11,9 +11,12 @@ from typing import Any
 import msgspec
 
 from comptroller.core.pricing.usage import Usage
+from comptroller.core.work.conversation import Call
 from comptroller.wire.body import is_array, is_object
+from comptroller.wire.called import MOST_CALLS
 from comptroller.wire.event_meter import EventMeter
 from comptroller.wire.event_stream import event_data, event_name
+from comptroller.wire.gemini.functions import call_of
 from comptroller.wire.gemini.usage import read_usage
 from comptroller.wire.reported import MOST_TOKENS, read_name
 
@@ -59,6 +62,12 @@ class StreamMeter(EventMeter[_Chunk]):
         self._usage_read = True
         self._response_id: Any = None
         self._model: Any = None
+        self._called: list[Call] = []
+
+    @property
+    def called(self) -> tuple[Call, ...]:
+        """The tools that were called so far."""
+        return tuple(self._called)
 
     @property
     def usage(self) -> Usage | None:
@@ -181,6 +190,9 @@ class StreamMeter(EventMeter[_Chunk]):
             return
         if is_object(part) and not part.keys() <= {"text", "thought"}:
             self._parts += 1
+            call = call_of(part)
+            if call is not None and len(self._called) < MOST_CALLS:
+                self._called.append(call)
             self._seen += _TOKENS_PER_MEDIUM if part.get("inlineData") else 0
         waiting = [part]
         while waiting:  # no recursion: depth is theirs

@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 
 from comptroller.core.pricing.usage import Usage
+from comptroller.core.work.conversation import Call
+from comptroller.wire.openai_chat.functions import calls_in
 from comptroller.wire.openai_chat.usage import read_usage
 from comptroller.wire.reported import read_name
 
@@ -22,12 +24,14 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     service_tier: str | None = None
     malformed: bool = False
     usage_malformed: bool = False
+    called: tuple[Call, ...] = ()  # the functions that it calls
 
 
 class _Body(msgspec.Struct, gc=False):
     model: Any = None
     service_tier: Any = None
     usage: Any = None
+    choices: msgspec.Raw = msgspec.Raw(b"null")
 
 
 _DECODER = msgspec.json.Decoder(_Body)
@@ -41,4 +45,5 @@ def read_answer(body: bytes, long_cache: bool = False) -> Answer:
         return Answer(malformed=True)
     tier = read_name(answer.service_tier)
     usage = read_usage(answer.usage, tier, long_cache) if answer.usage else None
-    return Answer(usage, read_name(answer.model), tier, usage_malformed=bool(answer.usage) and usage is None)
+    malformed = bool(answer.usage) and usage is None
+    return Answer(usage, read_name(answer.model), tier, False, malformed, calls_in(answer.choices))

@@ -5,7 +5,7 @@ Field meanings: the OpenAI API reference; the openai SDK's types; what compatibl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Literal
 
 import msgspec
@@ -34,6 +34,7 @@ from comptroller.wire.head import PLAIN, Head
 from comptroller.wire.openai_chat.contents import Contents, names_in, read_tools
 from comptroller.wire.openai_chat.conversation import read_entries
 from comptroller.wire.openai_chat.fields import FIELDS, SEARCH, searches
+from comptroller.wire.openai_chat.functions import definitions, functions, without
 from comptroller.wire.openai_chat.trim import shorten
 from comptroller.wire.parts import array_of, bytes_of, raws_of
 from comptroller.wire.prompt import with_prompt
@@ -74,6 +75,18 @@ class ChatRequest(msgspec.Struct, frozen=True, gc=False):
     def shortened(self, message: msgspec.Raw, most_bytes: int, by: str) -> object:
         """One of its messages, with the results of tools in it made shorter where they are longer. See trim.py."""
         return shorten(msgspec.json.decode(message, type=dict[str, object]), most_bytes, by)
+
+    def definitions(self) -> bytes:
+        """What it says of its tools, as it came."""
+        return definitions(self.fields)
+
+    def functions(self) -> tuple[str, ...]:
+        """The names of the functions that it offers."""
+        return functions(self.fields)
+
+    def without(self, names: Set[str]) -> bytes:
+        """The body without these functions."""
+        return _ENCODER.encode(without(self.fields, names))
 
     def outline(self, body_bytes: int) -> Outline:
         """How much of what it carries, and its last step. Reads all of it anew."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 import msgspec
 
 from comptroller.core.pricing.usage import Usage
+from comptroller.core.work.conversation import Call
+from comptroller.wire.called import CallsInPieces
 from comptroller.wire.event_meter import EventMeter
 from comptroller.wire.event_stream import event_data, event_name
 from comptroller.wire.openai_chat.ending import cut_short
@@ -71,6 +74,13 @@ class StreamMeter(EventMeter[_Chunk]):
         self._calls: set[tuple[int, int]] = set()  # choice and place of each tool call
         self._model: Any = None  # as the last chunk said
         self._tier: Any = None
+        self._pieces: CallsInPieces | None = None
+        self._ids: dict[tuple[int, int], Hashable] = {}  # what the call at a place is known by
+
+    @property
+    def called(self) -> tuple[Call, ...]:
+        """The functions that were called so far."""
+        return () if self._pieces is None else self._pieces.whole()
 
     @property
     def usage_final(self) -> bool:
@@ -186,7 +196,7 @@ class StreamMeter(EventMeter[_Chunk]):
                         self._count(value)
                 elif value:
                     self._count_all(value)
-                    if key == "tool_calls" and value.__class__ is list:
+                    if key == "tool_calls" or key == "function_call":  # noqa: PLR1714 - for speed
                         self._read_calls(value, index if index.__class__ is int else 0)
         elif delta:
             self._count_all(delta)
@@ -194,11 +204,28 @@ class StreamMeter(EventMeter[_Chunk]):
             if key in choice:
                 self._count_all(choice[key])
 
-    def _read_calls(self, calls: list[Any], choice: int) -> None:
-        for call in calls:
+    def _read_calls(self, calls: Any, choice: int) -> None:
+        if calls.__class__ is dict:  # the one call of the API before tools
+            self._read_call((choice, None), calls)
+        for call in calls if calls.__class__ is list else ():
             place = call.get("index", 0) if call.__class__ is dict else 0
-            self._calls.add((choice, place if place.__class__ is int else 0))
+            place = (choice, place if place.__class__ is int else 0)
+            self._calls.add(place)
             self.started = self._stale = True
+            told = call.get("function") or call.get("custom") if call.__class__ is dict else None
+            if told.__class__ is dict:  # some servers give all calls of a choice one place, and each an id
+                named = call.get("id")
+                known = (*place, named) if named and named.__class__ is str else self._ids.get(place, place)
+                self._ids[place] = known
+                self._read_call(known, told)
+
+    def _read_call(self, key: Hashable, told: dict[str, Any]) -> None:
+        if self._pieces is None:
+            self._pieces = CallsInPieces()
+        name = told.get("name")
+        if name:
+            self._pieces.begin(key, name)
+        self._pieces.more(key, told.get("arguments", told.get("input")))
 
     def _count(self, text: str) -> None:
         self.started = self._stale = True

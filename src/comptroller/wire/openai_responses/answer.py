@@ -7,8 +7,10 @@ from typing import Any
 import msgspec
 
 from comptroller.core.pricing.usage import Usage
+from comptroller.core.work.conversation import Call
 from comptroller.core.work.stored import is_id
 from comptroller.wire.body import is_array
+from comptroller.wire.openai_responses.functions import calls_in
 from comptroller.wire.openai_responses.usage import NO_SEARCHES, Searches, read_searches, read_usage
 from comptroller.wire.reported import read_name
 
@@ -28,6 +30,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     object_id: str | None = None
     pending: bool = False
     status: str | None = None
+    called: tuple[Call, ...] = ()  # the tools that it calls
     items: str = ""  # the ids of what is in it, and of the containers that its code ran in, with spaces between them
 
 
@@ -66,7 +69,10 @@ def read_answer(body: bytes | msgspec.Raw, long_cache: bool = False) -> Answer:
     usage = read_usage(answer.usage, tier, long_cache, searched) if answer.usage else None
     malformed = bool(answer.usage) and usage is None
     items = _item_ids(answer.output) if named is not None else ""
-    return Answer(usage, read_name(answer.model), tier, False, malformed, named, status in _PENDING, status, items)
+    return Answer(
+        usage, read_name(answer.model), tier, False, malformed, named, status in _PENDING, status,
+        calls_in(answer.output), items,
+    )  # fmt: skip
 
 
 def _item_ids(output: msgspec.Raw) -> str:

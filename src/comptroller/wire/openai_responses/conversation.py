@@ -26,7 +26,7 @@ _RESULTS: Mapping[str, str] = {
     "program_output": "result",
 }
 # Items of the model, and where what they ask for is.
-_CALLS: Mapping[str, str] = {
+CALLS: Mapping[str, str] = {
     "function_call": "arguments",
     "custom_tool_call": "input",
     "computer_call": "action",
@@ -81,10 +81,10 @@ def _entry(item: Mapping[str, object]) -> Entry:
     if kind in _RESULTS:
         return _result(item, kind)
     lasting = kind in _LASTING
-    if kind in _CALLS:
+    if kind in CALLS:
         name = text_of(item.get("name")) or kind
         # The request for an approval is answered by its own id, every other call by the id of the call.
-        call = Call(text_of(item.get("call_id")) or text_of(item.get("id")), name, item.get(_CALLS[kind]))
+        call = Call(text_of(item.get("call_id")) or text_of(item.get("id")), name, item.get(CALLS[kind]))
         return Entry("model", calls=(call,), images=int(kind == "image_generation_call"), kept=lasting)
     if kind == "reasoning":
         return Entry("model", starts=True)

@@ -5,7 +5,7 @@ Field meanings: the OpenAI API reference; the openai SDK's types; what compatibl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import msgspec
 
@@ -30,6 +30,7 @@ from comptroller.wire.field_names import CASE
 from comptroller.wire.openai_chat.fields import SEARCH, searches
 from comptroller.wire.openai_responses.conversation import input_items, read_entries
 from comptroller.wire.openai_responses.fields import COMPACTION, FIELDS, PRO, compacts, is_pro
+from comptroller.wire.openai_responses.functions import definitions, functions, without
 from comptroller.wire.openai_responses.items import Items
 from comptroller.wire.openai_responses.stored import refused_use, stored_use
 from comptroller.wire.openai_responses.tool_kinds import MOST_TOOL_CALLS, Offered, read_tools
@@ -65,6 +66,18 @@ class ResponsesRequest(msgspec.Struct, frozen=True, gc=False):
     def shortened(self, message: msgspec.Raw, most_bytes: int, by: str) -> object:
         """One of its messages, with the results of tools in it made shorter where they are longer. See trim.py."""
         return shorten(msgspec.json.decode(message, type=dict[str, object]), most_bytes, by)
+
+    def definitions(self) -> bytes:
+        """What it says of its tools, as it came."""
+        return definitions(self.fields)
+
+    def functions(self) -> tuple[str, ...]:
+        """The names of the functions that it offers."""
+        return functions(self.fields)
+
+    def without(self, names: Set[str]) -> bytes:
+        """The body without these functions."""
+        return _ENCODER.encode(without(self.fields, names))
 
     def outline(self, body_bytes: int) -> Outline:
         """How much of what it carries, and its last step. Reads all of it anew."""

@@ -7,9 +7,12 @@ from typing import Any
 import msgspec
 
 from comptroller.core.pricing.usage import Usage
+from comptroller.core.work.conversation import Call
+from comptroller.wire.called import MOST_CALLS
 from comptroller.wire.event_meter import EventMeter
 from comptroller.wire.event_stream import event_data, event_name
 from comptroller.wire.openai_responses.answer import read_answer
+from comptroller.wire.openai_responses.functions import call_of
 from comptroller.wire.openai_responses.outline import Outline
 
 # Billed and never shown: the frame of an item (recorded in Chat Completions: 33 tokens for the calls of two functions),
@@ -90,6 +93,12 @@ class StreamMeter(EventMeter[_Event]):
         self._long_cache = long_cache
         self._input_bound = input_bound
         self._items: dict[Any, int] = {}  # what was counted of each item that is not done
+        self._called: list[Call] = []
+
+    @property
+    def called(self) -> tuple[Call, ...]:
+        """The tools that were called so far."""
+        return tuple(self._called)
 
     @property
     def usage_final(self) -> bool:
@@ -196,6 +205,9 @@ class StreamMeter(EventMeter[_Event]):
             more = _TOKENS_PER_ITEM + _texts(item) - (counted or 0)
             if more > 0:
                 self._add(more)
+            call = call_of(item)
+            if call is not None and len(self._called) < MOST_CALLS:
+                self._called.append(call)
         self.outline.end(event.output_index, item)
 
     def _count_all(self, event: _Event, raw: bytes) -> None:
