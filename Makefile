@@ -83,7 +83,7 @@ suites: $(VENV)/dev.stamp .venv-suites/sources.stamp .venv-node/suites/stamp ## 
 	@$(BIN)/python -m tests.suites $(ARGS)
 
 .PHONY: mcp
-mcp: $(VENV)/dev.stamp .venv-mcp/sources.stamp .venv-node/mcp/stamp ## MCP servers, clients and conformance suites that others wrote, direct and through the gateway
+mcp: $(VENV)/dev.stamp .venv-mcp/sources.stamp .venv-node/mcp/stamp .venv-node/clients.stamp ## MCP clients and conformance suites that others wrote, direct and through the gateway
 	@$(BIN)/python -m tests.mcp_peers $(ARGS)
 
 ##@ Keep
