@@ -40,6 +40,7 @@ from comptroller.core.registry.registry import Registry
 from comptroller.core.work.stop import Stops
 from comptroller.core.work.stored import LASTS_DAYS
 from comptroller.flow import deferred
+from comptroller.flow.drain import drain
 from comptroller.flow.gate import Gate, Limits
 from comptroller.flow.kept import MOST, Kept
 from comptroller.flow.live import LiveCalls
@@ -50,14 +51,17 @@ from comptroller.gateway.certificates import Certificate, read_certificates, ren
 from comptroller.gateway.clock import SystemClock
 from comptroller.gateway.door import Door
 from comptroller.gateway.egress import Egress
+from comptroller.gateway.hardening import drop_variables, refuse_dumps
 from comptroller.gateway.providers import build_providers
 from comptroller.gateway.proxies import client_address
 from comptroller.gateway.routes import Routes
 from comptroller.gateway.servers import build_servers
 from comptroller.gateway.serving import Listener
+from comptroller.gateway.stdio.host import StdioServers
 from comptroller.gateway.supervisor import Supervisor
 from comptroller.gateway.surfaces import APIS, CALLS, DEFERRING, LISTS, SHARED
-from comptroller.settings import Address, Settings, SettingsError, load_settings, read_policies, read_text
+from comptroller.gateway.upstreams import Upstreams
+from comptroller.settings import Address, Settings, SettingsError, load_settings, read_policies, read_text, variables_of
 from comptroller.shipped import ShippedBook
 from comptroller.store.admin_token import open_admin_token
 from comptroller.store.backup import DATABASE
@@ -76,7 +80,6 @@ ROUTES = Routes(CALLS, APIS, [(route.method, route.path) for route in caller_api
 _HEALTH = frozenset({"/healthz", "/readyz"})
 _METRICS = "/metrics"
 _FLUSH_MOST_S = 10.0
-_CUT_MOST_S = 10.0  # a cut call settles at once; more means a fault
 
 Asgi = Callable[..., Any]
 
@@ -160,7 +163,7 @@ async def _join(
         tree=BudgetTree(current.budgets, await _posted(current, store, live, clock.now_ns())),
         bounds={(b.provider, b.model, b.dialect): b for b in await store.bounds()},
         journal=store.journal,
-        upstream=egress,
+        upstream=Upstreams(egress, StdioServers(servers.programs, settings.limits.answer_bytes, telemetry.log.say)),
         live=LiveCalls(),
         limits=msgspec.convert(settings.limits, Limits, from_attributes=True),
         observer=telemetry.observer(egress, environ, __version__, clock.now_ns),
@@ -288,7 +291,9 @@ async def _serve(settings: Settings, on_ready: OnReady | None) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: hurry.set() if stop.is_set() else stop.set())
-    async with open_house(settings, os.environ, listening=True) as house:
+    refuse_dumps()
+    async with open_house(settings, dict(os.environ), listening=True) as house:
+        drop_variables(os.environ, variables_of(settings))
         listeners = _listeners(house, certificates)
         for listener in listeners:
             await listener.start()
@@ -311,7 +316,7 @@ async def _serve(settings: Settings, on_ready: OnReady | None) -> int:
             await on_ready(house)
         await stop.wait()
         supervisor.say("STOPPING=1")
-        await _drain(house.gate, settings.drain_s, hurry)
+        await drain(house.gate, settings.drain_s, hurry)
         for task in beside:
             task.cancel()
         await asyncio.gather(*(listener.stop() for listener in listeners))
@@ -375,21 +380,6 @@ def _metrics(house: House) -> Asgi:
     settings, page = house.settings, Page(house.sources)
     admin_door = AdminDoor(house.office, house.outside, page)
     return ScrapeDoor(page, admin_door, scrape_token(settings.metrics.token, house.environ, house.telemetry.log))
-
-
-async def _drain(gate: Gate, drain_s: float, hurry: asyncio.Event) -> None:
-    """Take no new calls; let those in flight finish for a while; cut and charge the rest."""
-    gate.draining = True
-    gate.waiting.wake_all()
-    gate.pace.look_again()
-    quiet, hurried = asyncio.create_task(gate.live.quiet()), asyncio.create_task(hurry.wait())
-    await asyncio.wait({quiet, hurried}, timeout=drain_s, return_when=asyncio.FIRST_COMPLETED)
-    hurried.cancel()
-    cut = gate.live.cut(lambda _: True, "drained")
-    if cut:
-        gate.warn("drained", {"comptroller.calls": str(cut)})
-    await asyncio.wait({quiet}, timeout=_CUT_MOST_S)
-    quiet.cancel()
 
 
 def _shipped(settings: Settings) -> ShippedBook:

@@ -69,6 +69,13 @@ def test_what_gives_content_is_a_call_too(method: str, params: dict[str, Any], n
     assert (asked.tool is None) == asked.free == (name == "")
 
 
+def test_what_is_asked_for_is_the_same_however_often_it_is_sent() -> None:
+    body, headers = modern("resources/read", {"uri": "file:///a", "requestState": "s"}, progressToken=7)
+    tool = request(dialect(body, headers)).asked.tool
+    assert tool is not None
+    assert tool.arguments == b'{"uri":"file:///a"}'
+
+
 def test_a_request_goes_on_as_it_came() -> None:
     body, headers = modern("tools/call", CALL)
     headers += [(b"mcp-param-q", b"x"), (b"authorization", b"Bearer mine"), (b"cookie", b"a=b")]

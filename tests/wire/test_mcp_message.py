@@ -57,6 +57,11 @@ def test_whether_a_person_can_be_sent_to_an_address(capabilities: dict[str, obje
     assert read(body, *headers).elicits is elicits
 
 
+def test_arguments_that_are_left_out_are_none() -> None:
+    assert read(legacy("tools/call", {"name": "a"})).arguments == b"{}"
+    assert read(legacy("tools/call", {"name": "a", "arguments": None})).arguments == b"{}"
+
+
 def test_the_handshake_says_its_version_in_the_body() -> None:
     asked = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}}
     assert read(legacy("initialize", asked)).version == "2025-06-18"
@@ -104,6 +109,7 @@ def test_notifications_and_responses() -> None:
         (legacy("tools/call", {"name": ""}), -32602),
         (legacy("tools/call", {"name": "a", "arguments": []}), -32602),
         (legacy("resources/read", {"uri": None}), -32602),
+        (legacy("resources/read", {"uri": "a:b", "arguments": 7}), -32602),
         (legacy("prompts/get", {"name": ["a"]}), -32602),
         (legacy("sampling/createMessage", {}), -32601),
         (legacy("tools/call2", CALL), -32601),

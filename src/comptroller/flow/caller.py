@@ -127,6 +127,17 @@ class Caller:
             found = self._facts[provider, model] = Facts(self.chain, call, key)
         return found
 
+    def facts_of_tool(self, provider: str, server: str, tool: str) -> Facts:
+        """The same of a call to a tool, by its full name."""
+        found = self._facts.get((provider, tool))
+        if found is None:
+            if len(self._facts) >= _FACTS_KEPT:
+                self._facts.clear()
+            key = (self.identity.id, self.claims.session, provider, tool)
+            call: dict[Attribute, str] = {"provider": provider, "server": server, "tool": tool}
+            found = self._facts[provider, tool] = Facts(self.chain, call, key)
+        return found
+
     def routes_for(self, provider: str, model: str, model_class: str | None, facts: Facts) -> Sequence[Route]:
         """The routes that are for calls of this caller to this model at this provider, in their order."""
         found = self._routes.get((provider, model))

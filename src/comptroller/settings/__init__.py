@@ -1,6 +1,6 @@
 """comptroller.toml: every setting of the process. What they are is in `schema`, how they are read in `load`."""
 
-from comptroller.settings.keys import UnusableKey, read_key, read_variable
+from comptroller.settings.keys import UnusableKey, read_key, read_variable, variables_of
 from comptroller.settings.load import SettingsError, load_settings, read_text, read_toml
 from comptroller.settings.policies import read_policies
 from comptroller.settings.schema import (
@@ -37,4 +37,5 @@ __all__ = [
     "read_text",
     "read_toml",
     "read_variable",
+    "variables_of",
 ]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import cast
+
+import msgspec
 
 from comptroller.settings.values import KeySource
 
@@ -33,6 +36,21 @@ def read_variable(what: str, source: KeySource, environ: Mapping[str, str], warn
     if b"\0" in value:
         raise UnusableKey(f"{source} holds characters that no variable may")
     return value
+
+
+def variables_of(settings: object) -> frozenset[str]:
+    """The environment variables that settings name: each holds a secret."""
+    if isinstance(settings, KeySource):
+        return frozenset({settings.name} if settings.kind == "env" else ())
+    if isinstance(settings, msgspec.Struct):
+        parts: Iterable[object] = (getattr(settings, name) for name in settings.__struct_fields__)
+    elif isinstance(settings, Mapping):
+        parts = cast("Mapping[object, object]", settings).values()
+    elif isinstance(settings, tuple):
+        parts = cast("tuple[object, ...]", settings)
+    else:
+        return frozenset()
+    return frozenset[str]().union(*map(variables_of, parts))
 
 
 def _read(what: str, source: KeySource, environ: Mapping[str, str], warnings: list[str], most_bytes: int) -> bytes:

@@ -36,8 +36,8 @@ class EventSplitter:
     def feed(self, chunk: bytes) -> list[bytes]:
         """The events that this chunk completes, each with its terminator. Raises EventTooLarge."""
         before = len(self._pending)
-        if not before and len(chunk) <= self._most and _is_one_line(chunk):
-            return [chunk]  # Google's usual write
+        if not before and len(chunk) <= self._most and _is_one_event(chunk):
+            return [chunk]  # the usual write of Google and of MCP servers
         if b"\r" in chunk:
             self._carriage_return = True
         if not before:
@@ -91,9 +91,12 @@ class EventSplitter:
             raise EventTooLarge(f"an event of more than {self._most} bytes")
 
 
-def _is_one_line(chunk: bytes) -> bool:
-    """Whether a chunk is one line that ends in CRLF, and a blank one that does."""
-    return chunk.endswith(b"\r\n\r\n") and chunk.count(b"\n") == 2 and chunk.count(b"\r") == 2
+def _is_one_event(chunk: bytes) -> bool:
+    """Whether all lines of a chunk end in CRLF, and the only blank one is its end."""
+    if not chunk.endswith(b"\r\n\r\n") or chunk.find(b"\r\n\r\n") != len(chunk) - _LONGEST_BLANK_LINE:
+        return False
+    lines = chunk.count(b"\r\n")
+    return chunk.count(b"\r") == lines == chunk.count(b"\n")
 
 
 def _split_at_any(data: bytes) -> tuple[list[bytes], bytes]:

@@ -27,6 +27,13 @@ from comptroller.core.registry.entries import (
     strings,
 )
 from comptroller.core.registry.policy_files import targets_of
+from comptroller.core.registry.tool_limits import (
+    check_scope_tools,
+    is_for_tools,
+    matches_tool,
+    tool_patterns,
+    unused_prices,
+)
 
 _LIMITS: tuple[EntryKind, ...] = ("budget", "rate", "context", "retry", "loop", "route")  # what is for a scope
 # Section and word, where they are not as the kind says.
@@ -131,6 +138,9 @@ def _check_scope(place: str, entry: Mapping[str, Value], entries: Entries, left:
         if attribute == "model":
             yield from _check_scope_models(where, values, _keys(entries, "model"))
             continue
+        if attribute in {"tool", "server"}:
+            yield from check_scope_tools(where, attribute, values, tool_patterns(entries))
+            continue
         known = _known_values(attribute, entries)
         if known is None:
             continue
@@ -212,6 +222,9 @@ def _idle_limits(entries: Entries) -> Iterator[Problem]:
         scope, where = scope_of(entry), join(section, name)
         if not any(_matches_node(scope, node, "profile", *DECLARED_ATTRIBUTES) for node in nodes):
             yield Problem(where, f"No identity is in the scope of this {word} yet.")
+        elif is_for_tools(kind, entry):
+            if not any(matches_tool(scope, pattern) for pattern in tool_patterns(entries)):
+                yield Problem(where, f"No tool is in the scope of this {word} yet.")
         elif not any(_matches_model(scope, pattern, model) for pattern, model in models):
             yield Problem(where, f"No model is in the scope of this {word} yet.")
 
@@ -230,7 +243,9 @@ def _is_hard_money(entry: Entry) -> bool:
 
 
 def _prices_and_models(entries: Entries, shipped: Shipped | None) -> Iterator[Problem]:
-    prices, models = _of(entries, "price"), _of(entries, "model")
+    models = _of(entries, "model")
+    prices = [(key, price) for key, price in _of(entries, "price") if "tool" not in price]
+    yield from unused_prices(entries)
     for pattern, model in models:
         for provider in strings(model, "providers"):
             if any(_prices(price, provider, pattern) for _, price in prices):

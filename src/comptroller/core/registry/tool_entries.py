@@ -12,6 +12,7 @@ from comptroller.core.registry import fields
 from comptroller.core.registry.entries import Entry, Value, strings
 from comptroller.core.registry.fields import Field
 from comptroller.core.tool.entry import ASSUMED, RESULT_BYTES, RISKS, OnLarge, Pins, ToolEntry
+from comptroller.core.work.tool_use import ResultUnit
 
 _PATTERN = re.compile(r"[A-Za-z0-9*?][A-Za-z0-9._@*?-]{0,127}/[A-Za-z0-9._/@*?-]{1,200}", re.ASCII)
 _LEAST_RESULT_BYTES = 1_000  # a result that is cut says so, in JSON that is still valid
@@ -37,6 +38,7 @@ TOOL = (
     Field("result_bytes", fields.count(_LEAST_RESULT_BYTES, _MOST_RESULT_BYTES), RESULT_BYTES),
     Field("on_large", fields.choice(*get_args(OnLarge)), "truncate"),
     Field("pins", fields.choice(*get_args(Pins)), "first"),
+    Field("unit", fields.choice(*get_args(ResultUnit)), "kib"),
 )
 
 

@@ -198,17 +198,17 @@ def _asked(value: dict[str, object], written: _Body, said: Routing, body: bytes)
     fault = _header_fault(method, name, said, rpc_id or NO_ID, needed=modern and rpc_id is not None)
     if fault is not None:
         return fault
-    if not is_object(params.get("arguments", {})) and method == TOOL_CALL:
-        return Fault(
-            INVALID_PARAMS, "The `arguments` of a tool are a JSON object.", 400 if modern else 200, rpc_id or NO_ID
-        )
+    given = params.get("arguments")
+    if given is not None and not is_object(given) and method in GOVERNED:
+        status = 400 if modern else 200
+        return Fault(INVALID_PARAMS, f"The `arguments` of {method} are a JSON object.", status, rpc_id or NO_ID)
     raw = _PARAMS.decode(written.params)
     message = Message(
         kind="notification" if rpc_id is None else "request",
         method=method,
         id=rpc_id,
         name=name,
-        arguments=bytes(raw.arguments) or b"{}",
+        arguments=b"{}" if given is None else bytes(raw.arguments),
         version=str(declared) if declared is not None else _legacy_version(method, params, version),
         modern=modern,
         elicits=_elicits(method, meta, params),

@@ -14,6 +14,9 @@ _STANDS_FOR = {
     "prompts/get": "@prompts/get",
     "completion/complete": "@completion/complete",
 }
+_ABOUT_ITSELF = frozenset({"_meta", "inputResponses", "requestState"})
+_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ENCODER = msgspec.json.Encoder()
 
 
 class McpRequest(msgspec.Struct, frozen=True):
@@ -36,6 +39,12 @@ def read_request(server: str, message: Message, *, loopback: bool = False) -> Mc
     name = full_name(server, message)
     if not name:
         return McpRequest(Asked(model="", stream=False, text_tokens=0, free=True), message, loopback)
-    arguments = message.arguments if message.method == TOOL_CALL else message.params
+    arguments = message.arguments if message.method == TOOL_CALL else _plain(message.params)
     use = ToolUse(server=server, name=name, arguments=arguments)
     return McpRequest(Asked(model=name, stream=False, text_tokens=0, tool=use), message, loopback)
+
+
+def _plain(params: bytes) -> bytes:
+    """What a message asks for, without what it says about itself: that is another one each time it is sent."""
+    said = _OBJECT.decode(params)
+    return _ENCODER.encode({name: value for name, value in said.items() if name not in _ABOUT_ITSELF})
