@@ -170,6 +170,7 @@ async def _join(
         warn=telemetry.log.say,
         stops=stops,
         deferring=DEFERRING,
+        known_as=settings.known_as,
         planned=PLANNED,
         pins=Pins(await store.pins()),
         objects=Kept(await store.live_objects(clock.now_ns() - LASTS_DAYS * DAY_NS, MOST)),

@@ -73,9 +73,9 @@ def read_tools(tools: Sequence[object], contents: Contents) -> Offered | str:
             return 'Every entry of `tools` has at most one `type`, a string such as "custom".'
         contents.read_cache_control(tool.get("cache_control"))
         contents.read_cache_control(tool.get("caching"))
-        if kind in {None, "custom"}:  # those are the caller's own definitions, which are in the body
+        if kind is None or kind == "custom":  # those are the caller's own definitions, which are in the body
             continue
-        kinds[kind or ""] = None
+        kinds[kind] = None
         most = tool.get("max_uses")
         if kind in CLIENT_TOOLS:
             tokens += CLIENT_TOOLS[kind]
@@ -84,7 +84,7 @@ def read_tools(tools: Sequence[object], contents: Contents) -> Offered | str:
             uses += most
             searches += most if _LIMITED[kind] == "web_search" else 0
         else:
-            unlimited[_in_words(kind or "", most)] = None
+            unlimited[_in_words(kind, most)] = None
     return Offered(tuple(limited), tuple(unlimited), tokens, uses, searches, tuple(kinds))
 
 

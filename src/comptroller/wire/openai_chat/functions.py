@@ -92,7 +92,7 @@ def _name(tool: object) -> str:
     if not is_object(tool):
         return ""
     kind = tool.get("type", "function")
-    inner = tool.get(kind) if kind in {"function", "custom"} else None
+    inner = tool.get(str(kind)) if kind in {"function", "custom"} else None
     name = (inner if is_object(inner) else tool).get("name")
     return name if isinstance(name, str) else ""
 

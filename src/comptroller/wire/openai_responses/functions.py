@@ -63,8 +63,8 @@ def calls_in(output: msgspec.Raw) -> tuple[Call, ...]:
 
 def call_of(item: Mapping[str, Any]) -> Call | None:
     """The call that an item of an answer is."""
-    kind = item.get("type")
-    if kind.__class__ is not str or kind not in CALLS or kind in _NO_CALLS:
+    kind = text_of(item.get("type"))
+    if kind not in CALLS or kind in _NO_CALLS:
         return None
     arguments = item.get(CALLS[kind])
     return Call("", _called(kind, item), "" if arguments is None else arguments)
