@@ -55,9 +55,9 @@ def _everything() -> Calls:
 def _files(shared: Path) -> Calls:
     return [
         ("read_text_file", {"path": str(shared / "notes.txt")}),
-        ("list_directory", {"path": str(shared)}),
         ("write_file", {"path": str(shared / "more.txt"), "content": "more"}),
         ("read_text_file", {"path": str(shared / "more.txt")}),
+        ("list_directory", {"path": str(shared)}),
         ("read_text_file", {"path": "/etc/passwd"}),
     ]
 
