@@ -22,6 +22,7 @@ from comptroller.gateway.egress_protocol import ProtocolViolation, ResponseReade
 
 # Below this a copy of the body is cheaper than a second write.
 _JOINED_BODY_BYTES = 64 * 1024
+_REST_COMES_WITHIN_S = 1.0  # of an answer that is over for its reader: usually the end mark of its transfer coding
 
 
 class EgressLimits(msgspec.Struct, frozen=True):
@@ -231,6 +232,12 @@ class _Exchange:
 
     def abort(self) -> None:
         self._fail("cut" if self.written else "connect", "aborted by the gateway")
+
+    def let_go(self) -> None:
+        if not self._finished:
+            self._on_overflow = None
+            self._total_deadline = min(self._total_deadline, self._loop.time() + _REST_COMES_WITHIN_S)
+            self._enter_phase("idle_timeout", _REST_COMES_WITHIN_S)
 
     # What the connection and the clock say.
 
