@@ -171,6 +171,7 @@ async def _join(
         warn=telemetry.log.say,
         stops=stops,
         deferring=DEFERRING,
+        known_as=settings.known_as,
         planned=PLANNED,
         pins=Pins(await store.pins()),
         server_tokens=ServerTokens(keyring, settings.known_as),

@@ -40,6 +40,7 @@ from comptroller.flow.kept import Kept
 from comptroller.flow.key_mask import KeyMask
 from comptroller.flow.live import LiveCalls
 from comptroller.flow.mcp.pins import Pins
+from comptroller.flow.mcp.rounds import UsedStates
 from comptroller.flow.mcp.sessions import McpSessions
 from comptroller.flow.mcp.tokens import ServerTokens
 from comptroller.flow.notices import Notices, Unheard
@@ -79,6 +80,10 @@ class CredentialVerifier(Protocol):
 
     def digest(self, body: bytes) -> str:
         """A keyed digest of a request body, for records."""
+        ...
+
+    def mac(self, purpose: str, text: bytes) -> str:
+        """A keyed digest by which we know again what we gave out; it survives a restart, and a rotation of keys."""
         ...
 
 
@@ -185,6 +190,8 @@ class Gate:
     notices: Notices = field(default_factory=Unheard)  # who is told of what people should know
     wake_poller: Callable[[], None] = lambda: None  # something is to be asked of a provider sooner than was planned
     waiting: Waiting = field(default_factory=Waiting)  # calls that wait for an answer
+    used_states: UsedStates = field(default_factory=UsedStates)  # of MCP clients that were asked (flow/mcp/elicit.py)
+    known_as: str = ""  # the address by which callers find the gateway
     runs: Runs = field(init=False)
     pace: Pacer = field(init=False)
     draining: bool = False

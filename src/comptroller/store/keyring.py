@@ -224,6 +224,10 @@ class Keyring:
         """32 hex digits that are equal for equal bodies, and that nobody without our key can search for."""
         return blake2b(body, digest_size=16, key=self._digest_key).hexdigest()
 
+    def mac(self, purpose: str, text: bytes) -> str:
+        """64 hex digits that nobody without our key can make; for one purpose (at most 16 bytes), and for no other."""
+        return blake2b(text, digest_size=32, key=self._digest_key, person=purpose.encode()).hexdigest()
+
     def rotate(self, now_ns: int, *, distrust_old: bool = False) -> str:
         """Sign with a new key from now on; returns its id. Older ones verify what they signed until it has expired.
 
