@@ -12,23 +12,15 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import cached_property
 
-import msgspec
-
 from comptroller.flow.upstream import FailureKind, Origin, UpstreamFailure, UpstreamRequest
 from comptroller.gateway.egress_body import Chunks, Tap
 from comptroller.gateway.egress_connect import connect, tls_context
-from comptroller.gateway.egress_pool import NEVER, Connection, Site
+from comptroller.gateway.egress_pool import NEVER, Connection, EgressLimits, Site
 from comptroller.gateway.egress_protocol import ProtocolViolation, ResponseReader, request_head
 
 # Below this a copy of the body is cheaper than a second write.
 _JOINED_BODY_BYTES = 64 * 1024
 _REST_COMES_WITHIN_S = 1.0  # of an answer that is over for its reader: usually the end mark of its transfer coding
-
-
-class EgressLimits(msgspec.Struct, frozen=True):
-    max_idle_per_origin: int = 64
-    idle_lifetime_s: float = 15.0
-    max_head_bytes: int = 64 * 1024
 
 
 class Egress:
