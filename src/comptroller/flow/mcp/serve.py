@@ -88,6 +88,7 @@ def _call(
         risks=entry.risks,
         result_bytes=entry.result_bytes,
         on_large=entry.on_large,
+        unit=entry.unit,
     )
     asked = msgspec.structs.replace(read.asked, tool=use)
     read = msgspec.structs.replace(read, asked=asked)
