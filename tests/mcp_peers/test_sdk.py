@@ -152,8 +152,9 @@ def test_a_model_reads_why_its_tool_was_refused(
             said = await client.call_tool("delete_thing", {"name": "x"})
             assert said.is_error
             assert "nothing is deleted here" in text_of(said)
-            with pytest.raises(MCPError, match="no_such_tool"):
-                await client.call_tool("no_such_tool", {})
+            said = await client.call_tool("no_such_tool", {})
+            assert said.is_error
+            assert "no_such_tool" in text_of(said)
         async with connected(url, credentials[POOR], mode=mode) as client:
             await client.list_tools()
             said = await client.call_tool("search", {"query": "cats"})
