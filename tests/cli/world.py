@@ -68,3 +68,9 @@ class Typed:
     def rows(self, gateway: GatewayProcess, *arguments: str) -> Any:
         """The same, as the JSON it prints."""
         return json.loads(self.about(gateway, *arguments, "--json"))
+
+    def rows_of(self, config: Path, *arguments: str) -> Any:
+        """The same of a gateway that is not running."""
+        done = self(*arguments, "--config", str(config), "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)

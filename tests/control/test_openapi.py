@@ -25,6 +25,7 @@ from comptroller.settings.values import WebhookUrl
 from tests.control.asgi import ADMIN, Admin, ask
 from tests.control.house import House, document, opened
 from tests.control.test_approvals import asked as asked_ticket
+from tests.control.test_tools import POISON, Tool, listed
 from tests.harness.configuration import budget
 
 DOCUMENT = "/api/v1/openapi.json"
@@ -41,7 +42,9 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House
     """A house where something has happened to everything that a route shows."""
     limits = [budget("pool", "1.00 USD"), budget("calls", "50 calls", "day", per="identity", mode="shadow")]
     rates = [{"name": "burst", "scope": {"organization": "acme"}, "limit": "60 calls/minute"}]
-    async with opened(tmp_path_factory.mktemp("house"), budgets=limits, issuers=ISSUERS, rates=rates) as house:
+    async with opened(
+        tmp_path_factory.mktemp("house"), budgets=limits, issuers=ISSUERS, rates=rates, tools={"files/*": {}}
+    ) as house:
         call = await house.hold(5_000_000)
         call.settle(3_000_000, usage=Usage(6, 4, cached_tokens=2, reasoning_tokens=1))
         await house.refuse(Refusal(code="budget_exhausted", sentence="No.", hint="Ask.", limit="pool", needed="1"))
@@ -49,11 +52,14 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House
         house.gate.journal.offer(Finding(at_ns, "usage_missing", None, "sandbox/sandbox-large", "No report."))
         bound = Bound("sandbox", "sandbox-large", "openai_chat", 4, 20_000, quarantined=True, last_overrun_ns=at_ns)
         house.gate.bounds["sandbox", "sandbox-large", "openai_chat"] = bound
+        listed(house, Tool("read"))
+        listed(house, CHANGED)
         await stops.suspend(house.office, "model", "old-*", "it is out of date", "test")
         await admins.add(house.office, "olga", "operator", None, None, None, "test")
         yield house
 
 
+CHANGED = Tool("read", POISON)
 GRANT = {"role": "finops", "bound": "identity", "value": "agent/ant", "lasts_s": 600, "amount": "5", "reason": "INC-9"}
 
 # What is asked of each route so that it answers: query, body. CALL and SESSION stand for ones that exist.
@@ -105,6 +111,10 @@ ASKED: Mapping[str, tuple[str, Any]] = {
     "GET /grants": ("", None),
     "POST /grants": ("", GRANT),
     "POST /grants/{grant_id}/revoke": ("", {"reason": "the incident is over"}),
+    "GET /tools": ("server=files", None),
+    "GET /tools/definition": ("name=files/read", None),
+    "POST /tools/accept": ("", {"name": "files/read", "digest": CHANGED.digest, "reason": "looked at with ada"}),
+    "POST /tools/reject": ("", {"name": "files/read", "digest": CHANGED.digest, "reason": "it asks for keys"}),
     "POST /keys/rotate": ("", {"reason": "routine"}),
     "GET /findings": ("", None),
     "GET /changes": ("", None),

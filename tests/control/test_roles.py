@@ -38,6 +38,8 @@ LEAST: dict[str, set[str]] = {
         "POST /grants",
         "POST /grants/{grant_id}/revoke",
         "POST /break-glass/{grant}/confirm",
+        "POST /tools/accept",
+        "POST /tools/reject",
         "POST /identity-requests/{request}/approve",
         "POST /identity-requests/{request}/deny",
     },
@@ -50,7 +52,12 @@ LEAST: dict[str, set[str]] = {
     },
 }
 CHANGES_NOTHING = {"POST /registry/plan", "POST /policies/explanation", "POST /simulation"}
-ALSO = {"POST /break-glass/{grant}/end": "approver", "POST /grants/{grant_id}/revoke": "operator"}  # it is always safe
+ALSO = {
+    "POST /break-glass/{grant}/end": "approver",  # it is always safe
+    "POST /grants/{grant_id}/revoke": "operator",  # the same
+    "POST /tools/accept": "operator",  # whoever set the server up
+    "POST /tools/reject": "operator",
+}
 
 
 @pytest.fixture(scope="module")

@@ -261,7 +261,7 @@ def _budget(raw: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
         },
         {
             "time_zone": st.sampled_from(("UTC", "Europe/Berlin")),
-            "per": st.sampled_from(ATTRIBUTES),
+            "per": st.sampled_from([each for each in ATTRIBUTES if each not in {"server", "tool"}]),
             "mode": st.sampled_from(("hard", "shadow")),
             "visible": st.sampled_from(("caller", "operator")),
             "soft": st.lists(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comptroller.core.problem import Problem, did_you_mean, join
-from comptroller.core.registry.document import LATER, SECTIONS, read_document
+from comptroller.core.registry.document import SECTIONS, read_document
 from comptroller.core.registry.entries import Document
 from comptroller.core.registry.references import unknown_providers
 from tests.registry.documents import example, read, registries
@@ -58,6 +58,20 @@ def budget(field: str, to: Any) -> Edit:
 
 def retry(field: str, to: Any) -> Edit:
     return lambda raw: raw.update(retries=[{"name": "r", "scope": {"team": "search"}, field: to}])
+
+
+def budget_of(**fields: Any) -> Edit:
+    """A budget of another scope, where one of a tool or of a model must not be asked for in the other's units."""
+
+    def edit(raw: dict[str, Any]) -> None:
+        raw["tools"] = {"files/*": {}}
+        raw["budgets"][0].update(fields)
+
+    return edit
+
+
+def tool_price(**fields: Any) -> Edit:
+    return lambda raw: raw["prices"].append({"from": date(2026, 1, 1), **fields})
 
 
 WRONG_SHARES = (0.1, 10, "10", "101%", "100.01%", "-1%", "1.005%", " 5%", "%", "1e1%", "\u0661%")
@@ -215,8 +229,17 @@ PROBLEMS: list[tuple[Edit, str, str]] = [
     (retry("scope", {}), "retries.r.scope", "organization"),
     (retry("per", "identitty"), "retries.r.per", "Did you mean 'identity'?"),
     (retry("per_minute", -1), "retries.r.per_minute", "between 0 and"),
-    *((budget("scope", {word: "x"}), f"budgets.search-month.scope.{word}", "cannot be limited yet") for word in LATER),
-    *((budget("per", word), "budgets.search-month.per", "cannot be limited yet") for word in LATER),
+    (budget("scope", {"tool": "files/red"}), "budgets.search-month.scope.tool", "There is no tool 'files/red'"),
+    (budget("scope", {"tool": "files/*"}), "budgets.search-month.scope.tool", "is a pattern"),
+    (budget("scope", {"server": "flies"}), "budgets.search-month.scope.server", "There is no server 'flies'"),
+    (budget_of(scope={"tool": "files/read"}, limit="5 calls"), "budgets.search-month.limit", "not counted in calls"),
+    (budget_of(per="server", limit="5 tokens"), "budgets.search-month.limit", "not counted in tokens"),
+    (budget_of(per="model", limit="5 tool_calls"), "budgets.search-month.limit", "not counted in tool_calls"),
+    (budget("limit", "5 tool_call"), "budgets.search-month.limit", "Did you mean 'tool_calls'?"),
+    (tool_price(tool="search", request="1"), "prices[2].tool", "SERVER/TOOL"),
+    (tool_price(tool="search/web"), "prices[2]", "has no amount"),
+    (tool_price(tool="search/web", request="1", input="1"), "prices[2].input", "Nothing here has this name"),
+    (tool_price(tool="search/web", result_unit="-1"), "prices[2].result_unit", "below zero"),
 ]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from comptroller.core.budget.scope import ATTRIBUTES
-from comptroller.core.registry import approval_roles, document, issuers, loops, routes, tool_entries
+from comptroller.core.registry import approval_roles, document, issuers, loops, routes, tool_entries, tool_prices
 from comptroller.core.registry.fields import Field
 from tests.registry.documents import read
 
@@ -22,7 +22,7 @@ SECTIONS = {
     '`[models."PATTERN"]`': document._MODEL,
     '`[tools."SERVER/TOOL"]`': tool_entries.TOOL,
     "`[[arguments]]`": tool_entries.ARGUMENTS,
-    "`[[prices]]`": document._PRICE,
+    "`[[prices]]`": (*document._PRICE, *tool_prices.TOOL_PRICE),
     "`[approvals.ROLE]`": approval_roles.APPROVAL,
     "`[[budgets]]`": document._BUDGET,
     "`[[rates]]`": document._RATE,
@@ -52,4 +52,4 @@ def test_every_field_is_described(heading: str) -> None:
 
 def test_every_attribute_of_a_scope_is_described() -> None:
     section = PAGE.split("## `[[budgets]]`\n")[1]
-    assert all(f"`{name}`" in section for name in (*ATTRIBUTES, *document.LATER))
+    assert all(f"`{name}`" in section for name in ATTRIBUTES)

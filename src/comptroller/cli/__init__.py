@@ -19,6 +19,7 @@ from comptroller.cli import (
     requests,
     secrets,
     sessions,
+    tool_pins,
 )
 from comptroller.cli.apply import apply
 from comptroller.cli.backup import backup
@@ -70,7 +71,7 @@ _SECTIONS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
         "reprice": reprice,
     },
     "Stop": {"suspend": suspend, "resume": resume, "stops": stops, "break-glass": break_glass.app},
-    "Approve": {"approvals": approvals.app, "grants": grants.app},
+    "Approve": {"approvals": approvals.app, "grants": grants.app, "tools": tool_pins.app},
     "Credentials and sessions": {
         "token": token,
         "login": login,

@@ -97,7 +97,7 @@ def _answers(settings: Settings) -> Check:
 
 
 def _standing(config: Path) -> Standing | None:
-    """What the gateway that runs here says of its providers; None if it does not say."""
+    """What the gateway that runs here says of its providers and servers; None if it does not say."""
     from comptroller.cli.failure import CommandError
     from comptroller.cli.target import find_target
     from comptroller.cli.transport import ask_once
@@ -106,6 +106,9 @@ def _standing(config: Path) -> Standing | None:
     try:
         target = find_target(config)._replace(timeout_s=_ANSWER_S)
         answer = ask_once(target, "GET", "/api/v1/status", {}, b"")
-        return {row.name: row for row in answer.read(Status).providers} if answer.status == 200 else None
+        if answer.status != 200:
+            return None
+        status = answer.read(Status)
+        return {row.name: row for row in (*status.providers, *status.servers)}
     except CommandError:
         return None

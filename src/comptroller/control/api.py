@@ -44,6 +44,7 @@ from comptroller.control import (
     status,
     stops,
     tokens,
+    tool_routes,
     tree,
 )
 from comptroller.control.door import Door, Outside
@@ -361,6 +362,7 @@ ROUTES: Sequence[Route] = (
     Route("POST", "/break-glass/{grant}/confirm", "approver", _confirm_break_glass, problems=(404, 409)),
     Route("POST", "/break-glass/{grant}/end", "operator", _end_break_glass, "approver", problems=(404,)),
     *approval_routes.ROUTES,
+    *tool_routes.ROUTES,
     Route("POST", "/keys/rotate", "admin", _rotate, problems=(422,)),
     Route("GET", "/findings", "viewer", _findings),
     Route("GET", "/changes", "viewer", _changes),

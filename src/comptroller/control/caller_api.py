@@ -14,6 +14,7 @@ import msgspec
 
 from comptroller.control import (
     allowance,
+    approval_page,
     caller_approvals,
     caller_requests,
     caller_sessions,
@@ -43,6 +44,7 @@ ROUTES: Sequence[CallerRoute] = (
     CallerRoute("GET", allowance.PATH, allowance.show),
     CallerRoute("GET", f"{caller_approvals.PATH}/{{ticket}}", caller_approvals.show),
     CallerRoute("POST", f"{caller_approvals.PATH}/{{ticket}}/withdraw", caller_approvals.withdraw),
+    CallerRoute("GET", f"{approval_page.PATH}/{{ticket}}", approval_page.show),
     CallerRoute("POST", caller_requests.PATH, caller_requests.ask),
     CallerRoute("GET", f"{caller_requests.PATH}/self", caller_requests.show),
     CallerRoute("GET", metadata.SERVER_PATH, metadata.describe_server),

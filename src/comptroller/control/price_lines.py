@@ -36,6 +36,7 @@ WORDS: Mapping[str, str] = {
     "image": "images",
     "character": "characters",
     "audio_hour": "audio by its length",
+    "result_unit": "units of the result",
 }
 """What a person calls each meter."""
 

@@ -8,7 +8,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from comptroller.control.interfaces import RegistryState
-from comptroller.doctor import certificates, clock, credentials, disk, files, issuers, machine, providers, store
+from comptroller.doctor import (
+    certificates,
+    clock,
+    credentials,
+    disk,
+    files,
+    issuers,
+    machine,
+    providers,
+    servers,
+    store,
+)
 from comptroller.doctor.check import Check, fail, ok
 from comptroller.settings import Settings, SettingsError, load_settings
 from comptroller.store.checkup import check_up
@@ -19,7 +30,7 @@ Progress = Callable[[str, int, int], None]
 Answers = Callable[[Settings], Check]
 """Whether the gateway that runs on these settings answers; asked by whoever may open connections to it."""
 Standing = Callable[[], providers.Standing | None]
-"""What that gateway says of its providers; None if it does not say."""
+"""What that gateway says of its providers and servers; None if it does not say."""
 
 
 async def examine(
@@ -39,7 +50,9 @@ async def examine(
         found, state = _examine_state(settings, answers, progress)
         checks += [*found, *await issuers.check_issuers(state, settings.registry.parent)]
     answered = any(check.name == GATEWAY and check.state == "ok" for check in checks)
-    checks += await providers.check_providers(settings.providers, environ, standing() if answered else None)
+    said = standing() if answered else None
+    checks += await providers.check_providers(settings.providers, environ, said)
+    checks += await servers.check_servers(settings, environ, said)
     checks += machine.check_machine(_pid_here(settings))
     return checks
 

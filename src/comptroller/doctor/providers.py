@@ -8,13 +8,12 @@ from collections.abc import Mapping, Sequence
 
 from comptroller.control.status import ProviderRow
 from comptroller.doctor.check import Check, fail, ok, warn
-from comptroller.flow.gate import Provider
-from comptroller.flow.upstream import UpstreamFailure
+from comptroller.flow.upstream import Origin, UpstreamFailure
 from comptroller.gateway.egress_connect import connect, tls_context
 from comptroller.gateway.providers import build_provider
 from comptroller.settings import ProviderSettings
 
-_PATIENCE_S = 10.0
+PATIENCE_S = 10.0
 _UNKNOWN = "The gateway was started before this provider was set up"
 
 
@@ -39,7 +38,8 @@ async def check_providers(
         provider = build_provider(name, one, environ, warnings)
         row = None if standing is None else standing.get(name)
         missing = provider.missing if standing is None else _UNKNOWN if row is None else row.missing
-        reached = await _reach(provider, tls, min(one.connect_timeout_s, _PATIENCE_S))
+        patience_s = min(one.connect_timeout_s, PATIENCE_S)
+        reached = await reach(f"providers.{name}.address", provider.origin, tls, patience_s, "base_url")
         if missing is not None and reached.state == "fail":
             reached = warn(reached.name, reached.sentence, reached.hint)  # no call goes there
         if missing is None and warnings and provider.missing is None:
@@ -84,17 +84,16 @@ def _key(provider: str, settings: ProviderSettings, missing: str | None, *, aske
     return warn(name, f"{missing}{'' if asked else ' (in this shell; the gateway has one of its own)'}.", hint)
 
 
-async def _reach(provider: Provider, tls: ssl.SSLContext, patience_s: float) -> Check:
-    """A connection, TLS included, and nothing sent over it."""
-    name, origin = f"providers.{provider.name}.address", provider.origin
+async def reach(name: str, origin: Origin, tls: ssl.SSLContext, patience_s: float, setting: str) -> Check:
+    """A connection, TLS included, and nothing sent over it. `setting`: the one that names the address."""
     where = f"{origin.scheme}://{origin.host}:{origin.port}"
     try:
         async with asyncio.timeout(patience_s):
             opened = await connect(origin, tls if origin.scheme == "https" else None, _Caller, patience_s)
     except UpstreamFailure as failure:
-        hint = "Check base_url, the name service, and what stands between."
+        hint = f"Check {setting}, the name service, and what stands between."
         if failure.kind == "forbidden_address":
-            hint = "If this address is meant, say private_network = true for this provider."
+            hint = f"If this address is meant, say private_network = true for this {name.partition('s.')[0]}."
         return fail(name, f"{where} cannot be reached: {failure.detail}.", hint)
     except TimeoutError:
         return fail(name, f"{where} does not answer within {patience_s:g} s.", "Check what stands between.")

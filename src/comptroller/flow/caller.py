@@ -48,6 +48,7 @@ class Caller:
         "registry",
         "session",
         "stop_keys",
+        "tools",
     )
 
     def __init__(
@@ -76,6 +77,7 @@ class Caller:
             if each.bounds.idle_s is not None
         )
         self.models = tuple(dict.fromkeys(each.models for each in lineage if each.models is not None))
+        self.tools = tuple(dict.fromkeys(each.tools for each in lineage if each.tools is not None))
         self.ends_at_ns = min(each.expires_at_ns for each in lineage)
         self.acts_until_ns = min(acts_until_ns(each, registry.answerable_until(each)) for each in self.identities)
         # What budget scopes see of it.
@@ -102,6 +104,10 @@ class Caller:
         """Whether every session of the chain may use this model, whatever the policies say."""
         return all(uses(patterns, model) for patterns in self.models)
 
+    def may_use_tool(self, tool: str) -> bool:
+        """The same for a tool, by its full name."""
+        return all(uses(patterns, tool) for patterns in self.tools)
+
     def at_work(self, now_ns: int) -> None:
         """A call of it begins: none of its sessions is idle."""
         for pulse in self.pulses:
@@ -125,6 +131,17 @@ class Caller:
                 self._facts.clear()
             key = (self.identity.id, self.claims.session, provider, model)
             found = self._facts[provider, model] = Facts(self.chain, call, key)
+        return found
+
+    def facts_of_tool(self, provider: str, server: str, tool: str) -> Facts:
+        """The same of a call to a tool, by its full name."""
+        found = self._facts.get((provider, tool))
+        if found is None:
+            if len(self._facts) >= _FACTS_KEPT:
+                self._facts.clear()
+            key = (self.identity.id, self.claims.session, provider, tool)
+            call: dict[Attribute, str] = {"provider": provider, "server": server, "tool": tool}
+            found = self._facts[provider, tool] = Facts(self.chain, call, key)
         return found
 
     def routes_for(self, provider: str, model: str, model_class: str | None, facts: Facts) -> Sequence[Route]:

@@ -62,6 +62,8 @@ def recorded(facts: CallFacts, lineage: Sequence[Session]) -> Facts:
         "provider": facts.provider,
         "model": facts.model,
         "model_class": facts.model_class,
+        "server": facts.tool.partition("/")[0] if facts.tool else None,
+        "tool": facts.tool,
     }
     return Facts(tuple(chain), {key: value for key, value in asked.items() if value})
 

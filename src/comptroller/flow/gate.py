@@ -40,6 +40,9 @@ from comptroller.flow.kept import Kept
 from comptroller.flow.key_mask import KeyMask
 from comptroller.flow.live import LiveCalls
 from comptroller.flow.mcp.pins import Pins
+from comptroller.flow.mcp.rounds import UsedStates
+from comptroller.flow.mcp.sessions import McpSessions
+from comptroller.flow.mcp.tokens import ServerTokens
 from comptroller.flow.notices import Notices, Unheard
 from comptroller.flow.observer import Observer
 from comptroller.flow.pace import Pacer
@@ -79,6 +82,10 @@ class CredentialVerifier(Protocol):
         """A keyed digest of a request body, for records."""
         ...
 
+    def mac(self, purpose: str, text: bytes) -> str:
+        """A keyed digest by which we know again what we gave out; it survives a restart, and a rotation of keys."""
+        ...
+
 
 @dataclass(frozen=True)
 class Provider:
@@ -99,6 +106,8 @@ class Provider:
     azure_api_version: str | None = None  # its routes are Azure's, by deployment
     omit_fields: frozenset[str] = frozenset()  # of a JSON body, that it refuses
     keys_beside: tuple[bytes, ...] = field(default=(), repr=False)  # of other entries at its host
+    token_audience: str | None = None  # of an MCP server that gets a token of ours for each caller
+    acts_as: str | None = None  # the identity of that server: it alone may go on with such a token
     breaker_failures: int = FAILURES_MOST  # in a row, after which calls are refused for a while; 0: never
 
     @property
@@ -166,6 +175,8 @@ class Gate:
     prefixes: Prefixes = field(default_factory=Prefixes)  # prompts that were metered since the start, by session
     inputs: InputCounts = field(default_factory=InputCounts)  # what the sessions have sent; for context caps
     sizes: OutputSizes = field(default_factory=OutputSizes)  # learned since the start; they steer, and limit nothing
+    server_tokens: ServerTokens | None = None  # for MCP servers that want to know who acts
+    mcp_sessions: McpSessions = field(default_factory=McpSessions)  # of servers that speak the older era of MCP
     trails: Trails = field(default_factory=Trails)  # the last steps of sessions since the start (flow/look.py)
     health: Healths = field(default_factory=Healths)  # of the providers
     circuits: Circuits = field(default_factory=Circuits)  # of the providers
@@ -179,6 +190,8 @@ class Gate:
     notices: Notices = field(default_factory=Unheard)  # who is told of what people should know
     wake_poller: Callable[[], None] = lambda: None  # something is to be asked of a provider sooner than was planned
     waiting: Waiting = field(default_factory=Waiting)  # calls that wait for an answer
+    used_states: UsedStates = field(default_factory=UsedStates)  # of MCP clients that were asked (flow/mcp/elicit.py)
+    known_as: str = ""  # the address by which callers find the gateway
     runs: Runs = field(init=False)
     pace: Pacer = field(init=False)
     draining: bool = False

@@ -39,6 +39,7 @@ class IncomingCall(msgspec.Struct, frozen=True, dict=True):
     effects: tuple[Effect, ...] = ()  # what was done to it so far
     tools: ToolSet | None = None  # functions that it offers to the model
     step: Taken | None = None  # that it takes in its session, where loops are looked for
+    waits_s: float = 0.0  # for a person who was asked about it, whatever its caller prefers
 
     @cached_property
     def outline(self) -> Outline:

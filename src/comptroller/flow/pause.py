@@ -32,7 +32,9 @@ class Pause:
 
     def __init__(self, gate: Gate, call: IncomingCall, reply: Reply) -> None:
         self._gate, self._call, self._reply = gate, call, reply
-        self.seconds = int(min(call.sender.prefers_wait_s, gate.limits.approval_wait_s))
+        preferred_s = call.sender.prefers_wait_s
+        self.seconds = int(min(preferred_s or call.waits_s, gate.limits.approval_wait_s))
+        self._said = kept_preferences(self.seconds if preferred_s else 0)
         self._began = asyncio.get_running_loop().time()
         self._said_at = self._began - _COMMENT_EVERY_S
         self._waited_for = ""  # the last ticket
@@ -51,10 +53,10 @@ class Pause:
 
     def told(self, admitted: Reservation | Denied) -> Reservation | Denied:
         """What became of it, with how long it would have waited."""
-        if not self.seconds:
+        if not (self.seconds and self._said):
             return admitted
         if isinstance(admitted, Denied):
-            return msgspec.structs.replace(admitted, headers=(*admitted.headers, *kept_preferences(self.seconds)))
+            return msgspec.structs.replace(admitted, headers=(*admitted.headers, *self._said))
         return msgspec.structs.replace(admitted, waited_s=self.seconds)
 
     async def until(self, ticket: Ticket) -> bool:
@@ -108,7 +110,7 @@ class Pause:
             (b"content-type", b"text/event-stream; charset=utf-8"),
             (b"cache-control", b"no-cache"),
             (b"x-comptroller-call-id", call.id.encode()),
-            *kept_preferences(self.seconds),
+            *self._said,
         ]
         if call.dialect.request_id_header is not None:
             headers.append((call.dialect.request_id_header, call.id.encode()))

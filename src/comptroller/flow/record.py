@@ -39,6 +39,7 @@ def call_facts(  # noqa: PLR0913, PLR0917 - a call has many facts
 ) -> CallFacts:
     """Who called for what. Attribution comes from the credential and the registry alone."""
     identity, registry = caller.identity, caller.registry
+    tool = asked.tool if asked else None
     return CallFacts(
         call_id=call_id,
         at_ns=at_ns,
@@ -52,7 +53,7 @@ def call_facts(  # noqa: PLR0913, PLR0917 - a call has many facts
         session=caller.claims.session,
         chain=caller.names,
         registry_version=registry.version,
-        model=(decision.name if decision else asked.model if asked else None) or None,
+        model=None if tool else (decision.name if decision else asked.model if asked else None) or None,
         provider=decision.provider.name if decision else None,
         model_class=decision.model.model_class if decision else None,
         price_version=registry.prices.version,
@@ -61,7 +62,7 @@ def call_facts(  # noqa: PLR0913, PLR0917 - a call has many facts
         body_digest=digest,
         policy_version=registry.policies.version,
         policies=ruling.policies if ruling else (),
-        asked_model=asked.model if asked and decision and asked.model != decision.name else None,
+        asked_model=asked.model if asked and decision and not tool and asked.model != decision.name else None,
         routed_by=ruling.routed_by if ruling else None,
         client_address=sender.address,
         client_session=sender.session_hint,
@@ -69,6 +70,8 @@ def call_facts(  # noqa: PLR0913, PLR0917 - a call has many facts
         billed_team=caller.billed_team,
         effects=effects,
         tools_digest=None if tools is None else tools.digest,
+        tool=tool.name if tool else None,
+        arguments_digest=(tool.arguments_digest or None) if tool else None,
     )
 
 

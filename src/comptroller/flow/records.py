@@ -65,6 +65,9 @@ class CallFacts(msgspec.Struct, frozen=True, gc=False, array_like=True):
     billed_team: str | None = None  # who pays, where that is not `team`
     effects: tuple[Effect, ...] = ()  # what controls did to it short of refusing it
     tools_digest: str | None = None  # keyed, of the definitions of tools in a model request; see ToolsOffered
+    tool: str | None = None  # that is called, by its full name; then there is no model
+    arguments_digest: str | None = None  # keyed digest of what it is called with
+    cause: str | None = None  # the call to a model whose answer asked for it
 
 
 class Ruling(msgspec.Struct, frozen=True, gc=False):

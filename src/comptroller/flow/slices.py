@@ -24,7 +24,12 @@ _METERED = frozenset({"usd", "tokens", "thinking_tokens"})
 def amounts(bound: Estimate, output: int) -> Amounts:
     """The most that a call with so much output can come to."""
     return Amounts(
-        bound.cost_nanos(output), bound.raised(bound.input_tokens + output), bound.calls, bound.raised(output)
+        bound.cost_nanos(output),
+        bound.raised(bound.input_tokens + output),
+        bound.calls,
+        bound.raised(output),
+        bound.tool_calls,
+        bound.result_bytes,
     )
 
 

@@ -1,6 +1,6 @@
 """comptroller.toml: every setting of the process. What they are is in `schema`, how they are read in `load`."""
 
-from comptroller.settings.keys import UnusableKey, read_key, read_variable, variables_of
+from comptroller.settings.keys import UnusableKey, files_of, read_key, read_variable, variables_of
 from comptroller.settings.load import SettingsError, load_settings, read_text, read_toml
 from comptroller.settings.policies import read_policies
 from comptroller.settings.schema import (
@@ -30,6 +30,7 @@ __all__ = [
     "SettingsError",
     "TraceSettings",
     "UnusableKey",
+    "files_of",
     "load_settings",
     "read_base_url",
     "read_key",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import cast
 
@@ -40,17 +40,28 @@ def read_variable(what: str, source: KeySource, environ: Mapping[str, str], warn
 
 def variables_of(settings: object) -> frozenset[str]:
     """The environment variables that settings name: each holds a secret."""
+    return frozenset(source.name for source in _sources(settings) if source.kind == "env")
+
+
+def files_of(settings: object) -> frozenset[str]:
+    """The files that settings name as places of secrets."""
+    return frozenset(source.name for source in _sources(settings) if source.kind == "file")
+
+
+def _sources(settings: object) -> Iterator[KeySource]:
+    """Wherever they stand."""
     if isinstance(settings, KeySource):
-        return frozenset({settings.name} if settings.kind == "env" else ())
+        yield settings
+        return
+    parts: Iterable[object] = ()
     if isinstance(settings, msgspec.Struct):
-        parts: Iterable[object] = (getattr(settings, name) for name in settings.__struct_fields__)
+        parts = (getattr(settings, name) for name in settings.__struct_fields__)
     elif isinstance(settings, Mapping):
         parts = cast("Mapping[object, object]", settings).values()
     elif isinstance(settings, tuple):
         parts = cast("tuple[object, ...]", settings)
-    else:
-        return frozenset()
-    return frozenset[str]().union(*map(variables_of, parts))
+    for part in parts:
+        yield from _sources(part)
 
 
 def _read(what: str, source: KeySource, environ: Mapping[str, str], warnings: list[str], most_bytes: int) -> bytes:

@@ -17,6 +17,7 @@ from comptroller.flow.records import CallFacts, Change, Finding, Held
 from comptroller.store import attempts, rows, schema, tables, tool_sets
 from comptroller.store.attempts import Attempt
 from comptroller.store.called import unpack_called
+from comptroller.store.packed import unpack_above, unpack_effects
 from comptroller.store.rows import CallRow, unpack_meters, unpack_names
 from comptroller.store.sql import run
 
@@ -245,10 +246,13 @@ def _facts(row: CallRow) -> CallFacts:
         routed_by=row.routed_by,
         client_address=row.client_address,
         client_session=row.client_session,
-        above=rows.unpack_above(row.above),
+        above=unpack_above(row.above),
         billed_team=row.billed_team,
-        effects=rows.unpack_effects(row.effects),
+        effects=unpack_effects(row.effects),
         tools_digest=row.tools_digest,
+        tool=row.tool,
+        arguments_digest=row.arguments_digest,
+        cause=row.cause,
     )
 
 

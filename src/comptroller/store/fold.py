@@ -289,6 +289,7 @@ class _Folding:
         posting.calls += amounts.calls
         posting.thinking_tokens += amounts.thinking_tokens
         posting.tool_calls += amounts.tool_calls
+        posting.result_bytes += amounts.result_bytes
 
 
 class _Posting(msgspec.Struct, gc=False):
@@ -298,6 +299,7 @@ class _Posting(msgspec.Struct, gc=False):
     calls: int = 0
     thinking_tokens: int = 0
     tool_calls: int = 0
+    result_bytes: int = 0
 
     def plus(self, other: Amounts) -> Amounts:
         return Amounts(
@@ -306,6 +308,7 @@ class _Posting(msgspec.Struct, gc=False):
             self.calls + other.calls,
             self.thinking_tokens + other.thinking_tokens,
             self.tool_calls + other.tool_calls,
+            self.result_bytes + other.result_bytes,
         )
 
 

@@ -14,13 +14,13 @@ import msgspec
 from msgspec.structs import astuple
 
 from comptroller.core.budget.hold import Amounts, HoldEnd, WindowKey
-from comptroller.core.effect import Effect
 from comptroller.core.pricing.usage import COUNTS, Usage
 from comptroller.core.refusal import Refusal
-from comptroller.flow.records import CallFacts, Corrected, Held, Registered, Settled
+from comptroller.flow.records import CallFacts, Corrected, Held, Settled
 from comptroller.store import attempts
 from comptroller.store.attempts import Attempt
 from comptroller.store.called import pack_called
+from comptroller.store.packed import pack_above, pack_effects
 
 CallState = Literal["open", "posted", "presumed", "voided", "refused"]
 """`open` is never stored: it is how a call reads while a hold of it stands in `holds`."""
@@ -105,6 +105,9 @@ class CallRow(msgspec.Struct, gc=False):
     counterfactual_nanos: int | None = None
     tools_digest: str | None = None
     called: str | None = None
+    tool: str | None = None
+    arguments_digest: str | None = None
+    cause: str | None = None
 
 
 # Rare ones share a column.
@@ -115,8 +118,6 @@ _other_counts: Callable[[Usage], tuple[int, ...]] = attrgetter(*_OTHER_METERS)
 _windows = msgspec.msgpack.Decoder(tuple[WindowKey, ...])
 _names = msgspec.json.Decoder(tuple[str, ...])
 _meters = msgspec.json.Decoder(dict[str, int])
-_above = msgspec.json.Decoder(tuple[Registered, ...])
-_effects = msgspec.json.Decoder(tuple[Effect, ...])
 
 
 def pack_windows(windows: tuple[WindowKey, ...]) -> bytes:
@@ -127,28 +128,12 @@ def unpack_windows(packed: bytes | None) -> tuple[WindowKey, ...]:
     return () if packed is None else _windows.decode(packed)
 
 
-def pack_effects(effects: tuple[Effect, ...]) -> str | None:
-    return msgspec.json.encode(effects).decode() if effects else None
-
-
-def unpack_effects(packed: str | None) -> tuple[Effect, ...]:
-    return () if packed is None else _effects.decode(packed)
-
-
 def pack_names(names: tuple[str, ...]) -> str:
     return msgspec.json.encode(names).decode()
 
 
 def unpack_names(packed: str | None) -> tuple[str, ...]:
     return () if packed is None else _names.decode(packed)
-
-
-def pack_above(above: tuple[Registered, ...]) -> str | None:
-    return msgspec.json.encode(above).decode() if above else None
-
-
-def unpack_above(packed: str | None) -> tuple[Registered, ...]:
-    return _above.decode(packed) if packed else ()
 
 
 def unpack_meters(packed: str | None) -> dict[str, int]:
@@ -168,7 +153,7 @@ def fit_held(event: Held) -> Held:
     """The event with numbers that the tables can keep: nearly always itself."""
     amounts, asked = event.amounts, event.asked_output_limit
     bounds = (event.input_tokens_bound, event.output_limit, asked or 0, event.choices, event.factor_bp)
-    if max(amounts.usd, amounts.tokens, amounts.calls, amounts.thinking_tokens, *bounds) <= NUMBER_MOST:
+    if max(*astuple(amounts), *bounds) <= NUMBER_MOST:
         return event
     return msgspec.structs.replace(
         event,
@@ -186,9 +171,7 @@ def fit_settled(event: Settled) -> Settled:
     posted, usage = event.posted, event.usage
     counted = (0,) if usage is None else _counts(usage)
     instead = event.counterfactual_nanos
-    numbers = (
-        posted.usd, posted.tokens, posted.calls, posted.thinking_tokens, event.status or 0, instead or 0, *counted
-    )  # fmt: skip
+    numbers = (*astuple(posted), event.status or 0, instead or 0, *counted)
     if max(numbers) <= NUMBER_MOST and min(numbers) >= -NUMBER_MOST:
         return event
     return msgspec.structs.replace(
@@ -233,6 +216,9 @@ def called(facts: CallFacts, state: CallState) -> CallRow:
         billed_team=facts.billed_team,
         effects=pack_effects(facts.effects),
         tools_digest=facts.tools_digest,
+        tool=facts.tool,
+        arguments_digest=facts.arguments_digest,
+        cause=facts.cause,
     )
 
 
@@ -312,6 +298,7 @@ def ended(held: Held, event: Settled, windows: bytes) -> CallRow:
         client_session=facts.client_session, above=pack_above(facts.above), billed_team=facts.billed_team,
         effects=pack_effects(facts.effects), counterfactual_nanos=event.counterfactual_nanos,
         tools_digest=facts.tools_digest, called=pack_called(event.called),
+        tool=facts.tool, arguments_digest=facts.arguments_digest, cause=facts.cause,
     )  # fmt: skip
     if usage is not None:
         row.input_tokens, row.output_tokens = usage.input_tokens, usage.output_tokens

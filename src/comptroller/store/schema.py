@@ -56,19 +56,18 @@ SPEND_SUMS = (
     "posted_calls",
 )
 
+CALLED_BY = ("dialect", "identity", "kind", "owner", "team", "environment", "organization", "session")
+METERS = (
+    "input_tokens", "cached_tokens", "cache_write_tokens", "audio_input_tokens", "output_tokens", "reasoning_tokens",
+    "audio_output_tokens",
+)  # fmt: skip
+
 calls = Table(
     "calls",  # what has ended: settled or refused. An open call stands in `holds` alone.
     metadata,
     Column("id", Text, primary_key=True),
     Column("at_ns", BigInteger, nullable=False),
-    Column("dialect", Text, nullable=False),
-    Column("identity", Text, nullable=False),
-    Column("kind", Text, nullable=False),
-    Column("owner", Text, nullable=False),
-    Column("team", Text, nullable=False),
-    Column("environment", Text, nullable=False),
-    Column("organization", Text, nullable=False),
-    Column("session", Text, nullable=False),
+    *(Column(name, Text, nullable=False) for name in CALLED_BY),
     Column("chain", Text, nullable=False),  # JSON list
     Column("registry_version", BigInteger, nullable=False),
     Column("model", Text),
@@ -99,13 +98,7 @@ calls = Table(
     Column("charge_nanos", BigInteger),
     Column("charge_tokens", BigInteger),
     Column("charge_calls", BigInteger),
-    Column("input_tokens", BigInteger),
-    Column("cached_tokens", BigInteger),
-    Column("cache_write_tokens", BigInteger),
-    Column("audio_input_tokens", BigInteger),
-    Column("output_tokens", BigInteger),
-    Column("reasoning_tokens", BigInteger),
-    Column("audio_output_tokens", BigInteger),
+    *(Column(name, BigInteger) for name in METERS),
     Column("served_model", Text),
     Column("service_tier", Text),
     Column("priced", Integer),
@@ -129,6 +122,9 @@ calls = Table(
     Column("counterfactual_nanos", BigInteger),  # of a routed call: its usage on the model it would have gone to
     Column("tools_digest", Text),  # of the definitions of tools in a model request: see `tool_sets`; NULL: none
     Column("called", Text),  # JSON list of [name, arguments digest]: the tools that the answer calls; NULL: none
+    Column("tool", Text),  # by its full name; NULL: a call to a model
+    Column("arguments_digest", Text),  # keyed
+    Column("cause", Text),  # the call to a model whose answer asked for it
     Index("calls_at", "at_ns"),
     Index("calls_identity_at", "identity", "at_ns"),
     Index("calls_session", "session"),
@@ -136,6 +132,7 @@ calls = Table(
     Index("calls_refused", "at_ns", sqlite_where=REFUSED),
     Index("calls_presumed", "at_ns", sqlite_where=PRESUMED),
     Index("calls_routed", "at_ns", sqlite_where=text("routed_by IS NOT NULL")),
+    Index("calls_tool", "tool", "at_ns", sqlite_where=text("tool IS NOT NULL")),
 )
 
 holds = Table(
@@ -158,6 +155,7 @@ balances = Table(
     Column("calls", BigInteger, nullable=False),
     Column("thinking_tokens", BigInteger, nullable=False, server_default=text("0")),
     Column("tool_calls", BigInteger, nullable=False, server_default=text("0")),
+    Column("result_bytes", BigInteger, nullable=False, server_default=text("0")),
     Index("balances_budget_start", "budget", "start_ns"),  # the current windows, however many came before
     sqlite_with_rowid=False,
 )

@@ -21,7 +21,7 @@ from comptroller.flow.chain import recorded
 from comptroller.flow.records import CallFacts
 from comptroller.store import schema
 from comptroller.store.folder import get_meta
-from comptroller.store.rows import unpack_above
+from comptroller.store.packed import unpack_above
 from comptroller.store.sessions import lineage
 from comptroller.store.spend import RECENT_SINCE, covered, stretches, summed
 from comptroller.store.sql import run

@@ -38,7 +38,7 @@ from comptroller.store.sql import Many, run, text_of
 # What no later event changes about a call.
 _FIXED = frozenset(
     "id at_ns dialect identity kind owner team environment organization session chain registry_version stream "
-    "body_bytes body_digest".split()
+    "body_bytes body_digest tool arguments_digest cause".split()
 )
 
 

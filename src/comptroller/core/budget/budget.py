@@ -13,8 +13,12 @@ from comptroller.core.budget.soft import Soft
 from comptroller.core.budget.window import WindowKind
 from comptroller.core.money import format_usd
 
-Unit = Literal["usd", "tokens", "calls", "thinking_tokens", "tool_calls"]
-"""The last two are counted for the bounds of sessions; a registry's budgets are in the others."""
+Unit = Literal["usd", "tokens", "calls", "thinking_tokens", "tool_calls", "result_bytes"]
+"""`calls` are calls to models. Thinking tokens are counted for the bounds of sessions alone."""
+MODEL_UNITS: frozenset[Unit] = frozenset({"usd", "tokens", "calls", "thinking_tokens"})
+"""What a call to a model is counted in: windows in other units have no say about it."""
+TOOL_UNITS: frozenset[Unit] = frozenset({"usd", "tool_calls", "result_bytes"})
+"""The same of a call to a tool."""
 Mode = Literal["hard", "shadow"]
 Visibility = Literal["caller", "operator"]
 

@@ -20,6 +20,7 @@ from comptroller.core.budget.soft import Soft, used_bp
 
 ALL_LEFT_BP = 10_000
 UNITS: tuple[Unit, ...] = get_args(Unit)
+ALL_UNITS: frozenset[Unit] = frozenset(UNITS)
 _NEVER_NS = 2**63
 
 
@@ -40,6 +41,7 @@ class Draw:
         "_limits",
         "_shut",
         "by_unit",
+        "counted",
         "escrows",
         "hard",
         "keys",
@@ -62,17 +64,21 @@ class Draw:
         own: Container[str] | None = None,
         escrows: Sequence[Escrow] = (),
         lift: Lift = NO_LIFT,
+        counted: frozenset[Unit] = ALL_UNITS,
     ) -> None:
         """`own`: the sessions of the chain whose amounts the caller may see; None: all.
 
-        `escrows`: what is set aside for sessions of the chain, deepest first.
+        `escrows`: what is set aside for sessions of the chain, deepest first. `counted`: the units that such a call is
+        counted in; windows in others have no say about it.
         """
+        self.counted = counted
         self.own = own
         self.escrows = escrows
         self.lift = lift
-        self.pooled = tuple(windows)
+        self.pooled = tuple(window for window in windows if window.budget.unit in counted)
         self.meters = (*meters, *lift.meters)
-        self.windows = (*self.pooled, *(window for meter in self.meters for window in meter.windows))
+        bounds = (window for meter in self.meters for window in meter.windows if window.budget.unit in counted)
+        self.windows = (*self.pooled, *bounds)
         # The rows of the ledger: a session has one, whatever bounds it.
         self.keys: tuple[WindowKey, ...] = (*(w.key for w in self.pooled), *(meter.key for meter in self.meters))
         by_unit = _by_unit(self.windows)
@@ -93,12 +99,12 @@ class Draw:
     def again(self, more: Iterable[Window] = ()) -> Draw:
         """The same sorted anew, with windows that came later."""
         meters = self.meters[: len(self.meters) - len(self.lift.meters)]
-        return Draw((*self.pooled, *more), meters, self.own, self.escrows, self.lift)
+        return Draw((*self.pooled, *more), meters, self.own, self.escrows, self.lift, self.counted)
 
     def lifted(self, lift: Lift) -> Draw:
         """The same as these grants let it be drawn, and no others."""
         meters = self.meters[: len(self.meters) - len(self.lift.meters)]
-        return Draw(self.pooled, meters, self.own, self.escrows, lift)
+        return Draw(self.pooled, meters, self.own, self.escrows, lift, self.counted)
 
     def left(self, window: Window) -> int:
         """What may be held on a window by a call of this chain: what is free, and what is set aside for it."""

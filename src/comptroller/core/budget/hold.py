@@ -33,20 +33,24 @@ Not printable, so that nobody can be called so."""
 
 
 class Amounts(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """An amount in each unit: nano-USD, tokens, model calls, thinking tokens, tool calls."""
+    """An amount in each unit: nano-USD, tokens, model calls, thinking tokens, tool calls, bytes of
+    their results, in the order of `Unit`.
+    """
 
     usd: int = 0
     tokens: int = 0
     calls: int = 0
     thinking_tokens: int = 0
     tool_calls: int = 0
+    result_bytes: int = 0
 
     def of(self, unit: Unit) -> int:
         if unit == "usd":
             return self.usd
         if unit == "tokens":
             return self.tokens
-        return self.calls if unit == "calls" else self.thinking_tokens if unit == "thinking_tokens" else self.tool_calls
+        amount: int = getattr(self, unit)
+        return amount
 
     def plus(self, other: Amounts) -> Amounts:
         return Amounts(
@@ -55,6 +59,7 @@ class Amounts(msgspec.Struct, frozen=True, gc=False, array_like=True):
             self.calls + other.calls,
             self.thinking_tokens + other.thinking_tokens,
             self.tool_calls + other.tool_calls,
+            self.result_bytes + other.result_bytes,
         )
 
     def less(self, other: Amounts) -> Amounts:
@@ -76,6 +81,7 @@ class Amounts(msgspec.Struct, frozen=True, gc=False, array_like=True):
             or self.calls > other.calls
             or self.thinking_tokens > other.thinking_tokens
             or self.tool_calls > other.tool_calls
+            or self.result_bytes > other.result_bytes
         )
 
 

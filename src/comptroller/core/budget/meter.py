@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from comptroller.core.budget.budget import Budget, Unit
+from comptroller.core.budget.budget import MODEL_UNITS, Budget, Unit
 from comptroller.core.budget.counter import Window
 from comptroller.core.budget.hold import Amounts, WindowKey
 from comptroller.core.budget.window import Span
@@ -57,8 +57,8 @@ class Meter:
 
     @property
     def exhausted(self) -> bool:
-        """Whether a counted bound has nothing left."""
-        return any(window.remaining <= 0 for window in self.windows)
+        """Whether a counted bound of calls to models has nothing left."""
+        return any(window.remaining <= 0 for window in self.windows if window.budget.unit in MODEL_UNITS)
 
     def post(self, amounts: Amounts) -> None:
         """Count what a call came to. Its windows are posted with all others."""

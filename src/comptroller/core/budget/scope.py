@@ -24,6 +24,8 @@ Attribute = Literal[
     "provider",
     "model",
     "model_class",
+    "server",
+    "tool",
 ]
 REGISTERED_ATTRIBUTES: tuple[Attribute, ...] = ("organization", "team", "owner", "environment", "kind", "identity")
 DECLARED_ATTRIBUTES: tuple[Attribute, ...] = ("subject", "tenant", "task", "task_type", "workflow")
@@ -31,7 +33,8 @@ DECLARED_ATTRIBUTES: tuple[Attribute, ...] = ("subject", "tenant", "task", "task
 SESSION_ATTRIBUTES: tuple[Attribute, ...] = ("session", "profile", *DECLARED_ATTRIBUTES)
 """Which of them a node has, only its session knows. The profiles that there are stand in the registry."""
 NODE_ATTRIBUTES = REGISTERED_ATTRIBUTES + SESSION_ATTRIBUTES
-CALL_ATTRIBUTES: tuple[Attribute, ...] = ("provider", "model", "model_class")
+CALL_ATTRIBUTES: tuple[Attribute, ...] = ("provider", "model", "model_class", "server", "tool")
+"""What a call is to: a model has the first three of them, a tool `provider` and the last two."""
 ATTRIBUTES: tuple[Attribute, ...] = NODE_ATTRIBUTES + CALL_ATTRIBUTES
 
 Scope = Mapping[Attribute, tuple[str, ...]]
@@ -44,6 +47,11 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
     chain: tuple[Mapping[Attribute, str], ...]
     call: Mapping[Attribute, str]
     key: tuple[str, ...] = ()  # equal keys mean equal facts, as long as the registry stays; empty: no such promise
+
+    @property
+    def called(self) -> str:
+        """The model or the tool, as stops name it; "" for what is neither."""
+        return self.call.get("model") or self.call.get("tool", "")
 
     @property
     def sessions(self) -> Sequence[str]:

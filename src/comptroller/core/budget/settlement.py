@@ -3,7 +3,7 @@
     phase reached            usage known   settled as
     -----------------------  ------------  -------------------------------------------------------
     held (nothing written)   -             voided
-    refused (4xx, 429, 529)  -             voided, but the attempt counts as a call
+    refused (4xx, 429, 529)  -             voided, but the attempt counts as a call, to a model or a tool
     failed (other status)    no            presumed in full; voided if the provider bills no errors
     written, answering       yes           posted with the exact charge
     written, answering       no            presumed: what came plus the tail, at most the hold, no less than was told
@@ -67,7 +67,9 @@ def settlement(
         return Settlement(end, exact)
     if end == "presumed":
         return Settlement(end, (held if seen is None else seen.least(held)).most(told))
-    return Settlement("voided", Amounts(calls=0 if phase == "held" else min(1, held.calls)))
+    if phase == "held":
+        return Settlement("voided", NOTHING)
+    return Settlement("voided", Amounts(calls=min(1, held.calls), tool_calls=min(1, held.tool_calls)))
 
 
 def phase_of_status(status: int) -> Phase:

@@ -13,8 +13,8 @@ from zoneinfo import ZoneInfo
 import msgspec
 from msgspec.structs import astuple
 
-from comptroller.core.budget.budget import Budget, Unit
-from comptroller.core.budget.draw import Draw, Window
+from comptroller.core.budget.budget import MODEL_UNITS, TOOL_UNITS, Budget, Unit
+from comptroller.core.budget.draw import ALL_UNITS, Draw, Window
 from comptroller.core.budget.escrow import Escrow, pay_from, shift
 from comptroller.core.budget.hold import EVERY, NOTHING, Amounts, WindowKey
 from comptroller.core.budget.meter import LEDGER_KEY, Meter, is_session_bound, ledger_key
@@ -104,14 +104,16 @@ class BudgetTree:
         if len(self._windows) > max(_WINDOWS_MOST, self._swept_over):
             self._forget_untouched()
             self._swept_over = 2 * len(self._windows)  # those are in use: not before there are as many again
+        counted = _counted_in(facts)
         windows = (
             self._window(budget, key, instance, now_ns)
             for budget, key in self._keyed
+            if budget.unit in counted
             for instance in instances(budget.per, budget.scope, facts)
         )
         meters = [self._meters[each] for each in facts.sessions if each in self._meters]
         escrows = [self._escrows[each] for each in facts.sessions if each in self._escrows]
-        return Draw(windows, meters, facts.own_sessions, escrows)
+        return Draw(windows, meters, facts.own_sessions, escrows, counted=counted)
 
     def meter(self, session_id: str) -> Meter | None:
         """What a session has spent and what bounds it; None if it is not open here."""
@@ -206,7 +208,8 @@ class BudgetTree:
             elif budget is not None and key.start_ns == self._span(budget, now_ns).start_ns:
                 windows.append(self._window(budget, key.budget, key.instance, now_ns))
         escrows = [self._escrows[each] for each in facts.sessions if each in self._escrows]
-        return self._take(hold_id, Draw(windows, meters, facts.own_sessions, escrows), amounts)
+        draw = Draw(windows, meters, facts.own_sessions, escrows, counted=_counted_in(facts))
+        return self._take(hold_id, draw, amounts)
 
     def _take(self, hold_id: str, draw: Draw, amounts: Amounts) -> Hold:
         hold = self._holds[hold_id] = Hold(hold_id, amounts, draw)
@@ -358,6 +361,12 @@ class BudgetTree:
             cached = span_at(budget.window, ZoneInfo(budget.time_zone), now_ns)
             self._spans[(budget.window, budget.time_zone)] = cached
         return cached
+
+
+def _counted_in(facts: Facts) -> frozenset[Unit]:
+    if "tool" in facts.call:
+        return TOOL_UNITS
+    return MODEL_UNITS if "model" in facts.call else ALL_UNITS
 
 
 def _row_of(window: Window) -> WindowKey:

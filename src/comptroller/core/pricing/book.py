@@ -17,6 +17,8 @@ __all__ = ["ALWAYS", "DEFAULT_TIER", "REGISTRY", "Price", "PriceBook", "Rates", 
 
 ALWAYS = date.min
 REGISTRY = "registry"
+SERVER = "mcp/"
+"""Names of providers that are MCP servers begin so: what they have is tools, by full names."""
 _MOST_KEPT = 10_000  # answers; model names come from callers
 
 
@@ -74,12 +76,17 @@ class PriceBook:
         version: str,
         shipped: Shipped | None = None,
         names: Mapping[tuple[str, str], str] = NO_NAMES,
+        tools: Iterable[Price] = (),
     ) -> None:
-        """`names`: what providers call our models, by provider and model, where it is another name."""
+        """`names`: what providers call our models, by provider and model, where it is another name.
+
+        `tools`: the lines for tools; their `model` is the full name of one, or a pattern.
+        """
         self.version = version
         self._names = names
         self.shipped = shipped
         self._prices = tuple(prices)
+        self._tools = tuple(tools)
         self._found: dict[tuple[str, str, date], Tariff] = {}
 
     def rates(self, provider: str, model: str, day: date) -> Tariff:
@@ -99,6 +106,8 @@ class PriceBook:
         A tier that the registry prices is the registry's alone; the closest line wins there: one that names
         the provider, then an exact or longer model, then the latest first day.
         """
+        if provider.startswith(SERVER):
+            return _closest(self._tools, provider, model, day)
         shipped, named = () if self.shipped is None else self.shipped.prices(provider, model), model
         other = self._names.get((provider, model))
         if not shipped and other is not None and self.shipped is not None:

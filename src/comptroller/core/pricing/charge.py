@@ -88,7 +88,7 @@ def _lines(usage: Usage, at: Rates) -> list[tuple[str, int, int]]:
         lines.append(("web_search", usage.web_search_requests, at.web_search or 0))
     if usage.file_search_requests:
         lines.append(("file_search", usage.file_search_requests, at.file_search or 0))
-    if usage.images or usage.characters or usage.audio_ms:
+    if usage.images or usage.characters or usage.audio_ms or usage.result_units:
         lines += _beside_tokens(usage, at)
     return lines
 
@@ -99,6 +99,7 @@ def _beside_tokens(usage: Usage, at: Rates) -> Iterator[tuple[str, int, int]]:
         ("image", usage.images, at.image),
         ("character", usage.characters, at.character),
         ("audio_hour", usage.audio_ms, at.audio_hour),
+        ("result_unit", usage.result_units, at.result_unit),
     )
     for meter, units, rate in counted:
         if units and rate is not None:

@@ -118,11 +118,13 @@ class Estimate(msgspec.Struct, frozen=True):
     fees: int = 0  # beside tokens: nano-USD per million requests such as this one
     calls: int = 1  # that it counts as
     fixed: bool = False  # its output cannot be limited
+    tool_calls: int = 0  # that it counts as
+    result_bytes: int = 0  # of a tool: no result is handed on with more
 
     @property
     def free(self) -> bool:
         """Nothing is taken for it, and nothing counts it."""
-        return self.calls == 0
+        return self.calls == 0 and self.tool_calls == 0
 
     def amount_nanos(self, output_tokens: int) -> int:
         """The most the call can cost with this output limit per choice."""

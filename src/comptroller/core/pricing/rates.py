@@ -39,6 +39,7 @@ class Rates(msgspec.Struct, frozen=True):
     image: int | None = None  # for each image that is made; left out: its tokens are billed
     character: int | None = None  # for each character that is spoken; left out: tokens are billed
     audio_hour: int | None = None  # of audio that is heard: for a million milliseconds; left out: tokens are billed
+    result_unit: int | None = None  # for each unit of a tool's result
 
     def at(self, input_tokens: int) -> Rates:
         """The rates of a call with a prompt of this size, cached parts included: they apply to all of it."""

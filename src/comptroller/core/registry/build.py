@@ -41,6 +41,7 @@ from comptroller.core.registry.registry import Model, Registry
 from comptroller.core.registry.retries import build_retry
 from comptroller.core.registry.routes import build_routing
 from comptroller.core.registry.tool_entries import build_rules, build_tool
+from comptroller.core.registry.tool_prices import build_tool_price
 from comptroller.core.work.bounds import SHIPPED, SHIPPED_SESSIONS, Bounds
 
 _NOBODY = Organization("unnamed", "unnamed.invalid")
@@ -160,7 +161,8 @@ def _price_book(entries: list[Entry], names: Mapping[tuple[str, str], str], ship
     below = b"" if shipped is None else shipped.fingerprint.encode()
     others = msgspec.json.encode(sorted(names.items())) if names else b""
     version = blake2s(written + below + others, digest_size=6).hexdigest()
-    return PriceBook((_price(entry) for entry in entries), version, shipped, names)
+    tools = [build_tool_price(entry) for entry in entries if "tool" in entry]
+    return PriceBook((_price(entry) for entry in entries if "tool" not in entry), version, shipped, names, tools)
 
 
 def _price(entry: Entry) -> Price:

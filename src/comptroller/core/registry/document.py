@@ -40,11 +40,10 @@ from comptroller.core.registry.loops import LOOP
 from comptroller.core.registry.references import check_references, find_warnings
 from comptroller.core.registry.registry import OutputLimitField
 from comptroller.core.registry.tool_entries import ARGUMENTS, TOOL, check_rule, rule_warnings, tool_pattern
+from comptroller.core.registry.tool_limits import check_unit
+from comptroller.core.registry.tool_prices import TOOL_PRICE, check_tool_price, is_tool_price
 from comptroller.core.registry.unregistered import check_unregistered
 from comptroller.core.work.bounds import DEEPEST, LONGEST_SESSION_S
-
-# Attributes of the design that nothing can fill yet. A limit on them would never bind, so it is refused.
-LATER = ("tool",)
 
 
 def _trust_domain(raw: object) -> Value:
@@ -65,8 +64,6 @@ def _identity_id(raw: object) -> Value:
 
 def _attribute(raw: object) -> str:
     word = fields.text(raw)
-    if word in LATER:
-        raise Fault(f"`{word}` cannot be limited yet.", f"Known now: {', '.join(ATTRIBUTES)}.")
     if word not in ATTRIBUTES:
         raise Fault(f"`{word}` is nothing that a limit can be for.", did_you_mean(word, ATTRIBUTES))
     return word
@@ -74,10 +71,6 @@ def _attribute(raw: object) -> str:
 
 def _tier(raw: object) -> Value:
     return tier_name(fields.name(raw))
-
-
-def _not_yet(raw: object) -> Value:
-    raise Fault("This cannot be limited yet.", f"Known now: {', '.join(ATTRIBUTES)}.")
 
 
 def _named(known: object) -> Reader:
@@ -144,10 +137,7 @@ _PRICE = (
     Field("audio_hour", fields.price),
     Field("over_input_tokens", fields.count(1)),
 )
-_SCOPE = (
-    *(Field(attribute, fields.names(fields.text, ordered=False)) for attribute in ATTRIBUTES),
-    *(Field(attribute, _not_yet) for attribute in LATER),
-)
+_SCOPE = tuple(Field(attribute, fields.names(fields.text, ordered=False)) for attribute in ATTRIBUTES)
 _BUDGET = (
     Field("name", fields.name, mandatory=True),
     Field("scope", _SCOPE, mandatory=True),
@@ -253,7 +243,7 @@ def read_document(
                     _add(*found, entries, places, problems)
             entries[kind, key] = read_table(place, issuers.without_rules(table), known, problems)
     for place, entry in _list("prices", raw, _PRICE, problems):
-        key = price_key(entry) if {"model", "from"} <= entry.keys() else place
+        key = price_key(entry) if "from" in entry and ("model" in entry or "tool" in entry) else place
         _add(("price", key), entry, place, entries, places, problems)
     for kind, place, entry in _limits(raw, problems):
         _add((kind, string(entry, "name") or place), entry, place, entries, places, problems)
@@ -335,7 +325,8 @@ def _list(
         return
     for number, item in enumerate(cast("list[object]", found), 1):
         place = _place(section, item, number)
-        yield place, read_table(place, item, known, problems)
+        tool = section == "prices" and is_tool_price(item)
+        yield place, read_table(place, item, TOOL_PRICE if tool else known, problems)
 
 
 def _place(section: str, item: object, number: int) -> str:
@@ -376,6 +367,10 @@ def _check_contents(entries: Mapping[EntryKey, Entry], places: Mapping[EntryKey,
             problems.append(Problem(join(places[key], "over_input_tokens"), sentence, hint))
         if key[0] == "model" and "upstream_model" in entry:
             problems.extend(_check_upstream_model(key[1], entry, join(places[key], "upstream_model")))
+        if key[0] == "price" and "tool" in entry:
+            problems.extend(check_tool_price(entry, places[key]))
+        if key[0] == "budget":
+            problems.extend(check_unit(entry, places[key]))
         if key[0] == "rate":
             problems.extend(rates.check_rate(entry, places[key]))
         if key[0] == "argument":

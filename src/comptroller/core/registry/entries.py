@@ -68,7 +68,9 @@ KINDS: tuple[EntryKind, ...] = (
 Value = str | int | bool | list[str] | dict[str, list[str]]
 Entry = dict[str, Value]
 EntryKey = tuple[EntryKind, str]
-"""The kind, and what names one of it: a name, an id, a pattern; of a price `model|provider|tier|from[|size]`."""
+"""The kind, and what names one of it: a name, an id, a pattern; of a price `model|provider|tier|from[|size]` or
+`tool NAME|from`.
+"""
 
 Entries = Mapping[EntryKey, Entry]
 """What a file asks for."""
@@ -99,7 +101,9 @@ class Document(msgspec.Struct, frozen=True):
 
 
 def price_key(entry: Mapping[str, object]) -> str:
-    """The key of a price entry. One for longer prompts has their size as a fifth part."""
+    """The key of a price entry. One for longer prompts has their size as a fifth part; one of a tool is short."""
+    if "tool" in entry:
+        return f"tool {entry['tool']}|{entry.get('from', '')}"  # no model has a space in its name
     base, size = "|".join(str(entry.get(part, "")) for part in _PRICE_PARTS), entry.get("over_input_tokens")
     return base if size is None else f"{base}|{size}"
 

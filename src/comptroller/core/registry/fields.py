@@ -23,6 +23,8 @@ MOST_USD = 1_000_000_000
 MOST_PRICE_USD = 1_000_000
 MOST_COUNT = 10**15
 MOST_TOKENS = 10**9
+COUNTED = ("tokens", "calls", "tool_calls", "result_bytes")
+"""Units of budgets beside USD."""
 UNBOUNDED = "unbounded"
 OFF = "off"
 
@@ -227,14 +229,14 @@ def zone(raw: object) -> str:
 
 
 def limit(raw: object) -> str:
-    """`200.00 USD`, `2_000_000 tokens` or `500 calls`."""
+    """`200.00 USD`, `2_000_000 tokens`, `500 calls`, `500 tool_calls` or `10_000_000 result_bytes`."""
     amount, unit = parse_limit(raw)
     return f"{format_usd(amount)} USD" if unit == "usd" else f"{amount:_} {unit}"
 
 
 def parse_limit(raw: object) -> tuple[int, str]:
-    """The amount (nano-USD, tokens or calls) and its unit (usd, tokens, calls). Raises Fault."""
-    hint = "Write '200.00 USD', '2_000_000 tokens' or '500 calls'."
+    """The amount (nano-USD, or a whole number) and its unit (`usd`, or one of COUNTED). Raises Fault."""
+    hint = "Write '200.00 USD', '2_000_000 tokens', '500 calls', '500 tool_calls' or '10_000_000 result_bytes'."
     if not isinstance(raw, str):
         raise Fault(f"A limit is a text with its unit, not {name_of(raw)}.", hint)
     match = _LIMIT.fullmatch(raw.strip())
@@ -243,12 +245,12 @@ def parse_limit(raw: object) -> tuple[int, str]:
     digits, unit = match.group(1), match.group(2)
     if unit == "USD":
         amount, unit, most = _usd(_without_marks(digits)), "usd", MOST_USD * NANOS_PER_USD
-    elif unit in {"tokens", "calls"}:
+    elif unit in COUNTED:
         if _COUNT.fullmatch(digits) is None or len(digits) > 40:
             raise Fault(f"{digits!r} is not a whole number of {unit}.", hint)
         amount, most = int(digits), MOST_COUNT
     else:
-        raise Fault(f"{unit!r} is not a unit.", _nearest(unit, ("USD", "tokens", "calls")) or hint)
+        raise Fault(f"{unit!r} is not a unit.", _nearest(unit, ("USD", *COUNTED)) or hint)
     if amount > most:
         raise Fault(f"{raw!r} is more than can be counted.")
     return amount, unit

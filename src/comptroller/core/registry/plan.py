@@ -23,7 +23,7 @@ from comptroller.core.registry.entries import (
 from comptroller.core.registry.policy_files import say_policies, text_of
 
 _IN_THE_KEY: Mapping[EntryKind, frozenset[str]] = {
-    "price": frozenset({"model", "provider", "service_tier", "from", "over_input_tokens"}),
+    "price": frozenset({"model", "provider", "service_tier", "from", "over_input_tokens", "tool"}),
     "federation": frozenset({"identity", "issuer", "claims"}),
 }
 
@@ -98,6 +98,9 @@ def say_key(kind: EntryKind, key: str) -> str:
         return "the order of the classes"
     if kind != "price":
         return f"{kind} {key}"
+    if key.startswith("tool "):
+        tool, _, first_day = key.removeprefix("tool ").partition("|")
+        return f"price of the tool {tool} from {first_day}"
     model, provider, tier, first_day, *size = key.split("|")
     where = f" on {provider}" if provider else ""
     which = ("" if tier == "default" else f", tier {tier}") + "".join(f", prompts over {tokens}" for tokens in size)

@@ -27,6 +27,14 @@ from comptroller.core.registry.entries import (
     strings,
 )
 from comptroller.core.registry.policy_files import targets_of
+from comptroller.core.registry.tool_entries import scope_of_caller
+from comptroller.core.registry.tool_limits import (
+    check_scope_tools,
+    is_for_tools,
+    matches_tool,
+    tool_patterns,
+    unused_prices,
+)
 
 _LIMITS: tuple[EntryKind, ...] = (
     "budget",
@@ -67,7 +75,8 @@ def check_references(entries: Entries, places: Mapping[EntryKey, str], installed
                 if ("identity", value) not in entries:
                     yield _unknown(join(places[key], "may_act"), "identity", value, _keys(entries, "identity"))
         if key[0] in _LIMITS:
-            yield from _check_scope(places[key], entry, entries, set(left.values()))
+            caller = {"scope": scope_of_caller(entry)} if key[0] == "argument" else entry
+            yield from _check_scope(places[key], caller, entries, set(left.values()))
             yield from _check_soft(places[key], entry, entries)
 
 
@@ -138,6 +147,9 @@ def _check_scope(place: str, entry: Mapping[str, Value], entries: Entries, left:
         where = f"{place}.scope.{attribute}"
         if attribute == "model":
             yield from _check_scope_models(where, values, _keys(entries, "model"))
+            continue
+        if attribute in {"tool", "server"}:
+            yield from check_scope_tools(where, attribute, values, tool_patterns(entries))
             continue
         known = _known_values(attribute, entries)
         if known is None:
@@ -217,10 +229,15 @@ def _idle_limits(entries: Entries) -> Iterator[Problem]:
     limits = [(kind, name, entry) for kind in _LIMITS for name, entry in _of(entries, kind)]
     for kind, name, entry in limits:
         section, word = _CALLED.get(kind, (f"{kind}s", kind))
-        scope, where = {key: values for key, values in scope_of(entry).items() if key != "tool"}, join(section, name)
+        scope, where = scope_of(entry), join(section, name)
         if not any(_matches_node(scope, node, "profile", *DECLARED_ATTRIBUTES) for node in nodes):
             yield Problem(where, f"No identity is in the scope of this {word} yet.")
-        elif kind != "argument" and not any(_matches_model(scope, pattern, model) for pattern, model in models):
+        elif kind == "argument":
+            continue  # what its tools are is said where they are read
+        elif is_for_tools(kind, entry):
+            if not any(matches_tool(scope, pattern) for pattern in tool_patterns(entries)):
+                yield Problem(where, f"No tool is in the scope of this {word} yet.")
+        elif not any(_matches_model(scope, pattern, model) for pattern, model in models):
             yield Problem(where, f"No model is in the scope of this {word} yet.")
 
 
@@ -238,7 +255,9 @@ def _is_hard_money(entry: Entry) -> bool:
 
 
 def _prices_and_models(entries: Entries, shipped: Shipped | None) -> Iterator[Problem]:
-    prices, models = _of(entries, "price"), _of(entries, "model")
+    models = _of(entries, "model")
+    prices = [(key, price) for key, price in _of(entries, "price") if "tool" not in price]
+    yield from unused_prices(entries)
     for pattern, model in models:
         for provider in strings(model, "providers"):
             if any(_prices(price, provider, pattern) for _, price in prices):

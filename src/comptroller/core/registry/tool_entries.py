@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import cast, get_args
 
@@ -17,6 +17,7 @@ from comptroller.core.registry.fields import Field
 from comptroller.core.tool.arguments import ArgumentRule, ArgumentRules
 from comptroller.core.tool.entry import ASSUMED, RESULT_BYTES, RISKS, OnLarge, Pins, ToolEntry
 from comptroller.core.tool.schema import read_schema
+from comptroller.core.work.tool_use import ResultUnit
 
 _PATTERN = re.compile(r"[A-Za-z0-9*?][A-Za-z0-9._@*?-]{0,127}/[A-Za-z0-9._/@*?-]{1,200}", re.ASCII)
 _LEAST_RESULT_BYTES = 1_000  # a result that is cut says so, in JSON that is still valid
@@ -42,6 +43,7 @@ TOOL = (
     Field("result_bytes", fields.count(_LEAST_RESULT_BYTES, _MOST_RESULT_BYTES), RESULT_BYTES),
     Field("on_large", fields.choice(*get_args(OnLarge)), "truncate"),
     Field("pins", fields.choice(*get_args(Pins)), "first"),
+    Field("unit", fields.choice(*get_args(ResultUnit)), "kib"),
 )
 
 
@@ -95,9 +97,14 @@ def build_rules(stored: Sequence[tuple[str, Entry]]) -> ArgumentRules:
 
 
 def _rule(key: str, entry: Entry) -> ArgumentRule:
-    scope = {name: tuple(values) for name, values in scope_of(entry).items()}
-    tools = scope.pop("tool", ())
+    scope = {name: tuple(values) for name, values in scope_of_caller(entry).items()}
+    tools = tuple(scope_of(entry).get("tool", ()))
     return ArgumentRule(key, cast("Scope", scope), tools, string(entry, "schema"))
+
+
+def scope_of_caller(entry: Mapping[str, Value]) -> dict[str, list[str]]:
+    """The scope of a rule without its tools, which are patterns."""
+    return {name: values for name, values in scope_of(entry).items() if name != "tool"}
 
 
 def build_tool(key: str, entry: Entry, *, disabled: bool) -> ToolEntry:

@@ -6,6 +6,8 @@ from typing import Literal, get_args
 
 import msgspec
 
+from comptroller.core.work.tool_use import ResultUnit
+
 Risk = Literal["read", "write", "destructive", "spends_money", "open_world"]
 RISKS: tuple[Risk, ...] = get_args(Risk)
 
@@ -28,3 +30,4 @@ class ToolEntry(msgspec.Struct, frozen=True):
     on_large: OnLarge = "truncate"
     pins: Pins = "first"  # "approved": a person accepts every definition
     disabled: bool = False
+    unit: ResultUnit = "kib"  # that results are billed by, where a price is for that

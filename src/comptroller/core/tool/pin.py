@@ -7,6 +7,7 @@ first definition is pinned, and another one makes the tool unusable until a pers
 from __future__ import annotations
 
 from collections.abc import Mapping
+from shlex import quote
 from typing import Literal
 
 import msgspec
@@ -117,7 +118,7 @@ def accept(pin: Pin, digest: str, by: str, reason: str, at_ns: int) -> Pin | No:
     if pin.fault:
         return No(f"{pin.name} cannot be accepted: {pin.fault}.", "Its server has to describe it otherwise.")
     if pin.state == "pinned":
-        return No(f"{pin.name} is accepted already.", f"`comptroller tools show {pin.name}` says by whom.")
+        return No(f"{pin.name} is accepted already.", f"`comptroller tools show {quote(pin.name)}` says by whom.")
     return msgspec.structs.replace(pin, digest=digest, rejected="", decided_at_ns=at_ns, decided_by=by, reason=reason)
 
 
@@ -126,7 +127,7 @@ def reject(pin: Pin, digest: str, by: str, reason: str, at_ns: int) -> Pin | No:
     if digest != pin.shown:
         return _another(pin)
     if pin.state == "rejected":
-        return No(f"{pin.name} is rejected already.", f"`comptroller tools show {pin.name}` says by whom.")
+        return No(f"{pin.name} is rejected already.", f"`comptroller tools show {quote(pin.name)}` says by whom.")
     accepted = "" if pin.digest == digest else pin.digest
     return msgspec.structs.replace(
         pin, digest=accepted, rejected=digest, decided_at_ns=at_ns, decided_by=by, reason=reason
@@ -136,7 +137,7 @@ def reject(pin: Pin, digest: str, by: str, reason: str, at_ns: int) -> Pin | No:
 def _another(pin: Pin) -> No:
     return No(
         f"The server {pin.server} does not describe {pin.tool} so now: this is not the digest of what it says.",
-        f"Look again: `comptroller tools diff {pin.name}`.",
+        f"Look again: `comptroller tools diff {quote(pin.name)}`.",
     )
 
 
@@ -150,7 +151,7 @@ def refusal_of(pin: Pin) -> Refusal | None:
         "waiting": "nobody has accepted its definition yet",
         "rejected": "somebody has rejected its definition",
     }[state]
-    look = f"Somebody has to look at its definition (`comptroller tools diff {pin.name}`) and to accept it."
+    look = f"Somebody has to look at its definition (`comptroller tools diff {quote(pin.name)}`) and to accept it."
     hint = "Use another tool." if state == "rejected" else f"{look} Until then use another tool."
     return Refusal(code="tool_changed", sentence=f"The tool {pin.name} is held back: {why}.", hint=hint)
 
