@@ -259,6 +259,10 @@ class Store(Ledger):
         """Those that are neither ended nor expired."""
         return await self._read(lambda connection: sessions.live_sessions(connection, now_ns))
 
+    async def tools_used(self, tops: Sequence[str]) -> Mapping[str, Sequence[str]]:
+        """The tools that were let through in each of these runs, by the session at its top."""
+        return await self._read(lambda connection: sessions.tools_used(connection, tops))
+
     async def sent_tokens(self, ids: Sequence[str], until_ns: int) -> Mapping[str, int]:
         """Tokens of input that were billed in each of these sessions, for calls that had ended by then."""
         return await self._read(lambda connection: sessions.sent_tokens(connection, ids, until_ns))
