@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from comptroller.core.refusal import Refusal
+from comptroller.core.tool.classes import classes_of
 from comptroller.flow.answer import refuse
 from comptroller.flow.call import carry
 from comptroller.flow.caller import Caller
@@ -81,6 +82,7 @@ def _call(
         use,
         arguments_digest=gate.credentials.digest(use.arguments),
         risks=entry.risks,
+        classes=classes_of(use.arguments),
         result_bytes=entry.result_bytes,
         on_large=entry.on_large,
     )
