@@ -85,6 +85,7 @@ def _call(
         classes=classes_of(use.arguments),
         result_bytes=entry.result_bytes,
         on_large=entry.on_large,
+        unit=entry.unit,
     )
     asked = msgspec.structs.replace(read.asked, tool=use)
     read = msgspec.structs.replace(read, asked=asked)
