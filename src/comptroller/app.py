@@ -47,7 +47,7 @@ from comptroller.flow.live import LiveCalls
 from comptroller.flow.mcp.pins import Pins
 from comptroller.flow.mcp.tokens import ServerTokens
 from comptroller.flow.poller import Poller
-from comptroller.flow.tools_used import ToolsUsed
+from comptroller.flow.used import ToolsUsed
 from comptroller.gateway import collector
 from comptroller.gateway.certificates import Certificate, read_certificates, renew_forever
 from comptroller.gateway.clock import SystemClock

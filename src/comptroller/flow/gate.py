@@ -49,9 +49,9 @@ from comptroller.flow.pace import Pacer
 from comptroller.flow.retries import Retries
 from comptroller.flow.runs import Runs
 from comptroller.flow.tool_sets import ToolSets
-from comptroller.flow.tools_used import ToolsUsed
 from comptroller.flow.trails import Trails
 from comptroller.flow.upstream import Origin, Timeouts, Upstream
+from comptroller.flow.used import ToolsUsed
 from comptroller.flow.waiting import Waiting
 from comptroller.wire.provider_path import azure_path, versioned_path
 

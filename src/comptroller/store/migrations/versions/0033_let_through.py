@@ -1,6 +1,6 @@
 """Which tools each session has used, without looking at its calls.
 
-Revision ID: 0032
+Revision ID: 0033
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0032"
-down_revision = "0031"
+revision = "0033"
+down_revision = "0032"
 branch_labels = None
 depends_on = None
 
