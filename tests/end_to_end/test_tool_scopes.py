@@ -222,6 +222,13 @@ def test_calls_of_both_kinds_count(gateway: GatewayProcess) -> None:
     assert client.call("echo", text="three").refusal == "policy_forbidden"
 
 
+def test_a_session_has_so_many_calls_of_tools(gateway: GatewayProcess) -> None:
+    credential = opened(gateway, bounds={"tool_calls": 2})
+    client = at(gateway, credential)
+    ask(gateway, credential, "sandbox-small")
+    assert [client.call("echo", text="again").refusal for _ in range(3)] == ["", "", "session_limit"]
+
+
 def ask(gateway: GatewayProcess, credential: str, model: str) -> None:
     client = openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=credential, max_retries=0)
     client.chat.completions.create(model=model, messages=[{"role": "user", "content": "hello"}], max_tokens=8)
