@@ -45,6 +45,7 @@ from comptroller.flow.gate import Gate, Limits
 from comptroller.flow.kept import MOST, Kept
 from comptroller.flow.live import LiveCalls
 from comptroller.flow.mcp.pins import Pins
+from comptroller.flow.mcp.tokens import ServerTokens
 from comptroller.flow.poller import Poller
 from comptroller.gateway import collector
 from comptroller.gateway.certificates import Certificate, read_certificates, renew_forever
@@ -173,6 +174,7 @@ async def _join(
         known_as=settings.known_as,
         planned=PLANNED,
         pins=Pins(await store.pins()),
+        server_tokens=ServerTokens(keyring, settings.known_as),
         objects=Kept(await store.live_objects(clock.now_ns() - LASTS_DAYS * DAY_NS, MOST)),
     )
     spent = await store.instance_balances([LEDGER_KEY], sorted(live))

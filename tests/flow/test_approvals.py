@@ -1,6 +1,7 @@
 """Calls that a person, or break-glass, lets through: what counts them, how they wait, and what they are told."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from comptroller.core.effect import header_value
 from comptroller.core.instant import NANOS_PER_SECOND
 from comptroller.core.policy.break_glass import BreakGlass, Broken
 from comptroller.core.refusal import Refusal
+from comptroller.core.tool.pin import Pin
 from comptroller.core.work.bounds import Bounds
 from comptroller.core.work.tool_use import ToolUse
 from comptroller.flow import waiting
@@ -34,6 +36,10 @@ USD = NANOS_PER_SECOND  # as many nanos
 ASKS = """
 @id("calls") permit (principal, action, resource);
 @id("ask") @remedy("approval:finops") forbid (principal, action, resource == Model::"sandbox-large");
+"""
+ASKS_FOR_TOOLS = """
+@id("ask-for-tools") @remedy("approval:finops")
+forbid (principal, action == Action::"tool.call", resource in RiskClass::"destructive");
 """
 NOBODY_MAY = '@id("others") permit (principal in Team::"blue", action, resource);'
 
@@ -148,8 +154,12 @@ async def of_tool(house: House, name: str, arguments: bytes) -> IncomingCall:
 
 async def test_a_tool_asks_with_what_it_would_be_called_with_and_a_grant_is_for_that(tmp_path: Path) -> None:
     async with opened(tmp_path) as house:
-        await policies(house, ASKS)
+        await policies(house, ASKS + ASKS_FOR_TOOLS, tools={"files/*": {"risk": ["destructive"]}})
         gate = house.gate
+        known = next(iter(gate.providers.values()))
+        gate.providers = {**gate.providers, "mcp/files": replace(known, name="mcp/files", dialects=("mcp",))}
+        for tool in ("delete", "move"):
+            gate.pins.put(Pin(server="files", tool=tool, digest="one", shown="one", shown_at_ns=1))
         delete = await of_tool(house, "files/delete", b'{"path":"/srv/a","token":"hunter2"}')
         _, denied = await waits(house, delete)
         approval = denied.refusal.approval

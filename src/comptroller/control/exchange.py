@@ -18,6 +18,7 @@ from comptroller.control.guesses import GUESS_WINDOW_S, MOST_GUESSES
 from comptroller.control.office import Office
 from comptroller.control.principal import Unregistered, sandbox, unregistered
 from comptroller.control.proof import Proof, prove
+from comptroller.control.server_tokens import called_by
 from comptroller.control.session_requests import WorkSent, child_request, open_request
 from comptroller.control.tokens import Minted
 from comptroller.core.identity.credential import AUDIENCE
@@ -163,7 +164,8 @@ async def _below(office: Office, form: Mapping[str, str], accepted: Accepted) ->
         hint = "Send one of the identity that is to take part."
         raise OAuthError("invalid_request", f"The actor token is of {identity}, and not of {work.identity}.", hint)
     # Last, and nothing waits from here on: a stop may come while keys of an issuer are fetched.
-    parent = _caller(office, _sent(form, "subject_token"), "subject token")
+    sent = _sent(form, "subject_token")
+    parent = called_by(office, sent, actor) or _caller(office, sent, "subject token")
     request = child_request(msgspec.structs.replace(work, identity=identity), parent, actor, agreed=kind is not None)
     return await tokens.open_session(office, request, parent.session.name)
 

@@ -360,6 +360,10 @@ class Issuer(Protocol):
         """
         ...
 
+    def claims_for_server(self, token: str) -> bytes | None:
+        """What a token of ours for an MCP server says, whatever its time; None for what is none."""
+        ...
+
     def rotate(self, now_ns: int, *, distrust_old: bool = False) -> str:
         """Sign with a new key from now on; returns its id. Raises OSError, and has then changed nothing."""
         ...

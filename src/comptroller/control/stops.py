@@ -158,7 +158,7 @@ def _stop_now(office: Office, key: StopKey, reason: str, actor: str, kind: StopK
     if before is None:
         gate.stops = gate.stops.with_stop(stop)
     cut = gate.live.stop(
-        lambda call: stop.matches_call(call.stop_keys, call.facts.call["provider"], call.facts.call["model"]),
+        lambda call: stop.matches_call(call.stop_keys, call.facts.call["provider"], call.facts.called),
         refusal_of(stop, in_flight=True),
     )
     gate.pace.look_again()

@@ -11,7 +11,7 @@ from comptroller.core.budget.hold import HoldEnd
 from comptroller.core.effect import header_value
 from comptroller.core.money import format_usd
 from comptroller.core.refusal import Refusal
-from comptroller.flow.dialect import Dialect, Meter
+from comptroller.flow.dialect import Dialect, Meter, OwnStatus
 from comptroller.flow.door import Reply
 from comptroller.flow.failover import after
 from comptroller.flow.outcome import Outcome
@@ -69,7 +69,8 @@ async def refuse(
         headers.append((b"retry-after", str(refusal.retry_after_s).encode()))
     if not refusal.kind.transient:
         headers.append((b"x-should-retry", b"false"))
-    await reply.respond(refusal.status, headers, body)
+    status = dialect.status_of(refusal) if isinstance(dialect, OwnStatus) else refusal.status
+    await reply.respond(status, headers, body)
 
 
 async def answer(

@@ -47,6 +47,12 @@ async def govern(gate: Gate, dialect: Dialect, call_id: str, request: CallerRequ
     call = await _read(gate, dialect, request, call_id, caller)
     if isinstance(call, Refusal):
         return await refuse(dialect, reply, call_id, with_allowance(gate, caller, call, None))
+    return await carry(gate, call, reply)
+
+
+async def carry(gate: Gate, call: IncomingCall, reply: Reply) -> None:
+    """The same for a call that was read: of a model, or of a tool (flow/mcp)."""
+    dialect, call_id = call.dialect, call.id
     stepped = await _looked_at(gate, call)
     if isinstance(stepped, Denied):
         return await refuse(dialect, reply, call_id, _denied(gate, call, stepped))
@@ -110,7 +116,7 @@ def _denied(gate: Gate, call: IncomingCall, denied: Denied) -> Refusal:
         gate, call.sender, call.dialect, call.id, denied.caller, denied.refusal,
         body=call.body, asked=call.asked, ruling=denied.ruling, effects=call.effects, tools=call.tools,
     )  # fmt: skip
-    return with_allowance(gate, denied.caller, refusal, call.asked.model)
+    return with_allowance(gate, denied.caller, refusal, None if call.asked.tool is not None else call.asked.model)
 
 
 async def _carry_out(

@@ -48,6 +48,7 @@ class Caller:
         "registry",
         "session",
         "stop_keys",
+        "tools",
     )
 
     def __init__(
@@ -76,6 +77,7 @@ class Caller:
             if each.bounds.idle_s is not None
         )
         self.models = tuple(dict.fromkeys(each.models for each in lineage if each.models is not None))
+        self.tools = tuple(dict.fromkeys(each.tools for each in lineage if each.tools is not None))
         self.ends_at_ns = min(each.expires_at_ns for each in lineage)
         self.acts_until_ns = min(acts_until_ns(each, registry.answerable_until(each)) for each in self.identities)
         # What budget scopes see of it.
@@ -101,6 +103,10 @@ class Caller:
     def may_use(self, model: str) -> bool:
         """Whether every session of the chain may use this model, whatever the policies say."""
         return all(uses(patterns, model) for patterns in self.models)
+
+    def may_use_tool(self, tool: str) -> bool:
+        """The same for a tool, by its full name."""
+        return all(uses(patterns, tool) for patterns in self.tools)
 
     def at_work(self, now_ns: int) -> None:
         """A call of it begins: none of its sessions is idle."""

@@ -19,6 +19,7 @@ from comptroller.flow.dialect import Dialect
 from comptroller.flow.gate import Gate, Provider
 
 NOBODY: AbstractSet[str] = frozenset()
+NO_OUTPUT = ModelLimits(max_output_tokens=0)
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False):
@@ -126,7 +127,7 @@ def _without_model(gate: Gate, dialect: Dialect, caller: Caller, besides: Abstra
 
 def _anywhere(dialect: Dialect, providers: tuple[str, ...]) -> Model:
     """What stands for the entry of a model where none is named."""
-    return Model(dialect.name, providers, ModelLimits(max_output_tokens=0))
+    return Model(dialect.name, providers, NO_OUTPUT)
 
 
 def _only(gate: Gate, dialect: Dialect, caller: Caller, entry: Model, name: str) -> Provider | Refusal:

@@ -98,6 +98,13 @@ class Dialect(Protocol):
     ) -> bytes: ...
 
 
+@runtime_checkable
+class OwnStatus(Protocol):
+    """A dialect that says most refusals in an answer of its own, whatever the status of their kind."""
+
+    def status_of(self, refusal: Refusal) -> int: ...
+
+
 class Planned(Protocol):
     """One API in which calls can be planned."""
 

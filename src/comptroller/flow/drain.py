@@ -14,6 +14,7 @@ async def drain(gate: Gate, drain_s: float, hurry: asyncio.Event) -> None:
     gate.draining = True
     gate.waiting.wake_all()
     gate.pace.look_again()
+    gate.live.end_relays()
     quiet, hurried = asyncio.create_task(gate.live.quiet()), asyncio.create_task(hurry.wait())
     await asyncio.wait({quiet, hurried}, timeout=drain_s, return_when=asyncio.FIRST_COMPLETED)
     hurried.cancel()

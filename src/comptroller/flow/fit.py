@@ -34,7 +34,7 @@ from comptroller.flow.trim import Trimmable, Trimmed, trim
 async def fit(gate: Gate, call: IncomingCall) -> IncomingCall | Refusal:
     """The call as it goes on: as it came, or trimmed; or why it does not."""
     registry = call.caller.registry
-    if not registry.contexts or call.asked.free:
+    if not registry.contexts or call.asked.free or call.asked.tool is not None:
         return call
     if registry.outlines:
         await outlined(call)
@@ -52,7 +52,7 @@ def over_a_cap(gate: Gate, caller: Caller, asked: Asked, permit: Permit, call: I
     `call`: None where somebody only asks, and nobody has made a request: what only one could tell is no reason for a no
     then, and neither is what trimming can mend.
     """
-    if asked.free:
+    if asked.free or asked.tool is not None:
         return None
     for cap in _caps_for(caller, permit.weighed.decision.name):
         if cap.mode == "shadow":

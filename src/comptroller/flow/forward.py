@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from comptroller.core.budget.settlement import phase_of_status
 from comptroller.flow.answer import governed_headers, passed_headers
 from comptroller.flow.attempt import Attempt
+from comptroller.flow.caller import Caller
 from comptroller.flow.deferred import note_deferral
 from comptroller.flow.dialect import Dialect, Meter, Readdressed
 from comptroller.flow.door import CallerRequest
-from comptroller.flow.gate import Gate
+from comptroller.flow.gate import Gate, Provider
 from comptroller.flow.incoming import AT_ONCE_BYTES, beside
 from comptroller.flow.lease import NEVER, Lease
 from comptroller.flow.objects import note_object
@@ -44,7 +45,7 @@ async def forward(gate: Gate, attempt: Attempt, request: CallerRequest) -> None:
     if body is None:
         return attempt.end_by_cut()
     exchange = attempt.exchange = gate.upstream.open(
-        _upstream_request(attempt, request, body),
+        _upstream_request(gate, attempt, request, body),
         buffer_limit_bytes=gate.limits.stream_buffer_bytes,
         on_overflow=attempt.caller_slow,
     )
@@ -90,14 +91,22 @@ def _rewritten(attempt: Attempt) -> bytes:
     return body
 
 
-def _upstream_request(attempt: Attempt, request: CallerRequest, body: bytes) -> UpstreamRequest:
+def credential_for(gate: Gate, caller: Caller, provider: Provider, family: str) -> tuple[bytes, bytes] | None:
+    """The header that a provider knows us by: its key, or a token that says for whom we come. None: it wants none."""
+    if provider.token_audience is None or gate.server_tokens is None:
+        return provider.credentials.get(family)
+    now_ns = gate.clock.expiry_ns()
+    return gate.server_tokens.header(caller, provider.token_audience, gate.clock.new_id("srv"), now_ns)
+
+
+def _upstream_request(gate: Gate, attempt: Attempt, request: CallerRequest, body: bytes) -> UpstreamRequest:
     reservation, dialect = attempt.reservation, attempt.dialect
     provider = reservation.decision.provider
-    passed = _passed_headers(dialect, request)
+    passed = passed_request_headers(dialect, request)
     passed.append((b"content-type", dialect.content_type(reservation.request)))
     passed.append((b"accept-encoding", b"identity"))
     passed.append((b"x-client-request-id", reservation.attempt_id.encode()))
-    credential = provider.credentials.get(dialect.family)
+    credential = credential_for(gate, reservation.caller, provider, dialect.family)
     if credential is not None:
         passed.append(credential)
     path = dialect.upstream_path(reservation.request, reservation.other_model) + _passed_query(dialect, request.query)
@@ -105,7 +114,8 @@ def _upstream_request(attempt: Attempt, request: CallerRequest, body: bytes) -> 
     return UpstreamRequest(provider.origin, path, passed, body, provider.timeouts, request.method)
 
 
-def _passed_headers(dialect: Dialect, request: CallerRequest) -> list[tuple[bytes, bytes]]:
+def passed_request_headers(dialect: Dialect, request: CallerRequest) -> list[tuple[bytes, bytes]]:
+    """The caller's headers that go on, in a list of one's own."""
     allowed = dialect.request_headers
     passed = [header for header in request.headers if header[0] in allowed]
     if dialect.default_headers:

@@ -41,6 +41,8 @@ from comptroller.flow.key_mask import KeyMask
 from comptroller.flow.live import LiveCalls
 from comptroller.flow.mcp.pins import Pins
 from comptroller.flow.mcp.rounds import UsedStates
+from comptroller.flow.mcp.sessions import McpSessions
+from comptroller.flow.mcp.tokens import ServerTokens
 from comptroller.flow.notices import Notices, Unheard
 from comptroller.flow.observer import Observer
 from comptroller.flow.pace import Pacer
@@ -104,6 +106,8 @@ class Provider:
     azure_api_version: str | None = None  # its routes are Azure's, by deployment
     omit_fields: frozenset[str] = frozenset()  # of a JSON body, that it refuses
     keys_beside: tuple[bytes, ...] = field(default=(), repr=False)  # of other entries at its host
+    token_audience: str | None = None  # of an MCP server that gets a token of ours for each caller
+    acts_as: str | None = None  # the identity of that server: it alone may go on with such a token
     breaker_failures: int = FAILURES_MOST  # in a row, after which calls are refused for a while; 0: never
 
     @property
@@ -171,6 +175,8 @@ class Gate:
     prefixes: Prefixes = field(default_factory=Prefixes)  # prompts that were metered since the start, by session
     inputs: InputCounts = field(default_factory=InputCounts)  # what the sessions have sent; for context caps
     sizes: OutputSizes = field(default_factory=OutputSizes)  # learned since the start; they steer, and limit nothing
+    server_tokens: ServerTokens | None = None  # for MCP servers that want to know who acts
+    mcp_sessions: McpSessions = field(default_factory=McpSessions)  # of servers that speak the older era of MCP
     trails: Trails = field(default_factory=Trails)  # the last steps of sessions since the start (flow/look.py)
     health: Healths = field(default_factory=Healths)  # of the providers
     circuits: Circuits = field(default_factory=Circuits)  # of the providers

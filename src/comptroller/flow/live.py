@@ -140,6 +140,7 @@ class LiveCalls:
     def __init__(self) -> None:
         self._calls: dict[str, LiveCall] = {}
         self._deferred: dict[str, DeferredWork] = {}
+        self._relays: dict[str, LiveCall] = {}  # they hold nothing, and nobody waits for their end
         self._when_quiet: list[asyncio.Future[None]] = []
 
     def __len__(self) -> int:
@@ -159,6 +160,18 @@ class LiveCalls:
 
     def add(self, call: LiveCall) -> None:
         self._calls[call.call_id] = call
+
+    def add_relay(self, call: LiveCall) -> None:
+        """What passes through without a hold: it can be stopped as calls can."""
+        self._relays[call.call_id] = call
+
+    def remove_relay(self, call: LiveCall) -> None:
+        self._relays.pop(call.call_id, None)
+
+    def end_relays(self) -> None:
+        """The process ends, and does not wait for what never ends by itself."""
+        for relay in tuple(self._relays.values()):
+            relay.line.cut("drained")
 
     def remove(self, call: LiveCall) -> None:
         self._calls.pop(call.call_id, None)
@@ -185,7 +198,7 @@ class LiveCalls:
     def stop(self, chosen: Callable[[Holding], bool], said: Refusal | None = None) -> int:
         """Cut every chosen call, and cancel what is deferred of them; returns how many. `said`: why."""
         calls = [call for call in self.holding if chosen(call)]
-        for call in calls:
+        for call in (*calls, *(relay for relay in tuple(self._relays.values()) if chosen(relay))):
             call.stop(said)
         return len(calls)
 

@@ -23,6 +23,7 @@ from comptroller.core.policy.request import LARGEST_LONG, Context, PolicyRequest
 from comptroller.core.policy.verdict import Policy, Verdict, next_step
 from comptroller.core.pricing.estimate import Asked
 from comptroller.core.refusal import Refusal
+from comptroller.core.work.tool_use import ToolUse
 from comptroller.flow.caller import Caller
 from comptroller.flow.decide import NOBODY, Decision, decide
 from comptroller.flow.dialect import Dialect
@@ -30,6 +31,7 @@ from comptroller.flow.gate import Gate
 from comptroller.flow.lift import Lifted, ask_about, lift, pass_steps, step_refusal
 from comptroller.flow.records import Ruling
 from comptroller.flow.route import Way, behind, lead, lead_by_remedy, say
+from comptroller.flow.tool_scope import decide_tool, resource_of, standing_context
 from comptroller.flow.weigh import Weighed, known_bounds, weigh
 from comptroller.wire.rate_headers import Headers
 
@@ -71,6 +73,10 @@ def seek_provider(
 
     If it may use none: why not the first. Does not wait. `besides`: providers that are not asked (any more).
     """
+    if asked.tool is not None:
+        decision = decide_tool(gate, caller, asked.tool.name, besides)
+        denied = isinstance(decision, Refusal)
+        return Denied(caller, decision) if denied else seek_permit(gate, dialect, caller, decision, asked, besides)
     target = caller.registry.routing.aliases.get(asked.model)
     if target is None:
         return _seek(gate, dialect, caller, asked.model, asked, besides)
@@ -215,7 +221,9 @@ def _broken_glass(
 
 def policy_request(gate: Gate, caller: Caller, weighed: Weighed) -> PolicyRequest:
     """All that policies may know of this call."""
-    identity, decision = caller.identity, weighed.decision
+    identity, decision, tool = caller.identity, weighed.decision, weighed.asked.tool
+    if tool is not None:
+        return _tool_request(caller, weighed, tool)
     model_class = decision.model.model_class or ""
     estimate_nanos, input_tokens = known_bounds(weighed)
     context = Context(
@@ -235,6 +243,17 @@ def policy_request(gate: Gate, caller: Caller, weighed: Weighed) -> PolicyReques
     )
     # Where no model is named, the dialect stands for one.
     return PolicyRequest(caller.principal, Resource(decision.name or decision.model.pattern, model_class), context)
+
+
+def _tool_request(caller: Caller, weighed: Weighed, tool: ToolUse) -> PolicyRequest:
+    context = msgspec.structs.replace(
+        standing_context(caller, tool.risks, tool.name),
+        arguments=tool.classes,
+        estimate_nanos=known_bounds(weighed)[0],
+        session_age_s=max(0, weighed.now_ns - caller.session.opened_at_ns) // NANOS_PER_SECOND,
+        budget_left_bp=weighed.draw.left_bp(),
+    )
+    return PolicyRequest(caller.principal, resource_of(tool.name, tool.risks), context, "tool.call")
 
 
 def _alias_in_a_file(name: str, target: str) -> Refusal:
@@ -261,7 +280,7 @@ def _refused(caller: Caller, question: PolicyRequest, verdict: Verdict) -> Refus
         return Refusal(
             code="no_permit",
             sentence=f"No policy permits {caller.identity.id} to call {question.resource.name!r}.",
-            hint=f"Use a model that is permitted, or ask whoever writes the policies; {ask}",
+            hint=f"Use {_other(question)} that is permitted, or ask whoever writes the policies; {ask}",
         )
     if verdict.errors:
         return Refusal(
@@ -273,9 +292,13 @@ def _refused(caller: Caller, question: PolicyRequest, verdict: Verdict) -> Refus
     return Refusal(
         code="policy_forbidden",
         sentence=" ".join(map(_forbids, verdict.determining)),
-        hint=f"Ask for less or for another model, or ask whoever writes the policies; {ask}",
+        hint=f"Ask for less or for {_other(question)}, or ask whoever writes the policies; {ask}",
         policies=verdict.ids,
     )
+
+
+def _other(question: PolicyRequest) -> str:
+    return "another tool" if question.action == "tool.call" else "another model"
 
 
 def _no_way(caller: Caller, question: PolicyRequest, verdict: Verdict, step: Step, routed: Refusal) -> Refusal:

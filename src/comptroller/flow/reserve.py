@@ -101,7 +101,7 @@ def reserve(
 
 def _counted(gate: Gate, caller: Caller, call: IncomingCall, bound: Estimate) -> int:
     """Tokens of input that context caps count for the session from now on; nobody counts where there are none."""
-    return gate.inputs.take(caller.session.id, call.asked) if caller.registry.contexts and not bound.free else 0
+    return gate.inputs.take(caller.session.id, call.asked) if caller.registry.contexts and bound.calls else 0
 
 
 def _written(weighed: Weighed, limit: int) -> int:

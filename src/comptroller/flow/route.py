@@ -41,7 +41,7 @@ class Way(msgspec.Struct, frozen=True, gc=False):
 
 def is_movable(asked: Asked) -> bool:
     """Whether a call can go to another model: its model does not stand in a file, and is not that of many lines."""
-    return not (asked.model_fixed or asked.lines or asked.free or not asked.model)
+    return not (asked.model_fixed or asked.lines or asked.free or not asked.model or asked.tool is not None)
 
 
 def behind(gate: Gate, dialect: Dialect, caller: Caller, target: str, besides: AbstractSet[str]) -> Sequence[Member]:
@@ -90,6 +90,8 @@ def lead_by_remedy(
     gate: Gate, dialect: Dialect, caller: Caller, target: str, asked: Asked, besides: AbstractSet[str]
 ) -> Weighed | Refusal:
     """The first model behind the target of a policy's remedy that can have the call, else why none can."""
+    if asked.tool is not None:
+        return Refusal(code="unsupported", sentence="A tool call goes to no model.", hint="")
     if asked.model_fixed:
         return Refusal(code="unsupported", sentence=f"The model {asked.model!r} stands in its file already.", hint="")
     hints: list[str] = []

@@ -65,7 +65,7 @@ def settle(gate: Gate, reservation: Reservation, attempt: Attempt) -> Receipt:
         *_doubts(gate, reservation, attempt, done, terms),
     )
     asked = reservation.asked
-    priced = reservation.estimate.free or (bool(reservation.rates) and not asked.fees)
+    priced = reservation.estimate.free or asked.tool is not None or (bool(reservation.rates) and not asked.fees)
     instead = reservation.terms_instead
     unrouted = None if instead is None else counterfactual(instead, usage, done.end)
     return Receipt(done, usage, tier, priced, overrun or ran_ahead, events, unrouted)
@@ -85,6 +85,9 @@ def _exact(reservation: Reservation, terms: Terms, usage: Usage | None, rates: R
         return NOTHING
     if usage is None:
         return None
+    if reservation.asked.tool is not None:
+        charged = 0 if rates is None else charge_nanos(usage, rates)
+        return Amounts(charged, tool_calls=1, result_bytes=usage.result_bytes)
     if not terms.rates:
         return Amounts(0, usage.total_tokens, 1, usage.reasoning_tokens)
     if rates is None or terms.unpriced(usage, rates):

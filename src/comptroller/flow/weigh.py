@@ -10,8 +10,10 @@ from comptroller.core.instant import to_datetime
 from comptroller.core.policy.request import LARGEST_LONG, long
 from comptroller.core.pricing.estimate import FREE, Asked, Estimate, estimate
 from comptroller.core.pricing.tariff import Tariff
+from comptroller.core.pricing.tool_estimate import tool_estimate, tool_tariff
 from comptroller.core.rate.limits import NONE, Met
 from comptroller.core.refusal import Refusal
+from comptroller.core.work.tool_use import ToolUse
 from comptroller.flow.caller import Caller
 from comptroller.flow.decide import Decision
 from comptroller.flow.gate import Gate
@@ -38,6 +40,8 @@ def weigh(gate: Gate, caller: Caller, decision: Decision, asked: Asked, lift: Li
     """
     if decision.bound.quarantined:
         return _quarantined(decision)
+    if asked.tool is not None:
+        return _weigh_tool(gate, caller, decision, asked, asked.tool, lift)
     if decision.name != asked.model:
         asked = msgspec.structs.replace(asked, model=decision.name)
     now_ns = gate.clock.now_ns()
@@ -62,11 +66,29 @@ def weigh(gate: Gate, caller: Caller, decision: Decision, asked: Asked, lift: Li
     return Weighed(decision, asked, now_ns, scope_facts, draw, rates, bound, bounded, met)
 
 
+def _weigh_tool(
+    gate: Gate, caller: Caller, decision: Decision, asked: Asked, tool: ToolUse, lift: Lift
+) -> Weighed | Refusal:
+    now_ns, provider = gate.clock.now_ns(), decision.provider.name
+    scope_facts = caller.facts_of_tool(provider, tool.server, tool.name)
+    listed = caller.registry.prices.rates(provider, tool.name, to_datetime(now_ns).date())
+    draw = gate.tree.drawn_by(scope_facts, now_ns)
+    if lift is not NO_LIFT:
+        draw = draw.lifted(lift)
+    met = gate.pace.limits.met_by(scope_facts, gate.pace.steady_ns)
+    bound = tool_estimate(tool, listed, decision.bound.factor_bp, money="usd" in draw.units)
+    if isinstance(bound, Refusal):
+        return bound
+    return Weighed(decision, asked, now_ns, scope_facts, draw, tool_tariff(tool, listed), bound, True, met)
+
+
 def known_bounds(weighed: Weighed) -> tuple[int, int]:
     """The estimate in nano-USD and the input in tokens. What nobody knows is the largest number: no rule misses it."""
     bound = weighed.bound
     if bound.free:
         return 0, 0
+    if weighed.asked.tool is not None:
+        return _nanos(bound), 0
     input_tokens = long(bound.input_tokens) if weighed.bounded else LARGEST_LONG
     if "usd" in weighed.draw.units:
         return _nanos(bound), input_tokens

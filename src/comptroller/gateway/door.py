@@ -18,6 +18,7 @@ from comptroller.flow.dialect import Dialect
 from comptroller.flow.door import CallerApi
 from comptroller.flow.fault import fault_facts
 from comptroller.flow.gate import Gate
+from comptroller.flow.mcp.serve import serve_mcp
 from comptroller.flow.models import reachable_model, reachable_models
 from comptroller.flow.own_objects import own_objects
 from comptroller.gateway.channel import Channel, channel_of
@@ -25,6 +26,7 @@ from comptroller.gateway.proxies import Network
 from comptroller.gateway.reply import AsgiReply
 from comptroller.gateway.request import Aim, AsgiRequest, Bodies
 from comptroller.gateway.routes import NAME, Api, Found, ModelCall, ObjectList, Routes
+from comptroller.wire.mcp.dialect import McpCall
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -70,6 +72,9 @@ class Door:
             request = self._request(scope, receive, channel, found, dialect.family)
             await self._govern(dialect, request, reply)
             return
+        if found.target == "tools" and not stays:
+            await self._serve_tools(found.name, self._request(scope, receive, channel, found, "mcp"), reply)
+            return
         api = self._routes.api_of(scope["path"], scope["headers"], scope["query_string"])
         request = self._request(scope, receive, channel, found, api.family)
         if stays:
@@ -85,6 +90,15 @@ class Door:
         limits = gate.limits if found.target != "caller" else self._caller_limits
         aim = Aim(found.name, family in self._routes.keys_in_query)
         return AsgiRequest(scope, receive, channel, gate.clock, limits, self._bodies, self._trusted, aim)
+
+    async def _serve_tools(self, server: str, request: AsgiRequest, reply: AsgiReply) -> None:
+        call_id = self._gate.clock.new_id("call")
+        try:
+            await serve_mcp(self._gate, server, call_id, request, reply)
+        except Exception as error:  # noqa: BLE001 - the boundary, as below
+            await self._say_fault(McpCall(server, None, request.headers), call_id, error, reply)
+        finally:
+            request.release()
 
     async def _govern(self, dialect: Dialect, request: AsgiRequest, reply: AsgiReply) -> None:
         call_id = self._gate.clock.new_id("call")

@@ -53,7 +53,7 @@ class ObjectList:
 
 
 Free = Literal["models", "model", "hello", "healthy", "ready", "caller"]
-Target = ModelCall | ObjectList | Free
+Target = ModelCall | ObjectList | Free | Literal["tools"]
 NAME = "{name}"  # in a path: what a request names there; with slashes in it only at the end of the path
 CALLER_PATHS = ("/oauth/", "/.well-known/", "/comptroller/")  # all of it is the caller API's to answer
 NO_LISTS: Mapping[str, Kind] = {}
@@ -110,6 +110,7 @@ class Routes:
             "/api/hello": {"HEAD": "hello"},
             "/healthz": {"GET": "healthy"},
             "/readyz": {"GET": "ready"},
+            f"/mcp/{NAME}": dict.fromkeys(("POST", "GET", "DELETE"), "tools"),  # an MCP server, by its name
         }
         for api in apis:
             for version in api.versions:

@@ -130,4 +130,6 @@ def _provider(
         output_limit_field="max_completion_tokens",
         missing=missing,
         keys_beside=secrets,
+        token_audience=str(server.url) if server.token is not None else None,
+        acts_as=server.identity,
     )

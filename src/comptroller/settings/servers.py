@@ -67,6 +67,9 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     api_key: KeySource | None = None
     # "identity": each request carries a short-lived token of the gateway's, which says who calls for whom.
     token: Literal["identity"] | None = None
+    # The identity (of kind tool) that this server is when it calls models or tools itself: it alone may exchange such a
+    # token for a session below its caller's.
+    identity: str | None = None
     # A call leaves only for servers of its identity's environment. Left out: all.
     environments: Annotated[tuple[Environment, ...], Meta(min_length=1)] | None = None
     # Whether the name may lead to an address of a private network. Not, unless it is said.
@@ -136,7 +139,7 @@ def server_contradictions(servers: Mapping[str, ServerSettings]) -> Iterator[Pro
 
 
 def _local_contradictions(where: str, server: ServerSettings) -> Iterator[Problem]:
-    for setting in ("api_key", "token"):
+    for setting in ("api_key", "token", "identity"):
         if getattr(server, setting) is not None:
             hint = "What it needs to know goes to `variables`."
             yield Problem(f"{where}.{setting}", "A server that the gateway runs takes no key with a request.", hint)
@@ -153,6 +156,9 @@ def _remote_contradictions(where: str, server: ServerSettings) -> Iterator[Probl
         if getattr(server, setting):
             sentence = "This is for a server that the gateway runs itself."
             yield Problem(f"{where}.{setting}", sentence, "Leave it out, or write command in place of url.")
+    if server.identity is not None and server.token is None:
+        sentence = "Only a server that gets tokens can exchange them."
+        yield Problem(f"{where}.identity", sentence, 'Set token = "identity", or leave it out.')
     if server.api_key is not None and server.token is not None:
         sentence = "A request carries one credential: api_key or token."
         yield Problem(f"{where}.token", sentence, "Leave out the one that the server does not ask for.")

@@ -37,6 +37,7 @@ from comptroller.store.secret_file import SecretFileError, create_secret, make_f
 FILE_NAME = "signing-keys.json"
 ALGORITHM = "Ed25519"
 TOKEN_TYPE = "cptr+jwt"  # noqa: S105 - a media type
+SERVER_TOKEN_TYPE = "at+jwt"  # noqa: S105 - the same
 LONGEST_CREDENTIAL = 4096  # characters
 _LONG_CREDENTIAL = 2048  # beyond this, those in the middle of a chain are left out
 _MOST_ACTORS = 4  # that are named
@@ -105,6 +106,18 @@ class _SigningKey:
 
     def sign(self, payload: bytes) -> str:
         return jws.serialize_compact(dict(self.header), payload, self.key, registry=_REGISTRY)
+
+    def sign_for_server(self, payload: bytes) -> str:
+        """A token that is no credential of ours: its type says so (RFC 9068 section 2.1)."""
+        return jws.serialize_compact({**self.header, "typ": SERVER_TOKEN_TYPE}, payload, self.key, registry=_REGISTRY)
+
+    def payload_for_server(self, token: str) -> bytes | None:
+        """What this key signed as such a token; None if it did not."""
+        try:
+            read = jws.deserialize_compact(token, self.key, registry=_REGISTRY)
+        except (JoseError, ValueError):
+            return None
+        return read.payload if read.headers() == {**self.header, "typ": SERVER_TOKEN_TYPE} else None
 
     def payload_of(self, token: str) -> bytes | None:
         """What this key signed; None if it did not sign this token."""
@@ -180,6 +193,18 @@ class Keyring:
         if len(credential) > LONGEST_CREDENTIAL or not is_identity_id(claims.identity):
             raise ValueError("these claims do not fit into a credential")
         return credential
+
+    def sign_for_server(self, claims: bytes) -> str:
+        """See flow/mcp/tokens.py."""
+        *_, newest = self._keys.values()
+        return newest.sign_for_server(claims)
+
+    def claims_for_server(self, token: str) -> bytes | None:
+        """What a token of ours for a server says, whatever its time; None for what is none."""
+        if len(token) > LONGEST_CREDENTIAL or not token.isascii():
+            return None
+        found = (key.payload_for_server(token) for key in self._keys.values())
+        return next((payload for payload in found if payload is not None), None)
 
     def verify(self, credential: str, now_ns: int) -> Claims | Refusal:
         """The claims of a credential of ours that is in its time; else why not, without repeating any of it."""

@@ -49,6 +49,11 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
     key: tuple[str, ...] = ()  # equal keys mean equal facts, as long as the registry stays; empty: no such promise
 
     @property
+    def called(self) -> str:
+        """The model or the tool, as stops name it; "" for what is neither."""
+        return self.call.get("model") or self.call.get("tool", "")
+
+    @property
     def sessions(self) -> Sequence[str]:
         """Those of the chain, the acting one first, the root last."""
         return tuple(dict.fromkeys(node["session"] for node in self.chain if "session" in node))

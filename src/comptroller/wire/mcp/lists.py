@@ -10,6 +10,7 @@ from comptroller.wire.body import is_object
 from comptroller.wire.event_stream import EventSplitter, EventTooLarge, event_data
 from comptroller.wire.mcp.addresses import outside_reference
 from comptroller.wire.mcp.answer import SAID, Said
+from comptroller.wire.mcp.message import Message
 from comptroller.wire.mcp.rpc import event, result_body
 
 META_HIDDEN = "comptroller/hidden"
@@ -44,6 +45,11 @@ class _Tools(msgspec.Struct):
     tools: list[msgspec.Raw] = []
 
 
+class _Page(msgspec.Struct):
+    cursor: msgspec.Raw = _NOTHING
+
+
+_PAGE = msgspec.json.Decoder(_Page)
 _TOOLS = msgspec.json.Decoder(_Tools)
 _TOOL = msgspec.json.Decoder(_Tool)
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -106,6 +112,17 @@ def names(body: bytes, member: str) -> list[str]:
         result = _members(said)
         found += [_named(item, _MEMBERS[member]) for item in _items(result.get(member, _NOTHING))]
     return found
+
+
+def pages(message: Message, body: bytes) -> tuple[bool, bool]:
+    """Whether a list goes on with what was asked for, and whether it goes on after it. Raises Malformed."""
+    asked = _PAGE.decode(message.params).cursor if message.params else _NOTHING
+    answered = (_members(said).get("nextCursor", _NOTHING) for said in _responses(body))
+    return _is_said(asked), any(map(_is_said, answered))
+
+
+def _is_said(cursor: msgspec.Raw) -> bool:
+    return bytes(cursor) not in {b"", b"null"}
 
 
 def filtered(body: bytes, hidden: Mapping[str, str]) -> bytes:

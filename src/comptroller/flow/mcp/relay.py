@@ -1,0 +1,188 @@
+"""Relay: a message that costs nothing passes on to its server, and what comes back to its caller.
+
+Nothing is held and nothing is journalled. Whoever is stopped loses what still flows; lists show what may be called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from comptroller.core.refusal import Refusal
+from comptroller.flow.answer import passed_headers, refuse
+from comptroller.flow.caller import Caller
+from comptroller.flow.door import CallerRequest, Reply
+from comptroller.flow.forward import credential_for, passed_request_headers
+from comptroller.flow.gate import Gate, Provider
+from comptroller.flow.live import Line, LiveCall
+from comptroller.flow.mcp.listing import LISTS, list_for
+from comptroller.flow.mcp.sessions import Bound
+from comptroller.flow.tool_scope import SERVER_PREFIX, server_for
+from comptroller.flow.upstream import Exchange, UpstreamFailure, UpstreamRequest
+from comptroller.wire.mcp import lists
+from comptroller.wire.mcp.dialect import McpCall
+from comptroller.wire.mcp.message import Message
+from comptroller.wire.mcp.request import read_request
+from comptroller.wire.mcp.stream import RpcMeter
+
+_SESSION = b"mcp-session-id"
+_NONE = Message("notification")  # what a stream answers that nobody asked anything for
+
+
+async def relay(
+    gate: Gate, dialect: McpCall, caller: Caller, request: CallerRequest, reply: Reply, call_id: str, body: bytes
+) -> None:
+    """Pass one message on, or a stream of what the server says by itself (GET), or the end of a session (DELETE)."""
+    provider = server_for(gate, caller, dialect.server)
+    if isinstance(provider, Refusal):
+        return await refuse(dialect, reply, call_id, provider)
+    line = Line()
+    live = LiveCall(
+        call_id, call_id, caller.identity.id, caller.session.id, caller.facts(provider.name, "", None), line,
+        stop_keys=caller.stop_keys, stream=True,
+    )  # fmt: skip
+    exchange = gate.upstream.open(
+        _request(gate, dialect, caller, provider, request, body),
+        buffer_limit_bytes=gate.limits.stream_buffer_bytes,
+        on_overflow=lambda: line.cut("client_slow"),
+    )
+    gate.live.add_relay(live)
+    request.watch(lambda: line.cut("client_gone"))
+    try:
+        with line:
+            await _exchange(gate, dialect, caller, request, reply, call_id, exchange, provider)
+            return None
+        await _cut(dialect, reply, call_id, line)
+    except UpstreamFailure as failure:
+        gate.warn("relay_failed", {"comptroller.call.id": call_id, "message": f"{provider.name}: {failure.kind}"})
+        await refuse(dialect, reply, call_id, _failed(provider.name, failure))
+    finally:
+        request.unwatch()
+        gate.live.remove_relay(live)
+        exchange.abort()
+    return None
+
+
+async def _exchange(
+    gate: Gate,
+    dialect: McpCall,
+    caller: Caller,
+    request: CallerRequest,
+    reply: Reply,
+    call_id: str,
+    exchange: Exchange,
+    provider: Provider,
+) -> None:
+    await exchange.start()
+    mask = provider.mask
+    headers = [*passed_headers(dialect, exchange, mask.plain), (b"x-comptroller-call-id", call_id.encode())]
+    _note_session(gate, dialect, caller, request, exchange)
+    kind = dict(exchange.headers).get(b"content-type", b"").strip().lower()
+    message = dialect.message
+    if message is not None and message.method in LISTS and exchange.status == 200:
+        body = await exchange.read(gate.limits.answer_bytes)
+        try:
+            listed = list_for(gate, dialect.server, message, caller, body)
+        except lists.Malformed:
+            listed = _malformed(provider.name)
+        if isinstance(listed, Refusal):
+            return await refuse(dialect, reply, call_id, listed)
+        return await _whole(reply, exchange.status, headers, mask.plain(listed))
+    if kind.startswith(b"text/event-stream") and exchange.status == 200:
+        return await _stream(dialect, reply, headers, exchange, mask.stream().feed)
+    if exchange.status in {401, 403}:
+        return await refuse(dialect, reply, call_id, _own_credential(provider.name, exchange.status))
+    body = await exchange.read(gate.limits.answer_bytes)
+    return await _whole(reply, exchange.status, headers, mask.thorough(body))
+
+
+async def _stream(
+    dialect: McpCall,
+    reply: Reply,
+    headers: list[tuple[bytes, bytes]],
+    exchange: Exchange,
+    masked: Callable[[bytes], bytes],
+) -> None:
+    meter = RpcMeter(read_request(dialect.server, dialect.message or _NONE))
+    exchange.tap(lambda chunk: masked(meter.feed(chunk)))
+    await reply.start(200, headers)
+    async for passed in exchange.chunks():
+        if passed:
+            await reply.send(passed)
+    await reply.finish(masked(meter.finish()))
+
+
+def _note_session(gate: Gate, dialect: McpCall, caller: Caller, request: CallerRequest, exchange: Exchange) -> None:
+    """The id that a server gives to a session is the caller's from now on, and nobody's when it is ended."""
+    given = next((value for name, value in exchange.headers if name == _SESSION), None)
+    if given is not None and dialect.message is not None and dialect.message.method == "initialize":
+        bound = Bound(dialect.server, caller.session.id, dialect.message.elicits)
+        gate.mcp_sessions.bind(given.decode("latin-1"), bound)
+    ended = exchange.status == 404 or (request.method == "DELETE" and exchange.status < 300)
+    if ended:
+        for name, value in request.headers:
+            if name == _SESSION:
+                gate.mcp_sessions.end(value.decode("latin-1"))
+
+
+def _request(
+    gate: Gate, dialect: McpCall, caller: Caller, provider: Provider, request: CallerRequest, body: bytes
+) -> UpstreamRequest:
+    headers = passed_request_headers(dialect, request)
+    if body:
+        headers.append((b"content-type", b"application/json"))
+    headers.append((b"accept-encoding", b"identity"))
+    credential = credential_for(gate, caller, provider, dialect.family)
+    if credential is not None:
+        headers.append(credential)
+    path = provider.path(dialect.family, "", "")
+    return UpstreamRequest(provider.origin, path, headers, body, provider.timeouts, request.method)
+
+
+async def _cut(dialect: McpCall, reply: Reply, call_id: str, line: Line) -> None:
+    if line.reason in {"client_gone", "client_slow"}:
+        reply.drop()
+    elif line.said is not None and not reply.started:
+        await refuse(dialect, reply, call_id, line.said)
+    elif reply.started:
+        await reply.finish()
+    else:
+        await refuse(dialect, reply, call_id, _draining())
+
+
+async def _whole(reply: Reply, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    await reply.respond(status, [*headers, (b"content-length", str(len(body)).encode())], body)
+
+
+def _failed(name: str, failure: UpstreamFailure) -> Refusal:
+    late = failure.kind.endswith("_timeout")
+    return Refusal(
+        code="upstream_timeout" if late else "upstream_failed",
+        sentence=f"The server {name.removeprefix(SERVER_PREFIX)} "
+        f"{'did not answer in time' if late else 'could not be reached or broke off'}.",
+        hint="Nothing was charged. Send it again in a moment.",
+    )
+
+
+def _malformed(name: str) -> Refusal:
+    return Refusal(
+        code="upstream_failed",
+        sentence=f"The server {name.removeprefix(SERVER_PREFIX)} sent a list that is none.",
+        hint="Nothing was charged. Ask whoever runs the server.",
+    )
+
+
+def _own_credential(name: str, status: int) -> Refusal:
+    return Refusal(
+        code="provider_credential_rejected",
+        sentence=f"The server {name.removeprefix(SERVER_PREFIX)} refused the gateway's own credential (HTTP {status}).",
+        hint="Ask whoever runs the gateway to check its credential under [servers] in comptroller.toml.",
+    )
+
+
+def _draining() -> Refusal:
+    return Refusal(
+        code="draining",
+        sentence="The gateway shut down before this was answered.",
+        hint="Send it again in a few seconds.",
+        retry_after_s=5,
+    )
