@@ -65,6 +65,8 @@ async def test_rows_and_total(tmp_path: Path) -> None:
                 "posted_usd": "0.004",
                 "overruns": 1,
                 "posted_calls": 2,
+                "posted_tool_calls": 0,
+                "posted_result_bytes": 0,
             },
             {
                 "key": "ads",
@@ -77,6 +79,8 @@ async def test_rows_and_total(tmp_path: Path) -> None:
                 "posted_usd": "0.002",
                 "overruns": 0,
                 "posted_calls": 1,
+                "posted_tool_calls": 0,
+                "posted_result_bytes": 0,
             },
         ]
         assert (said.body["by"], said.body["total"]["posted_usd"], said.body["left_out"]) == ("team", "0.006", 0)

@@ -58,5 +58,6 @@ def tool_request(tool: str = "files/write_file", risks: tuple[str, ...] = ("writ
     caller = {name: changes.pop(name) for name in ("identity", "kind", "team", "owner") if name in changes}
     server = tool.partition("/")[0]
     known: dict[str, Any] = {"environment": "production", "risk_tier": "low", "data_classes": ()}
-    context = Context(**(known | {"server": server, "risks": risks} | changes))
+    known |= {"server": server, "risks": risks} | changes
+    context = Context(**known)
     return PolicyRequest(request(**caller).principal, Resource(tool, server=server, risks=risks), context, "tool.call")

@@ -166,7 +166,7 @@ def sets(draw: st.DrawFn) -> str:
 
 @st.composite
 def requests(draw: st.DrawFn) -> PolicyRequest:
-    common = {
+    common: dict[str, Any] = {
         "identity": draw(st.sampled_from(NAMES)),
         "kind": draw(st.sampled_from(KINDS)),
         "team": draw(st.sampled_from(TEAMS)),
@@ -181,7 +181,7 @@ def requests(draw: st.DrawFn) -> PolicyRequest:
         found = tuple(draw(st.lists(st.sampled_from(FOUND), unique=True)))
         return tool_request(tool, risks, arguments=found, **common)
     model, model_class = draw(st.sampled_from(MODELS))
-    sizes = {name: draw(numbers) for name in ("input_tokens", "output_limit")}
+    sizes: dict[str, Any] = {name: draw(numbers) for name in ("input_tokens", "output_limit")}
     return request(model=model, model_class=model_class, **common, **sizes)
 
 

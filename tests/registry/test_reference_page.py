@@ -21,6 +21,7 @@ SECTIONS = {
     "`[bounds.KIND]`, `[profiles.NAME]`": document._BOUNDS,
     '`[models."PATTERN"]`': document._MODEL,
     '`[tools."SERVER/TOOL"]`': tool_entries.TOOL,
+    "`[[arguments]]`": tool_entries.ARGUMENTS,
     "`[[prices]]`": (*document._PRICE, *tool_prices.TOOL_PRICE),
     "`[approvals.ROLE]`": approval_roles.APPROVAL,
     "`[[budgets]]`": document._BUDGET,

@@ -8,6 +8,7 @@ from comptroller.core.registry.build import build
 from comptroller.core.registry.document import read_document
 from comptroller.core.registry.plan import install, plan
 from comptroller.core.registry.registry import Registry
+from comptroller.core.tool.arguments import ArgumentRule
 from comptroller.core.tool.entry import RESULT_BYTES, ToolEntry
 from tests.registry.documents import example, read
 from tests.registry.test_plan import installed
@@ -91,3 +92,59 @@ def test_a_change_is_said() -> None:
 )
 def test_what_is_wrong_is_said(tools: dict[str, Any], said: str) -> None:
     assert said in "\n".join(faults(tools))
+
+
+DOCS: dict[str, Any] = {
+    "name": "scout-reads-docs",
+    "scope": {"identity": "agent/scout", "tool": "files/read_text_file"},
+    "schema": {"properties": {"path": {"under": ["/srv/docs"]}}, "required": ["path"]},
+}
+
+
+def with_rules(*rules: dict[str, Any]) -> dict[str, Any]:
+    return with_tools({"files/*": {"risk": "read"}}) | {"arguments": list(rules)}
+
+
+def test_a_rule_about_arguments_is_kept_as_it_was_written() -> None:
+    (rule,) = build(installed(with_rules(DOCS)), version=1).arguments.rules
+    assert rule == ArgumentRule(
+        "scout-reads-docs",
+        {"identity": ("agent/scout",)},
+        ("files/read_text_file",),
+        '{"properties":{"path":{"under":["/srv/docs"]}},"required":["path"]}',
+    )
+
+
+def test_a_rule_that_leaves_the_file_leaves_force_and_that_is_warned_about() -> None:
+    before = installed(with_rules(DOCS))
+    change = plan(before, read(with_rules()).entries)
+    assert not build(install(before, change), version=2).arguments
+    assert [each.line for each in change.warnings] == [
+        "argument scout-reads-docs: It leaves force: it limits nothing any more."
+    ]
+
+
+def test_an_argument_that_may_be_left_out_is_warned_about() -> None:
+    found = read(with_rules(DOCS | {"schema": {"properties": {"path": {"under": ["/srv"]}, "mode": {}}}}))
+    assert [each.line for each in found.warnings if "arguments" in each.where] == [
+        "arguments.scout-reads-docs: A call may leave out mode, path: then the tool chooses, and the rule asks "
+        "nothing. Name what must be there in `required`."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"schema": "x"}, "arguments.scout-reads-docs.schema: This must be a table that is a JSON Schema"),
+        ({"schema": {"propertees": {}}}, "there is no keyword `propertees` here."),
+        ({"scope": {"identity": "agent/scout"}}, "`tool` is missing, and it is mandatory."),
+        ({"scope": {"tool": "file/read"}}, "There is no tool 'file/read' in the registry."),
+        ({"scope": {"tool": "files/read", "identity": "agent/scuot"}}, "There is no identity 'agent/scuot'"),
+        ({"scope": {"tool": "files/read", "model": "gpt-4o"}}, "Arguments are those of tools"),
+        ({"scope": {"tool": "read"}}, "'read' is not a tool."),
+    ],
+)
+def test_what_is_wrong_in_a_rule_is_said(changes: dict[str, Any], said: str) -> None:
+    found = read_document(with_rules(DOCS | changes))
+    assert isinstance(found, list), "it was taken"
+    assert said in "\n".join(problem.line for problem in found)

@@ -145,6 +145,56 @@ def test_tools_of_the_provider_stay() -> None:
     assert left == SAID["openai_responses"] | {"tools": [search]}
 
 
+@pytest.mark.parametrize(
+    ("name", "fields", "tools"),
+    [
+        ("openai_chat", {"tools": [{"type": "web_search_preview"}]}, ["openai/web_search"]),
+        ("openai_chat", {"web_search_options": {}}, ["openai/web_search"]),
+        ("openai_chat", {"enable_code_interpreter": True, "enable_search": False}, ["openai/code_interpreter"]),
+        (
+            "openai_responses",
+            {"tools": [{"type": "web_search_2025_08_26"}, {"type": "web_search"}, {"type": "file_search"}]},
+            ["openai/web_search", "openai/file_search"],
+        ),
+        (
+            "openai_responses",
+            {
+                "tools": [
+                    {"type": "mcp", "server_label": "x"},
+                    {"type": "computer_use_preview"},
+                    {"type": "local_shell"},
+                ]
+            },
+            ["openai/mcp", "openai/computer_use", "openai/local_shell"],
+        ),
+        (
+            "openai_responses",
+            {"input": [{"type": "additional_tools", "tools": [{"type": "code_interpreter"}]}]},
+            ["openai/code_interpreter"],
+        ),
+        ("anthropic_messages", {"tools": [{"type": "web_search_20250305"}]}, ["anthropic/web_search"]),
+        (
+            "anthropic_messages",
+            {"tools": [{"type": "code_execution_20260521"}, {"type": "bash_20250124"}], "mcp_servers": [{"url": "x"}]},
+            ["anthropic/code_execution", "anthropic/bash", "anthropic/mcp"],
+        ),
+        (
+            "gemini",
+            {"tools": [{"googleSearch": {}, "codeExecution": {}}, {"url_context": {}}, {"computerUse": {}}]},
+            ["gemini/google_search", "gemini/code_execution", "gemini/url_context", "gemini/computer_use"],
+        ),
+    ],
+)
+def test_tools_of_the_api_have_a_name_whatever_their_version(name: str, fields: Any, tools: list[str]) -> None:
+    body = SAID[name] | fields | {"tools": [*fields.get("tools", ()), tool(name, "own")]}
+    assert list(request_of(name, body).asked.provider_tools) == tools
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_functions_are_no_tools_of_the_api(name: str) -> None:
+    assert request_of(name, tools_of(name, "web_search")).asked.provider_tools == ()
+
+
 # --- what an answer calls --------------------------------------------------------------------------------------------
 
 
@@ -274,7 +324,7 @@ def test_each_dialect_has_recorded_streams_that_call() -> None:
         (
             "openai_responses",
             {"output": [{"type": "mcp_call", "server_label": "wiki", "name": "ask", "arguments": '{"q":1}'}]},
-            [("openai/mcp:wiki/ask", {"q": 1})],
+            [("openai/mcp/wiki/ask", {"q": 1})],
         ),
         (
             "openai_responses",
@@ -286,7 +336,7 @@ def test_each_dialect_has_recorded_streams_that_call() -> None:
             {"output": [{"type": "function_call", "namespace": "mcp__files__", "name": "read", "arguments": "{}"}]},
             [("mcp__files__read", {})],
         ),
-        ("openai_responses", {"output": [{"type": "local_shell_call", "action": {}}]}, [("local_shell", {})]),
+        ("openai_responses", {"output": [{"type": "local_shell_call", "action": {}}]}, [("openai/local_shell", {})]),
         (
             "anthropic_messages",
             {"content": [{"type": "server_tool_use", "name": "web_search", "input": {"query": "x"}}]},
@@ -295,7 +345,7 @@ def test_each_dialect_has_recorded_streams_that_call() -> None:
         (
             "anthropic_messages",
             {"content": [{"type": "mcp_tool_use", "server_name": "wiki", "name": "ask", "input": {}}]},
-            [("anthropic/mcp:wiki/ask", {})],
+            [("anthropic/mcp/wiki/ask", {})],
         ),
         (
             "gemini",

@@ -258,7 +258,15 @@ def test_the_published_numbers(kind: str, tokens: int) -> None:
 @pytest.mark.parametrize(
     ("tool", "words"),
     [
-        ({"type": "web_search_20250305", "name": "web_search"}, "the provider's tool 'web_search_20250305'"),
+        (
+            {"type": "web_search_20250305", "name": "web_search"},
+            "the provider's tool 'web_search_20250305' without `max_uses`",
+        ),
+        ({"type": "web_fetch_20250910", "max_uses": 0}, "the provider's tool 'web_fetch_20250910' (at most 0 uses)"),
+        (
+            {"type": "web_search_20250305", "max_uses": 1_001},
+            "the provider's tool 'web_search_20250305' (at most 1001 uses)",
+        ),
         (
             {"type": "web_search_20260318", "name": "web_search", "max_uses": 5},
             "the provider's tool 'web_search_20260318' (at most 5 uses)",
@@ -279,6 +287,56 @@ def test_tools_of_the_provider(tool: dict[str, Any], words: str) -> None:
     inline = {"type": "tool_addition", "tool": {"type": "tool_definition", "definition": tool}}
     asked = read(messages=[{"role": "system", "content": [inline]}]).asked
     assert asked.unbounded == asked.fees == (words,)
+
+
+SEARCH = {"type": "web_search_20250305", "name": "web_search"}
+FETCH = {"type": "web_fetch_20250910", "name": "web_fetch"}
+
+
+@pytest.mark.parametrize(
+    ("tools", "searches", "rounds"),
+    [
+        ([SEARCH | {"max_uses": 3}], 3, 10),
+        ([SEARCH | {"max_uses": 12}], 12, 13),
+        ([FETCH | {"max_uses": 3}], 0, 10),
+        ([SEARCH | {"max_uses": 9}, FETCH | {"max_uses": 9}], 9, 19),
+    ],
+)
+def test_tools_whose_uses_are_limited_are_bounded(tools: Any, searches: int, rounds: int) -> None:
+    """By the context window, once for each use and at least as often as the API goes on by itself."""
+    asked = read(tools=[OWN, *tools]).asked
+    assert asked.fees == ()
+    assert len(asked.unbounded) == len(tools), "what they find is not in the body: the context window bounds it"
+    assert (asked.web_searches, asked.rounds) == (searches, rounds)
+
+
+def test_one_that_nothing_limits_leaves_all_of_them_without_a_bound() -> None:
+    asked = read(tools=[SEARCH | {"max_uses": 3}, {"type": "code_execution_20260521"}]).asked
+    assert asked.fees == ("the provider's tool 'code_execution_20260521'",)
+
+
+@pytest.mark.parametrize(
+    ("said", "left"), [({}, 4), ({"max_uses": 9}, 4), ({"max_uses": 2}, 2), ({"max_uses": None}, 4)]
+)
+def test_the_limit_of_a_models_entry_is_written_into_its_tools(said: Any, left: int) -> None:
+    later = {"type": "web_search_20260318", "name": "web_search"}
+    before = read(tools=[OWN, SEARCH | said, later])
+    assert before.asked.searching
+    limited = before.with_tool_calls(4)
+    assert json.loads(bytes(limited.fields["tools"])) == [OWN, SEARCH | said | {"max_uses": left}, later]
+    assert (limited is before) == (said == {"max_uses": 2}), "what binds already goes on as it came"
+
+
+@pytest.mark.parametrize("exchange", ANSWERED, ids=lambda exchange: exchange.name)
+def test_a_recorded_search_is_within_the_bound_of_its_uses(exchange: Exchange) -> None:
+    tools = exchange.request.get("tools", ())
+    if not any(tool.get("type") == SEARCH["type"] for tool in tools):
+        return
+    request = read_request(exchange.body())
+    assert isinstance(request, MessagesRequest)
+    limited = request.with_tool_calls(2).asked  # as often as any of them searched
+    assert limited.fees == ()
+    assert 200_000 * limited.rounds > billed_input(exchange)
 
 
 def test_a_tool_that_is_found_is_shown_once_more() -> None:

@@ -19,6 +19,7 @@ Identity = Annotated[str | None, typer.Option(metavar="ID", help="Only calls of 
 Team = Annotated[str | None, typer.Option(metavar="NAME", help="Only calls of this team.")]
 Session = Annotated[str | None, typer.Option(metavar="ID", help="Only calls of this session.")]
 Model = Annotated[str | None, typer.Option(metavar="NAME", help="Only calls that asked for this model.")]
+Tool = Annotated[str | None, typer.Option(metavar="SERVER/TOOL", help="Only calls of this tool.")]
 Outcome = Annotated[str | None, typer.Option(metavar="WORD", help="Only these: completed, refused, open, ...")]
 Since = Annotated[str | None, typer.Option(metavar="WHEN", help="Only calls since then: 1h, or 2026-11-22T06:00.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="At most so many.", show_default="50; with --json all")]
@@ -31,7 +32,7 @@ _COLUMNS = (
     Column("call"),
     Column("at"),
     Column("identity"),
-    Column("model"),
+    Column("model or tool"),
     Column("outcome"),
     Column("in", "number"),
     Column("out", "number"),
@@ -47,6 +48,7 @@ def calls(
     team: Team = None,
     session: Session = None,
     model: Model = None,
+    tool: Tool = None,
     outcome: Outcome = None,
     since: Since = None,
     limit: Limit = None,
@@ -68,6 +70,7 @@ def calls(
         "team": team,
         "session": session,
         "model": model,
+        "tool": tool,
         "outcome": outcome,
         "since": read_instant(since).isoformat() if since is not None else None,
     }
@@ -80,6 +83,8 @@ def calls(
         return
     shown = rows if limit is not None or every else rows[:_SHOWN]
     print_table(_COLUMNS, [_cells(row) for row in shown], "No such call.")
+    if any(row.tool for row in shown):
+        note("In and out are tokens; of a tool, out is the bytes of its result.")
     if any(row.presumed for row in shown):
         note("~ presumed: nobody knows what was billed. `comptroller explain CALL` says why.")
     if len(shown) < len(rows):
@@ -114,10 +119,10 @@ def _cells(row: CallRow) -> tuple[str, ...]:
         row.id,
         say_instant(row.at),
         row.identity,
-        row.model or "",
+        row.model or row.tool or "",
         _outcome(row),
-        say_count(row.input_tokens),
-        say_count(row.output_tokens),
+        say_count(None if row.tool else row.input_tokens),
+        say_count(row.result_bytes if row.tool else row.output_tokens),
         row.held_usd or "",
         mark + row.charge_usd if row.charge_usd is not None else "",
     )

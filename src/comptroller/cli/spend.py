@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 By = Annotated[
     str,
-    typer.Option(metavar="WHAT", help="team, owner, identity, environment, session, task, model or provider."),
+    typer.Option(
+        metavar="WHAT", help="team, owner, identity, environment, session, task, model, provider, tool or server."
+    ),
 ]
 Since = Annotated[
     str | None,
@@ -33,6 +35,8 @@ Environment = Annotated[str | None, typer.Option(metavar="NAME", help="Only in t
 Session = Annotated[str | None, typer.Option(metavar="ID", help="Only in this session.")]
 Model = Annotated[str | None, typer.Option(metavar="NAME", help="Only on this model.")]
 Provider = Annotated[str | None, typer.Option(metavar="NAME", help="Only at this provider.")]
+Tool = Annotated[str | None, typer.Option(metavar="SERVER/TOOL", help="Only for this tool.")]
+Server = Annotated[str | None, typer.Option(metavar="NAME", help="Only for tools of this MCP server.")]
 
 _SHOWN = 50
 _BAR = 20  # characters
@@ -51,6 +55,8 @@ def spend(
     session: Session = None,
     model: Model = None,
     provider: Provider = None,
+    tool: Tool = None,
+    server: Server = None,
     limit: Limit = None,
     as_json: AsJson = False,
     config: Config = None,
@@ -72,7 +78,7 @@ def spend(
         raise typer.BadParameter(f"{by!r} is not one of {', '.join(DIMENSIONS)}.", param_hint="--by")
     begins = _month() if since is None else read_instant(since)
     asked = {"team": team, "owner": owner, "identity": identity, "environment": environment}
-    asked |= {"session": session, "model": model, "provider": provider}
+    asked |= {"session": session, "model": model, "provider": provider, "tool": tool, "server": server}
     asked |= {"since": begins.isoformat(), "until": read_instant(until).isoformat() if until is not None else None}
     shown = _SHOWN if limit is None and not as_json else limit
     with connect(context, config) as api:
@@ -111,7 +117,8 @@ def _print(found: SpendAnswer, asked: datetime) -> None:
 
 
 def _columns(found: SpendAnswer) -> list[Column]:
-    numbers = ["calls", *(["counted"] if _counts(found) else []), "refused", "in", "out", "charge USD"]
+    tools = ["tool calls", "result bytes"] if found.total.posted_tool_calls else []
+    numbers = ["calls", *(["counted"] if _counts(found) else []), *tools, "refused", "in", "out", "charge USD"]
     if found.total.presumed_usd != "0.00":
         numbers += ["presumed USD", "posted USD"]
     return [Column(found.by), *(Column(title, "number") for title in numbers), Column("share", "number"), Column("")]
@@ -120,23 +127,24 @@ def _columns(found: SpendAnswer) -> list[Column]:
 def _table(found: SpendAnswer) -> Iterable[tuple[str, ...]]:
     if not found.rows:
         return
-    apart, counts = found.total.presumed_usd != "0.00", _counts(found)
+    apart, counts, tools = found.total.presumed_usd != "0.00", _counts(found), bool(found.total.posted_tool_calls)
     whole, most = _amount(found.total), max(_amount(row) for row in found.rows)
     for row in found.rows:
         share = f"{_amount(row) / whole:.1%}" if whole > 0 else ""
         bar = "#" * round(_BAR * _amount(row) / most) if most > 0 else ""
-        yield (*_cells(row.key or f"(no {found.by})", row, apart=apart, counts=counts), share, bar)
+        yield (*_cells(row.key or f"(no {found.by})", row, apart=apart, counts=counts, tools=tools), share, bar)
     if len(found.rows) > 1 or found.left_out:
-        yield (*_cells("total", found.total, apart=apart, counts=counts), "", "")
+        yield (*_cells("total", found.total, apart=apart, counts=counts, tools=tools), "", "")
 
 
 def _counts(found: SpendAnswer) -> bool:
     """Whether budgets in calls count others than those that have ended: some were free, or made several attempts."""
-    return any(row.posted_calls != row.calls for row in (found.total, *found.rows))
+    return any(row.posted_calls + row.posted_tool_calls != row.calls for row in (found.total, *found.rows))
 
 
-def _cells(name: str, row: SpendRow, *, apart: bool, counts: bool) -> tuple[str, ...]:
+def _cells(name: str, row: SpendRow, *, apart: bool, counts: bool, tools: bool) -> tuple[str, ...]:
     calls = (row.calls, row.posted_calls) if counts else (row.calls,)
+    calls += (row.posted_tool_calls, row.posted_result_bytes) if tools else ()
     numbers = (say_count(number) for number in (*calls, row.refused, row.input_tokens, row.output_tokens))
     return (name, *numbers, row.charge_usd, *((row.presumed_usd, row.posted_usd) if apart else ()))
 

@@ -23,6 +23,7 @@ _COLUMNS = (
     Column("with all below", "number"),
     Column("set aside", "number"),
     Column("calls", "number"),
+    Column("tool calls", "number"),
     Column("in flight", "number"),
 )
 
@@ -64,6 +65,7 @@ def _rows(node: TreeNode, indent: str) -> Iterator[tuple[str, ...]]:
         spent.usd,
         node.reserved_usd or "",
         str(own.model_calls),
+        str(own.tool_calls),
         str(node.live_calls),
     )
     for child in node.children:

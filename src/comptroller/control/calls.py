@@ -91,6 +91,11 @@ class CallRow(msgspec.Struct, frozen=True):
     counterfactual_usd: str | None = None  # of a routed call: the same usage on the model that it would have gone to
     called: Sequence[CalledRow] = ()  # the tools that the model's answer calls
     tools_digest: str | None = None  # of the definitions of tools that the request offers to the model
+    tool: str | None = None  # that is called, as SERVER/TOOL; then there is no model
+    server: str | None = None  # whose tool it is
+    arguments_digest: str | None = None  # keyed, of what the tool is called with
+    cause: str | None = None  # the call to a model whose answer asked for it
+    result_bytes: int | None = None  # of the tool's result, as it was handed on
     deferred: bool = False  # it is open because its provider goes on after its answer
 
 
@@ -154,6 +159,11 @@ def call_row(record: CallRecord, session: Session | None) -> CallRow:
         effects=[EffectRow(each.kind, each.rule, each.detail) for each in facts.effects],
         called=[CalledRow(each.name, each.arguments_digest) for each in record.called],
         tools_digest=facts.tools_digest,
+        tool=facts.tool,
+        server=facts.tool.partition("/")[0] if facts.tool else None,
+        arguments_digest=facts.arguments_digest,
+        cause=facts.cause,
+        result_bytes=usage.result_bytes if facts.tool and usage is not None else None,
         deferred=record.deferral is not None,
         tried=[_attempt_row(facts.call_id, number, each) for number, each in enumerate(record.tried, 1)],
     )

@@ -36,6 +36,7 @@ class CallFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     team: str | None = None
     session: str | None = None
     model: str | None = None  # that was called
+    tool: str | None = None  # the same
     outcome: str | None = None  # flow/outcome.py, or `refused`, or `open`
     since_ns: int | None = None
     before: str | None = None  # a call's id: only calls that stand after it in this order
@@ -67,6 +68,8 @@ SpendDimension = Literal[
     "workflow",
     "model",
     "provider",
+    "tool",
+    "server",
 ]
 
 
@@ -92,6 +95,8 @@ class Spend(msgspec.Struct, frozen=True, kw_only=True):
     charge_nanos: int  # exact charges
     presumed_nanos: int  # what is posted beside them without knowing what was billed
     posted_calls: int  # as budgets in calls count them
+    posted_tool_calls: int = 0
+    posted_result_bytes: int = 0
 
 
 class SpendReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -54,11 +54,10 @@ def price_lines(record: CallRecord, book: PriceBook) -> Sequence[PriceLine]:
         charge, end = record.tried[-1].charge, record.tried[-1].end
     if end != "posted" or usage is None or charge is None or record.corrected:
         return ()
-    if facts.provider is None or facts.model is None or facts.price_version != book.version:
+    name = facts.model or facts.tool
+    if facts.provider is None or name is None or facts.price_version != book.version:
         return ()
-    rates = book.rates(facts.provider, facts.model, to_datetime(facts.at_ns).date()).get(
-        record.service_tier or DEFAULT_TIER
-    )
+    rates = book.rates(facts.provider, name, to_datetime(facts.at_ns).date()).get(record.service_tier or DEFAULT_TIER)
     if rates is None:
         return ()
     if charge_nanos(usage, rates) != charge.usd:

@@ -53,6 +53,7 @@ class CallsQuery(Sent, frozen=True):
     team: str | None = None
     session: str | None = None
     model: Annotated[str, Meta(description="The model that was called.")] | None = None
+    tool: Annotated[str, Meta(description="The tool that was called, as SERVER/TOOL.")] | None = None
     outcome: OutcomeWord | None = None
     since: Instant | None = None
     before: Annotated[str, Meta(description="A call's id: only calls that stand after it, newest first.")] | None = None
@@ -65,6 +66,7 @@ class CallsQuery(Sent, frozen=True):
             team=self.team,
             session=self.session,
             model=self.model,
+            tool=self.tool,
             outcome=self.outcome,
             since_ns=read_instant(self.since) if self.since is not None else None,
             before=self.before,
@@ -86,6 +88,8 @@ class SpendQuery(Sent, frozen=True):
     session: str | None = None
     model: str | None = None
     provider: str | None = None
+    tool: str | None = None
+    server: str | None = None
 
 
 class SessionsQuery(Sent, frozen=True):

@@ -29,6 +29,8 @@ class SpendRow(msgspec.Struct, frozen=True):
     posted_usd: str  # both together: what budgets count
     overruns: int
     posted_calls: int  # as budgets in calls count them: attempts that went upstream; of a free call none
+    posted_tool_calls: int = 0  # the same of calls to tools
+    posted_result_bytes: int = 0  # of their results
 
 
 class SpendAnswer(msgspec.Struct, frozen=True):
@@ -82,4 +84,6 @@ def _row(line: Spend) -> SpendRow:
         posted_usd=format_usd(line.charge_nanos + line.presumed_nanos),
         overruns=line.overruns,
         posted_calls=line.posted_calls,
+        posted_tool_calls=line.posted_tool_calls,
+        posted_result_bytes=line.posted_result_bytes,
     )

@@ -13,6 +13,7 @@ from comptroller.control.calls import is_presumed
 from comptroller.control.corrections import CorrectionRow
 from comptroller.control.findings import FindingRow
 from comptroller.control.price_lines import PriceLine
+from comptroller.control.tool_story import asked_tool, held_for_tool, result, tool_allowed
 from comptroller.core.budget.budget import label
 from comptroller.core.budget.hold import NOTHING, Amounts
 from comptroller.core.ids import attempt_id
@@ -106,6 +107,9 @@ def _who(told: Told) -> Iterator[str]:
 
 def _what(record: CallRecord) -> Iterator[str]:
     facts = record.facts
+    if facts.tool is not None:
+        yield from asked_tool(record)
+        return
     if facts.model is None:
         yield f"The request ({facts.dialect}) was not read so far as to know its model."
         return
@@ -167,7 +171,8 @@ def _decision(record: CallRecord) -> Iterator[str]:
     facts = record.facts
     of_class = f", as a model of class {facts.model_class}" if facts.model_class else ""
     version = facts.registry_version
-    yield f"Version {version} of the registry allowed it and chose the provider {facts.provider}{of_class}."
+    chosen = f"Version {version} of the registry allowed it and chose the provider {facts.provider}{of_class}."
+    yield chosen if facts.tool is None else tool_allowed(record)
     if facts.routed_by is not None:
         yield f"{_router(facts.routed_by)} routed it to {facts.model}."
     led = (facts.routed_by or "").partition(":")  # said already
@@ -200,7 +205,8 @@ def _hold(told: Told) -> Iterator[str]:
     bound = f" for at most {record.input_tokens_bound} input tokens{_and_output(record)}" if record.held.tokens else ""
     budgets = "the budget" if len(told.drawn) == 1 else "each of the budgets"
     where = f"on {budgets} {_list(told.drawn)}" if told.drawn else "on no budget, for none is about it"
-    yield f"Before anything was sent, {_amounts(record.held)} were held{bound}, {where}."
+    amounts = _amounts(record.held) if record.facts.tool is None else held_for_tool(record.held)
+    yield f"Before anything was sent, {amounts} were held{bound}, {where}."
     if record.factor_bp is not None and record.factor_bp > FACTOR_ONE_BP:
         factor = f"{record.factor_bp / FACTOR_ONE_BP:.2f}"
         yield f"The bound was multiplied by {factor}, because this model was billed above its bound before."
@@ -240,6 +246,9 @@ def _answer(record: CallRecord) -> Iterator[str]:
         whole = f"; the whole took {_seconds(record.duration_ns)}" if record.duration_ns is not None else ""
         yield f"The provider answered with HTTP {record.status}{first}{whole}."
     usage, served = record.usage, record.served_model
+    if record.facts.tool is not None:
+        yield from result(record)
+        return
     if usage is None:
         return
     parts_in = _parts((("read from its cache", usage.cached_tokens), ("written to it", usage.cache_write_tokens)))
@@ -264,7 +273,7 @@ def _charge(told: Told) -> Iterator[str]:
         return
     amount = f"{format_usd(_settled_nanos(record))} USD"
     if record.state == "voided":
-        counted = ", but it counts as a call" if record.charge.calls else ""
+        counted = ", but it counts as a call" if record.charge.calls or record.charge.tool_calls else ""
         yield f"The hold was given back and nothing was charged{counted}."
     elif record.state == "presumed":
         yield f"It was charged {amount} as presumed: {_why_presumed(record)}"
@@ -273,7 +282,8 @@ def _charge(told: Told) -> Iterator[str]:
     elif _is_free(record) and not record.charge.usd:
         yield "It was charged nothing."
     else:
-        yield f"It was charged {amount}, exactly what the reported usage costs{_lines(told.lines)}."
+        what = "the reported usage" if record.facts.tool is None else "a call of this tool"
+        yield f"It was charged {amount}, exactly what {what} costs{_lines(told.lines)}."
     if record.overrun:
         yield "That is more than was held: the provider billed above the upper bound. The truth was recorded."
 

@@ -10,6 +10,7 @@ import msgspec
 from comptroller.core.budget.settlement import Phase
 from comptroller.core.pricing.deferral import Deferral
 from comptroller.core.pricing.usage import Usage
+from comptroller.core.tool.called import CalledTool
 from comptroller.core.work.stored import StoredObject
 from comptroller.flow.dialect import Answer, Dialect, Lasting, Meter
 from comptroller.flow.door import Reply
@@ -39,6 +40,7 @@ class Attempt:
     first_byte_ns: int | None = None  # likewise
     kept: StoredObject | None = None  # the answer, which the provider keeps, as it is on record
     deferral: Deferral | None = None  # what its provider goes on with, as it is on record
+    called: tuple[CalledTool, ...] = ()  # tools, by its answer, once it is settled
     probe = False  # it tries its provider for all
     journalled = False  # the hold is on its way to disk; if it fails there, it never will be
     unheard = False  # the caller is gone; the answer is read on only for its usage

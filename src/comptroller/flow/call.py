@@ -13,6 +13,7 @@ from comptroller.flow.again import note_call
 from comptroller.flow.allowance import with_allowance
 from comptroller.flow.answer import answer, refuse
 from comptroller.flow.attempt import Attempt, live_call
+from comptroller.flow.called import note_called, watch_called
 from comptroller.flow.caller import Caller
 from comptroller.flow.decide import standing
 from comptroller.flow.deferred import defer, heard
@@ -134,6 +135,7 @@ async def _carry_out(
         reservation.caller.at_work(reservation.taken_at_ns)
         note_begin(gate, attempt)
         gate.live.add(live)
+        watch_called(gate, attempt)
         begin_step(call)
         call.sender.watch(attempt.caller_left)
         if await make_durable(gate, reservation, attempt):
@@ -145,6 +147,7 @@ async def _carry_out(
         finally:
             end_step(call, attempt, receipt)
             give_back(reservation, receipt)
+            note_called(gate, attempt)
             call.sender.unwatch()
             gate.live.remove(live)
             reservation.caller.at_rest(gate.clock.now_ns())

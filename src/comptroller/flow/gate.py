@@ -31,6 +31,7 @@ from comptroller.core.routing.breaker import FAILURES_MOST
 from comptroller.core.work.session import Reserved, Session
 from comptroller.core.work.stop import Stops
 from comptroller.flow.callers import Callers
+from comptroller.flow.causes import Causes
 from comptroller.flow.chain import chain_of
 from comptroller.flow.circuits import Circuits
 from comptroller.flow.dialect import Deferring, Planned
@@ -192,11 +193,13 @@ class Gate:
     waiting: Waiting = field(default_factory=Waiting)  # calls that wait for an answer
     used_states: UsedStates = field(default_factory=UsedStates)  # of MCP clients that were asked (flow/mcp/elicit.py)
     known_as: str = ""  # the address by which callers find the gateway
+    causes: Causes | None = field(init=False)  # of calls to tools; None: there are no servers
     runs: Runs = field(init=False)
     pace: Pacer = field(init=False)
     draining: bool = False
 
     def __post_init__(self) -> None:
+        self.causes = Causes() if any(each.is_server for each in self.providers.values()) else None
         self.runs = Runs(self.sessions)
         self.pace = Pacer(self.clock, self.registry.rates)
 

@@ -120,6 +120,7 @@ def record_settlement(
     gate: Gate, request: CallerRequest, reservation: Reservation, attempt: Attempt, receipt: Receipt
 ) -> None:
     """Write down how the hold ended, and what a person should look at."""
+    attempt.called = called_by(gate, attempt)
     settled = _settled(gate, reservation, attempt, receipt)
     if attempt.journalled:
         gate.journal.append(settled)
@@ -158,5 +159,5 @@ def _settled(gate: Gate, reservation: Reservation, attempt: Attempt, receipt: Re
         first_byte_ns=attempt.first_byte_ns,
         duration_ns=now_ns - reservation.taken_at_ns,
         counterfactual_nanos=receipt.counterfactual_nanos,
-        called=called_by(gate, attempt),
+        called=attempt.called,
     )

@@ -32,6 +32,8 @@ class Attempt(msgspec.Struct, frozen=True, gc=False, array_like=True):
     duration_ns: int | None
     windows: bytes  # that it was settled in, packed
     corrected: int = 0
+    charge_tool_calls: int = 0
+    charge_result_bytes: int = 0
 
     @property
     def taken_at_ns(self) -> int:

@@ -115,6 +115,7 @@ def changes(connection: sqlite3.Connection, limit: int, noun: str | None, key: s
 def _matching(wanted: CallFilter, after: _Place | None) -> list[Condition]:
     """The filter, for calls that have ended."""
     equal = {"identity": wanted.identity, "team": wanted.team, "session": wanted.session, "model": wanted.model}
+    equal["tool"] = wanted.tool
     conditions: list[Condition] = [_CALLS.c[name] == value for name, value in equal.items() if value is not None]
     if wanted.since_ns is not None:
         conditions.append(_CALLS.c.at_ns >= wanted.since_ns)
@@ -139,6 +140,7 @@ def _matches(record: CallRecord, wanted: CallFilter, after: _Place | None) -> bo
         (wanted.team, facts.team),
         (wanted.session, facts.session),
         (wanted.model, facts.model),
+        (wanted.tool, facts.tool),
         (wanted.outcome, "open"),
     )
     since = wanted.since_ns is None or facts.at_ns >= wanted.since_ns
@@ -183,7 +185,7 @@ def record_of(row: CallRow, held_in: tuple[WindowKey, ...] | None = None) -> Cal
         outcome=row.outcome,
         detail=row.detail,
         status=row.status,
-        charge=_amounts(row.charge_nanos, row.charge_tokens, row.charge_calls),
+        charge=_charge(row),
         usage=_usage(row),
         served_model=row.served_model,
         service_tier=row.service_tier,
@@ -210,7 +212,13 @@ def _attempt(kept: Attempt) -> AttemptRecord:
         detail=kept.detail,
         status=kept.status,
         held_nanos=kept.held_nanos,
-        charge=Amounts(kept.charge_nanos, kept.charge_tokens, kept.charge_calls),
+        charge=Amounts(
+            kept.charge_nanos,
+            kept.charge_tokens,
+            kept.charge_calls,
+            tool_calls=kept.charge_tool_calls,
+            result_bytes=kept.charge_result_bytes,
+        ),
         settled_at_ns=kept.settled_at_ns,
         first_byte_ns=kept.first_byte_ns,
         duration_ns=kept.duration_ns,
@@ -254,6 +262,13 @@ def _facts(row: CallRow) -> CallFacts:
         arguments_digest=row.arguments_digest,
         cause=row.cause,
     )
+
+
+def _charge(row: CallRow) -> Amounts | None:
+    posted = _amounts(row.charge_nanos, row.charge_tokens, row.charge_calls)
+    if posted is None or row.tool is None:
+        return posted
+    return posted.plus(Amounts(tool_calls=row.charge_tool_calls or 0, result_bytes=row.charge_result_bytes or 0))
 
 
 def _amounts(usd: int | None, tokens: int | None, times: int | None) -> Amounts | None:

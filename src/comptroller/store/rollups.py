@@ -21,10 +21,10 @@ from comptroller.store import attempts
 from comptroller.store.attempts import Attempt
 from comptroller.store.rows import CallRow
 
-Dimensions = tuple[str, str, str, str, str, str, str, str, str, str, str]
+Dimensions = tuple[str, str, str, str, str, str, str, str, str, str, str, str]
 """In the order of schema.SPEND_DIMENSIONS."""
 
-_ALWAYS = 9  # dimensions that stood in a key from the first: it is the same for a call without the others
+_ALWAYS, _LATER = 9, 11  # dimensions that stood in a key before: it is the same for a call without the others
 
 
 class Place(NamedTuple):
@@ -47,6 +47,8 @@ class Sums(msgspec.Struct, gc=False):
     presumed_nanos: int = 0
     posted_tokens: int = 0
     posted_calls: int = 0
+    posted_tool_calls: int = 0
+    posted_result_bytes: int = 0
 
     def add(self, other: Sums, times: int = 1) -> None:
         self.calls += other.calls * times
@@ -58,6 +60,8 @@ class Sums(msgspec.Struct, gc=False):
         self.presumed_nanos += other.presumed_nanos * times
         self.posted_tokens += other.posted_tokens * times
         self.posted_calls += other.posted_calls * times
+        self.posted_tool_calls += other.posted_tool_calls * times
+        self.posted_result_bytes += other.posted_result_bytes * times
 
 
 Contribution = tuple[Place, Sums]
@@ -72,15 +76,18 @@ def contribution(row: CallRow) -> Sequence[Contribution]:
         return (_of_call(row),)
     last = tried[-1]
     named = last.model or "" if last.charge_nanos or last.charge_tokens else ""
-    place, sums = _place(row, row.at_ns, row.provider, named, row.model_class), _sums(row)
+    tool = row.tool or "" if last.charge_nanos or last.charge_tool_calls else ""
+    place, sums = _place(row, row.at_ns, row.provider, named, row.model_class, tool), _sums(row)
     sums.charge_nanos = sums.presumed_nanos = sums.posted_tokens = sums.posted_calls = 0
+    sums.posted_tool_calls = sums.posted_result_bytes = 0
     return ((place, sums), *(_of_attempt(row, each) for each in tried))
 
 
 def _of_call(row: CallRow) -> Contribution:
     # Callers may ask for any name, and an entry like "gpt-*" takes any: one that came to nothing makes no line.
     model = row.model or "" if row.charge_nanos or row.charge_tokens else ""
-    return _place(row, row.at_ns, row.provider, model, row.model_class), _sums(row)
+    tool = row.tool or "" if row.charge_nanos or row.charge_tool_calls else ""
+    return _place(row, row.at_ns, row.provider, model, row.model_class, tool), _sums(row)
 
 
 def _of_attempt(row: CallRow, each: Attempt) -> Contribution:
@@ -90,8 +97,11 @@ def _of_attempt(row: CallRow, each: Attempt) -> Contribution:
         presumed_nanos=each.charge_nanos if each.presumed else 0,
         posted_tokens=each.charge_tokens,
         posted_calls=each.charge_calls,
+        posted_tool_calls=each.charge_tool_calls,
+        posted_result_bytes=each.charge_result_bytes,
     )
-    return _place(row, each.taken_at_ns, each.provider, model, each.model_class), sums
+    tool = row.tool or "" if each.charge_nanos or each.charge_tool_calls else ""
+    return _place(row, each.taken_at_ns, each.provider, model, each.model_class, tool), sums
 
 
 def _sums(row: CallRow) -> Sums:
@@ -108,10 +118,12 @@ def _sums(row: CallRow) -> Sums:
         presumed_nanos=posted if presumed else 0,
         posted_tokens=row.charge_tokens or 0,
         posted_calls=row.charge_calls or 0,
+        posted_tool_calls=row.charge_tool_calls or 0,
+        posted_result_bytes=row.charge_result_bytes or 0,
     )
 
 
-def _place(row: CallRow, at_ns: int, provider: str | None, model: str, model_class: str | None) -> Place:
+def _place(row: CallRow, at_ns: int, provider: str | None, model: str, model_class: str | None, tool: str) -> Place:
     return Place(
         at_ns // QUARTER_HOUR_NS * QUARTER_HOUR_NS,
         row.session,
@@ -127,6 +139,7 @@ def _place(row: CallRow, at_ns: int, provider: str | None, model: str, model_cla
             model_class or "",
             row.above or "",
             row.billed_team or "",
+            tool,
         ),
     )
 
@@ -169,5 +182,6 @@ def by_day(changes: Iterable[tuple[Place, Sums]]) -> Mapping[tuple[int, Dimensio
 
 def key_of(dimensions: Dimensions) -> bytes:
     """The id of these dimensions: a digest, so that no fold has to look one up. 128 bits do not meet by chance."""
-    said = dimensions if any(dimensions[_ALWAYS:]) else dimensions[:_ALWAYS]
+    said = dimensions if any(dimensions[_LATER:]) else dimensions[:_LATER]
+    said = said if any(said[_ALWAYS:]) else said[:_ALWAYS]
     return blake2b(msgspec.json.encode(said), digest_size=16).digest()

@@ -108,6 +108,8 @@ class CallRow(msgspec.Struct, gc=False):
     tool: str | None = None
     arguments_digest: str | None = None
     cause: str | None = None
+    charge_tool_calls: int | None = None
+    charge_result_bytes: int | None = None
 
 
 # Rare ones share a column.
@@ -262,6 +264,8 @@ def settle(row: CallRow, event: Settled, windows: bytes) -> None:
     row.charge_nanos = _plus(row.charge_nanos, event.posted.usd)
     row.charge_tokens = _plus(row.charge_tokens, event.posted.tokens)
     row.charge_calls = _plus(row.charge_calls, event.posted.calls)
+    row.charge_tool_calls = _plus(row.charge_tool_calls, event.posted.tool_calls)
+    row.charge_result_bytes = _plus(row.charge_result_bytes, event.posted.result_bytes)
     row.served_model = event.served_model
     row.service_tier = event.service_tier
     row.priced = event.priced
@@ -299,6 +303,7 @@ def ended(held: Held, event: Settled, windows: bytes) -> CallRow:
         effects=pack_effects(facts.effects), counterfactual_nanos=event.counterfactual_nanos,
         tools_digest=facts.tools_digest, called=pack_called(event.called),
         tool=facts.tool, arguments_digest=facts.arguments_digest, cause=facts.cause,
+        charge_tool_calls=posted.tool_calls, charge_result_bytes=posted.result_bytes,
     )  # fmt: skip
     if usage is not None:
         row.input_tokens, row.output_tokens = usage.input_tokens, usage.output_tokens
@@ -336,6 +341,7 @@ def _only_attempt(row: CallRow) -> Attempt:
         row.provider, row.model, row.model_class, end, row.outcome or "", row.detail or "", row.status,
         row.held_nanos or 0, row.charge_nanos or 0, row.charge_tokens or 0, row.charge_calls or 0,
         row.settled_at_ns or 0, row.first_byte_ns, row.duration_ns, row.windows or pack_windows(()), row.corrected,
+        row.charge_tool_calls or 0, row.charge_result_bytes or 0,
     )  # fmt: skip
 
 
@@ -345,13 +351,13 @@ def _attempt(row: CallRow, event: Settled, windows: bytes) -> Attempt:
     return Attempt(
         row.provider, row.model, row.model_class, event.end, event.outcome, event.detail, event.status,
         row.held_nanos or 0, posted.usd, posted.tokens, posted.calls,
-        event.at_ns, event.first_byte_ns, event.duration_ns, windows,
+        event.at_ns, event.first_byte_ns, event.duration_ns, windows, 0, posted.tool_calls, posted.result_bytes,
     )  # fmt: skip
 
 
 def _settled_in(row: CallRow, event: Settled, windows: bytes) -> bytes:
     """All windows that hold a part of the call's charge."""
-    if not (row.charge_nanos or row.charge_tokens or row.charge_calls):
+    if not (row.charge_nanos or row.charge_tokens or row.charge_calls or row.charge_tool_calls):
         return windows
     return pack_windows(tuple(dict.fromkeys((*unpack_windows(row.windows), *event.windows))))
 

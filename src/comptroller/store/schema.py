@@ -43,6 +43,7 @@ SPEND_DIMENSIONS = (
     "model_class",
     "above",
     "billed_team",
+    "tool",
 )
 SPEND_SUMS = (
     "calls",  # that went past their hold and have ended
@@ -54,6 +55,8 @@ SPEND_SUMS = (
     "presumed_nanos",  # posted without knowing what was billed; not part of charge_nanos
     "posted_tokens",  # as budgets in tokens and calls count them
     "posted_calls",
+    "posted_tool_calls",
+    "posted_result_bytes",
 )
 
 CALLED_BY = ("dialect", "identity", "kind", "owner", "team", "environment", "organization", "session")
@@ -125,6 +128,8 @@ calls = Table(
     Column("tool", Text),  # by its full name; NULL: a call to a model
     Column("arguments_digest", Text),  # keyed
     Column("cause", Text),  # the call to a model whose answer asked for it
+    Column("charge_tool_calls", BigInteger),
+    Column("charge_result_bytes", BigInteger),
     Index("calls_at", "at_ns"),
     Index("calls_identity_at", "identity", "at_ns"),
     Index("calls_session", "session"),
@@ -164,8 +169,8 @@ spend_keys = Table(
     "spend_keys",  # whose spend: what a call is counted under, said once
     metadata,
     Column("id", LargeBinary, primary_key=True),  # a digest of the rest (rollups.py)
-    *(Column(name, Text, nullable=False) for name in SPEND_DIMENSIONS[:-2]),  # '' for what a call does not have
-    *(Column(name, Text, nullable=False, server_default=text("''")) for name in SPEND_DIMENSIONS[-2:]),
+    *(Column(name, Text, nullable=False) for name in SPEND_DIMENSIONS[:-3]),  # '' for what a call does not have
+    *(Column(name, Text, nullable=False, server_default=text("''")) for name in SPEND_DIMENSIONS[-3:]),
     sqlite_with_rowid=False,
 )
 
@@ -175,7 +180,8 @@ spend_recent = Table(
     Column("start_ns", BigInteger, primary_key=True),
     Column("key", LargeBinary, primary_key=True),
     Column("session", Text, primary_key=True),
-    *(Column(name, BigInteger, nullable=False) for name in SPEND_SUMS),
+    *(Column(name, BigInteger, nullable=False) for name in SPEND_SUMS[:-2]),
+    *(Column(name, BigInteger, nullable=False, server_default=text("0")) for name in SPEND_SUMS[-2:]),
     sqlite_with_rowid=False,
 )
 
@@ -184,7 +190,8 @@ spend_daily = Table(
     metadata,
     Column("start_ns", BigInteger, primary_key=True),
     Column("key", LargeBinary, primary_key=True),
-    *(Column(name, BigInteger, nullable=False) for name in SPEND_SUMS),
+    *(Column(name, BigInteger, nullable=False) for name in SPEND_SUMS[:-2]),
+    *(Column(name, BigInteger, nullable=False, server_default=text("0")) for name in SPEND_SUMS[-2:]),
     sqlite_with_rowid=False,
 )
 

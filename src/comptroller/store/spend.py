@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Subquery, Table, case, func, select, union
 from comptroller.control.interfaces import Spend, SpendFilter, SpendReport
 from comptroller.core.budget.scope import SESSION_ATTRIBUTES
 from comptroller.core.instant import DAY_NS, QUARTER_HOUR_NS
+from comptroller.core.pricing.book import SERVER
 from comptroller.store import schema
 from comptroller.store.folder import get_meta
 from comptroller.store.retention import since_key
@@ -24,6 +25,7 @@ RECENT_SINCE = since_key("spend_recent")
 
 _REPORTED = (
     "calls", "refused", "overruns", "input_tokens", "output_tokens", "charge_nanos", "presumed_nanos", "posted_calls",
+    "posted_tool_calls", "posted_result_bytes",
 )  # fmt: skip
 
 
@@ -63,6 +65,9 @@ def _dimension(calls: Subquery, name: str) -> ColumnElement[str]:
     """What a report counts a call under: of the teams of its chain, the one that pays."""
     if name == "team":
         return case((calls.c.billed_team != "", calls.c.billed_team), else_=calls.c.team)
+    if name == "server":
+        provider = calls.c.provider
+        return case((provider.startswith(SERVER), func.substr(provider, len(SERVER) + 1)), else_="")
     return calls.c[name]
 
 
@@ -126,7 +131,7 @@ def summed(parts: Sequence[Stretch], *, sessions: bool) -> Subquery:
 def _spend(
     key: str, calls: int, refused: int, overruns: int, input_tokens: int, output_tokens: int, *posted: int
 ) -> Spend:
-    charge_nanos, presumed_nanos, posted_calls = posted
+    charge_nanos, presumed_nanos, posted_calls, tool_calls, result_bytes = posted
     return Spend(
         key=key or None,
         calls=calls,
@@ -137,6 +142,8 @@ def _spend(
         charge_nanos=charge_nanos,
         presumed_nanos=presumed_nanos,
         posted_calls=posted_calls,
+        posted_tool_calls=tool_calls,
+        posted_result_bytes=result_bytes,
     )
 
 

@@ -39,12 +39,13 @@ def posted(connection: sqlite3.Connection, wanted: Spending) -> Mapping[str, Amo
     rows = summed(stretches(since_ns, until_ns, sessions=sessions), sessions=sessions)
     keys = schema.spend_keys
     sums = (rows.c.charge_nanos + rows.c.presumed_nanos, rows.c.posted_tokens, rows.c.posted_calls)
-    asked = select(*sums, *(keys.c[name] for name in _DIMENSIONS)).join(keys, keys.c.id == rows.c.key)
+    of_tools = (rows.c.posted_tool_calls, rows.c.posted_result_bytes)
+    asked = select(*sums, *of_tools, *(keys.c[name] for name in _DIMENSIONS)).join(keys, keys.c.id == rows.c.key)
     if sessions:
         asked = asked.add_columns(rows.c.session).order_by(rows.c.session)
     found: dict[str, Amounts] = {}
     lineages: dict[str, Sequence[Session]] = {}
-    for usd, tokens, calls, *rest in run(connection, asked):
+    for usd, tokens, calls, tool_calls, result_bytes, *rest in run(connection, asked):
         values = dict(zip((*_DIMENSIONS, "session"), rest, strict=False))
         session = values.get("session", "")
         if session and session not in lineages:
@@ -52,8 +53,9 @@ def posted(connection: sqlite3.Connection, wanted: Spending) -> Mapping[str, Amo
                 lineages.clear()
             lineages[session] = lineage(connection, session)
         facts = recorded(_facts(values), lineages.get(session, ()))
+        amounts = Amounts(usd, tokens, calls, 0, tool_calls, result_bytes)
         for instance in instances(wanted.per, wanted.scope, facts):
-            found[instance] = found.get(instance, NOTHING).plus(Amounts(usd, tokens, calls))
+            found[instance] = found.get(instance, NOTHING).plus(amounts)
     return found
 
 
@@ -76,4 +78,5 @@ def _facts(values: Mapping[str, str]) -> CallFacts:
         provider=values["provider"],
         model_class=values["model_class"],
         above=unpack_above(values["above"]),
+        tool=values["tool"] or None,
     )

@@ -24,6 +24,7 @@ _OPERATIONS = {
     "openai_completions": "text_completion",
     "anthropic_messages": "chat",
     "gemini": "generate_content",
+    "mcp": "execute_tool",
 }
 # Whose format the telemetry of a dialect has, by the first word of its name: not always who serves the model, which is
 # comptroller.provider.
@@ -47,8 +48,11 @@ def of_settled(request: CallerRequest, attempt: Attempt, settled: Settled) -> di
     reservation = attempt.reservation
     decision, facts = reservation.decision, reservation.facts
     told = _of_facts(facts)
-    told["gen_ai.request.model"] = decision.name
-    told["gen_ai.request.max_tokens"] = reservation.output_limit
+    if facts.tool is None:
+        told["gen_ai.request.model"] = decision.name
+        told["gen_ai.request.max_tokens"] = reservation.output_limit
+    else:
+        told["gen_ai.tool.name"] = facts.tool
     if facts.stream:
         told["gen_ai.request.stream"] = True
     if reservation.estimate.choices != 1:

@@ -6,10 +6,12 @@ client makes of an answer is its own affair; a tool that is called through the g
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Iterable
 
 from comptroller.core.work.conversation import Call
 
+_VERSION = re.compile(r"(?:_preview)?(?:_\d{8}|_\d{4}_\d{2}_\d{2})?$")
 MOST_CALLS = 64  # of one answer
 MOST_ARGUMENTS = 262_144  # characters of all arguments of one answer
 _MOST_NAME = 256  # no API takes a name that is longer
@@ -56,3 +58,8 @@ def first_calls(calls: Iterable[Call]) -> tuple[Call, ...]:
         Call("", call.name, "" if call.arguments is None else call.arguments)
         for call, _ in zip(calls, range(MOST_CALLS), strict=False)
     )
+
+
+def provider_tool(family: str, kind: str) -> str:
+    """What a tool that an API defines itself is called here, whatever its version: FAMILY/TOOL."""
+    return f"{family}/{_VERSION.sub('', kind)[:_MOST_NAME]}"

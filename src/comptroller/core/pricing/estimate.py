@@ -61,6 +61,7 @@ class Asked(msgspec.Struct, frozen=True, omit_defaults=True):
     searching: bool = False  # it offers tools that run at the provider, and whose calls the request can limit
     deferred: bool = False  # the provider goes on with it after its answer, whoever hangs up
     model_fixed: bool = False  # the model stands where it cannot be changed any more
+    provider_tools: tuple[str, ...] = ()  # that it offers, each once: FAMILY/TOOL, such as openai/web_search
     lines: tuple[Lines, ...] = ()  # it is many requests in one, each billed by itself; then the above is theirs to say
     tool: ToolUse | None = None  # it is a call of this tool, and of no model
 

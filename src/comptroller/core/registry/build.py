@@ -40,7 +40,7 @@ from comptroller.core.registry.rates import build_rate
 from comptroller.core.registry.registry import Model, Registry
 from comptroller.core.registry.retries import build_retry
 from comptroller.core.registry.routes import build_routing
-from comptroller.core.registry.tool_entries import build_tool
+from comptroller.core.registry.tool_entries import build_rules, build_tool
 from comptroller.core.registry.tool_prices import build_tool_price
 from comptroller.core.work.bounds import SHIPPED, SHIPPED_SESSIONS, Bounds
 
@@ -65,6 +65,7 @@ def build(installed: Installed, version: int, shipped: Shipped | None = None) ->
         identities={key: _identity(key, stored) for key, stored in of["identity"]},
         models={key: _model(key, stored) for key, stored in of["model"]},
         tools={key: build_tool(key, stored.value, disabled=stored.disabled) for key, stored in of["tool"]},
+        arguments=build_rules([(key, stored.value) for key, stored in of["argument"] if not stored.disabled]),
         prices=_price_book([stored.value for _, stored in of["price"] if not stored.disabled], _names(of), shipped),
         budgets=tuple(_budget(key, stored.value) for key, stored in of["budget"] if not stored.disabled),
         contexts=tuple(build_cap(key, stored.value) for key, stored in of["context"] if not stored.disabled),

@@ -39,7 +39,7 @@ from comptroller.core.registry.fields import Field, Reader, read_table
 from comptroller.core.registry.loops import LOOP
 from comptroller.core.registry.references import check_references, find_warnings
 from comptroller.core.registry.registry import OutputLimitField
-from comptroller.core.registry.tool_entries import TOOL, tool_pattern
+from comptroller.core.registry.tool_entries import ARGUMENTS, TOOL, check_rule, rule_warnings, tool_pattern
 from comptroller.core.registry.tool_limits import check_unit
 from comptroller.core.registry.tool_prices import TOOL_PRICE, check_tool_price, is_tool_price
 from comptroller.core.registry.unregistered import check_unregistered
@@ -208,10 +208,12 @@ _LIMITS: tuple[tuple[str, EntryKind, tuple[Field, ...]], ...] = (
     ("contexts", "context", _CONTEXT),
     ("retries", "retry", _RETRY),
     ("loops", "loop", LOOP),
+    ("arguments", "argument", ARGUMENTS),
 )
 SECTIONS = (
     "organization", "teams", "owners", "issuers", "bounds", "profiles", "identities", "models", "tools", "prices",
     "approvals", "budgets", "rates", "contexts", "retries", "loops", "aliases", "classes", "task_types", "routes",
+    "arguments",
 )  # fmt: skip
 
 
@@ -255,9 +257,9 @@ def read_document(
     if problems:
         return problems
     for (kind, _), entry in entries.items():
-        if kind in {"budget", "rate", "context", "retry", "loop", "route"}:
+        if kind in {"budget", "rate", "context", "retry", "loop", "route", "argument"}:
             del entry["name"]  # it is the key
-    warnings = (*find_warnings(entries, installed, shipped), *routes.routing_warnings(entries))
+    warnings = (*find_warnings(entries, installed, shipped), *routes.routing_warnings(entries), *rule_warnings(entries))
     return Document(entries, warnings)
 
 
@@ -303,7 +305,12 @@ def _tables(section: str, raw: Mapping[str, object], problems: list[Problem]) ->
 def _limits(raw: Mapping[str, object], problems: list[Problem]) -> Iterator[tuple[EntryKind, str, Entry]]:
     for section, kind, known in _LIMITS:
         for place, entry in _list(section, raw, known, problems):
-            if kind not in {"retry", "loop", "context"}:  # they have no amounts that are not the caller's own
+            if kind not in {
+                "retry",
+                "loop",
+                "context",
+                "argument",
+            }:  # they have no amounts that are not the caller's own
                 entry.setdefault("visible", _visible(entry))
             yield kind, place, entry
 
@@ -366,6 +373,8 @@ def _check_contents(entries: Mapping[EntryKey, Entry], places: Mapping[EntryKey,
             problems.extend(check_unit(entry, places[key]))
         if key[0] == "rate":
             problems.extend(rates.check_rate(entry, places[key]))
+        if key[0] == "argument":
+            problems.extend(check_rule(entry, places[key], [name for kind, name in entries if kind == "tool"]))
         if key[0] == "context":
             problems.extend(contexts.check_cap(entry, places[key]))
         if entry.get("scope") == {}:

@@ -36,6 +36,7 @@ EntryKind = Literal[
     "task_type",
     "route",
     "loop",
+    "argument",
     "policy",
 ]
 KINDS: tuple[EntryKind, ...] = (
@@ -60,6 +61,7 @@ KINDS: tuple[EntryKind, ...] = (
     "task_type",
     "route",
     "loop",  # when the steps of a session are a loop, and what is done about it
+    "argument",  # what the arguments of tools may be
     "policy",  # a file of policies by its name; its value holds the text
 )
 

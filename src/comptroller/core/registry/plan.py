@@ -129,7 +129,7 @@ def _warnings(changes: tuple[EntryChange, ...]) -> Iterator[Problem]:
         if (change.kind, change.key) == ORGANIZATION and "trust_domain" in change.fields:
             sentence = "The trust domain changes: every credential issued so far will be refused."
             yield Problem("organization.trust_domain", sentence)
-        if change.verb == "disable" and change.kind in {"budget", "rate", "context", "loop"}:
+        if change.verb == "disable" and change.kind in {"budget", "rate", "context", "loop", "argument"}:
             yield Problem(f"{change.kind} {change.key}", "It leaves force: it limits nothing any more.")
         if change.verb == "disable" and change.kind == "task_type":
             yield Problem(f"task_type {change.key}", "Its floor leaves force: routes may lead below it.")

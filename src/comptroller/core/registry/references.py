@@ -27,6 +27,7 @@ from comptroller.core.registry.entries import (
     strings,
 )
 from comptroller.core.registry.policy_files import targets_of
+from comptroller.core.registry.tool_entries import scope_of_caller
 from comptroller.core.registry.tool_limits import (
     check_scope_tools,
     is_for_tools,
@@ -35,9 +36,17 @@ from comptroller.core.registry.tool_limits import (
     unused_prices,
 )
 
-_LIMITS: tuple[EntryKind, ...] = ("budget", "rate", "context", "retry", "loop", "route")  # what is for a scope
+_LIMITS: tuple[EntryKind, ...] = (
+    "budget",
+    "rate",
+    "context",
+    "retry",
+    "loop",
+    "route",
+    "argument",
+)  # what is for a scope
 # Section and word, where they are not as the kind says.
-_CALLED = {"retry": ("retries", "limit"), "context": ("contexts", "context cap")}
+_CALLED = {"argument": ("arguments", "rule"), "retry": ("retries", "limit"), "context": ("contexts", "context cap")}
 
 # Field of an entry that holds the key of another entry.
 _REFERENCES: tuple[tuple[EntryKind, str, EntryKind], ...] = (
@@ -66,7 +75,8 @@ def check_references(entries: Entries, places: Mapping[EntryKey, str], installed
                 if ("identity", value) not in entries:
                     yield _unknown(join(places[key], "may_act"), "identity", value, _keys(entries, "identity"))
         if key[0] in _LIMITS:
-            yield from _check_scope(places[key], entry, entries, set(left.values()))
+            caller = {"scope": scope_of_caller(entry)} if key[0] == "argument" else entry
+            yield from _check_scope(places[key], caller, entries, set(left.values()))
             yield from _check_soft(places[key], entry, entries)
 
 
@@ -222,6 +232,8 @@ def _idle_limits(entries: Entries) -> Iterator[Problem]:
         scope, where = scope_of(entry), join(section, name)
         if not any(_matches_node(scope, node, "profile", *DECLARED_ATTRIBUTES) for node in nodes):
             yield Problem(where, f"No identity is in the scope of this {word} yet.")
+        elif kind == "argument":
+            continue  # what its tools are is said where they are read
         elif is_for_tools(kind, entry):
             if not any(matches_tool(scope, pattern) for pattern in tool_patterns(entries)):
                 yield Problem(where, f"No tool is in the scope of this {word} yet.")

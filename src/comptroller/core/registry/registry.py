@@ -25,6 +25,7 @@ from comptroller.core.pricing.estimate import ModelLimits
 from comptroller.core.rate.rate import Rate
 from comptroller.core.registry.contexts import Cap
 from comptroller.core.routing.routing import Routing
+from comptroller.core.tool.arguments import ArgumentRules
 from comptroller.core.tool.entry import ToolEntry
 from comptroller.core.work.bounds import SHIPPED, SHIPPED_SESSIONS, Bounds
 from comptroller.core.work.context import needs_outline
@@ -84,6 +85,7 @@ class Registry:
         routing: Routing | None = None,  # None: every call goes to the model that it asks for
         loops: tuple[LoopRule, ...] = (),
         tools: Mapping[str, ToolEntry] = NO_TOOLS,  # by their pattern; what none of them matches is refused
+        arguments: ArgumentRules | None = None,  # None: of no tool
     ) -> None:
         self.version = version
         self.organization = organization
@@ -107,6 +109,7 @@ class Registry:
         self.approvals = approvals
         self.routing = Routing() if routing is None else routing
         self.tools = tools
+        self.arguments = ArgumentRules() if arguments is None else arguments
         self._matched: dict[str, Model | None] = {}
         self._matched_tools: dict[str, ToolEntry | None] = {}
         self._members: dict[str, tuple[str, ...]] = {}

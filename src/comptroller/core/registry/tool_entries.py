@@ -1,17 +1,22 @@
-"""[tools."SERVER/TOOL"]: reading one, and building the entry that calls meet."""
+"""[tools."SERVER/TOOL"] and [[arguments]]: reading them, and building what calls meet."""
 
 from __future__ import annotations
 
 import re
-from typing import get_args
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import cast, get_args
 
 import msgspec
 
-from comptroller.core.problem import Fault
+from comptroller.core.budget.scope import ATTRIBUTES, NODE_ATTRIBUTES, Scope
+from comptroller.core.problem import Fault, Problem, did_you_mean, join
 from comptroller.core.registry import fields
-from comptroller.core.registry.entries import Entry, Value, strings
+from comptroller.core.registry.entries import Entries, Entry, Value, scope_of, string, strings
 from comptroller.core.registry.fields import Field
+from comptroller.core.tool.arguments import ArgumentRule, ArgumentRules
 from comptroller.core.tool.entry import ASSUMED, RESULT_BYTES, RISKS, OnLarge, Pins, ToolEntry
+from comptroller.core.tool.schema import read_schema
 from comptroller.core.work.tool_use import ResultUnit
 
 _PATTERN = re.compile(r"[A-Za-z0-9*?][A-Za-z0-9._@*?-]{0,127}/[A-Za-z0-9._/@*?-]{1,200}", re.ASCII)
@@ -40,6 +45,66 @@ TOOL = (
     Field("pins", fields.choice(*get_args(Pins)), "first"),
     Field("unit", fields.choice(*get_args(ResultUnit)), "kib"),
 )
+
+
+def _not_of_a_tool(raw: object) -> Value:
+    raise Fault("Arguments are those of tools, by their full names.", "Use `tool`, such as 'files/*'.")
+
+
+ARGUMENTS = (
+    Field("name", fields.name, mandatory=True),
+    Field(
+        "scope",
+        (
+            Field("tool", fields.names(tool_pattern, ordered=False), mandatory=True),
+            *(Field(each, fields.names(fields.text, ordered=False)) for each in NODE_ATTRIBUTES),
+            *(Field(each, _not_of_a_tool) for each in ATTRIBUTES if each not in {*NODE_ATTRIBUTES, "tool"}),
+        ),
+        mandatory=True,
+    ),
+    Field("schema", read_schema, mandatory=True),
+)
+
+
+def check_rule(entry: Entry, place: str, tools: Collection[str]) -> Iterator[Problem]:
+    """Tools in the scope of a rule that no entry is for. `tools`: the patterns of the entries."""
+    for wanted in scope_of(entry).get("tool", ()):
+        if not any(fnmatchcase(wanted, each) or fnmatchcase(each, wanted) for each in tools):
+            sentence = f"There is no tool {wanted!r} in the registry."
+            yield Problem(join(place, "scope.tool"), sentence, did_you_mean(wanted, tools))
+
+
+def rule_warnings(entries: Entries) -> Iterator[Problem]:
+    """Arguments that a call may leave out, and then nothing is asked of them."""
+    for (kind, name), entry in entries.items():
+        if kind != "argument":
+            continue
+        schema = msgspec.json.decode(string(entry, "schema"), type=_Schema)
+        free = sorted(set(schema.properties) - set(schema.required))
+        if free:
+            sentence = f"A call may leave out {', '.join(free)}: then the tool chooses, and the rule asks nothing."
+            yield Problem(join("arguments", name), sentence, "Name what must be there in `required`.")
+
+
+class _Schema(msgspec.Struct, frozen=True):
+    properties: dict[str, msgspec.Raw] = {}
+    required: list[str] = []
+
+
+def build_rules(stored: Sequence[tuple[str, Entry]]) -> ArgumentRules:
+    """The rules of a registry. Raises Fault for a schema that was not read from a file."""
+    return ArgumentRules([_rule(key, entry) for key, entry in stored])
+
+
+def _rule(key: str, entry: Entry) -> ArgumentRule:
+    scope = {name: tuple(values) for name, values in scope_of_caller(entry).items()}
+    tools = tuple(scope_of(entry).get("tool", ()))
+    return ArgumentRule(key, cast("Scope", scope), tools, string(entry, "schema"))
+
+
+def scope_of_caller(entry: Mapping[str, Value]) -> dict[str, list[str]]:
+    """The scope of a rule without its tools, which are patterns."""
+    return {name: values for name, values in scope_of(entry).items() if name != "tool"}
 
 
 def build_tool(key: str, entry: Entry, *, disabled: bool) -> ToolEntry:

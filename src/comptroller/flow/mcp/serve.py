@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from comptroller.core.refusal import Refusal
+from comptroller.core.tool.canonical import canonical_arguments
 from comptroller.flow.answer import refuse
 from comptroller.flow.call import carry
 from comptroller.flow.caller import Caller
@@ -17,6 +18,7 @@ from comptroller.flow.door import CallerRequest, Reply
 from comptroller.flow.gate import Gate
 from comptroller.flow.identify import identify
 from comptroller.flow.incoming import IncomingCall
+from comptroller.flow.mcp.elicit import elicited
 from comptroller.flow.mcp.relay import relay
 from comptroller.flow.record import record_refusal
 from comptroller.flow.tool_scope import SERVER_PREFIX, tool_entry
@@ -79,14 +81,15 @@ def _call(
         return entry
     use = msgspec.structs.replace(
         use,
-        arguments_digest=gate.credentials.digest(use.arguments),
+        arguments_digest=gate.credentials.digest(canonical_arguments(use.arguments)),
         risks=entry.risks,
         result_bytes=entry.result_bytes,
         on_large=entry.on_large,
+        unit=entry.unit,
     )
     asked = msgspec.structs.replace(read.asked, tool=use)
     read = msgspec.structs.replace(read, asked=asked)
-    return IncomingCall(call_id, dialect, request, caller, read, body, asked)
+    return elicited(gate, IncomingCall(call_id, dialect, request, caller, read, body, asked), dialect, message)
 
 
 async def _refuse(

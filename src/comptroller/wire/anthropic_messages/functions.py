@@ -66,7 +66,7 @@ def called(block: Mapping[str, Any]) -> str:
         case "server_tool_use":
             return f"anthropic/{name}"
         case "mcp_tool_use":
-            return f"anthropic/mcp:{text_of(block.get('server_name'))}/{name}"
+            return f"anthropic/mcp/{text_of(block.get('server_name'))}/{name}"
         case _:
             return ""
 

@@ -5,7 +5,7 @@ Field meanings: the Anthropic API reference; the anthropic SDK's types, stable a
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 
 import msgspec
 
@@ -24,9 +24,10 @@ from comptroller.wire.anthropic_messages.fields import (
 from comptroller.wire.anthropic_messages.functions import definitions, functions, without
 from comptroller.wire.anthropic_messages.stored import refused_use, stored_use
 from comptroller.wire.anthropic_messages.tiers import asked_tier, possible_tiers
-from comptroller.wire.anthropic_messages.tool_kinds import read_tools
+from comptroller.wire.anthropic_messages.tool_kinds import read_tools, with_uses
 from comptroller.wire.anthropic_messages.trim import shorten
 from comptroller.wire.body import is_array, is_object, read_object, shown
+from comptroller.wire.called import provider_tool
 from comptroller.wire.checks import (
     Invalid,
     array,
@@ -44,6 +45,8 @@ from comptroller.wire.head import PLAIN, Head
 from comptroller.wire.parts import array_of, bytes_of, raws_of
 from comptroller.wire.prompt import with_prompt
 
+# A model that wants more uses than are left hears so and may try again: after this many rounds the API pauses the turn.
+LOOP_ROUNDS = 10
 LEAST_THINKING_TOKENS = 1_024  # the API refuses a smaller `budget_tokens`
 
 _TOP_LEVEL = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -75,6 +78,18 @@ class MessagesRequest(msgspec.Struct, frozen=True, gc=False):
     def shortened(self, message: msgspec.Raw, most_bytes: int, by: str) -> object:
         """One of its messages, with the results of tools in it made shorter where they are longer. See trim.py."""
         return shorten(msgspec.json.decode(message, type=dict[str, object]), most_bytes, by)
+
+    def with_tool_calls(self, most: int) -> MessagesRequest:
+        """The same with no more uses of each of the provider's tools than this, where a request can limit them."""
+        before = array_of(self.fields.get("tools"))
+        tools = [with_uses(each, most) if is_object(each) else each for each in before]
+        if tools == before:
+            return self
+        limited = read_request(_ENCODER.encode({**self.fields, "tools": tools}))
+        if not isinstance(limited, MessagesRequest):
+            return self
+        # It was read without its headers, so what extends it is not told from what does not.
+        return msgspec.structs.replace(limited, asked=msgspec.structs.replace(limited.asked, prompt=None))
 
     def definitions(self) -> bytes:
         """What it says of its tools, as it came."""
@@ -152,10 +167,11 @@ def _read(request: dict[str, object], fields: dict[str, msgspec.Raw], body_bytes
     capacity = word(request, "service_tier", "auto")
     speed, geography = word(request, "speed", "standard"), word(request, "inference_geo", "global")
     compaction = (COMPACTION,) if compacts(request.get("context_management")) else ()
-    # A server-side tool always counts as billed apart too: each of its rounds reads the whole context again, so the
-    # context window does not bound the call (seen in a recording: 494,549 input tokens of a model with 200,000).
-    outside = (*(switch.words for switch in switches), *compaction, *offered.server_side)
-    fees = (*(switch.words for switch in switches if switch.fees), *compaction, *offered.server_side)
+    # Each round of a tool that runs at the provider reads the whole context again, so the context window does not bound
+    # the call (seen in a recording: 494,549 input tokens of a model with 200,000). Where nothing limits their uses,
+    # nothing bounds it, and they count as billed apart too.
+    outside = (*(switch.words for switch in switches), *compaction, *offered.limited, *offered.unlimited)
+    fees = (*(switch.words for switch in switches if switch.fees), *compaction, *offered.unlimited)
     asked = Asked(
         model=model_name(request),
         stream=boolean(request, "stream"),
@@ -170,13 +186,22 @@ def _read(request: dict[str, object], fields: dict[str, msgspec.Raw], body_bytes
         unbounded=tuple(dict.fromkeys((*contents.unbounded, *outside))),
         fees=tuple(dict.fromkeys((*contents.fees, *fees))),
         hides_output=hides_output(request),
+        web_searches=offered.searches,
+        rounds=max(1 + offered.uses, LOOP_ROUNDS) if offered.limited else 1,
         stored=stored_use(request, contents),
+        searching=offered.may_limit,
+        provider_tools=_provider_tools(request, offered.kinds),
     )  # fmt: skip
     return MessagesRequest(
         asked=with_prompt(asked, "anthropic_messages", fields, _COUNTED_ALIKE, body_bytes, head),
         fields=fields,
         thinking_tokens=_thinking_tokens(request),
     )
+
+
+def _provider_tools(request: dict[str, object], kinds: Iterable[str]) -> tuple[str, ...]:
+    switched = ("mcp",) if request.get("mcp_servers") else ()
+    return tuple(dict.fromkeys(provider_tool("anthropic", kind) for kind in (*kinds, *switched)))
 
 
 def _read_system(request: dict[str, object], contents: Contents) -> None:

@@ -16,6 +16,7 @@ from comptroller.core.work.conversation import Entry
 from comptroller.core.work.outline import Outline, outline
 from comptroller.core.work.stored import VECTOR_STORE, Named
 from comptroller.wire.body import is_array, is_object, json_name, read_object, shown
+from comptroller.wire.called import provider_tool
 from comptroller.wire.checks import Invalid, expected, model_name, punctuation, whole_number, word
 from comptroller.wire.field_names import ServerSide
 from comptroller.wire.gemini.contents import Contents
@@ -35,6 +36,7 @@ from comptroller.wire.gemini.fields import (
     TOOLS,
 )
 from comptroller.wire.gemini.functions import definitions, functions, without
+from comptroller.wire.gemini.names import snake
 from comptroller.wire.gemini.stored import stored_use
 from comptroller.wire.gemini.trim import shorten
 from comptroller.wire.head import Head
@@ -186,7 +188,8 @@ def _asked(
         raise expected(request, "contents", "a non-empty array of contents")
     contents.read(request["contents"])
     contents.read(request.get("systemInstruction"))
-    server_side = _tools(request, contents)
+    kinds = _tools(request, contents)
+    server_side = tuple(f"the provider's tool {shown(kind)}" for kind in kinds if kind != COMPUTER_USE)
     modalities = _modalities(config)
     fees = (*(switch.words for switch in switches if switch.fees), *server_side)
     if not _MODALITIES.issuperset(modalities):
@@ -208,6 +211,7 @@ def _asked(
         fees=tuple(dict.fromkeys(fees)),
         hides_output=_thinks(config.get("thinkingConfig")),
         stored=stored_use(request, contents),
+        provider_tools=tuple(provider_tool("gemini", snake(kind)) for kind in kinds),
     )
 
 
@@ -261,7 +265,7 @@ def _config_switches(config: dict[str, object], contents: Contents) -> list[Serv
 
 
 def _tools(request: dict[str, object], contents: Contents) -> tuple[str, ...]:
-    """The kinds of tools that run at the provider, in words."""
+    """The kinds of tools that the API defines itself, each once."""
     tools = request.get("tools")
     kinds: dict[str, None] = {}
     for tool in tools if is_array(tools) else [] if tools is None else [tools]:
@@ -274,8 +278,7 @@ def _tools(request: dict[str, object], contents: Contents) -> tuple[str, ...]:
                 contents.named += _stores(value)
             if kind == COMPUTER_USE:
                 contents.add("the definitions of computer use")
-            else:
-                kinds[f"the provider's tool {shown(kind)}"] = None
+            kinds[kind] = None
     return tuple(kinds)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from comptroller.core.work.stored import CONTAINER, FILE, RESPONSE, VECTOR_STORE, Kind, Named
 from comptroller.wire.addresses import is_address
-from comptroller.wire.body import is_array, is_object, json_name, shown
+from comptroller.wire.body import is_array, is_object, json_name
 
 # A part is what its `type` says and what its keys say: servers differ on which of the two they read.
 _PARTS: Mapping[str, str] = {
@@ -251,7 +251,7 @@ def _sounds(value: object) -> bool:
 
 
 def read_tools(tools: Sequence[object], contents: Contents) -> tuple[str, ...] | str:
-    """The kinds of tools that run at the provider, in words; or what is wrong with the list."""
+    """The kinds of tools that run at the provider; or what is wrong with the list."""
     kinds: dict[str, None] = {}
     for tool in tools:
         if not is_object(tool):
@@ -261,7 +261,7 @@ def read_tools(tools: Sequence[object], contents: Contents) -> tuple[str, ...] |
             return 'Every entry of `tools` must have one `type`, a string such as "function".'
         if kind not in {"function", "custom"}:
             contents.files += names_in(tool)
-            kinds[f"the provider's tool {shown(kind)}"] = None
+            kinds[kind] = None
         contents.read_cache_marks(tool)
         if is_object(function := tool.get("function")):
             contents.read_cache_marks(function)

@@ -5,20 +5,33 @@ Source: the OpenAI API reference and the openai SDK's types; recorded answers fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any
 
 import msgspec
 
 from comptroller.core.work.conversation import Call
 from comptroller.wire.body import is_array, is_object
-from comptroller.wire.called import first_calls
+from comptroller.wire.called import first_calls, provider_tool
 from comptroller.wire.openai_chat.conversation import read_entries
 from comptroller.wire.parts import array_of, raws_of
 
 _FIELDS = ("tools", "functions")  # the latter: the API before tools
 _CHOICES = ("tool_choice", "function_call")
 _BESIDE = (*_CHOICES, "parallel_tool_calls")  # which no request without tools may have
+_SWITCHES: Mapping[str, str] = {
+    "web_search_options": "web_search",
+    "web_search": "web_search",
+    "search_parameters": "web_search",
+    "enable_search": "web_search",
+    "search_settings": "web_search",
+    "enable_code_interpreter": "code_interpreter",
+    "mcp_servers": "mcp",
+    "connectors": "connectors",
+    "data_sources": "data_sources",
+    "plugins": "plugins",
+}
+"""Fields of servers that speak this API, by the tool that they turn on (fields.py says whose they are)."""
 _ENCODER = msgspec.json.Encoder()
 _CHOICE = msgspec.json.Decoder(list[dict[str, Any]])
 
@@ -51,6 +64,16 @@ def without(fields: Mapping[str, msgspec.Raw], names: Set[str]) -> dict[str, msg
     return left
 
 
+def provider_tools(request: Mapping[str, object], kinds: Iterable[str]) -> tuple[str, ...]:
+    """The tools that run at the provider: those of these kinds, and what is switched on by a field."""
+    switched = (tool for field, tool in _SWITCHES.items() if _is_on(request.get(field)))
+    return tuple(dict.fromkeys(provider_tool("openai", each) for each in (*kinds, *switched)))
+
+
+def _is_on(value: object) -> bool:
+    return value is not None and value is not False and value != []
+
+
 def calls_in(choices: msgspec.Raw) -> tuple[Call, ...]:
     """The functions that a whole answer calls. Never raises."""
     text = bytes(choices)
@@ -69,7 +92,7 @@ def _name(tool: object) -> str:
     if not is_object(tool):
         return ""
     kind = tool.get("type", "function")
-    inner = tool.get(kind) if kind in {"function", "custom"} else None
+    inner = tool.get(str(kind)) if kind in {"function", "custom"} else None
     name = (inner if is_object(inner) else tool).get("name")
     return name if isinstance(name, str) else ""
 

@@ -34,7 +34,7 @@ from comptroller.wire.head import PLAIN, Head
 from comptroller.wire.openai_chat.contents import Contents, names_in, read_tools
 from comptroller.wire.openai_chat.conversation import read_entries
 from comptroller.wire.openai_chat.fields import FIELDS, SEARCH, searches
-from comptroller.wire.openai_chat.functions import definitions, functions, without
+from comptroller.wire.openai_chat.functions import definitions, functions, provider_tools, without
 from comptroller.wire.openai_chat.trim import shorten
 from comptroller.wire.parts import array_of, bytes_of, raws_of
 from comptroller.wire.prompt import with_prompt
@@ -152,7 +152,8 @@ def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], body_byte
             stored=uses(contents.files, "messages"),
         )  # fmt: skip
     tier, modalities = word(request, "service_tier", "auto"), _modalities(request)
-    beside = (*((SEARCH,) if searches(model) else ()), *_tools(request, contents))
+    kinds = _tools(request, contents)
+    beside = (*((SEARCH,) if searches(model) else ()), *(f"the provider's tool {shown(kind)}" for kind in kinds))
     outside = (*contents.unbounded, *(switch.words for switch in switches), *beside)
     fees = (*(switch.words for switch in switches if switch.fees), *beside)
     if not all(each in {"text", "audio"} for each in modalities):
@@ -175,6 +176,7 @@ def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], body_byte
         usage_asked=usage_asked(request, stream),
         hides_output=hides_output(request),
         stored=uses(contents.files, "messages"),
+        provider_tools=provider_tools(request, kinds),
     )
 
 

@@ -212,7 +212,7 @@ class StreamMeter(EventMeter[_Chunk]):
             place = (choice, place if place.__class__ is int else 0)
             self._calls.add(place)
             self.started = self._stale = True
-            told = call.get("function") or call.get("custom") if call.__class__ is dict else None
+            told: Any = call.get("function") or call.get("custom") if call.__class__ is dict else None
             if told.__class__ is dict:  # some servers give all calls of a choice one place, and each an id
                 named = call.get("id")
                 known = (*place, named) if named and named.__class__ is str else self._ids.get(place, place)

@@ -21,7 +21,6 @@ _NAMESPACE = "namespace"
 _BESIDE = ("tool_choice", "parallel_tool_calls")
 # Items that are no call of a tool: the request for an approval comes before one, a program calls others.
 _NO_CALLS = frozenset({"mcp_approval_request", "program", "tool_search_call"})
-_OF_CALLER = frozenset({"computer_call", "local_shell_call", "shell_call", "apply_patch_call"})  # run by the client
 _ENCODER = msgspec.json.Encoder()
 _ITEMS = msgspec.json.Decoder(list[dict[str, Any]] | None)
 
@@ -64,8 +63,8 @@ def calls_in(output: msgspec.Raw) -> tuple[Call, ...]:
 
 def call_of(item: Mapping[str, Any]) -> Call | None:
     """The call that an item of an answer is."""
-    kind = item.get("type")
-    if kind.__class__ is not str or kind not in CALLS or kind in _NO_CALLS:
+    kind = text_of(item.get("type"))
+    if kind not in CALLS or kind in _NO_CALLS:
         return None
     arguments = item.get(CALLS[kind])
     return Call("", _called(kind, item), "" if arguments is None else arguments)
@@ -77,10 +76,9 @@ def _called(kind: str, item: Mapping[str, Any]) -> str:
         case "function_call" | "custom_tool_call":
             return qualified(text_of(item.get("namespace")), name)
         case "mcp_call":
-            return f"openai/mcp:{text_of(item.get('server_label'))}/{name}"
+            return f"openai/mcp/{text_of(item.get('server_label'))}/{name}"
         case _:
-            tool = kind.removesuffix("_call")
-            return tool if kind in _OF_CALLER else f"openai/{tool}"
+            return f"openai/{kind.removesuffix('_call')}"
 
 
 def qualified(namespace: str, name: str) -> str:

@@ -15,6 +15,7 @@ from comptroller.core.refusal import Refusal
 from comptroller.core.work.conversation import Entry
 from comptroller.core.work.outline import Outline, outline
 from comptroller.wire.body import is_array, read_object, shown
+from comptroller.wire.called import provider_tool
 from comptroller.wire.checks import (
     Invalid,
     array,
@@ -168,6 +169,7 @@ def _asked(request: dict[str, object], fields: dict[str, msgspec.Raw], items: It
         hides_output=hides_output(request),
         deferred=boolean(request, "background"),
         searching=bool(offered.limited),
+        provider_tools=tuple(dict.fromkeys(provider_tool("openai", kind) for kind in offered.kinds)),
     )  # fmt: skip
 
 

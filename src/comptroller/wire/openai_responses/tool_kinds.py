@@ -24,6 +24,7 @@ OWN_TOOLS: Mapping[str, int] = {
     "computer": 2_048,
     "computer_use_preview": 2_048,
 }
+_DEFINED = frozenset({"function", "custom", "namespace"})  # by the caller
 _CLIENT_SEARCH = 1_024  # presumed, as above
 _LOCAL_SHELL = 1_024
 
@@ -45,12 +46,14 @@ class Offered(msgspec.Struct, frozen=True):
     unlimited: tuple[str, ...]
     web_search: bool
     file_search: bool
+    kinds: tuple[str, ...]  # of all that is no definition of the caller's
     tokens: int  # beside the bytes in the body
 
 
 def read_tools(tools: Sequence[object], items: Items) -> Offered | str:
     """What the tools of a request are; or what is wrong with the list."""
     kinds: list[str] = []
+    named: dict[str, None] = {}
     tokens = 0
     waiting = list(tools)
     for tool in waiting:
@@ -61,6 +64,8 @@ def read_tools(tools: Sequence[object], items: Items) -> Offered | str:
             return 'Every entry of `tools` must have one `type`, a string such as "function".'
         items.read_cache_marks(tool)
         of_caller = _tokens(kind, tool)
+        if kind not in _DEFINED:
+            named[kind] = None
         if of_caller is None or kind == "shell":
             # They are read by tools, a piece at a time: the context holds what these find.
             items.named += [Named(each.id, each.kind, "tools", context=False) for each in names_in(tool)]
@@ -77,6 +82,7 @@ def read_tools(tools: Sequence[object], items: Items) -> Offered | str:
         unlimited=tuple(words[kind] for kind in words if kind not in _LIMITED),
         web_search=not _WEB_SEARCHES.isdisjoint(found),
         file_search=_FILE_SEARCH in found,
+        kinds=tuple(named),
         tokens=tokens,
     )
 
