@@ -124,7 +124,7 @@ def test_a_tool_that_asks_first_has_not_run() -> None:
     for result, has_run in ((asks, False), (done, True)):
         answer = call.read_answer(request(call), response(result))
         assert answer.usage is not None
-        assert (answer.input_required, answer.usage.tool_ran) == (not has_run, has_run)
+        assert (answer.input_required, bool(answer.usage.asks)) == (not has_run, not has_run)
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,6 @@ def test_a_refused_tool_call_is_a_result_for_the_model() -> None:
 @pytest.mark.parametrize(
     ("code", "rpc", "status"),
     [
-        ("tool_unknown", -32602, 200),
         ("tool_forbidden", -32003, 200),
         ("request_invalid", -32602, 200),
         ("server_unknown", -32003, 404),
