@@ -86,6 +86,7 @@ def whoami(id_: Any, _arguments: Arguments, _meta: Arguments) -> None:
         "fds": [int(fd) for fd in names("/proc/self/fd")],
         "status": Path("/proc/self/status").read_text(encoding="utf-8"),
         "limits": Path("/proc/self/limits").read_text(encoding="utf-8"),
+        "oom_score_adj": int(Path("/proc/self/oom_score_adj").read_text(encoding="ascii")),
     }
     text(id_, found)
 
@@ -222,6 +223,14 @@ def garbage(id_: Any, _arguments: Arguments, _meta: Arguments) -> None:
     answer(999_999)
     answer("never")
     text(id_, "after the garbage")
+
+
+@tool
+def swell(id_: Any, arguments: Arguments, _meta: Arguments) -> None:
+    try:
+        text(id_, len(bytearray(arguments["bytes"])))
+    except MemoryError:
+        text(id_, "no more memory")
 
 
 @tool

@@ -255,6 +255,7 @@ async def start_child(program: Program, listener: Listener, line_bytes: int) -> 
         "command": program.command,
         "user": None if program.user is None else msgspec.structs.asdict(program.user),
         "folder": str(child.folder),
+        "memory_bytes": program.memory_bytes,
         "parent": os.getpid(),
     }
     line = [sys.executable, "-I", "-S", "-B", str(_LAUNCH), json.dumps(specification)]
