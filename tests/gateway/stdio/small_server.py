@@ -268,7 +268,7 @@ def take(message: Arguments) -> None:
     match method:
         case "initialize":
             initialize(id_, params)
-        case "server/discover" if ERA == "both":
+        case "server/discover" if ERA != "legacy":
             answer(id_, supportedVersions=["2026-07-28"], capabilities={"tools": {}}, resultType="complete")
         case "tools/list":
             answer(id_, tools=[{"name": name, "inputSchema": {"type": "object"}} for name in TOOLS])
@@ -295,6 +295,8 @@ def main() -> None:
         threading.Event().wait()
     for line in sys.stdin:
         take(json.loads(line))
+    if ERA == "talkative":
+        say({"jsonrpc": "2.0", "id": "bye", "method": "sampling/createMessage", "params": {}})
 
 
 if __name__ == "__main__":
