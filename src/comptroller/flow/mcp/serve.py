@@ -24,16 +24,20 @@ from comptroller.flow.mcp.relay import relay
 from comptroller.flow.record import record_refusal
 from comptroller.flow.tool_scope import SERVER_PREFIX, tool_entry
 from comptroller.wire.mcp.dialect import McpCall
+from comptroller.wire.mcp.headers import foreign_origin
 from comptroller.wire.mcp.message import Message, read_message
-from comptroller.wire.mcp.rpc import Fault
+from comptroller.wire.mcp.rpc import INVALID_REQUEST, Fault
 
 SESSION_HEADER = b"mcp-session-id"
+_FOREIGN = Fault(INVALID_REQUEST, "Pages of other sites may not ask (Origin).", 403).body()
 _LOST = b'{"jsonrpc":"2.0","id":null,"error":{"code":-32001,"message":"Session not found: initialize anew."}}'
 
 
 async def serve_mcp(gate: Gate, server: str, call_id: str, request: CallerRequest, reply: Reply) -> None:
     """Take one request to its end."""
     dialect = McpCall(server, None, request.headers)
+    if foreign_origin(request.headers):
+        return await _say(reply, 403, _FOREIGN)
     caller = identify(gate, request.credentials)
     if isinstance(caller, Refusal):
         gate.observer.refused(request, dialect.name, call_id, caller, None)
@@ -58,7 +62,8 @@ async def _serve_message(
     message = read_message(body, request.headers)
     if isinstance(message, Fault):
         return await _say(reply, message.status, message.body())
-    dialect = McpCall(server, message, request.headers)
+    named = gate.providers[SERVER_PREFIX + server].origin.allow_private
+    dialect = McpCall(server, message, request.headers, loopback=named)
     if not message.governed:
         return await relay(gate, dialect, caller, request, reply, call_id, body)
     call = _call(gate, dialect, message, request, call_id, caller, body)

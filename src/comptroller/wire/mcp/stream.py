@@ -36,6 +36,11 @@ class RpcMeter:
         self._bounded = request.asked.tool is not None
 
     @property
+    def over(self) -> bool:
+        """Nothing that still comes goes on to anybody."""
+        return self.done
+
+    @property
     def usage(self) -> Usage | None:
         """Of the response, once it has come."""
         return self.answer.usage if self.answer is not None else None
