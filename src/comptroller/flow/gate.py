@@ -109,6 +109,7 @@ class Provider:
     omit_fields: frozenset[str] = frozenset()  # of a JSON body, that it refuses
     keys_beside: tuple[bytes, ...] = field(default=(), repr=False)  # of other entries at its host
     token_audience: str | None = None  # of an MCP server that gets a token of ours for each caller
+    price_callback: Origin | None = None  # of an MCP server whose owner says what each call costs
     acts_as: str | None = None  # the identity of that server: it alone may go on with such a token
     breaker_failures: int = FAILURES_MOST  # in a row, after which calls are refused for a while; 0: never
 

@@ -42,6 +42,7 @@ EVENTS: Mapping[str, Event] = {
     "provider_back": Event("info", "A provider that was aside answers again."),
     "circuit_open": Event("warning", "A provider has failed many times in a row: calls are refused until then."),
     "circuit_closed": Event("info", "A provider whose calls were refused answers again."),
+    "price_not_had": Event("warning", "A call was refused: what it costs is for the owner of its MCP server to say."),
     "server_started": Event("info", "A process of an MCP server was started."),
     "server_ended": Event("info", "A process of an MCP server was ended by us, as it says why."),
     "server_failed": Event("warning", "A process of an MCP server ended by itself, or had to be killed. It says why."),

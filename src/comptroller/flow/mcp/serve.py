@@ -20,6 +20,7 @@ from comptroller.flow.gate import Gate
 from comptroller.flow.identify import identify
 from comptroller.flow.incoming import IncomingCall
 from comptroller.flow.mcp.elicit import elicited
+from comptroller.flow.mcp.quote import quoted
 from comptroller.flow.mcp.relay import relay
 from comptroller.flow.record import record_refusal
 from comptroller.flow.tool_scope import SERVER_PREFIX, tool_entry
@@ -67,9 +68,21 @@ async def _serve_message(
     if not message.governed:
         return await relay(gate, dialect, caller, request, reply, call_id, body)
     call = _call(gate, dialect, message, request, call_id, caller, body)
+    call = call if isinstance(call, Refusal) else await _priced(gate, call)
     if isinstance(call, Refusal):
         return await _refuse(gate, dialect, request, reply, call_id, caller, call, body)
     return await carry(gate, call, reply)
+
+
+async def _priced(gate: Gate, call: IncomingCall) -> IncomingCall | Refusal:
+    """The call with what the owner of its tool's server says that it costs, where somebody is asked."""
+    use = call.asked.tool
+    priced = use if use is None else await quoted(gate, call.id, call.caller, use)
+    if isinstance(priced, Refusal):
+        return priced
+    return (
+        call if priced is use else msgspec.structs.replace(call, asked=msgspec.structs.replace(call.asked, tool=priced))
+    )
 
 
 def _call(
