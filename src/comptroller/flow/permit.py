@@ -164,7 +164,7 @@ def _ask_policies(
             return Permit(through, Ruling(ids, routed_by), effects, instead_of, way.holding)
         step = next_step(verdict, taken)
         if step is None:
-            return Denied(caller, _refused(caller, question, verdict), ruling)
+            return Denied(caller, refused_by(caller, question, verdict), ruling)
         taken.add(step.remedy.kind)
         match step.remedy.kind:
             case "cap_input" if input_tokens > step.remedy.tokens:
@@ -223,7 +223,7 @@ def policy_request(gate: Gate, caller: Caller, weighed: Weighed) -> PolicyReques
     """All that policies may know of this call."""
     identity, decision, tool = caller.identity, weighed.decision, weighed.asked.tool
     if tool is not None:
-        return _tool_request(caller, weighed, tool)
+        return tool_request(caller, weighed, tool)
     model_class = decision.model.model_class or ""
     estimate_nanos, input_tokens = known_bounds(weighed)
     context = Context(
@@ -245,7 +245,8 @@ def policy_request(gate: Gate, caller: Caller, weighed: Weighed) -> PolicyReques
     return PolicyRequest(caller.principal, Resource(decision.name or decision.model.pattern, model_class), context)
 
 
-def _tool_request(caller: Caller, weighed: Weighed, tool: ToolUse) -> PolicyRequest:
+def tool_request(caller: Caller, weighed: Weighed, tool: ToolUse) -> PolicyRequest:
+    """The same of a call to a tool. `weighed`: that call, or the one to a model in whose course it may be made."""
     context = msgspec.structs.replace(
         standing_context(caller, tool.risks, tool.name),
         arguments=tool.classes,
@@ -274,7 +275,8 @@ def _alias_of_nothing(name: str) -> Refusal:
     )
 
 
-def _refused(caller: Caller, question: PolicyRequest, verdict: Verdict) -> Refusal:
+def refused_by(caller: Caller, question: PolicyRequest, verdict: Verdict) -> Refusal:
+    """A no of the policies that nothing mends."""
     ask = f"`comptroller policy explain {caller.identity.id} {question.resource.name}` says more."
     if verdict.default_deny:
         return Refusal(
@@ -303,7 +305,7 @@ def _other(question: PolicyRequest) -> str:
 
 def _no_way(caller: Caller, question: PolicyRequest, verdict: Verdict, step: Step, routed: Refusal) -> Refusal:
     """A forbid would be lifted by another model, and that one cannot be called."""
-    refused = _refused(caller, question, verdict)
+    refused = refused_by(caller, question, verdict)
     return Refusal(
         code=refused.code,
         sentence=f"{refused.sentence} It would be sent to {step.remedy.value!r} instead, but: {routed.sentence}",
