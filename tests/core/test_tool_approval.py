@@ -61,8 +61,8 @@ def test_a_yes_is_for_one_call_with_these_arguments() -> None:
     assert given.state(AT_NS, Amounts(calls=1)) == "active", "a call to a model is no use of it"
 
 
-BY_HAND = {"ticket": None}
-OF_A_TICKET = {"ticket": "apr_1"}
+BY_HAND: dict[str, object] = {"ticket": None}
+OF_A_TICKET: dict[str, object] = {"ticket": "apr_1"}
 
 
 @pytest.mark.parametrize(
@@ -74,8 +74,8 @@ OF_A_TICKET = {"ticket": "apr_1"}
         (OF_A_TICKET | {"tool": DELETE, "arguments_digest": DIGEST}, "", "", False),  # a model
         (OF_A_TICKET | {"tool": "files/*", "arguments_digest": DIGEST}, DELETE, DIGEST, False),  # a server's own name
         (OF_A_TICKET | {"tool": DELETE, "arguments_digest": ""}, DELETE, "", False),  # without a digest: for nothing
-        (OF_A_TICKET | {}, DELETE, DIGEST, False),  # that a model's call asked for
-        (OF_A_TICKET | {}, "", "", True),
+        (OF_A_TICKET, DELETE, DIGEST, False),  # that a model's call asked for
+        (OF_A_TICKET, "", "", True),
         (BY_HAND | {"tool": DELETE}, DELETE, DIGEST, True),
         (BY_HAND | {"tool": DELETE}, DELETE, "d2", True),
         (BY_HAND | {"tool": "files/*"}, READ, DIGEST, True),

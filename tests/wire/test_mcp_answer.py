@@ -120,8 +120,11 @@ def test_a_tool_that_asks_first_has_not_run() -> None:
     body, headers = modern("tools/call", CALL)
     call = dialect(body, headers)
     asks = {"resultType": "input_required", "requestState": "s"}
-    assert call.read_answer(request(call), response(asks)).input_required
-    assert not call.read_answer(request(call), response({"resultType": "complete", **texts("a")})).input_required
+    done = {"resultType": "complete", **texts("a")}
+    for result, has_run in ((asks, False), (done, True)):
+        answer = call.read_answer(request(call), response(result))
+        assert answer.usage is not None
+        assert (answer.input_required, answer.usage.tool_ran) == (not has_run, has_run)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from comptroller.core.refusal import Refusal
 from comptroller.wire.mcp.asking import KEY, MARK, input_required_body, own_answer, own_state, without_ours
 from comptroller.wire.mcp.message import Message, read_message
 
-META = {
+META: dict[str, Any] = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",
     "io.modelcontextprotocol/clientCapabilities": {"elicitation": {"form": {}, "url": {}}},
 }
@@ -18,7 +18,7 @@ REFUSED = Refusal(code="approval_required", sentence="This call needs the approv
 
 
 def message(**more: Any) -> Message:
-    params = {"name": "delete", "arguments": {"path": "/srv/a"}, "_meta": META} | more
+    params: dict[str, Any] = {"name": "delete", "arguments": {"path": "/srv/a"}, "_meta": META} | more
     body = json.dumps({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params}).encode()
     read = read_message(body, HEADERS)
     assert isinstance(read, Message), read

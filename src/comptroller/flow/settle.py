@@ -85,6 +85,8 @@ def _exact(reservation: Reservation, terms: Terms, usage: Usage | None, rates: R
         return NOTHING
     if usage is None:
         return None
+    if not usage.tool_ran:
+        return Amounts(result_bytes=usage.result_bytes)  # a round is no call: the one that carries it out is
     if reservation.asked.tool is not None:
         charged = 0 if rates is None else charge_nanos(usage, rates)
         return Amounts(charged, tool_calls=1, result_bytes=usage.result_bytes)

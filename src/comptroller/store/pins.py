@@ -9,8 +9,8 @@ import msgspec
 from sqlalchemy import Column, Table, Text, and_, bindparam, delete, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from comptroller.core.tool.pin import Pin
-from comptroller.flow.records import PinChanged
+from comptroller.core.tool.pin import Pin, restored
+from comptroller.flow.records import Change, PinChanged
 from comptroller.store import schema
 from comptroller.store.sql import Many, run
 
@@ -60,6 +60,39 @@ def write(connection: sqlite3.Connection, changes: Iterable[PinChanged]) -> None
         if each.text:
             _ADD_DEFINITION.run_values(connection, [(*key, pin.shown, each.text)])
         _FORGET_OTHERS.run_values(connection, [(*key, pin.digest, pin.shown)])
+
+
+class Known(msgspec.Struct, frozen=True):
+    """Every pin of a store, and the texts of the definitions that they name, by (server, tool, digest)."""
+
+    pins: Mapping[tuple[str, str], Pin] = {}
+    texts: Mapping[tuple[str, str, str], str] = {}
+
+
+def known(connection: sqlite3.Connection, unfolded: Iterable[PinChanged] = ()) -> Known:
+    """`unfolded`: what is in the journal, and not in the tables."""
+    pins = {(pin.server, pin.tool): pin for pin in all_pins(connection)}
+    table = DEFINITIONS
+    rows = run(connection, select(table.c.server, table.c.tool, table.c.digest, table.c.text))
+    texts = {(server, tool, digest): text for server, tool, digest, text in rows}
+    for each in unfolded:
+        key = (each.pin.server, each.pin.tool)
+        pins[key] = each.pin
+        if each.text:
+            texts[*key, each.pin.shown] = each.text
+    return Known(pins, texts)
+
+
+def carry(connection: sqlite3.Connection, present: Known, at_ns: int, reason: str) -> Sequence[Change]:
+    """Write the pins of another store as a restore leaves them; the events of those that were not so here."""
+    here = {(pin.server, pin.tool): pin for pin in all_pins(connection)}
+    after = {key: restored(here.get(key), pin) for key, pin in present.pins.items()}
+    others = {key: pin for key, pin in after.items() if here.get(key) != pin}
+    texts = present.texts
+    write(
+        connection, [PinChanged(at_ns, "restore", pin, texts.get((*key, pin.shown), "")) for key, pin in others.items()]
+    )
+    return [Change(at_ns, "restore", "carry", "tool", pin.name, reason) for pin in others.values()]
 
 
 def all_pins(connection: sqlite3.Connection) -> Sequence[Pin]:

@@ -21,6 +21,7 @@ from comptroller.store.admins import list_admins
 from comptroller.store.backup import check_integrity, reading
 from comptroller.store.fold import Outcome, Standing, fold
 from comptroller.store.identity_requests import list_denied
+from comptroller.store.pins import Known, known
 from comptroller.store.stops import stops_in_force
 
 EventRow = tuple[object, ...]
@@ -44,6 +45,7 @@ class Present(msgspec.Struct, frozen=True):
     stops: Sequence[Stop]  # in force
     admins: Sequence[Admin]
     denied: Sequence[IdentityRequest]
+    pins: Known
 
 
 class Unreadable(msgspec.Struct, frozen=True):
@@ -89,6 +91,7 @@ def _read(connection: sqlite3.Connection, event: EventRow | None, made_at: str) 
         stops=stops_in_force(connection) if connection.execute(_HAS, ["stops"]).fetchone() else (),
         admins=list_admins(connection) if connection.execute(_HAS, ["admins"]).fetchone() else (),
         denied=list_denied(connection) if connection.execute(_HAS, ["identity_requests"]).fetchone() else (),
+        pins=known(connection, unfolded.pins) if connection.execute(_HAS, ["tool_pins"]).fetchone() else Known(),
     )
 
 

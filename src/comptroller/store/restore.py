@@ -34,6 +34,7 @@ from comptroller.store import (
     break_glass,
     exchange,
     identity_requests,
+    pins,
     registry,
     schema,
     sessions,
@@ -142,6 +143,7 @@ class Restoring:
             self._carry_stops(connection)
             self._carry_admins(connection)
             self._carry_denials(connection)
+            self._carry_pins(connection)
             break_glass.end_all(connection, self._now_ns, "restore")  # what was an emergency then
             self._end_grants(connection)
             self._number(connection)
@@ -204,6 +206,12 @@ class Restoring:
         if isinstance(self._present, Present):
             why = "as in the store that was replaced"
             identity_requests.carry(connection, self._present.denied, self._now_ns, why)
+
+    def _carry_pins(self, connection: sqlite3.Connection) -> None:
+        """A tool that the replaced store held back stays so; what was accepted there since is looked at once more."""
+        if isinstance(self._present, Present):
+            why = "as in the store that was replaced"
+            tables.add_changes(connection, pins.carry(connection, self._present.pins, self._now_ns, why))
 
     def _end_grants(self, connection: sqlite3.Connection) -> None:
         """A backup gives nobody a right back: what was spent by a grant since, and who revoked it, is not known."""

@@ -141,6 +141,17 @@ def _another(pin: Pin) -> No:
     )
 
 
+def restored(old: Pin | None, present: Pin) -> Pin:
+    """A pin after a backup took the place of the present store: accepted is what both have accepted, in the end."""
+    if old is not None and old.digest == present.digest:
+        return present
+    if not present.digest:
+        return present
+    return msgspec.structs.replace(
+        present, digest="", first=False, decided_at_ns=None, decided_by="", reason="accepted after the backup"
+    )
+
+
 def refusal_of(pin: Pin) -> Refusal | None:
     """What a call of the tool hears; None: nothing speaks against it. Nothing of the definition is repeated in it."""
     state = pin.state

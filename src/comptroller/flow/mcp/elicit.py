@@ -33,6 +33,7 @@ ROUND_WAIT_S = 25.0
 STATE_LASTS_S = 3600
 _LONGEST = 16 * 1024  # of what a server had asked for before us: it comes back in every round
 _ROUNDS = frozenset({"tools/call", "prompts/get", "resources/read"})  # the methods that may be asked about
+_OPEN: frozenset[str] = frozenset(name for name, each in TICKET_STATES.items() if each.open)
 _PURPOSE = "mcp-state"
 
 
@@ -72,7 +73,7 @@ class AskingCall(McpCall):
     def refusal_body(self, refusal: Refusal, call_id: str) -> bytes:
         """A question, where somebody may still say yes; else as ever."""
         approval = refusal.approval
-        if approval is None or not TICKET_STATES[approval.state].open:
+        if approval is None or approval.state not in _OPEN:
             return super().refusal_body(refusal, call_id)
         return input_required_body(self._asked, refusal, self._url + approval.ticket, self._ask(approval))
 

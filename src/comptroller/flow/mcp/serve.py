@@ -19,6 +19,7 @@ from comptroller.flow.door import CallerRequest, Reply
 from comptroller.flow.gate import Gate
 from comptroller.flow.identify import identify
 from comptroller.flow.incoming import IncomingCall
+from comptroller.flow.mcp.elicit import elicited
 from comptroller.flow.mcp.relay import relay
 from comptroller.flow.record import record_refusal
 from comptroller.flow.tool_scope import SERVER_PREFIX, tool_entry
@@ -91,7 +92,7 @@ def _call(
     )
     asked = msgspec.structs.replace(read.asked, tool=use)
     read = msgspec.structs.replace(read, asked=asked)
-    return IncomingCall(call_id, dialect, request, caller, read, body, asked)
+    return elicited(gate, IncomingCall(call_id, dialect, request, caller, read, body, asked), dialect, message)
 
 
 async def _refuse(

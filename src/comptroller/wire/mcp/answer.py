@@ -106,7 +106,10 @@ def _with_usage(request: McpRequest, result: bytes, *, failed: bool, input_requi
         return RpcAnswer(Usage(0, 0), failed=failed, input_required=input_required)
     if tool.result_bytes and len(result) > tool.result_bytes:
         return _too_large(request, tool, result, failed=failed)
-    return RpcAnswer(_usage(tool, result), failed=failed, input_required=input_required)
+    usage = _usage(tool, result)
+    if input_required:
+        usage = msgspec.structs.replace(usage, tool_ran=False)
+    return RpcAnswer(usage, failed=failed, input_required=input_required)
 
 
 def _usage(tool: ToolUse, result: bytes) -> Usage:
