@@ -66,4 +66,4 @@ class Usage(msgspec.Struct, frozen=True):
         )
 
 
-COUNTS = tuple(name for name in Usage.__struct_fields__ if name != "service_tier")
+COUNTS = tuple(name for name in Usage.__struct_fields__ if name not in {"service_tier", "tool_ran"})
