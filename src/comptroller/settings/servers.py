@@ -14,6 +14,9 @@ from comptroller.core.identity.identity import Environment
 from comptroller.core.problem import Fault, Problem, join
 from comptroller.settings.values import BaseUrl, KeySource, read_key_source, read_webhook_url
 
+_APIS = frozenset(
+    {"openai", "anthropic", "gemini"}
+)  # whose own tools have names as those of servers (docs/tools-in-models.md)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
 _WORDS_MOST = 256
@@ -133,6 +136,9 @@ def server_contradictions(servers: Mapping[str, ServerSettings]) -> Iterator[Pro
         where = join("servers", name)
         yield from _in_the_clear(f"{where}.url", server.url if server.command is None else None, server)
         yield from _in_the_clear(f"{where}.price_callback", server.price_callback, server)
+        if name in _APIS:
+            hint = f"Give it another name: {name}/web_search and the like are tools that the API defines itself."
+            yield Problem(where, "This is the name of an API.", hint)
         if (server.command is None) == (server.url is None):
             sentence = "A server has either a command or a url." if server.command else "A command or a url is missing."
             yield Problem(where, sentence, "command is run beside the gateway; url is a server that runs elsewhere.")
