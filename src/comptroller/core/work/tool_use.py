@@ -23,5 +23,4 @@ class ToolUse(msgspec.Struct, frozen=True, omit_defaults=True):
     quote_nanos: int | None = None  # what its server's owner says that it costs; None: the price book says
     cause: str | None = None  # the call to a model whose answer asked for it, as far as anybody knows
     hanging_up_cancels: bool = False  # its caller has no other way to say that it should stop
->>>>>>> wire7
     unit: ResultUnit = "kib"  # that its result is billed by, where the price book has a price for that
