@@ -231,14 +231,6 @@ async def test_what_an_operator_took_away_nobody_else_gives_back(tmp_path: Path)
         assert row.bounds.usd == "0.50"
 
 
-async def test_what_binds_nothing_yet_is_said(tmp_path: Path) -> None:
-    async with opened(tmp_path, bounds=BOUNDS) as house:
-        assert (await start(house)).notes == ()
-        for asked in ({"tools": ("search",)}, {"bounds": Bounds(tool_calls=3)}):
-            (said,) = (await start(house, **asked)).notes
-            assert "bind nothing yet" in said
-
-
 async def test_a_change_lets_go_of_who_acts_below_that_session_and_of_nobody_else(tmp_path: Path) -> None:
     async with opened(tmp_path, bounds=BOUNDS) as house:
         top = await start(house)

@@ -188,6 +188,8 @@ class Answering:
 
     def abort(self) -> None: ...
 
+    def let_go(self) -> None: ...
+
 
 class World:
     """A gateway that dies and starts again, and the provider behind it."""

@@ -141,3 +141,40 @@ async def test_an_exchange_aborted_before_its_start_does_not_start() -> None:
             await call.start()
         assert (call.written, world.connections) == (False, 0)
         assert not egress._active
+
+
+async def read_the_first(call: Exchange) -> None:
+    """Reads what came, and lets go of the rest."""
+    await call.start()
+    async for chunk in call.chunks():
+        assert chunk == b"hi"
+        break
+    call.let_go()
+
+
+async def test_a_connection_is_kept_if_the_rest_comes_at_once() -> None:
+    after = asyncio.Event()
+
+    async def script(talk: Talk) -> None:
+        while True:
+            await talk.hear()
+            await talk.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n")
+            await after.wait()
+            await talk.say(b"0\r\n\r\n")
+
+    async with provider(script) as world, egress_to(Egress()) as egress:
+        await read_the_first(exchange(egress, world.origin()))
+        after.set()
+        async with asyncio.timeout(PATIENCE_S):
+            while not egress.idle:  # noqa: ASYNC110 - nothing is told when a connection is free again
+                await asyncio.sleep(0)  # sleep: a turn of the loop
+        await ask(egress, world.origin())
+        assert world.connections == 1
+
+
+async def test_a_connection_is_closed_if_the_rest_does_not_come() -> None:
+    async with provider(after_the_request(LONG + b"hi")) as world, egress_to(Egress()) as egress:
+        await read_the_first(exchange(egress, world.origin()))
+        assert egress.active == 1
+        await world.all_left()
+        assert egress.active == 0

@@ -8,8 +8,8 @@ from typing import Literal
 import pytest
 
 from comptroller.flow.upstream import Origin
-from comptroller.gateway.egress import Egress, EgressLimits
-from comptroller.gateway.egress_pool import Site
+from comptroller.gateway.egress import Egress
+from comptroller.gateway.egress_pool import EgressLimits, Site
 from tests.gateway.egress_world import (
     LOOP_NAMES,
     LOOPS,

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from comptroller.flow.upstream import Timeouts, UpstreamFailure
-from comptroller.gateway.egress import Egress, EgressLimits
+from comptroller.gateway.egress import Egress
+from comptroller.gateway.egress_pool import EgressLimits
 from tests.gateway.egress_world import (
     LOOP_NAMES,
     LOOPS,

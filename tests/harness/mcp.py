@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -82,6 +83,19 @@ class McpClient:
     def send(self, body: Row, **headers: str) -> Said:
         accept = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
         return self.http("POST", json.dumps(body).encode(), **accept, **headers)
+
+    @contextmanager
+    def unanswered(self, body: Row) -> Iterator[None]:
+        """A request that was sent; leaving the block hangs up without having waited for an answer."""
+        about = {"mcp-protocol-version": MODERN, "mcp-method": body["method"], "mcp-name": body["params"]["name"]}
+        accept = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
+        where = urlsplit(self.url)
+        connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=60)
+        try:
+            connection.request("POST", where.path, json.dumps(body).encode(), {**self.headers, **accept, **about})
+            yield
+        finally:
+            connection.close()
 
     def http(self, method: str, body: bytes | None = None, **headers: str) -> Said:
         """Any request, read to its end."""

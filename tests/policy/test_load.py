@@ -75,13 +75,18 @@ FAULTY = [
     (f'@id("a") {PERMIT[:-1]} when {{ context.environment > 1 }};', "unexpected type: expected Long but saw String"),
     (f'@id("a") {PERMIT[:-1]} when {{ principal.team == "x" }};', "attribute `team`"),
     (f'@id("a") {PERMIT[:-1]} when {{ context.estimate_nanos }};', "The schema does not allow this"),
-    (f'@id("a") {PERMIT[:-1]} when {{ context.calls > 100 }};', "`context.calls` is not filled yet"),
-    (f'@id("a") {PERMIT[:-1]} when {{ context["calls"] == 0 }};', "`context.calls` is not filled yet"),
+    (
+        f'@id("a") {PERMIT[:-1]} when {{ context.spend_velocity_nanos > 100 }};',
+        "`context.spend_velocity_nanos` is not filled yet",
+    ),
+    (
+        f'@id("a") {PERMIT[:-1]} unless {{ context["spend_velocity_nanos"] == 0 }};',
+        "`context.spend_velocity_nanos` is not filled yet",
+    ),
     (
         f'@id("a") {PERMIT[:-1]} when {{ context has spend_velocity_nanos }};',
         "`context.spend_velocity_nanos` is not filled yet",
     ),
-    (f'@id("a") {PERMIT[:-1]} unless {{ context.tools_used.isEmpty() }};', "`context.tools_used` is not filled yet"),
     ("// nothing\n", "test.cedar: There is no policy in this file."),
     ("", "test.cedar: There is no policy in this file."),
     (f'@id("a") {PERMIT[:-1]} when {{ {"(" * 120}context.estimate_nanos{" + 1)" * 120} > 0 }};', "nesting"),

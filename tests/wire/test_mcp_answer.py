@@ -234,7 +234,6 @@ def test_a_refused_tool_call_is_a_result_for_the_model() -> None:
 @pytest.mark.parametrize(
     ("code", "rpc", "status"),
     [
-        ("tool_unknown", -32602, 200),
         ("tool_forbidden", -32003, 200),
         ("request_invalid", -32602, 200),
         ("server_unknown", -32003, 404),

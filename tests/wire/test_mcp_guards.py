@@ -10,12 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comptroller.core.work.tool_use import ToolUse
-from comptroller.wire.mcp.addresses import outside_reference, unsafe_address
+from comptroller.wire.mcp.addresses import unsafe_address
 from comptroller.wire.mcp.answer import RpcAnswer
 from comptroller.wire.mcp.cut import cut
 from comptroller.wire.mcp.dialect import McpCall
 from comptroller.wire.mcp.headers import foreign_origin
-from comptroller.wire.mcp.lists import definitions, leaving
 from comptroller.wire.mcp.message import Message, read_message
 from comptroller.wire.mcp.request import McpRequest
 from tests.wire.mcp_messages import encoded, legacy, modern, response, sse, texts
@@ -254,49 +253,6 @@ def test_notifications_without_end_are_left_out() -> None:
     passed = sum(len(meter.feed(log)) for _ in range(20))
     assert passed < 5_000_000
     assert meter.feed(sse(response(texts("a")))) == sse(response(texts("a")))
-
-
-@pytest.mark.parametrize(
-    "schema",
-    [
-        {},
-        {"type": "object", "properties": {"a": {"$ref": "#/$defs/a"}}, "$defs": {"a": {}}},
-        {"properties": {"$ref": {"type": "string"}}},
-        {"properties": {"a": {"enum": [{"$ref": "https://x.example/"}], "default": {"$ref": "a"}}}},
-        {"$defs": {"a": {"$id": "https://x.example/a"}}, "properties": {"a": {"$ref": "https://x.example/a#/b"}}},
-        {"$schema": "https://json-schema.org/draft/2020-12/schema"},
-    ],
-)
-def test_a_schema_that_stays_within_itself(schema: dict[str, Any]) -> None:
-    assert outside_reference(schema) is None
-
-
-@pytest.mark.parametrize(
-    "schema",
-    [
-        {"$ref": "http://169.254.169.254/latest"},
-        {"properties": {"a": {"items": [{"$ref": "other.json"}]}}},
-        {"$defs": {"$ref": {"$ref": "file:///etc/passwd"}}},
-        {"properties": {"enum": {"$ref": "https://x.example/"}}},
-        {"allOf": [{"$dynamicRef": "https://x.example/#a"}]},
-        {"x-anything": {"deeper": {"$ref": "//x.example/a"}}},
-        {"anyOf": [{}] * 30_000},
-    ],
-)
-def test_a_schema_that_leaves_itself(schema: dict[str, Any]) -> None:
-    assert outside_reference(schema) is not None
-
-
-def test_tools_that_refer_elsewhere_are_named() -> None:
-    tools = [
-        {"name": "good", "inputSchema": {"$ref": "#/$defs/a"}},
-        {"name": "bad", "inputSchema": {"type": "object"}, "outputSchema": {"$ref": "https://x.example/a"}},
-        {"name": "hidden", "inputSchema": {}},
-    ]
-    body = response({"tools": tools}).replace(
-        b'"hidden","inputSchema":{}', b'"hidden","inputSchema":{"\\u0024r\\u0065f":"a"}'
-    )
-    assert leaving(definitions(body)) == {"bad": "https://x.example/a", "hidden": "a"}
 
 
 def test_pages_of_others_may_not_ask() -> None:

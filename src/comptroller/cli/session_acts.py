@@ -83,8 +83,6 @@ def open_(
     minted = answer.read(Minted)
     write(minted.credential)
     note(f"session {minted.session} of {minted.identity}; the credential ends {say_relative(minted.expires_at)}")
-    for said_back in minted.notes:
-        note(said_back)
 
 
 def close(

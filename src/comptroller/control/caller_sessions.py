@@ -36,7 +36,6 @@ class Opened(msgspec.Struct, frozen=True):
     credential: str
     expires_at: str  # of the credential
     session: SessionRow
-    notes: tuple[str, ...] = ()  # what was asked for and does not hold yet
 
 
 async def open_child(office: Office, asked: Asked) -> Answered:
@@ -123,7 +122,7 @@ def _below(office: Office, caller: Caller, asked: Asked, hint: str) -> Session:
 
 def _opened(office: Office, minted: Minted) -> Opened:
     row = _row(office, office.gate.sessions[minted.session])
-    return Opened(minted.credential, minted.expires_at, row, minted.notes)
+    return Opened(minted.credential, minted.expires_at, row)
 
 
 def _row(office: Office, session: Session) -> SessionRow:

@@ -19,9 +19,6 @@ from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import Change
 
 SHORTEST_LIFETIME_S = 1
-_TOOLS_NOTE = (
-    "`tools` and `bounds.tool_calls` are kept and handed on, and bind nothing yet: tools are not called through here."
-)
 
 
 class Minted(msgspec.Struct, frozen=True):
@@ -33,7 +30,6 @@ class Minted(msgspec.Struct, frozen=True):
     expires_at: str
     lifetime_s: int
     minted_by: str
-    notes: tuple[str, ...] = ()  # what was asked for and does not hold yet
 
 
 async def mint(office: Office, identity_id: str, lifetime_s: int | None, actor: str) -> Minted:
@@ -79,8 +75,6 @@ async def _open(office: Office, request: OpenRequest, actor: str, *, most_s: int
     request = checked(office, request)
     session = _at_the_top(office, request, actor, most_s) if request.parent is None else below(office, request, actor)
     minted = _signed(office, session, session.credential, issued_ns, lifetime_s, actor)
-    if request.tools is not None or request.bounds.tool_calls is not None:
-        minted = msgspec.structs.replace(minted, notes=(_TOOLS_NOTE,))
     gate.open_session(session)
     try:
         session = set_aside(office, session) if request.reserve else session

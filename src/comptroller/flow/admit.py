@@ -65,7 +65,7 @@ def offer_for(gate: Gate, question: Question) -> Offer | Denied:
     if isinstance(permit, Denied):
         return permit
     if permit.weighed.asked.provider_tools:
-        forbidden = refused_tool(caller, permit)
+        forbidden = refused_tool(gate, caller, permit)
         if forbidden is not None:
             return forbidden
     again = look_at_retry(gate, caller.identity.id, permit.weighed.scope_facts, question.body)

@@ -191,29 +191,29 @@ def failure(reservation: Reservation, attempt: Attempt, end: HoldEnd | None) -> 
 
 
 def _failure(reservation: Reservation, attempt: Attempt, end: HoldEnd | None) -> Refusal:
-    provider = reservation.decision.provider.name
+    provider, again = _who(reservation), _again(reservation, end)
     if attempt.status in _OUR_CREDENTIAL and attempt.outcome == "provider_refused":
         return Refusal(
             code="provider_credential_rejected",
-            sentence=f"The provider {provider} refused the gateway's own credential (HTTP {attempt.status}).",
+            sentence=f"{provider} refused the gateway's own credential (HTTP {attempt.status}).",
             hint="Nothing was charged. Ask whoever runs the gateway to check its key and its account.",
         )
     if 300 <= (attempt.status or 0) < 400:
         return Refusal(
             code="upstream_failed",
-            sentence=f"The provider {provider} sent us to another address (HTTP {attempt.status}); we do not follow.",
+            sentence=f"{provider} sent us to another address (HTTP {attempt.status}); we do not follow.",
             hint=f"Ask whoever runs the gateway to check its base_url. {_CONSEQUENCES[end]}",
         )
     if attempt.outcome == "provider_error" and (attempt.status or 0) >= 600:
         return Refusal(
             code="upstream_failed",
-            sentence=f"The provider {provider} answered with HTTP {attempt.status}, which means nothing.",
-            hint=f"{_CONSEQUENCES[end]} You can send the call again.",
+            sentence=f"{provider} answered with HTTP {attempt.status}, which means nothing.",
+            hint=f"{_CONSEQUENCES[end]} {again}",
         )
     if attempt.outcome in _FAILURES:
         code, happened = _FAILURES[attempt.outcome]
-        sentence = f"The provider {provider} {happened}."
-        return Refusal(code=code, sentence=sentence, hint=f"{_CONSEQUENCES[end]} You can send the call again.")
+        sentence = f"{provider} {happened}."
+        return Refusal(code=code, sentence=sentence, hint=f"{_CONSEQUENCES[end]} {again}")
     if attempt.outcome == "stopped" and attempt.line.said is not None:
         return attempt.line.said
     if attempt.answer_body is not None:  # the reply was begun as a stream before it was decided
@@ -221,12 +221,24 @@ def _failure(reservation: Reservation, attempt: Attempt, end: HoldEnd | None) ->
     return _own_failure(reservation, attempt.outcome)
 
 
+def _who(reservation: Reservation) -> str:
+    tool = reservation.request.asked.tool
+    return f"The provider {reservation.decision.provider.name}" if tool is None else f"The server {tool.server}"
+
+
+def _again(reservation: Reservation, end: HoldEnd | None) -> str:
+    """Whether to send it once more: a tool may have done something that it would do twice."""
+    if reservation.request.asked.tool is None or end == "voided":
+        return "You can send the call again."
+    return "It may have run: look before you call it again."
+
+
 def _no_stream(reservation: Reservation, attempt: Attempt, body: bytes, end: HoldEnd | None) -> Refusal:
     provider = reservation.decision.provider
     words = provider.mask.thorough(body)[:_WORDS_MOST].decode("utf-8", "replace")
     return Refusal(
         code="upstream_failed",
-        sentence=f"The provider {provider.name} answered with HTTP {attempt.status} and no stream: {words}",
+        sentence=f"{_who(reservation)} answered with HTTP {attempt.status} and no stream: {words}",
         hint=_CONSEQUENCES[end],
     )
 

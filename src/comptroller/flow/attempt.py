@@ -12,7 +12,7 @@ from comptroller.core.pricing.deferral import Deferral
 from comptroller.core.pricing.usage import Usage
 from comptroller.core.tool.called import CalledTool
 from comptroller.core.work.stored import StoredObject
-from comptroller.flow.dialect import Answer, Dialect, Lasting, Meter
+from comptroller.flow.dialect import Answer, Dialect, Lasting, LastWord, Meter
 from comptroller.flow.door import Reply
 from comptroller.flow.gate import Gate
 from comptroller.flow.lease import Lease
@@ -139,8 +139,18 @@ class Attempt:
         """Let go of the timer and the connection."""
         if self._deadline is not None:
             self._deadline.cancel()
-        if self.exchange is not None:
+        if self.exchange is None:
+            return
+        if self.over:
+            self.exchange.let_go()
+        else:
             self.exchange.abort()
+
+    @property
+    def over(self) -> bool:
+        """The answer is whole, though the exchange may not be at its end."""
+        meter = self.meter
+        return self.reservation.request.asked.tool is not None and isinstance(meter, LastWord) and meter.over
 
 
 def live_call(reservation: Reservation, attempt: Attempt) -> LiveCall:

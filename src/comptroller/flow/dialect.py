@@ -67,6 +67,14 @@ class Meter(Protocol):
     def finish(self) -> bytes: ...
 
 
+@runtime_checkable
+class LastWord(Protocol):
+    """A meter of a stream that is over when it is `done`, whatever its server still sends."""
+
+    @property
+    def over(self) -> bool: ...
+
+
 class Dialect(Protocol):
     name: str
     family: str  # what a provider's `dialects` setting must list

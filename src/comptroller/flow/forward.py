@@ -190,13 +190,7 @@ async def _stream(gate: Gate, attempt: Attempt, exchange: Exchange, meter: Meter
         await asyncio.sleep(0)  # what came before has used up the hold: it ends here
     if not (attempt.unheard or reply.started):
         await reply.start(200, attempt.head)
-    async for passed in exchange.chunks():
-        if attempt.object_unsaid:
-            await _note(gate, attempt)
-        if not attempt.unheard:
-            attempt.sending = passed
-            await reply.send(passed)
-            attempt.sending = b""
+    await _pass_on(gate, attempt, exchange)
     rest = masked.feed(meter.finish(), thorough=meter.error) + masked.rest()
     if rest and meter.done and not attempt.unheard:  # half an event would garble the error that follows it
         await reply.send(rest)
@@ -208,6 +202,18 @@ async def _stream(gate: Gate, attempt: Attempt, exchange: Exchange, meter: Meter
         attempt.end("provider_cut", "the stream ended without its end mark")
     else:
         _completed(attempt)
+
+
+async def _pass_on(gate: Gate, attempt: Attempt, exchange: Exchange) -> None:
+    async for passed in exchange.chunks():
+        if attempt.object_unsaid:
+            await _note(gate, attempt)
+        if not attempt.unheard:
+            attempt.sending = passed
+            await attempt.reply.send(passed)
+            attempt.sending = b""
+        if attempt.over:
+            break  # its caller hangs up now, and is not to be taken for one who gave up
 
 
 async def _note(gate: Gate, attempt: Attempt) -> None:

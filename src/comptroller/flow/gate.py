@@ -52,6 +52,7 @@ from comptroller.flow.runs import Runs
 from comptroller.flow.tool_sets import ToolSets
 from comptroller.flow.trails import Trails
 from comptroller.flow.upstream import Origin, Timeouts, Upstream
+from comptroller.flow.used import ToolsUsed
 from comptroller.flow.waiting import Waiting
 from comptroller.wire.provider_path import azure_path, versioned_path
 
@@ -108,6 +109,7 @@ class Provider:
     omit_fields: frozenset[str] = frozenset()  # of a JSON body, that it refuses
     keys_beside: tuple[bytes, ...] = field(default=(), repr=False)  # of other entries at its host
     token_audience: str | None = None  # of an MCP server that gets a token of ours for each caller
+    price_callback: Origin | None = None  # of an MCP server whose owner says what each call costs
     acts_as: str | None = None  # the identity of that server: it alone may go on with such a token
     breaker_failures: int = FAILURES_MOST  # in a row, after which calls are refused for a while; 0: never
 
@@ -184,6 +186,7 @@ class Gate:
     retries: Retries = field(default_factory=Retries)  # of identities that have lately met errors
     affinity: Affinity = field(default_factory=Affinity)  # what routes hold which sessions
     objects: Kept = field(default_factory=Kept)  # what they keep for us, and whose it is
+    tools_used: ToolsUsed = field(default_factory=ToolsUsed)  # in each run
     pins: Pins = field(default_factory=Pins)  # of the tools of MCP servers
     deferring: Mapping[str, Deferring] = field(default_factory=dict[str, Deferring])  # by the name of the dialect
     planned: Sequence[Planned] = ()  # the APIs in which a call may be planned (flow/allowance.py)
@@ -261,3 +264,5 @@ class Gate:
         self.inputs.forget(session.id)
         self.tree.close_session(session.id)
         self.runs.forget(session)
+        if not self.runs.in_tree(session.top):
+            self.tools_used.forget(session.top)

@@ -9,11 +9,12 @@ from __future__ import annotations
 from comptroller.core.refusal import Refusal
 from comptroller.core.work.tool_use import ToolUse
 from comptroller.flow.caller import Caller
+from comptroller.flow.gate import Gate
 from comptroller.flow.permit import Denied, Permit, refused_by, tool_request
 from comptroller.flow.records import Ruling
 
 
-def refused_tool(caller: Caller, permit: Permit) -> Denied | None:
+def refused_tool(gate: Gate, caller: Caller, permit: Permit) -> Denied | None:
     """Why a call that is permitted otherwise may not offer what it offers. Changes nothing."""
     for tool in permit.weighed.asked.provider_tools:
         if caller.tools and not caller.may_use_tool(tool):
@@ -21,7 +22,8 @@ def refused_tool(caller: Caller, permit: Permit) -> Denied | None:
         entry = caller.registry.tool(tool)
         if entry is None:
             continue
-        question = tool_request(caller, permit.weighed, ToolUse(tool.partition("/")[0], tool, b"{}", risks=entry.risks))
+        use = ToolUse(tool.partition("/")[0], tool, b"{}", risks=entry.risks)
+        question = tool_request(gate, caller, permit.weighed, use)
         verdict = caller.registry.policies.decide(question)
         if not verdict.allowed:
             return Denied(caller, refused_by(caller, question, verdict), Ruling(verdict.ids))

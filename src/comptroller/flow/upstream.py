@@ -102,6 +102,10 @@ class Exchange(Protocol):
         """Close the connection unless the answer is complete. Safe after the end."""
         ...
 
+    def let_go(self) -> None:
+        """Nobody reads on: the connection is kept if the rest of the answer comes at once, and else closed."""
+        ...
+
 
 class Upstream(Protocol):
     def open(

@@ -12,22 +12,15 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import cached_property
 
-import msgspec
-
 from comptroller.flow.upstream import FailureKind, Origin, UpstreamFailure, UpstreamRequest
 from comptroller.gateway.egress_body import Chunks, Tap
 from comptroller.gateway.egress_connect import connect, tls_context
-from comptroller.gateway.egress_pool import NEVER, Connection, Site
+from comptroller.gateway.egress_pool import NEVER, Connection, EgressLimits, Site
 from comptroller.gateway.egress_protocol import ProtocolViolation, ResponseReader, request_head
 
 # Below this a copy of the body is cheaper than a second write.
 _JOINED_BODY_BYTES = 64 * 1024
-
-
-class EgressLimits(msgspec.Struct, frozen=True):
-    max_idle_per_origin: int = 64
-    idle_lifetime_s: float = 15.0
-    max_head_bytes: int = 64 * 1024
+_REST_COMES_WITHIN_S = 1.0  # of an answer that is over for its reader: usually the end mark of its transfer coding
 
 
 class Egress:
@@ -231,6 +224,12 @@ class _Exchange:
 
     def abort(self) -> None:
         self._fail("cut" if self.written else "connect", "aborted by the gateway")
+
+    def let_go(self) -> None:
+        if not self._finished:
+            self._on_overflow = None
+            self._total_deadline = min(self._total_deadline, self._loop.time() + _REST_COMES_WITHIN_S)
+            self._enter_phase("idle_timeout", _REST_COMES_WITHIN_S)
 
     # What the connection and the clock say.
 

@@ -7,10 +7,18 @@ import select
 from collections.abc import Callable
 from typing import Protocol, cast
 
+import msgspec
+
 from comptroller.flow.upstream import Origin
 
 NEVER = float("inf")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class EgressLimits(msgspec.Struct, frozen=True):
+    max_idle_per_origin: int = 64
+    idle_lifetime_s: float = 15.0
+    max_head_bytes: int = 64 * 1024
 
 
 class Holder(Protocol):

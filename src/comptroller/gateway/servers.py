@@ -17,6 +17,7 @@ from comptroller.flow.key_mask import SHORTEST_KEY
 from comptroller.flow.upstream import Origin, Timeouts
 from comptroller.gateway.stdio.program import Program, Unusable, find_user
 from comptroller.settings import ServerSettings, UnusableKey, read_key, read_variable
+from comptroller.settings.servers import ServerUrl
 
 FAMILY = "mcp"
 PREFIX_OF_SERVERS = f"{FAMILY}/"
@@ -63,9 +64,11 @@ def _remote(name: str, server: ServerSettings, environ: Mapping[str, str], warni
             credentials = {FAMILY: (b"authorization", b"Bearer " + key)}
         except UnusableKey as reason:
             missing = str(reason)
-    url = server.url
-    origin = Origin(url.scheme, url.host, url.port, url.path, url.base.private or server.private_network)
-    return _provider(name, server, origin, credentials, missing)
+    return _provider(name, server, _origin(server.url, server), credentials, missing)
+
+
+def _origin(url: ServerUrl, server: ServerSettings) -> Origin:
+    return Origin(url.scheme, url.host, url.port, url.path, url.base.private or server.private_network)
 
 
 def _local(
@@ -132,4 +135,5 @@ def _provider(
         keys_beside=secrets,
         token_audience=str(server.url) if server.token is not None else None,
         acts_as=server.identity,
+        price_callback=None if server.price_callback is None else _origin(server.price_callback, server),
     )

@@ -73,6 +73,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     # The identity (of kind tool) that this server is when it calls models or tools itself: it alone may exchange such a
     # token for a session below its caller's.
     identity: str | None = None
+    # Who says what each call of its tools costs, before it is held: prices that depend on the arguments are in no book.
+    price_callback: ServerUrl | None = None
     # A call leaves only for servers of its identity's environment. Left out: all.
     environments: Annotated[tuple[Environment, ...], Meta(min_length=1)] | None = None
     # Whether the name may lead to an address of a private network. Not, unless it is said.
@@ -135,6 +137,8 @@ def server_contradictions(servers: Mapping[str, ServerSettings]) -> Iterator[Pro
         if name in _APIS:
             hint = f"Give it another name: {name}/web_search and the like are tools that the API defines itself."
             yield Problem(where, "This is the name of an API.", hint)
+        yield from _in_the_clear(f"{where}.url", server.url if server.command is None else None, server)
+        yield from _in_the_clear(f"{where}.price_callback", server.price_callback, server)
         if (server.command is None) == (server.url is None):
             sentence = "A server has either a command or a url." if server.command else "A command or a url is missing."
             yield Problem(where, sentence, "command is run beside the gateway; url is a server that runs elsewhere.")
@@ -168,8 +172,10 @@ def _remote_contradictions(where: str, server: ServerSettings) -> Iterator[Probl
     if server.api_key is not None and server.token is not None:
         sentence = "A request carries one credential: api_key or token."
         yield Problem(f"{where}.token", sentence, "Leave out the one that the server does not ask for.")
-    url = server.url
+
+
+def _in_the_clear(where: str, url: ServerUrl | None, server: ServerSettings) -> Iterator[Problem]:
     if url is not None and url.scheme == "http" and not (url.base.private or server.private_network):
         sentence = "Plain http leaves only for this machine or a private network: what tools say would be in the clear."
         hint = "Use https, or say private_network = true if the name leads to a private address."
-        yield Problem(f"{where}.url", sentence, hint)
+        yield Problem(where, sentence, hint)

@@ -4,7 +4,7 @@ A tool costs what its server's owner quotes, else what the price book says: a fe
 of its result. One that has neither costs nothing, as most do; one that is said to spend money needs a price where a
 budget in USD is drawn.
 
-Units are counted on what is handed on, so the most that a result may have bounds them:
+Units are counted on what its server gave, as far as the most that a result may have, which bounds them:
 
     unit  counts                                       most
     ----  -------------------------------------------  ----------------------------------

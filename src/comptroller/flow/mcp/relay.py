@@ -58,7 +58,10 @@ async def relay(
     finally:
         request.unwatch()
         gate.live.remove_relay(live)
-        exchange.abort()
+        if line.reason is None:
+            exchange.let_go()
+        else:
+            exchange.abort()
     return None
 
 
@@ -108,6 +111,8 @@ async def _stream(
     async for passed in exchange.chunks():
         if passed:
             await reply.send(passed)
+        if meter.over:
+            break
     await reply.finish(masked(meter.finish()))
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from comptroller.core.refusal import Refusal
 from comptroller.core.tool.canonical import canonical_arguments
+from comptroller.core.tool.classes import classes_of
 from comptroller.flow.answer import refuse
 from comptroller.flow.call import carry
 from comptroller.flow.called import cause_of
@@ -20,20 +21,25 @@ from comptroller.flow.gate import Gate
 from comptroller.flow.identify import identify
 from comptroller.flow.incoming import IncomingCall
 from comptroller.flow.mcp.elicit import elicited
+from comptroller.flow.mcp.quote import quoted
 from comptroller.flow.mcp.relay import relay
 from comptroller.flow.record import record_refusal
 from comptroller.flow.tool_scope import SERVER_PREFIX, tool_entry
 from comptroller.wire.mcp.dialect import McpCall
+from comptroller.wire.mcp.headers import foreign_origin
 from comptroller.wire.mcp.message import Message, read_message
-from comptroller.wire.mcp.rpc import Fault
+from comptroller.wire.mcp.rpc import INVALID_REQUEST, Fault
 
 SESSION_HEADER = b"mcp-session-id"
+_FOREIGN = Fault(INVALID_REQUEST, "Pages of other sites may not ask (Origin).", 403).body()
 _LOST = b'{"jsonrpc":"2.0","id":null,"error":{"code":-32001,"message":"Session not found: initialize anew."}}'
 
 
 async def serve_mcp(gate: Gate, server: str, call_id: str, request: CallerRequest, reply: Reply) -> None:
     """Take one request to its end."""
     dialect = McpCall(server, None, request.headers)
+    if foreign_origin(request.headers):
+        return await _say(reply, 403, _FOREIGN)
     caller = identify(gate, request.credentials)
     if isinstance(caller, Refusal):
         gate.observer.refused(request, dialect.name, call_id, caller, None)
@@ -58,13 +64,26 @@ async def _serve_message(
     message = read_message(body, request.headers)
     if isinstance(message, Fault):
         return await _say(reply, message.status, message.body())
-    dialect = McpCall(server, message, request.headers)
+    named = gate.providers[SERVER_PREFIX + server].origin.allow_private
+    dialect = McpCall(server, message, request.headers, loopback=named)
     if not message.governed:
         return await relay(gate, dialect, caller, request, reply, call_id, body)
     call = _call(gate, dialect, message, request, call_id, caller, body)
+    call = call if isinstance(call, Refusal) else await _priced(gate, call)
     if isinstance(call, Refusal):
         return await _refuse(gate, dialect, request, reply, call_id, caller, call, body)
     return await carry(gate, call, reply)
+
+
+async def _priced(gate: Gate, call: IncomingCall) -> IncomingCall | Refusal:
+    """The call with what the owner of its tool's server says that it costs, where somebody is asked."""
+    use = call.asked.tool
+    priced = use if use is None else await quoted(gate, call.id, call.caller, use)
+    if isinstance(priced, Refusal):
+        return priced
+    return (
+        call if priced is use else msgspec.structs.replace(call, asked=msgspec.structs.replace(call.asked, tool=priced))
+    )
 
 
 def _call(
@@ -86,6 +105,7 @@ def _call(
         arguments_digest=digest,
         cause=cause_of(gate, caller, use.name, digest),
         risks=entry.risks,
+        classes=classes_of(use.arguments),
         result_bytes=entry.result_bytes,
         on_large=entry.on_large,
         unit=entry.unit,

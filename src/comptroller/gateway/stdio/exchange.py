@@ -96,6 +96,9 @@ class StdioExchange:
     def unread(self) -> bytes:
         return self._taken() if self._tap is None else self._tap.take()
 
+    def let_go(self) -> None:
+        self.abort()  # there is no connection of its own to be kept
+
     def abort(self) -> None:
         self.fail("cut" if self.written else "connect", "aborted by the gateway")
 

@@ -1,7 +1,7 @@
-"""Which addresses a server may send a person to, and which references its schemas may hold.
+"""Which addresses a server may send a person to.
 
 A person who opens an address acts with their own browser: what it reaches is their network, and what they are
-logged in to. A client that follows a reference does so with the network of its machine.
+logged in to.
 """
 
 from __future__ import annotations
@@ -10,16 +10,12 @@ import ipaddress
 import re
 from urllib.parse import urlsplit
 
-from comptroller.wire.body import is_array, is_object
-
 MOST_ADDRESS_CHARACTERS = 2048
-MOST_SCHEMA_VALUES = 20_000  # looked at for references; a schema with more is taken for one that hides something
 
 _PLAIN = re.compile(r"[\x21-\x7e]+")
 _HOST = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+\.?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _INSIDE = (".local", ".localhost", ".internal", ".intranet", ".lan", ".home.arpa", ".home", ".corp")
-_REFERENCES = frozenset({"$ref", "$dynamicRef", "$recursiveRef"})
 
 
 def unsafe_address(url: object, *, loopback: bool = False) -> str | None:
@@ -62,36 +58,3 @@ def _unsafe_host(host: str) -> str | None:
     if name.endswith(_INSIDE) or "." not in name:
         return "it is inside of a network"
     return None if _HOST.fullmatch(host) else "its host is not a plain name"
-
-
-def outside_reference(schema: object) -> str | None:
-    """The first reference in a JSON Schema that leaves it; None if there is none.
-
-    Source: JSON Schema 2020-12, core, 8.2. A reference stays where it begins with `#`, or names what the `$id` of a
-    part names. What stands below `const`, `enum`, `default` and `examples` is data; a property can be called `$ref`.
-    """
-    references: list[str] = []
-    names: set[str] = set()
-    stack: list[tuple[object, bool]] = [(schema, True)]  # with whether its keys are words of JSON Schema
-    looked = 0
-    while stack:
-        value, is_schema = stack.pop()
-        looked += 1
-        if looked > MOST_SCHEMA_VALUES:
-            return "more than can be looked at"
-        if is_array(value):
-            stack.extend((each, is_schema) for each in value)
-        elif is_object(value):
-            for key, each in value.items():
-                if is_schema and key in _REFERENCES and isinstance(each, str):
-                    references.append(each)
-                elif is_schema and key == "$id" and isinstance(each, str):
-                    names.add(each.partition("#")[0])
-                elif not (is_schema and key in _DATA):
-                    stack.append((each, not (is_schema and key in _NAMES)))
-    return next((each for each in references if not each.startswith("#") and each.partition("#")[0] not in names), None)
-    return None
-
-
-_DATA = frozenset({"const", "enum", "default", "examples"})
-_NAMES = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})  # keys are names

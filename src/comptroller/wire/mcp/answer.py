@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from comptroller.core.pricing.tool_estimate import most_units
 from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
 from comptroller.core.work.tool_use import ToolUse
@@ -116,15 +117,21 @@ def _usage(tool: ToolUse, result: bytes) -> Usage:
     return Usage(0, 0, result_bytes=len(result), result_units=_units(tool, result))
 
 
+def _usage_of_large(tool: ToolUse, result: bytes, passed: bytes) -> Usage:
+    """Its server has made all of it: that is what it is billed by, as far as the cap goes, and so its hold."""
+    units = min(_units(tool, result), most_units(tool))
+    return Usage(0, 0, result_bytes=min(len(passed), tool.result_bytes), result_units=units)
+
+
 def _too_large(request: McpRequest, tool: ToolUse, result: bytes, *, failed: bool) -> RpcAnswer:
     member = _CAN_BE_CUT.get(request.message.method)
     if tool.on_large == "truncate" and member is not None:
         less = cut(tool, result, member=member)
         if less is not None:
             passed = result_body(request.message.id or NO_ID, msgspec.Raw(less))
-            return RpcAnswer(_usage(tool, less), passed=passed, failed=failed)
+            return RpcAnswer(_usage_of_large(tool, result, less), passed=passed, failed=failed)
     passed = too_large_body(request, tool, len(result))
-    return RpcAnswer(Usage(0, 0, result_bytes=min(len(passed), tool.result_bytes)), passed=passed, failed=True)
+    return RpcAnswer(_usage_of_large(tool, result, passed), passed=passed, failed=True)
 
 
 def withheld(request: McpRequest, why: str) -> RpcAnswer:

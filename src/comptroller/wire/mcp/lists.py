@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from comptroller.wire.body import is_object
 from comptroller.wire.event_stream import EventSplitter, EventTooLarge, event_data
-from comptroller.wire.mcp.addresses import outside_reference
 from comptroller.wire.mcp.answer import SAID, Said
 from comptroller.wire.mcp.message import Message
 from comptroller.wire.mcp.rpc import event, result_body
@@ -21,24 +20,14 @@ _NOTHING = msgspec.Raw(b"")
 
 
 class ToolDefinition(msgspec.Struct, frozen=True):
-    """One tool as its server lists it. Members are raw JSON, empty where they are left out."""
+    """One tool as its server lists it."""
 
     name: str
     raw: bytes  # all of it, as it came
-    title: bytes = b""
-    description: bytes = b""
-    input_schema: bytes = b""
-    output_schema: bytes = b""
-    annotations: bytes = b""
 
 
 class _Tool(msgspec.Struct):
     name: str
-    title: msgspec.Raw = _NOTHING
-    description: msgspec.Raw = _NOTHING
-    inputSchema: msgspec.Raw = _NOTHING  # noqa: N815 - as the protocol writes it
-    outputSchema: msgspec.Raw = _NOTHING  # noqa: N815
-    annotations: msgspec.Raw = _NOTHING
 
 
 class _Tools(msgspec.Struct):
@@ -67,42 +56,10 @@ def definitions(body: bytes) -> list[ToolDefinition]:
     found: list[ToolDefinition] = []
     for said in _responses(body):
         try:
-            for raw in _TOOLS.decode(said.result).tools:
-                tool = _TOOL.decode(raw)
-                found.append(
-                    ToolDefinition(
-                        tool.name,
-                        bytes(raw),
-                        bytes(tool.title),
-                        bytes(tool.description),
-                        bytes(tool.inputSchema),
-                        bytes(tool.outputSchema),
-                        bytes(tool.annotations),
-                    )
-                )
+            found += [ToolDefinition(_TOOL.decode(raw).name, bytes(raw)) for raw in _TOOLS.decode(said.result).tools]
         except (ValueError, RecursionError) as error:
             raise Malformed(str(error)) from error
     return found
-
-
-def leaving(definitions: Iterable[ToolDefinition]) -> dict[str, str]:
-    """The tools whose schemas refer to something outside of them, with the reference: whoever follows it asks there."""
-    found: dict[str, str] = {}
-    for each in definitions:
-        for schema in (each.input_schema, each.output_schema):
-            if b"ef" not in schema and b"\\u" not in schema:
-                continue  # no reference is written without these
-            reference = _outside(schema)
-            if reference is not None:
-                found.setdefault(each.name, reference)
-    return found
-
-
-def _outside(schema: bytes) -> str | None:
-    try:
-        return outside_reference(_ANY.decode(schema))
-    except (ValueError, RecursionError):
-        return "what cannot be read"
 
 
 def names(body: bytes, member: str) -> list[str]:

@@ -14,10 +14,9 @@ from comptroller.wire.mcp.rpc import INVALID_PARAMS, NO_ID, REFUSED, error_body,
 
 META_REFUSAL = "comptroller/refusal"
 
-# What the client got wrong, not the model: the specification has these as errors, and no status but that of HTTP
-# is theirs. Everything else on tools/call is a result.
+# What the client or its configuration got wrong, not the model. Everything else on tools/call is a result, a tool that
+# nobody knows too: the specification would have an error, and the official SDK's server says it as a result.
 _AS_ERRORS = {
-    "tool_unknown": INVALID_PARAMS,
     "request_invalid": INVALID_PARAMS,
     "tool_forbidden": REFUSED,
     "server_unknown": REFUSED,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from comptroller.core.pricing.tool_estimate import most_units
 from comptroller.core.pricing.usage import Usage
 from comptroller.wire.event_stream import EventSplitter, EventTooLarge, event_data
 from comptroller.wire.mcp import elicitation
@@ -34,6 +35,11 @@ class RpcMeter:
         self._splitter = EventSplitter()
         self._said = 0  # bytes beside the response
         self._bounded = request.asked.tool is not None
+
+    @property
+    def over(self) -> bool:
+        """Nothing that still comes goes on to anybody."""
+        return self.done
 
     @property
     def usage(self) -> Usage | None:
@@ -106,7 +112,7 @@ class RpcMeter:
             self.malformed = True
             return b""
         passed = too_large_body(self._request, tool, size)
-        usage = Usage(0, 0, result_bytes=min(len(passed), tool.result_bytes))
+        usage = Usage(0, 0, result_bytes=min(len(passed), tool.result_bytes), result_units=most_units(tool))
         return self._ended(RpcAnswer(usage, passed=passed, failed=True))
 
     def _ended(self, answer: RpcAnswer) -> bytes:
