@@ -139,9 +139,6 @@ def server_contradictions(servers: Mapping[str, ServerSettings]) -> Iterator[Pro
         if name in _APIS:
             hint = f"Give it another name: {name}/web_search and the like are tools that the API defines itself."
             yield Problem(where, "This is the name of an API.", hint)
-        if name in _APIS:
-            hint = f"Give it another name: {name}/web_search and the like are tools that the API defines itself."
-            yield Problem(where, "This is the name of an API.", hint)
         yield from _in_the_clear(f"{where}.url", server.url if server.command is None else None, server)
         yield from _in_the_clear(f"{where}.price_callback", server.price_callback, server)
         if (server.command is None) == (server.url is None):
