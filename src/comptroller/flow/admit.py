@@ -27,7 +27,7 @@ from comptroller.flow.incoming import IncomingCall
 from comptroller.flow.lift import Lifted, lift_short
 from comptroller.flow.pace import UNPACED, Paced, Turn
 from comptroller.flow.permit import Denied, Permit, seek_provider
-from comptroller.flow.provider_tools import refused_tool
+from comptroller.flow.provider_side import refused_tool
 from comptroller.flow.reservation import Reservation, Tried
 from comptroller.flow.reserve import Afforded, OverdrawnError, afford, reserve
 from comptroller.flow.settle import Receipt
