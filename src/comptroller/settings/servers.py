@@ -20,6 +20,7 @@ _APIS = frozenset(
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
 _WORDS_MOST = 256
+MIB = 1024 * 1024
 _OURS = ("PATH", "HOME", "LANG")
 
 
@@ -64,6 +65,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     variables: Variables = field(default_factory=Variables)
     # How many processes of it run at once. A client of the older protocol has one of its own; a small one has 60 MB.
     processes: Annotated[int, Meta(ge=1, le=1000)] = 16
+    # What each of them may have (RLIMIT_DATA). A server of Node or Python has 60 to 200 MB.
+    memory_bytes: Annotated[int, Meta(ge=64 * MIB, le=1024 * 1024 * MIB)] = 2048 * MIB
     # A session that asks nothing for so long is over, and so is its process.
     idle_s: Annotated[float, Meta(gt=0, le=86_400)] = 1800.0
     # Where the server's own key is kept. The caller's credential is never handed on.
