@@ -11,7 +11,7 @@ import pytest
 
 from tests.harness.configuration import budget, identity, process, registry
 from tests.harness.gateway import GatewayProcess
-from tests.harness.mcp import McpClient
+from tests.harness.mcp import McpClient, Said
 from tests.sandbox.process import SandboxProcess
 
 pytestmark = pytest.mark.processes
@@ -67,6 +67,11 @@ ARGUMENTS = [
         "name": "few-results",
         "scope": {"identity": "agent/ant", "tool": "desk/*"},
         "schema": {"properties": {"limit": {"maximum": 10, "minimum": 1}}},
+    },
+    {
+        "name": "notes-only",
+        "scope": {"team": "red", "tool": "desk/@resources/read"},
+        "schema": {"properties": {"uri": {"under": ["sandbox://notes"]}}, "required": ["uri"]},
     },
     {
         "name": "own-things",
@@ -181,6 +186,15 @@ def test_arguments_are_what_every_rule_allows(
 def test_a_path_is_under_its_folder(gateway: GatewayProcess, name: str) -> None:
     cleaner = at(gateway, opened(gateway, profile="cleaner"))
     assert cleaner.call("delete_thing", name=name).refusal == "arguments_forbidden"
+
+
+def test_a_resource_is_read_by_the_same_rules(ant: McpClient) -> None:
+    def read(uri: str) -> Said:
+        return ant.ask("resources/read", {"uri": uri}, uri)
+
+    assert read("sandbox://notes/welcome").result["contents"]
+    assert read("sandbox://picture").refusal == "arguments_forbidden"
+    assert read("sandbox://notes/%2e%2e/picture").refusal == "arguments_forbidden"
 
 
 def test_a_secret_does_not_leave_and_is_not_written_down(gateway: GatewayProcess, ant: McpClient) -> None:

@@ -88,7 +88,7 @@ def check(
     files = find_files(context, config, registry, path)
     found = load_policies(files.policies, files.targets)
     problems = [] if isinstance(found, Policies) else found
-    looked_at = list(warnings(found)) if isinstance(found, Policies) else []
+    looked_at = list(warnings(found, files.targets)) if isinstance(found, Policies) else []
     if as_json:
         count, version = (len(found.policies), found.version) if isinstance(found, Policies) else (0, None)
         rows = {"policies": count, "version": version, "problems": problems, "warnings": looked_at}
