@@ -185,6 +185,22 @@ def test_fifty_at_once_get_the_ten_that_there_are(gateway: GatewayProcess, sandb
     assert ask(gateway, session["credential"], chat(**SHORT)).status == 200, "models are not counted in tool calls"
 
 
+def test_a_bound_of_a_session_counts_the_tool_calls_below_it(gateway: GatewayProcess, sandbox: SandboxProcess) -> None:
+    top = opened(gateway, bounds={"tool_calls": 3})
+    child = below(gateway, top, "helper")
+    first, second = client(gateway, "run", top), client(gateway, "run", child)
+    was = bill(sandbox, "run")["calls"]
+    said = [each.call("echo", text="x").refusal for each in (first, second, first, second, first)]
+    assert said == ["", "", "", "session_limit", "session_limit"]
+    assert bill(sandbox, "run")["calls"] - was == 3
+    assert ask(gateway, top["credential"], chat(**SHORT)).status == 200, "models go on"
+
+
+def test_what_a_tool_costs_is_shown(gateway: GatewayProcess) -> None:
+    (line,) = gateway.cli("prices", "counted/search")["prices"]
+    assert (line["provider"], line["usd_per_thousand"]) == ("mcp/counted", {"request": "10.00", "result_unit": "1.00"})
+
+
 def test_results_draw_on_a_budget_in_bytes(gateway: GatewayProcess, sandbox: SandboxProcess) -> None:
     tools = client(gateway, "bytes", opened(gateway))
     handed, said = 0, tools.call("big", kib=5)

@@ -11,7 +11,7 @@ from comptroller.control.office import Office
 from comptroller.control.problem import not_found
 from comptroller.core.instant import to_datetime
 from comptroller.core.money import format_usd
-from comptroller.core.pricing.book import ALWAYS, REGISTRY, Price
+from comptroller.core.pricing.book import ALWAYS, REGISTRY, SERVER, Price
 from comptroller.core.pricing.rates import FEES, METERS, hourly
 from comptroller.core.problem import did_you_mean
 
@@ -53,7 +53,8 @@ def show_prices(office: Office, model: str, provider: str | None, day: date | No
         rows += [row for tier in sorted(lines, key=_tier_rank) for row in _rows(name, lines[tier])]
         if not lines:
             notes.append(f"No price on {name}: {_why_not(office, name, model)}.")
-    if office.gate.registry.model(model) is None:
+    registry = office.gate.registry
+    if registry.model(model) is None and registry.tool(model) is None:
         notes.append("No entry of the registry serves this model: calls for it are refused.")
     shipped = book.shipped.version if book.shipped is not None else None
     return PriceSheet(model, day.isoformat(), book.version, shipped, rows, notes)
@@ -66,6 +67,8 @@ def _providers(office: Office, model: str, provider: str | None) -> Sequence[str
         if provider not in known:
             raise not_found(f"There is no provider {provider!r} in comptroller.toml.", did_you_mean(provider, known))
         return [provider]
+    if office.gate.registry.tool(model) is not None:
+        return [SERVER + model.partition("/")[0]]
     entry = office.gate.registry.model(model)
     return sorted(known) if entry is None else entry.providers
 

@@ -104,7 +104,7 @@ async def reprice(
         page = await office.ledger.calls(wanted)
         for record in page:
             key = (record.facts.identity, record.facts.provider or "", record.facts.model or "")
-            if _was_charged(record):
+            if _was_charged(record) and record.facts.tool is None:  # an owner's quote is in no book
                 _add(record, book, groups.setdefault(key, _Group()), total)
         more = len(page) == _PAGE
         read += len(page)

@@ -14,6 +14,9 @@ from comptroller.core.identity.identity import Environment
 from comptroller.core.problem import Fault, Problem, join
 from comptroller.settings.values import BaseUrl, KeySource, read_key_source, read_webhook_url
 
+_APIS = frozenset(
+    {"openai", "anthropic", "gemini"}
+)  # whose own tools have names as those of servers (docs/tools-in-models.md)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
 _WORDS_MOST = 256
@@ -134,6 +137,11 @@ def server_contradictions(servers: Mapping[str, ServerSettings]) -> Iterator[Pro
     """What no single setting of a server can know."""
     for name, server in servers.items():
         where = join("servers", name)
+        yield from _in_the_clear(f"{where}.url", server.url if server.command is None else None, server)
+        yield from _in_the_clear(f"{where}.price_callback", server.price_callback, server)
+        if name in _APIS:
+            hint = f"Give it another name: {name}/web_search and the like are tools that the API defines itself."
+            yield Problem(where, "This is the name of an API.", hint)
         yield from _in_the_clear(f"{where}.url", server.url if server.command is None else None, server)
         yield from _in_the_clear(f"{where}.price_callback", server.price_callback, server)
         if (server.command is None) == (server.url is None):

@@ -79,9 +79,7 @@ class Charged:
     @property
     def usage(self) -> Usage | None:
         """None if nobody said."""
-        if not self.lines:
-            return None
-        return msgspec.structs.replace(Usage(0, 0, service_tier=self.tier), **self._counts)
+        return msgspec.structs.replace(Usage(0, 0, service_tier=self.tier), **self._counts) if self.lines else None
 
     @property
     def priced(self) -> bool:

@@ -62,7 +62,7 @@ class Size(msgspec.Struct, frozen=True):
     rates: Rates
 
 
-FEES = ("request", "web_search", "file_search", "image")
+FEES = ("request", "web_search", "file_search", "image", "result_unit")
 METERS = tuple(name for name in Rates.__struct_fields__ if name != "sizes")
 
 
