@@ -47,6 +47,7 @@ from comptroller.flow.live import LiveCalls
 from comptroller.flow.mcp.pins import Pins
 from comptroller.flow.mcp.tokens import ServerTokens
 from comptroller.flow.poller import Poller
+from comptroller.flow.used import ToolsUsed
 from comptroller.gateway import collector
 from comptroller.gateway.certificates import Certificate, read_certificates, renew_forever
 from comptroller.gateway.clock import SystemClock
@@ -174,6 +175,7 @@ async def _join(
         known_as=settings.known_as,
         planned=PLANNED,
         pins=Pins(await store.pins()),
+        tools_used=ToolsUsed(await store.tools_used(sorted({session.top for session in live.values()}))),
         server_tokens=ServerTokens(keyring, settings.known_as),
         objects=Kept(await store.live_objects(clock.now_ns() - LASTS_DAYS * DAY_NS, MOST)),
     )

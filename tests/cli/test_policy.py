@@ -132,3 +132,90 @@ def test_a_file_of_requests_that_is_wrong(folder: Path, before: str, after: str,
     assert done.returncode == 1
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+TOOLS = {
+    "tools": {"desk/*": {"risk": "read"}, "desk/pay": {"risk": "spends_money"}},
+    "arguments": [
+        {
+            "name": "own-things",
+            "scope": {"team": "red", "tool": "desk/read"},
+            "schema": {"properties": {"path": {"under": ["/things"]}}, "required": ["path"]},
+        }
+    ],
+}
+TOOL_POLICIES = """
+@id("reads") permit (principal in Team::"red", action == Action::"tool.call", resource in RiskClass::"read");
+@id("pays") permit (principal in Team::"red", action == Action::"tool.call", resource == Tool::"desk/pay");
+@id("dear") @remedy("approval:finops")
+forbid (principal, action == Action::"tool.call", resource) when { context.arguments.contains("over_1000") };
+@id("chain")
+forbid (principal, action == Action::"tool.call", resource) when { context.tools_used.contains("desk/secret") };
+"""
+TOOL_REQUESTS = """
+[[request]]
+identity = "agent/ant"
+tool = "desk/read"
+arguments = { path = "/things/a" }
+expect = "allow"
+policies = ["reads"]
+rule = ""
+
+[[request]]
+name = "elsewhere"
+identity = "agent/ant"
+tool = "desk/read"
+arguments = { path = "/etc/passwd" }
+expect = "deny"
+rule = "own-things"
+
+[[request]]
+name = "too much"
+identity = "agent/ant"
+tool = "desk/pay"
+arguments = { amount = "2,000" }
+expect = "deny"
+remedy = "approval:finops"
+
+[[request]]
+name = "after the secret"
+identity = "agent/ant"
+tool = "desk/read"
+context = { tools_used = ["desk/secret"] }
+expect = "deny"
+policies = ["chain"]
+
+[[request]]
+name = "somebody else"
+identity = "agent/bee"
+tool = "desk/read"
+expect = "deny"
+policies = []
+"""
+
+
+def test_golden_requests_are_about_tools_too(folder: Path) -> None:
+    (folder / "registry.toml").write_text(to_toml(registry(**TOOLS)))
+    (folder / "policies" / "one.cedar").write_text(TOOL_POLICIES)
+    (folder / "policies" / "golden.toml").write_text(TOOL_REQUESTS)
+    done = policy(folder, "test", "policies/golden.toml")
+    assert done.returncode == 0, done.stdout
+    assert "5 as expected, 0 not." in done.stdout
+    assert "rule own-things" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('tool = "desk/read"\nmodel = "sandbox-large"', "name a `model` or a `tool`, and not both."),
+        ("", "name a `model` or a `tool`, and not both."),
+        ('tool = "disk/read"', "no entry of the registry is for the tool 'disk/read'"),
+    ],
+)
+def test_a_request_is_about_one_thing_that_is_there(folder: Path, line: str, said: str) -> None:
+    (folder / "registry.toml").write_text(to_toml(registry(**TOOLS)))
+    (folder / "policies" / "one.cedar").write_text(TOOL_POLICIES)
+    (folder / "policies" / "golden.toml").write_text(f'[[request]]\nidentity = "agent/ant"\nexpect = "allow"\n{line}\n')
+    done = policy(folder, "test", "policies/golden.toml")
+    assert done.returncode != 0
+    assert said in done.stderr

@@ -102,6 +102,7 @@ class House:
         dialect: str = "openai_chat",
         calls: int = 1,
         output_limit: int = 6,
+        tool: str | None = None,
     ) -> "OpenCall":
         """Take a hold that draws on whatever is in force, and see it on disk. `caller`: with its whole chain."""
         gate = self.gate
@@ -129,6 +130,7 @@ class House:
             body_bytes=100,
             above=() if caller is None else caller.above,
             billed_team=None if caller is None else caller.billed_team,
+            tool=tool,
         )
         scope = scope_facts(facts) if chain is None else msgspec.structs.replace(scope_facts(facts), chain=chain)
         amounts = Amounts(usd, tokens, calls)

@@ -11,13 +11,14 @@ from comptroller.core.approval.approvals import Approvals
 from comptroller.core.approval.decide import Approved, No, Wanted, approve, deny, give, overdue, withdraw
 from comptroller.core.approval.grant import Grant
 from comptroller.core.approval.role import ApprovalRole
-from comptroller.core.approval.shown import MASKED, PARSED_MOST, shown
+from comptroller.core.approval.shown import PARSED_MOST, shown
 from comptroller.core.approval.ticket import Terms, Ticket, question_of
 from comptroller.core.budget.budget import Unit
 from comptroller.core.budget.draw import Lift
 from comptroller.core.budget.hold import Amounts
 from comptroller.core.budget.scope import Facts
 from comptroller.core.budget.tree import BudgetTree, Hold
+from comptroller.core.tool.secrets import MASKED
 from tests.core.test_approval import ANN, AT_NS, BOB, HOUR_NS, OWNERS, ROLES
 from tests.core.test_approval import ticket as any_ticket
 

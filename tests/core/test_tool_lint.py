@@ -50,10 +50,10 @@ def test_what_a_model_should_not_read_has_a_remark(description: str, rule: str) 
     [
         "",
         "Adds two numbers.",
-        "Read the complete contents of a file as text. Handles various encodings. Use this tool when you need to "
-        "examine the contents of a single file. Only works within allowed directories.",
-        "Returns all environment variables, helpful for debugging MCP server configuration",
-        "Make line-based edits to a text file. Returns a git-style diff showing the changes made.",
+        "Opens one file and gives all of its text back, whatever its encoding. Use this tool when one file is enough.",
+        "Makes a folder. Where it is there already, it succeeds silently.",
+        "Lists the variables of the environment that the server runs in: useful when it misbehaves.",
+        "Changes lines of a file and shows what changed as a diff.",
         "Search the web. Results are not ranked. Do not use it for local files.",
         "Ein Werkzeug f\u00fcr Stra\u00dfennamen. \u6587\u4ef6\u3092\u8aad\u3080\u3002",
         "\u0646\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",  # Persian is written with a joiner

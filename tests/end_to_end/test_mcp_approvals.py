@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from typing import Any
 from urllib.error import HTTPError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import mcp_types as types
 import pytest
@@ -84,6 +84,11 @@ def answer(gateway: GatewayProcess, ticket: str, verb: str = "approve") -> None:
     gateway.named = gateway.env["otto"]
 
 
+def allowance(gateway: GatewayProcess, desk: Desk) -> Row:
+    with urlopen(Request(f"{gateway.url}/comptroller/v1/allowance", headers=desk.headers)) as said:
+        return json.loads(said.read())
+
+
 def paid(sandbox: SandboxProcess, to: str) -> int:
     """How often the sandbox was asked to pay somebody, as its own bill has it."""
     with urlopen(f"{sandbox.url}/sandbox/mcp/bill/calls?after=0") as answer:
@@ -108,7 +113,10 @@ def test_a_yes_is_for_one_call_with_these_arguments(gateway: GatewayProcess, san
     assert '"to": "ann-once"' in shown
     assert "asks ops for desk/pay" in shown
     assert ticket_of(desk.pay("ann-once"))["ticket"] == ticket, "the same question"
+    assert [(each["id"], each["tool"]) for each in allowance(gateway, desk)["approvals"]] == [(ticket, "desk/pay")]
     answer(gateway, ticket)
+    given = allowance(gateway, desk)["grants"]
+    assert [(each["tool"], each["uses_left"]) for each in given] == [("desk/pay", 1)]
     assert gateway.admin("GET", f"/approvals/{ticket}")["ticket"]["arguments"] == "", "nobody sees them any more"
     other = ticket_of(desk.pay("bob-once"))["ticket"]
     assert other != ticket, "other arguments ask anew"

@@ -11,9 +11,10 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from tests.end_to_end.caller import row_of, settled_row
 from tests.harness.configuration import budget, process, registry
 from tests.harness.gateway import GatewayProcess
-from tests.harness.mcp import META, McpClient, Said
+from tests.harness.mcp import META, MODERN, McpClient, Said
 from tests.sandbox.process import SandboxProcess
 
 pytestmark = pytest.mark.processes
@@ -43,8 +44,7 @@ class Desk:
 
     def row(self, said: Said) -> dict[str, Any]:
         """The call as it is on record."""
-        call_id = said.headers["x-comptroller-call-id"]
-        return next(each for each in self.gateway.calls() if each["id"] == call_id)
+        return row_of(self.gateway, said.headers["x-comptroller-call-id"])
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +158,26 @@ def test_a_tool_that_fails_has_been_called(desk: Desk) -> None:
     said = desk.client.call("search", query="holds")
     assert said.error["code"] == -32603
     assert desk.row(said)["charge_usd"] == "0.01"
+
+
+def test_who_hangs_up_has_cancelled(desk: Desk) -> None:
+    """In the modern era nothing else says so: the tool is not left to run on for nobody."""
+    desk.is_now(stream=True)
+    body = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "tools/call",
+        "params": {"name": "slow", "arguments": {"delay_s": 100, "steps": 1000}, "_meta": META | {"progressToken": 1}},
+    }
+    about = {"mcp-protocol-version": MODERN, "mcp-method": "tools/call", "mcp-name": "slow"}
+    accept = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
+    with urlopen(
+        Request(desk.client.url, json.dumps(body).encode(), {**desk.client.headers, **about, **accept})
+    ) as said:
+        call_id = said.headers["x-comptroller-call-id"]
+        assert b"event" in said.readline()
+    ended = settled_row(desk.gateway, call_id)
+    assert (ended["outcome"], ended["presumed"]) == ("client_gone", True)
 
 
 def test_pages_of_other_sites_may_not_ask(desk: Desk) -> None:

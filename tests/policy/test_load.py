@@ -6,6 +6,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import msgspec
 import pytest
 
 from comptroller.core.policy import load, remedy, targets
@@ -75,13 +76,18 @@ FAULTY = [
     (f'@id("a") {PERMIT[:-1]} when {{ context.environment > 1 }};', "unexpected type: expected Long but saw String"),
     (f'@id("a") {PERMIT[:-1]} when {{ principal.team == "x" }};', "attribute `team`"),
     (f'@id("a") {PERMIT[:-1]} when {{ context.estimate_nanos }};', "The schema does not allow this"),
-    (f'@id("a") {PERMIT[:-1]} when {{ context.calls > 100 }};', "`context.calls` is not filled yet"),
-    (f'@id("a") {PERMIT[:-1]} when {{ context["calls"] == 0 }};', "`context.calls` is not filled yet"),
+    (
+        f'@id("a") {PERMIT[:-1]} when {{ context.spend_velocity_nanos > 100 }};',
+        "`context.spend_velocity_nanos` is not filled yet",
+    ),
+    (
+        f'@id("a") {PERMIT[:-1]} unless {{ context["spend_velocity_nanos"] == 0 }};',
+        "`context.spend_velocity_nanos` is not filled yet",
+    ),
     (
         f'@id("a") {PERMIT[:-1]} when {{ context has spend_velocity_nanos }};',
         "`context.spend_velocity_nanos` is not filled yet",
     ),
-    (f'@id("a") {PERMIT[:-1]} unless {{ context.tools_used.isEmpty() }};', "`context.tools_used` is not filled yet"),
     ("// nothing\n", "test.cedar: There is no policy in this file."),
     ("", "test.cedar: There is no policy in this file."),
     (f'@id("a") {PERMIT[:-1]} when {{ {"(" * 120}context.estimate_nanos{" + 1)" * 120} > 0 }};', "nesting"),
@@ -116,6 +122,8 @@ def test_every_check_was_tried() -> None:
         test_faults_of_every_file_are_said()
         test_a_route_to_a_name_that_is_a_model_and_a_class_is_refused()
         test_a_set_that_permits_nothing_is_warned_about()
+        for text, said in ABOUT_TOOLS:
+            test_whether_tools_are_thought_of_is_looked_at(text, said)
     finally:
         sys.settrace(before)
     assert not places - seen
@@ -214,3 +222,26 @@ def test_a_set_that_permits_nothing_is_warned_about() -> None:
     empty = load_policies({}, TARGETS)
     assert isinstance(empty, Policies)
     assert "default-permit" in next(warnings(empty)).sentence
+
+
+ABOUT_TOOLS: list[tuple[str, list[str]]] = [
+    ('@id("a") permit (principal, action == Action::"tool.call", resource);', []),
+    ('@id("a") permit (principal, action in [Action::"model.call", Action::"tool.call"], resource);', []),
+    (
+        '@id("a") permit (principal, action, resource);',
+        ["test.cedar:1: a names no action, so it permits tools, too."],
+    ),
+    (
+        '@id("a") permit (principal, action == Action::"model.call", resource);'
+        '@id("b") forbid (principal, action == Action::"tool.call", resource);',
+        ["policies: Tools are listed, and no policy permits a call of one: all will be refused (`no_permit`)."],
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), ABOUT_TOOLS)
+def test_whether_tools_are_thought_of_is_looked_at(text: str, said: list[str]) -> None:
+    found = policies(text)
+    assert [problem.line.partition(" Write")[0] for problem in warnings(found, TARGETS)] == said
+    without = msgspec.structs.replace(TARGETS, tools=frozenset())
+    assert list(warnings(found, without)) == []

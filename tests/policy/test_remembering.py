@@ -12,7 +12,7 @@ from comptroller.core.policy.request import LARGEST_LONG, LONGS, PolicyRequest
 from tests.policy.samples import TARGETS, policies, request, tool_request
 
 FILLED = ("estimate_nanos", "input_tokens", "output_limit", "session_age_s", "budget_left_bp")
-OF_BOTH = ("estimate_nanos", "session_age_s", "budget_left_bp")
+OF_BOTH = ("estimate_nanos", "session_age_s", "budget_left_bp", "calls")
 TOOLS = (("files/read_file", ("read",)), ("files/write_file", ("write",)), ("search/web", ("read", "open_world")))
 FOUND = ("secret", "email")
 TEAMS, KINDS, NAMES = ("search", "support", "other"), ("agent", "human"), ("agent/scout", "human/dana", "agent/ci-1")
@@ -112,6 +112,8 @@ def about_values() -> st.SearchStrategy[str]:
                 '{"a": context.input_tokens} == {"a": 3}',
                 'context["estimate_nanos"] > 5',
                 'context.profile == "nightly"',
+                'context.tools_used.contains("files/read_file")',
+                'context.tools_used.containsAny(["search/web", "x"]) && context.calls > 3',
             ]
         ),
     )
@@ -174,6 +176,7 @@ def requests(draw: st.DrawFn) -> PolicyRequest:
         "environment": draw(st.sampled_from(ENVIRONMENTS)),
         "data_classes": tuple(draw(st.lists(st.sampled_from(CLASSES), unique=True))),
         "profile": draw(st.sampled_from(("", "nightly"))),
+        "tools_used": tuple(draw(st.lists(st.sampled_from([name for name, _ in TOOLS]), unique=True))),
         **{name: draw(numbers) for name in OF_BOTH},
     }
     if draw(st.booleans()):

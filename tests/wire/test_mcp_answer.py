@@ -124,7 +124,7 @@ def test_a_tool_that_asks_first_has_not_run() -> None:
     for result, has_run in ((asks, False), (done, True)):
         answer = call.read_answer(request(call), response(result))
         assert answer.usage is not None
-        assert (answer.input_required, answer.usage.tool_ran) == (not has_run, has_run)
+        assert (answer.input_required, bool(answer.usage.asks)) == (not has_run, not has_run)
 
 
 @pytest.mark.parametrize(

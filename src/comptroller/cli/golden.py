@@ -18,18 +18,27 @@ from comptroller.core.problem import did_you_mean
 from comptroller.core.registry.build import build
 from comptroller.core.registry.entries import StoredEntry
 from comptroller.core.registry.registry import Registry
+from comptroller.core.tool.arguments import alone, broken_rule
+from comptroller.core.tool.classes import classes_of
 
 
 class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One call, and what is expected of it. What stands in `context` replaces what the registry says."""
 
     identity: str
-    model: str
     expect: Literal["allow", "deny"]
+    model: str = ""
+    tool: str = ""  # SERVER/TOOL, where no model is called
+    arguments: dict[str, object] | None = None  # of a tool
     name: str = ""
     policies: tuple[str, ...] | None = None  # the determining ones, in any order; left out: any
     remedy: str | None = None  # what would be tried next; "" for none
+    rule: str | None = None  # of [[arguments]], that does not allow these; "" for none; left out: any
     context: dict[str, object] = {}
+
+    @property
+    def asked(self) -> str:
+        return self.tool or self.model
 
 
 class GoldenFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,6 +57,7 @@ class Result(msgspec.Struct, frozen=True):
     remedy: str | None
     passed: bool
     detail: str
+    rule: str = ""  # of [[arguments]], that refuses it
 
 
 def _why(error: OSError | UnicodeDecodeError) -> str:
@@ -76,11 +86,15 @@ def decide_all(policies: Policies, files: Found, requests: Sequence[Golden]) -> 
 
 
 def _decide(policies: Policies, registry: Registry, golden: Golden, number: int) -> Result:
-    name = golden.name or f"{number}: {golden.identity} {golden.model}"
-    verdict = policies.evaluate(_request(registry, golden, name))
+    name = golden.name or f"{number}: {golden.identity} {golden.asked}"
+    request = _request(registry, golden, name)
+    verdict = policies.evaluate(request)
     step = next_step(verdict, ())
     remedy = str(step.remedy) if step is not None else None
-    came = "allow" if verdict.allowed else "deny"
+    arguments = None if golden.arguments is None else msgspec.json.encode(golden.arguments)
+    broken = broken_rule(registry.arguments, alone(request), golden.tool, arguments) if arguments is not None else None
+    rule = "" if broken is None else broken[0].name
+    came = "allow" if verdict.allowed and broken is None else "deny"
     faults: list[str] = list(verdict.errors)
     if came != golden.expect:
         faults.append(f"{golden.expect} was expected")
@@ -88,6 +102,8 @@ def _decide(policies: Policies, registry: Registry, golden: Golden, number: int)
         faults.append(f"by {', '.join(golden.policies) or 'no policy'} was expected")
     if golden.remedy is not None and golden.remedy != (remedy or ""):
         faults.append(f"the remedy {golden.remedy or 'none'} was expected, not {remedy or 'none'}")
+    if golden.rule is not None and golden.rule != rule:
+        faults.append(f"the rule {golden.rule or 'none'} was expected to refuse the arguments, not {rule or 'none'}")
     return Result(
         name=name,
         expected=golden.expect,
@@ -96,31 +112,52 @@ def _decide(policies: Policies, registry: Registry, golden: Golden, number: int)
         remedy=remedy,
         passed=len(faults) == len(verdict.errors),
         detail="; ".join(faults),
+        rule=rule,
     )
 
 
 def _request(registry: Registry, golden: Golden, name: str) -> PolicyRequest:
-    identity, model = registry.identities.get(golden.identity), registry.model(golden.model)
+    identity = registry.identities.get(golden.identity)
     if identity is None:
         hint = did_you_mean(golden.identity, registry.identities)
         raise CommandError(f"{name}: there is no identity {golden.identity!r} in the registry.", hint)
-    if model is None:
-        hint = did_you_mean(golden.model, registry.models)
-        raise CommandError(f"{name}: no entry of the registry serves the model {golden.model!r}.", hint)
+    if (golden.tool == "") == (golden.model == ""):
+        raise CommandError(f"{name}: name a `model` or a `tool`, and not both.", "The format: docs/policies.md.")
+    principal = Principal(identity.id, identity.kind, identity.team, identity.owner, registry.organization.name)
     known: dict[str, object] = {
         "environment": identity.environment,
         "risk_tier": identity.risk_tier,
         "data_classes": identity.data_classes,
-        "model_class": model.model_class or "",
-        "provider": model.providers[0],
     }
+    if golden.tool:
+        context, resource = _about_tool(registry, golden, name, known)
+        return PolicyRequest(principal, resource, context, "tool.call")
+    model = registry.model(golden.model)
+    if model is None:
+        hint = did_you_mean(golden.model, registry.models)
+        raise CommandError(f"{name}: no entry of the registry serves the model {golden.model!r}.", hint)
+    known |= {"model_class": model.model_class or "", "provider": model.providers[0]}
+    context = _context(golden, name, known)
+    return PolicyRequest(principal, Resource(golden.model, context.model_class), context)
+
+
+def _about_tool(registry: Registry, golden: Golden, name: str, known: dict[str, object]) -> tuple[Context, Resource]:
+    tool = registry.tool(golden.tool)
+    if tool is None:
+        hint = did_you_mean(golden.tool, registry.tools)
+        raise CommandError(f"{name}: no entry of the registry is for the tool {golden.tool!r}.", hint)
+    server = golden.tool.partition("/")[0]
+    found = classes_of(msgspec.json.encode(golden.arguments)) if golden.arguments is not None else ()
+    context = _context(golden, name, known | {"server": server, "risks": tool.risks, "arguments": found})
+    return context, Resource(golden.tool, server=server, risks=context.risks)
+
+
+def _context(golden: Golden, name: str, known: dict[str, object]) -> Context:
     unknown = golden.context.keys() - {field.name for field in msgspec.structs.fields(Context)}
     if unknown:
         hint = did_you_mean(min(unknown), Context.__struct_fields__)
         raise CommandError(f"{name}: there is no `context.{min(unknown)}`.", hint)
     try:
-        context = msgspec.convert({**known, **golden.context}, Context)
+        return msgspec.convert({**known, **golden.context}, Context)
     except msgspec.ValidationError as error:
         raise CommandError(f"{name}: {error}.") from error
-    principal = Principal(identity.id, identity.kind, identity.team, identity.owner, registry.organization.name)
-    return PolicyRequest(principal, Resource(golden.model, context.model_class), context)

@@ -26,7 +26,14 @@ Where = Annotated[
 ]
 Golden = Annotated[Path, typer.Argument(metavar="FILE", help="Requests and what is expected of them, in TOML.")]
 Identity = Annotated[str, typer.Argument(metavar="IDENTITY", help="Who would call, such as agent/scout.")]
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="The model that it would ask for.")]
+What = Annotated[str, typer.Argument(metavar="MODEL|TOOL", help="The model, or the tool as SERVER/TOOL.")]
+Arguments = Annotated[str, typer.Option("--arguments", metavar="JSON", help="Arguments of the tool.")]
+Used = Annotated[
+    list[str] | None, typer.Option("--used", metavar="TOOL", help="A tool that its run has used before; repeatable.")
+]
+Calls = Annotated[int, typer.Option("--calls", metavar="N", min=0, help="How many calls its session has made.")]
+TaskType = Annotated[str, typer.Option("--task-type", metavar="TYPE", help="What its session was opened for.")]
+Profile = Annotated[str, typer.Option("--profile", metavar="NAME", help="The mission profile of its session.")]
 Estimate = Annotated[str, typer.Option("--estimate", metavar="USD", help="The most that the call could cost.")]
 Input = Annotated[int, typer.Option("--input-tokens", metavar="N", min=0, help="The most input that it could have.")]
 Output = Annotated[int, typer.Option("--output-limit", metavar="N", min=0, help="Its output limit in tokens.")]
@@ -81,7 +88,7 @@ def check(
     files = find_files(context, config, registry, path)
     found = load_policies(files.policies, files.targets)
     problems = [] if isinstance(found, Policies) else found
-    looked_at = list(warnings(found)) if isinstance(found, Policies) else []
+    looked_at = list(warnings(found, files.targets)) if isinstance(found, Policies) else []
     if as_json:
         count, version = (len(found.policies), found.version) if isinstance(found, Policies) else (0, None)
         rows = {"policies": count, "version": version, "problems": problems, "warnings": looked_at}
@@ -134,13 +141,18 @@ def decide_golden(
 def explain(
     context: typer.Context,
     identity: Identity,
-    model: Model,
+    what: What,
     *,
     estimate: Estimate = "0",
     input_tokens: Input = 0,
     output_limit: Output = 0,
     session_age: Age = 0,
     budget_left: Left = 10_000,
+    arguments: Arguments = "",
+    used: Used = None,
+    calls: Calls = 0,
+    task_type: TaskType = "",
+    profile: Profile = "",
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
@@ -152,11 +164,25 @@ def explain(
     \b
     Example:
       comptroller policy explain agent/scout gpt-4o --estimate 1.50 --input-tokens 20000
+      comptroller policy explain agent/scout files/write_file --arguments '{"path": "/etc/hosts"}'
     """
     from comptroller.cli.transport import connect
     from comptroller.control.policy import PolicyExplanation, Question
 
-    question = Question(identity, model, estimate, input_tokens, output_limit, session_age, budget_left)
+    question = Question(
+        identity,
+        what,
+        estimate,
+        input_tokens,
+        output_limit,
+        session_age,
+        budget_left,
+        task_type=task_type,
+        profile=profile,
+        calls=calls,
+        tools_used=tuple(used or ()),
+        arguments=arguments,
+    )
     with connect(context, config) as api:
         answer = api.post("policies", "explanation", sent=question)
     if as_json:
@@ -177,11 +203,12 @@ def _say_checked(found: object, files: Found) -> None:
 
 
 def _result(result: Result) -> tuple[str, ...]:
+    by = [*result.policies, *([f"rule {result.rule}"] if result.rule else ())]
     return (
         result.name,
         result.expected,
         result.came,
-        ", ".join(result.policies),
+        ", ".join(by),
         "" if result.passed else f"WRONG: {result.detail}",
     )
 

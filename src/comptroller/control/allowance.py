@@ -95,6 +95,7 @@ class OwnGrantRow(msgspec.Struct, frozen=True):
     bound: str  # session, identity or task
     suspends: bool
     budgets: Sequence[str]  # that it lifts
+    tool: str  # whose calls it is for; "": calls to models
     amount_left: str | None  # None: none bounds it
     unit: str
     uses_left: int | None  # None: any number
@@ -108,6 +109,7 @@ class OwnTicketRow(msgspec.Struct, frozen=True):
     state: str
     role: str
     model: str
+    tool: str  # that is called; "": the call is one to a model
     due_at: str
 
 
@@ -207,15 +209,17 @@ def _grant(gate: Gate, grant: Grant) -> OwnGrantRow:
         bound=grant.bound,
         suspends=grant.suspends,
         budgets=grant.budgets,
+        tool=grant.tool,
         amount_left=amount,
         unit=grant.unit,
-        uses_left=None if grant.uses is None else left.get("calls", 0),
+        uses_left=None if grant.uses is None else left.get("tool_calls" if grant.tool else "calls", 0),
         expires_at=format_instant(grant.expires_at_ns),
     )
 
 
 def _ticket(ticket: Ticket) -> OwnTicketRow:
-    return OwnTicketRow(ticket.id, ticket.state, ticket.role, ticket.model, format_instant(ticket.due_at_ns))
+    due_at = format_instant(ticket.due_at_ns)
+    return OwnTicketRow(ticket.id, ticket.state, ticket.role, ticket.model, ticket.tool, due_at)
 
 
 def _apis(gate: Gate, name: str | None) -> Sequence[Planned]:

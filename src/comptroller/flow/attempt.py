@@ -124,6 +124,7 @@ class Attempt:
         asked = self.reservation.request.asked
         # What goes on anyhow is seen to its end by the poller.
         stops = asked.free or self.deferral is not None
+        stops = stops or (asked.tool is not None and asked.tool.hanging_up_cancels)
         stops = stops or (self.reservation.decision.provider.abort_stops_billing and not asked.deferred)
         if stops or self.phase == "held":
             self.line.cut("client_gone")

@@ -52,6 +52,7 @@ from comptroller.flow.runs import Runs
 from comptroller.flow.tool_sets import ToolSets
 from comptroller.flow.trails import Trails
 from comptroller.flow.upstream import Origin, Timeouts, Upstream
+from comptroller.flow.used import ToolsUsed
 from comptroller.flow.waiting import Waiting
 from comptroller.wire.provider_path import azure_path, versioned_path
 
@@ -185,6 +186,7 @@ class Gate:
     retries: Retries = field(default_factory=Retries)  # of identities that have lately met errors
     affinity: Affinity = field(default_factory=Affinity)  # what routes hold which sessions
     objects: Kept = field(default_factory=Kept)  # what they keep for us, and whose it is
+    tools_used: ToolsUsed = field(default_factory=ToolsUsed)  # in each run
     pins: Pins = field(default_factory=Pins)  # of the tools of MCP servers
     deferring: Mapping[str, Deferring] = field(default_factory=dict[str, Deferring])  # by the name of the dialect
     planned: Sequence[Planned] = ()  # the APIs in which a call may be planned (flow/allowance.py)
@@ -262,3 +264,5 @@ class Gate:
         self.inputs.forget(session.id)
         self.tree.close_session(session.id)
         self.runs.forget(session)
+        if not self.runs.in_tree(session.top):
+            self.tools_used.forget(session.top)

@@ -31,7 +31,7 @@ from comptroller.flow.gate import Gate
 from comptroller.flow.lift import Lifted, ask_about, lift, pass_steps, step_refusal
 from comptroller.flow.records import Ruling
 from comptroller.flow.route import Way, behind, lead, lead_by_remedy, say
-from comptroller.flow.tool_scope import decide_tool, resource_of, standing_context
+from comptroller.flow.tool_scope import decide_tool, forbidden_arguments, resource_of, standing_context
 from comptroller.flow.weigh import Weighed, known_bounds, weigh
 from comptroller.wire.rate_headers import Headers
 
@@ -74,7 +74,7 @@ def seek_provider(
     If it may use none: why not the first. Does not wait. `besides`: providers that are not asked (any more).
     """
     if asked.tool is not None:
-        decision = decide_tool(gate, caller, asked.tool.name, besides)
+        decision = forbidden_arguments(caller, asked.tool) or decide_tool(gate, caller, asked.tool.name, besides)
         denied = isinstance(decision, Refusal)
         return Denied(caller, decision) if denied else seek_permit(gate, dialect, caller, decision, asked, besides)
     target = caller.registry.routing.aliases.get(asked.model)
@@ -223,9 +223,10 @@ def policy_request(gate: Gate, caller: Caller, weighed: Weighed) -> PolicyReques
     """All that policies may know of this call."""
     identity, decision, tool = caller.identity, weighed.decision, weighed.asked.tool
     if tool is not None:
-        return _tool_request(caller, weighed, tool)
+        return _tool_request(gate, caller, weighed, tool)
     model_class = decision.model.model_class or ""
     estimate_nanos, input_tokens = known_bounds(weighed)
+    calls, tools_used = _before(gate, caller)
     context = Context(
         environment=identity.environment,
         risk_tier=identity.risk_tier,
@@ -240,18 +241,34 @@ def policy_request(gate: Gate, caller: Caller, weighed: Weighed) -> PolicyReques
         task_type=caller.session.task_type or "",
         profile=caller.session.profile or "",
         depth=caller.session.depth,
+        calls=calls,
+        tools_used=tools_used,
     )
     # Where no model is named, the dialect stands for one.
     return PolicyRequest(caller.principal, Resource(decision.name or decision.model.pattern, model_class), context)
 
 
-def _tool_request(caller: Caller, weighed: Weighed, tool: ToolUse) -> PolicyRequest:
+def _before(gate: Gate, caller: Caller) -> tuple[int, tuple[str, ...]]:
+    """The calls of its session that have ended, and the tools that its run has used, as far as a policy asks."""
+    looked_at = caller.registry.policies.looked_at
+    calls, tools_used = 0, ()
+    if "calls" in looked_at and (meter := gate.tree.meter(caller.session.id)) is not None:
+        calls = meter.posted.calls + meter.posted.tool_calls
+    if "tools_used" in looked_at:
+        tools_used = gate.tools_used.of(caller.session.top)
+    return long(calls), tools_used
+
+
+def _tool_request(gate: Gate, caller: Caller, weighed: Weighed, tool: ToolUse) -> PolicyRequest:
+    calls, tools_used = _before(gate, caller)
     context = msgspec.structs.replace(
         standing_context(caller, tool.risks, tool.name),
         arguments=tool.classes,
         estimate_nanos=known_bounds(weighed)[0],
         session_age_s=max(0, weighed.now_ns - caller.session.opened_at_ns) // NANOS_PER_SECOND,
         budget_left_bp=weighed.draw.left_bp(),
+        calls=calls,
+        tools_used=tools_used,
     )
     return PolicyRequest(caller.principal, resource_of(tool.name, tool.risks), context, "tool.call")
 

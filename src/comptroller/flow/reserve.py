@@ -85,6 +85,8 @@ def reserve(
     hold = gate.tree.hold(number, weighed.draw, afforded.amounts)
     if isinstance(hold, Window):
         raise OverdrawnError(f"{label(hold.budget.name, hold.key.instance)} has less left than a moment ago")
+    if asked.tool is not None:
+        gate.tools_used.add(caller.session.top, asked.tool.name)
     if permit.holding is not None:
         gate.affinity.hold(caller.session.id, permit.holding)
     changes = asked.stream and not asked.deferred

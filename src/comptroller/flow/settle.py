@@ -85,7 +85,7 @@ def _exact(reservation: Reservation, terms: Terms, usage: Usage | None, rates: R
         return NOTHING
     if usage is None:
         return None
-    if not usage.tool_ran:
+    if usage.asks:
         return Amounts(result_bytes=usage.result_bytes)  # a round is no call: the one that carries it out is
     if reservation.asked.tool is not None:
         charged = 0 if rates is None else charge_nanos(usage, rates)

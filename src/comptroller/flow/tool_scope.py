@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 
 from comptroller.core.budget.bounds import Bound
+from comptroller.core.budget.scope import Facts
 from comptroller.core.policy.request import Context, Resource
 from comptroller.core.refusal import Refusal
 from comptroller.core.registry.registry import Model
+from comptroller.core.tool.arguments import check_arguments
 from comptroller.core.tool.entry import ToolEntry
 from comptroller.core.work.stop import refusal_of
+from comptroller.core.work.tool_use import ToolUse
 from comptroller.flow.caller import Caller
 from comptroller.flow.decide import NO_OUTPUT, NOBODY, Decision, provider_for
 from comptroller.flow.gate import Gate, Provider
@@ -61,6 +64,12 @@ def tool_entry(caller: Caller, tool: str) -> ToolEntry | Refusal:
             param="name",
         )
     return entry
+
+
+def forbidden_arguments(caller: Caller, tool: ToolUse) -> Refusal | None:
+    """Why the rules for arguments do not allow those of this call; None if they do."""
+    rules = caller.registry.arguments
+    return check_arguments(rules, Facts(caller.chain, {}), tool.name, tool.arguments) if rules else None
 
 
 def server_for(

@@ -29,6 +29,7 @@ journal = Table(
 UNUSUAL = text("outcome != 'completed'")
 REFUSED = text("state = 'refused'")
 PRESUMED = text("state = 'presumed'")
+LET_THROUGH = text("tool IS NOT NULL AND state != 'refused'")
 """Conditions of partial indexes of what is rare and asked for: SQLite uses them for a query with the same words."""
 
 SPEND_DIMENSIONS = (
@@ -137,6 +138,7 @@ calls = Table(
     Index("calls_refused", "at_ns", sqlite_where=REFUSED),
     Index("calls_presumed", "at_ns", sqlite_where=PRESUMED),
     Index("calls_routed", "at_ns", sqlite_where=text("routed_by IS NOT NULL")),
+    Index("calls_session_tool", "session", "tool", sqlite_where=LET_THROUGH),
     Index("calls_tool", "tool", "at_ns", sqlite_where=text("tool IS NOT NULL")),
 )
 

@@ -146,6 +146,23 @@ def sent_tokens(connection: sqlite3.Connection, ids: Sequence[str], until_ns: in
     return {session: int(total) for session, total in run(connection, billed.group_by(calls.session))}
 
 
+def tools_used(connection: sqlite3.Connection, tops: Sequence[str]) -> Mapping[str, Sequence[str]]:
+    """The tools that were let through in each of these runs, by the session at its top."""
+    calls = schema.calls.c
+    wanted = select(func.json_each(msgspec.json.encode(sorted(tops)).decode()).table_valued("value").c.value)
+    at_the_top = select(calls.session, calls.tool).where(calls.session.in_(wanted), schema.LET_THROUGH)
+    below = (
+        select(_TABLE.c.root, calls.tool)
+        .where(_TABLE.c.root.in_(wanted), text("root != ''"))
+        .where(calls.session == _TABLE.c.id, schema.LET_THROUGH)
+    )
+    found: dict[str, list[str]] = {}
+    for statement in (at_the_top, below):
+        for top, tool in run(connection, statement.distinct()):
+            found.setdefault(top, []).append(tool)
+    return found
+
+
 def last_at_work(connection: sqlite3.Connection, roots: Sequence[str]) -> Mapping[str, int]:
     """When the newest call of each session of these trees ended, or of one below it; of those that had any.
 

@@ -249,22 +249,22 @@ class Store(Ledger):
         return await self._read(lambda connection: sessions.lineage(connection, session_id))
 
     async def family(self, root: str) -> Sequence[Session]:
-        """The session at the top of a tree, and all below it."""
         return await self._read(lambda connection: sessions.family(connection, root))
 
     async def sessions(self, identity: str | None, limit: int) -> Sequence[Session]:
         return await self._read(lambda connection: sessions.list_sessions(connection, identity, limit))
 
     async def live_sessions(self, now_ns: int) -> Sequence[Session]:
-        """Those that are neither ended nor expired."""
         return await self._read(lambda connection: sessions.live_sessions(connection, now_ns))
+
+    async def tools_used(self, tops: Sequence[str]) -> Mapping[str, Sequence[str]]:
+        return await self._read(lambda connection: sessions.tools_used(connection, tops))
 
     async def sent_tokens(self, ids: Sequence[str], until_ns: int) -> Mapping[str, int]:
         """Tokens of input that were billed in each of these sessions, for calls that had ended by then."""
         return await self._read(lambda connection: sessions.sent_tokens(connection, ids, until_ns))
 
     async def last_at_work(self, roots: Sequence[str]) -> Mapping[str, int]:
-        """When each session of these trees was last at work: itself, or one below it."""
         return await self._read(lambda connection: sessions.last_at_work(connection, roots))
 
     async def stops(self, limit: int) -> Sequence[Stop]:

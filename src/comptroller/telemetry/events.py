@@ -48,6 +48,7 @@ EVENTS: Mapping[str, Event] = {
     "server_failed": Event("warning", "A process of an MCP server ended by itself, or had to be killed. It says why."),
     "server_said": Event("info", "An MCP server that we run wrote this to its standard error."),
     "server_garbled": Event("warning", "An MCP server that we run wrote what is no message to its standard output."),
+    "relay_failed": Event("warning", "An MCP server did not answer what costs nothing: a list, a ping, a stream."),
     "metrics": Event("warning", "Something about the scrape token."),
     "certificate_read": Event("info", "A new certificate is served from now on."),
     "certificate_refused": Event("warning", "A new certificate cannot be served: the last one stays."),

@@ -262,7 +262,7 @@ def take(message: Arguments) -> None:
         case "server/discover" if ERA == "both":
             answer(id_, supportedVersions=["2026-07-28"], capabilities={"tools": {}}, resultType="complete")
         case "tools/list":
-            answer(id_, tools=[{"name": "echo", "inputSchema": {"type": "object"}}])
+            answer(id_, tools=[{"name": name, "inputSchema": {"type": "object"}} for name in TOOLS])
         case "tools/call" if params["name"] in TOOLS:
             TOOLS[params["name"]](id_, params.get("arguments", {}), params.get("_meta", {}))
         case "subscriptions/listen":

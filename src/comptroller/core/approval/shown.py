@@ -6,28 +6,16 @@ It is for people: an approval is bound to the digest of all of the arguments, wh
 from __future__ import annotations
 
 import json
-import re
 from typing import cast
 
 import msgspec
 
-MASKED = "[masked]"
+from comptroller.core.tool.secrets import MASKED, is_secret_name, masked
+
 PARSED_MOST = 1024 * 1024  # bytes of arguments that are looked into
 _STRING_MOST = 1000  # characters of one string
 _ITEMS_MOST = 100  # of one array or object
 _DEEPEST = 32
-
-_SECRET_NAMES = re.compile(
-    r"(password|passwd|passphrase|secret|apikey|accesskey|privatekey|authorization|credential|cookie|bearer|token|auth)$"
-)
-_SECRETS = re.compile(
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*"  # the rest of it, too
-    r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"  # of a URL
-    r"|\b(?:sk|pk|rk|gh[opsur]|github_pat|glpat|xox[abprs]|cptr|cpts)[-_][A-Za-z0-9_-]{16,}"
-    r"|\b(?:AKIA|ASIA|AIza)[A-Za-z0-9_-]{12,}"
-    r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*",  # a JWT
-    re.DOTALL,
-)
 
 
 def shown(arguments: bytes, most: int) -> str:
@@ -52,7 +40,7 @@ def visible(text: str) -> str:
 
 def _masked(value: object, depth: int) -> object:
     if isinstance(value, str):
-        text = _SECRETS.sub(MASKED, value[: 2 * _STRING_MOST])
+        text = masked(value[: 2 * _STRING_MOST])
         if len(value) <= _STRING_MOST:
             return text
         return f"{text[:_STRING_MOST]} [{len(value)} characters, of which the first {_STRING_MOST} are shown]"
@@ -72,8 +60,7 @@ def _masked(value: object, depth: int) -> object:
 
 
 def _of_name(name: str, value: object, depth: int) -> object:
-    plain = name.lower().replace("-", "").replace("_", "")
-    is_secret = isinstance(value, str) and value and _SECRET_NAMES.search(plain)
+    is_secret = isinstance(value, str) and value and is_secret_name(name)
     return MASKED if is_secret else _masked(value, depth + 1)
 
 

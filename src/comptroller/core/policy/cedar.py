@@ -19,7 +19,7 @@ if _TEXT is None:
 SCHEMA_TEXT = _TEXT.decode()
 _SCHEMA = Schema.from_str(SCHEMA_TEXT)
 
-UNFILLED = frozenset({"calls", "tools_used", "spend_velocity_nanos"})
+UNFILLED = frozenset({"spend_velocity_nanos"})
 """Values of the context that nothing can fill yet: a policy on one would never bind, so it is refused."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from cedarpy import PolicySet, pst
 
@@ -28,6 +28,7 @@ permit (principal is Identity, action == Action::"model.call", resource);
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.cedar", re.ASCII)
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 _LACKING = re.compile(r'in context for Action::"(model\.call|tool\.call)" not found')
+_TOOL_CALL = "tool.call"
 _OTHER = {"model.call": "tool.call", "tool.call": "model.call"}
 _OF_POLICY = re.compile(r"^for policy `policy0`,? ")
 _REASON_LENGTH = 300
@@ -66,13 +67,39 @@ def policy_texts(text: str) -> Mapping[str, str]:
     return found
 
 
-def warnings(policies: Policies) -> Iterator[Problem]:
+def warnings(policies: Policies, targets: Targets | None = None) -> Iterator[Problem]:
     """What is right, and probably not what was meant."""
+    permits = [policy for policy in policies.policies if policy.effect == "permit"]
     if policies.built_in:
         sentence = f"No policy is installed: the built-in `{DEFAULT_PERMIT}` lets every identity call every model."
         yield Problem("policies", sentence, "Budgets still hold. No tool may be called.")
-    elif not any(policy.effect == "permit" for policy in policies.policies):
+    elif not permits:
         yield Problem("policies", "No policy permits anything: every call will be refused (`no_permit`).")
+    elif targets is not None and targets.tools:
+        yield from _about_tools(permits)
+
+
+def _about_tools(permits: Sequence[Policy]) -> Iterator[Problem]:
+    named = [(policy, _actions(policy)) for policy in permits]
+    for policy, actions in named:
+        if actions is None:
+            hint = 'Write `action == Action::"model.call"`, or leave it if that is meant.'
+            yield Problem(policy.where, f"{policy.id} names no action, so it permits tools, too.", hint)
+    if not any(actions is None or _TOOL_CALL in actions for _, actions in named):
+        sentence = "Tools are listed, and no policy permits a call of one: all will be refused (`no_permit`)."
+        yield Problem("policies", sentence, f'Write a permit with `action == Action::"{_TOOL_CALL}"`.')
+
+
+def _actions(policy: Policy) -> frozenset[str] | None:
+    """The actions that a policy is about; None: whatever is done."""
+    (written,) = PolicySet.from_str(policy.text).to_pst().static_policies.values()
+    match written.action:
+        case pst.ActionEq(entity=one):
+            return frozenset({one.id})
+        case pst.ActionIn(entities=several):
+            return frozenset(each.id for each in several)
+        case _:
+            return None
 
 
 def _read(files: Mapping[str, str], targets: Targets | None) -> tuple[list[Policy], list[Problem]]:

@@ -52,6 +52,12 @@ class Policies:
         self._decided: dict[Hashable, Verdict] = {}
         self._entities: dict[tuple[Principal, Resource], Entities] = {}
 
+    @cached_property
+    def looked_at(self) -> frozenset[str]:
+        """The values of the context that a policy may look at."""
+        everything = frozenset(Context.__struct_fields__)
+        return everything if self._relevance is None else self._relevance.looked_at & everything
+
     def asking(self, role: str) -> frozenset[str]:
         """The forbids that an approval of this role lifts."""
         marked = (policy for policy in self.policies if policy.remedy is not None)

@@ -54,6 +54,7 @@ class Relevance:
         self._risks = named.get("RiskClass", frozenset[str]())
         self._whole = reading.whole
         self._attributes = reading.attributes
+        self.looked_at = frozenset(Context.__struct_fields__ if "context" in reading.whole else reading.looked_at)
         exact = reading.exact
         cuts = {name: sorted(cuts) for name, cuts in sorted(reading.cuts.items()) if name not in exact}
         self._cuts = tuple(cuts.values())
@@ -112,7 +113,7 @@ def mentioned(policy: pst.Template) -> frozenset[str]:
     """The values of the context that a policy names. Raises UnknownConstructError."""
     reading = _Reading()
     reading.read(policy)
-    return frozenset(reading.exact | reading.cuts.keys() | reading.tested)
+    return reading.looked_at | reading.tested
 
 
 def as_far_as(text: str, known: Set[str]) -> tuple[str, bool]:
@@ -130,7 +131,7 @@ def _rests_on(policy: pst.Template, known: Set[str]) -> bool:
         reading.read(policy)
     except UnknownConstructError:
         return False
-    return "context" not in reading.whole and reading.exact | reading.cuts.keys() <= known
+    return "context" not in reading.whole and reading.looked_at <= known
 
 
 class _Reading:
@@ -143,6 +144,11 @@ class _Reading:
         self.whole: set[str] = set()  # of principal, resource, context: compared as a whole, or passed about
         self.attributes: set[tuple[str, str]] = set()
         self.named: dict[str, frozenset[str]] = {}
+
+    @property
+    def looked_at(self) -> frozenset[str]:
+        """The values of the context whose value counts."""
+        return frozenset(self.exact | self.cuts.keys())
 
     def read(self, policy: pst.Template) -> None:
         for constraint in (policy.principal, policy.resource):

@@ -32,7 +32,7 @@ class Usage(msgspec.Struct, frozen=True):
     audio_ms: int = 0  # of audio that was heard, where its length may be billed
     result_bytes: int = 0  # of the result of a tool, as it was handed on
     result_units: int = 0  # that it is billed by (tool_estimate.py)
-    tool_ran: bool = True  # False: its server asks for something first, and is called again
+    asks: int = 0  # 1: a tool has not run, for its server asks for something first, and is called again
 
     @property
     def total_tokens(self) -> int:

@@ -25,11 +25,12 @@ _TEXT = "text"
 
 def with_policies(document: Document, files: Mapping[str, str]) -> Document | list[Problem]:
     """The document with these policy files (name -> text), or everything that is wrong with them."""
-    found = load_policies(files, targets_of(document.entries))
+    targets = targets_of(document.entries)
+    found = load_policies(files, targets)
     if not isinstance(found, Policies):
         return found
     entries: dict[EntryKey, Entry] = {("policy", name): {_TEXT: text} for name, text in files.items()}
-    return Document({**document.entries, **entries}, (*document.warnings, *warnings(found)))
+    return Document({**document.entries, **entries}, (*document.warnings, *warnings(found, targets)))
 
 
 def targets_of(entries: Entries) -> Targets:

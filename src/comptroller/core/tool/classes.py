@@ -13,6 +13,8 @@ from typing import cast
 
 import msgspec
 
+from comptroller.core.tool.secrets import holds_secret, is_secret_name
+
 OVERS = (100, 1_000, 10_000, 100_000, 1_000_000)
 CLASSES = (
     "url",  # something://
@@ -37,19 +39,6 @@ _EMAIL = re.compile(r"(?<=[\w.+-])@[\w-]{1,63}\.\w")
 _NUMBER = re.compile(r"[+-]?[$]?[0-9][0-9,_]{0,30}(?:\.[0-9]{0,20})?(?:[eE][+-]?[0-9]{1,3})?")
 _ADDRESS = re.compile(r"[0-9a-fxA-FX.:]{1,45}")
 
-# What keys begin with, as those who issue them say; looked for before anything is matched.
-_BEGINNINGS = (
-    "sk-", "sk_", "rk_", "ghp_", "gho_", "ghs_", "ghu_", "ghr_", "github_pat_", "glpat-", "xoxb-", "xoxp-", "xoxa-",
-    "xapp-", "AKIA", "ASIA", "AIza", "ya29.", "eyJ", "hf_", "npm_", "pypi-", "SG.", "dop_v1_", "cptr_",
-)  # fmt: skip
-# At the beginning of a word only, so that a text is gone through once, however often it has such letters.
-_KEY = re.compile(r"(?<![\w.-])(?:" + "|".join(map(re.escape, _BEGINNINGS)) + r")([\w.-]{12,})", re.ASCII)
-_PRIVATE_KEY = "PRIVATE KEY-----"
-_SECRET_NAMES = (
-    "password", "passwd", "passphrase", "secret", "token", "apikey", "api_key", "access_key", "private_key",
-    "authorization", "credential", "credentials", "cookie",
-)  # fmt: skip
-_NO_SECRETS = ("page_token", "next_token", "continuation_token", "sync_token", "cursor_token")
 _INSIDE = (".internal", ".local", ".localhost", ".lan", ".intranet", ".home.arpa", ".svc")
 
 
@@ -91,7 +80,7 @@ def _gather(read: object, texts: list[str], numbers: list[float]) -> bool:
             for name, each in cast("dict[str, object]", value).items():
                 texts.append(name)
                 left.append(each)
-                named = named or (isinstance(each, str) and each != "" and _is_secret_name(name))
+                named = named or (isinstance(each, str) and each != "" and is_secret_name(name))
         elif isinstance(value, list):
             left.extend(cast("list[object]", value))
         elif isinstance(value, int | float) and not isinstance(value, bool):
@@ -120,21 +109,8 @@ def _in_texts(texts: list[str]) -> Iterator[str]:
         yield "parent_path"
     if "@" in whole and _EMAIL.search(whole):
         yield "email"
-    if _holds_key(whole):
+    if holds_secret(whole):
         yield "secret"
-
-
-def _holds_key(text: str) -> bool:
-    if _PRIVATE_KEY in text:
-        return True
-    if not any(map(text.__contains__, _BEGINNINGS)):
-        return False
-    return any(any(map(str.isdigit, rest)) for rest in _KEY.findall(text))
-
-
-def _is_secret_name(name: str) -> bool:
-    plain = name.lower().replace("-", "_")
-    return plain.endswith(_SECRET_NAMES) and not plain.endswith(_NO_SECRETS)
 
 
 def _host(authority: str) -> str:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Literal, cast
 
 import msgspec
@@ -44,7 +45,7 @@ _INSTRUCTION = re.compile(
     r"(?:tell(?:ing)?|mention(?:ing)?|inform(?:ing)?|reveal(?:ing)?|show(?:ing)?|notify(?:ing)?|alert(?:ing)?|ask(?:ing)?|warn(?:ing)?)"
     r"\b.{0,30}\b(?:users?|humans?|persons?|anyone|anybody|them)\b"
     r"|\b(?:hide|conceal|keep)\s+(?:this|it|that)\b.{0,20}\bfrom\b"
-    r"|\b(?:system prompt|secretly|silently|covertly|developer message|jailbreak)\b"
+    r"|\b(?:system prompt|secretly|covertly|developer message|jailbreak)\b"
     r"|\b(?:you (?:must|should|shall|have to)|always|make sure to|be sure to)\s+(?:also\s+|first\s+|always\s+)?"
     r"(?:read|send|call|include|pass|append|attach|add|forward|upload|provide|copy|bcc)\b.{0,60}"
     r"\b(?:content|contents|file|files|history|conversation|credentials?|keys?|tokens?|passwords?|secrets?|environment)\b"
@@ -68,7 +69,7 @@ class Remark(msgspec.Struct, frozen=True):
         return f"{self.rule} in {self.path}: {self.excerpt}"
 
 
-def lint(fields: Mapping[str, object], elsewhere: Collection[str] = ()) -> tuple[Remark, ...]:
+def lint(fields: Mapping[str, object], elsewhere: AbstractSet[str] = frozenset()) -> tuple[Remark, ...]:
     """What looks suspicious in a definition: at most `MOST_REMARKS`. `elsewhere`: names of other servers' tools."""
     found: list[Remark] = []
     name = str(fields.get("name", ""))
@@ -110,7 +111,7 @@ def one_line(text: str) -> str:
     return visible(text).replace("\n", " ")
 
 
-def _remarks(path: str, text: str, elsewhere: Collection[str]) -> Iterator[tuple[Rule, str]]:
+def _remarks(path: str, text: str, elsewhere: AbstractSet[str]) -> Iterator[tuple[Rule, str]]:
     hidden = _first_hidden(text)
     if hidden is not None:
         yield "hidden_text", _excerpt(text, hidden, hidden + 1)

@@ -7,6 +7,7 @@ than to another, the tool has changed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Protocol
@@ -72,7 +73,9 @@ class _Look:
     first: bool
     mode_of: Callable[[str], PinMode | None]
     now_ns: int
+    names: set[str]  # that are listed
     room: int = LOOK_BYTES
+    elsewhere: AbstractSet[str] | None = None  # once somebody has asked
     hidden: dict[str, Refusal] = field(default_factory=dict[str, Refusal])
     written: list[Seen] = field(default_factory=list[Seen])
     changed: list[Pin] = field(default_factory=list[Pin])
@@ -134,8 +137,9 @@ class Pins:
         `more`, the answer says that another one follows.
         """
         first = self._is_first(server, now_ns, continued=continued, more=more)
-        look = _Look(first, mode_of, now_ns)
-        for each in definitions:
+        listed = list(definitions)
+        look = _Look(first, mode_of, now_ns, {each.name for each in listed})
+        for each in listed:
             refusal = self._see(server, each, look)
             if refusal is not None:
                 look.hidden[each.name] = refusal
@@ -167,7 +171,7 @@ class Pins:
         """The pin by what is shown now."""
         if was is not None and was.shown == definition.digest:
             return was
-        remarks = () if definition.fault else tuple(map(str, lint(definition.fields, self._elsewhere(server))))
+        remarks = () if definition.fault else tuple(map(str, lint(definition.fields, self._elsewhere(server, look))))
         if was is None:
             return begun(server, definition, remarks, look.now_ns, first=look.first)
         return showing(was, definition, remarks, look.now_ns)
@@ -203,5 +207,9 @@ class Pins:
             return False
         return now_ns - at_ns >= AGAIN_NS or (was.state == "pinned" and pin.state != "pinned")
 
-    def _elsewhere(self, server: str) -> frozenset[str]:
-        return frozenset[str]().union(*(names for other, names in self._names.items() if other != server))
+    def _elsewhere(self, server: str, look: _Look) -> AbstractSet[str]:
+        """What tools are called on other servers, and none on this one: servers of one kind share their names."""
+        if look.elsewhere is None:
+            others = set[str]().union(*(names for other, names in self._names.items() if other != server))
+            look.elsewhere = others - self._names.get(server, set()) - look.names
+        return look.elsewhere

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from comptroller.core.refusal import Refusal
 from comptroller.flow.answer import passed_headers, refuse
 from comptroller.flow.caller import Caller
@@ -17,7 +19,7 @@ from comptroller.flow.live import Line, LiveCall
 from comptroller.flow.mcp.listing import LISTS, list_for
 from comptroller.flow.mcp.sessions import Bound
 from comptroller.flow.tool_scope import SERVER_PREFIX, server_for
-from comptroller.flow.upstream import Exchange, UpstreamFailure, UpstreamRequest
+from comptroller.flow.upstream import Exchange, Timeouts, UpstreamFailure, UpstreamRequest
 from comptroller.wire.mcp import lists
 from comptroller.wire.mcp.dialect import McpCall
 from comptroller.wire.mcp.message import Message
@@ -53,6 +55,9 @@ async def relay(
             return None
         await _cut(dialect, reply, call_id, line)
     except UpstreamFailure as failure:
+        if reply.started and _lasts(dialect):
+            await reply.finish()  # it has lasted as long as one may, or its server is gone: whoever listens asks anew
+            return None
         gate.warn("relay_failed", {"comptroller.call.id": call_id, "message": f"{provider.name}: {failure.kind}"})
         await refuse(dialect, reply, call_id, _failed(provider.name, failure))
     finally:
@@ -140,7 +145,18 @@ def _request(
     if credential is not None:
         headers.append(credential)
     path = provider.path(dialect.family, "", "")
-    return UpstreamRequest(provider.origin, path, headers, body, provider.timeouts, request.method)
+    timeouts = timeouts_for(dialect, provider.timeouts)
+    return UpstreamRequest(provider.origin, path, headers, body, timeouts, request.method)
+
+
+def timeouts_for(dialect: McpCall, timeouts: Timeouts) -> Timeouts:
+    """How long the answer to a message may take: silence is no fault of a stream that lasts."""
+    return msgspec.structs.replace(timeouts, idle_s=timeouts.total_s) if _lasts(dialect) else timeouts
+
+
+def _lasts(dialect: McpCall) -> bool:
+    """Its answer is a stream of what the server says by itself, which may be nothing for long."""
+    return dialect.message is None or dialect.message.method == "subscriptions/listen"
 
 
 async def _cut(dialect: McpCall, reply: Reply, call_id: str, line: Line) -> None:

@@ -10,6 +10,7 @@ import msgspec
 
 from comptroller.core.refusal import Refusal
 from comptroller.core.tool.canonical import canonical_arguments
+from comptroller.core.tool.classes import classes_of
 from comptroller.flow.answer import refuse
 from comptroller.flow.call import carry
 from comptroller.flow.caller import Caller
@@ -101,6 +102,7 @@ def _call(
         use,
         arguments_digest=gate.credentials.digest(canonical_arguments(use.arguments)),
         risks=entry.risks,
+        classes=classes_of(use.arguments),
         result_bytes=entry.result_bytes,
         on_large=entry.on_large,
         unit=entry.unit,

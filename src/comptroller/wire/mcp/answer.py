@@ -109,7 +109,7 @@ def _with_usage(request: McpRequest, result: bytes, *, failed: bool, input_requi
         return _too_large(request, tool, result, failed=failed)
     usage = _usage(tool, result)
     if input_required:
-        usage = msgspec.structs.replace(usage, tool_ran=False)
+        usage = msgspec.structs.replace(usage, asks=1)
     return RpcAnswer(usage, failed=failed, input_required=input_required)
 
 

@@ -40,7 +40,7 @@ def read_request(server: str, message: Message, *, loopback: bool = False) -> Mc
     if not name:
         return McpRequest(Asked(model="", stream=False, text_tokens=0, free=True), message, loopback)
     arguments = message.arguments if message.method == TOOL_CALL else _plain(message.params)
-    use = ToolUse(server=server, name=name, arguments=arguments)
+    use = ToolUse(server=server, name=name, arguments=arguments, hanging_up_cancels=message.modern)
     return McpRequest(Asked(model=name, stream=False, text_tokens=0, tool=use), message, loopback)
 
 
