@@ -312,6 +312,10 @@ def _text(size: int) -> list[Any]:
     return [{"role": "user", "content": "x" * size}]
 
 
+OF_TOOLS = frozenset(
+    {"server_unknown", "tool_unknown", "tool_forbidden", "tool_changed", "arguments_forbidden", "result_too_large"}
+)
+"""What only calls of tools meet, in words of MCP: test_mcp_refusals.py."""
 WAYS: Mapping[str, Making] = {
     "credential_invalid": simply(lambda world: Way(world.gateway.url, "sk-" + "of-nobody")),
     "credential_expired": simply(lambda world: Way(world.gateway.url, world.expired)),

@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from comptroller.core.refusal import REFUSALS
-from tests.end_to_end.refused import WAYS, Refusing, Way, refusing
+from tests.end_to_end.refused import OF_TOOLS, WAYS, Refusing, Way, refusing
 from tests.sandbox.process import SandboxProcess
 
 pytestmark = pytest.mark.processes
@@ -128,7 +128,7 @@ def world(sandbox_process: SandboxProcess, tmp_path_factory: pytest.TempPathFact
 
 
 def test_every_code_is_met() -> None:
-    assert set(REFUSALS) == WAYS.keys() | BESIDE
+    assert set(REFUSALS) == WAYS.keys() | BESIDE | OF_TOOLS
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,8 @@ when { context.input_tokens < 10 };
 @id("small") @remedy("route:small") forbid (principal, action, resource in ModelClass::"mid");
 @id("asks") @remedy("approval:finops") forbid (principal, action, resource == Model::"small-2");
 @id("nights") forbid (principal, action, resource == Model::"free") when { context.session_age_s > 3600 };
+@id("people") permit (principal in Team::"support", action, resource == Model::"mid-1")
+when { principal.kind == "human" };
 """
 
 
@@ -87,6 +89,7 @@ when { context.input_tokens < 10 };
         ({"model": "free", "model_class": ""}, True),  # not at all times
         ({"model": "small-1", "model_class": "small", "team": "support"}, False),  # nothing permits
         ({"model": "small-1", "model_class": "small", "team": "support", "identity": "agent/poet"}, True),
+        ({"model": "mid-1", "model_class": "standard", "team": "support"}, True),  # a condition, whatever it is about
         ({"model": "small-2", "model_class": "small", "team": "support", "identity": "agent/poet"}, False),
     ],
 )

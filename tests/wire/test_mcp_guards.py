@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comptroller.core.work.tool_use import ToolUse
+from comptroller.wire.event_stream import EventSplitter, event_data
 from comptroller.wire.mcp.addresses import unsafe_address
 from comptroller.wire.mcp.answer import RpcAnswer
 from comptroller.wire.mcp.cut import cut
@@ -269,3 +270,31 @@ def test_a_legacy_client_says_in_its_handshake_that_a_person_can_open_an_address
     message = read_message(legacy("initialize", asked), [])
     assert isinstance(message, Message)
     assert message.elicits
+
+
+def heard(stream: bytes) -> list[bytes | None]:
+    """What a client reads of it: the half of a line end that comes late means nothing."""
+    return [event_data(each) for each in EventSplitter().feed(stream)]
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        response(texts("x" * 300)),
+        encoded({"jsonrpc": "2.0", "id": 90, "method": "elicitation/create", "params": asks(UNSAFE)}),
+    ],
+    ids=["too large", "a bad address"],
+)
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"], ids=["LF", "CRLF", "CR"])
+def test_what_stands_in_for_an_event_is_the_same_wherever_the_stream_is_cut(end: bytes, line_end: bytes) -> None:
+    call = dialect()
+    asked = request(call, result_bytes=100)
+    said = b"".join(b"id: 1" + line_end + b"data: " + each + line_end * 2 for each in (b'{"method":"n"}', end, end))
+    whole = call.stream_meter(asked).feed(said)
+    assert b"comptroller/" in whole
+    assert len(heard(whole)) == 2
+    for cut_at in range(len(said) + 1):
+        meter = call.stream_meter(asked)
+        passed = meter.feed(said[:cut_at]) + meter.feed(said[cut_at:]) + meter.finish()
+        assert heard(passed) == heard(whole), cut_at
+        assert meter.done

@@ -54,7 +54,7 @@ REFUSALS: Mapping[str, Kind] = {
     "model_suspended": Kind(402, "this model, or whatever would serve it, is suspended"),
     "server_unknown": Kind(404, "no MCP server of this name is set up here"),
     "tool_unknown": Kind(404, "no registry entry has this tool, or its server has never listed it"),
-    "tool_forbidden": Kind(402, "the session of this credential, or one above it, may not use this tool"),
+    "tool_forbidden": Kind(402, "a session of the chain may not use this tool, or may not offer it to a model"),
     "tool_changed": Kind(402, "the definition of this tool is not the one that was approved"),
     "arguments_forbidden": Kind(402, "the arguments of this tool call are not what a rule allows"),
     "result_too_large": Kind(402, "the result of this tool call has more bytes than its entry allows"),

@@ -27,6 +27,7 @@ from comptroller.flow.incoming import IncomingCall
 from comptroller.flow.lift import Lifted, lift_short
 from comptroller.flow.pace import UNPACED, Paced, Turn
 from comptroller.flow.permit import Denied, Permit, seek_provider
+from comptroller.flow.provider_side import refused_tool
 from comptroller.flow.reservation import Reservation, Tried
 from comptroller.flow.reserve import Afforded, OverdrawnError, afford, reserve
 from comptroller.flow.settle import Receipt
@@ -63,6 +64,10 @@ def offer_for(gate: Gate, question: Question) -> Offer | Denied:
     permit = seek_provider(gate, question.dialect, caller, question.asked, question.besides)
     if isinstance(permit, Denied):
         return permit
+    if permit.weighed.asked.provider_tools:
+        forbidden = refused_tool(gate, caller, permit)
+        if forbidden is not None:
+            return forbidden
     again = look_at_retry(gate, caller.identity.id, permit.weighed.scope_facts, question.body)
     if isinstance(again, Refusal):
         return Denied(caller, again, permit.ruling)

@@ -26,6 +26,7 @@ from comptroller.flow.identify import identify
 from comptroller.flow.incoming import IncomingCall, understood
 from comptroller.flow.look import begin_step, end_step, look_for_loops
 from comptroller.flow.objects import settle_object
+from comptroller.flow.offer_rules import check_offers
 from comptroller.flow.offered import offered
 from comptroller.flow.pause import Pause
 from comptroller.flow.permit import Denied
@@ -92,6 +93,11 @@ async def _read(
 
 async def _looked_at(gate: Gate, call: IncomingCall) -> IncomingCall | Denied:
     """The call within its context caps, and as far as it is not a loop."""
+    if call.tools is not None:
+        checked = await check_offers(gate, call)
+        if isinstance(checked, Denied):
+            return checked
+        call = checked
     fitted = await fit(gate, call)
     return Denied(call.caller, fitted) if isinstance(fitted, Refusal) else await look_for_loops(gate, fitted)
 

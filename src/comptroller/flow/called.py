@@ -39,7 +39,7 @@ def called_by(gate: Gate, attempt: Attempt) -> tuple[CalledTool, ...]:
 
 def watch_called(gate: Gate, attempt: Attempt) -> None:
     """What its answer calls from now on may be the cause of calls to tools. Nobody asks where there are no servers."""
-    if gate.causes is None:
+    if gate.causes is None or attempt.reservation.asked.tool is not None:
         return
     session = attempt.reservation.caller.session
     gate.causes.begin(session.top, session.id, attempt.reservation.call_id, lambda: called_by(gate, attempt))
@@ -47,7 +47,7 @@ def watch_called(gate: Gate, attempt: Attempt) -> None:
 
 def note_called(gate: Gate, attempt: Attempt) -> None:
     """It is over; what it called may be the cause of calls to tools for a while."""
-    if gate.causes is None:
+    if gate.causes is None or attempt.reservation.asked.tool is not None:
         return
     session = attempt.reservation.caller.session
     gate.causes.end(session.top, session.id, attempt.reservation.call_id, attempt.called)

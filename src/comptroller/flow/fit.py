@@ -139,7 +139,7 @@ async def _trimmed(
     done = await asyncio.to_thread(trim, call.request, cap, read, fits)
     if isinstance(done, str):
         return refused(cap.name, first, carried, done)
-    fitted = await _read_again(gate, call, cap, done)
+    fitted = await read_again(gate, call, cap.name, done)
     if isinstance(fitted, Refusal):
         return fitted
     carried = _measured(gate, fitted)
@@ -147,7 +147,8 @@ async def _trimmed(
     return fitted if left is None else refused(cap.name, left, carried, "It was trimmed, and that was not enough.")
 
 
-async def _read_again(gate: Gate, call: IncomingCall, cap: Cap, done: Trimmed) -> IncomingCall | Refusal:
+async def read_again(gate: Gate, call: IncomingCall, rule: str, done: Trimmed) -> IncomingCall | Refusal:
+    """The call as if it had come so, with what a rule left out of it."""
     request = limited(call.caller.registry, done.request)
     if isinstance(request, Refusal):
         return request
@@ -157,7 +158,7 @@ async def _read_again(gate: Gate, call: IncomingCall, cap: Cap, done: Trimmed) -
     fitted = msgspec.structs.replace(call, request=request, body=done.body, asked=place.asked, provider=place.provider)
     if call.caller.registry.outlines:
         await outlined(fitted)
-    return _with_effect(fitted, Effect("trimmed", cap.name, done.detail))
+    return _with_effect(fitted, Effect("trimmed", rule, done.detail))
 
 
 def _with_effect(call: IncomingCall, effect: Effect) -> IncomingCall:

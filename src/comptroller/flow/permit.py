@@ -164,7 +164,7 @@ def _ask_policies(
             return Permit(through, Ruling(ids, routed_by), effects, instead_of, way.holding)
         step = next_step(verdict, taken)
         if step is None:
-            return Denied(caller, _refused(caller, question, verdict), ruling)
+            return Denied(caller, refused_by(caller, question, verdict), ruling)
         taken.add(step.remedy.kind)
         match step.remedy.kind:
             case "cap_input" if input_tokens > step.remedy.tokens:
@@ -223,7 +223,7 @@ def policy_request(gate: Gate, caller: Caller, weighed: Weighed) -> PolicyReques
     """All that policies may know of this call."""
     identity, decision, tool = caller.identity, weighed.decision, weighed.asked.tool
     if tool is not None:
-        return _tool_request(gate, caller, weighed, tool)
+        return tool_request(gate, caller, weighed, tool)
     model_class = decision.model.model_class or ""
     estimate_nanos, input_tokens = known_bounds(weighed)
     calls, tools_used = _before(gate, caller)
@@ -259,7 +259,8 @@ def _before(gate: Gate, caller: Caller) -> tuple[int, tuple[str, ...]]:
     return long(calls), tools_used
 
 
-def _tool_request(gate: Gate, caller: Caller, weighed: Weighed, tool: ToolUse) -> PolicyRequest:
+def tool_request(gate: Gate, caller: Caller, weighed: Weighed, tool: ToolUse) -> PolicyRequest:
+    """The same of a call to a tool. `weighed`: that call, or the one to a model in whose course it may be made."""
     calls, tools_used = _before(gate, caller)
     context = msgspec.structs.replace(
         standing_context(caller, tool.risks, tool.name),
@@ -291,7 +292,8 @@ def _alias_of_nothing(name: str) -> Refusal:
     )
 
 
-def _refused(caller: Caller, question: PolicyRequest, verdict: Verdict) -> Refusal:
+def refused_by(caller: Caller, question: PolicyRequest, verdict: Verdict) -> Refusal:
+    """A no of the policies that nothing mends."""
     ask = f"`comptroller policy explain {caller.identity.id} {question.resource.name}` says more."
     if verdict.default_deny:
         return Refusal(
@@ -320,7 +322,7 @@ def _other(question: PolicyRequest) -> str:
 
 def _no_way(caller: Caller, question: PolicyRequest, verdict: Verdict, step: Step, routed: Refusal) -> Refusal:
     """A forbid would be lifted by another model, and that one cannot be called."""
-    refused = _refused(caller, question, verdict)
+    refused = refused_by(caller, question, verdict)
     return Refusal(
         code=refused.code,
         sentence=f"{refused.sentence} It would be sent to {step.remedy.value!r} instead, but: {routed.sentence}",

@@ -72,6 +72,7 @@ def call_facts(  # noqa: PLR0913, PLR0917 - a call has many facts
         tools_digest=None if tools is None else tools.digest,
         tool=tool.name if tool else None,
         arguments_digest=(tool.arguments_digest or None) if tool else None,
+        cause=tool.cause if tool else None,
     )
 
 

@@ -89,6 +89,7 @@ def _local(
             user=user,
             environ={**_NAMES, **variables},
             processes=server.processes,
+            memory_bytes=server.memory_bytes,
             idle_s=server.idle_s,
         )
         if user is None:

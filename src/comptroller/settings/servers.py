@@ -14,9 +14,13 @@ from comptroller.core.identity.identity import Environment
 from comptroller.core.problem import Fault, Problem, join
 from comptroller.settings.values import BaseUrl, KeySource, read_key_source, read_webhook_url
 
+_APIS = frozenset(
+    {"openai", "anthropic", "gemini"}
+)  # whose own tools have names as those of servers (docs/tools-in-models.md)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
 _WORDS_MOST = 256
+MIB = 1024 * 1024
 _OURS = ("PATH", "HOME", "LANG")
 
 
@@ -61,6 +65,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     variables: Variables = field(default_factory=Variables)
     # How many processes of it run at once. A client of the older protocol has one of its own; a small one has 60 MB.
     processes: Annotated[int, Meta(ge=1, le=1000)] = 16
+    # What each of them may have (RLIMIT_DATA). A server of Node or Python has 60 to 200 MB.
+    memory_bytes: Annotated[int, Meta(ge=64 * MIB, le=1024 * 1024 * MIB)] = 2048 * MIB
     # A session that asks nothing for so long is over, and so is its process.
     idle_s: Annotated[float, Meta(gt=0, le=86_400)] = 1800.0
     # Where the server's own key is kept. The caller's credential is never handed on.
@@ -131,6 +137,11 @@ def server_contradictions(servers: Mapping[str, ServerSettings]) -> Iterator[Pro
     """What no single setting of a server can know."""
     for name, server in servers.items():
         where = join("servers", name)
+        yield from _in_the_clear(f"{where}.url", server.url if server.command is None else None, server)
+        yield from _in_the_clear(f"{where}.price_callback", server.price_callback, server)
+        if name in _APIS:
+            hint = f"Give it another name: {name}/web_search and the like are tools that the API defines itself."
+            yield Problem(where, "This is the name of an API.", hint)
         yield from _in_the_clear(f"{where}.url", server.url if server.command is None else None, server)
         yield from _in_the_clear(f"{where}.price_callback", server.price_callback, server)
         if (server.command is None) == (server.url is None):

@@ -86,6 +86,7 @@ def whoami(id_: Any, _arguments: Arguments, _meta: Arguments) -> None:
         "fds": [int(fd) for fd in names("/proc/self/fd")],
         "status": Path("/proc/self/status").read_text(encoding="utf-8"),
         "limits": Path("/proc/self/limits").read_text(encoding="utf-8"),
+        "oom_score_adj": int(Path("/proc/self/oom_score_adj").read_text(encoding="ascii")),
     }
     text(id_, found)
 
@@ -225,6 +226,14 @@ def garbage(id_: Any, _arguments: Arguments, _meta: Arguments) -> None:
 
 
 @tool
+def swell(id_: Any, arguments: Arguments, _meta: Arguments) -> None:
+    try:
+        text(id_, len(bytearray(arguments["bytes"])))
+    except MemoryError:
+        text(id_, "no more memory")
+
+
+@tool
 def long(id_: Any, arguments: Arguments, _meta: Arguments) -> None:
     text(id_, "y" * arguments["bytes"])
 
@@ -259,7 +268,7 @@ def take(message: Arguments) -> None:
     match method:
         case "initialize":
             initialize(id_, params)
-        case "server/discover" if ERA == "both":
+        case "server/discover" if ERA != "legacy":
             answer(id_, supportedVersions=["2026-07-28"], capabilities={"tools": {}}, resultType="complete")
         case "tools/list":
             answer(id_, tools=[{"name": name, "inputSchema": {"type": "object"}} for name in TOOLS])
@@ -286,6 +295,8 @@ def main() -> None:
         threading.Event().wait()
     for line in sys.stdin:
         take(json.loads(line))
+    if ERA == "talkative":
+        say({"jsonrpc": "2.0", "id": "bye", "method": "sampling/createMessage", "params": {}})
 
 
 if __name__ == "__main__":

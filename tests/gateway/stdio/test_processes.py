@@ -230,6 +230,14 @@ async def test_one_that_does_not_want_to_end_is_killed() -> None:
     await until(lambda: not runs(pid))
 
 
+async def test_one_that_asks_while_it_ends_is_asked_nothing_back() -> None:
+    faults: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+    async with client_of(program("talkative")) as client:
+        await client.tool("echo")
+    assert faults == []
+
+
 async def test_its_folder_goes_with_it() -> None:
     async with client_of() as client:
         folder = (await client.tool("whoami"))["folder"]

@@ -75,6 +75,13 @@ async def test_a_server_has_a_place_and_limits_of_its_own(other: User | None) ->
         assert limits["Max core file size"] == "0"
         assert int(limits["Max open files"]) <= 1024
         assert int(limits["Max processes"]) <= 1024
+        assert found["oom_score_adj"] == 1000, "it goes before the gateway"
+
+
+async def test_a_server_has_so_much_memory_and_no_more() -> None:
+    async with client_of(program(memory_bytes=256 << 20)) as client:
+        assert await client.tool("swell", {"bytes": 32 << 20}) == 32 << 20
+        assert await client.tool("swell", {"bytes": 512 << 20}) == "no more memory"
 
 
 async def test_a_server_s_environment_is_what_it_was_given(other: User | None, monkeypatch: pytest.MonkeyPatch) -> None:

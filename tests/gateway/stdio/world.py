@@ -31,6 +31,7 @@ def program(*arguments: str, user: User | None = None, python: str = PYTHON, **c
         "user": user,
         "environ": {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
         "processes": 4,
+        "memory_bytes": 1 << 30,
         "idle_s": 1000.0,
     }
     return Program(**fields | changes)

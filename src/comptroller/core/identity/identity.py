@@ -59,12 +59,17 @@ BillTo = Literal["self", "root"]
 """Which team pays for a call of a session below others: the acting identity's, or that of the root of the chain."""
 
 
+OfferedTools = Literal["record", "strip", "refuse"]
+"""What is done about a function that a request offers a model, and that stands for a tool its caller may not call."""
+
+
 class Organization(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole house, and the trust domain of its SPIFFE ids."""
 
     name: str
     trust_domain: str
     bill_to: BillTo = "self"
+    offered_tools: OfferedTools = "record"
 
 
 def expiry_ends_ns(identity: Identity) -> int | None:

@@ -117,15 +117,15 @@ class Policies:
 
     @cached_property
     def _whoever(self) -> Policies:
-        return self._as_far_as(NOTHING)
+        return self._as_far_as(None)
 
     @cached_property
     def _in_session(self) -> Policies:
         return self._as_far_as(STEADY)
 
-    def _as_far_as(self, known: frozenset[str]) -> Policies:
+    def _as_far_as(self, known: frozenset[str] | None) -> Policies:
         """The permits with those of their conditions that rest on what is known, and the forbids with no others that
-        nothing lifts.
+        nothing lifts. None: no condition is looked at.
         """
         found: list[Policy] = []
         for policy in self.policies:

@@ -116,7 +116,7 @@ def mentioned(policy: pst.Template) -> frozenset[str]:
     return reading.looked_at | reading.tested
 
 
-def as_far_as(text: str, known: Set[str]) -> tuple[str, bool]:
+def as_far_as(text: str, known: Set[str] | None) -> tuple[str, bool]:
     """A policy with those of its conditions that rest on these values of the context; whether that is all of them."""
     written = PolicySet.from_str(text).to_pst()
     ((name, policy),) = written.static_policies.items()
@@ -125,7 +125,9 @@ def as_far_as(text: str, known: Set[str]) -> tuple[str, bool]:
     return str(PolicySet.from_pst(part)), len(kept) == len(policy.clauses)
 
 
-def _rests_on(policy: pst.Template, known: Set[str]) -> bool:
+def _rests_on(policy: pst.Template, known: Set[str] | None) -> bool:
+    if known is None:
+        return False
     reading = _Reading()
     try:
         reading.read(policy)

@@ -79,7 +79,7 @@ class Charged:
     @property
     def usage(self) -> Usage | None:
         """None if nobody said."""
-        return Usage(**self._counts, service_tier=self.tier) if self.lines else None
+        return msgspec.structs.replace(Usage(0, 0, service_tier=self.tier), **self._counts) if self.lines else None
 
     @property
     def priced(self) -> bool:

@@ -12,7 +12,7 @@ from typing import cast, get_args
 from comptroller.core.budget.budget import Mode, Visibility
 from comptroller.core.budget.scope import ATTRIBUTES
 from comptroller.core.budget.window import WindowKind
-from comptroller.core.identity.identity import BillTo, Environment, IdentityKind, RiskTier
+from comptroller.core.identity.identity import BillTo, Environment, IdentityKind, OfferedTools, RiskTier
 from comptroller.core.ids import is_identity_id, is_trust_domain
 from comptroller.core.pricing.book import Shipped
 from comptroller.core.pricing.rates import DEFAULT_TIER, tier_name
@@ -81,6 +81,7 @@ _ORGANIZATION = (
     Field("name", fields.name, mandatory=True),
     Field("trust_domain", _trust_domain, mandatory=True),
     Field("bill_to", _named(BillTo)),
+    Field("offered_tools", _named(OfferedTools)),
 )
 _TEAM = (Field("cost_center", fields.text),)
 _OWNER = (Field("team", fields.name, mandatory=True),)

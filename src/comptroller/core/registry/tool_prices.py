@@ -42,4 +42,5 @@ def build_tool_price(entry: Entry) -> Price:
     given = {
         name: parse_usd(string(entry, name)) * UNITS_PER_PRICE for name in ("request", "result_unit") if name in entry
     }
-    return Price(string(entry, "tool"), date.fromisoformat(string(entry, "from")), Rates(0, 0, **given))
+    rates = Rates(0, 0, request=given.get("request"), result_unit=given.get("result_unit"))
+    return Price(string(entry, "tool"), date.fromisoformat(string(entry, "from")), rates)

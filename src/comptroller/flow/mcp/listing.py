@@ -34,7 +34,8 @@ def list_for(gate: Gate, server: str, message: Message, caller: Caller, body: by
         why = why_hidden(gate, caller, f"{server}/{each.name}")
         if why is not None:
             noes[each.name] = why
-    if definitions and len(noes) == len({each.name for each in definitions}):
+    whole = not (continued or more)  # of a page nobody knows whether the next one has something
+    if whole and definitions and len(noes) == len({each.name for each in definitions}):
         return _nothing(server, caller, noes)
     return lists.filtered(body, {name: _reason(why) for name, why in noes.items()})
 

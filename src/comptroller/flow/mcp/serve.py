@@ -13,6 +13,7 @@ from comptroller.core.tool.canonical import canonical_arguments
 from comptroller.core.tool.classes import classes_of
 from comptroller.flow.answer import refuse
 from comptroller.flow.call import carry
+from comptroller.flow.called import cause_of
 from comptroller.flow.caller import Caller
 from comptroller.flow.decide import standing
 from comptroller.flow.door import CallerRequest, Reply
@@ -98,9 +99,11 @@ def _call(
     entry = tool_entry(caller, use.name)
     if isinstance(entry, Refusal):
         return entry
+    digest = gate.credentials.digest(canonical_arguments(use.arguments))
     use = msgspec.structs.replace(
         use,
-        arguments_digest=gate.credentials.digest(canonical_arguments(use.arguments)),
+        arguments_digest=digest,
+        cause=cause_of(gate, caller, use.name, digest),
         risks=entry.risks,
         classes=classes_of(use.arguments),
         result_bytes=entry.result_bytes,

@@ -85,6 +85,11 @@ class Child(asyncio.SubprocessProtocol):
             cast("asyncio.WriteTransport", pipe).write(line)
 
     @property
+    def listens(self) -> bool:
+        """It is there, and takes what is written to it."""
+        return not self.why and not self.gone.done() and self._pipe(0) is not None
+
+    @property
     def unread(self) -> int:
         """Bytes that were written to it and that it did not take yet."""
         pipe = self._pipe(0)
@@ -203,7 +208,9 @@ class Child(asyncio.SubprocessProtocol):
         return f"{self.why or 'it ended by itself'} ({how}){noted}"
 
     def _pipe(self, fd: int) -> asyncio.BaseTransport | None:
-        return None if self._transport is None else self._transport.get_pipe_transport(fd)
+        """None once it is closed, by whichever side."""
+        pipe = None if self._transport is None else self._transport.get_pipe_transport(fd)
+        return None if pipe is None or pipe.is_closing() else pipe
 
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -255,6 +262,7 @@ async def start_child(program: Program, listener: Listener, line_bytes: int) -> 
         "command": program.command,
         "user": None if program.user is None else msgspec.structs.asdict(program.user),
         "folder": str(child.folder),
+        "memory_bytes": program.memory_bytes,
         "parent": os.getpid(),
     }
     line = [sys.executable, "-I", "-S", "-B", str(_LAUNCH), json.dumps(specification)]

@@ -150,8 +150,8 @@ class Conversation:
 
     def _able(self) -> Child:
         child = self.child
-        if child is None or child.gone.done() or child.why:
-            raise UpstreamFailure("connect", "the server's process is gone")
+        if child is None or not child.listens:
+            raise UpstreamFailure("connect", "the server's process is gone, or takes nothing more")
         if child.unread > _UNREAD_MOST_BYTES:
             raise UpstreamFailure("connect", "the server does not read what it is sent")
         self.used_s = self._loop.time()
@@ -234,7 +234,7 @@ class Conversation:
         """Nobody waits for this answer any more: it timed out, or its caller is gone."""
         call = self._calls.pop(number, None)
         child = self.child
-        if call is None or child is None or child.gone.done() or child.unread > _UNREAD_MOST_BYTES:
+        if call is None or child is None or not child.listens or child.unread > _UNREAD_MOST_BYTES:
             return
         if call.message.method == "initialize" and not self.ready:
             child.end("nobody waited for its handshake")

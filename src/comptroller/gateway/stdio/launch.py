@@ -33,10 +33,12 @@ def become(specification: dict[str, Any]) -> None:
     os.umask(0o077)
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)  # Python ignores them, and whoever is run by it would, too
-    for limit, wanted in _LIMITS.items():
+    for limit, wanted in {**_LIMITS, resource.RLIMIT_DATA: specification["memory_bytes"]}.items():
         _, hard = resource.getrlimit(limit)
         most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(limit, (most, most))
+    with contextlib.suppress(OSError):  # where the machine's memory runs out, it is the first to go
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     user = specification["user"]
     if user is not None:
         os.setgroups(user["groups"])

@@ -33,6 +33,7 @@ class Program(msgspec.Struct, frozen=True):
     user: User | None
     environ: Mapping[str, str]  # may hold secrets
     processes: int
+    memory_bytes: int  # that each of them may have
     idle_s: float
 
     def __repr__(self) -> str:
