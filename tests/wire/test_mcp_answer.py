@@ -120,6 +120,16 @@ def test_a_tool_that_asks_first_has_not_run() -> None:
     body, headers = modern("tools/call", CALL)
     call = dialect(body, headers)
     asks = {"resultType": "input_required", "requestState": "s"}
+    error: dict[str, Any] = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "error": {"code": -32042, "message": "log in", "data": {"elicitations": []}},
+    }
+    for code, rounds in ((-32042, 1), (-32602, 0)):
+        error["error"]["code"] = code
+        answer = call.read_answer(request(call), encoded(error))
+        assert answer.usage is not None
+        assert (answer.failed, answer.usage.asks) == (True, rounds)
     done = {"resultType": "complete", **texts("a")}
     for result, has_run in ((asks, False), (done, True)):
         answer = call.read_answer(request(call), response(result))

@@ -11,7 +11,6 @@ from comptroller.core.approval.shown import shown
 from comptroller.core.approval.ticket import PREFIX, Ask, Ticket, question_of
 from comptroller.core.instant import NANOS_PER_SECOND, format_instant
 from comptroller.core.refusal import ApprovalAsked, Refusal
-from comptroller.core.tool.classes import classes_of
 from comptroller.flow.approval_notices import tell_of_ticket
 from comptroller.flow.approvals import asked_by, put_ticket, task_of
 from comptroller.flow.gate import Gate
@@ -101,7 +100,7 @@ async def _ticket(gate: Gate, call: IncomingCall, denied: Denied, ask: Ask) -> T
             arguments_digest=use.arguments_digest,
             arguments_bytes=len(use.arguments),
             arguments=shown(use.arguments, gate.limits.approval_arguments_chars),
-            classes=use.classes or classes_of(use.arguments),
+            classes=use.classes,
             risks=use.risks,
         )
     put_ticket(gate, ticket)

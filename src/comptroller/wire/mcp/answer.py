@@ -79,7 +79,9 @@ def judged(request: McpRequest, said: Said) -> RpcAnswer:
     error, result = bytes(said.error), bytes(said.result)
     if error:
         why = elicitation.in_error(error, loopback=request.loopback)
-        return _with_usage(request, error, failed=True) if why is None else withheld(request, why)
+        if why is not None:
+            return withheld(request, why)
+        return _with_usage(request, error, failed=True, input_required=elicitation.asks_first(error))
     if not result.startswith(b"{"):
         return MALFORMED
     try:

@@ -44,6 +44,12 @@ def in_error(error: bytes, *, loopback: bool) -> str | None:
     return _first(asked, loopback) if is_array(asked) else None
 
 
+def asks_first(error: bytes) -> bool:
+    """Whether an error says that an address has to be opened before the same call is sent again."""
+    said = _read(error)
+    return is_object(said) and said.get("code") == URL_ELICITATION_REQUIRED
+
+
 def _first(asked: Sequence[object], loopback: bool) -> str | None:
     return next(filter(None, [_why(params, loopback) for params in asked]), None)
 
