@@ -83,8 +83,8 @@ suites: $(VENV)/dev.stamp .venv-suites/sources.stamp .venv-node/suites/stamp ## 
 	@$(BIN)/python -m tests.suites $(ARGS)
 
 .PHONY: mcp
-mcp: $(VENV)/dev.stamp .venv-mcp/sources.stamp .venv-node/mcp/stamp ## MCP servers, clients and conformance suites that others wrote, direct and through the gateway
-	@$(BIN)/python -m tests.mcp $(ARGS)
+mcp: $(VENV)/dev.stamp .venv-mcp/sources.stamp .venv-node/mcp/stamp .venv-node/clients.stamp ## MCP clients and conformance suites that others wrote, direct and through the gateway
+	@$(BIN)/python -m tests.mcp_peers $(ARGS)
 
 ##@ Keep
 .PHONY: lock
@@ -181,17 +181,17 @@ $(VENV)/dev.stamp: $(VENV)/dev.locked pyproject.toml
 	@touch $@
 
 # The server that the MCP SDK's makers try their conformance suite on, likewise.
-.venv-mcp/sources.stamp: .venv-mcp/stamp tests/mcp/sources.txt
-	@echo "fetching the sources of tests/mcp/sources.txt into .venv-mcp; this happens once"
+.venv-mcp/sources.stamp: .venv-mcp/stamp tests/mcp_peers/sources.txt
+	@echo "fetching the sources of tests/mcp_peers/sources.txt into .venv-mcp; this happens once"
 	@rm -rf .venv-mcp/sources
 	@.venv-mcp/bin/python -m pip --disable-pip-version-check --no-input download -qq --require-hashes --no-deps --no-build-isolation --no-binary :all: \
-	  -d .venv-mcp/sources -r tests/mcp/sources.txt
+	  -d .venv-mcp/sources -r tests/mcp_peers/sources.txt
 	@for archive in .venv-mcp/sources/*.tar.gz; do tar -xzf "$$archive" -C .venv-mcp/sources; done
 	@touch $@
 
-.venv-node/mcp/stamp: .venv-node/stamp tests/mcp/node/package.json tests/mcp/node/package-lock.json
-	@echo "installing what tests/mcp/node names into .venv-node/mcp (150 MB, this happens once)"
-	@mkdir -p .venv-node/mcp && cp tests/mcp/node/package.json tests/mcp/node/package-lock.json .venv-node/mcp/
+.venv-node/mcp/stamp: .venv-node/stamp tests/mcp_peers/node/package.json tests/mcp_peers/node/package-lock.json
+	@echo "installing what tests/mcp_peers/node names into .venv-node/mcp (150 MB, this happens once)"
+	@mkdir -p .venv-node/mcp && cp tests/mcp_peers/node/package.json tests/mcp_peers/node/package-lock.json .venv-node/mcp/
 	@PATH="$(CURDIR)/.venv-node/bin:$$PATH" npm install --prefix .venv-node/mcp --no-save --no-fund --no-audit --loglevel=error
 	@touch $@
 

@@ -25,6 +25,7 @@ from tests.bench import (
     stops,
     stored,
     streams,
+    tools,
 )
 from tests.bench.figures import Figure
 from tests.bench.load import LoadFailed
@@ -41,6 +42,7 @@ PARTS: Mapping[str, Callable[[Bench], list[Figure]]] = {
     first_byte.PART: first_byte.measure,
     stored.PART: stored.measure,
     controls.PART: controls.measure,
+    tools.PART: tools.measure,
     starvation.PART: starvation.measure,
     stops.PART: stops.measure,
     growth.IDENTITIES: growth.measure_identities,

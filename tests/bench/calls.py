@@ -1,6 +1,6 @@
 """Single calls, saturated: CPU per call and calls a second, beside nginx and LiteLLM, round by round in turn."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from statistics import median
@@ -54,8 +54,16 @@ def in_turn(bench: Bench, contestants: Sequence[Contestant]) -> dict[str, Rounds
 
 
 def _round(bench: Bench, contestant: Contestant, rounds: Rounds) -> None:
+    loaded(bench, contestant, rounds, _load)
+
+
+def loaded(
+    bench: Bench, contestant: Contestant, rounds: Rounds, load: Callable[[Contestant, float], tuple[int, float]]
+) -> None:
+    """One round of one contestant. `load` gives how many calls were made, in how many seconds."""
     written, split, before = written_bytes(contestant.pid), user_and_system_s(contestant.pid), cpu_ns(contestant.pid)
-    calls, took_s, at_end = _load(contestant, bench.round_s)
+    calls, took_s = load(contestant, bench.round_s)
+    at_end = cpu_ns(contestant.pid)
     bench.catch_up(contestant)
     after, later = cpu_ns(contestant.pid), user_and_system_s(contestant.pid)
     system_s = later[1] - split[1]
@@ -66,11 +74,11 @@ def _round(bench: Bench, contestant: Contestant, rounds: Rounds) -> None:
     rounds.busy.append((at_end - before) / 1e9 / took_s)
 
 
-def _load(contestant: Contestant, seconds: float) -> tuple[int, float, int]:
-    """(calls, seconds, CPU of the contestant when the last answer had come)."""
+def _load(contestant: Contestant, seconds: float) -> tuple[int, float]:
+    """(calls, seconds)."""
     load = uvloop.run(closed_loop(contestant.port, contestant.requests("bench-answer"), CONNECTIONS, seconds))
     load.checked(contestant.name)
-    return load.calls, load.seconds, cpu_ns(contestant.pid)
+    return load.calls, load.seconds
 
 
 def _last(rounds: Rounds) -> str:

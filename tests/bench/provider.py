@@ -4,7 +4,7 @@
 `bench-answer` gets a whole answer, `bench-response` one of Responses with an id of its own; `bench-brief` a stream
 that is over soon after its first word; `bench-burst` one as fast as it can be sent; `bench-paced` one of 50 events a
 second; `bench-drip` one of ten words a second that never ends; `bench-open` a stream that says one word and then
-nothing more.
+nothing more. A call of a tool, and a list of them, get what an MCP server says.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ DRIPS_PER_S = 10
 BRIEF_S = 0.01
 _PHASES = 7  # streams that begin together do not speak at the same instant
 
+TOOL = "lookup"
 MARK = b"All accounts balance."
 _USAGE = {"prompt_tokens": 23, "completion_tokens": 12, "total_tokens": 35}
 _DIGITS = 12
@@ -72,6 +73,26 @@ def _response() -> tuple[bytes, bytes]:
     return _head("application/json", len(sent)) + before, after
 
 
+def _called() -> bytes:
+    """What the tool of the MCP server answers, to a request with the id 1."""
+    result = {
+        "resultType": "complete",
+        "content": [{"type": "text", "text": MARK.decode() * 5}],
+        "structuredContent": {"balance": 0, "accounts": [{"id": each, "open": False} for each in range(5)]},
+        "isError": False,
+    }
+    text = json.dumps({"jsonrpc": "2.0", "id": 1, "result": result}).encode()
+    return _head("application/json", len(text)) + text
+
+
+def _listed() -> bytes:
+    schema = {"type": "object", "properties": {"quarter": {"type": "string"}}, "required": ["quarter"]}
+    tool = {"name": TOOL, "description": "Says whether the accounts of a quarter balance.", "inputSchema": schema}
+    result = {"resultType": "complete", "tools": [tool], "ttlMs": 0, "cacheScope": "private"}
+    text = json.dumps({"jsonrpc": "2.0", "id": 1, "result": result}).encode()
+    return _head("application/json", len(text)) + text
+
+
 def _chunk(body: bytes) -> bytes:
     return f"{len(body):x}\r\n".encode() + body + b"\r\n"
 
@@ -90,6 +111,7 @@ def _event(model: str, delta: dict[str, str], finish: str | None, usage: object)
 
 WHOLE = _answer()
 _BEFORE_NUMBER, _AFTER_NUMBER = _response()
+CALLED, LISTED = _called(), _listed()
 STREAM_HEAD = _head("text/event-stream", None)
 FIRST = _event("bench-stream", {"role": "assistant", "content": MARK.decode()}, None, None)
 WORD = _event("bench-stream", {"content": " balance"}, None, None)
@@ -135,6 +157,10 @@ class Provider(asyncio.Protocol):
         assert self._transport is not None
         if b'"bench-answer"' in request:
             self._transport.write(WHOLE)
+        elif b'"tools/call"' in request:
+            self._transport.write(CALLED)
+        elif b'"tools/list"' in request:
+            self._transport.write(LISTED)
         elif b'"bench-response"' in request:
             self._transport.write(_BEFORE_NUMBER + b"%0*d" % (_DIGITS, next(_numbers)) + _AFTER_NUMBER)
         elif b'"bench-brief"' in request:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tests.bench.machine import Cores
 from tests.bench.world import POLICIES, process_table, registry_table, request
+from tests.harness.configuration import Table
 from tests.harness.gateway import GatewayProcess
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,14 +71,16 @@ def gateway_process(
     durability: str = "power",
     identities: int = CALLERS,
     program: Sequence[str] = COMMAND,
+    servers: Table | None = None,
+    tables: Table | None = None,
 ) -> GatewayProcess:
-    """The gateway as a user runs it, with everything on, not started yet."""
+    """The gateway as a user runs it, with everything on, not started yet. `tables`: of the registry."""
     (folder / "policies").mkdir(parents=True, exist_ok=True)
     (folder / "policies" / "bench.cedar").write_text(POLICIES)
     return GatewayProcess(
         folder,
-        process_table(f"http://127.0.0.1:{provider_port}", durability),
-        registry_table(identities),
+        {**process_table(f"http://127.0.0.1:{provider_port}", durability), **({"servers": servers} if servers else {})},
+        {**registry_table(identities), **(tables or {})},
         before_exec=cores.pin_measured,
         program=program,
     )

@@ -19,6 +19,7 @@ WANTED = {
     "first-byte": "added p99: comptroller, power",
     "stored": "p50, more where it is kept",
     "controls": "added CPU per call: all of them",
+    "tools": "added CPU per tool call: scopes, pins, prices and budgets",
     "starvation": "held over settled, both, all the time: in slices",
     "stops": "200 streams of an identity, until the last byte, p99",
     "identities": "CPU per call, times that of 10 identities: 1,000 identities",

@@ -89,6 +89,19 @@ def response_request(port: int, credential: str, *, store: bool) -> bytes:
     return _sent("/v1/responses", port, credential, body, "")
 
 
+def tool_request(port: int, credential: str, path: str, tool: str) -> bytes:
+    """A call of a tool as a client of the current revision sends it."""
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": {"name": "bench", "version": "1"},
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
+    params = {"name": tool, "arguments": {"quarter": "2026-Q3"}, "_meta": meta}
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+    headers = f"mcp-protocol-version: 2026-07-28\r\nmcp-method: tools/call\r\nmcp-name: {tool}\r\n"
+    return _sent(path, port, credential, body, headers)
+
+
 def _sent(path: str, port: int, credential: str, body: Mapping[str, Any], headers: str) -> bytes:
     text = json.dumps(body)
     return (

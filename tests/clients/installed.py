@@ -7,6 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 NODE = ROOT / ".venv-node"
+_BESIDE = {"mcp": NODE / "mcp"}  # packages that are installed apart
 
 
 class NotInstalled(Exception):
@@ -14,15 +15,16 @@ class NotInstalled(Exception):
 
 
 def version_of(source: str) -> str:
-    """The version of `npm:PACKAGE` or `pip:VENV:PACKAGE`. Raises NotInstalled."""
+    """The version of `npm:PACKAGE`, `mcp:PACKAGE` (of npm, too) or `pip:VENV:PACKAGE`. Raises NotInstalled."""
     kind, _, rest = source.partition(":")
-    return _npm(rest) if kind == "npm" else _pip(*rest.split(":"))
+    return _npm(rest, _BESIDE.get(kind, NODE)) if kind != "pip" else _pip(*rest.split(":"))
 
 
 def search_path(source: str) -> str:
     """The PATH for a client: its own programs, this repository's `comptroller`, and the system's."""
     own = [ROOT / f".venv-{source.split(':')[1]}" / "bin"] if source.startswith("pip:") else []
-    node = [NODE / "node_modules" / ".bin", NODE / "bin"]
+    of_npm = _BESIDE.get(source.split(":", maxsplit=1)[0], NODE) / "node_modules" / ".bin"
+    node = [of_npm, NODE / "bin"]
     return ":".join(map(str, [*own, *node, ROOT / ".venv" / "bin", "/usr/local/bin", "/usr/bin", "/bin"]))
 
 
@@ -34,10 +36,10 @@ def bash() -> str:
     return found
 
 
-def _npm(package: str) -> str:
-    about = NODE / "node_modules" / package / "package.json"
+def _npm(package: str, where: Path) -> str:
+    about = where / "node_modules" / package / "package.json"
     if not about.exists():
-        raise NotInstalled(f"{package} is not in {NODE.name}")
+        raise NotInstalled(f"{package} is not in {where.relative_to(ROOT)}")
     return str(json.loads(about.read_text(encoding="utf-8"))["version"])
 
 

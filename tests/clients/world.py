@@ -45,11 +45,12 @@ def world(folder: Path, limit: str) -> Iterator[World]:
     with SandboxProcess() as sandbox:
         provider = configuration.provider(sandbox.url, dialects=["openai", "anthropic", "gemini"])
         process = configuration.process(sandbox.url, providers={"sandbox": provider})
-        with GatewayProcess(folder, process, _registry(limit)) as gateway:
+        with GatewayProcess(folder, process, registry(limit)) as gateway:
             yield World(gateway, sandbox)
 
 
-def _registry(limit: str) -> configuration.Table:
+def registry(limit: str, *budgets: configuration.Table, **changes: Any) -> configuration.Table:
+    """What all may be spent on, and whatever else is said."""
     sizes = {"context_window": 1_000_000, "max_output_tokens": 64_000}
     models = {
         name: configuration.model("sandbox", upstream_model={"sandbox": behind}, **sizes)
@@ -57,10 +58,10 @@ def _registry(limit: str) -> configuration.Table:
     }
     prices = [_price(name, _LARGE if behind == "sandbox-large" else _SMALL) for name, behind in MODELS.items()]
     return configuration.registry(
-        [configuration.budget("all", limit, visible="caller")],
+        [configuration.budget("all", limit, visible="caller"), *budgets],
         {IDENTITY: configuration.identity("red")},
         models,
-        prices=prices,
+        **{**changes, "prices": [*prices, *changes.get("prices", [])]},
     )
 
 

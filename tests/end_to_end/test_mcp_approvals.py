@@ -19,7 +19,7 @@ from tests.end_to_end.caller import Row, eventually
 from tests.harness.configuration import budget, process, registry
 from tests.harness.gateway import GatewayProcess
 from tests.harness.mcp import META, McpClient, Said
-from tests.mcp.sdk import ERAS, connected
+from tests.mcp_peers.sdk import ERAS, connected
 from tests.sandbox.process import SandboxProcess
 
 pytestmark = pytest.mark.processes

@@ -14,7 +14,7 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 
 from comptroller.sandbox.mcp.faults import FAULTS, HIDDEN, IN_ANSWERS, IN_DEFINITIONS, IN_DELIVERY, IN_PROCESS
 from comptroller.sandbox.mcp.offer import TOOLS
-from tests.mcp.sdk import connected, run, text_of
+from tests.mcp_peers.sdk import connected, run, text_of
 from tests.sandbox.process import SandboxProcess, environment
 from tests.sandbox.raw import Response, post
 

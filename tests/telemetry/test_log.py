@@ -175,6 +175,7 @@ def test_every_event_that_is_said_is_known() -> None:
             if name == "supervisor.say":
                 continue
             event = call.args[0] if call.args else None
-            if name.rsplit(".", 1)[-1] in {"say", "warn"} and isinstance(event, ast.Constant):
-                said.add(str(event.value))
+            either = [event.body, event.orelse] if isinstance(event, ast.IfExp) else [event]
+            if name.rsplit(".", 1)[-1] in {"say", "warn", "tell", "_tell"}:
+                said |= {str(each.value) for each in either if isinstance(each, ast.Constant)}
     assert said == EVENTS.keys()

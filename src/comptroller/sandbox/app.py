@@ -42,6 +42,7 @@ from comptroller.sandbox.prompt import PromptCache
 from comptroller.sandbox.reception import Reception
 from comptroller.sandbox.responses.background import ResponsesStory
 from comptroller.sandbox.responses.stored import Stored
+from comptroller.sandbox.script import Script, ScriptPlan
 from comptroller.sandbox.single import SingleStory, SingleSurface
 from comptroller.sandbox.stored_responses import StoredStory, StoredSurface, stored_acts
 from comptroller.sandbox.story import Story
@@ -81,6 +82,7 @@ class SandboxApp:
         self._bill = Bill(config.bill_lines)
         self._cache = PromptCache(config.cache_prefixes, config.cache_min_tokens)
         self._faults = FaultBook()
+        self._script = Script()
         self._stored = Stored()
         self._batches = Batches(self._bill, config.batch_expires_s)
         self._batching = (self._batches, self._cache, config.answer_tokens)
@@ -107,6 +109,7 @@ class SandboxApp:
             "/sandbox/bill/requests": {"GET": self._show_lines},
             "/sandbox/requests/count": {"GET": self._count_requests},
             "/sandbox/faults": {"GET": self._show_faults, "POST": self._set_faults, "DELETE": self._clear_faults},
+            "/sandbox/script": {"GET": self._show_script, "POST": self._set_script},
             "/sandbox/stored": {"GET": self._show_stored},
             "/sandbox/cache": {"DELETE": self._clear_cache},
             "/sandbox/prices": {"GET": self._show_prices},
@@ -126,10 +129,11 @@ class SandboxApp:
             pass  # Nobody is left to tell.
 
     def _story(self, surface: Surface) -> Story:
-        return Story(surface, self._config, self._bill, self._cache, self._faults)
+        return Story(surface, self._config, self._bill, self._cache, self._faults, self._script)
 
     def _responses(self) -> ResponsesStory:
-        return ResponsesStory(self._stored, self._files, self._config, self._bill, self._cache, self._faults)
+        shared = (self._config, self._bill, self._cache, self._faults, self._script)
+        return ResponsesStory(self._stored, self._files, *shared)
 
     def _single(self, surface: SingleSurface) -> SingleStory:
         return SingleStory(surface, self._config, self._bill, self._faults)
@@ -256,6 +260,17 @@ class SandboxApp:
     async def _clear_faults(self, exchange: Exchange) -> None:
         self._faults.clear()
         await self._show_faults(exchange)
+
+    async def _show_script(self, exchange: Exchange) -> None:
+        await _respond(exchange, self._script.plan)
+
+    async def _set_script(self, exchange: Exchange) -> None:
+        body = await exchange.read_body(self._config.max_body_bytes)
+        try:
+            self._script.install(msgspec.json.decode(body, type=ScriptPlan))
+        except msgspec.DecodeError as error:
+            raise invalid(f"This script cannot be set: {error}.") from None
+        await self._show_script(exchange)
 
     async def _clear_cache(self, exchange: Exchange) -> None:
         self._cache.clear()

@@ -35,6 +35,7 @@ class ToolCall:
 
     id: str
     name: str
+    namespace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +122,10 @@ def _compose_visible(
     order: Order, dice: random.Random, most: int, usual: int
 ) -> tuple[tuple[str, ...], str, ToolCall | None]:
     if order.call is not None:
-        tool_call = ToolCall(f"{dice.getrandbits(96):024x}", order.call.name)
-        return _json_tokens(sample_value(order.call.schema)), order.call.finish, tool_call
+        call = order.call
+        tool_call = ToolCall(f"{dice.getrandbits(96):024x}", call.name, call.namespace)
+        arguments = sample_value(call.schema) if call.arguments is None else call.arguments
+        return _json_tokens(arguments), call.finish, tool_call
     if order.structured:
         value = {"answer": "".join(_words(dice, 4))} if order.schema is None else sample_value(order.schema)
         return _json_tokens(value), "stop", None

@@ -18,6 +18,10 @@ class Call:
     """The JSON schema of its arguments."""
     finish: str
     """How an answer with this call finishes: `tool_calls`, or `stop` where the caller named the tool."""
+    namespace: str = ""
+    """In Responses: the namespace that the tool is in."""
+    arguments: object = None
+    """The arguments, where they are not made up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,8 @@ class Order:
     """Whether the prompt cache works only where the request marks it."""
     choices: int = 1
     call: Call | None = None
+    offered: tuple[tuple[str, str], ...] = ()
+    """The caller's own tools that may be called: namespace ("" for none) and name."""
     structured: bool = False
     """Whether the answer shall be JSON, of `schema` if there is one."""
     schema: object = None

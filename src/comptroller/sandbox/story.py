@@ -14,6 +14,7 @@ from comptroller.sandbox.generation import Generation, Pausing
 from comptroller.sandbox.order import Order
 from comptroller.sandbox.prompt import PromptCache, count_prompt
 from comptroller.sandbox.reception import NOT_HTTP, Reception
+from comptroller.sandbox.script import Script
 from comptroller.sandbox.surface import Surface
 from comptroller.sandbox.wire import Exchange
 
@@ -22,15 +23,23 @@ class Story(Reception):
     """Serves one surface and writes the bill."""
 
     def __init__(
-        self, surface: Surface, config: SandboxConfig, bill: Bill, cache: PromptCache, faults: FaultBook
+        self,
+        surface: Surface,
+        config: SandboxConfig,
+        bill: Bill,
+        cache: PromptCache,
+        faults: FaultBook,
+        script: Script,
     ) -> None:
         super().__init__(surface, config, bill, faults)
+        self._script = script
         self._surface = surface
         self._cache = cache
 
     async def answer(self, exchange: Exchange, line: Line) -> None:
         """Make the answer and hand it over."""
-        order = self._surface.read(exchange.headers, await exchange.read_body(self.config.max_body_bytes))
+        body = await exchange.read_body(self.config.max_body_bytes)
+        order = self._script.applied(self._surface.read(exchange.headers, body))
         fault, options = self.choose_fault(order.control)
         line.model, line.model_name, line.tier, line.fault = order.model, order.model.name, order.tier, fault or None
         refusal = refusal_of(fault, options)

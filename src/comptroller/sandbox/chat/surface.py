@@ -68,6 +68,7 @@ def read_order(body: bytes) -> Order:
         usage_asked=request.wants_usage,
         choices=request.choices,
         call=_call(request),
+        offered=tuple(("", function.name) for function in read_functions(request)),
         structured=wanted is not None and wanted.type != "text",
         schema=wanted.json_schema.schema if wanted is not None and wanted.json_schema is not None else None,
         reasoning_tokens=_reasoning_tokens(request, model),

@@ -65,6 +65,7 @@ def _order(request: GenerateRequest, model: Model, *, stream: bool) -> Order:
         segments=read_segments(request),
         choices=config.candidate_count,
         call=_call(request),
+        offered=tuple(("", function.name) for function in request.functions),
         structured=config.response_mime_type == "application/json",
         schema=_plain(schema),
         reasoning_tokens=asked if asked is not None else (None if model.reasons else 0),

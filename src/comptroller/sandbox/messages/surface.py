@@ -71,6 +71,7 @@ def read_order(body: bytes) -> Order:
         segments=read_segments(request, tools),
         marked=True,
         call=_call(request, tools),
+        offered=tuple(("", tool.name) for tool in tools if tool.name),
         structured=wanted is not None,
         schema=wanted.schema if wanted is not None else None,
         reasoning_tokens=request.control.reasoning_tokens if request.thinks else 0,

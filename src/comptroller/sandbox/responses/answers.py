@@ -158,7 +158,8 @@ class ResponsesWriter:
         call, text = self._choice.tool_call, self._choice.text if status != "in_progress" else ""
         if call is not None:
             named = {"call_id": f"call_{call.id}", "name": call.name, "arguments": text}
-            return {"id": f"fc_{call.id}", "type": "function_call", "status": status, **named}
+            within = {"namespace": call.namespace} if call.namespace else {}
+            return {"id": f"fc_{call.id}", "type": "function_call", "status": status, **named, **within}
         content = [] if status == "in_progress" else [self._part(text)]
         return {"id": self._message_id, "type": "message", "status": status, "role": "assistant", "content": content}
 

@@ -20,6 +20,7 @@ from comptroller.sandbox.prompt import PromptCache
 from comptroller.sandbox.responses.answers import ResponsesWriter
 from comptroller.sandbox.responses.stored import Stored
 from comptroller.sandbox.responses.surface import ResponsesOrder, ResponsesSurface
+from comptroller.sandbox.script import Script
 from comptroller.sandbox.story import Story
 from comptroller.sandbox.wire import Exchange, Headers
 
@@ -121,8 +122,9 @@ class ResponsesStory(Story):
         bill: Bill,
         cache: PromptCache,
         faults: FaultBook,
+        script: Script,
     ) -> None:
-        super().__init__(ResponsesSurface(stored, files), config, bill, cache, faults)
+        super().__init__(ResponsesSurface(stored, files), config, bill, cache, faults, script)
         self._stored = stored
         self._books = bill
 

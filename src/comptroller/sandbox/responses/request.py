@@ -45,6 +45,8 @@ class Tool(msgspec.Struct):
     type: str
     name: str | None = None
     parameters: Any = None
+    tools: list[Tool] | None = None
+    """Of a namespace."""
 
 
 class NamedTool(msgspec.Struct):

@@ -96,6 +96,7 @@ def read_order(read: Read, key: str, earlier: tuple[Segment, ...], files: tuple[
         output_limit=model.default_output_tokens if limit is None else limit,
         segments=(*read_head(read), *earlier, *files, *read_input(read)),
         call=_call(read),
+        offered=_offered(read.tools) if read.request.tool_choice != "none" else (),
         structured=wanted is not None and wanted.type != "text",
         schema=wanted.schema if wanted is not None else None,
         reasoning_tokens=asked if asked is not None else (None if model.reasons else 0),
@@ -117,6 +118,15 @@ def _call(read: Read) -> Call | None:
     if functions and (choice == "required" or (read.request.control.tool_call and choice != "none")):
         return _called(functions[0])
     return None
+
+
+def _offered(tools: list[Tool], namespace: str = "") -> tuple[tuple[str, str], ...]:
+    """Functions, those of namespaces too."""
+    found = [(namespace, tool.name) for tool in tools if tool.type == "function" and tool.name]
+    for tool in tools:
+        if tool.type == "namespace" and tool.tools:
+            found += _offered(tool.tools, tool.name or "")
+    return tuple(found)
 
 
 def _called(tool: Tool) -> Call:

@@ -35,7 +35,7 @@ def routing(headers: Headers) -> Routing:
         if name in _ROUTING:
             if name in found:
                 found.twice = name
-            found[name] = value
+            found[name] = value.strip(b" \t")  # not part of the value (RFC 9110, 5.5)
     return found
 
 

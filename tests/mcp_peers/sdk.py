@@ -6,7 +6,6 @@ from typing import Any
 
 import anyio
 import httpx2
-
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
