@@ -259,7 +259,8 @@ def test_who_hangs_up_pays_once(gateway: GatewayProcess, sandbox: SandboxProcess
 
 
 def test_what_is_in_flight_at_a_kill_is_presumed(sandbox: SandboxProcess, tmp_path: Path) -> None:
-    with GatewayProcess(tmp_path, *files(sandbox, tmp_path)) as gateway:
+    settings, table = files(sandbox, tmp_path)
+    with GatewayProcess(tmp_path, settings, table) as gateway:
         session = opened(gateway)
         tools = client(gateway, "crash", session)
         assert tools.call("echo", text="before").status == 200
@@ -280,3 +281,7 @@ def test_what_is_in_flight_at_a_kill_is_presumed(sandbox: SandboxProcess, tmp_pa
         assert budget_of(gateway, "crash")["posted"] == 4
         assert sum(nanos(row["charge_usd"]) for row in rows) == 4 * 2_000_000
         assert bill(sandbox, "crash")["calls"] - was <= 3, "billed <= recorded"
+        table["budgets"] = [*BUDGETS, budget("late", "9 tool_calls", scope={"tool": ["crash/slow", "crash/echo"]})]
+        gateway.write_registry(table)
+        gateway.command("apply", "--yes")
+        assert budget_of(gateway, "late")["posted"] == 4, "a late budget begins with what its scope has used"
