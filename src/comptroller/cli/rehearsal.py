@@ -70,6 +70,10 @@ async def _welcome(house: app.House, words: _Words) -> None:
       -H "content-type: application/json" \\
       -d '{{"model": "sandbox-large", "messages": [{{"role": "user", "content": "Hello"}}]}}'
 
+  Tools of an MCP server, under the same identity, policies and money:
+
+    claude mcp add --transport http desk {house.settings.url}/mcp/desk --header "authorization: Bearer $OPENAI_API_KEY"
+
   Then, in another terminal:
 
     export COMPTROLLER_CONFIG={words.config} PATH={words.commands}:$PATH
