@@ -36,7 +36,10 @@ async def check_servers(settings: Settings, environ: Mapping[str, str], standing
         )
         if server.command is None:
             patience_s = min(server.connect_timeout_s, PATIENCE_S)
-            checks.append(await reach(f"{where}.address", provider.origin, tls, patience_s, "url"))
+            reached = await reach(f"{where}.address", provider.origin, tls, patience_s, "url")
+            if missing is not None and reached.state == "fail":
+                reached = warn(reached.name, reached.sentence, reached.hint)  # no call goes there
+            checks.append(reached)
         else:
             checks += [_program(f"{where}.program", server.command[0]), _user(f"{where}.user", server, settings)]
     return [*checks, *_shared_users(settings.servers)]
