@@ -97,6 +97,10 @@ def test_every_code_is_met(gateway: GatewayProcess, sandbox_process: SandboxProc
     for code, said in met.items():
         assert said.status == (404 if code == "server_unknown" else 200), code
         assert said.text, code
+    rows = {row["id"]: row for row in gateway.calls()}
+    named = {code: rows[said.headers["x-comptroller-call-id"]]["tool"] for code, said in met.items()}
+    assert named["tool_unknown"] == "desk/no_such_tool", "what was wanted is on record"
+    assert named["tool_forbidden"] == "desk/search"
     assert "known-hosts" in met["arguments_forbidden"].text
     assert "tools diff" in met["tool_changed"].text
     assert not desk.call("fetch", url="https://docs.example/a").result.get("isError")

@@ -28,6 +28,7 @@ from comptroller.flow.tool_scope import SERVER_PREFIX, tool_entry
 from comptroller.wire.mcp.dialect import McpCall
 from comptroller.wire.mcp.headers import foreign_origin
 from comptroller.wire.mcp.message import Message, read_message
+from comptroller.wire.mcp.request import read_request
 from comptroller.wire.mcp.rpc import INVALID_REQUEST, Fault
 
 SESSION_HEADER = b"mcp-session-id"
@@ -125,7 +126,8 @@ async def _refuse(
     refusal: Refusal,
     body: bytes = b"",
 ) -> None:
-    record_refusal(gate, request, dialect, call_id, caller, refusal, body=body)
+    asked = None if dialect.message is None else read_request(dialect.server, dialect.message).asked
+    record_refusal(gate, request, dialect, call_id, caller, refusal, body=body, asked=asked)
     await refuse(dialect, reply, call_id, refusal)
 
 
