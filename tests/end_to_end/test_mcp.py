@@ -37,6 +37,7 @@ def gateway(sandbox_process: SandboxProcess, tmp_path_factory: pytest.TempPathFa
     servers = {"desk": {"url": f"{sandbox_process.url}/mcp/desk"}}
     table = registry([budget("all", "1.00 USD")], tools=TOOLS)
     table["prices"] = [*table["prices"], *PRICES]
+    table["rates"] = [{"name": "two-an-hour", "scope": {"tool": "desk/fetch"}, "limit": "2 calls/hour", "burst": 2}]
     (folder / "policies").mkdir()
     for name, text in POLICIES.items():
         (folder / "policies" / name).write_text(text)
@@ -104,3 +105,11 @@ def test_the_callers_credential_stays_here(
 def test_tools_that_were_never_listed_are_not_called(gateway: GatewayProcess, sandbox_process: SandboxProcess) -> None:
     client = McpClient(gateway.url, "desk", gateway.token("agent/ant"))
     assert client.call("no_such_tool").refusal == "tool_unknown"
+
+
+def test_a_rate_counts_calls_of_tools(gateway: GatewayProcess, ant: McpClient) -> None:
+    ant.tools()
+    said = [ant.call("fetch", url=f"https://docs.example/{number}") for number in range(3)]
+    assert [each.refusal for each in said] == ["", "", "rate_limited"], "what has ended was no less a call"
+    assert said[2].status == 200
+    assert said[2].result["isError"]

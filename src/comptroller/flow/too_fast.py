@@ -74,7 +74,8 @@ def give_back(reservation: Reservation, receipt: Receipt | None) -> None:
     share = reservation.share
     if share is not None:
         posted = None if receipt is None else receipt.settlement.posted
-        share.pacer.end(share.taken, None if posted is None else Came(min(1, posted.calls), posted.tokens))
+        came = None if posted is None else Came(min(1, posted.calls + posted.tool_calls), posted.tokens)
+        share.pacer.end(share.taken, came)
 
 
 def _tokens(weighed: Weighed, output: int) -> int:
