@@ -50,14 +50,32 @@ async def test_what_a_server_lacks_is_said(tmp_path: Path) -> None:
     ],
 )
 async def test_a_program_is_one_that_nobody_else_can_change(
-    tmp_path: Path, mode: int | None, state: str, said: str
+    passable: Path, mode: int | None, state: str, said: str
 ) -> None:
-    path = tmp_path / "server"
+    path = passable / "server"
     if mode is not None:
         path.write_text("#!/bin/sh\n")
         path.chmod(mode)
-    found = (await checks(tmp_path, near=local(str(path))))["servers.near.program"]
+    found = (await checks(passable, near=local(str(path))))["servers.near.program"]
     assert (found.state, said in found.sentence) == (state, True)
+
+
+async def test_a_program_is_one_that_its_user_may_run(passable: Path) -> None:
+    """By its own mode, and by those of the folders that it lies in, behind links too."""
+    closed = passable / "home"
+    closed.mkdir(mode=0o700)
+    path, link = closed / "python", passable / "python"
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o755)
+    link.symlink_to(path)
+    found = (await checks(passable, near=local(str(link))))["servers.near.program"]
+    assert (found.state, f"{OTHER} may not run {link}" in found.sentence) == ("fail", True)
+    same = local(str(link), run_as=None, allow_same_user=True)
+    assert (await checks(passable, near=same))["servers.near.program"].state == "ok"
+    closed.chmod(0o711)
+    assert (await checks(passable, near=local(str(link))))["servers.near.program"].state == "ok"
+    path.chmod(0o700)
+    assert (await checks(passable, near=local(str(link))))["servers.near.program"].state == "fail"
 
 
 @pytest.fixture

@@ -248,6 +248,8 @@ def test_why_not_is_answered_from_the_registry_in_force(gateway: GatewayProcess)
     said = gateway.command("policy", "explain", "service/blue", "sandbox-small").stdout
     assert "no policy permits it, and none forbids it" in said
     assert "its conditions do not hold" in said
+    slip = gateway.command("policy", "explain", "service/blue", "sandbox-small", "--arguments", "{nope", check=False)
+    assert (slip.returncode, "--arguments is no JSON" in slip.stderr) == (1, True)
     unknown = gateway.command("policy", "explain", "service/blu", "sandbox-small", check=False)
     assert unknown.returncode == 1
     assert "service/blue" in unknown.stderr

@@ -153,8 +153,8 @@ def test_reports_tell_tools_and_servers_apart(gateway: GatewayProcess, sandbox: 
     assert row["arguments_digest"]
     story = gateway.command("explain", row["id"]).stdout
     assert "It called the tool run/search" in story
-    assert "were held" in story
-    assert "charged 0.01 USD, exactly what a call of this tool costs" in story
+    assert "0.01 USD, 1 tool call and the most bytes that its result may have were held" in story
+    assert "charged 0.01 USD, exactly what a call of this tool costs (1 request at 0.01 USD each)" in story
     assert gateway.cli("calls", "--tool", "run/nothing") == []
 
 
@@ -181,7 +181,9 @@ def test_fifty_at_once_get_the_ten_that_there_are(gateway: GatewayProcess, sandb
     assert Counter(each.refusal for each in refused) == {"budget_exhausted": 40}
     assert bill(sandbox, "ten")["calls"] == 10
     assert budget_of(gateway, "ten")["posted"] == 10
-    assert tools.call("echo", text="one more").refusal == "budget_exhausted"
+    over = tools.call("echo", text="one more")
+    assert over.refusal == "budget_exhausted"
+    assert "shorter" not in over.text, "a call is a call, whatever it sends"
     assert ask(gateway, session["credential"], chat(**SHORT)).status == 200, "models are not counted in tool calls"
 
 
@@ -208,6 +210,7 @@ def test_results_draw_on_a_budget_in_bytes(gateway: GatewayProcess, sandbox: San
         handed += len(json.dumps(said.result, separators=(",", ":"), ensure_ascii=False))
         said = tools.call("big", kib=5)
     assert said.refusal == "budget_exhausted"
+    assert "shorter request" not in said.text, "what a result may have is held, whatever is sent"
     row = eventually(lambda: found if int((found := budget_of(gateway, "bytes"))["held"]) == 0 else None)
     assert int(row["posted"]) == handed
     assert 20_000 - 8_000 < handed <= 20_000, "as long as the most that a result may have still fits"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.end_to_end.caller import Row, nanos, settled_row
+from tests.end_to_end.caller import Row, eventually, nanos, settled_row
 from tests.end_to_end.test_tool_money import bill, client, opened
 from tests.harness.configuration import budget, identity, process, registry
 from tests.harness.gateway import GatewayProcess
@@ -125,11 +125,14 @@ def test_a_quote_beyond_the_budget_buys_nothing(gateway: GatewayProcess, sandbox
 def test_no_price_is_no_call(
     gateway: GatewayProcess, sandbox: SandboxProcess, owner: Owner, says: tuple[int, bytes]
 ) -> None:
-    tools = client(gateway, "shop", opened(gateway))
+    session = opened(gateway)
+    tools = client(gateway, "shop", session)
     was = bill(sandbox, "shop")["calls"]
     owner.says = says
     said = tools.call("pay", to="bakery", amount_usd="0.01")
     assert said.refusal == "price_unknown"
+    row = eventually(lambda: next(iter(gateway.cli("calls", "--session", session["session"])), None))
+    assert (row["tool"], row["server"]) == ("shop/pay", "shop")
     assert "price_callback" in said.text
     assert bill(sandbox, "shop")["calls"] == was
 

@@ -169,6 +169,7 @@ def explain(
     from comptroller.cli.transport import connect
     from comptroller.control.policy import PolicyExplanation, Question
 
+    _check_arguments(arguments)
     question = Question(
         identity,
         what,
@@ -189,6 +190,20 @@ def explain(
         write_json(answer.body)
         return
     _show(answer.read(PolicyExplanation))
+
+
+def _check_arguments(said: str) -> None:
+    """What cannot be read counts as everything at the gateway; here it is a slip of the hand."""
+    import msgspec
+
+    try:
+        read = msgspec.json.decode(said or "{}")
+    except msgspec.DecodeError as error:
+        raise CommandError(
+            f"--arguments is no JSON: {error}.", 'Put it in quotes: \'{"path": "/etc/hosts"}\'.'
+        ) from None
+    if not isinstance(read, dict):
+        raise CommandError("--arguments is no JSON object.", 'Give each by its name: \'{"path": "/etc/hosts"}\'.')
 
 
 def _say_checked(found: object, files: Found) -> None:

@@ -13,7 +13,7 @@ from comptroller.control.calls import is_presumed
 from comptroller.control.corrections import CorrectionRow
 from comptroller.control.findings import FindingRow
 from comptroller.control.price_lines import PriceLine
-from comptroller.control.tool_story import asked_tool, held_for_tool, result, tool_allowed
+from comptroller.control.tool_story import asked_tool, held_for_tool, lines_of_tool, result, tool_allowed
 from comptroller.core.budget.budget import label
 from comptroller.core.budget.hold import NOTHING, Amounts
 from comptroller.core.ids import attempt_id
@@ -282,8 +282,9 @@ def _charge(told: Told) -> Iterator[str]:
     elif _is_free(record) and not record.charge.usd:
         yield "It was charged nothing."
     else:
-        what = "the reported usage" if record.facts.tool is None else "a call of this tool"
-        yield f"It was charged {amount}, exactly what {what} costs{_lines(told.lines)}."
+        of_tool = record.facts.tool is not None
+        what = f"a call of this tool costs{lines_of_tool(told.lines)}" if of_tool else _usage_costs(told.lines)
+        yield f"It was charged {amount}, exactly what {what}."
     if record.overrun:
         yield "That is more than was held: the provider billed above the upper bound. The truth was recorded."
 
@@ -297,7 +298,7 @@ def _charges(record: CallRecord, lines: Sequence[PriceLine]) -> Iterator[str]:
     elif last.end == "presumed":
         yield f"It was charged {amount} as presumed: nobody knows what was billed."
     else:
-        yield f"It was charged {amount}, exactly what the reported usage costs{_lines(lines)}."
+        yield f"It was charged {amount}, exactly what {_usage_costs(lines)}."
     total = format_usd(sum(each.charge.usd for each in record.tried))
     yield f"All {len(record.tried)} attempts together were charged {total} USD."
 
@@ -374,9 +375,9 @@ def _settled_nanos(record: CallRecord) -> int:
     return record.charge.usd if record.charge is not None else 0
 
 
-def _lines(lines: Sequence[PriceLine]) -> str:
+def _usage_costs(lines: Sequence[PriceLine]) -> str:
     said = [f"{line.tokens} {line.meter} at {line.usd_per_million}" for line in lines]
-    return f" ({_list(said)} USD per million)" if said else ""
+    return f"the reported usage costs{f' ({_list(said)} USD per million)' if said else ''}"
 
 
 def _amounts(amounts: Amounts) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
 
 from comptroller.control.call_record import CallRecord
+from comptroller.control.price_lines import PriceLine
 from comptroller.core.budget.hold import Amounts
 from comptroller.core.money import format_usd
 
 _DIGEST_SHOWN = 12
+_MILLION = 1_000_000
 
 
 def asked_tool(record: CallRecord) -> Iterator[str]:
@@ -26,8 +29,14 @@ def tool_allowed(record: CallRecord) -> str:
 
 
 def held_for_tool(amounts: Amounts) -> str:
-    """What a hold is in."""
-    return f"{format_usd(amounts.usd)} USD, {_calls(amounts.tool_calls)} and {amounts.result_bytes} bytes of its result"
+    """What a hold is in. The store keeps its amount alone: every such call holds one call, and all of its result."""
+    return f"{format_usd(amounts.usd)} USD, 1 tool call and the most bytes that its result may have"
+
+
+def lines_of_tool(lines: Sequence[PriceLine]) -> str:
+    """Prices of tools are for one: of a call, of a unit of its result."""
+    said = [f"{line.tokens} {line.meter} at {_each(line.usd_per_million)} USD" for line in lines]
+    return f" ({' and '.join(said)} each)" if said else ""
 
 
 def result(record: CallRecord) -> Iterator[str]:
@@ -37,5 +46,5 @@ def result(record: CallRecord) -> Iterator[str]:
         yield f"Its result had {size} byte{'' if size == 1 else 's'}, as it was handed on."
 
 
-def _calls(count: int) -> str:
-    return f"{count} tool call{'' if count == 1 else 's'}"
+def _each(usd_per_million: str) -> str:
+    return f"{(Decimal(usd_per_million) / _MILLION).normalize():f}"

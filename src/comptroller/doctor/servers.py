@@ -41,17 +41,21 @@ async def check_servers(settings: Settings, environ: Mapping[str, str], standing
                 reached = warn(reached.name, reached.sentence, reached.hint)  # no call goes there
             checks.append(reached)
         else:
-            checks += [_program(f"{where}.program", server.command[0]), _user(f"{where}.user", server, settings)]
+            checks += [_program(f"{where}.program", server), _user(f"{where}.user", server, settings)]
     return [*checks, *_shared_users(settings.servers)]
 
 
-def _program(name: str, path: str) -> Check:
+def _program(name: str, server: ServerSettings) -> Check:
+    path = server.command[0] if server.command else ""
     try:
         found = Path(path).stat()
     except OSError as error:
         return fail(name, f"{path} cannot be run: {error.strerror}.", "Correct `command`, or install it.")
     if not stat.S_ISREG(found.st_mode) or not found.st_mode & 0o111:
         return fail(name, f"{path} is no program.", "Correct `command`: the first word is what is run.")
+    if server.run_as is not None and not _may_run(Path(path), server.run_as):
+        hint = "Name one that others may run, in folders that they may enter; a home folder often is closed to them."
+        return fail(name, f"{server.run_as} may not run {path}, or enter a folder that it lies in.", hint)
     if found.st_mode & stat.S_IWOTH:
         return warn(name, f"{path} can be changed by everyone on this machine.", f"chmod o-w {path}")
     return ok(name, f"{path} is there.")
@@ -74,11 +78,24 @@ def _user(name: str, server: ServerSettings, settings: Settings) -> Check:
     return ok(name, f"It runs as {server.run_as}, who reads nothing of the gateway's.")
 
 
+def _may_run(path: Path, user: str) -> bool:
+    """A user that is not there is another check's."""
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        return True
+    return _may(0o1, path, entry.pw_uid, frozenset(os.getgrouplist(user, entry.pw_gid)))
+
+
 def _may_read(path: Path, uid: int, groups: frozenset[int]) -> bool:
-    """Whether this user may open it, by owners and modes of the path and all that it lies in."""
+    return _may(0o4, path, uid, groups)
+
+
+def _may(wanted: int, path: Path, uid: int, groups: frozenset[int]) -> bool:
+    """Whether this user may read (4) or run (1) it, by owners and modes of the path and all that it lies in."""
     try:
         path = path.resolve()
-        whole = [(each.stat(), 0o1) for each in path.parents] + [(path.stat(), 0o4)]
+        whole = [(each.stat(), 0o1) for each in path.parents] + [(path.stat(), wanted)]
     except OSError:
         return False
     return all(_allowed(found, wanted, uid, groups) for found, wanted in whole)

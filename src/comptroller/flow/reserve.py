@@ -24,6 +24,8 @@ from comptroller.flow.reservation import Reservation, Tried
 from comptroller.flow.slices import amounts, first_slice, has_run_ahead, is_metered, size_key, tail_of
 from comptroller.flow.weigh import Weighed
 
+_WHATEVER_IS_SENT = frozenset({"calls", "tool_calls", "result_bytes"})  # units that a shorter request takes as much of
+
 
 class OverdrawnError(Exception):
     """Something was spent between looking and drawing: a fault of ours."""
@@ -265,7 +267,7 @@ def _way_on(window: Window, needed: int, resets_at: str | None, largest_output: 
     if _fits_later(window, needed) and window.budget.visible == "caller":
         return "It fits once calls in flight have finished: send fewer at once, or again in a moment."
     reset = f"wait until it resets at {resets_at}" if resets_at else "ask its owner to raise the limit"
-    if window.budget.unit == "calls":
+    if window.budget.unit in _WHATEVER_IS_SENT:
         return f"You can {reset}."
     steps = [f"ask for at most {largest_output} output tokens"] if largest_output else []
     steps.append("send a shorter request" + (" or use a cheaper model" if window.budget.unit == "usd" else ""))

@@ -70,10 +70,13 @@ async def _serve_message(
     if not message.governed:
         return await relay(gate, dialect, caller, request, reply, call_id, body)
     call = _call(gate, dialect, message, request, call_id, caller, body)
-    call = call if isinstance(call, Refusal) else await _priced(gate, call)
     if isinstance(call, Refusal):
         return await _refuse(gate, dialect, request, reply, call_id, caller, call, body)
-    return await carry(gate, call, reply)
+    priced = await _priced(gate, call)
+    if isinstance(priced, Refusal):
+        record_refusal(gate, request, dialect, call_id, caller, priced, body=body, asked=call.asked)
+        return await refuse(dialect, reply, call_id, priced)
+    return await carry(gate, priced, reply)
 
 
 async def _priced(gate: Gate, call: IncomingCall) -> IncomingCall | Refusal:
