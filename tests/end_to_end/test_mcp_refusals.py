@@ -44,7 +44,11 @@ def gateway(sandbox_process: SandboxProcess, tmp_path_factory: pytest.TempPathFa
     (folder / "policies").mkdir()
     (folder / "policies" / "all.cedar").write_text(PERMIT)
     servers = {name: {"url": f"{sandbox_process.url}/mcp/{name}", "timeout_s": 2.0} for name in ("desk", *FAULTS)}
-    table = registry([budget("all", "10.00 USD")], tools=TOOLS, arguments=ARGUMENTS)
+    table = registry(
+        [budget("all", "10.00 USD"), budget("desk-calls", "500 tool_calls", scope={"server": "desk"})],
+        tools=TOOLS,
+        arguments=ARGUMENTS,
+    )
     with GatewayProcess(folder, process(sandbox_process.url, servers=servers, policies="policies"), table) as running:
         yield running
         assert "Traceback" not in running.log()
@@ -101,6 +105,8 @@ def test_every_code_is_met(gateway: GatewayProcess, sandbox_process: SandboxProc
     named = {code: rows[said.headers["x-comptroller-call-id"]]["tool"] for code, said in met.items()}
     assert named["tool_unknown"] == "desk/no_such_tool", "what was wanted is on record"
     assert named["tool_forbidden"] == "desk/search"
+    about = met["arguments_forbidden"].result["_meta"]["comptroller/refusal"]["allowance"]
+    assert {"all", "desk-calls"} <= {limit["name"] for limit in about}, "what is left for this very tool"
     assert "known-hosts" in met["arguments_forbidden"].text
     assert "tools diff" in met["tool_changed"].text
     assert not desk.call("fetch", url="https://docs.example/a").result.get("isError")

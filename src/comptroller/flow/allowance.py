@@ -21,12 +21,14 @@ from comptroller.core.instant import format_instant
 from comptroller.core.pricing.rates import Rates
 from comptroller.core.rate.limits import Limiter
 from comptroller.core.refusal import Refusal
+from comptroller.core.work.tool_use import ToolUse
 from comptroller.flow.admit import Offer, Question, offer_for
 from comptroller.flow.caller import Caller
 from comptroller.flow.dialect import Planned
 from comptroller.flow.gate import Gate
 from comptroller.flow.models import reachable_by
 from comptroller.flow.permit import Denied
+from comptroller.flow.tool_scope import SERVER_PREFIX
 
 MOST_LIMITS = 16  # in a refusal: the ones with the least left
 MOST_MODELS = 100  # that are looked at for a cheaper one
@@ -58,12 +60,12 @@ class Outlook(msgspec.Struct, frozen=True):
     cheapest: Cheapest | None  # None: no model of a known name is allowed
 
 
-def limits_of(gate: Gate, caller: Caller, model: str | None = None) -> Sequence[Limit]:
-    """Every budget, bound and rate that binds calls of this caller, least share left first; to `model`, or to any.
-
-    Those of other models, providers and classes are left out where none is named.
+def limits_of(gate: Gate, caller: Caller, model: str | None = None, tool: ToolUse | None = None) -> Sequence[Limit]:
+    """Every budget, bound and rate that binds calls of this caller, least share left first; to `model` or `tool`, or to
+    any. Those of other models, providers and classes are left out where none is named, and all of tools.
     """
-    facts, now_ns = _facts(caller, model), gate.clock.now_ns()
+    facts = _facts(caller, model) if tool is None else _facts_of_tool(caller, tool)
+    now_ns = gate.clock.now_ns()
     draw, met = gate.tree.drawn_by(facts, now_ns), gate.pace.limits.met_by(facts, gate.pace.steady_ns)
     steady_ns = gate.pace.steady_ns()
     found = [(draw.left(each) / max(1, each.budget.limit), _limit(draw, each)) for each in draw.windows]
@@ -74,10 +76,12 @@ def limits_of(gate: Gate, caller: Caller, model: str | None = None) -> Sequence[
     return [limit for _, limit in sorted(found, key=itemgetter(0))]
 
 
-def with_allowance(gate: Gate, caller: Caller, refusal: Refusal, model: str | None) -> Refusal:
-    """A refusal with what the caller may still do, as far as it concerns this model."""
+def with_allowance(
+    gate: Gate, caller: Caller, refusal: Refusal, model: str | None, tool: ToolUse | None = None
+) -> Refusal:
+    """A refusal with what the caller may still do, as far as it concerns this model or this tool."""
     if not gate.stops.applies(caller.stop_keys):
-        limits = tuple(limits_of(gate, caller, model)[:MOST_LIMITS])
+        limits = tuple(limits_of(gate, caller, model, tool)[:MOST_LIMITS])
         return msgspec.structs.replace(refusal, allowance=limits)
     return refusal
 
@@ -146,6 +150,10 @@ def _facts(caller: Caller, model: str | None) -> Facts:
     if model is None or entry is None:
         return Facts(caller.chain, {})
     return caller.facts(entry.providers[0], model, entry.model_class)
+
+
+def _facts_of_tool(caller: Caller, tool: ToolUse) -> Facts:
+    return caller.facts_of_tool(f"{SERVER_PREFIX}{tool.server}", tool.server, tool.name)
 
 
 def _limit(draw: Draw, window: Window) -> Limit:

@@ -123,7 +123,7 @@ def _denied(gate: Gate, call: IncomingCall, denied: Denied) -> Refusal:
         gate, call.sender, call.dialect, call.id, denied.caller, denied.refusal,
         body=call.body, asked=call.asked, ruling=denied.ruling, effects=call.effects, tools=call.tools,
     )  # fmt: skip
-    return with_allowance(gate, denied.caller, refusal, None if call.asked.tool is not None else call.asked.model)
+    return with_allowance(gate, denied.caller, refusal, call.asked.model, call.asked.tool)
 
 
 async def _carry_out(

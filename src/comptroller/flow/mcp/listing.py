@@ -26,7 +26,7 @@ def list_for(gate: Gate, server: str, message: Message, caller: Caller, body: by
     pseudo = _PSEUDO.get(message.method)
     if pseudo is not None:
         hidden = why_hidden(gate, caller, f"{server}/{pseudo}")
-        return body if hidden is None else lists.rewritten(body, lambda _: _reason(hidden))
+        return lists.rewritten(body, lambda _: None if hidden is None else _reason(hidden))
     definitions = lists.definitions(body)
     continued, more = lists.pages(message, body)
     noes = dict(sight(gate, server, definitions, continued=continued, more=more))
