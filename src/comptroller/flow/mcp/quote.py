@@ -89,7 +89,7 @@ def read_quote(body: bytes) -> int | str:
     """The amount in an answer, in nano-USD, or why it is none."""
     try:
         nanos = parse_usd(msgspec.json.decode(body, type=_Quote).usd)
-    except (msgspec.DecodeError, ValueError):
+    except (ValueError, RecursionError):
         return 'whoever is asked for it did not answer {"usd": "0.05"}'
     if not 0 <= nanos <= _MOST_NANOS:
         return "whoever is asked for it named an amount that is none"

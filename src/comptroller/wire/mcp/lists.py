@@ -130,10 +130,18 @@ def _without(said: Said, why_not: Callable[[str], str | None]) -> dict[str, obje
         result["cacheScope"] = "private"
     if why:
         written = members.get("_meta")
-        meta: object = _ANY.decode(written) if written is not None else {}
+        meta = _meta(written) if written is not None else {}
         hidden = {"count": sum(why.values()), "reasons": why}
-        result["_meta"] = {**(meta if is_object(meta) else {}), META_HIDDEN: hidden}
+        result["_meta"] = {**meta, META_HIDDEN: hidden}
     return result
+
+
+def _meta(written: msgspec.Raw) -> Mapping[str, object]:
+    try:
+        meta: object = _ANY.decode(written)
+    except (ValueError, RecursionError) as error:
+        raise Malformed(str(error)) from error
+    return meta if is_object(meta) else {}
 
 
 def _responses(body: bytes) -> list[Said]:
