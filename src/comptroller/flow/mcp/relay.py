@@ -27,6 +27,7 @@ from comptroller.wire.mcp.request import read_request
 from comptroller.wire.mcp.stream import RpcMeter
 
 _SESSION = b"mcp-session-id"
+_LIST_BYTES = 4 * 1024 * 1024  # of one page: it is read on the event loop, and no model has room for more
 _NONE = Message("notification")  # what a stream answers that nobody asked anything for
 
 
@@ -85,9 +86,9 @@ async def _exchange(
     headers = [*passed_headers(dialect, exchange, mask.plain), (b"x-comptroller-call-id", call_id.encode())]
     _note_session(gate, dialect, caller, request, exchange)
     kind = dict(exchange.headers).get(b"content-type", b"").strip().lower()
-    message = dialect.message
-    if message is not None and message.method in LISTS and exchange.status == 200:
-        body = await exchange.read(gate.limits.answer_bytes)
+    message, answers = dialect.message, 200 <= exchange.status < 300
+    if message is not None and message.method in LISTS and answers:
+        body = await exchange.read(min(_LIST_BYTES, gate.limits.answer_bytes))
         try:
             listed = list_for(gate, dialect.server, message, caller, body)
         except lists.Malformed:
@@ -95,11 +96,12 @@ async def _exchange(
         if isinstance(listed, Refusal):
             return await refuse(dialect, reply, call_id, listed)
         return await _whole(reply, exchange.status, headers, mask.plain(listed))
-    if kind.startswith(b"text/event-stream") and exchange.status == 200:
+    if kind.startswith(b"text/event-stream") and answers:
         return await _stream(dialect, reply, headers, exchange, mask.stream().feed)
     if exchange.status in {401, 403}:
         return await refuse(dialect, reply, call_id, _own_credential(provider.name, exchange.status))
     body = await exchange.read(gate.limits.answer_bytes)
+    body = body if answers else dialect.error_passed(body)
     return await _whole(reply, exchange.status, headers, mask.thorough(body))
 
 

@@ -12,7 +12,7 @@ from comptroller.core.refusal import Refusal
 from comptroller.core.work.tool_use import ToolUse
 from comptroller.wire.mcp import elicitation
 from comptroller.wire.mcp.cut import cut
-from comptroller.wire.mcp.message import TOOL_CALL
+from comptroller.wire.mcp.message import TOOL_CALL, Message
 from comptroller.wire.mcp.refusals import META_REFUSAL, details, error_result
 from comptroller.wire.mcp.request import McpRequest
 from comptroller.wire.mcp.rpc import NO_ID, REFUSED, error_body, result_body
@@ -20,6 +20,7 @@ from comptroller.wire.mcp.rpc import NO_ID, REFUSED, error_body, result_body
 _NOTHING = msgspec.Raw(b"")
 _ITEMS = ("content", "contents", "messages")
 _HOLDS_CONTENT = (*_ITEMS, "structuredContent", "completion")
+_LONGEST_ERROR = 16_384  # bytes, where a status of HTTP says that it is one
 _MOST_BESIDE = 1_024  # bytes of a response that are not its result: more are nothing that the protocol has
 _CAN_BE_CUT = {TOOL_CALL: "content", "resources/read": "contents"}  # a prompt that is cut says something else
 META_WITHHELD = "comptroller/withheld"
@@ -124,6 +125,31 @@ def _judged(request: McpRequest, said: Said) -> RpcAnswer:
 def _has_content(result: bytes) -> bool:
     members = _MEMBERS.decode(result)
     return any(name in members for name in _HOLDS_CONTENT)
+
+
+def error_passed(message: Message, body: bytes, *, loopback: bool) -> bytes:
+    """What goes on of the body of an error that a status of HTTP says: an error, and no result beside every cap.
+
+    Such an answer is no use of the tool and costs nothing, so nothing that a client could take for one passes with it.
+    """
+    try:
+        said = SAID.decode(body)
+        why = _unfit(said, len(body), loopback=loopback)
+    except (ValueError, RecursionError):
+        why = "it is too long" if len(body) > _LONGEST_ERROR else None  # of whatever stands before the server
+    if why is None:
+        return body
+    return error_body(
+        message.id or NO_ID, REFUSED, f"The server refused this, and what it said is not passed on: {why}."
+    )
+
+
+def _unfit(said: Said, size: int, *, loopback: bool) -> str | None:
+    if bytes(said.result):
+        return "it is a result"
+    if size > _LONGEST_ERROR:
+        return "it is too long"
+    return elicitation.in_error(bytes(said.error), loopback=loopback) if bytes(said.error) else None
 
 
 def same_id(asked: msgspec.Raw, said: msgspec.Raw) -> bool:

@@ -16,6 +16,9 @@ META_HIDDEN = "comptroller/hidden"
 # What a list has in its result, and what its items are named by.
 _MEMBERS = {"tools": "name", "prompts": "name", "resources": "uri", "resourceTemplates": "uriTemplate"}
 
+MOST_LISTED = 2_000
+"""Tools in one answer: policies and pins are asked about each of them, and others wait for that."""
+
 _NOTHING = msgspec.Raw(b"")
 
 
@@ -56,7 +59,10 @@ def definitions(body: bytes) -> list[ToolDefinition]:
     found: list[ToolDefinition] = []
     for said in _responses(body):
         try:
-            found += [ToolDefinition(_TOOL.decode(raw).name, bytes(raw)) for raw in _TOOLS.decode(said.result).tools]
+            tools = _TOOLS.decode(said.result).tools
+            if len(found) + len(tools) > MOST_LISTED:
+                raise Malformed(f"it has more than {MOST_LISTED:,} tools")
+            found += [ToolDefinition(_TOOL.decode(raw).name, bytes(raw)) for raw in tools]
         except (ValueError, RecursionError) as error:
             raise Malformed(str(error)) from error
     return found
