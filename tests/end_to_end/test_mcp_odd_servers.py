@@ -143,6 +143,22 @@ def test_an_id_that_nobody_can_read_is_a_fault_of_the_server(
             client.ask(method)
 
 
+@pytest.mark.parametrize("kind", ["application/json", "text/event-stream"])
+@pytest.mark.parametrize("method", ["tasks/get", "tasks/result"])
+def test_what_a_task_gives_is_no_larger_than_a_result(
+    odd: tuple[OddServer, GatewayProcess, McpClient], method: str, kind: str
+) -> None:
+    server, _, client = odd
+    server.kind = kind
+    for text, passes in (("small", True), (SECRET, False)):
+        server.result(200, {"content": [{"type": "text", "text": text}]})
+        if kind != "application/json":
+            server.says = (200, b"data: " + server.says[1] + b"\n\n")
+        said = client.ask(method, {"taskId": "t1"})
+        assert (said.text == text) == passes
+        assert said.refusal == ("" if passes else "result_too_large")
+
+
 def test_a_round_that_brings_its_result_is_counted(odd: tuple[OddServer, GatewayProcess, McpClient]) -> None:
     server, gateway, client = odd
     server.result(200, {"resultType": "input_required", "content": [{"type": "text", "text": "all of it"}]})
