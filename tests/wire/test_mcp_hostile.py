@@ -10,7 +10,7 @@ from comptroller.core.pricing.usage import Usage
 from comptroller.flow.mcp.quote import read_quote
 from comptroller.wire.mcp import lists
 from comptroller.wire.mcp.message import read_message
-from comptroller.wire.mcp.rpc import INVALID_PARAMS, Fault
+from comptroller.wire.mcp.rpc import INVALID_PARAMS, METHOD_NOT_FOUND, Fault
 from tests.wire.mcp_messages import encoded, legacy, response, sse, texts
 from tests.wire.test_mcp_answer import dialect, request
 
@@ -81,3 +81,10 @@ def test_no_tool_goes_by_the_name_of_something_else() -> None:
     fault = read_message(legacy("tools/call", {"name": "@resources/read", "arguments": {}}), [])
     assert isinstance(fault, Fault)
     assert fault.code == INVALID_PARAMS
+
+
+def test_nobody_sees_the_tasks_of_others() -> None:
+    """To its server all callers of the gateway are one: the list would be of everybody's tasks."""
+    fault = read_message(legacy("tasks/list", {}), [])
+    assert isinstance(fault, Fault)
+    assert fault.code == METHOD_NOT_FOUND

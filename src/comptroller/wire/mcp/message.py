@@ -51,7 +51,6 @@ FREE = frozenset(
         "subscriptions/listen",
         "tasks/get",
         "tasks/result",
-        "tasks/list",
         "tasks/cancel",
         "tasks/update",
     }
