@@ -79,7 +79,7 @@ def running(
         server.result(200, {"tools": [tool("read")]})
         assert client.tools() == ["read"]
         yield server, gateway, client
-        assert "Traceback" not in gateway.log()
+        assert '"event.name": "fault"' not in gateway.log()
     server.shutdown()
     server.server_close()
 
@@ -110,6 +110,16 @@ def test_no_list_passes_unfiltered_under_another_status(
     server.result(status, {"tools": [tool("read"), tool("unheard_of")]})
     listed = client.ask("tools/list").message.get("result", {}).get("tools", [])
     assert "unheard_of" not in [each["name"] for each in listed]
+
+
+@pytest.mark.parametrize("status", [302, 999])
+@pytest.mark.parametrize("method", ["tools/list", "ping"])
+def test_a_status_that_is_no_answer_is_a_fault_of_the_server(
+    odd: tuple[OddServer, GatewayProcess, McpClient], method: str, status: int
+) -> None:
+    server, _, client = odd
+    server.result(status, {})
+    assert client.ask(method).refusal == "upstream_failed"
 
 
 def test_an_error_of_its_protocol_passes(odd: tuple[OddServer, GatewayProcess, McpClient]) -> None:

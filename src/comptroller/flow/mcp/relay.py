@@ -105,6 +105,8 @@ async def _exchange(
         return await _stream(asked, reply, headers, exchange, mask.stream().feed)
     if exchange.status in {401, 403}:
         return await refuse(dialect, reply, call_id, _own_credential(provider.name, exchange.status))
+    if not (answers or 400 <= exchange.status < 600):
+        return await refuse(dialect, reply, call_id, _meaningless(provider.name, exchange.status))
     body = await exchange.read(gate.limits.answer_bytes)
     if not answers:
         body = dialect.error_passed(body)
@@ -215,6 +217,14 @@ def _malformed(name: str) -> Refusal:
         code="upstream_failed",
         sentence=f"The server {name.removeprefix(SERVER_PREFIX)} sent a list that is none.",
         hint="Nothing was charged. Ask whoever runs the server.",
+    )
+
+
+def _meaningless(name: str, status: int) -> Refusal:
+    return Refusal(
+        code="upstream_failed",
+        sentence=f"The server {name.removeprefix(SERVER_PREFIX)} answered with HTTP {status}, which is no answer here.",
+        hint="Nothing was charged. Ask whoever runs the gateway to check the server's url.",
     )
 
 

@@ -136,7 +136,7 @@ def _without(said: Said, why_not: Callable[[str], str | None]) -> dict[str, obje
         result["cacheScope"] = "private"
     if why:
         written = members.get("_meta")
-        meta = _meta(written) if written is not None else {}
+        meta: Mapping[str, object] = {} if written is None else _meta(written)
         hidden = {"count": sum(why.values()), "reasons": why}
         result["_meta"] = {**meta, META_HIDDEN: hidden}
     return result
