@@ -54,7 +54,8 @@ def test_a_round_with_a_result_in_it_is_a_call(member: str) -> None:
     call = dialect()
     asks: dict[str, object] = {"resultType": "input_required", "inputRequests": {}, "requestState": "s"}
     asked = request(call, result_bytes=MEGABYTE)
-    alone, full = (call.read_answer(asked, response(said)).usage for said in (asks, {**asks, member: []}))
+    given: dict[str, object] = {**asks, member: [1]}
+    alone, full = (call.read_answer(asked, response(said)).usage for said in (asks, given))
     assert isinstance(alone, Usage)
     assert isinstance(full, Usage)
     assert (alone.asks, full.asks) == (1, 0)
