@@ -44,11 +44,8 @@ def gateway(sandbox_process: SandboxProcess, tmp_path_factory: pytest.TempPathFa
     (folder / "policies").mkdir()
     (folder / "policies" / "all.cedar").write_text(PERMIT)
     servers = {name: {"url": f"{sandbox_process.url}/mcp/{name}", "timeout_s": 2.0} for name in ("desk", *FAULTS)}
-    table = registry(
-        [budget("all", "10.00 USD"), budget("desk-calls", "500 tool_calls", scope={"server": "desk"})],
-        tools=TOOLS,
-        arguments=ARGUMENTS,
-    )
+    budgets = [budget("all", "10.00 USD"), budget("desk-calls", "500 tool_calls", scope={"server": "desk"})]
+    table = registry(budgets, tools=TOOLS, arguments=ARGUMENTS)
     with GatewayProcess(folder, process(sandbox_process.url, servers=servers, policies="policies"), table) as running:
         yield running
         assert "Traceback" not in running.log()

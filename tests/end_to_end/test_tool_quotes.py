@@ -74,7 +74,12 @@ def gateway(
     tools = {"shop/*": {"risk": ["write", "spends_money"]}}
     (folder / "policies").mkdir()
     (folder / "policies" / "all.cedar").write_text(POLICY)
-    files = registry([budget("all", "5.00 USD")], members, tools=tools)
+    rule = {
+        "name": "no-cars",
+        "scope": {"tool": "shop/pay"},
+        "schema": {"properties": {"to": {"not": {"const": "car"}}}},
+    }
+    files = registry([budget("all", "5.00 USD")], members, tools=tools, arguments=[rule])
     with GatewayProcess(folder, process(sandbox_process.url, servers=servers, policies="policies"), files) as running:
         yield running
         assert "Traceback" not in running.log()
@@ -107,6 +112,12 @@ def test_a_quote_beyond_the_budget_buys_nothing(gateway: GatewayProcess, sandbox
     was = bill(sandbox, "shop")["calls"]
     assert tools.call("pay", to="car dealer", amount_usd="9000.00").refusal == "budget_exhausted"
     assert bill(sandbox, "shop")["calls"] == was
+
+
+def test_nobody_is_told_arguments_that_a_rule_forbids(gateway: GatewayProcess, owner: Owner) -> None:
+    said = client(gateway, "shop", opened(gateway)).call("pay", to="car", amount_usd="1.00")
+    assert said.refusal == "arguments_forbidden"
+    assert owner.asked == []
 
 
 @pytest.mark.parametrize(

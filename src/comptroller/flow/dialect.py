@@ -113,6 +113,15 @@ class OwnStatus(Protocol):
     def status_of(self, refusal: Refusal) -> int: ...
 
 
+@runtime_checkable
+class Sparing(Protocol):
+    """A dialect whose errors could hold what an answer may not: they are looked at, too."""
+
+    def error_passed(self, body: bytes) -> bytes:
+        """What the caller gets of the body of an answer whose status says that it is none."""
+        ...
+
+
 class Planned(Protocol):
     """One API in which calls can be planned."""
 

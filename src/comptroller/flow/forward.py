@@ -11,7 +11,7 @@ from comptroller.flow.answer import governed_headers, passed_headers
 from comptroller.flow.attempt import Attempt
 from comptroller.flow.caller import Caller
 from comptroller.flow.deferred import note_deferral
-from comptroller.flow.dialect import Dialect, Meter, Readdressed
+from comptroller.flow.dialect import Dialect, Meter, Readdressed, Sparing
 from comptroller.flow.door import CallerRequest
 from comptroller.flow.gate import Gate, Provider
 from comptroller.flow.incoming import AT_ONCE_BYTES, beside
@@ -141,7 +141,8 @@ async def _exchange(gate: Gate, attempt: Attempt, exchange: Exchange) -> None:
     if attempt.phase == "answering":
         note_head(gate, attempt)
     else:
-        attempt.answer_body = await exchange.read(_ERROR_BODY_BYTES)
+        error = await exchange.read(_ERROR_BODY_BYTES)
+        attempt.answer_body = attempt.dialect.error_passed(error) if isinstance(attempt.dialect, Sparing) else error
         attempt.end("provider_refused" if attempt.phase == "refused" else "provider_error", f"HTTP {exchange.status}")
         return
     said = dict(exchange.headers)

@@ -142,8 +142,6 @@ def server_contradictions(servers: Mapping[str, ServerSettings]) -> Iterator[Pro
         if name in _APIS:
             hint = f"Give it another name: {name}/web_search and the like are tools that the API defines itself."
             yield Problem(where, "This is the name of an API.", hint)
-        yield from _in_the_clear(f"{where}.url", server.url if server.command is None else None, server)
-        yield from _in_the_clear(f"{where}.price_callback", server.price_callback, server)
         if (server.command is None) == (server.url is None):
             sentence = "A server has either a command or a url." if server.command else "A command or a url is missing."
             yield Problem(where, sentence, "command is run beside the gateway; url is a server that runs elsewhere.")

@@ -114,7 +114,7 @@ def trace(id_: Any, arguments: Arguments, _meta: Arguments) -> None:
 @tool
 def progress(id_: Any, _arguments: Arguments, sent: Arguments) -> None:
     for step in range(3):
-        tell("notifications/progress", progressToken=sent["progressToken"], progress=step)
+        tell("notifications/progress", progressToken=sent.get("progressToken", id_), progress=step)
     text(id_, "done")
 
 

@@ -65,6 +65,12 @@ async def test_progress_goes_to_whoever_asked_for_it() -> None:
         assert "progressToken" not in (await client.tool("meta"))["meta"]
 
 
+async def test_progress_that_nobody_asked_for_goes_nowhere() -> None:
+    async with client_of() as client:
+        status, said = await client.ask(client.call("progress"))
+        assert (status, words(said)) == (200, "done")
+
+
 async def test_what_says_not_whose_it_is_goes_to_nobody_where_many_share() -> None:
     async with client_of() as client:
         _, answer = await client.ask(client.call("log", {"data": "somebody's secret"}))

@@ -11,7 +11,7 @@ import pytest
 from comptroller.flow.upstream import Exchange, Timeouts, UpstreamFailure
 from comptroller.gateway.stdio import conversation
 from comptroller.gateway.stdio.backoff import Backoff
-from tests.gateway.stdio.world import Client, client_of, program, request, until, within
+from tests.gateway.stdio.world import PYTHON, Client, client_of, program, request, until, within
 
 pytestmark = pytest.mark.processes
 
@@ -49,6 +49,17 @@ async def test_a_process_that_dies_fails_what_waits_for_it_at_once(era: str) -> 
             assert (await client.ask(client.call("echo")))[0] == 404, "so that the client initializes anew"
             await client.initialize()
         assert await client.tool("echo", {"again": True}) == {"again": True}
+
+
+async def test_what_a_process_was_told_in_secret_is_in_no_log() -> None:
+    secret = "-".join(["planted", "by", "this", "test"])
+    says = "import os, sys; sys.stderr.write('cannot log in with ' + os.environ['TOKEN'] + '\\n')"
+    told = {"PATH": "/usr/bin:/bin", "TOKEN": f"{secret}\n{secret[::-1]}"}
+    async with client_of(program(command=(PYTHON, "-I", "-S", "-c", says), environ=told)) as client:
+        failed = await failure(client, "echo")
+        said = [failed.detail, *client.log.of("server_said"), *client.log.of("server_failed")]
+        assert any("cannot log in with" in each for each in said)
+        assert not any(part in each for each in said for part in (secret, secret[::-1]))
 
 
 async def test_a_process_that_is_killed_is_named_by_its_signal() -> None:

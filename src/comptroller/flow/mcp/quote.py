@@ -1,7 +1,8 @@
 """Quote: what a call of a tool costs, where its server's owner is asked each time (`price_callback`).
 
 Asked before anything is decided about money, with the tool, who calls and the arguments; answered `{"usd": "0.05"}`.
-What is late, or no amount, is no price: then the call is refused. Nobody is asked about a call that no policy permits.
+What is late, or no amount, is no price: then the call is refused. Nobody is asked about a call that no policy permits,
+nor told arguments that a rule forbids.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from comptroller.core.refusal import Refusal
 from comptroller.core.work.tool_use import ToolUse
 from comptroller.flow.caller import Caller
 from comptroller.flow.gate import Gate
-from comptroller.flow.tool_scope import SERVER_PREFIX, why_hidden
+from comptroller.flow.tool_scope import SERVER_PREFIX, forbidden_arguments, why_hidden
 from comptroller.flow.upstream import Origin, Timeouts, UpstreamFailure, UpstreamRequest
 
 PATIENCE_S = 2.0
@@ -50,9 +51,13 @@ async def quoted(gate: Gate, call_id: str, caller: Caller, use: ToolUse) -> Tool
     provider = gate.providers.get(SERVER_PREFIX + use.server)
     if provider is None or provider.price_callback is None:
         return use
-    hidden = why_hidden(gate, caller, use.name)
-    if hidden is not None:
-        return hidden
+    refused = (
+        why_hidden(gate, caller, use.name)
+        or forbidden_arguments(caller, use)
+        or gate.pins.refusal(use.server, use.name.partition("/")[2])
+    )
+    if refused is not None:
+        return refused
     question = Question(
         call_id, use.name, caller.identity.id, caller.session.id, use.arguments_digest, msgspec.Raw(use.arguments)
     )
@@ -89,7 +94,7 @@ def read_quote(body: bytes) -> int | str:
     """The amount in an answer, in nano-USD, or why it is none."""
     try:
         nanos = parse_usd(msgspec.json.decode(body, type=_Quote).usd)
-    except (msgspec.DecodeError, ValueError):
+    except (ValueError, RecursionError):
         return 'whoever is asked for it did not answer {"usd": "0.05"}'
     if not 0 <= nanos <= _MOST_NANOS:
         return "whoever is asked for it named an amount that is none"

@@ -6,10 +6,13 @@ Nothing is held and nothing is journalled. Whoever is stopped loses what still f
 from __future__ import annotations
 
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 
 import msgspec
 
 from comptroller.core.refusal import Refusal
+from comptroller.core.tool.entry import RESULT_BYTES
+from comptroller.core.work.tool_use import ToolUse
 from comptroller.flow.answer import passed_headers, refuse
 from comptroller.flow.caller import Caller
 from comptroller.flow.door import CallerRequest, Reply
@@ -23,10 +26,12 @@ from comptroller.flow.upstream import Exchange, Timeouts, UpstreamFailure, Upstr
 from comptroller.wire.mcp import lists
 from comptroller.wire.mcp.dialect import McpCall
 from comptroller.wire.mcp.message import Message
-from comptroller.wire.mcp.request import read_request
+from comptroller.wire.mcp.request import McpRequest, read_request
 from comptroller.wire.mcp.stream import RpcMeter
 
 _SESSION = b"mcp-session-id"
+_OF_TASKS = frozenset({"tasks/get", "tasks/result"})
+_LIST_BYTES = 4 * 1024 * 1024  # of one page: it is read on the event loop, and no model has room for more
 _NONE = Message("notification")  # what a stream answers that nobody asked anything for
 
 
@@ -85,9 +90,9 @@ async def _exchange(
     headers = [*passed_headers(dialect, exchange, mask.plain), (b"x-comptroller-call-id", call_id.encode())]
     _note_session(gate, dialect, caller, request, exchange)
     kind = dict(exchange.headers).get(b"content-type", b"").strip().lower()
-    message = dialect.message
-    if message is not None and message.method in LISTS and exchange.status == 200:
-        body = await exchange.read(gate.limits.answer_bytes)
+    message, answers = dialect.message, 200 <= exchange.status < 300
+    if message is not None and message.method in LISTS and answers:
+        body = await exchange.read(min(_LIST_BYTES, gate.limits.answer_bytes))
         try:
             listed = list_for(gate, dialect.server, message, caller, body)
         except lists.Malformed:
@@ -95,22 +100,45 @@ async def _exchange(
         if isinstance(listed, Refusal):
             return await refuse(dialect, reply, call_id, listed)
         return await _whole(reply, exchange.status, headers, mask.plain(listed))
-    if kind.startswith(b"text/event-stream") and exchange.status == 200:
-        return await _stream(dialect, reply, headers, exchange, mask.stream().feed)
+    asked = _asked(dialect, caller)
+    if kind.startswith(b"text/event-stream") and answers:
+        return await _stream(asked, reply, headers, exchange, mask.stream().feed)
     if exchange.status in {401, 403}:
         return await refuse(dialect, reply, call_id, _own_credential(provider.name, exchange.status))
+    if not (answers or 400 <= exchange.status < 600):
+        return await refuse(dialect, reply, call_id, _meaningless(provider.name, exchange.status))
     body = await exchange.read(gate.limits.answer_bytes)
+    if not answers:
+        body = dialect.error_passed(body)
+    elif asked.asked.tool is not None:
+        answer = dialect.read_answer(asked, body)
+        if answer.malformed:
+            return await refuse(dialect, reply, call_id, _malformed(provider.name))
+        body = body if answer.passed is None else answer.passed
     return await _whole(reply, exchange.status, headers, mask.thorough(body))
 
 
+def _asked(dialect: McpCall, caller: Caller) -> McpRequest:
+    """What is asked for. What a task gives is the result of a tool, and no larger than one of its server may be."""
+    message = dialect.message or _NONE
+    read = read_request(dialect.server, message, loopback=dialect.loopback)
+    if message.method not in _OF_TASKS:
+        return read
+    entries = caller.registry.tools.items()
+    most = [entry.result_bytes for name, entry in entries if fnmatchcase(dialect.server, name.partition("/")[0])]
+    name = f"{dialect.server}/{message.method}"
+    use = ToolUse(dialect.server, name, b"{}", result_bytes=max(most, default=RESULT_BYTES), on_large="refuse")
+    return msgspec.structs.replace(read, asked=msgspec.structs.replace(read.asked, tool=use))
+
+
 async def _stream(
-    dialect: McpCall,
+    asked: McpRequest,
     reply: Reply,
     headers: list[tuple[bytes, bytes]],
     exchange: Exchange,
     masked: Callable[[bytes], bytes],
 ) -> None:
-    meter = RpcMeter(read_request(dialect.server, dialect.message or _NONE))
+    meter = RpcMeter(asked)
     exchange.tap(lambda chunk: masked(meter.feed(chunk)))
     await reply.start(200, headers)
     async for passed in exchange.chunks():
@@ -189,6 +217,14 @@ def _malformed(name: str) -> Refusal:
         code="upstream_failed",
         sentence=f"The server {name.removeprefix(SERVER_PREFIX)} sent a list that is none.",
         hint="Nothing was charged. Ask whoever runs the server.",
+    )
+
+
+def _meaningless(name: str, status: int) -> Refusal:
+    return Refusal(
+        code="upstream_failed",
+        sentence=f"The server {name.removeprefix(SERVER_PREFIX)} answered with HTTP {status}, which is no answer here.",
+        hint="Nothing was charged. Ask whoever runs the gateway to check the server's url.",
     )
 
 

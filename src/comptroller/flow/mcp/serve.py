@@ -19,7 +19,7 @@ from comptroller.flow.decide import standing
 from comptroller.flow.door import CallerRequest, Reply
 from comptroller.flow.gate import Gate
 from comptroller.flow.identify import identify
-from comptroller.flow.incoming import IncomingCall
+from comptroller.flow.incoming import IncomingCall, beside
 from comptroller.flow.mcp.elicit import elicited
 from comptroller.flow.mcp.quote import quoted
 from comptroller.flow.mcp.relay import relay
@@ -28,7 +28,7 @@ from comptroller.flow.tool_scope import SERVER_PREFIX, tool_entry
 from comptroller.wire.mcp.dialect import McpCall
 from comptroller.wire.mcp.headers import foreign_origin
 from comptroller.wire.mcp.message import Message, read_message
-from comptroller.wire.mcp.request import read_request
+from comptroller.wire.mcp.request import McpRequest, read_request
 from comptroller.wire.mcp.rpc import INVALID_REQUEST, Fault
 
 SESSION_HEADER = b"mcp-session-id"
@@ -62,21 +62,19 @@ async def _serve_message(
     if isinstance(body, Refusal):
         nothing = McpCall(server, None, request.headers)
         return await _refuse(gate, nothing, request, reply, call_id, caller, body)
-    message = read_message(body, request.headers)
+    message = await beside(body, read_message, body, request.headers)
     if isinstance(message, Fault):
         return await _say(reply, message.status, message.body())
     named = gate.providers[SERVER_PREFIX + server].origin.allow_private
     dialect = McpCall(server, message, request.headers, loopback=named)
     if not message.governed:
         return await relay(gate, dialect, caller, request, reply, call_id, body)
-    call = _call(gate, dialect, message, request, call_id, caller, body)
+    read = await beside(body, _read, gate, dialect)
+    call = _call(gate, dialect, message, request, call_id, caller, body, read)
+    call = call if isinstance(call, Refusal) else await _priced(gate, call)
     if isinstance(call, Refusal):
         return await _refuse(gate, dialect, request, reply, call_id, caller, call, body)
-    priced = await _priced(gate, call)
-    if isinstance(priced, Refusal):
-        record_refusal(gate, request, dialect, call_id, caller, priced, body=body, asked=call.asked)
-        return await refuse(dialect, reply, call_id, priced)
-    return await carry(gate, priced, reply)
+    return await carry(gate, call, reply)
 
 
 async def _priced(gate: Gate, call: IncomingCall) -> IncomingCall | Refusal:
@@ -90,24 +88,36 @@ async def _priced(gate: Gate, call: IncomingCall) -> IncomingCall | Refusal:
     )
 
 
+def _read(gate: Gate, dialect: McpCall) -> McpRequest:
+    """What the message asks for, with the digest of its arguments."""
+    read = dialect.read_request()
+    use = read.asked.tool
+    if use is None:
+        raise ValueError("it is no call")
+    use = msgspec.structs.replace(use, arguments_digest=gate.credentials.digest(canonical_arguments(use.arguments)))
+    return msgspec.structs.replace(read, asked=msgspec.structs.replace(read.asked, tool=use))
+
+
 def _call(
-    gate: Gate, dialect: McpCall, message: Message, request: CallerRequest, call_id: str, caller: Caller, body: bytes
+    gate: Gate,
+    dialect: McpCall,
+    message: Message,
+    request: CallerRequest,
+    call_id: str,
+    caller: Caller,
+    body: bytes,
+    read: McpRequest,
 ) -> IncomingCall | Refusal:
     """The call that a message is, with what the registry says of its tool."""
-    read = dialect.read_request(body, request.head)
-    if isinstance(read, Refusal):
-        return read
     use = read.asked.tool
     if use is None:
         raise ValueError(f"{message.method} is no call")
     entry = tool_entry(caller, use.name)
     if isinstance(entry, Refusal):
         return entry
-    digest = gate.credentials.digest(canonical_arguments(use.arguments))
     use = msgspec.structs.replace(
         use,
-        arguments_digest=digest,
-        cause=cause_of(gate, caller, use.name, digest),
+        cause=cause_of(gate, caller, use.name, use.arguments_digest),
         risks=entry.risks,
         classes=classes_of(use.arguments),
         result_bytes=entry.result_bytes,

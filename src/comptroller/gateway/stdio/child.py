@@ -21,6 +21,7 @@ from typing import Protocol, cast
 
 import msgspec
 
+from comptroller.flow.key_mask import KeyMask
 from comptroller.flow.upstream import UpstreamFailure
 from comptroller.gateway.stdio.launch import LAUNCHED
 from comptroller.gateway.stdio.program import Program
@@ -30,6 +31,7 @@ _LAUNCH = Path(__file__).with_name("launch.py")
 _IDLE_BYTES_PER_S = 1024 * 1024
 _NOTE_CHARACTERS = 500
 _NOTE_MOST_BYTES = 8 * 1024  # without a line end in so many bytes, what has come is a line
+_PLAIN_VARIABLES = frozenset({"LANG", "PATH"})
 _CLOSE_S = 1.0  # after its input ended, until it is told to end
 _TERM_S = 2.0  # after that, until it is killed
 _LAST_WORDS_S = 1.0  # after it ended, for what it wrote before
@@ -73,6 +75,7 @@ class Child(asyncio.SubprocessProtocol):
         self._mute = False  # its standard output is closed
         self._exited = False
         self._last_note = ""
+        self._mask = _mask_of(program)
         self._timers: list[asyncio.TimerHandle] = []
         self.gone: asyncio.Future[None] = self._loop.create_future()
 
@@ -167,7 +170,8 @@ class Child(asyncio.SubprocessProtocol):
 
     def _said(self, fd: int, line: bytes) -> None:
         if fd == 2:
-            text = line[:_NOTE_MOST_BYTES].decode("utf-8", "replace").strip()[:_NOTE_CHARACTERS]
+            known = self._mask.thorough(line[:_NOTE_MOST_BYTES])  # a program that fails at its start shows all it has
+            text = known.decode("utf-8", "replace").strip()[:_NOTE_CHARACTERS]
             if text:
                 self._last_note = text
                 if self._listener is not None:
@@ -279,6 +283,12 @@ async def start_child(program: Program, listener: Listener, line_bytes: int) -> 
         child.kill("nobody waits for it")
         raise
     return child
+
+
+def _mask_of(program: Program) -> KeyMask:
+    """Of what it was told in its environment: every line of that, and every run of 16 characters of one."""
+    secrets = [value for name, value in program.environ.items() if name not in _PLAIN_VARIABLES]
+    return KeyMask(*(line for each in secrets for line in each.encode("utf-8", "surrogateescape").splitlines()))
 
 
 def _remove(folder: Path) -> None:

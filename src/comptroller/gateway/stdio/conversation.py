@@ -193,7 +193,10 @@ class Conversation:
         number = messages.addressed_to(message)
         call = self._calls.get(number) if number is not None else None
         if call is not None:
-            if self.ready:
+            unwanted = message.method == "notifications/progress" and not bytes(call.token)  # nobody gave it a name
+            if unwanted:
+                self._waste(line)
+            elif self.ready:
                 call.exchange.said(messages.readdressed(message, call.message.id, call.token))
         elif not self.id:
             self._nobodys(message, line)

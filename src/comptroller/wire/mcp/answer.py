@@ -12,13 +12,16 @@ from comptroller.core.refusal import Refusal
 from comptroller.core.work.tool_use import ToolUse
 from comptroller.wire.mcp import elicitation
 from comptroller.wire.mcp.cut import cut
-from comptroller.wire.mcp.message import TOOL_CALL
+from comptroller.wire.mcp.message import TOOL_CALL, Message
 from comptroller.wire.mcp.refusals import META_REFUSAL, details, error_result
 from comptroller.wire.mcp.request import McpRequest
 from comptroller.wire.mcp.rpc import NO_ID, REFUSED, error_body, result_body
 
 _NOTHING = msgspec.Raw(b"")
 _ITEMS = ("content", "contents", "messages")
+_HOLDS_CONTENT = (*_ITEMS, "structuredContent", "completion")
+_LONGEST_ERROR = 16_384  # bytes, where a status of HTTP says that it is one
+_MOST_BESIDE = 1_024  # bytes of a response that are not its result: more are nothing that the protocol has
 _CAN_BE_CUT = {TOOL_CALL: "content", "resources/read": "contents"}  # a prompt that is cut says something else
 META_WITHHELD = "comptroller/withheld"
 
@@ -37,6 +40,11 @@ class Said(msgspec.Struct):
     def answers(self) -> bool:
         """It is a response, and a whole one."""
         return not self.method and (len(bytes(self.result)) > 0) != (len(bytes(self.error)) > 0)
+
+    @property
+    def confused(self) -> bool:
+        """It asks and answers at once: what of that counts, each client says for itself."""
+        return bool(self.method) and len(bytes(self.result)) + len(bytes(self.error)) > 0
 
 
 class RpcAnswer(msgspec.Struct, frozen=True, gc=False):
@@ -58,6 +66,7 @@ class _Result(msgspec.Struct):
 
 SAID = msgspec.json.Decoder(Said)
 _RESULT = msgspec.json.Decoder(_Result)
+_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ANY = msgspec.json.Decoder()
 MALFORMED = RpcAnswer(malformed=True)
 
@@ -68,11 +77,28 @@ def read_answer(request: McpRequest, body: bytes) -> RpcAnswer:
         said = SAID.decode(body)
     except (ValueError, RecursionError):
         return MALFORMED
-    return judged(request, said)
+    return judged(request, said, len(body))
 
 
-def judged(request: McpRequest, said: Said) -> RpcAnswer:
-    """What becomes of a response."""
+def judged(request: McpRequest, said: Said, size: int) -> RpcAnswer:
+    """What becomes of a response. `size`: its bytes, all that stands in it."""
+    try:
+        answer = _judged(request, said)
+    except (ValueError, RecursionError):  # no UTF-8, numbers that nobody reads: what was skipped was not looked at
+        return MALFORMED
+    within = len(bytes(said.result)) + len(bytes(said.error))
+    if answer.malformed or answer.passed is not None or size - within <= _MOST_BESIDE:
+        return answer
+    return msgspec.structs.replace(answer, passed=_alone(request.message.id or NO_ID, said))
+
+
+def _alone(rpc_id: msgspec.Raw, said: Said) -> bytes:
+    """A response without what else its server wrote into it, which no cap has counted."""
+    member, value = ("result", said.result) if bytes(said.result) else ("error", said.error)
+    return msgspec.json.encode({"jsonrpc": "2.0", "id": rpc_id, member: value})
+
+
+def _judged(request: McpRequest, said: Said) -> RpcAnswer:
     rpc_id = request.message.id
     if not said.answers or said.jsonrpc != "2.0" or rpc_id is None or not same_id(rpc_id, said.id):
         return MALFORMED
@@ -92,14 +118,48 @@ def judged(request: McpRequest, said: Said) -> RpcAnswer:
     why = elicitation.in_requests(head.inputRequests, loopback=request.loopback) if asks else None
     if why is not None:
         return withheld(request, why)
-    return _with_usage(request, result, failed=bool(head.isError), input_required=asks)
+    waits = asks and not _has_content(result)  # what gives its result is a call that was carried out
+    return _with_usage(request, result, failed=bool(head.isError), input_required=waits)
+
+
+def _has_content(result: bytes) -> bool:
+    members = _MEMBERS.decode(result)
+    return any(name in members for name in _HOLDS_CONTENT)
+
+
+def error_passed(message: Message, body: bytes, *, loopback: bool) -> bytes:
+    """What goes on of the body of an error that a status of HTTP says: an error, and no result beside every cap.
+
+    Such an answer is no use of the tool and costs nothing, so nothing that a client could take for one passes with it.
+    """
+    try:
+        said = SAID.decode(body)
+        why = _unfit(said, len(body), loopback=loopback)
+    except (ValueError, RecursionError):
+        why = "it is too long" if len(body) > _LONGEST_ERROR else None  # of whatever stands before the server
+    if why is None:
+        return body
+    return error_body(
+        message.id or NO_ID, REFUSED, f"The server refused this, and what it said is not passed on: {why}."
+    )
+
+
+def _unfit(said: Said, size: int, *, loopback: bool) -> str | None:
+    if bytes(said.result):
+        return "it is a result"
+    if size > _LONGEST_ERROR:
+        return "it is too long"
+    return elicitation.in_error(bytes(said.error), loopback=loopback) if bytes(said.error) else None
 
 
 def same_id(asked: msgspec.Raw, said: msgspec.Raw) -> bool:
     """Whether two ids are one: "1" is not 1."""
     if bytes(asked) == bytes(said):
         return True
-    left, right = _ANY.decode(asked), _ANY.decode(said)
+    try:
+        left, right = _ANY.decode(asked), _ANY.decode(said)
+    except (ValueError, RecursionError):
+        return False
     return type(left) is type(right) and left == right
 
 

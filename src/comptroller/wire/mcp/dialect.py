@@ -58,7 +58,7 @@ class McpCall:
         self.loopback = loopback  # see McpRequest
         self.request_headers = _with_parameters(headers)
 
-    def read_request(self, body: bytes = b"", head: Head = PLAIN) -> McpRequest | Refusal:
+    def read_request(self, body: bytes = b"", head: Head = PLAIN) -> McpRequest:
         """What its message asks for; it was read before."""
         if self.message is None:
             raise TypeError("no message was read")
@@ -86,6 +86,10 @@ class McpCall:
     def read_answer(self, request: AskedRequest, body: bytes) -> RpcAnswer:
         """See answer.py."""
         return answer.read_answer(_own(request), body)
+
+    def error_passed(self, body: bytes) -> bytes:
+        """See answer.py."""
+        return body if self.message is None else answer.error_passed(self.message, body, loopback=self.loopback)
 
     def stream_meter(self, request: AskedRequest) -> RpcMeter:
         """See stream.py."""

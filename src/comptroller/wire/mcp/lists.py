@@ -16,6 +16,9 @@ META_HIDDEN = "comptroller/hidden"
 # What a list has in its result, and what its items are named by.
 _MEMBERS = {"tools": "name", "prompts": "name", "resources": "uri", "resourceTemplates": "uriTemplate"}
 
+MOST_LISTED = 2_000
+"""Tools in one answer: policies and pins are asked about each of them, and others wait for that."""
+
 _NOTHING = msgspec.Raw(b"")
 
 
@@ -56,7 +59,10 @@ def definitions(body: bytes) -> list[ToolDefinition]:
     found: list[ToolDefinition] = []
     for said in _responses(body):
         try:
-            found += [ToolDefinition(_TOOL.decode(raw).name, bytes(raw)) for raw in _TOOLS.decode(said.result).tools]
+            tools = _TOOLS.decode(said.result).tools
+            if len(found) + len(tools) > MOST_LISTED:
+                raise Malformed(f"it has more than {MOST_LISTED:,} tools")
+            found += [ToolDefinition(_TOOL.decode(raw).name, bytes(raw)) for raw in tools]
         except (ValueError, RecursionError) as error:
             raise Malformed(str(error)) from error
     return found
@@ -130,10 +136,18 @@ def _without(said: Said, why_not: Callable[[str], str | None]) -> dict[str, obje
         result["cacheScope"] = "private"
     if why:
         written = members.get("_meta")
-        meta: object = _ANY.decode(written) if written is not None else {}
+        meta: Mapping[str, object] = {} if written is None else _meta(written)
         hidden = {"count": sum(why.values()), "reasons": why}
-        result["_meta"] = {**(meta if is_object(meta) else {}), META_HIDDEN: hidden}
+        result["_meta"] = {**meta, META_HIDDEN: hidden}
     return result
+
+
+def _meta(written: msgspec.Raw) -> Mapping[str, object]:
+    try:
+        meta: object = _ANY.decode(written)
+    except (ValueError, RecursionError) as error:
+        raise Malformed(str(error)) from error
+    return meta if is_object(meta) else {}
 
 
 def _responses(body: bytes) -> list[Said]:

@@ -51,11 +51,12 @@ FREE = frozenset(
         "subscriptions/listen",
         "tasks/get",
         "tasks/result",
-        "tasks/list",
         "tasks/cancel",
         "tasks/update",
     }
 )
+NOT_A_TOOL = "@"
+"""Begins the names by which the gateway knows what is governed and no tool (request.py): pins do not hold for them."""
 MOST_NAME_CHARACTERS = 2048  # an address of a resource can be long
 
 Kind = Literal["request", "notification", "response"]
@@ -193,8 +194,9 @@ def _asked(value: dict[str, object], written: _Body, said: Routing, body: bytes)
     name = _name(method, params)
     if name is None:
         what = GOVERNED[method]
-        return Fault(INVALID_PARAMS, f"{method} needs `{what}`, a text of at most {MOST_NAME_CHARACTERS} characters.",
-                     400 if modern else 200, rpc_id or NO_ID)  # fmt: skip
+        besides = f" that does not begin with {NOT_A_TOOL}" if method == TOOL_CALL else ""
+        text = f"{method} needs `{what}`, a text of at most {MOST_NAME_CHARACTERS} characters{besides}."
+        return Fault(INVALID_PARAMS, text, 400 if modern else 200, rpc_id or NO_ID)  # fmt: skip
     fault = _header_fault(method, name, said, rpc_id or NO_ID, needed=modern and rpc_id is not None)
     if fault is not None:
         return fault
@@ -258,6 +260,8 @@ def _name(method: str, params: dict[str, object]) -> str | None:
     if not parameter:
         return ""
     name = params.get(parameter)
+    if method == TOOL_CALL and isinstance(name, str) and name.startswith(NOT_A_TOOL):
+        return None
     return name if isinstance(name, str) and 0 < len(name) <= MOST_NAME_CHARACTERS else None
 
 

@@ -74,7 +74,10 @@ class RpcMeter:
         except (ValueError, RecursionError):
             self.malformed = True
             return b""
-        return self._beside(raw, said) if said.method else self._response(raw, said)
+        if said.confused:
+            self.malformed = self._request.message.id is not None
+            return b""
+        return self._beside(raw, said) if said.method else self._response(raw, said, len(data))
 
     def _beside(self, raw: bytes, said: Said) -> bytes:
         """A notification, or a request of the server's own."""
@@ -91,11 +94,11 @@ class RpcMeter:
             return b""
         return self._ended(withheld(self._request, why))
 
-    def _response(self, raw: bytes, said: Said) -> bytes:
+    def _response(self, raw: bytes, said: Said, size: int) -> bytes:
         rpc_id = self._request.message.id
         if said.answers and (rpc_id is None or not same_id(rpc_id, said.id)):
             return b""
-        answer = judged(self._request, said)
+        answer = judged(self._request, said, size)
         if answer.malformed:
             self.malformed = True
             return b""
