@@ -15,6 +15,8 @@ MOST_ADDRESS_CHARACTERS = 2048
 _PLAIN = re.compile(r"[\x21-\x7e]+")
 _HOST = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+\.?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+# IPv6 in which an IPv4 address stands: NAT64 (RFC 6052), 6to4 (RFC 3056), compatible and mapped ones (RFC 4291).
+_TRANSLATED = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "2002::/16", "::/96", "::ffff:0:0/96")))
 _INSIDE = (".local", ".localhost", ".internal", ".intranet", ".lan", ".home.arpa", ".home", ".corp")
 
 
@@ -47,9 +49,15 @@ def _is_loopback(host: str) -> bool:
     return host in {"localhost", "127.0.0.1", "::1"}
 
 
+def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether it is one host of the internet. Those that stand for another address are as good as that one: none is."""
+    translated = address.version == 6 and any(address in network for network in _TRANSLATED)
+    return address.is_global and not address.is_multicast and not translated
+
+
 def _unsafe_host(host: str) -> str | None:
     try:
-        return None if ipaddress.ip_address(host).is_global else "it is inside of a network"
+        return None if _is_public(ipaddress.ip_address(host)) else "it is inside of a network"
     except ValueError:
         pass
     name = host.rstrip(".")
