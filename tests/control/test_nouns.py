@@ -13,6 +13,7 @@ from comptroller.control.problem import ControlProblem
 from comptroller.core.budget.bounds import Bound
 from comptroller.core.pricing.usage import Usage
 from comptroller.core.refusal import Refusal
+from comptroller.flow.gate import Gate
 from comptroller.flow.journal import LedgerUnavailableError
 from comptroller.flow.records import BoundChanged, Finding
 from tests.control.house import Broken, document, opened
@@ -221,7 +222,7 @@ async def test_a_plan_and_what_comes_of_it(tmp_path: Path) -> None:
         assert [each.name for each in house.gate.registry.budgets] == ["new"]
 
 
-async def test_calls_go_on_while_a_document_is_read(tmp_path: Path) -> None:
+async def test_calls_go_on_while_a_document_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A registry of a hundred thousand identities takes half a minute to read: not on the thread of the calls."""
     asked: set[int] = set()
 
@@ -231,7 +232,7 @@ async def test_calls_go_on_while_a_document_is_read(tmp_path: Path) -> None:
             return super().__contains__(key)
 
     async with opened(tmp_path) as house:
-        house.gate.providers = Watched(house.gate.providers)
+        monkeypatch.setattr(Gate, "model_providers", Watched.fromkeys(house.gate.model_providers))
         await registry.show_plan(house.office, document(budgets=[budget("new", "1.00 USD")]))
         await registry.apply(house.office, document(budgets=[budget("new", "1.00 USD")]), "kim")
     assert asked

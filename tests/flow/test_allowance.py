@@ -39,18 +39,19 @@ POLICIES = (
     "",
     '@id("calls") permit (principal, action, resource);',
     '@id("calls") permit (principal, action, resource);'
-    '@id("dear") @reason("over a cent") forbid (principal, action, resource)'
+    '@id("dear") @reason("over a cent") forbid (principal, action == Action::"model.call", resource)'
     " when { context.estimate_nanos > 10000000 };",
     '@id("calls") permit (principal, action, resource);'
-    '@id("long") @remedy("cap_input:500") forbid (principal, action, resource)'
+    '@id("long") @remedy("cap_input:500") forbid (principal, action == Action::"model.call", resource)'
     " when { context.input_tokens > 200 };",
     '@id("calls") permit (principal, action, resource);'
-    '@id("small") @remedy("route:sandbox-small") forbid (principal, action, resource == Model::"sandbox-large");',
+    '@id("small") @remedy("route:sandbox-small")'
+    'forbid (principal, action == Action::"model.call", resource == Model::"sandbox-large");',
     '@id("calls") permit (principal, action, resource);'
-    '@id("ask") @remedy("approval:finops") forbid (principal, action, resource)'
+    '@id("ask") @remedy("approval:finops") forbid (principal, action == Action::"model.call", resource)'
     " when { context.output_limit > 700 };",
     '@id("calls") permit (principal, action, resource);'
-    '@id("near") forbid (principal, action, resource) when { context.budget_left_bp < 4000 };',
+    '@id("near") forbid (principal, action == Action::"model.call", resource) when { context.budget_left_bp < 4000 };',
 )
 
 
