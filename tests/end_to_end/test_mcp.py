@@ -10,7 +10,7 @@ import pytest
 from tests.end_to_end.caller import Row
 from tests.harness.configuration import budget, process, registry
 from tests.harness.gateway import GatewayProcess
-from tests.harness.mcp import McpClient
+from tests.harness.mcp import META, McpClient
 from tests.sandbox.process import SandboxProcess
 
 pytestmark = pytest.mark.processes
@@ -37,7 +37,10 @@ def gateway(sandbox_process: SandboxProcess, tmp_path_factory: pytest.TempPathFa
     servers = {"desk": {"url": f"{sandbox_process.url}/mcp/desk"}}
     table = registry([budget("all", "1.00 USD")], tools=TOOLS)
     table["prices"] = [*table["prices"], *PRICES]
-    table["rates"] = [{"name": "two-an-hour", "scope": {"tool": "desk/fetch"}, "limit": "2 calls/hour", "burst": 2}]
+    table["rates"] = [
+        {"name": f"two-an-hour-{tool}", "scope": {"tool": f"desk/{tool}"}, "limit": "2 calls/hour", "burst": 2}
+        for tool in ("fetch", "ask")
+    ]
     (folder / "policies").mkdir()
     for name, text in POLICIES.items():
         (folder / "policies" / name).write_text(text)
@@ -113,3 +116,11 @@ def test_a_rate_counts_calls_of_tools(gateway: GatewayProcess, ant: McpClient) -
     assert [each.refusal for each in said] == ["", "", "rate_limited"], "what has ended was no less a call"
     assert said[2].status == 200
     assert said[2].result["isError"]
+
+
+def test_a_rate_counts_rounds_in_which_a_server_only_asks(gateway: GatewayProcess, ant: McpClient) -> None:
+    ant.meta = {**META, "io.modelcontextprotocol/clientCapabilities": {"elicitation": {"form": {}}}}
+    ant.tools()
+    said = [ant.call("ask", question=f"Is it {number}?") for number in range(3)]
+    assert [each.result.get("resultType") for each in said[:2]] == ["input_required", "input_required"]
+    assert said[2].refusal == "rate_limited", "they cost nothing, and their number is bounded all the same"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from comptroller.core.budget.settlement import Settlement
 from comptroller.core.effect import Effect
 from comptroller.core.instant import NANOS_PER_SECOND, format_instant
 from comptroller.core.pricing.estimate import Estimate
@@ -73,9 +74,14 @@ def give_back(reservation: Reservation, receipt: Receipt | None) -> None:
     """
     share = reservation.share
     if share is not None:
-        posted = None if receipt is None else receipt.settlement.posted
-        came = None if posted is None else Came(min(1, posted.calls + posted.tool_calls), posted.tokens)
-        share.pacer.end(share.taken, came)
+        share.pacer.end(share.taken, None if receipt is None else _came(receipt.settlement))
+
+
+def _came(done: Settlement) -> Came:
+    """What a rate counts of an attempt: it went out, unless its hold was voided before that, whatever was posted."""
+    posted = done.posted
+    went = done.end != "voided" or bool(posted.calls or posted.tool_calls)
+    return Came(int(went), posted.tokens)
 
 
 def _tokens(weighed: Weighed, output: int) -> int:
